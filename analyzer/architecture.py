@@ -1,0 +1,48 @@
+"""Architecture names as kernels, distributions and users spell them."""
+
+from __future__ import annotations
+
+__all__ = ["ARCHITECTURES", "UnknownArchitecture", "architecture_of_config", "normalize_architecture"]
+
+_NAMES: dict[str, tuple[str, ...]] = {
+    "x86_64": ("x86-64", "amd64", "x64", "em64t", "intel64"),
+    "i386": ("i486", "i586", "i686", "x86", "686", "686-pae", "ia32"),
+    "arm64": ("aarch64", "armv8", "armv8l", "arm64-16k"),
+    "arm": ("armhf", "armel", "armv6l", "armv7l", "armv7", "armmp", "armmp-lpae"),
+    "riscv64": ("riscv", "rv64"),
+    "s390x": ("s390", "zseries"),
+    "powerpc64": ("ppc64", "ppc64le", "ppc64el", "powerpc64le", "powerpc64-le"),
+    "powerpc32": ("ppc", "ppc32", "powerpc"),
+    "loongarch64": ("loongarch", "loong64", "la64"),
+    "mips64": ("mips64el", "mips64le"),
+    "mips": ("mipsel", "mips32"),
+    "sparc64": ("sparc",),
+    "parisc64": ("parisc", "hppa", "hppa64"),
+    "arc": (),
+}
+ARCHITECTURES = tuple(_NAMES)
+_LOOKUP = {alias: name for name, aliases in _NAMES.items() for alias in (name, *aliases)}
+
+
+class UnknownArchitecture(ValueError):
+    """A name that no kernel architecture goes by."""
+
+
+def normalize_architecture(text: str) -> str:
+    """Return this tool's name of an architecture; raises UnknownArchitecture."""
+    name = _LOOKUP.get(text.strip().lower())
+    if name is None:
+        raise UnknownArchitecture(f"unknown architecture {text!r}; known are {', '.join(ARCHITECTURES)}")
+    return name
+
+
+def architecture_of_config(header: str, options: dict[str, str]) -> str | None:
+    """The architecture of a ``.config``, from the name in its header (``x86`` of ``Linux/x86``) and its word size."""
+    wide = options.get("64BIT") == "y"
+    if header in ("x86", "x86_64", "i386"):
+        return "x86_64" if options.get("X86_64") == "y" or wide or header == "x86_64" else "i386"
+    if header == "powerpc":
+        return "powerpc64" if options.get("PPC64") == "y" or wide else "powerpc32"
+    if header in ("mips", "sparc", "parisc"):
+        return {"mips": "mips64", "sparc": "sparc64", "parisc": "parisc64"}[header] if wide else _LOOKUP.get(header)
+    return _LOOKUP.get(header)

@@ -1,0 +1,444 @@
+"""The catalogue: `commits.json` as frozen dataclasses.
+
+The shipped file is validated against `commits.schema.json` by the tests, a file given by the user when it is loaded: the
+import of a schema validator costs more than the whole audit of a version string.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from analyzer.expression import Expression, leaves, parse_expression
+from analyzer.model import AuditError
+from analyzer.version import UpstreamVersion, parse_version
+
+__all__ = [
+    "CAPABILITY_PREFIX",
+    "AffectedRange",
+    "Branch",
+    "BranchFact",
+    "BranchRanges",
+    "Capability",
+    "Catalog",
+    "CatalogError",
+    "Commit",
+    "Defect",
+    "NotAFix",
+    "SeriesFact",
+    "SignaturePart",
+    "default_catalog_path",
+    "load_catalog",
+    "schema_path",
+]
+
+CAPABILITY_PREFIX = "capability:"
+_MAX_BYTES = 16 << 20
+
+
+class CatalogError(AuditError):
+    """A catalogue that cannot be read or is not valid; the message says where and why."""
+
+
+@dataclass(frozen=True)
+class BranchFact:
+    """What a survey found on one stable branch.
+
+    A backport has the release it entered with, or a release it was there by (`present_by`); an absence holds up to
+    `surveyed_through`, the last release that was looked at.
+    """
+
+    branch: str
+    backported: bool
+    release: UpstreamVersion | None
+    present_by: UpstreamVersion | None
+    surveyed_through: UpstreamVersion | None
+    id: str | None
+    source: str
+    unverified: str | None
+
+
+@dataclass(frozen=True)
+class SignaturePart:
+    """One place in the source that tells whether a commit's effect is there.
+
+    `present` and `absent` are alternatives, each a tuple of C fragments that must all occur in the scope (``!`` before one:
+    must not occur). `functions` are alternatives of names, `struct` likewise; neither means the whole file. `known_calls`
+    lists every function that the older form is known to call: another one makes an absence unknown.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    functions: tuple[tuple[str, ...], ...]
+    struct: tuple[str, ...]
+    follow: bool
+    present: tuple[tuple[str, ...], ...]
+    absent: tuple[tuple[str, ...], ...]
+    known_calls: tuple[str, ...]
+    absent_without_file: bool
+    verified: str
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit that introduces or fixes a defect. `key` is its first 12 hex digits; `id` is as long as it is known."""
+
+    key: str
+    id: str
+    subject: str
+    first_release: UpstreamVersion
+    is_feature: bool
+    files: tuple[str, ...]
+    branches: Mapping[str, BranchFact]
+    signature: tuple[SignaturePart, ...]
+    source: str
+    unverified: str | None
+    aliases: tuple[str, ...]
+    only_on_branch: str | None
+
+    def __str__(self) -> str:
+        return f'{self.key} ("{self.subject}")'
+
+
+@dataclass(frozen=True)
+class Capability:
+    """Something an architecture must be able to do for a defect to be reachable; facts are releases and source files."""
+
+    key: str
+    title: str
+    why: str
+    present_from: Mapping[str, UpstreamVersion]
+    absent_through: Mapping[str, UpstreamVersion]
+    files: Mapping[str, str]
+    sources: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class AffectedRange:
+    """Releases of one branch with the defect: from `start` up to, without, `fixed` (None: no release with a fix)."""
+
+    start: str
+    fixed: str | None
+
+
+@dataclass(frozen=True)
+class BranchRanges:
+    """The affected releases of a branch; beyond `surveyed_through` (None: closed) nothing is claimed."""
+
+    branch: str
+    affected: tuple[AffectedRange, ...]
+    surveyed_through: str | None
+
+
+@dataclass(frozen=True)
+class Defect:
+    """A defect of eBPF tail calls. `architectures` is empty when it is in code of all; `pitfall` is 1 to 6 or None."""
+
+    slug: str
+    pitfall: int | None
+    title: str
+    mechanism: str
+    consequence: str
+    severity: str
+    architectures: tuple[str, ...]
+    config: Expression
+    reachable: Expression
+    fixed: Expression | None
+    cves: tuple[str, ...]
+    references: tuple[str, ...]
+    detection: str
+    hazard: str | None
+    notes: tuple[str, ...]
+    ranges: tuple[BranchRanges, ...]
+    unverified: str | None
+
+    @property
+    def commits(self) -> tuple[str, ...]:
+        """The commits named by its expressions, introducing ones first, each once."""
+        names = [*leaves(self.reachable), *leaves(self.fixed)]
+        return tuple(dict.fromkeys(name for name in names if not name.startswith(CAPABILITY_PREFIX)))
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """The capabilities that it needs, with their prefix."""
+        return tuple(dict.fromkeys(name for name in leaves(self.reachable) if name.startswith(CAPABILITY_PREFIX)))
+
+
+@dataclass(frozen=True)
+class SeriesFact:
+    """What a distribution's changelog proved: from a build on (or at that build only, `exact`) a commit is there or not."""
+
+    distro: str
+    series: str
+    base: str
+    commit: str
+    present: bool
+    start: str
+    exact: bool
+    source: str
+    note: str | None
+
+
+@dataclass(frozen=True)
+class NotAFix:
+    """A subject or id that looks like a fix, or like its revert, and is none."""
+
+    subject: str
+    commit: str
+    reason: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A stable branch: its base release's date, and its last release and that one's date once it has ended."""
+
+    name: str
+    released: date | None
+    last: UpstreamVersion | None
+    ended: date | None
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The whole catalogue. `digest` is the SHA-256 of the file, `path` where it was read."""
+
+    date: str
+    digest: str
+    path: str
+    newest_mainline: UpstreamVersion
+    commits: Mapping[str, Commit]
+    capabilities: Mapping[str, Capability]
+    defects: tuple[Defect, ...]
+    series: tuple[SeriesFact, ...]
+    branches: Mapping[str, Branch]
+    sources: Mapping[str, str]
+    not_fixes: tuple[NotAFix, ...] = ()
+    cosmetic_reverts: tuple[NotAFix, ...] = field(default=())
+
+    def find(self, name: str) -> tuple[Defect, ...]:
+        """The defect with this slug, or all with this pitfall number; empty when there is none."""
+        if name.isascii() and name.isdigit():
+            return tuple(defect for defect in self.defects if defect.pitfall == int(name[:4]))
+        return tuple(defect for defect in self.defects if defect.slug == name)
+
+    def previous_mainline(self, version: UpstreamVersion) -> UpstreamVersion | None:
+        """The mainline release before this one's branch: 6.12 for 6.13-rc3, 5.19 for 6.0."""
+        older = [parsed for name in self.branches if (parsed := parse_version(name)) < UpstreamVersion(version.major, version.minor)]
+        if version.minor > 0 and UpstreamVersion(version.major, version.minor - 1) > self.newest_mainline:
+            return UpstreamVersion(version.major, version.minor - 1)
+        return max(older, default=None)
+
+
+def default_catalog_path() -> Path:
+    """The `commits.json` beside the package: inside it in a wheel, one level up in a source tree."""
+    packaged = Path(__file__).with_name("commits.json")
+    return packaged if packaged.is_file() else Path(__file__).resolve().parent.parent / "commits.json"
+
+
+def schema_path() -> Path:
+    """The JSON Schema of the catalogue."""
+    return Path(__file__).with_name("commits.schema.json")
+
+
+def _version(text: str | None) -> UpstreamVersion | None:
+    return None if text is None else parse_version(text)
+
+
+def _commit(key: str, data: dict[str, Any]) -> Commit:
+    facts = [
+        BranchFact(
+            branch=entry["branch"],
+            backported=entry["status"] == "backported",
+            release=_version(entry["release"]),
+            present_by=_version(entry.get("present_by")),
+            surveyed_through=_version(entry["surveyed_through"]),
+            id=entry["id"],
+            source=entry["source"],
+            unverified=entry.get("unverified"),
+        )
+        for entry in data["branches"]
+    ]
+    return Commit(
+        key=key,
+        id=data["id"],
+        subject=data["subject"],
+        first_release=parse_version(data["first_release"]),
+        is_feature=data["kind"] == "feature",
+        files=tuple(data["files"]),
+        branches={fact.branch: fact for fact in facts},
+        signature=tuple(_signature(part) for part in data["signature"]),
+        source=data["source"],
+        unverified=data.get("unverified"),
+        aliases=tuple(data.get("aliases", ())),
+        only_on_branch=data.get("only_on_branch"),
+    )
+
+
+def _signature(data: dict[str, Any]) -> SignaturePart:
+    scope = data["scope"]
+    return SignaturePart(
+        name=data["name"],
+        files=tuple(data["files"]),
+        functions=tuple(tuple(names) for names in scope.get("functions", ())),
+        struct=tuple(scope.get("struct", ())),
+        follow=bool(data.get("follow")),
+        present=tuple(tuple(fragments) for fragments in data["present"]),
+        absent=tuple(tuple(fragments) for fragments in data["absent"]),
+        known_calls=tuple(data.get("known_calls", ())),
+        absent_without_file=data.get("missing_file") == "absent",
+        verified=data["verified"],
+    )
+
+
+def _capability(key: str, data: dict[str, Any]) -> Capability:
+    entries = data["architectures"]
+    return Capability(
+        key=CAPABILITY_PREFIX + key,
+        title=data["title"],
+        why=data["why"],
+        present_from={entry["architecture"]: parse_version(entry["present_from"]) for entry in entries},
+        absent_through={
+            entry["architecture"]: parse_version(entry["absent_through"]) for entry in entries if entry["absent_through"]
+        },
+        files={entry["architecture"]: entry["file"] for entry in entries},
+        sources={entry["architecture"]: entry["source"] for entry in entries},
+    )
+
+
+def _defect(data: dict[str, Any]) -> Defect:
+    return Defect(
+        slug=data["slug"],
+        pitfall=data["pitfall"],
+        title=data["title"],
+        mechanism=data["mechanism"],
+        consequence=data["consequence"],
+        severity=data["severity"],
+        architectures=tuple(name for name in data["architectures"] if name != "*"),
+        config=parse_expression(data["config"]),
+        reachable=parse_expression(data["reachable"]),
+        fixed=None if data["fixed"] is None else parse_expression(data["fixed"]),
+        cves=tuple(data["cves"]),
+        references=tuple(data["references"]),
+        detection=data["detection"],
+        hazard=data["hazard"],
+        notes=tuple(data["notes"]),
+        ranges=tuple(
+            BranchRanges(
+                entry["branch"],
+                tuple(AffectedRange(item["from"], item["fixed"]) for item in entry["affected"]),
+                entry["surveyed_through"],
+            )
+            for entry in data["ranges"]
+        ),
+        unverified=data.get("unverified"),
+    )
+
+
+def _not_fix(data: dict[str, Any]) -> NotAFix:
+    return NotAFix(data["subject"], data["commit"], data["reason"], data["source"])
+
+
+def _branch(name: str, data: dict[str, Any]) -> Branch:
+    def day(text: str | None) -> date | None:
+        return None if text is None else date.fromisoformat(text)
+
+    return Branch(name, day(data["released"]), _version(data["last"]), day(data["ended"]))
+
+
+def _build(data: dict[str, Any], digest: str, path: str) -> Catalog:
+    catalog = Catalog(
+        date=data["date"],
+        digest=digest,
+        path=path,
+        newest_mainline=parse_version(data["newest_mainline"]),
+        commits={key: _commit(key, entry) for key, entry in data["commits"].items()},
+        capabilities={CAPABILITY_PREFIX + key: _capability(key, entry) for key, entry in data["capabilities"].items()},
+        defects=tuple(_defect(entry) for entry in data["defects"]),
+        series=tuple(
+            SeriesFact(
+                entry["distro"],
+                entry["series"],
+                entry["base"],
+                entry["commit"],
+                entry["presence"] == "present",
+                entry["from"],
+                entry["exact"],
+                entry["source"],
+                entry["note"],
+            )
+            for entry in data["distro_series"]
+        ),
+        branches={name: _branch(name, entry) for name, entry in data["branches"]["entries"].items()},
+        sources=data["sources"],
+        not_fixes=tuple(_not_fix(entry) for entry in data["not_fixes"]),
+        cosmetic_reverts=tuple(_not_fix(entry) for entry in data["cosmetic_reverts"]),
+    )
+    _check_names(catalog)
+    return catalog
+
+
+def _check_names(catalog: Catalog) -> None:
+    """Raise CatalogError where an expression, a series or an exception names a commit that the catalogue lacks."""
+    for key, commit in catalog.commits.items():
+        if not commit.id.startswith(key):
+            raise CatalogError(f"{catalog.path}: commits/{key}: its id {commit.id} does not start with its key")
+    named = [(f"defects/{defect.slug}", name) for defect in catalog.defects for name in defect.commits]
+    named += [(f"distro_series/{fact.distro} {fact.series}", fact.commit) for fact in catalog.series]
+    named += [("not_fixes", entry.commit) for entry in catalog.not_fixes]
+    named += [("cosmetic_reverts", entry.commit) for entry in catalog.cosmetic_reverts]
+    for where, name in named:
+        if name not in catalog.commits:
+            raise CatalogError(f"{catalog.path}: {where}: names commit {name!r}, which is not under commits")
+    for defect in catalog.defects:
+        for name in defect.capabilities:
+            if name not in catalog.capabilities:
+                raise CatalogError(f"{catalog.path}: defects/{defect.slug}: names {name!r}, which is not under capabilities")
+    slugs = [defect.slug for defect in catalog.defects]
+    for slug in slugs:
+        if slugs.count(slug) > 1:
+            raise CatalogError(f"{catalog.path}: defects: the slug {slug!r} stands there more than once")
+
+
+def _validate(data: object, path: str) -> None:
+    """Validate a catalogue against its schema; raises CatalogError that names the place."""
+    import jsonschema
+
+    schema = json.loads(schema_path().read_text(encoding="utf-8"))
+    errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(data), key=lambda error: error.json_path)
+    if errors:
+        first = errors[0]
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        message = first.message if len(first.message) < 200 else first.message[:200] + " …"
+        raise CatalogError(f"{path}: {first.json_path}: {message}{more}")
+
+
+def load_catalog(path: Path | None = None) -> Catalog:
+    """Load the shipped catalogue, or the one at `path`, which is validated first.
+
+    Raises CatalogError when the file cannot be read, is no JSON or not valid.
+    """
+    place = default_catalog_path() if path is None else path
+    try:
+        with place.open("rb") as file:
+            raw = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise CatalogError(f"{place}: cannot read the catalogue: {error.strerror}") from error
+    if len(raw) > _MAX_BYTES:
+        raise CatalogError(f"{place}: larger than {_MAX_BYTES >> 20} MiB, which no catalogue is")
+    try:
+        data = json.loads(raw)
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        where = f":{error.lineno}:{error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise CatalogError(f"{place}{where}: not JSON: {error}") from error
+    if path is not None:
+        _validate(data, str(place))
+    try:
+        return _build(data, hashlib.sha256(raw).hexdigest(), str(place))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CatalogError(f"{place}: not a catalogue: {error}") from error

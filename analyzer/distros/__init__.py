@@ -1,0 +1,1 @@
+"""What distributions' version strings look like and prove; one table, read by `analyzer.release`."""

@@ -1,0 +1,188 @@
+"""The types at every boundary: evidence, verdict, report. All frozen; nothing here reads, decides or prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from analyzer.catalog import Catalog, Defect
+
+__all__ = [
+    "Agreement",
+    "AuditError",
+    "Confidence",
+    "Evidence",
+    "EvidenceKind",
+    "Observation",
+    "ObservationState",
+    "Presence",
+    "Report",
+    "Rule",
+    "State",
+    "TargetKind",
+    "TargetReport",
+    "Verdict",
+]
+
+
+class AuditError(Exception):
+    """Input that cannot be audited: wrong usage, an unreadable or a malformed file. The message names it and a remedy."""
+
+
+class Presence(Enum):
+    """Whether a commit's effect is in the audited kernel."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+
+class Confidence(IntEnum):
+    """How far a statement can be trusted."""
+
+    LOW = 1
+    MEDIUM = 2
+    HIGH = 3
+
+    @property
+    def label(self) -> str:
+        """The lower-case name, as reports print it."""
+        return self.name.lower()
+
+
+class EvidenceKind(Enum):
+    """What was read."""
+
+    SOURCE = "source"
+    HISTORY = "history"
+    SERIES = "series"
+    RELEASE = "release"
+    PATCH_QUEUE = "patch-queue"
+    CONFIG = "config"
+    ARCHITECTURE = "architecture"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One statement of one reader about one commit (12 hex digits), capability or option.
+
+    `citation` says where it was read (commit and subject, file:line, catalogue source). `conditional` marks a history entry
+    that proves the fix only when the source agrees (conflicts were resolved). `settle` is the command that would turn an
+    unknown into an answer. `architecture` limits the statement to one architecture. `unread` marks an unknown whose input
+    could not be read, as against one that was read and looks like nothing known.
+    """
+
+    kind: EvidenceKind
+    commit: str
+    presence: Presence
+    citation: str
+    detail: str = ""
+    confidence: Confidence = Confidence.HIGH
+    conditional: bool = False
+    settle: str | None = None
+    architecture: str | None = None
+    unread: bool = False
+
+
+class State(Enum):
+    """The answer to "does this kernel have it?"."""
+
+    AFFECTED = "affected"
+    FIXED = "fixed"
+    NOT_AFFECTED = "not-affected"
+    UNKNOWN = "unknown"
+
+
+class Rule(Enum):
+    """The rule of `analyzer.verdict` that decided."""
+
+    OTHER_ARCHITECTURE = "other-architecture"
+    CONFIG_EXCLUDES = "config-excludes"
+    CAPABILITY_ABSENT = "capability-absent"
+    NEVER_INTRODUCED = "never-introduced"
+    FIX_PRESENT = "fix-present"
+    FIX_ABSENT = "fix-absent"
+    NO_FIX_KNOWN = "no-fix-known"
+    INTRODUCTION_UNKNOWN = "introduction-unknown"
+    FIX_UNKNOWN = "fix-unknown"
+
+
+class ObservationState(Enum):
+    """What a live probe saw."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    COULD_NOT_RUN = "could-not-run"
+
+
+class Agreement(Enum):
+    """How an observation relates to the verdict."""
+
+    CONFIRMED = "confirmed"
+    CONTRADICTED = "contradicted"
+    NOT_OBSERVED = "not-observed"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The result of a live probe of one defect."""
+
+    state: ObservationState
+    detail: str
+    agreement: Agreement
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer for one defect, with what it rests on.
+
+    `architectures` names those that the answer holds for; it is empty when the answer is the same on every architecture.
+    `brief` fits a table's column; `reason` is a full sentence.
+    """
+
+    defect: Defect
+    state: State
+    confidence: Confidence
+    rule: Rule
+    brief: str
+    reason: str
+    settle: str | None = None
+    evidence: tuple[Evidence, ...] = ()
+    disagreements: tuple[str, ...] = ()
+    architectures: tuple[str, ...] = ()
+    observation: Observation | None = None
+
+
+class TargetKind(Enum):
+    """What was audited."""
+
+    RELEASE = "release"
+    CONFIG = "config"
+    TREE = "tree"
+    HOST = "host"
+
+
+@dataclass(frozen=True)
+class TargetReport:
+    """Everything about one audited kernel. `identity` is what the target says it is, `notes` what the reader should know."""
+
+    name: str
+    kind: TargetKind
+    identity: Mapping[str, str | None]
+    verdicts: tuple[Verdict, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of an audit."""
+
+    targets: tuple[TargetReport, ...]
+    catalog: Catalog = field(repr=False)
+
+    def has(self, state: State) -> bool:
+        """Whether any verdict is in this state."""
+        return any(verdict.state is state for target in self.targets for verdict in target.verdicts)

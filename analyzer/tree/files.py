@@ -1,0 +1,135 @@
+"""Reading single files of a kernel tree, from disk or from a commit, with bounds and without following links."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+import pygit2
+
+__all__ = ["BlobReader", "DiskReader", "FileRead", "FileReader", "ReadState", "blob_id"]
+
+_MAX_BYTES = 8 << 20
+"""The largest file that is read is kernel/bpf/verifier.c, of some 1 MB in 7.3."""
+
+
+class ReadState(Enum):
+    """What became of an attempt to read a file."""
+
+    READ = "read"
+    MISSING = "missing"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True)
+class FileRead:
+    """The content of a file, or why there is none. A file that is missing is not the same as one that cannot be read."""
+
+    path: str
+    state: ReadState
+    data: bytes = b""
+    reason: str = ""
+
+
+class FileReader(Protocol):
+    """Reads files by their path below the root of the tree."""
+
+    def read(self, path: str) -> FileRead:
+        """Read a file; never raises for a file that is missing, too large or unreadable."""
+        ...
+
+
+class DiskReader:
+    """Reads the files that would be built."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._real_root = os.path.realpath(root)
+
+    def read(self, path: str) -> FileRead:
+        """Read a regular file of at most 8 MiB that lies below the root; links, devices and pipes are refused."""
+        place = os.path.join(self._real_root, path)
+        parent = os.path.realpath(os.path.dirname(place))
+        if parent != self._real_root and not parent.startswith(self._real_root + os.sep):
+            return FileRead(path, ReadState.UNREADABLE, reason="leads out of the tree through a symbolic link")
+        try:
+            descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return FileRead(path, ReadState.MISSING, reason="no such file")
+        except OSError as error:
+            reason = "is a symbolic link" if os.path.islink(place) else str(error.strerror or error)
+            return FileRead(path, ReadState.UNREADABLE, reason=reason)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return FileRead(path, ReadState.UNREADABLE, reason="not a regular file")
+            try:
+                data = file.read(_MAX_BYTES + 1)
+            except OSError as error:
+                return FileRead(path, ReadState.UNREADABLE, reason=str(error.strerror or error))
+        if len(data) > _MAX_BYTES:
+            return FileRead(path, ReadState.UNREADABLE, reason=f"larger than {_MAX_BYTES >> 20} MiB")
+        return FileRead(path, ReadState.READ, data)
+
+
+class BlobReader:
+    """Reads the files of one commit. Objects that a partial clone left out are unreadable, not missing."""
+
+    def __init__(self, repository: pygit2.Repository, commit: pygit2.Commit) -> None:
+        self._repository = repository
+        self._commit = commit
+
+    def entry_id(self, path: str) -> str | None:
+        """The object id of a path in the commit, or None where it has none or its tree is not there."""
+        entry = self._entry(path)
+        return None if isinstance(entry, FileRead) else str(entry.id)
+
+    def _entry(self, path: str) -> FileRead | pygit2.Object:
+        try:
+            entry: pygit2.Object = self._commit.tree
+        except (KeyError, pygit2.GitError):
+            return FileRead(path, ReadState.UNREADABLE, reason="its tree is not in this clone (a treeless partial clone)")
+        for name in path.split("/"):
+            if not isinstance(entry, pygit2.Tree):
+                return FileRead(path, ReadState.MISSING, reason="no such file in the commit")
+            try:
+                entry = entry[name]
+            except KeyError as error:
+                # libgit2 raises the same for a name that is not in the tree and for a tree that is not in the clone.
+                if "object not found" in str(error):
+                    return FileRead(path, ReadState.UNREADABLE, reason="its object is not in this clone (a partial clone)")
+                if name in [item.name for item in entry] if _listable(entry) else False:
+                    return FileRead(path, ReadState.UNREADABLE, reason="its object is not in this clone (a partial clone)")
+                return FileRead(path, ReadState.MISSING, reason="no such file in the commit")
+        return entry
+
+    def read(self, path: str) -> FileRead:
+        """Read a blob of at most 8 MiB."""
+        entry = self._entry(path)
+        if isinstance(entry, FileRead):
+            return entry
+        if not isinstance(entry, pygit2.Blob):
+            return FileRead(path, ReadState.UNREADABLE, reason="not a file in the commit")
+        if entry.filemode == pygit2.enums.FileMode.LINK:
+            return FileRead(path, ReadState.UNREADABLE, reason="is a symbolic link")
+        if entry.size > _MAX_BYTES:
+            return FileRead(path, ReadState.UNREADABLE, reason=f"larger than {_MAX_BYTES >> 20} MiB")
+        return FileRead(path, ReadState.READ, entry.data)
+
+
+def _listable(tree: pygit2.Tree) -> bool:
+    try:
+        for _ in tree:
+            pass
+    except (KeyError, pygit2.GitError):
+        return False
+    return True
+
+
+def blob_id(data: bytes) -> str:
+    """The SHA-1 object id that git gives a file of this content when no filter changes it."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
