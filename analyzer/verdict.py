@@ -17,7 +17,7 @@ For each commit the code outranks history, history outranks a distribution's ser
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from analyzer.architecture import ARCHITECTURES
 from analyzer.catalog import CAPABILITY_PREFIX, Catalog, Defect
@@ -236,13 +236,20 @@ def _architectures_to_try(defect: Defect, facts: Facts, catalog: Catalog) -> tup
 
 def _merge(verdicts: Sequence[tuple[str, Verdict]]) -> tuple[Verdict, ...]:
     """One line for each different answer, with the architectures that it holds for."""
-    groups: dict[tuple[State, Rule], list[tuple[str, Verdict]]] = {}
+    groups: dict[State, list[tuple[str, Verdict]]] = {}
     for architecture, verdict in verdicts:
-        groups.setdefault((verdict.state, verdict.rule), []).append((architecture, verdict))
+        groups.setdefault(verdict.state, []).append((architecture, verdict))
     merged = []
     for members in groups.values():
         first = members[0][1]
-        merged.append(Verdict(**{**first.__dict__, "architectures": tuple(name for name, _ in members)}))
+        reasons: dict[str, list[str]] = {}
+        for architecture, verdict in members:
+            reasons.setdefault(verdict.reason, []).append(architecture)
+        reason = first.reason if len(reasons) == 1 else "; ".join(f"{', '.join(names)}: {text}" for text, names in reasons.items())
+        confidence = min(verdict.confidence for _, verdict in members)
+        evidence = tuple(dict.fromkeys(item for _, verdict in members for item in verdict.evidence))
+        architectures = tuple(name for name, _ in members)
+        merged.append(replace(first, confidence=confidence, reason=reason, evidence=evidence, architectures=architectures))
     return tuple(merged)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,8 +76,11 @@ def _git_command(repository: pygit2.Repository, *arguments: str) -> list[str] | 
 
 def _fields(command: list[str]) -> Iterator[bytes]:
     """Run git and yield the NUL-separated fields that it prints; raises WalkError when it fails."""
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=git_environment(), cwd="/") as process:
-        assert process.stdout is not None and process.stderr is not None
+    with (
+        tempfile.TemporaryFile() as complaints,  # a pipe that nobody reads until the end could fill and stop git
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, env=git_environment(), cwd="/") as process,
+    ):
+        assert process.stdout is not None
         rest = b""
         finished = False
         try:
@@ -88,15 +92,17 @@ def _fields(command: list[str]) -> Iterator[bytes]:
         finally:
             if not finished:
                 process.kill()
-        complaint = process.stderr.read(4096).decode("utf-8", "replace").strip()
         if process.wait() != 0:
+            complaints.seek(0)
+            complaint = complaints.read(4096).decode("utf-8", "replace").strip()
             raise WalkError(f"git: {complaint.splitlines()[0] if complaint else f'exit status {process.returncode}'}")
 
 
 def _walk_by_git(repository: pygit2.Repository, head: str, base: str | None, limit: int) -> Iterator[Record] | None:
     # %B with NUL around it: a message cannot hold one, git cuts it there. The line "commit [-]ID" comes before each record.
-    excluded = [] if base is None else [f"^{base}"]
-    command = _git_command(repository, "rev-list", "--topo-order", "--boundary", f"--max-count={limit}", "--format=%x00%P%x00%B%x00", head, *excluded, "--")
+    # Without a base an order by topology would make git read the whole history before it prints the first commit.
+    bounds = [head] if base is None else ["--topo-order", "--boundary", head, f"^{base}"]
+    command = _git_command(repository, "rev-list", f"--max-count={limit}", "--format=%x00%P%x00%B%x00", *bounds, "--")
     return None if command is None else _records(command)
 
 

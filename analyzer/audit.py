@@ -1,0 +1,127 @@
+"""The audit: from a target to its report. Gathers evidence, asks `analyzer.verdict`, prints nothing and never exits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from analyzer.architecture import UnknownArchitecture, normalize_architecture
+from analyzer.catalog import Catalog, Defect, load_catalog
+from analyzer.distros.schemes import Proof
+from analyzer.evidence.config import KernelConfig, read_config
+from analyzer.host import read_host
+from analyzer.model import AuditError, Confidence, Report, TargetKind, TargetReport
+from analyzer.release import KernelRelease, parse_release
+from analyzer.target import Target, identity_of
+
+__all__ = ["audit", "select_defects"]
+
+Progress = Callable[[str], None]
+
+
+def select_defects(catalog: Catalog, only: Iterable[str] = (), pitfalls: bool = False) -> tuple[Defect, ...]:
+    """The defects named by slug or pitfall number, or those with a pitfall number, or all; raises AuditError on a name that is none."""
+    names = [name.strip() for name in only if name.strip()]
+    if not names:
+        return tuple(defect for defect in catalog.defects if not pitfalls or defect.pitfall is not None)
+    found: dict[str, Defect] = {}
+    for name in names:
+        matches = catalog.find(name)
+        if not matches:
+            raise AuditError(f"no defect {name!r} in the catalogue; `tailcall-audit list` shows them")
+        found.update((defect.slug, defect) for defect in matches)
+    return tuple(found.values())
+
+
+def _refine(release: KernelRelease, config: KernelConfig) -> tuple[KernelRelease, list[str]]:
+    """A Debian or Ubuntu configuration names the stable release that an ABI number does not."""
+    known = config.release
+    if release.proof is not Proof.BASE or known is None or known.version.branch != release.version.branch or known.version.sublevel == 0:
+        return release, []
+    proof = Proof.EXACT if release.distro == "debian" else Proof.PATCHED
+    note = f"{config.path} says {known.version}: taken as the stable release that {release.release} was built from"
+    return replace(release, version=known.version, proof=proof), [note]
+
+
+def _audit_release(target: Target, text: str, config: KernelConfig | None) -> TargetReport:
+    release = parse_release(text)
+    architecture = target.arch or release.architecture or (None if config is None else config.architecture)
+    confidence = Confidence.HIGH
+    if config is not None:
+        release, notes = _refine(release, config)
+        target.notes += notes
+        confidence = Confidence.MEDIUM if notes else confidence
+    target.release_facts(release, confidence)
+    speaks = target.speaks(config, release, architecture)
+    return target.report(release.release, TargetKind.RELEASE, identity_of(release, architecture), config, speaks)
+
+
+def _audit_config(target: Target, config: KernelConfig) -> TargetReport:
+    architecture = target.arch or config.architecture
+    if config.release is not None:
+        target.notes.append(f"the version {config.release.version} is the one in the header of {config.path}")
+        target.release_facts(config.release, Confidence.MEDIUM)
+    else:
+        target.notes.append(f"{config.path} names no version: add --kernel")
+    speaks = target.speaks(config, config.release, architecture)
+    return target.report(config.path, TargetKind.CONFIG, identity_of(config.release, architecture), config, speaks)
+
+
+def _audit_host(target: Target, config: KernelConfig | None, progress: Progress) -> TargetReport:
+    progress("reading the running kernel")
+    host = read_host()
+    architecture = target.arch or host.release.architecture
+    target.notes += host.notes
+    target.release_facts(host.release)
+    used = config or host.config
+    speaks = target.speaks(used, host.release, architecture) and (config is not None or host.config_speaks)
+    identity = identity_of(host.release, architecture, live_patches=", ".join(host.live_patches) or None)
+    return target.report("this host", TargetKind.HOST, identity, used, speaks, bool(host.live_patches))
+
+
+def audit(
+    *,
+    kernels: Sequence[str] = (),
+    trees: Sequence[str] = (),
+    rev: str | None = None,
+    config: str | Path | None = None,
+    arch: str | None = None,
+    catalog: Catalog | None = None,
+    only: Iterable[str] = (),
+    pitfalls: bool = False,
+    progress: Progress = lambda _: None,
+) -> Report:
+    """Audit kernels named by release strings, trees by path, one by its configuration alone, or (nothing named) this host.
+
+    `only` selects defects by slug or pitfall number, `pitfalls` those that carry a number. `progress` is called with what is
+    being read. Raises AuditError on wrong usage and on input that cannot be read.
+    """
+    catalog = catalog or load_catalog()
+    defects = select_defects(catalog, only, pitfalls)
+    try:
+        architecture = None if arch is None else normalize_architecture(arch)
+    except UnknownArchitecture as error:
+        raise AuditError(f"--arch: {error}") from error
+    if kernels and trees:
+        raise AuditError("--kernel and --tree name different targets: audit them one after the other")
+    if config is not None and len(kernels) + len(trees) > 1:
+        raise AuditError("--config is of one kernel: name one target with it")
+    if rev is not None and len(trees) != 1:
+        raise AuditError("--rev is a revision of one tree: name it with --tree")
+    kernel_config = None if config is None else read_config(Path(config).expanduser())
+
+    def fresh() -> Target:
+        return Target(catalog, defects, architecture, pitfalls)
+
+    targets: list[TargetReport] = []
+    for text in kernels:
+        targets.append(_audit_release(fresh(), text, kernel_config))
+    if trees:
+        from analyzer.audit_tree import audit_tree  # libgit2 and the C parser are not loaded for a version string
+
+        for path in trees:
+            targets.append(audit_tree(fresh(), path, rev, kernel_config, progress))
+    if not targets:
+        targets.append(_audit_host(fresh(), None, progress) if kernel_config is None else _audit_config(fresh(), kernel_config))
+    return Report(tuple(targets), catalog)

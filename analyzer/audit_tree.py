@@ -1,0 +1,91 @@
+"""The audit of a kernel tree: code, history, patch queues and version, each cited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from analyzer.distros.schemes import Proof
+from analyzer.evidence.config import KernelConfig, read_config
+from analyzer.evidence.history import read_history
+from analyzer.evidence.patches import read_patch_queue
+from analyzer.evidence.source import SourceReader, signature_files
+from analyzer.model import Confidence, TargetKind, TargetReport
+from analyzer.target import Target, identity_of
+from analyzer.tree.files import BlobReader, ReadState, blob_id
+from analyzer.tree.locate import KernelTree, TreeError, open_tree
+from analyzer.tree.makefile import TreeIdentity, read_identity
+
+__all__ = ["audit_tree"]
+
+
+def _changed_files(tree: KernelTree, source: SourceReader, paths: tuple[str, ...]) -> list[str]:
+    """The files that matter in which the disk differs from HEAD."""
+    if not tree.on_disk or tree.repository is None or tree.commit is None:
+        return []
+    head = BlobReader(tree.repository, tree.commit)
+    changed = []
+    for path in (*paths, "Makefile"):
+        committed = head.entry_id(path)
+        read = source.file(path)
+        if committed is None or read.state is ReadState.UNREADABLE:
+            continue
+        if read.state is ReadState.MISSING or blob_id(read.data) != committed:
+            changed.append(path)
+    return changed
+
+
+def _tree_config(tree: KernelTree, config: KernelConfig | None) -> KernelConfig | None:
+    """The configuration given, else the tree's own .config; that of another revision is not taken."""
+    own = tree.root / ".config"
+    if config is not None or not tree.on_disk or own.is_symlink() or not own.is_file():
+        return config
+    return read_config(own)
+
+
+def _identify(target: Target, tree: KernelTree) -> TreeIdentity:
+    identity = read_identity(tree.files)
+    if identity is None:
+        makefile = tree.files.read("Makefile")
+        why = makefile.reason or "no VERSION and PATCHLEVEL in it"
+        raise TreeError(f"{tree.root}: cannot tell the kernel version from its Makefile: {why}")
+    target.notes += [*identity.notes, *tree.notes]
+    return identity
+
+
+def audit_tree(target: Target, path: str, rev: str | None, config: KernelConfig | None, progress: Callable[[str], None]) -> TargetReport:
+    """Audit the tree at `path`; raises TreeError, or ConfigError for its .config."""
+    progress(f"opening {path}")
+    tree = open_tree(path, rev)
+    identity = _identify(target, tree)
+    used = _tree_config(tree, config)
+    source = SourceReader(tree.files, progress)
+    target.evidence += source.evidence(target.catalog)
+    if tree.repository is not None and tree.commit is not None:
+        history = read_history(target.catalog, tree.repository, str(tree.commit.id), identity.version, progress)
+        target.evidence += history.evidence
+        target.notes += history.notes
+        changed = _changed_files(tree, source, signature_files(target.catalog))
+        if changed:
+            target.notes.append(f"files that matter differ from HEAD; what is on disk is audited: {', '.join(changed)}")
+    queue = read_patch_queue(target.catalog, tree.files)
+    target.evidence += queue.evidence
+    target.notes += queue.notes
+    # A tree may have any patch on top of the version that its Makefile names: what that release has is in it, the rest is open.
+    release = replace(identity.release, proof=Proof.PATCHED, vanilla_like=identity.vanilla_like, distro=identity.distro or "a tree", notes=())
+    target.release_facts(release, Confidence.MEDIUM)
+    architecture = target.arch or (None if used is None else used.architecture)
+    if architecture is None:
+        target.notes.append("a source tree has no architecture: judged for all that a defect has; --arch or a .config names one")
+    speaks = target.speaks(used, identity.release, architecture)
+    facts = identity_of(
+        identity.release,
+        architecture,
+        distro=identity.distro,
+        proof=None,
+        root=str(tree.root),
+        commit=None if tree.commit is None else str(tree.commit.id),
+        rev=tree.rev,
+    )
+    return target.report(str(Path(path).expanduser()), TargetKind.TREE, facts, used, speaks)

@@ -1,0 +1,105 @@
+"""What all text formats share: which verdicts are shown, their cells, and the words around them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analyzer.model import Presence, Rule, State, TargetReport, Verdict
+
+__all__ = ["COLUMNS", "Row", "details", "heading", "printable", "rows", "settlements", "shown", "summary"]
+
+COLUMNS = ("#", "DEFECT", "VERDICT", "CONF", "BECAUSE")
+_STATES = (State.AFFECTED, State.FIXED, State.NOT_AFFECTED, State.UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    state: State
+    cells: tuple[str, str, str, str, str]
+
+
+def printable(text: str) -> str:
+    """Text with everything that a terminal would act on replaced; line breaks stay."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def shown(target: TargetReport, everything: bool) -> tuple[Verdict, ...]:
+    """The verdicts to show: without `everything`, those of other architectures' code are left out."""
+    return tuple(item for item in target.verdicts if everything or item.rule is not Rule.OTHER_ARCHITECTURE)
+
+
+def _because(verdict: Verdict) -> str:
+    names = verdict.architectures
+    if not names or names == verdict.defect.architectures:
+        return verdict.brief
+    return f"{verdict.brief} [{','.join(names)}]"
+
+
+def rows(verdicts: Sequence[Verdict]) -> list[Row]:
+    """The table's lines, in the order of the verdicts."""
+    return [
+        Row(
+            item.state,
+            (str(item.defect.pitfall or ""), item.defect.slug, item.state.value, item.confidence.label if item.state is not State.UNKNOWN else "", printable(_because(item))),
+        )
+        for item in verdicts
+    ]
+
+
+def heading(target: TargetReport) -> str:
+    """One line that says what was audited."""
+    identity = target.identity
+    parts = [target.name]
+    upstream = identity.get("upstream")
+    if upstream and upstream != target.name:
+        parts.append(f"upstream {upstream}")
+    parts += [value for key in ("distro", "package") if (value := identity.get(key))]
+    parts.append(identity.get("architecture") or "every architecture")
+    if commit := identity.get("commit"):
+        parts.append(f"at {commit[:12]}")
+    return printable(" · ".join(parts))
+
+
+def settlements(verdicts: Sequence[Verdict]) -> list[tuple[str, list[str]]]:
+    """The commands that would settle the unknowns, each with the slugs that it settles."""
+    found: dict[str, list[str]] = {}
+    for item in verdicts:
+        if item.state is State.UNKNOWN and item.settle is not None:
+            slugs = found.setdefault(printable(item.settle), [])
+            if item.defect.slug not in slugs:
+                slugs.append(item.defect.slug)
+    return list(found.items())
+
+
+def summary(target: TargetReport, everything: bool) -> str:
+    """The last line: how many are in each state, and what is not shown."""
+    seen = shown(target, everything)
+    counts = [f"{sum(item.state is state for item in seen)} {state.value}" for state in _STATES]
+    hidden = len(target.verdicts) - len(seen)
+    more = f"; {hidden} in code of other architectures not shown (--all)" if hidden else ""
+    return ", ".join(counts) + more
+
+
+def details(verdict: Verdict) -> list[str]:
+    """The evidence behind a verdict, as lines."""
+    defect = verdict.defect
+    title = f"{defect.slug}: {verdict.state.value}"
+    if verdict.architectures:
+        title += f" on {', '.join(verdict.architectures)}"
+    lines = [title, f"  {defect.title}", f"  consequence: {defect.consequence}", f"  reason:      {verdict.reason}", f"  rule:        {verdict.rule.value}, confidence {verdict.confidence.label}"]
+    if verdict.settle:
+        lines.append(f"  to settle:   {verdict.settle}")
+    for text in verdict.disagreements:
+        lines.append(f"  disagrees:   {text}")
+    marks = {Presence.PRESENT: "has", Presence.ABSENT: "no", Presence.UNKNOWN: "?"}
+    for item in verdict.evidence:
+        if item.presence is Presence.UNKNOWN and verdict.state is not State.UNKNOWN:
+            continue
+        where = f" [{item.architecture}]" if item.architecture else ""
+        lines.append(f"  {item.kind.value + ':':12} {marks[item.presence]:3} {item.commit}{where}  {item.detail or item.citation}")
+        if item.detail and item.citation not in item.detail:
+            lines.append(f"  {'':12}     from {item.citation}")
+    return [printable(line) for line in lines]
