@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from analyzer.architecture import UnknownArchitecture, normalize_architecture
 from analyzer.catalog import Catalog, Defect, load_catalog
 from analyzer.distros.schemes import Proof
 from analyzer.evidence.config import KernelConfig, read_config
-from analyzer.host import read_host
 from analyzer.model import AuditError, Confidence, Report, TargetKind, TargetReport
 from analyzer.release import KernelRelease, parse_release
 from analyzer.target import Target, identity_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["audit", "select_defects"]
 
@@ -41,7 +42,7 @@ def _refine(release: KernelRelease, config: KernelConfig) -> tuple[KernelRelease
         return release, []
     proof = Proof.EXACT if release.distro == "debian" else Proof.PATCHED
     note = f"{config.path} says {known.version}: taken as the stable release that {release.release} was built from"
-    return replace(release, version=known.version, proof=proof), [note]
+    return release._replace(version=known.version, proof=proof), [note]
 
 
 def _audit_release(target: Target, text: str, config: KernelConfig | None) -> TargetReport:
@@ -69,6 +70,8 @@ def _audit_config(target: Target, config: KernelConfig) -> TargetReport:
 
 
 def _audit_host(target: Target, config: KernelConfig | None, progress: Progress) -> TargetReport:
+    from analyzer.host import read_host
+
     progress("reading the running kernel")
     host = read_host()
     architecture = target.arch or host.release.architecture
@@ -78,6 +81,12 @@ def _audit_host(target: Target, config: KernelConfig | None, progress: Progress)
     speaks = target.speaks(used, host.release, architecture) and (config is not None or host.config_speaks)
     identity = identity_of(host.release, architecture, live_patches=", ".join(host.live_patches) or None)
     return target.report("this host", TargetKind.HOST, identity, used, speaks, bool(host.live_patches))
+
+
+def _read_config(path: str | Path) -> KernelConfig:
+    from pathlib import Path
+
+    return read_config(Path(path).expanduser())
 
 
 def audit(
@@ -109,7 +118,7 @@ def audit(
         raise AuditError("--config is of one kernel: name one target with it")
     if rev is not None and len(trees) != 1:
         raise AuditError("--rev is a revision of one tree: name it with --tree")
-    kernel_config = None if config is None else read_config(Path(config).expanduser())
+    kernel_config = None if config is None else _read_config(config)
 
     def fresh() -> Target:
         return Target(catalog, defects, architecture, pitfalls)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from analyzer.distros.schemes import Proof
@@ -73,7 +72,7 @@ def audit_tree(target: Target, path: str, rev: str | None, config: KernelConfig 
     target.evidence += queue.evidence
     target.notes += queue.notes
     # A tree may have any patch on top of the version that its Makefile names: what that release has is in it, the rest is open.
-    release = replace(identity.release, proof=Proof.PATCHED, vanilla_like=identity.vanilla_like, distro=identity.distro or "a tree", notes=())
+    release = identity.release._replace(proof=Proof.PATCHED, vanilla_like=identity.vanilla_like, distro=identity.distro or "a tree", notes=())
     target.release_facts(release, Confidence.MEDIUM)
     architecture = target.arch or (None if used is None else used.architecture)
     if architecture is None:

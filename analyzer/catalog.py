@@ -6,17 +6,18 @@ import of a schema validator costs more than the whole audit of a version string
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import date
-from pathlib import Path
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analyzer.expression import Expression, leaves, parse_expression
 from analyzer.model import AuditError
 from analyzer.version import UpstreamVersion, parse_version
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "CAPABILITY_PREFIX",
@@ -45,8 +46,7 @@ class CatalogError(AuditError):
     """A catalogue that cannot be read or is not valid; the message says where and why."""
 
 
-@dataclass(frozen=True)
-class BranchFact:
+class BranchFact(NamedTuple):
     """What a survey found on one stable branch.
 
     A backport has the release it entered with, or a release it was there by (`present_by`); an absence holds up to
@@ -63,8 +63,7 @@ class BranchFact:
     unverified: str | None
 
 
-@dataclass(frozen=True)
-class SignaturePart:
+class SignaturePart(NamedTuple):
     """One place in the source that tells whether a commit's effect is there.
 
     `present` and `absent` are alternatives, each a tuple of C fragments that must all occur in the scope (``!`` before one:
@@ -84,8 +83,7 @@ class SignaturePart:
     verified: str
 
 
-@dataclass(frozen=True)
-class Commit:
+class Commit(NamedTuple):
     """A commit that introduces or fixes a defect. `key` is its first 12 hex digits; `id` is as long as it is known."""
 
     key: str
@@ -95,18 +93,22 @@ class Commit:
     is_feature: bool
     files: tuple[str, ...]
     branches: Mapping[str, BranchFact]
-    signature: tuple[SignaturePart, ...]
     source: str
     unverified: str | None
     aliases: tuple[str, ...]
     only_on_branch: str | None
+    signature_data: tuple[Mapping[str, Any], ...]
+
+    @property
+    def signature(self) -> tuple[SignaturePart, ...]:
+        """The places in the source that tell whether it is there; built on request, since only trees need it."""
+        return tuple(_signature(part) for part in self.signature_data)
 
     def __str__(self) -> str:
         return f'{self.key} ("{self.subject}")'
 
 
-@dataclass(frozen=True)
-class Capability:
+class Capability(NamedTuple):
     """Something an architecture must be able to do for a defect to be reachable; facts are releases and source files."""
 
     key: str
@@ -118,16 +120,14 @@ class Capability:
     sources: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class AffectedRange:
+class AffectedRange(NamedTuple):
     """Releases of one branch with the defect: from `start` up to, without, `fixed` (None: no release with a fix)."""
 
     start: str
     fixed: str | None
 
 
-@dataclass(frozen=True)
-class BranchRanges:
+class BranchRanges(NamedTuple):
     """The affected releases of a branch; beyond `surveyed_through` (None: closed) nothing is claimed."""
 
     branch: str
@@ -135,9 +135,11 @@ class BranchRanges:
     surveyed_through: str | None
 
 
-@dataclass(frozen=True)
-class Defect:
-    """A defect of eBPF tail calls. `architectures` is empty when it is in code of all; `pitfall` is 1 to 6 or None."""
+class Defect(NamedTuple):
+    """A defect of eBPF tail calls. `architectures` is empty when it is in code of all; `pitfall` is 1 to 6 or None.
+
+    `commits` and `capabilities` are those that its expressions name, introducing ones first, each once.
+    """
 
     slug: str
     pitfall: int | None
@@ -156,21 +158,11 @@ class Defect:
     notes: tuple[str, ...]
     ranges: tuple[BranchRanges, ...]
     unverified: str | None
-
-    @property
-    def commits(self) -> tuple[str, ...]:
-        """The commits named by its expressions, introducing ones first, each once."""
-        names = [*leaves(self.reachable), *leaves(self.fixed)]
-        return tuple(dict.fromkeys(name for name in names if not name.startswith(CAPABILITY_PREFIX)))
-
-    @property
-    def capabilities(self) -> tuple[str, ...]:
-        """The capabilities that it needs, with their prefix."""
-        return tuple(dict.fromkeys(name for name in leaves(self.reachable) if name.startswith(CAPABILITY_PREFIX)))
+    commits: tuple[str, ...]
+    capabilities: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class SeriesFact:
+class SeriesFact(NamedTuple):
     """What a distribution's changelog proved: from a build on (or at that build only, `exact`) a commit is there or not."""
 
     distro: str
@@ -184,8 +176,7 @@ class SeriesFact:
     note: str | None
 
 
-@dataclass(frozen=True)
-class NotAFix:
+class NotAFix(NamedTuple):
     """A subject or id that looks like a fix, or like its revert, and is none."""
 
     subject: str
@@ -194,22 +185,20 @@ class NotAFix:
     source: str
 
 
-@dataclass(frozen=True)
-class Branch:
-    """A stable branch: its base release's date, and its last release and that one's date once it has ended."""
+class Branch(NamedTuple):
+    """A stable branch: its base release's date, and its last release and that one's date once it has ended (ISO dates)."""
 
     name: str
-    released: date | None
+    released: str | None
     last: UpstreamVersion | None
-    ended: date | None
+    ended: str | None
 
 
-@dataclass(frozen=True)
-class Catalog:
-    """The whole catalogue. `digest` is the SHA-256 of the file, `path` where it was read."""
+class Catalog(NamedTuple):
+    """The whole catalogue. `raw` is the file as it was read, `path` where."""
 
     date: str
-    digest: str
+    raw: bytes
     path: str
     newest_mainline: UpstreamVersion
     commits: Mapping[str, Commit]
@@ -218,8 +207,15 @@ class Catalog:
     series: tuple[SeriesFact, ...]
     branches: Mapping[str, Branch]
     sources: Mapping[str, str]
-    not_fixes: tuple[NotAFix, ...] = ()
-    cosmetic_reverts: tuple[NotAFix, ...] = field(default=())
+    not_fixes: tuple[NotAFix, ...]
+    cosmetic_reverts: tuple[NotAFix, ...]
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the file."""
+        import hashlib
+
+        return hashlib.sha256(self.raw).hexdigest()
 
     def find(self, name: str) -> tuple[Defect, ...]:
         """The defect with this slug, or all with this pitfall number; empty when there is none."""
@@ -235,17 +231,19 @@ class Catalog:
         return max(older, default=None)
 
 
-def default_catalog_path() -> Path:
+def default_catalog_path() -> str:
     """The `commits.json` beside the package: inside it in a wheel, one level up in a source tree."""
-    packaged = Path(__file__).with_name("commits.json")
-    return packaged if packaged.is_file() else Path(__file__).resolve().parent.parent / "commits.json"
+    here = os.path.dirname(os.path.abspath(__file__))
+    packaged = os.path.join(here, "commits.json")
+    return packaged if os.path.isfile(packaged) else os.path.join(os.path.dirname(here), "commits.json")
 
 
-def schema_path() -> Path:
+def schema_path() -> str:
     """The JSON Schema of the catalogue."""
-    return Path(__file__).with_name("commits.schema.json")
+    return os.path.join(os.path.dirname(os.path.abspath(__file__)), "commits.schema.json")
 
 
+@lru_cache(maxsize=4096)
 def _version(text: str | None) -> UpstreamVersion | None:
     return None if text is None else parse_version(text)
 
@@ -272,11 +270,11 @@ def _commit(key: str, data: dict[str, Any]) -> Commit:
         is_feature=data["kind"] == "feature",
         files=tuple(data["files"]),
         branches={fact.branch: fact for fact in facts},
-        signature=tuple(_signature(part) for part in data["signature"]),
         source=data["source"],
         unverified=data.get("unverified"),
         aliases=tuple(data.get("aliases", ())),
         only_on_branch=data.get("only_on_branch"),
+        signature_data=tuple(data["signature"]),
     )
 
 
@@ -312,6 +310,9 @@ def _capability(key: str, data: dict[str, Any]) -> Capability:
 
 
 def _defect(data: dict[str, Any]) -> Defect:
+    reachable = parse_expression(data["reachable"])
+    fixed = None if data["fixed"] is None else parse_expression(data["fixed"])
+    names = tuple(dict.fromkeys((*leaves(reachable), *leaves(fixed))))
     return Defect(
         slug=data["slug"],
         pitfall=data["pitfall"],
@@ -321,8 +322,8 @@ def _defect(data: dict[str, Any]) -> Defect:
         severity=data["severity"],
         architectures=tuple(name for name in data["architectures"] if name != "*"),
         config=parse_expression(data["config"]),
-        reachable=parse_expression(data["reachable"]),
-        fixed=None if data["fixed"] is None else parse_expression(data["fixed"]),
+        reachable=reachable,
+        fixed=fixed,
         cves=tuple(data["cves"]),
         references=tuple(data["references"]),
         detection=data["detection"],
@@ -337,6 +338,8 @@ def _defect(data: dict[str, Any]) -> Defect:
             for entry in data["ranges"]
         ),
         unverified=data.get("unverified"),
+        commits=tuple(name for name in names if not name.startswith(CAPABILITY_PREFIX)),
+        capabilities=tuple(name for name in names if name.startswith(CAPABILITY_PREFIX)),
     )
 
 
@@ -345,16 +348,13 @@ def _not_fix(data: dict[str, Any]) -> NotAFix:
 
 
 def _branch(name: str, data: dict[str, Any]) -> Branch:
-    def day(text: str | None) -> date | None:
-        return None if text is None else date.fromisoformat(text)
-
-    return Branch(name, day(data["released"]), _version(data["last"]), day(data["ended"]))
+    return Branch(name, data["released"], _version(data["last"]), data["ended"])
 
 
-def _build(data: dict[str, Any], digest: str, path: str) -> Catalog:
+def _build(data: dict[str, Any], raw: bytes, path: str) -> Catalog:
     catalog = Catalog(
         date=data["date"],
-        digest=digest,
+        raw=raw,
         path=path,
         newest_mainline=parse_version(data["newest_mainline"]),
         commits={key: _commit(key, entry) for key, entry in data["commits"].items()},
@@ -409,7 +409,8 @@ def _validate(data: object, path: str) -> None:
     """Validate a catalogue against its schema; raises CatalogError that names the place."""
     import jsonschema
 
-    schema = json.loads(schema_path().read_text(encoding="utf-8"))
+    with open(schema_path(), encoding="utf-8") as file:
+        schema = json.load(file)
     errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(data), key=lambda error: error.json_path)
     if errors:
         first = errors[0]
@@ -418,14 +419,14 @@ def _validate(data: object, path: str) -> None:
         raise CatalogError(f"{path}: {first.json_path}: {message}{more}")
 
 
-def load_catalog(path: Path | None = None) -> Catalog:
+def load_catalog(path: str | Path | None = None) -> Catalog:
     """Load the shipped catalogue, or the one at `path`, which is validated first.
 
     Raises CatalogError when the file cannot be read, is no JSON or not valid.
     """
     place = default_catalog_path() if path is None else path
     try:
-        with place.open("rb") as file:
+        with open(place, "rb") as file:
             raw = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise CatalogError(f"{place}: cannot read the catalogue: {error.strerror}") from error
@@ -439,6 +440,6 @@ def load_catalog(path: Path | None = None) -> Catalog:
     if path is not None:
         _validate(data, str(place))
     try:
-        return _build(data, hashlib.sha256(raw).hexdigest(), str(place))
+        return _build(data, raw, str(place))
     except (KeyError, TypeError, ValueError) as error:
         raise CatalogError(f"{place}: not a catalogue: {error}") from error

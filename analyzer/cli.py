@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from analyzer import __version__
 from analyzer.audit import audit, select_defects
@@ -74,12 +72,17 @@ class _Progress:
             sys.stderr.flush()
 
 
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    # With a width of its own argparse need not import shutil, and all of compression with it, to ask the terminal.
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=100)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tailcall-audit",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_formatter,
         allow_abbrev=False,
         usage="tailcall-audit [--kernel STRING | --tree PATH [--rev REV]] [--config FILE] [--arch NAME] [options]\n       tailcall-audit list | explain SLUG|NUMBER|COMMIT",
     )
@@ -116,12 +119,16 @@ def _catalog_parser(command: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _write_file(path: Path, text: str) -> None:
+def _write_file(name: str, text: str) -> None:
     """Write a file whole or not at all; raises AuditError."""
+    import tempfile
+    from pathlib import Path
+
+    path = Path(name).expanduser()
     try:
         if path.is_dir():
             raise AuditError(f"--output {path}: is a directory")
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)
@@ -129,10 +136,10 @@ def _write_file(path: Path, text: str) -> None:
                 os.fsync(file.fileno())
             mask = os.umask(0)
             os.umask(mask)
-            os.chmod(name, path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~mask)
-            os.replace(name, path)
+            os.chmod(temporary, path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~mask)
+            os.replace(temporary, path)
         except BaseException:
-            os.unlink(name)
+            os.unlink(temporary)
             raise
     except OSError as error:
         raise AuditError(f"--output {path}: cannot write: {error.strerror or error}") from error
@@ -143,7 +150,7 @@ def _emit(text: str, output: str | None) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     else:
-        _write_file(Path(output).expanduser(), text)
+        _write_file(output, text)
 
 
 def _print_report(report: Report, options: argparse.Namespace) -> None:
@@ -196,7 +203,7 @@ def _run_audit(arguments: Sequence[str]) -> int:
 
 
 def _load(path: str | None) -> Catalog:
-    return load_catalog(None if path is None else Path(path).expanduser())
+    return load_catalog(None if path is None else os.path.expanduser(path))
 
 
 def _run_catalog(command: str, arguments: Sequence[str]) -> int:

@@ -9,8 +9,8 @@ Requirements over commits use the same arithmetic with absent = 0 and present = 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 __all__ = ["ABSENT", "Expression", "Interval", "Operator", "PRESENT", "UNKNOWN", "evaluate", "leaves", "parse_expression"]
 
@@ -24,8 +24,7 @@ class Operator(Enum):
     LEAF = "leaf"
 
 
-@dataclass(frozen=True)
-class Expression:
+class Expression(NamedTuple):
     """A tree of requirements; a leaf names a commit, a capability or a kernel option."""
 
     operator: Operator
@@ -42,8 +41,7 @@ class Expression:
         return word.join(f"({part})" if len(part.parts) > 1 else str(part) for part in self.parts)
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """What is known of a value between 0 and 2, and how sure (0 to 3) the sources are of it."""
 
     low: int

@@ -94,7 +94,7 @@ def read_host(root: Path = Path("/")) -> Host:
     release = parse_release(line)
     if release.architecture is None and root == Path("/"):
         named = parse_release(f"{proc_version} {os.uname().machine}")
-        release = KernelRelease(**{**release.__dict__, "architecture": named.architecture})
+        release = release._replace(architecture=named.architecture)
     config, speaks, notes = _find_config(root, proc_version.split()[2], proc_version)
     try:
         patches = tuple(sorted(entry.name for entry in (root / "sys/kernel/livepatch").iterdir()))

@@ -1,11 +1,14 @@
-"""The types at every boundary: evidence, verdict, report. All frozen; nothing here reads, decides or prints."""
+"""The types at every boundary: evidence, verdict, report. All frozen; nothing here reads, decides or prints.
+
+What an audit of a version string loads are named tuples, everywhere else frozen dataclasses: the import of `dataclasses`
+and the making of some 25 of them take 30 ms, half of what the whole audit may (`bench/start.py`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from analyzer.catalog import Catalog, Defect
@@ -65,8 +68,7 @@ class EvidenceKind(Enum):
     ARCHITECTURE = "architecture"
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(NamedTuple):
     """One statement of one reader about one commit (12 hex digits), capability or option.
 
     `citation` says where it was read (commit and subject, file:line, catalogue source). `conditional` marks a history entry
@@ -126,8 +128,7 @@ class Agreement(Enum):
     NOT_OBSERVED = "not-observed"
 
 
-@dataclass(frozen=True)
-class Observation:
+class Observation(NamedTuple):
     """The result of a live probe of one defect."""
 
     state: ObservationState
@@ -135,8 +136,7 @@ class Observation:
     agreement: Agreement
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The answer for one defect, with what it rests on.
 
     `architectures` names those that the answer holds for; it is empty when the answer is the same on every architecture.
@@ -165,8 +165,7 @@ class TargetKind(Enum):
     HOST = "host"
 
 
-@dataclass(frozen=True)
-class TargetReport:
+class TargetReport(NamedTuple):
     """Everything about one audited kernel. `identity` is what the target says it is, `notes` what the reader should know."""
 
     name: str
@@ -176,12 +175,11 @@ class TargetReport:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(NamedTuple):
     """The result of an audit."""
 
     targets: tuple[TargetReport, ...]
-    catalog: Catalog = field(repr=False)
+    catalog: Catalog
 
     def has(self, state: State) -> bool:
         """Whether any verdict is in this state."""

@@ -6,7 +6,7 @@ Takes everything that names a kernel: ``uname -r``, ``-v`` and ``-a``, ``/proc/v
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from analyzer.architecture import UnknownArchitecture, normalize_architecture
 from analyzer.distros.schemes import SCHEMES, Proof, Scheme
@@ -33,8 +33,7 @@ class ReleaseError(AuditError):
     """A string in which no kernel version can be found."""
 
 
-@dataclass(frozen=True)
-class KernelRelease:
+class KernelRelease(NamedTuple):
     """A parsed kernel name.
 
     `proof` says how far `version` is proven; `modified` lists the marks of unknown patches (``-next``, ``-g<sha>``, ``+``,
@@ -93,7 +92,7 @@ def _match_scheme(rest: str, version: UpstreamVersion) -> tuple[Scheme, re.Match
         # The third number of 2.6.32 is not a stable release.
         if scheme.zero is not None and scheme.zero != (version.sublevel == 0 or version.major == 2):
             continue
-        match = scheme.pattern.fullmatch(rest)
+        match = scheme.match(rest)
         if match is not None:
             return scheme, match
     return None
@@ -117,7 +116,7 @@ def _from_uname(word: str, match: re.Match[str], text: str) -> KernelRelease:
         scheme, parts = found
         groups = parts.groupdict()
         if groups.get("rc"):
-            version = replace(version, rc=int(groups["rc"]))
+            version = version._replace(rc=int(groups["rc"]))
         return KernelRelease(
             text=text,
             release=word,
@@ -160,7 +159,7 @@ def _add_debian(release: KernelRelease | None, match: re.Match[str], text: str) 
     found = release or KernelRelease(text, package, version, Proof.EXACT)
     if release is not None and release.version.branch != version.branch:
         raise ReleaseError(f"{text!r}: the release {release.release} and the Debian package {package} are of different series")
-    return replace(found, version=version, proof=Proof.EXACT, vanilla_like=True, distro="debian", package=package, notes=(note,), settle=None)
+    return found._replace(version=version, proof=Proof.EXACT, vanilla_like=True, distro="debian", package=package, notes=(note,), settle=None)
 
 
 def _add_ubuntu_signature(release: KernelRelease | None, match: re.Match[str], text: str) -> KernelRelease:
@@ -173,7 +172,7 @@ def _add_ubuntu_signature(release: KernelRelease | None, match: re.Match[str], t
     found = release if release is not None and release.distro == "ubuntu" else KernelRelease(text, package, version, Proof.PATCHED)
     name = re.sub(r"^(\d+\.\d+\.\d+-\d+)\.\d+(?:~[\d.]+)?", r"\1", package)
     settle = f"apt changelog linux-image-unsigned-{name} | grep -F 'bpf'"
-    return replace(found, version=version, proof=Proof.PATCHED, vanilla_like=True, distro="ubuntu", package=package, notes=(note,), settle=settle)
+    return found._replace(version=version, proof=Proof.PATCHED, vanilla_like=True, distro="ubuntu", package=package, notes=(note,), settle=settle)
 
 
 def parse_release(text: str) -> KernelRelease:
@@ -195,10 +194,10 @@ def parse_release(text: str) -> KernelRelease:
         raise ReleaseError(f"{_shown(line)}: no kernel version in it; expected something like 6.1.170, 6.8.0-35-generic or a line of uname -a")
     upload = _UBUNTU_BUILD.search(line)
     if upload is not None and release.distro == "ubuntu" and release.package is None:
-        release = replace(release, package=f"{release.version.branch}.0-{release.abi}.{upload.group(1)}")
+        release = release._replace(package=f"{release.version.branch}.0-{release.abi}.{upload.group(1)}")
     if release.architecture is None:
         outside = _UNAME_ARCH.findall(line)
-        release = replace(release, architecture=_architecture(outside[-1])) if outside else release
+        release = release._replace(architecture=_architecture(outside[-1])) if outside else release
     return release
 
 

@@ -74,7 +74,7 @@ class Target:
     def report(self, name: str, kind: TargetKind, identity: dict[str, str | None], config: KernelConfig | None, speaks: bool, live: bool = False) -> TargetReport:
         """Judge everything that was gathered; `speaks` and `live` are as in `Facts`."""
         architecture = identity["architecture"]
-        facts = Facts(tuple(self.evidence), architecture, config, speaks, live)
+        facts = Facts(self.evidence, architecture, config, speaks, live)
         verdicts = judge_all(self.catalog, facts, self.defects)
         if self.pitfalls and architecture is not None:
             verdicts = tuple(item for item in verdicts if not item.defect.architectures or architecture in item.defect.architectures)

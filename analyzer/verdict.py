@@ -17,7 +17,7 @@ For each commit the code outranks history, history outranks a distribution's ser
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from analyzer.architecture import ARCHITECTURES
 from analyzer.catalog import CAPABILITY_PREFIX, Catalog, Defect
@@ -30,7 +30,6 @@ __all__ = ["Facts", "Weighed", "judge", "judge_all", "weigh"]
 _RANK = (EvidenceKind.SOURCE, EvidenceKind.HISTORY, EvidenceKind.PATCH_QUEUE, EvidenceKind.SERIES, EvidenceKind.RELEASE)
 
 
-@dataclass(frozen=True)
 class Facts:
     """What the readers saw of one target.
 
@@ -38,24 +37,28 @@ class Facts:
     `live_patched` keeps every answer from being certain. `architecture` is None when the target has none.
     """
 
-    evidence: tuple[Evidence, ...]
-    architecture: str | None = None
-    config: KernelConfig | None = None
-    config_speaks: bool = False
-    live_patched: bool = False
-    by_key: dict[str, list[Evidence]] = field(default_factory=dict, compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        for item in self.evidence:
-            self.by_key.setdefault(item.commit, []).append(item)
+    def __init__(
+        self,
+        evidence: Iterable[Evidence],
+        architecture: str | None = None,
+        config: KernelConfig | None = None,
+        config_speaks: bool = False,
+        live_patched: bool = False,
+    ) -> None:
+        self.architecture = architecture
+        self.config = config
+        self.config_speaks = config_speaks
+        self.live_patched = live_patched
+        self._by_key: dict[str, list[Evidence]] = {}
+        for item in evidence:
+            self._by_key.setdefault(item.commit, []).append(item)
 
     def about(self, key: str, architecture: str | None) -> list[Evidence]:
         """The evidence about a commit or capability that holds for an architecture."""
-        return [item for item in self.by_key.get(key, ()) if item.architecture in (None, architecture)]
+        return [item for item in self._by_key.get(key, ()) if item.architecture in (None, architecture)]
 
 
-@dataclass(frozen=True)
-class Weighed:
+class Weighed(NamedTuple):
     """All evidence about one commit, weighed: the answer, what decided, and what disagrees with it."""
 
     presence: Presence
@@ -249,7 +252,7 @@ def _merge(verdicts: Sequence[tuple[str, Verdict]]) -> tuple[Verdict, ...]:
         confidence = min(verdict.confidence for _, verdict in members)
         evidence = tuple(dict.fromkeys(item for _, verdict in members for item in verdict.evidence))
         architectures = tuple(name for name, _ in members)
-        merged.append(replace(first, confidence=confidence, reason=reason, evidence=evidence, architectures=architectures))
+        merged.append(first._replace(confidence=confidence, reason=reason, evidence=evidence, architectures=architectures))
     return tuple(merged)
 
 

@@ -7,17 +7,14 @@ kernel's own spelling and the cost of the import (12 ms of a 60 ms budget for ``
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from functools import total_ordering
+from typing import NamedTuple
 
 __all__ = ["UpstreamVersion", "build_key", "parse_version"]
 
 _VERSION = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,6}))?(?:-?rc(\d{1,4}))?", re.ASCII)
 
 
-@total_ordering
-@dataclass(frozen=True)
-class UpstreamVersion:
+class UpstreamVersion(NamedTuple):
     """A release on kernel.org: mainline ``6.13``, release candidate ``6.13-rc3`` or stable ``6.1.170``.
 
     Sublevels over 255 are kept as they are (4.19.325); only LINUX_VERSION_CODE clamps them.
@@ -38,11 +35,22 @@ class UpstreamVersion:
         """The mainline release that this one starts from; a release candidate is its own base."""
         return UpstreamVersion(self.major, self.minor, 0, self.rc)
 
-    def _key(self) -> tuple[int, int, int, int]:
+    @property
+    def key(self) -> tuple[int, int, int, int]:
+        """What versions are ordered by: a release candidate comes before its release."""
         return (self.major, self.minor, self.sublevel, 1 << 16 if self.rc is None else self.rc)
 
-    def __lt__(self, other: UpstreamVersion) -> bool:
-        return self._key() < other._key()
+    def __lt__(self, other: tuple[object, ...]) -> bool:
+        return self.key < other.key if isinstance(other, UpstreamVersion) else NotImplemented
+
+    def __le__(self, other: tuple[object, ...]) -> bool:
+        return self.key <= other.key if isinstance(other, UpstreamVersion) else NotImplemented
+
+    def __gt__(self, other: tuple[object, ...]) -> bool:
+        return self.key > other.key if isinstance(other, UpstreamVersion) else NotImplemented
+
+    def __ge__(self, other: tuple[object, ...]) -> bool:
+        return self.key >= other.key if isinstance(other, UpstreamVersion) else NotImplemented
 
     def __str__(self) -> str:
         text = self.branch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date
 
 from analyzer.architecture import ARCHITECTURES
 from analyzer.catalog import Capability, Catalog, Commit, SeriesFact
@@ -19,7 +18,7 @@ def _lowered(confidence: Confidence) -> Confidence:
     return Confidence(max(confidence - 1, Confidence.LOW))
 
 
-def _existed_by(catalog: Catalog, commit: Commit) -> date | None:
+def _existed_by(catalog: Catalog, commit: Commit) -> str | None:
     """The earliest day that a backport can be from: stable takes what is in mainline, whose merge window for a release opens
     when the one before it is out (Linux Documentation/process/stable-kernel-rules.rst)."""
     first = commit.first_release
@@ -154,7 +153,7 @@ def release_evidence(catalog: Catalog, release: KernelRelease, confidence: Confi
 def _capped(evidence: Evidence, limit: Confidence) -> Evidence:
     if evidence.confidence <= limit:
         return evidence
-    return Evidence(**{**evidence.__dict__, "confidence": limit})
+    return evidence._replace(confidence=limit)
 
 
 def _builds_match(fact: SeriesFact, release: KernelRelease) -> bool:

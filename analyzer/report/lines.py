@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from analyzer.model import Presence, Rule, State, TargetReport, Verdict
 
@@ -13,8 +13,7 @@ COLUMNS = ("#", "DEFECT", "VERDICT", "CONF", "BECAUSE")
 _STATES = (State.AFFECTED, State.FIXED, State.NOT_AFFECTED, State.UNKNOWN)
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One line of the table."""
 
     state: State
