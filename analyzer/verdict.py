@@ -11,7 +11,7 @@ The rules, in the order in which they are tried (each is a member of `analyzer.m
 - no-fix-known, fix-absent: what it needs is there, and no complete fix is.
 
 For each commit the code outranks history, history outranks a distribution's series, and that outranks the release: see
-`weigh`. A shape of code that no signature knows takes from history and release the right to say "absent", and nothing else.
+`weigh`. Code of a shape that no signature knows is unknown, whatever history and release say.
 """
 
 from __future__ import annotations
@@ -89,22 +89,17 @@ def weigh(items: Sequence[Evidence]) -> Weighed:
     if not ranked:
         return Weighed(Presence.UNKNOWN, Confidence.LOW, None)
     code = best.get(EvidenceKind.SOURCE)
-    strange = code is not None and code.presence is Presence.UNKNOWN and not code.unread
+    if code is not None and code.presence is Presence.UNKNOWN and not code.unread:
+        # The code is there and looks like nothing that is known: a rewrite with the same effect, or one without it. What
+        # history and release say of it is shown, and decides nothing.
+        others = tuple(_say(item) for item in ranked if item.presence is not Presence.UNKNOWN)
+        return Weighed(Presence.UNKNOWN, Confidence.LOW, code, others)
     for item in ranked:
-        if item.presence is Presence.UNKNOWN:
-            continue
-        if strange and item.presence is Presence.ABSENT and item.kind is not EvidenceKind.SOURCE:
-            # The code is there and looks like nothing that is known: it may be a rewrite with the same effect.
-            assert code is not None
-            return Weighed(Presence.UNKNOWN, Confidence.LOW, code, (_say(item),))
-        if item.conditional:
-            # A backport whose message speaks of conflicts proves the fix only where the code agrees, and it did not speak.
+        # A backport whose message speaks of conflicts proves the fix only where the code agrees, and it did not speak.
+        if item.presence is Presence.UNKNOWN or item.conditional:
             continue
         others = tuple(_say(other) for other in ranked if other.presence not in (Presence.UNKNOWN, item.presence))
-        confidence = item.confidence
-        if strange:
-            confidence = min(confidence, Confidence.MEDIUM)
-        return Weighed(item.presence, confidence, item, others)
+        return Weighed(item.presence, item.confidence, item, others)
     return Weighed(Presence.UNKNOWN, Confidence.LOW, next((item for item in ranked if item.settle), ranked[0]))
 
 

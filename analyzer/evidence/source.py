@@ -79,11 +79,16 @@ class SourceReader:
             yield from self._capability(capability)
 
     def commit(self, commit: Commit) -> Evidence:
-        """Decide a commit: present when all its parts are, absent when one is, else unknown."""
+        """Decide a commit: present when all its parts are, absent when one is; a part of a strange shape makes it unknown,
+        since a rewrite of that part may do without the others."""
         parts = [(part, self._part(part)) for part in commit.signature]
         absent = [(part, answer) for part, answer in parts if answer.presence is Presence.ABSENT]
         open_ones = [(part, answer) for part, answer in parts if answer.presence is Presence.UNKNOWN]
-        if absent:
+        strange = [(part, answer) for part, answer in open_ones if not answer.unread]
+        if strange:
+            presence, (part, answer) = Presence.UNKNOWN, strange[0]
+            detail = answer.detail
+        elif absent:
             presence, (part, answer) = Presence.ABSENT, absent[0]
             detail = answer.detail
             if any(other.presence is Presence.PRESENT for _, other in parts):
@@ -103,7 +108,7 @@ class SourceReader:
             f"{citation}: {detail}" if presence is not Presence.UNKNOWN else detail,
             Confidence.LOW if presence is Presence.UNKNOWN else Confidence.HIGH,
             settle=f"tailcall-audit explain {commit.key}   and compare with {answer.citation}" if presence is Presence.UNKNOWN else None,
-            unread=presence is Presence.UNKNOWN and all(other.unread for _, other in open_ones),
+            unread=presence is Presence.UNKNOWN and not strange,
         )
 
     def _part(self, part: SignaturePart) -> _Part:

@@ -1,0 +1,137 @@
+"""Real kernel sources for the tests: Debian's linux-source packages, of which only the files that matter are unpacked.
+
+A machine's own apt sources may name one suite only, so a private apt configuration derives the others from the machine's own
+Debian mirror. Where there is none, the tests that need sources skip and say so. Nothing of the machine's apt is changed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from analyzer.catalog import load_catalog
+from analyzer.evidence.source import signature_files
+
+RELEASES = ("bullseye", "bookworm", "trixie", "forky", "sid", "stable", "testing", "unstable")
+SUITES = ("bullseye", "bookworm", "trixie", "sid", "bookworm-backports", "trixie-backports")
+SECURITY_SUITES = ("bullseye-security", "bookworm-security", "trixie-security")
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+EXTRA_FILES = ("Makefile", "include/linux/bpf_types.h")
+
+
+def cache_directory() -> Path:
+    """Where sources are kept between runs."""
+    base = os.environ.get("TAILCALL_AUDIT_CACHE") or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "tailcall-audit-tests")
+    path = Path(base)
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Let one test process at a time fetch a thing."""
+    with (cache_directory() / f"{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _machine_mirrors() -> tuple[str, str] | None:
+    """The machine's own Debian and Debian security mirrors, from its apt sources."""
+    main = security = None
+    files = [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]
+    for path in files:
+        if not path.is_file():
+            continue
+        text = path.read_text(encoding="utf-8", errors="replace")
+        found = re.findall(r"^URIs:\s*(\S+)\s*\nSuites:\s*(.+)$", text, re.MULTILINE)
+        found += re.findall(r"^deb(?:\s+\[[^\]]*\])?\s+(\S+)\s+(\S+)\s.*\bmain\b", text, re.MULTILINE)
+        for uri, suites in found:
+            words = set(suites.split())
+            if words & {f"{name}-security" for name in RELEASES}:
+                security = security or uri
+            elif words & set(RELEASES):
+                main = main or uri
+    if main is None:
+        return None
+    return main, security or main.rstrip("/") + "-security"
+
+
+@functools.cache
+def _apt() -> list[str]:
+    """The options of a private apt with the lists of all suites fetched; skips where that is not possible."""
+    mirrors = _machine_mirrors()
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None or mirrors is None:
+        pytest.skip("no Debian mirror on this machine: tests on Debian's kernel sources need apt-get and a Debian entry in its sources")
+    root = cache_directory() / "apt"
+    options = [f"Dir::Etc::sourcelist={root}/sources.list", "Dir::Etc::sourceparts=/dev/null", f"Dir::State={root}/state", f"Dir::Cache={root}/cache", f"Dir::State::status={root}/status"]
+    arguments = [word for option in options for word in ("-o", option)]
+    with locked("apt"):
+        for name in ("state/lists/partial", "cache/archives/partial"):
+            (root / name).mkdir(parents=True, exist_ok=True)
+        (root / "status").touch()
+        signed = f"[signed-by={KEYRING}] " if KEYRING.is_file() else ""
+        lines = [f"deb {signed}{mirrors[0]} {suite} main" for suite in SUITES] + [f"deb {signed}{mirrors[1]} {suite} main" for suite in SECURITY_SUITES]
+        (root / "sources.list").write_text("\n".join(lines) + "\n")
+        stamp = root / "updated"
+        if not stamp.exists():
+            # A suite that the mirror lacks is no reason to do without the others.
+            subprocess.run(["apt-get", *arguments, "-q", "update"], capture_output=True, timeout=300, check=False)
+            if not list((root / "state/lists").glob("*_dists_*_main_*_Packages*")):
+                pytest.skip("the Debian mirror of this machine could not be reached: no package lists")
+            stamp.touch()
+    return arguments
+
+
+@functools.cache
+def available(package: str) -> tuple[str, ...]:
+    """The versions of a package that the mirror has, newest first."""
+    output = subprocess.run(["apt-cache", *_apt(), "madison", package], capture_output=True, text=True, timeout=60, check=False).stdout
+    return tuple(dict.fromkeys(line.split("|")[1].strip() for line in output.splitlines() if line.count("|") >= 2))
+
+
+def kernel_source(series: str, version: str | None = None) -> tuple[Path, str]:
+    """The files that matter of a linux-source package, and its version: the one asked for, else the newest on the mirror."""
+    package = f"linux-source-{series}"
+    kept = sorted(path.name for path in cache_directory().glob(f"source-{series}.*") if (path / ".complete").exists())
+    if version is not None and f"source-{version}" in kept:
+        return cache_directory() / f"source-{version}", version
+    versions = available(package)
+    if not versions:
+        pytest.skip(f"the Debian mirror of this machine has no {package}")
+    chosen = version if version in versions else versions[0]
+    target = cache_directory() / f"source-{chosen}"
+    with locked(f"source-{chosen}"):
+        if not (target / ".complete").exists():
+            _fetch(package, chosen, target)
+    return target, chosen
+
+
+def _fetch(package: str, version: str, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    download = target / ".download"
+    download.mkdir()
+    done = subprocess.run(["apt-get", *_apt(), "-q", "download", f"{package}={version}"], cwd=download, capture_output=True, text=True, timeout=600, check=False)
+    archives = list(download.glob("*.deb"))
+    if done.returncode != 0 or not archives:
+        pytest.skip(f"{package} {version} could not be downloaded: {done.stderr.strip()[-200:]}")
+    patterns = " ".join(f"'linux-source-*/{path}'" for path in (*signature_files(load_catalog()), *EXTRA_FILES))
+    # Files that a series does not have make tar complain; what is there is unpacked all the same.
+    script = (
+        f"dpkg-deb --fsys-tarfile {archives[0].name} | tar -xO --wildcards './usr/src/linux-source-*.tar.xz' "
+        f"| tar -xJ -C .. --strip-components=1 --anchored --wildcards --no-wildcards-match-slash {patterns} 2>/dev/null; true"
+    )
+    subprocess.run(["bash", "-c", script], cwd=download, check=True, timeout=600)
+    if not (target / "Makefile").is_file():
+        pytest.skip(f"{package} {version} could not be unpacked")
+    shutil.rmtree(download)
+    (target / ".complete").touch()
