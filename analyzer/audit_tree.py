@@ -2,21 +2,53 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pygit2
 
 from analyzer.distros.schemes import Proof
 from analyzer.evidence.config import KernelConfig, read_config
-from analyzer.evidence.history import read_history
+from analyzer.evidence.history import History, read_history
 from analyzer.evidence.patches import read_patch_queue
-from analyzer.evidence.source import SourceReader, signature_files
 from analyzer.model import Confidence, TargetKind, TargetReport
 from analyzer.target import Target, identity_of
 from analyzer.tree.files import BlobReader, ReadState, blob_id
 from analyzer.tree.locate import KernelTree, TreeError, open_tree
 from analyzer.tree.makefile import TreeIdentity, read_identity
 
+if TYPE_CHECKING:
+    from analyzer.evidence.source import SourceReader
+
 __all__ = ["audit_tree"]
+
+
+class _Walk(threading.Thread):
+    """Reads the history of a tree beside the rest; a tree without one has none to read."""
+
+    def __init__(self, target: Target, tree: KernelTree, identity: TreeIdentity, progress: Callable[[str], None]) -> None:
+        super().__init__(daemon=True)
+        self._target, self._tree, self._identity, self._progress = target, tree, identity, progress
+        self._history: History | None = None
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        """Read it, with a handle of its own: one of libgit2 belongs to one thread."""
+        if self._tree.repository is None or self._tree.commit is None:
+            return
+        try:
+            repository = pygit2.Repository(self._tree.repository.path)
+            self._history = read_history(self._target.catalog, repository, str(self._tree.commit.id), self._identity.version, self._progress)
+        except BaseException as error:  # handed to the thread that asked
+            self._error = error
+
+    def outcome(self) -> History | None:
+        """The history that was read, or the error that ended the reading."""
+        if self._error is not None:
+            raise self._error
+        return self._history
 
 
 def _changed_files(tree: KernelTree, source: SourceReader, paths: tuple[str, ...]) -> list[str]:
@@ -59,10 +91,16 @@ def audit_tree(target: Target, path: str, rev: str | None, config: KernelConfig 
     tree = open_tree(path, rev)
     identity = _identify(target, tree)
     used = _tree_config(tree, config)
+    walk = _Walk(target, tree, identity, progress)
+    walk.start()
+    # git walks in a process of its own, so the code is read, and the C parser loaded, in the time that it takes.
+    from analyzer.evidence.source import SourceReader, signature_files
+
     source = SourceReader(tree.files, progress)
     target.evidence += source.evidence(target.catalog)
-    if tree.repository is not None and tree.commit is not None:
-        history = read_history(target.catalog, tree.repository, str(tree.commit.id), identity.version, progress)
+    walk.join()
+    history = walk.outcome()
+    if history is not None:
         target.evidence += history.evidence
         target.notes += history.notes
         changed = _changed_files(tree, source, signature_files(target.catalog))

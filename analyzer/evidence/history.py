@@ -26,7 +26,8 @@ _MAX_WITHOUT_BASE = 100_000
 _MAX_FIRST_PARENTS = 150_000
 _SUBJECT_LENGTH = 120
 _MENTIONED = re.compile(rb"ommit:?[ \t]+([0-9a-f]{12})")
-_UNUSUAL = re.compile(rb"^\s|\s\s|[\s.]$|^\[?(?:UPSTREAM|BACKPORT|FROM|upstream|mainline)|[\t\r]")
+_ODD_STARTS = (b"UPSTREAM", b"BACKPORT", b"FROM", b"[", b"upstream", b"mainline", b'Revert "', b'Reapply "', b" ", b"\t", b"\r", b"\f", b"\v")
+_ODD_ENDS = (b".", b" ", b"\t", b"\r")
 
 
 @dataclass(frozen=True)
@@ -111,12 +112,15 @@ class _Matcher:
     def may_matter(self, record: Record) -> bool:
         """Whether `read` can find something in a commit: a test on bytes, since a stable branch has tens of thousands."""
         message = record.message
-        if record.id[:12] in self._by_id or b"everts " in message or message.startswith((b'Revert "', b'Reapply "')):
-            return True
-        if any(name in self._id_bytes for name in _MENTIONED.findall(message)):
+        mentioned = _MENTIONED.findall(message)
+        if mentioned and not self._id_bytes.isdisjoint(mentioned):
             return True
         subject = message.partition(b"\n")[0]
-        return subject in self._subject_bytes or (_UNUSUAL.search(subject) is not None and self.subject(_subject_of(record)) is not None)
+        if subject in self._subject_bytes or record.id[:12] in self._by_id or b"everts " in message:
+            return True
+        # An unusual start or end, folded by `normalize_subject`, or a revert told by its subject only.
+        odd = not subject or subject.startswith(_ODD_STARTS) or subject.endswith(_ODD_ENDS) or b"  " in subject or b"\t" in subject
+        return odd and (subject.startswith((b'Revert "', b'Reapply "')) or self.subject(_subject_of(record)) is not None)
 
     def read(self, record: Record) -> tuple[list[_Event], _PendingRevert | None]:
         """The events in one commit. Reverts are told from backports first: both name an upstream commit."""

@@ -26,7 +26,8 @@ _DIRECTIVE = re.compile(rb"^[ \t]*#[ \t]*(\w+)((?:\\\n|[^\n])*)", re.MULTILINE)
 # BTF_ID(func, x), EXPORT_SYMBOL_GPL(x) or __bpf_kfunc_start_defs() on lines of their own, often without a semicolon, keep
 # the parser from seeing the function behind them.
 _STATEMENT_MACRO = re.compile(rb"^(?:[A-Z][A-Z0-9_]+|__bpf_\w+_defs)(?:\([^(){};]*\))?[ \t]*;?[ \t]*$", re.MULTILINE)
-_DEFINITION = re.compile(rb"^(?:[A-Za-z_][\w \t*]*[ \t*])?(\w+)\([^;{}]*\)\s*\{", re.MULTILINE)
+_FUNCTION = re.compile(rb"^(?:[A-Za-z_][\w \t*]*[ \t*])?(\w+)\([^;{}]*\)\s*\{", re.MULTILINE)
+_STRUCT = re.compile(rb"^(struct[ \t]+\w+)\s*\{", re.MULTILINE)
 _KEYWORDS = frozenset(b"if for while switch return sizeof do else case goto break continue typeof __typeof__ defined".split())
 _PARSER_LANGUAGE = tree_sitter.Language(tree_sitter_c.language())
 _CONTAINERS = frozenset(("translation_unit", "preproc_if", "preproc_ifdef", "preproc_else", "preproc_elif", "linkage_specification", "declaration_list", "ERROR"))
@@ -92,10 +93,16 @@ class Scope:
 
 
 class CSource:
-    """One C file. Parsing is done when a scope is first asked for; broken code gives fewer scopes, never an exception."""
+    """One C file. Parsing is done when a scope is first asked for; broken code gives fewer scopes, never an exception.
+
+    A definition is looked up by the kernel's style, in which it starts and ends at the margin, and parsed on its own: that is
+    ten times faster than the whole of verifier.c, and code that the parser cannot know elsewhere in the file (a macro without
+    a semicolon) does not hide it. What is not found so is searched for in a parse of the whole file.
+    """
 
     def __init__(self, data: bytes) -> None:
         self._text = _without_dead_code(data.replace(b"\r\n", b"\n"))
+        self._functions: dict[str, list[Scope]] = {}
 
     @cached_property
     def whole(self) -> Scope:
@@ -103,25 +110,41 @@ class CSource:
         return Scope("", 1, self._text)
 
     @cached_property
-    def _definitions(self) -> tuple[dict[str, list[Scope]], dict[str, list[Scope]]]:
-        functions: dict[str, list[Scope]] = {}
-        structs: dict[str, list[Scope]] = {}
+    def _written(self) -> dict[str, list[int]]:
+        """Where the text looks like the start of a definition of a function or (``struct x``) of a struct."""
+        starts: dict[str, list[int]] = {}
+        for pattern in (_FUNCTION, _STRUCT):
+            for match in pattern.finditer(self._text):
+                starts.setdefault(b" ".join(match.group(1).split()).decode("ascii", "replace"), []).append(match.start())
+        return starts
+
+    def _cut_out(self, key: str, name: str) -> list[Scope]:
+        """The definitions that the text shows, each parsed on its own."""
+        found = []
+        for start in self._written.get(key, ()):
+            end = self._text.find(b"\n}", start)
+            if end < 0:
+                continue
+            end = self._text.find(b"\n", end + 1)
+            snippet = self._text[start : len(self._text) if end < 0 else end]
+            # A return type on the line before is not part of the snippet.
+            for prefix in (b"", b"int "):
+                root = tree_sitter.Parser(_PARSER_LANGUAGE).parse(prefix + snippet).root_node
+                if any(_defined_name(node) == key for node in _top_level(root)):
+                    found.append(Scope(name, self._text.count(b"\n", 0, start) + 1, snippet))
+                    break
+        return found
+
+    @cached_property
+    def _parsed(self) -> dict[str, list[Scope]]:
+        """All definitions, from a parse of the whole file."""
+        found: dict[str, list[Scope]] = {}
         text = _STATEMENT_MACRO.sub(lambda match: _blank(match.group()), self._text)
-        tree = tree_sitter.Parser(_PARSER_LANGUAGE).parse(text)
-        for node in _top_level(tree.root_node):
-            if node.type == "function_definition":
-                name = _function_name(node)
-                if name:
-                    functions.setdefault(name, []).append(Scope(name, node.start_point[0] + 1, text[node.start_byte : node.end_byte]))
-            else:
-                found = node if node.type == "struct_specifier" else node.child_by_field_name("type")
-                if found is None or found.type != "struct_specifier" or found.child_by_field_name("body") is None:
-                    continue
-                label = found.child_by_field_name("name")
-                if label is not None and label.text is not None:
-                    name = label.text.decode("ascii", "replace")
-                    structs.setdefault(name, []).append(Scope(name, found.start_point[0] + 1, text[found.start_byte : found.end_byte]))
-        return functions, structs
+        for node in _top_level(tree_sitter.Parser(_PARSER_LANGUAGE).parse(text).root_node):
+            key = _defined_name(node)
+            if key:
+                found.setdefault(key, []).append(Scope(key.removeprefix("struct "), node.start_point[0] + 1, text[node.start_byte : node.end_byte]))
+        return found
 
     @cached_property
     def _macros(self) -> dict[str, Scope]:
@@ -133,48 +156,25 @@ class CSource:
             if head is not None:
                 name = head.group(1).decode("ascii", "replace")
                 body = match.group(2)[head.end() :].replace(b"\\\n", b"  ")
-                macros[name] = Scope(name, self._text.count(b"\n", 0, match.start()) + 1, body)
+                macros[name] = Scope(name, 0, body)
         return macros
 
     def functions(self, name: str) -> list[Scope]:
         """The definitions of a function: one, or several under different preprocessor conditions."""
-        if name not in self._definitions[0]:
-            self._definitions[0][name] = self._function_by_text(name)
-        return self._definitions[0][name]
+        if name not in self._functions:
+            self._functions[name] = self._cut_out(name, name) or self._parsed.get(name, [])
+        return self._functions[name]
 
     def structs(self, name: str) -> list[Scope]:
         """The definitions of a struct."""
-        return self._definitions[1].get(name, [])
-
-    @cached_property
-    def _written_definitions(self) -> dict[str, list[int]]:
-        """Where the text looks like the start of a definition, by the kernel's style: a function starts at the margin."""
-        starts: dict[str, list[int]] = {}
-        for match in _DEFINITION.finditer(self._text):
-            starts.setdefault(match.group(1).decode("ascii", "replace"), []).append(match.start())
-        return starts
-
-    def _function_by_text(self, name: str) -> list[Scope]:
-        """A definition that the parser lost (a macro before it that it cannot know), cut out and parsed on its own."""
-        found = []
-        for start in self._written_definitions.get(name, ()):
-            end = self._text.find(b"\n}", start)
-            if end < 0:
-                continue
-            snippet = self._text[start : end + 2]
-            for prefix in (b"", b"int "):
-                root = tree_sitter.Parser(_PARSER_LANGUAGE).parse(prefix + snippet).root_node
-                if any(node.type == "function_definition" and _function_name(node) == name for node in _top_level(root)):
-                    found.append(Scope(name, self._text.count(b"\n", 0, start) + 1, snippet))
-                    break
-        return found
+        return self._cut_out(f"struct {name}", name) or self._parsed.get(f"struct {name}", [])
 
     def with_callees(self, scope: Scope) -> list[Scope]:
         """A scope and the functions of the same file that it calls, up to three calls deep."""
         found = {scope.name: scope}
         edge = [scope]
         for _ in range(_MAX_FOLLOW):
-            names = sorted({name for item in edge for name in item.calls if name not in found})
+            names = sorted({name for item in edge for name in item.calls if name not in found and name in self._written})
             edge = [callee for name in names for callee in self.functions(name)]
             found.update((callee.name, callee) for callee in edge)
         return list(found.values())
@@ -201,6 +201,17 @@ def _top_level(root: tree_sitter.Node) -> Iterator[tree_sitter.Node]:
                 stack.append(child)
             elif child.type in ("function_definition", "struct_specifier", "declaration", "type_definition"):
                 yield child
+
+
+def _defined_name(node: tree_sitter.Node) -> str | None:
+    """The name of the function that a node defines, or ``struct x``; None where it defines neither."""
+    if node.type == "function_definition":
+        return _function_name(node)
+    found = node if node.type == "struct_specifier" else node.child_by_field_name("type")
+    if found is None or found.type != "struct_specifier" or found.child_by_field_name("body") is None:
+        return None
+    label = found.child_by_field_name("name")
+    return None if label is None or label.text is None else "struct " + label.text.decode("ascii", "replace")
 
 
 def _function_name(node: tree_sitter.Node) -> str | None:
