@@ -17,7 +17,7 @@ from analyzer.model import Confidence, TargetKind, TargetReport
 from analyzer.target import Target, identity_of
 from analyzer.tree.files import BlobReader, ReadState, blob_id
 from analyzer.tree.locate import KernelTree, TreeError, open_tree
-from analyzer.tree.makefile import TreeIdentity, read_identity
+from analyzer.tree.makefile import TreeIdentity, identity_from_history, read_identity
 
 if TYPE_CHECKING:
     from analyzer.evidence.source import SourceReader
@@ -77,8 +77,10 @@ def _tree_config(tree: KernelTree, config: KernelConfig | None) -> KernelConfig 
 
 def _identify(target: Target, tree: KernelTree) -> TreeIdentity:
     identity = read_identity(tree.files)
+    makefile = tree.files.read("Makefile")
+    if identity is None and makefile.state is ReadState.UNREADABLE and tree.repository is not None and tree.commit is not None:
+        identity = identity_from_history(tree.repository, str(tree.commit.id))
     if identity is None:
-        makefile = tree.files.read("Makefile")
         why = makefile.reason or "no VERSION and PATCHLEVEL in it"
         raise TreeError(f"{tree.root}: cannot tell the kernel version from its Makefile: {why}")
     target.notes += [*identity.notes, *tree.notes]

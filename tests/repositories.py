@@ -22,6 +22,8 @@ KERNELVERSION = $(VERSION)$(if $(PATCHLEVEL),.$(PATCHLEVEL)$(if $(SUBLEVEL),.$(S
 
 FIX_6 = "d6083f040d5d8f8d748462c77e90547097df936e"
 FIX_6_SUBJECT = "bpf: Prevent tailcall infinite loop caused by freplace"
+INTRODUCTION_6 = "1c123c567fb138ebd187480b7fc0610fcb0851f5"
+INTRODUCTION_6_SUBJECT = "bpf: Resolve fext program type when checking map compatibility"
 FIX_3 = "2b5dcb31a19a2e0acd869b12c9db9b2d696ef544"
 FIX_3_SUBJECT = "bpf, x64: Fix tailcall infinite loop"
 

@@ -107,7 +107,7 @@ class SourceReader:
             citation,
             f"{citation}: {detail}" if presence is not Presence.UNKNOWN else detail,
             Confidence.LOW if presence is Presence.UNKNOWN else Confidence.HIGH,
-            settle=f"tailcall-audit explain {commit.key}   and compare with {answer.citation}" if presence is Presence.UNKNOWN else None,
+            settle=f"tailcall-audit explain {commit.key}   and compare with {answer.citation}" if strange else None,
             unread=presence is Presence.UNKNOWN and not strange,
         )
 

@@ -16,6 +16,9 @@ __all__ = ["BlobReader", "DiskReader", "FileRead", "FileReader", "ReadState", "b
 
 _MAX_BYTES = 8 << 20
 """The largest file that is read is kernel/bpf/verifier.c, of some 1 MB in 7.3."""
+_NOT_IN_CLONE = "its object is not in this clone (a partial clone)"
+# What libgit2 raises for an object that is not there: pygit2 makes it one or the other by version.
+_MISSING_OBJECT = (KeyError, ValueError, pygit2.GitError)
 
 
 class ReadState(Enum):
@@ -91,20 +94,12 @@ class BlobReader:
     def _entry(self, path: str) -> FileRead | pygit2.Object:
         try:
             entry: pygit2.Object = self._commit.tree
-        except (KeyError, pygit2.GitError):
-            return FileRead(path, ReadState.UNREADABLE, reason="its tree is not in this clone (a treeless partial clone)")
-        for name in path.split("/"):
-            if not isinstance(entry, pygit2.Tree):
-                return FileRead(path, ReadState.MISSING, reason="no such file in the commit")
-            try:
+            for name in path.split("/"):
+                if not isinstance(entry, pygit2.Tree) or name not in entry:
+                    return FileRead(path, ReadState.MISSING, reason="no such file in the commit")
                 entry = entry[name]
-            except KeyError as error:
-                # libgit2 raises the same for a name that is not in the tree and for a tree that is not in the clone.
-                if "object not found" in str(error):
-                    return FileRead(path, ReadState.UNREADABLE, reason="its object is not in this clone (a partial clone)")
-                if name in [item.name for item in entry] if _listable(entry) else False:
-                    return FileRead(path, ReadState.UNREADABLE, reason="its object is not in this clone (a partial clone)")
-                return FileRead(path, ReadState.MISSING, reason="no such file in the commit")
+        except _MISSING_OBJECT:
+            return FileRead(path, ReadState.UNREADABLE, reason=_NOT_IN_CLONE)
         return entry
 
     def read(self, path: str) -> FileRead:
@@ -116,18 +111,12 @@ class BlobReader:
             return FileRead(path, ReadState.UNREADABLE, reason="not a file in the commit")
         if entry.filemode == pygit2.enums.FileMode.LINK:
             return FileRead(path, ReadState.UNREADABLE, reason="is a symbolic link")
-        if entry.size > _MAX_BYTES:
-            return FileRead(path, ReadState.UNREADABLE, reason=f"larger than {_MAX_BYTES >> 20} MiB")
-        return FileRead(path, ReadState.READ, entry.data)
-
-
-def _listable(tree: pygit2.Tree) -> bool:
-    try:
-        for _ in tree:
-            pass
-    except (KeyError, pygit2.GitError):
-        return False
-    return True
+        try:
+            if entry.size > _MAX_BYTES:
+                return FileRead(path, ReadState.UNREADABLE, reason=f"larger than {_MAX_BYTES >> 20} MiB")
+            return FileRead(path, ReadState.READ, entry.data)
+        except _MISSING_OBJECT:
+            return FileRead(path, ReadState.UNREADABLE, reason=_NOT_IN_CLONE)
 
 
 def blob_id(data: bytes) -> str:

@@ -63,8 +63,8 @@ def _open_repository(path: Path) -> pygit2.Repository | None:
 def _resolve(repository: pygit2.Repository, rev: str | None, path: Path) -> pygit2.Commit | None:
     if rev is None and repository.head_is_unborn:
         return None
-    name = rev or "HEAD"
-    if name.startswith("-"):
+    name = "HEAD" if rev is None else rev
+    if name.startswith("-") or not name:
         raise TreeError(f"{path}: {name!r} is no revision")
     try:
         found = repository.revparse_single(name).peel(pygit2.Commit)

@@ -5,11 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import pygit2
+
 from analyzer.release import KernelRelease, ReleaseError, parse_release
 from analyzer.tree.files import FileRead, FileReader, ReadState
+from analyzer.tree.walk import WalkError, first_parent_subjects
 from analyzer.version import UpstreamVersion
 
-__all__ = ["TreeIdentity", "is_kernel_makefile", "read_identity"]
+__all__ = ["TreeIdentity", "identity_from_history", "is_kernel_makefile", "read_identity"]
+
+_RELEASE_SUBJECT = re.compile(rb"Linux (\d+\.\d+(?:\.\d+)?(?:-rc\d+)?)")
+_MAX_FIRST_PARENTS = 150_000
 
 _VARIABLE = re.compile(rb"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION)[ \t]*=[ \t]*(\S*)[ \t]*$", re.MULTILINE)
 _MARKS = (
@@ -66,3 +72,17 @@ def read_identity(reader: FileReader) -> TreeIdentity | None:
         if reader.read(path).state is ReadState.READ:
             return TreeIdentity(release, distro, distro not in _FROZEN, (note,))
     return TreeIdentity(release, None, True, ())
+
+
+def identity_from_history(repository: pygit2.Repository, head: str) -> TreeIdentity | None:
+    """The version by the newest release commit ("Linux 6.1.170") among the first parents, where the Makefile is not there."""
+    try:
+        for name, subject in first_parent_subjects(repository, head, _MAX_FIRST_PARENTS):
+            match = _RELEASE_SUBJECT.fullmatch(subject.strip())
+            if match is not None:
+                version = match.group(1).decode("ascii")
+                note = f"the Makefile could not be read; {version} by commit {name[:12]} (\"Linux {version}\")"
+                return TreeIdentity(parse_release(version), None, True, (note,))
+    except (WalkError, ReleaseError):
+        pass
+    return None
