@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ARCHITECTURES", "UnknownArchitecture", "architecture_of_config", "normalize_architecture"]
+__all__ = ["ARCHITECTURES", "UnknownArchitectureError", "architecture_of_config", "normalize_architecture"]
 
 _NAMES: dict[str, tuple[str, ...]] = {
     "x86_64": ("x86-64", "amd64", "x64", "em64t", "intel64"),
@@ -24,15 +24,15 @@ ARCHITECTURES = tuple(_NAMES)
 _LOOKUP = {alias: name for name, aliases in _NAMES.items() for alias in (name, *aliases)}
 
 
-class UnknownArchitecture(ValueError):
+class UnknownArchitectureError(ValueError):
     """A name that no kernel architecture goes by."""
 
 
 def normalize_architecture(text: str) -> str:
-    """Return this tool's name of an architecture; raises UnknownArchitecture."""
+    """Return this tool's name of an architecture; raises UnknownArchitectureError."""
     name = _LOOKUP.get(text.strip().lower())
     if name is None:
-        raise UnknownArchitecture(f"unknown architecture {text!r}; known are {', '.join(ARCHITECTURES)}")
+        raise UnknownArchitectureError(f"unknown architecture {text!r}; known are {', '.join(ARCHITECTURES)}")
     return name
 
 

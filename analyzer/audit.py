@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from analyzer.architecture import UnknownArchitecture, normalize_architecture
+from analyzer.architecture import UnknownArchitectureError, normalize_architecture
 from analyzer.catalog import Catalog, Defect, load_catalog
 from analyzer.distros.schemes import Proof
 from analyzer.evidence.config import KernelConfig, read_config
@@ -38,7 +38,12 @@ def select_defects(catalog: Catalog, only: Iterable[str] = (), pitfalls: bool = 
 def _refine(release: KernelRelease, config: KernelConfig) -> tuple[KernelRelease, list[str]]:
     """A Debian or Ubuntu configuration names the stable release that an ABI number does not."""
     known = config.release
-    if release.proof is not Proof.BASE or known is None or known.version.branch != release.version.branch or known.version.sublevel == 0:
+    if (
+        release.proof is not Proof.BASE
+        or known is None
+        or known.version.branch != release.version.branch
+        or known.version.sublevel == 0
+    ):
         return release, []
     proof = Proof.EXACT if release.distro == "debian" else Proof.PATCHED
     note = f"{config.path} says {known.version}: taken as the stable release that {release.release} was built from"
@@ -110,7 +115,7 @@ def audit(
     defects = select_defects(catalog, only, pitfalls)
     try:
         architecture = None if arch is None else normalize_architecture(arch)
-    except UnknownArchitecture as error:
+    except UnknownArchitectureError as error:
         raise AuditError(f"--arch: {error}") from error
     if kernels and trees:
         raise AuditError("--kernel and --tree name different targets: audit them one after the other")
@@ -132,5 +137,7 @@ def audit(
         for path in trees:
             targets.append(audit_tree(fresh(), path, rev, kernel_config, progress))
     if not targets:
-        targets.append(_audit_host(fresh(), None, progress) if kernel_config is None else _audit_config(fresh(), kernel_config))
+        targets.append(
+            _audit_host(fresh(), None, progress) if kernel_config is None else _audit_config(fresh(), kernel_config)
+        )
     return Report(tuple(targets), catalog)

@@ -28,7 +28,9 @@ __all__ = ["audit_tree"]
 class _Walk(threading.Thread):
     """Reads the history of a tree beside the rest; a tree without one has none to read."""
 
-    def __init__(self, target: Target, tree: KernelTree, identity: TreeIdentity, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self, target: Target, tree: KernelTree, identity: TreeIdentity, progress: Callable[[str], None]
+    ) -> None:
         super().__init__(daemon=True)
         self._target, self._tree, self._identity, self._progress = target, tree, identity, progress
         self._history: History | None = None
@@ -40,7 +42,9 @@ class _Walk(threading.Thread):
             return
         try:
             repository = pygit2.Repository(self._tree.repository.path)
-            self._history = read_history(self._target.catalog, repository, str(self._tree.commit.id), self._identity.version, self._progress)
+            self._history = read_history(
+                self._target.catalog, repository, str(self._tree.commit.id), self._identity.version, self._progress
+            )
         except BaseException as error:  # handed to the thread that asked
             self._error = error
 
@@ -78,7 +82,12 @@ def _tree_config(tree: KernelTree, config: KernelConfig | None) -> KernelConfig 
 def _identify(target: Target, tree: KernelTree) -> TreeIdentity:
     identity = read_identity(tree.files)
     makefile = tree.files.read("Makefile")
-    if identity is None and makefile.state is ReadState.UNREADABLE and tree.repository is not None and tree.commit is not None:
+    if (
+        identity is None
+        and makefile.state is ReadState.UNREADABLE
+        and tree.repository is not None
+        and tree.commit is not None
+    ):
         identity = identity_from_history(tree.repository, str(tree.commit.id))
     if identity is None:
         why = makefile.reason or "no VERSION and PATCHLEVEL in it"
@@ -87,7 +96,9 @@ def _identify(target: Target, tree: KernelTree) -> TreeIdentity:
     return identity
 
 
-def audit_tree(target: Target, path: str, rev: str | None, config: KernelConfig | None, progress: Callable[[str], None]) -> TargetReport:
+def audit_tree(
+    target: Target, path: str, rev: str | None, config: KernelConfig | None, progress: Callable[[str], None]
+) -> TargetReport:
     """Audit the tree at `path`; raises TreeError, or ConfigError for its .config."""
     progress(f"opening {path}")
     tree = open_tree(path, rev)
@@ -112,11 +123,15 @@ def audit_tree(target: Target, path: str, rev: str | None, config: KernelConfig 
     target.evidence += queue.evidence
     target.notes += queue.notes
     # A tree may have any patch on top of the version that its Makefile names: what that release has is in it, the rest is open.
-    release = identity.release._replace(proof=Proof.PATCHED, vanilla_like=identity.vanilla_like, distro=identity.distro or "a tree", notes=())
+    release = identity.release._replace(
+        proof=Proof.PATCHED, vanilla_like=identity.vanilla_like, distro=identity.distro or "a tree", notes=()
+    )
     target.release_facts(release, Confidence.MEDIUM)
     architecture = target.arch or (None if used is None else used.architecture)
     if architecture is None:
-        target.notes.append("a source tree has no architecture: judged for all that a defect has; --arch or a .config names one")
+        target.notes.append(
+            "a source tree has no architecture: judged for all that a defect has; --arch or a .config names one"
+        )
     speaks = target.speaks(used, identity.release, architecture)
     facts = identity_of(
         identity.release,

@@ -225,7 +225,11 @@ class Catalog(NamedTuple):
 
     def previous_mainline(self, version: UpstreamVersion) -> UpstreamVersion | None:
         """The mainline release before this one's branch: 6.12 for 6.13-rc3, 5.19 for 6.0."""
-        older = [parsed for name in self.branches if (parsed := parse_version(name)) < UpstreamVersion(version.major, version.minor)]
+        older = [
+            parsed
+            for name in self.branches
+            if (parsed := parse_version(name)) < UpstreamVersion(version.major, version.minor)
+        ]
         if version.minor > 0 and UpstreamVersion(version.major, version.minor - 1) > self.newest_mainline:
             return UpstreamVersion(version.major, version.minor - 1)
         return max(older, default=None)
@@ -278,7 +282,7 @@ def _commit(key: str, data: dict[str, Any]) -> Commit:
     )
 
 
-def _signature(data: dict[str, Any]) -> SignaturePart:
+def _signature(data: Mapping[str, Any]) -> SignaturePart:
     scope = data["scope"]
     return SignaturePart(
         name=data["name"],
@@ -302,7 +306,9 @@ def _capability(key: str, data: dict[str, Any]) -> Capability:
         why=data["why"],
         present_from={entry["architecture"]: parse_version(entry["present_from"]) for entry in entries},
         absent_through={
-            entry["architecture"]: parse_version(entry["absent_through"]) for entry in entries if entry["absent_through"]
+            entry["architecture"]: parse_version(entry["absent_through"])
+            for entry in entries
+            if entry["absent_through"]
         },
         files={entry["architecture"]: entry["file"] for entry in entries},
         sources={entry["architecture"]: entry["source"] for entry in entries},
@@ -398,7 +404,9 @@ def _check_names(catalog: Catalog) -> None:
     for defect in catalog.defects:
         for name in defect.capabilities:
             if name not in catalog.capabilities:
-                raise CatalogError(f"{catalog.path}: defects/{defect.slug}: names {name!r}, which is not under capabilities")
+                raise CatalogError(
+                    f"{catalog.path}: defects/{defect.slug}: names {name!r}, which is not under capabilities"
+                )
     slugs = [defect.slug for defect in catalog.defects]
     for slug in slugs:
         if slugs.count(slug) > 1:

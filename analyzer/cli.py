@@ -87,20 +87,38 @@ def _parser() -> argparse.ArgumentParser:
         usage="tailcall-audit [--kernel STRING | --tree PATH [--rev REV]] [--config FILE] [--arch NAME] [options]\n       tailcall-audit list | explain SLUG|NUMBER|COMMIT",
     )
     target = parser.add_argument_group("target")
-    target.add_argument("--kernel", action="append", default=[], metavar="STRING", help="a kernel release string, or a line that names a kernel")
-    target.add_argument("--tree", action="append", default=[], metavar="PATH", help="a kernel source tree or repository")
+    target.add_argument(
+        "--kernel",
+        action="append",
+        default=[],
+        metavar="STRING",
+        help="a kernel release string, or a line that names a kernel",
+    )
+    target.add_argument(
+        "--tree", action="append", default=[], metavar="PATH", help="a kernel source tree or repository"
+    )
     target.add_argument("--rev", metavar="REV", help="audit this revision of the tree, not the files on disk")
     target.add_argument("--config", metavar="FILE", help="a kernel configuration (.config, also gzip-compressed)")
-    target.add_argument("--arch", metavar="NAME", help="the architecture (x86_64, arm64, s390x, riscv64, …; other spellings are understood)")
+    target.add_argument(
+        "--arch",
+        metavar="NAME",
+        help="the architecture (x86_64, arm64, s390x, riscv64, …; other spellings are understood)",
+    )
     choice = parser.add_argument_group("which defects")
-    choice.add_argument("--only", action="append", default=[], metavar="SLUG,…", help="only these, by slug or pitfall number")
+    choice.add_argument(
+        "--only", action="append", default=[], metavar="SLUG,…", help="only these, by slug or pitfall number"
+    )
     choice.add_argument("--pitfalls", action="store_true", help="only the six pitfalls")
     choice.add_argument("--all", action="store_true", help="show those in code of other architectures too")
     output = parser.add_argument_group("output")
     output.add_argument("--explain", action="store_true", help="add the evidence, its citations and the consequence")
     output.add_argument("--json", action="store_true", help="print the report as JSON (docs/report.md)")
     output.add_argument("--output", metavar="FILE", help="write the report there, all of it or nothing")
-    output.add_argument("--allow-unknown", action="store_true", help="exit with 0, not 3, when something is unknown and nothing affected")
+    output.add_argument(
+        "--allow-unknown",
+        action="store_true",
+        help="exit with 0, not 3, when something is unknown and nothing affected",
+    )
     output.add_argument("--quiet", action="store_true", help="no progress")
     other = parser.add_argument_group("other")
     other.add_argument("--catalog", metavar="FILE", help="another commits.json")
@@ -110,9 +128,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _catalog_parser(command: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"tailcall-audit {command}", description="The defects of the catalogue." if command == "list" else "The whole story of a defect.", allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog=f"tailcall-audit {command}",
+        description="The defects of the catalogue." if command == "list" else "The whole story of a defect.",
+        allow_abbrev=False,
+    )
     if command == "explain":
-        parser.add_argument("name", metavar="SLUG|NUMBER|COMMIT", help="a slug, a pitfall number from 1 to 6, or a commit id of 12 or more digits")
+        parser.add_argument(
+            "name",
+            metavar="SLUG|NUMBER|COMMIT",
+            help="a slug, a pitfall number from 1 to 6, or a commit id of 12 or more digits",
+        )
     parser.add_argument("--catalog", metavar="FILE", help="another commits.json")
     parser.add_argument("--output", metavar="FILE", help="write it there")
     parser.add_argument("--debug", action="store_true", help="a traceback on an internal error")
@@ -214,7 +240,9 @@ def _run_catalog(command: str, arguments: Sequence[str]) -> int:
     if command == "list":
         text = render_list(catalog)
     else:
-        by_commit = tuple(defect for defect in catalog.defects if len(options.name) >= 12 and options.name[:12] in defect.commits)
+        by_commit = tuple(
+            defect for defect in catalog.defects if len(options.name) >= 12 and options.name[:12] in defect.commits
+        )
         text = render_story(catalog, by_commit or select_defects(catalog, [options.name]))
     try:
         _emit(text, options.output)
@@ -239,5 +267,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # the last line of defence: one line for users, the traceback for whoever asks
         if "--debug" in given:
             raise
-        print(f"tailcall-audit: internal error: {type(error).__name__}: {printable(str(error))} (--debug shows where; please report it)", file=sys.stderr)
+        print(
+            f"tailcall-audit: internal error: {type(error).__name__}: {printable(str(error))} (--debug shows where; please report it)",
+            file=sys.stderr,
+        )
         return EXIT_INTERNAL

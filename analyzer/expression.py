@@ -12,7 +12,17 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import NamedTuple
 
-__all__ = ["ABSENT", "Expression", "Interval", "Operator", "PRESENT", "UNKNOWN", "evaluate", "leaves", "parse_expression"]
+__all__ = [
+    "ABSENT",
+    "PRESENT",
+    "UNKNOWN",
+    "Expression",
+    "Interval",
+    "Operator",
+    "evaluate",
+    "leaves",
+    "parse_expression",
+]
 
 
 class Operator(Enum):

@@ -55,7 +55,11 @@ def _same_build(banner: str, proc_version: str) -> bool:
     """Whether an image is the one that runs: same release and same build, which stand at the two ends of both strings."""
     release = banner.split(" ", 1)[0]
     build = re.search(r" (#\d+ .*)$", banner)
-    return f"Linux version {release} " in proc_version and build is not None and proc_version.rstrip().endswith(build.group(1).rstrip())
+    return (
+        f"Linux version {release} " in proc_version
+        and build is not None
+        and proc_version.rstrip().endswith(build.group(1).rstrip())
+    )
 
 
 def _find_config(root: Path, release: str, proc_version: str) -> tuple[KernelConfig | None, bool, list[str]]:
@@ -78,7 +82,11 @@ def _find_config(root: Path, release: str, proc_version: str) -> tuple[KernelCon
         banner = _image_banner(image)
         if banner is not None and _same_build(banner, proc_version):
             return config, True, notes
-        why = f"{image} cannot be read" if banner is None else f"{image} is another build than the running one: {banner[:120]}"
+        why = (
+            f"{image} cannot be read"
+            if banner is None
+            else f"{image} is another build than the running one: {banner[:120]}"
+        )
         notes.append(f"{path} excludes nothing: {why}, so the file may be of another build")
         return config, False, notes
     return None, False, notes
@@ -88,7 +96,9 @@ def read_host(root: Path = Path("/")) -> Host:
     """Read the running kernel; `root` is for tests. Raises AuditError where there is no Linux under it."""
     proc_version = _text(root / "proc/version")
     if proc_version is None or not proc_version.startswith("Linux version "):
-        raise AuditError(f"{root / 'proc/version'}: cannot be read, so the running kernel is not known; name one with --kernel, --config or --tree")
+        raise AuditError(
+            f"{root / 'proc/version'}: cannot be read, so the running kernel is not known; name one with --kernel, --config or --tree"
+        )
     signature = _text(root / "proc/version_signature")
     line = f"{proc_version} {signature}" if signature and signature.startswith("Ubuntu ") else proc_version
     release = parse_release(line)
@@ -101,5 +111,7 @@ def read_host(root: Path = Path("/")) -> Host:
     except OSError:
         patches = ()
     if patches:
-        notes.append(f"live patches are loaded ({', '.join(patches)}): what they change is not in the version, so nothing here is certain")
+        notes.append(
+            f"live patches are loaded ({', '.join(patches)}): what they change is not in the version, so nothing here is certain"
+        )
     return Host(release, config, speaks, patches, tuple(notes))

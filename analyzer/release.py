@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from analyzer.architecture import UnknownArchitecture, normalize_architecture
+from analyzer.architecture import UnknownArchitectureError, normalize_architecture
 from analyzer.distros.schemes import SCHEMES, Proof, Scheme
 from analyzer.model import AuditError
 from analyzer.version import UpstreamVersion
@@ -18,10 +18,16 @@ __all__ = ["KernelRelease", "ReleaseError", "parse_release"]
 _MAX_LENGTH = 1024
 _VERSION = r"\d{1,4}\.\d{1,4}(?:\.\d{1,6})?(?:-rc\d{1,4})?"
 _RELEASE = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,6}))?(?:-rc(\d{1,4}))?(?![0-9])", re.ASCII)
-_DEBIAN_BUILD = re.compile(r"\bDebian (?P<version>(\d+)\.(\d+)(?:\.(\d+))?(?:~(rc\d+))?[\w.+~-]*)(?: \((?P<date>[\d-]+)\))?", re.ASCII)
-_UBUNTU_SIGNATURE = re.compile(rf"\bUbuntu (?P<package>(?P<base>\d+\.\d+\.\d+)-[\w.~+-]+) (?P<stable>{_VERSION})\s*$", re.ASCII)
+_DEBIAN_BUILD = re.compile(
+    r"\bDebian (?P<version>(\d+)\.(\d+)(?:\.(\d+))?(?:~(rc\d+))?[\w.+~-]*)(?: \((?P<date>[\d-]+)\))?", re.ASCII
+)
+_UBUNTU_SIGNATURE = re.compile(
+    rf"\bUbuntu (?P<package>(?P<base>\d+\.\d+\.\d+)-[\w.~+-]+) (?P<stable>{_VERSION})\s*$", re.ASCII
+)
 _UBUNTU_BUILD = re.compile(r"#(\d+)(?:~[\d.]+)?-Ubuntu\b", re.ASCII)
-_UNAME_ARCH = re.compile(r"\b(x86_64|aarch64|riscv64|s390x|ppc64le|ppc64|loongarch64|i[3-6]86|armv[67]l|armv8l)\b", re.ASCII)
+_UNAME_ARCH = re.compile(
+    r"\b(x86_64|aarch64|riscv64|s390x|ppc64le|ppc64|loongarch64|i[3-6]86|armv[67]l|armv8l)\b", re.ASCII
+)
 _NEXT = re.compile(r"-next-?\d{8}\b", re.ASCII)
 _GIT = re.compile(r"-g[0-9a-f]{7,40}(?![0-9a-z])", re.ASCII)
 _COMMITS_AHEAD = re.compile(r"-\d{5}(?=-g|$)", re.ASCII)
@@ -103,13 +109,17 @@ def _architecture(text: str | None) -> str | None:
         return None
     try:
         return normalize_architecture(text.split("_64k")[0])
-    except UnknownArchitecture:
+    except UnknownArchitectureError:
         return None
 
 
-def _from_uname(word: str, match: re.Match[str], text: str) -> KernelRelease:
+def _version_of(match: re.Match[str]) -> UpstreamVersion:
     major, minor, sublevel, rc = match.groups()
-    version = UpstreamVersion(int(major), int(minor), int(sublevel or 0), None if rc is None else int(rc))
+    return UpstreamVersion(int(major), int(minor), int(sublevel or 0), None if rc is None else int(rc))
+
+
+def _from_uname(word: str, match: re.Match[str], text: str) -> KernelRelease:
+    version = _version_of(match)
     rest = word[match.end() :]
     found = _match_scheme(rest, version)
     if found is not None:
@@ -127,12 +137,18 @@ def _from_uname(word: str, match: re.Match[str], text: str) -> KernelRelease:
             abi=groups.get("abi"),
             flavour=groups.get("flavour"),
             architecture=_architecture(groups.get("arch")),
-            modified=("snapshot",) if scheme.name == "fedora-rawhide" else _marks(rest)[0] if scheme.name == "android" else (),
+            modified=("snapshot",)
+            if scheme.name == "fedora-rawhide"
+            else _marks(rest)[0]
+            if scheme.name == "android"
+            else (),
             notes=(scheme.note,),
-            settle=None if scheme.settle is None else scheme.settle.format(release=word, flavour=groups.get("flavour") or ""),
+            settle=None
+            if scheme.settle is None
+            else scheme.settle.format(release=word, flavour=groups.get("flavour") or ""),
         )
     modified, local = _marks(rest)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if modified:
         notes = (f"{' '.join(modified)} in the release string: unknown patches on top of {version} or beside it",)
     elif local:
@@ -158,21 +174,43 @@ def _add_debian(release: KernelRelease | None, match: re.Match[str], text: str) 
     note = f"the build string names Debian's package {package}, whose version is the upstream stable release"
     found = release or KernelRelease(text, package, version, Proof.EXACT)
     if release is not None and release.version.branch != version.branch:
-        raise ReleaseError(f"{text!r}: the release {release.release} and the Debian package {package} are of different series")
-    return found._replace(version=version, proof=Proof.EXACT, vanilla_like=True, distro="debian", package=package, notes=(note,), settle=None)
+        raise ReleaseError(
+            f"{text!r}: the release {release.release} and the Debian package {package} are of different series"
+        )
+    return found._replace(
+        version=version,
+        proof=Proof.EXACT,
+        vanilla_like=True,
+        distro="debian",
+        package=package,
+        notes=(note,),
+        settle=None,
+    )
 
 
 def _add_ubuntu_signature(release: KernelRelease | None, match: re.Match[str], text: str) -> KernelRelease:
     """Ubuntu's signature ends in the stable release rolled in: ``Ubuntu 5.15.0-79.86-generic 5.15.111``."""
     stable = _RELEASE.match(match.group("stable"))
     assert stable is not None  # the signature's pattern ends in a version
-    version = UpstreamVersion(*(int(number or 0) for number in stable.group(1, 2, 3)), None if stable.group(4) is None else int(stable.group(4)))
+    version = _version_of(stable)
     package = match.group("package")
     note = f"Ubuntu's signature: stable {version} is rolled in, and Ubuntu may have picked fixes beyond it"
-    found = release if release is not None and release.distro == "ubuntu" else KernelRelease(text, package, version, Proof.PATCHED)
+    found = (
+        release
+        if release is not None and release.distro == "ubuntu"
+        else KernelRelease(text, package, version, Proof.PATCHED)
+    )
     name = re.sub(r"^(\d+\.\d+\.\d+-\d+)\.\d+(?:~[\d.]+)?", r"\1", package)
     settle = f"apt changelog linux-image-unsigned-{name} | grep -F 'bpf'"
-    return found._replace(version=version, proof=Proof.PATCHED, vanilla_like=True, distro="ubuntu", package=package, notes=(note,), settle=settle)
+    return found._replace(
+        version=version,
+        proof=Proof.PATCHED,
+        vanilla_like=True,
+        distro="ubuntu",
+        package=package,
+        notes=(note,),
+        settle=settle,
+    )
 
 
 def parse_release(text: str) -> KernelRelease:
@@ -191,7 +229,9 @@ def parse_release(text: str) -> KernelRelease:
     elif signature is not None:
         release = _add_ubuntu_signature(release, signature, line)
     if release is None:
-        raise ReleaseError(f"{_shown(line)}: no kernel version in it; expected something like 6.1.170, 6.8.0-35-generic or a line of uname -a")
+        raise ReleaseError(
+            f"{_shown(line)}: no kernel version in it; expected something like 6.1.170, 6.8.0-35-generic or a line of uname -a"
+        )
     upload = _UBUNTU_BUILD.search(line)
     if upload is not None and release.distro == "ubuntu" and release.package is None:
         release = release._replace(package=f"{release.version.branch}.0-{release.abi}.{upload.group(1)}")

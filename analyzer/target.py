@@ -34,7 +34,7 @@ def _contradictions(config: KernelConfig, release: KernelRelease | None, archite
     found = []
     if release is not None and config.release is not None:
         ours, theirs = release.version, config.release.version
-        exact = release.proof is not Proof.BASE and not (release.distro in ("rhel", "suse", "oracle-uek", "euleros"))
+        exact = release.proof is not Proof.BASE and release.distro not in ("rhel", "suse", "oracle-uek", "euleros")
         if ours.branch != theirs.branch or (exact and ours != theirs):
             found.append(f"its header says {theirs}, the target is {ours}")
     if architecture is not None and config.architecture is not None and architecture != config.architecture:
@@ -57,7 +57,9 @@ class Target:
         """Add what a release string proves; `confidence` is the most that it is given."""
         self.notes += release.notes
         if release.version.base > self.catalog.newest_mainline:
-            self.notes.append(f"{release.version} is newer than the catalogue ({self.catalog.date}, through {self.catalog.newest_mainline}): defects found since then are not in it")
+            self.notes.append(
+                f"{release.version} is newer than the catalogue ({self.catalog.date}, through {self.catalog.newest_mainline}): defects found since then are not in it"
+            )
         self.evidence += release_evidence(self.catalog, release, confidence)
         self.evidence += series_evidence(self.catalog, release)
 
@@ -71,12 +73,22 @@ class Target:
         self.notes += [f"{config.path} excludes nothing: {text}" for text in contradictions]
         return not contradictions
 
-    def report(self, name: str, kind: TargetKind, identity: dict[str, str | None], config: KernelConfig | None, speaks: bool, live: bool = False) -> TargetReport:
+    def report(
+        self,
+        name: str,
+        kind: TargetKind,
+        identity: dict[str, str | None],
+        config: KernelConfig | None,
+        speaks: bool,
+        live: bool = False,
+    ) -> TargetReport:
         """Judge everything that was gathered; `speaks` and `live` are as in `Facts`."""
         architecture = identity["architecture"]
         facts = Facts(self.evidence, architecture, config, speaks, live)
         verdicts = judge_all(self.catalog, facts, self.defects)
         if self.pitfalls and architecture is not None:
-            verdicts = tuple(item for item in verdicts if not item.defect.architectures or architecture in item.defect.architectures)
+            verdicts = tuple(
+                item for item in verdicts if not item.defect.architectures or architecture in item.defect.architectures
+            )
         identity["config"] = None if config is None else config.path
         return TargetReport(name, kind, identity, verdicts, tuple(dict.fromkeys(self.notes)))

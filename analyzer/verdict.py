@@ -122,7 +122,9 @@ def _config_excludes(defect: Defect, facts: Facts) -> tuple[str, Evidence] | Non
     config = facts.config
     if not evaluate(defect.config, config.value).excluded:
         return None
-    values = ", ".join(f"CONFIG_{name}={config.options.get(name, 'n')}" for name in dict.fromkeys(leaves(defect.config)))
+    values = ", ".join(
+        f"CONFIG_{name}={config.options.get(name, 'n')}" for name in dict.fromkeys(leaves(defect.config))
+    )
     item = Evidence(EvidenceKind.CONFIG, "", Presence.ABSENT, config.path, f"needs {defect.config}; {values}")
     return values, item
 
@@ -140,7 +142,9 @@ class _Case:
             self.evidence += items
             self.weighed[name] = weigh(items)
 
-    def verdict(self, state: State, rule: Rule, brief: str, reason: str, confidence: int, settle: str | None = None) -> Verdict:
+    def verdict(
+        self, state: State, rule: Rule, brief: str, reason: str, confidence: int, settle: str | None = None
+    ) -> Verdict:
         level = Confidence(max(1, min(confidence, 3)))
         if self.facts.live_patched:
             level = min(level, Confidence.MEDIUM) if state in (State.AFFECTED, State.FIXED) else level
@@ -165,7 +169,10 @@ class _Case:
     def unknown(self, rule: Rule, names: Iterable[str]) -> Verdict:
         open_ones = _decisive(self.weighed, names, Presence.UNKNOWN)
         name, item = open_ones[0]
-        settle = next((pair[1].decisive.settle for pair in open_ones if pair[1].decisive is not None and pair[1].decisive.settle), None)
+        settle = next(
+            (pair[1].decisive.settle for pair in open_ones if pair[1].decisive is not None and pair[1].decisive.settle),
+            None,
+        )
         short = name.removeprefix(CAPABILITY_PREFIX)
         if item.decisive is None:
             reason = f"whether {short} is there is unknown: nothing that was read says so"
@@ -179,15 +186,31 @@ class _Case:
         fix = Interval(0, 0) if defect.fixed is None else evaluate(defect.fixed, self.interval)
         needed, fixes = tuple(leaves(defect.reachable)), tuple(leaves(defect.fixed))
         if reach.excluded:
-            missing = _decisive(self.weighed, needed, Presence.ABSENT) or _decisive(self.weighed, needed, Presence.PRESENT)
+            missing = _decisive(self.weighed, needed, Presence.ABSENT) or _decisive(
+                self.weighed, needed, Presence.PRESENT
+            )
             capability = next((pair for pair in missing if pair[0].startswith(CAPABILITY_PREFIX)), None)
             if capability is not None:
                 name = capability[0].removeprefix(CAPABILITY_PREFIX)
-                return self.verdict(State.NOT_AFFECTED, Rule.CAPABILITY_ABSENT, f"no {name}", f"cannot be reached: {_cite([capability])}", reach.confidence)
-            return self.verdict(State.NOT_AFFECTED, Rule.NEVER_INTRODUCED, f"no {missing[0][0]}", f"never introduced: needs {defect.reachable}; absent: {_cite(missing)}", reach.confidence)
+                return self.verdict(
+                    State.NOT_AFFECTED,
+                    Rule.CAPABILITY_ABSENT,
+                    f"no {name}",
+                    f"cannot be reached: {_cite([capability])}",
+                    reach.confidence,
+                )
+            return self.verdict(
+                State.NOT_AFFECTED,
+                Rule.NEVER_INTRODUCED,
+                f"no {missing[0][0]}",
+                f"never introduced: needs {defect.reachable}; absent: {_cite(missing)}",
+                reach.confidence,
+            )
         if fix.met:
             there = _decisive(self.weighed, fixes, Presence.PRESENT)
-            return self.verdict(State.FIXED, Rule.FIX_PRESENT, f"has {there[0][0]}", f"fixed by {_cite(there)}", fix.confidence)
+            return self.verdict(
+                State.FIXED, Rule.FIX_PRESENT, f"has {there[0][0]}", f"fixed by {_cite(there)}", fix.confidence
+            )
         if not reach.met:
             if any(name.startswith(CAPABILITY_PREFIX) for name, _ in _decisive(self.weighed, needed, Presence.UNKNOWN)):
                 needed = tuple(sorted(needed, key=lambda name: not name.startswith(CAPABILITY_PREFIX)))
@@ -196,7 +219,13 @@ class _Case:
             return self.unknown(Rule.FIX_UNKNOWN, fixes)
         because = _cite(_decisive(self.weighed, needed, Presence.PRESENT))
         if defect.fixed is None:
-            return self.verdict(State.AFFECTED, Rule.NO_FIX_KNOWN, "no fix known", f"reachable: {because}; no fix is known", reach.confidence)
+            return self.verdict(
+                State.AFFECTED,
+                Rule.NO_FIX_KNOWN,
+                "no fix known",
+                f"reachable: {because}; no fix is known",
+                reach.confidence,
+            )
         gone = _decisive(self.weighed, fixes, Presence.ABSENT)
         return self.verdict(
             State.AFFECTED,
@@ -215,12 +244,24 @@ def judge(defect: Defect, facts: Facts, architecture: str | None) -> Verdict:
     case = _Case(defect, facts, architecture)
     if facts.architecture is not None and defect.architectures and facts.architecture not in defect.architectures:
         names = ", ".join(defect.architectures)
-        return case.verdict(State.NOT_AFFECTED, Rule.OTHER_ARCHITECTURE, "other architecture", f"in code of {names} only; this kernel is {facts.architecture}", Confidence.HIGH)
+        return case.verdict(
+            State.NOT_AFFECTED,
+            Rule.OTHER_ARCHITECTURE,
+            "other architecture",
+            f"in code of {names} only; this kernel is {facts.architecture}",
+            Confidence.HIGH,
+        )
     excluded = _config_excludes(defect, facts)
     if excluded is not None:
         values, item = excluded
         case.evidence.insert(0, item)
-        return case.verdict(State.NOT_AFFECTED, Rule.CONFIG_EXCLUDES, "by config", f"cannot be reached with {values} (needs {defect.config})", Confidence.HIGH)
+        return case.verdict(
+            State.NOT_AFFECTED,
+            Rule.CONFIG_EXCLUDES,
+            "by config",
+            f"cannot be reached with {values} (needs {defect.config})",
+            Confidence.HIGH,
+        )
     return case.decide()
 
 
@@ -243,11 +284,17 @@ def _merge(verdicts: Sequence[tuple[str, Verdict]]) -> tuple[Verdict, ...]:
         reasons: dict[str, list[str]] = {}
         for architecture, verdict in members:
             reasons.setdefault(verdict.reason, []).append(architecture)
-        reason = first.reason if len(reasons) == 1 else "; ".join(f"{', '.join(names)}: {text}" for text, names in reasons.items())
+        reason = (
+            first.reason
+            if len(reasons) == 1
+            else "; ".join(f"{', '.join(names)}: {text}" for text, names in reasons.items())
+        )
         confidence = min(verdict.confidence for _, verdict in members)
         evidence = tuple(dict.fromkeys(item for _, verdict in members for item in verdict.evidence))
         architectures = tuple(name for name, _ in members)
-        merged.append(first._replace(confidence=confidence, reason=reason, evidence=evidence, architectures=architectures))
+        merged.append(
+            first._replace(confidence=confidence, reason=reason, evidence=evidence, architectures=architectures)
+        )
     return tuple(merged)
 
 

@@ -1,0 +1,1 @@
+"""Measurements against what a user has today; each script prints ratios."""

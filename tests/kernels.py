@@ -30,7 +30,9 @@ EXTRA_FILES = ("Makefile", "include/linux/bpf_types.h")
 
 def cache_directory() -> Path:
     """Where sources are kept between runs."""
-    base = os.environ.get("TAILCALL_AUDIT_CACHE") or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "tailcall-audit-tests")
+    base = os.environ.get("TAILCALL_AUDIT_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "tailcall-audit-tests"
+    )
     path = Path(base)
     path.mkdir(parents=True, exist_ok=True)
     return path
@@ -70,16 +72,26 @@ def _apt() -> list[str]:
     """The options of a private apt with the lists of all suites fetched; skips where that is not possible."""
     mirrors = _machine_mirrors()
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None or mirrors is None:
-        pytest.skip("no Debian mirror on this machine: tests on Debian's kernel sources need apt-get and a Debian entry in its sources")
+        pytest.skip(
+            "no Debian mirror on this machine: tests on Debian's kernel sources need apt-get and a Debian entry in its sources"
+        )
     root = cache_directory() / "apt"
-    options = [f"Dir::Etc::sourcelist={root}/sources.list", "Dir::Etc::sourceparts=/dev/null", f"Dir::State={root}/state", f"Dir::Cache={root}/cache", f"Dir::State::status={root}/status"]
+    options = [
+        f"Dir::Etc::sourcelist={root}/sources.list",
+        "Dir::Etc::sourceparts=/dev/null",
+        f"Dir::State={root}/state",
+        f"Dir::Cache={root}/cache",
+        f"Dir::State::status={root}/status",
+    ]
     arguments = [word for option in options for word in ("-o", option)]
     with locked("apt"):
         for name in ("state/lists/partial", "cache/archives/partial"):
             (root / name).mkdir(parents=True, exist_ok=True)
         (root / "status").touch()
         signed = f"[signed-by={KEYRING}] " if KEYRING.is_file() else ""
-        lines = [f"deb {signed}{mirrors[0]} {suite} main" for suite in SUITES] + [f"deb {signed}{mirrors[1]} {suite} main" for suite in SECURITY_SUITES]
+        lines = [f"deb {signed}{mirrors[0]} {suite} main" for suite in SUITES] + [
+            f"deb {signed}{mirrors[1]} {suite} main" for suite in SECURITY_SUITES
+        ]
         (root / "sources.list").write_text("\n".join(lines) + "\n")
         stamp = root / "updated"
         if not stamp.exists():
@@ -94,7 +106,9 @@ def _apt() -> list[str]:
 @functools.cache
 def available(package: str) -> tuple[str, ...]:
     """The versions of a package that the mirror has, newest first."""
-    output = subprocess.run(["apt-cache", *_apt(), "madison", package], capture_output=True, text=True, timeout=60, check=False).stdout
+    output = subprocess.run(
+        ["apt-cache", *_apt(), "madison", package], capture_output=True, text=True, timeout=60, check=False
+    ).stdout
     return tuple(dict.fromkeys(line.split("|")[1].strip() for line in output.splitlines() if line.count("|") >= 2))
 
 
@@ -120,7 +134,14 @@ def _fetch(package: str, version: str, target: Path) -> None:
     target.mkdir(parents=True)
     download = target / ".download"
     download.mkdir()
-    done = subprocess.run(["apt-get", *_apt(), "-q", "download", f"{package}={version}"], cwd=download, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        ["apt-get", *_apt(), "-q", "download", f"{package}={version}"],
+        cwd=download,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
     archives = list(download.glob("*.deb"))
     if done.returncode != 0 or not archives:
         pytest.skip(f"{package} {version} could not be downloaded: {done.stderr.strip()[-200:]}")

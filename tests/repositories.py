@@ -44,7 +44,9 @@ class History:
         self.files: dict[str, bytes] = {"Makefile": makefile(version)}
         self.time = 1_600_000_000
 
-    def commit(self, message: str | bytes, changes: dict[str, bytes | None] | None = None, parents: list[str] | None = None) -> str:
+    def commit(
+        self, message: str | bytes, changes: dict[str, bytes | None] | None = None, parents: list[str] | None = None
+    ) -> str:
         """Add a commit to HEAD, or one with other parents; returns its id."""
         for name, data in (changes or {}).items():
             if data is None:
@@ -115,4 +117,6 @@ def git(*arguments: str, cwd: Path | None = None) -> str:
         "GIT_COMMITTER_NAME": "A",
         "GIT_COMMITTER_EMAIL": "a@example.org",
     }
-    return subprocess.run(["git", *arguments], cwd=cwd, env=environment, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        ["git", *arguments], cwd=cwd, env=environment, check=True, capture_output=True, text=True
+    ).stdout

@@ -36,7 +36,9 @@ def raw() -> dict[str, Any]:
 
 def state_at(catalog: Catalog, defect: Defect, version: UpstreamVersion) -> State:
     release = KernelRelease(str(version), str(version), version, Proof.EXACT)
-    return judge(defect, Facts(release_evidence(catalog, release)), defect.architectures[0] if defect.architectures else "x86_64").state
+    return judge(
+        defect, Facts(release_evidence(catalog, release)), defect.architectures[0] if defect.architectures else "x86_64"
+    ).state
 
 
 def test_the_shipped_file_is_valid() -> None:
@@ -52,7 +54,9 @@ def test_each_pitfall_has_its_defects(catalog: Catalog, number: int, slugs: list
 
 def test_it_holds_what_the_research_graded_as_tail_call_defects(catalog: Catalog, lab: Path) -> None:
     records = json.loads((lab / "catalog/catalog.json").read_text())["defects"]
-    wanted = {record["id"] for record in records if record["grade"] in ("core six", "strongly tail-call")} | {"resolve-prog-type-null-deref-load"}
+    wanted = {record["id"] for record in records if record["grade"] in ("core six", "strongly tail-call")} | {
+        "resolve-prog-type-null-deref-load"
+    }
     assert {entry["research_id"] for entry in raw()["defects"]} == wanted
 
 
@@ -71,8 +75,14 @@ def test_an_abbreviated_id_is_marked_unverified(catalog: Catalog) -> None:
 
 # Differences to the research file's ranges that come from reading the catalogue closer, with the reason.
 RANGE_EXCEPTIONS = {
-    ("freplace-loop", ("6.11", "6.11", None)): "the research lists 6.11.y as not backported in its text and leaves it out of the ranges",
-    ("resolve-prog-type-null-deref-load", ("6.0", "6.0", None)): "6.0 has 4a9c7bbe2ed4 (5.18) and ended before the fix; the research lists branches of the CNA only",
+    (
+        "freplace-loop",
+        ("6.11", "6.11", None),
+    ): "the research lists 6.11.y as not backported in its text and leaves it out of the ranges",
+    (
+        "resolve-prog-type-null-deref-load",
+        ("6.0", "6.0", None),
+    ): "6.0 has 4a9c7bbe2ed4 (5.18) and ended before the fix; the research lists branches of the CNA only",
     ("loongarch-prologue-off-by-one", ("6.1", "6.1", None)): "6.1.192 was read: build_prologue() without the nop",
 }
 
@@ -126,12 +136,21 @@ def test_ranges_and_commits_say_the_same_at_every_boundary(catalog: Catalog) -> 
     checked = 0
     for defect in catalog.defects:
         for entry in defect.ranges:
-            branch_points = [parse_version(text) for text in _boundaries(defect) if parse_version(text).branch == entry.branch]
-            points = [parse_version(text) for text in _boundaries(defect) if entry.branch == "mainline" and text.count(".") == 1] + branch_points
+            branch_points = [
+                parse_version(text) for text in _boundaries(defect) if parse_version(text).branch == entry.branch
+            ]
+            points = [
+                parse_version(text)
+                for text in _boundaries(defect)
+                if entry.branch == "mainline" and text.count(".") == 1
+            ] + branch_points
             for point in points:
-                for version in {point, point._replace(sublevel=max(0, point.sublevel - 1))} if point.sublevel else {point}:
+                for version in (
+                    {point, point._replace(sublevel=max(0, point.sublevel - 1))} if point.sublevel else {point}
+                ):
                     inside = any(
-                        parse_version(span.start) <= version and (span.fixed is None or version < parse_version(span.fixed))
+                        parse_version(span.start) <= version
+                        and (span.fixed is None or version < parse_version(span.fixed))
                         for other in defect.ranges
                         if other.branch == (version.branch if version.sublevel else "mainline")
                         for span in other.affected

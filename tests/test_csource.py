@@ -13,14 +13,18 @@ def names(source: CSource, name: str) -> list[int]:
 
 
 def test_definitions_are_told_from_declarations_and_calls() -> None:
-    source = CSource(b"int f(int a);\n\nstatic int\nf(int a)\n{\n\treturn g(a);\n}\n\nint g(int a)\n{\n\treturn f(a);\n}\n")
+    source = CSource(
+        b"int f(int a);\n\nstatic int\nf(int a)\n{\n\treturn g(a);\n}\n\nint g(int a)\n{\n\treturn f(a);\n}\n"
+    )
     assert names(source, "f") == [4]
     assert names(source, "g") == [9]
     assert source.functions("h") == []
 
 
 def test_a_definition_behind_a_macro_without_a_semicolon_is_found() -> None:
-    source = CSource(b"BTF_SET_START(x)\nBTF_ID(func, y)\nBTF_SET_END(x)\n\nstatic int check(struct env *env)\n{\n\treturn 0;\n}\n")
+    source = CSource(
+        b"BTF_SET_START(x)\nBTF_ID(func, y)\nBTF_SET_END(x)\n\nstatic int check(struct env *env)\n{\n\treturn 0;\n}\n"
+    )
     assert names(source, "check") == [5]
 
 
@@ -44,7 +48,9 @@ def test_structs_are_found_by_their_body() -> None:
 
 
 def test_callees_of_the_same_file_are_followed_and_others_not() -> None:
-    source = CSource(b"static int a(void)\n{\n\treturn deep();\n}\n\nstatic int b(void)\n{\n\treturn a() + external();\n}\n")
+    source = CSource(
+        b"static int a(void)\n{\n\treturn deep();\n}\n\nstatic int b(void)\n{\n\treturn a() + external();\n}\n"
+    )
     assert {scope.name for scope in source.with_callees(source.functions("b")[0])} == {"a", "b"}
 
 
@@ -54,7 +60,7 @@ def test_macros_of_the_file_are_expanded() -> None:
 
 
 def test_comments_and_white_space_are_no_tokens() -> None:
-    assert tokenize(b"a /* b */ -> // c\n d\"/* e */\"") == [b"a", b"->", b"d", b'"/* e */"']
+    assert tokenize(b'a /* b */ -> // c\n d"/* e */"') == [b"a", b"->", b"d", b'"/* e */"']
 
 
 @settings(max_examples=60, deadline=None)
@@ -67,7 +73,14 @@ def test_garbage_never_raises(data: bytes) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.sampled_from([b"int f(void)\n{\n", b"}\n", b"#if 0\n", b"#else\n", b"#endif\n", b"/*", b"*/", b'"', b"f(", b"{", b"\n"]), max_size=40))
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"int f(void)\n{\n", b"}\n", b"#if 0\n", b"#else\n", b"#endif\n", b"/*", b"*/", b'"', b"f(", b"{", b"\n"]
+        ),
+        max_size=40,
+    )
+)
 def test_broken_c_never_raises(pieces: list[bytes]) -> None:
     source = CSource(b"".join(pieces))
     for scope in source.functions("f"):

@@ -33,7 +33,13 @@ def test_kconfig_arithmetic(data: object, expected: tuple[int, int]) -> None:
     assert value(data) == expected
 
 
-EXPRESSIONS = st.recursive(st.sampled_from("ymn?"), lambda inner: st.lists(inner, min_size=1, max_size=3).flatmap(lambda parts: st.sampled_from([{"all": parts}, {"any": parts}, {"not": parts[0]}])), max_leaves=8)
+EXPRESSIONS = st.recursive(
+    st.sampled_from("ymn?"),
+    lambda inner: st.lists(inner, min_size=1, max_size=3).flatmap(
+        lambda parts: st.sampled_from([{"all": parts}, {"any": parts}, {"not": parts[0]}])
+    ),
+    max_leaves=8,
+)
 
 
 @given(EXPRESSIONS)
@@ -52,7 +58,9 @@ def test_the_text_names_every_leaf(data: object) -> None:
     assert all(name in str(expression) for name in leaves(expression))
 
 
-@pytest.mark.parametrize("data", [None, 1, [], {}, {"all": []}, {"all": "y"}, {"xor": ["y"]}, {"all": ["y"], "any": ["n"]}])
+@pytest.mark.parametrize(
+    "data", [None, 1, [], {}, {"all": []}, {"all": "y"}, {"xor": ["y"]}, {"all": ["y"], "any": ["n"]}]
+)
 def test_other_shapes_are_refused(data: object) -> None:
     with pytest.raises(ValueError, match="not an expression"):
         parse_expression(data)

@@ -14,9 +14,19 @@ from analyzer.evidence.history import History as Found
 from analyzer.evidence.history import read_history
 from analyzer.model import Evidence, Presence
 from analyzer.tree import walk as walk_module
-from analyzer.tree.makefile import read_identity
 from analyzer.tree.locate import open_tree
-from tests.repositories import FIX_3, FIX_3_SUBJECT, FIX_6, FIX_6_SUBJECT, History, backport, git, makefile, stable_branch
+from analyzer.tree.makefile import read_identity
+from tests.repositories import (
+    FIX_3,
+    FIX_3_SUBJECT,
+    FIX_6,
+    FIX_6_SUBJECT,
+    History,
+    backport,
+    git,
+    makefile,
+    stable_branch,
+)
 
 KEY_6 = FIX_6[:12]
 P, A, U = Presence.PRESENT, Presence.ABSENT, Presence.UNKNOWN
@@ -97,8 +107,8 @@ def test_the_same_subject_is_second_best(catalog: Catalog, stable: History, pref
 @pytest.mark.parametrize(
     "message",
     [
-        f"selftests/bpf: Test it\n\nFixes: {FIX_6[:12]} (\"{FIX_6_SUBJECT}\")\n",
-        f"bpf: Something\n\nStable-dep-of: {FIX_6} (\"{FIX_6_SUBJECT}\")\n",
+        f'selftests/bpf: Test it\n\nFixes: {FIX_6[:12]} ("{FIX_6_SUBJECT}")\n',
+        f'bpf: Something\n\nStable-dep-of: {FIX_6} ("{FIX_6_SUBJECT}")\n',
         f"bpf: Something\n\nDepends-on: commit {FIX_6}\nOmitted-fix: {FIX_6}\n",
         f"bpf: Something\n\nAs commit {FIX_6} upstream says, this is needed.\n",
         f"bpf: Something\n\n> commit {FIX_6} upstream.\n",
@@ -116,10 +126,14 @@ def test_a_mention_proves_nothing(catalog: Catalog, stable: History, message: st
     assert about(read(catalog, stable.path)).presence is A
 
 
-def test_a_revert_undoes_a_backport_and_its_revert_brings_it_back(catalog: Catalog, stable: History, walker: str) -> None:
+def test_a_revert_undoes_a_backport_and_its_revert_brings_it_back(
+    catalog: Catalog, stable: History, walker: str
+) -> None:
     local = stable.commit(backport(FIX_6, FIX_6_SUBJECT))
     assert about(read(catalog, stable.path)).presence is P
-    revert = stable.commit(f'Revert "{FIX_6_SUBJECT}"\n\nThis reverts commit {local} which is\ncommit {FIX_6} upstream.\n\nIt broke the build.\n')
+    revert = stable.commit(
+        f'Revert "{FIX_6_SUBJECT}"\n\nThis reverts commit {local} which is\ncommit {FIX_6} upstream.\n\nIt broke the build.\n'
+    )
     item = about(read(catalog, stable.path))
     assert (item.presence, item.confidence.label) == (A, "high")
     assert revert[:12] in item.citation
@@ -143,7 +157,9 @@ def test_a_revert_of_a_local_id_under_another_subject_is_found(catalog: Catalog,
 
 
 def test_a_revert_of_what_the_base_has_makes_it_absent(catalog: Catalog, stable: History) -> None:
-    stable.commit('Revert "bpf, x86: Fix tail call count offset calculation on bpf2bpf call"\n\nThis reverts commit ff672c67ee7635ca1e28fb13729e8ef0d1f08ce5.\n')
+    stable.commit(
+        'Revert "bpf, x86: Fix tail call count offset calculation on bpf2bpf call"\n\nThis reverts commit ff672c67ee7635ca1e28fb13729e8ef0d1f08ce5.\n'
+    )
     assert about(read(catalog, stable.path), "ff672c67ee76").presence is A
 
 
@@ -208,7 +224,9 @@ def test_a_squashed_import_proves_no_absence(catalog: Catalog, tmp_path: Path, w
     assert about(found, "116e04ba1459").presence is U
 
 
-def test_a_shallow_clone_gives_unknown_and_never_absent(catalog: Catalog, stable: History, tmp_path: Path, walker: str) -> None:
+def test_a_shallow_clone_gives_unknown_and_never_absent(
+    catalog: Catalog, stable: History, tmp_path: Path, walker: str
+) -> None:
     stable.commit(backport(FIX_6, FIX_6_SUBJECT))
     stable.commit("net: later\n")
     stable.commit("net: last\n")
@@ -226,7 +244,9 @@ def test_a_shallow_clone_gives_unknown_and_never_absent(catalog: Catalog, stable
 
 
 @pytest.mark.parametrize("kind", ["blob:none", "tree:0"])
-def test_a_partial_clone_is_read_without_fetching(catalog: Catalog, stable: History, tmp_path: Path, walker: str, kind: str) -> None:
+def test_a_partial_clone_is_read_without_fetching(
+    catalog: Catalog, stable: History, tmp_path: Path, walker: str, kind: str
+) -> None:
     stable.commit(backport(FIX_6, FIX_6_SUBJECT))
     git("config", "uploadpack.allowFilter", "true", cwd=stable.path)
     clone = tmp_path / "partial"
@@ -238,7 +258,9 @@ def test_a_partial_clone_is_read_without_fetching(catalog: Catalog, stable: Hist
     assert sorted(path.name for path in clone.rglob("*")) == before
 
 
-def test_a_bare_repository_and_a_worktree_are_read(catalog: Catalog, stable: History, tmp_path: Path, walker: str) -> None:
+def test_a_bare_repository_and_a_worktree_are_read(
+    catalog: Catalog, stable: History, tmp_path: Path, walker: str
+) -> None:
     stable.commit(backport(FIX_6, FIX_6_SUBJECT))
     git("clone", "-q", "--bare", str(stable.path), str(tmp_path / "bare.git"))
     assert about(read(catalog, tmp_path / "bare.git")).presence is P
@@ -257,7 +279,9 @@ def test_a_merged_topic_branch_counts(catalog: Catalog, stable: History, walker:
 
 
 def test_the_5_15_form_of_another_commit_counts_on_5_15_only(catalog: Catalog, tmp_path: Path) -> None:
-    message = "bpf: Move bpf map owner out of common struct\n\n[ Upstream commit fd1c98f0ef5cbcec842209776505d9e70d8fcd53 ]\n"
+    message = (
+        "bpf: Move bpf map owner out of common struct\n\n[ Upstream commit fd1c98f0ef5cbcec842209776505d9e70d8fcd53 ]\n"
+    )
     old = stable_branch(tmp_path / "old", "5.15.200")
     old.commit(message)
     assert about(read(catalog, old.path), "c04992612ed4").presence is P
@@ -275,7 +299,7 @@ def test_the_5_15_form_of_another_commit_counts_on_5_15_only(catalog: Catalog, t
         b"net: \x1b]0;owned\x07\x1b[2J\n\n\x1b[31m\n",
         b"",
         b"\n\n\n",
-        b"Revert \"" * 2000 + b"\n",
+        b'Revert "' * 2000 + b"\n",
         b"This reverts commit " + b"f" * 40 + b".\n",
         b"commit " * 50_000,
     ],
@@ -316,7 +340,9 @@ def test_a_missing_object_breaks_the_walk_and_absence_with_it(catalog: Catalog, 
     assert about(found).presence is U
 
 
-def test_the_walk_stops_at_its_bound(catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, walker: str) -> None:
+def test_the_walk_stops_at_its_bound(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, walker: str
+) -> None:
     monkeypatch.setattr(history_module, "_MAX_WITHOUT_BASE", 3)
     history = History(tmp_path / "linux", "6.1.170")
     for number in range(8):
@@ -326,7 +352,9 @@ def test_the_walk_stops_at_its_bound(catalog: Catalog, tmp_path: Path, monkeypat
     assert not found.complete
 
 
-def test_a_revert_before_the_backport_in_date_but_after_in_history_undoes_it(catalog: Catalog, stable: History, walker: str) -> None:
+def test_a_revert_before_the_backport_in_date_but_after_in_history_undoes_it(
+    catalog: Catalog, stable: History, walker: str
+) -> None:
     local = stable.commit(backport(FIX_6, FIX_6_SUBJECT))
     stable.time -= 100_000
     stable.commit(f'Revert "{FIX_6_SUBJECT}"\n\nThis reverts commit {local}.\n')

@@ -41,7 +41,9 @@ def test_a_debian_host_names_its_package(root: Path) -> None:
 
 
 def test_an_ubuntu_host_reads_the_signature(root: Path) -> None:
-    (root / "proc/version").write_text("Linux version 5.15.0-79-generic (buildd@bos03-amd64-057) (gcc (Ubuntu 11.4.0-1ubuntu1~22.04) 11.4.0) #86-Ubuntu SMP Mon Jul 10 16:07:21 UTC 2023\n")
+    (root / "proc/version").write_text(
+        "Linux version 5.15.0-79-generic (buildd@bos03-amd64-057) (gcc (Ubuntu 11.4.0-1ubuntu1~22.04) 11.4.0) #86-Ubuntu SMP Mon Jul 10 16:07:21 UTC 2023\n"
+    )
     (root / "proc/version_signature").write_text("Ubuntu 5.15.0-79.86-generic 5.15.111\n")
     host = read_host(root)
     assert (str(host.release.version), host.release.distro) == ("5.15.111", "ubuntu")
@@ -58,7 +60,9 @@ def test_a_config_in_boot_speaks_only_beside_the_running_image(root: Path) -> No
     assert host.config is not None
     assert not host.config_speaks
     assert any("excludes nothing" in note for note in host.notes)
-    (root / "boot/vmlinuz-6.1.0-47-amd64").write_bytes(image(BANNER.replace("6.1.170-3 (2026-05-08)", "6.1.176-1 (2026-07-01)")))
+    (root / "boot/vmlinuz-6.1.0-47-amd64").write_bytes(
+        image(BANNER.replace("6.1.170-3 (2026-05-08)", "6.1.176-1 (2026-07-01)"))
+    )
     assert not read_host(root).config_speaks
     (root / "boot/vmlinuz-6.1.0-47-amd64").write_bytes(image(BANNER))
     assert read_host(root).config_speaks

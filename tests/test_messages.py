@@ -33,7 +33,10 @@ def test_reapply_is_a_revert_of_a_revert() -> None:
     assert unwrap_revert('Reapply "bpf: x"') == ("bpf: x", 2)
 
 
-@given(st.lists(st.sampled_from("0123456789abcdef"), min_size=12, max_size=40).map("".join), st.text(alphabet="ab \n", max_size=40))
+@given(
+    st.lists(st.sampled_from("0123456789abcdef"), min_size=12, max_size=40).map("".join),
+    st.text(alphabet="ab \n", max_size=40),
+)
 def test_no_trailer_is_lost(name: str, body: str) -> None:
     message = f"subject\n\n[ Upstream commit {name} ]\n\n{body}".encode()
     assert [item.id for item in find_trailers(message)][:1] == [name]

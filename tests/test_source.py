@@ -20,7 +20,13 @@ from analyzer.tree.files import DiskReader
 from tests.kernels import kernel_source
 
 F, A, N = "fixed", "affected", "not-affected"
-OLDEST, BOOKWORM_170, BOOKWORM_192, TRIXIE, NEWEST = "5.10.262-1", "6.1.170-3", "6.1.192-2", "6.12.117-1", "7.3.4-1~bpo13+1"
+OLDEST, BOOKWORM_170, BOOKWORM_192, TRIXIE, NEWEST = (
+    "5.10.262-1",
+    "6.1.170-3",
+    "6.1.192-2",
+    "6.12.117-1",
+    "7.3.4-1~bpo13+1",
+)
 
 # Columns as in COLUMNS, from the research file; None where it says nothing of that tree.
 COLUMNS = (OLDEST, BOOKWORM_170, BOOKWORM_192, TRIXIE, NEWEST)
@@ -59,7 +65,13 @@ EXPECTED: dict[str, tuple[str | None, ...]] = {
     "powerpc32-tailcall-oops": (N, F, F, F, F),
 }
 SERIES = {OLDEST: "5.10", BOOKWORM_170: "6.1", BOOKWORM_192: "6.1", TRIXIE: "6.12", NEWEST: "7.3"}
-ARCHITECTURE = {"arm64": "arm64", "s390": "s390x", "loongarch": "loongarch64", "riscv": "riscv64", "powerpc32": "powerpc32"}
+ARCHITECTURE = {
+    "arm64": "arm64",
+    "s390": "s390x",
+    "loongarch": "loongarch64",
+    "riscv": "riscv64",
+    "powerpc32": "powerpc32",
+}
 
 
 def states(report: TargetReport) -> dict[str, str]:
@@ -67,7 +79,7 @@ def states(report: TargetReport) -> dict[str, str]:
 
 
 def architecture_of(slug: str) -> str:
-    return ARCHITECTURE.get(slug.split("-")[0], "x86_64")
+    return ARCHITECTURE.get(slug.split("-", maxsplit=1)[0], "x86_64")
 
 
 def audited(path: Path, slugs: list[str] | None = None) -> dict[str, str]:
@@ -95,7 +107,10 @@ def test_debian_7_2_is_judged_as_researched() -> None:
     found = audited(path)
     # The fix of the callback is in 7.3 only. The riscv64 epilogue of 7.2 has the unfixed shape again, since the kCFI hash is
     # skipped elsewhere there: the research file says fixed, the code alone cannot tell.
-    fixed = {slug for slug, row in EXPECTED.items() if row[4] == F} - {"tailcall-via-callback-subprog", "riscv-kcfi-tailcall-loop"}
+    fixed = {slug for slug, row in EXPECTED.items() if row[4] == F} - {
+        "tailcall-via-callback-subprog",
+        "riscv-kcfi-tailcall-loop",
+    }
     assert {slug: found[slug] for slug in fixed} == dict.fromkeys(fixed, F)
     assert found["tailcall-via-callback-subprog"] == A
     assert found["riscv-kcfi-tailcall-loop"] == "unknown"
@@ -132,7 +147,9 @@ class Source:
     def replace_function(self, path: str, name: str, body: str) -> Source:
         place = self.path / path
         text = place.read_text()
-        pattern = re.compile(rf"^(?:static )?(?:inline )?[\w ]*\*?{name}\([^;{{]*\)\n\{{.*?^\}}\n", re.MULTILINE | re.DOTALL)
+        pattern = re.compile(
+            rf"^(?:static )?(?:inline )?[\w ]*\*?{name}\([^;{{]*\)\n\{{.*?^\}}\n", re.MULTILINE | re.DOTALL
+        )
         assert len(pattern.findall(text)) == 1, f"{path} has not one {name}()"
         place.write_text(pattern.sub(lambda _: body, text))
         return self
@@ -212,7 +229,9 @@ RESOLVE_6_11_RC1 = """static inline enum bpf_prog_type resolve_prog_type(const s
 def without_type_resolution(source: Source) -> Source:
     """Undo Linux kernel commit 1c123c567fb1 ("bpf: Resolve fext program type when checking map compatibility") (in v6.2)."""
     source.edit(CORE, "	enum bpf_prog_type prog_type = resolve_prog_type(fp);\n", "")
-    source.edit(CORE, "map->owner->type  = prog_type;", "map->owner->type  = fp->type;").edit(CORE, "map->owner->type  == prog_type &&", "map->owner->type  == fp->type &&")
+    source.edit(CORE, "map->owner->type  = prog_type;", "map->owner->type  = fp->type;").edit(
+        CORE, "map->owner->type  == prog_type &&", "map->owner->type  == fp->type &&"
+    )
     return source.edit(CORE, "switch (prog_type) {", "switch (fp->type) {")
 
 
@@ -220,13 +239,23 @@ def test_pitfall_1_four_corners(before_loop_fix: Source, oldest: Source) -> None
     assert before_loop_fix.state("freplace-tailcallee") == F
     assert without_type_resolution(before_loop_fix).state("freplace-tailcallee") == A
     assert oldest.state("freplace-tailcallee") == A
-    oldest.edit(TRAMPOLINE, "	default:\n		return BPF_TRAMP_REPLACE;\n", "	default:\n		return BPF_TRAMP_FEXIT;\n")
+    oldest.edit(
+        TRAMPOLINE,
+        "	default:\n		return BPF_TRAMP_REPLACE;\n",
+        "	default:\n		return BPF_TRAMP_FEXIT;\n",
+    )
     assert oldest.state("freplace-tailcallee") == N
 
 
 def test_pitfall_1_is_fixed_by_the_open_coded_form_of_5_15_192(oldest: Source) -> None:
-    oldest.edit(CORE, "	bool ret;\n\n	if (fp->kprobe_override)", "	enum bpf_prog_type prog_type = fp->aux->dst_prog ? fp->aux->dst_prog->type : fp->type;\n	bool ret;\n\n	if (fp->kprobe_override)")
-    oldest.edit(CORE, "owner.type  = fp->type;", "owner.type  = prog_type;").edit(CORE, "owner.type  == fp->type &&", "owner.type  == prog_type &&")
+    oldest.edit(
+        CORE,
+        "	bool ret;\n\n	if (fp->kprobe_override)",
+        "	enum bpf_prog_type prog_type = fp->aux->dst_prog ? fp->aux->dst_prog->type : fp->type;\n	bool ret;\n\n	if (fp->kprobe_override)",
+    )
+    oldest.edit(CORE, "owner.type  = fp->type;", "owner.type  = prog_type;").edit(
+        CORE, "owner.type  == fp->type &&", "owner.type  == prog_type &&"
+    )
     oldest.edit("Makefile", "PATCHLEVEL = 10", "PATCHLEVEL = 15").edit("Makefile", "SUBLEVEL = 262", "SUBLEVEL = 192")
     assert oldest.state("freplace-tailcallee") == F
     assert oldest.state("tracing-dst-prog-type-confusion") == A
@@ -248,14 +277,20 @@ def test_pitfall_2_is_affected_where_round_up_was_dropped_as_in_the_lab_kernel(o
 
 def test_pitfall_2_is_affected_where_only_the_macro_lost_its_rounding(before_loop_fix: Source) -> None:
     assert before_loop_fix.state("x86-count-offset") == F
-    before_loop_fix.edit(JIT, "EMIT3_off32(0x48, 0x8B, 0x85, -round_up(stack, 8) - 8)", "EMIT3_off32(0x48, 0x8B, 0x85, -stack - 8)")
+    before_loop_fix.edit(
+        JIT, "EMIT3_off32(0x48, 0x8B, 0x85, -round_up(stack, 8) - 8)", "EMIT3_off32(0x48, 0x8B, 0x85, -stack - 8)"
+    )
     assert before_loop_fix.state("x86-count-offset") == "unknown"
 
 
 def test_pitfall_3_four_corners(before_loop_fix: Source, oldest: Source) -> None:
     assert before_loop_fix.state("x86-trampoline-loop") == F
-    before_loop_fix.drop_lines(VERIFIER, "BPF_TRAMP_F_TAIL_CALL_CTX").drop_lines(VERIFIER, "if (tgt_prog && tgt_prog->aux->tail_call_reachable)")
-    before_loop_fix.edit(TRAMPOLINE, "(BPF_TRAMP_F_SHARE_IPMODIFY | BPF_TRAMP_F_TAIL_CALL_CTX)", "BPF_TRAMP_F_SHARE_IPMODIFY")
+    before_loop_fix.drop_lines(VERIFIER, "BPF_TRAMP_F_TAIL_CALL_CTX").drop_lines(
+        VERIFIER, "if (tgt_prog && tgt_prog->aux->tail_call_reachable)"
+    )
+    before_loop_fix.edit(
+        TRAMPOLINE, "(BPF_TRAMP_F_SHARE_IPMODIFY | BPF_TRAMP_F_TAIL_CALL_CTX)", "BPF_TRAMP_F_SHARE_IPMODIFY"
+    )
     before_loop_fix.edit(JIT, "flags & BPF_TRAMP_F_TAIL_CALL_CTX", "false")
     assert before_loop_fix.state("x86-trampoline-loop") == A
     assert oldest.state("x86-trampoline-loop") == A
@@ -271,7 +306,9 @@ def test_pitfall_3_four_corners(before_loop_fix: Source, oldest: Source) -> None
         (JIT, "flags & BPF_TRAMP_F_TAIL_CALL_CTX", "false"),
     ],
 )
-def test_pitfall_3_is_not_fixed_while_one_part_of_the_fix_is_missing(before_loop_fix: Source, path: str, old: str, new: str) -> None:
+def test_pitfall_3_is_not_fixed_while_one_part_of_the_fix_is_missing(
+    before_loop_fix: Source, path: str, old: str, new: str
+) -> None:
     assert before_loop_fix.edit(path, old, new).state("x86-trampoline-loop") == A
 
 
@@ -281,7 +318,9 @@ def test_pitfall_4_four_corners(tmp_path: Path, oldest: Source) -> None:
     assert fixed.take(JIT, "6.1", BOOKWORM_192).state("x86-hierarchy") == A
     assert oldest.state("x86-hierarchy") == A
     oldest.edit(VERIFIER, "allow_tail_call_in_subprogs(env)) {", "true) {").edit(
-        VERIFIER, '"tail_calls are not allowed in non-JITed programs with bpf-to-bpf calls\\n");\n			return -EINVAL;\n		}\n		break;', '"tail_calls are not allowed in programs with bpf-to-bpf calls\\n");\n			return -EINVAL;\n		}\n		break;'
+        VERIFIER,
+        '"tail_calls are not allowed in non-JITed programs with bpf-to-bpf calls\\n");\n			return -EINVAL;\n		}\n		break;',
+        '"tail_calls are not allowed in programs with bpf-to-bpf calls\\n");\n			return -EINVAL;\n		}\n		break;',
     )
     assert oldest.state("x86-hierarchy") == N
 
@@ -324,17 +363,29 @@ def test_pitfall_6_is_not_fixed_by_the_trampoline_half_alone(after_loop_fix: Sou
 
 
 def test_a_vendor_rewrite_is_unknown_and_not_unfixed(before_loop_fix: Source) -> None:
-    before_loop_fix.edit(ARRAYMAP, "	if (!bpf_prog_map_compatible(map, prog)) {", "	if (vendor_refuses_extended(prog) || !bpf_prog_map_compatible(map, prog)) {")
+    before_loop_fix.edit(
+        ARRAYMAP,
+        "	if (!bpf_prog_map_compatible(map, prog)) {",
+        "	if (vendor_refuses_extended(prog) || !bpf_prog_map_compatible(map, prog)) {",
+    )
     assert before_loop_fix.state("freplace-loop") == "unknown"
 
 
 def test_a_fix_in_a_comment_or_in_dead_code_is_no_fix(before_loop_fix: Source) -> None:
-    before_loop_fix.edit(ARRAYMAP, "	struct bpf_prog *prog = bpf_prog_get(fd);", "	/* is_extended prog_array_member_cnt */\n	struct bpf_prog *prog = bpf_prog_get(fd);\n#if 0\n	is_extended = prog_array_member_cnt;\n#endif")
+    before_loop_fix.edit(
+        ARRAYMAP,
+        "	struct bpf_prog *prog = bpf_prog_get(fd);",
+        "	/* is_extended prog_array_member_cnt */\n	struct bpf_prog *prog = bpf_prog_get(fd);\n#if 0\n	is_extended = prog_array_member_cnt;\n#endif",
+    )
     assert before_loop_fix.state("freplace-loop") == A
 
 
 def test_reformatted_code_is_recognised(after_loop_fix: Source) -> None:
-    after_loop_fix.edit(ARRAYMAP, "prog->aux->prog_array_member_cnt++;", "prog -> aux\n\t\t\t-> prog_array_member_cnt /* one more */ ++ ;")
+    after_loop_fix.edit(
+        ARRAYMAP,
+        "prog->aux->prog_array_member_cnt++;",
+        "prog -> aux\n\t\t\t-> prog_array_member_cnt /* one more */ ++ ;",
+    )
     assert after_loop_fix.state("freplace-loop") == F
 
 
@@ -347,8 +398,12 @@ def test_windows_line_ends_change_nothing(after_loop_fix: Source) -> None:
 
 def test_two_definitions_that_differ_are_unknown(after_loop_fix: Source, catalog: Catalog) -> None:
     header = after_loop_fix.path / HEADER
-    text = header.read_text().replace("/* only use after check_attach_btf_id() */", "#ifdef CONFIG_VENDOR\n" + RESOLVE_5_18 + "#else\n")
-    header.write_text(text.replace("static inline bool bpf_prog_check_recur", "#endif\nstatic inline bool bpf_prog_check_recur", 1))
+    text = header.read_text().replace(
+        "/* only use after check_attach_btf_id() */", "#ifdef CONFIG_VENDOR\n" + RESOLVE_5_18 + "#else\n"
+    )
+    header.write_text(
+        text.replace("static inline bool bpf_prog_check_recur", "#endif\nstatic inline bool bpf_prog_check_recur", 1)
+    )
     evidence = SourceReader(DiskReader(after_loop_fix.path)).commit(catalog.commits["f7866c358733"])
     assert evidence.presence is Presence.UNKNOWN
 
@@ -358,7 +413,10 @@ def test_a_missing_file_is_unknown_and_a_missing_architecture_absent(after_loop_
     reader = SourceReader(DiskReader(after_loop_fix.path))
     assert reader.commit(catalog.commits["d6083f040d5d"]).presence is Presence.UNKNOWN
     (after_loop_fix.path / "arch/loongarch/net/bpf_jit.c").unlink()
-    assert SourceReader(DiskReader(after_loop_fix.path)).commit(catalog.commits["5dc615520c4d"]).presence is Presence.ABSENT
+    assert (
+        SourceReader(DiskReader(after_loop_fix.path)).commit(catalog.commits["5dc615520c4d"]).presence
+        is Presence.ABSENT
+    )
 
 
 def test_every_citation_names_a_line_that_exists(catalog: Catalog) -> None:

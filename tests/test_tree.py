@@ -15,10 +15,22 @@ from analyzer.model import TargetReport, Verdict
 from analyzer.tree.files import DiskReader, ReadState, blob_id
 from analyzer.tree.locate import TreeError, open_tree
 from tests.kernels import kernel_source
-from tests.repositories import FIX_6, FIX_6_SUBJECT, INTRODUCTION_6, INTRODUCTION_6_SUBJECT, History, backport, git, makefile, stable_branch
+from tests.repositories import (
+    FIX_6,
+    FIX_6_SUBJECT,
+    INTRODUCTION_6,
+    INTRODUCTION_6_SUBJECT,
+    History,
+    backport,
+    git,
+    makefile,
+    stable_branch,
+)
 
 
-def report(path: Path, rev: str | None = None, arch: str | None = "x86_64", only: str = "freplace-loop") -> TargetReport:
+def report(
+    path: Path, rev: str | None = None, arch: str | None = "x86_64", only: str = "freplace-loop"
+) -> TargetReport:
     return audit(trees=[str(path)], rev=rev, arch=arch, only=only.split(",") if only else ()).targets[0]
 
 
@@ -29,7 +41,11 @@ def verdict(path: Path, rev: str | None = None, only: str = "freplace-loop") -> 
 def with_source(history: History, version: str = "6.1.170-3") -> History:
     """Commit the real files of a Debian source."""
     source, _ = kernel_source("6.1", version)
-    files: dict[str, bytes | None] = {str(path.relative_to(source)): path.read_bytes() for path in source.rglob("*") if path.is_file() and not path.name.startswith(".")}
+    files: dict[str, bytes | None] = {
+        str(path.relative_to(source)): path.read_bytes()
+        for path in source.rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    }
     files.pop("Makefile")
     history.commit("net: the sources\n", files)
     history.commit(backport(INTRODUCTION_6, INTRODUCTION_6_SUBJECT))
@@ -224,7 +240,7 @@ def test_another_project_is_no_kernel(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rev", ["v9.9", "--upload-pack=touch /tmp/owned", "HEAD~999", "\x1b[2J", ""])
 def test_a_revision_that_is_none_is_an_error(clone: History, rev: str) -> None:
-    with pytest.raises(TreeError, match="no commit|is no revision"):
+    with pytest.raises(TreeError, match=r"no commit|is no revision"):
         open_tree(str(clone.path), rev)
 
 
@@ -249,7 +265,7 @@ def test_nothing_of_the_repository_is_run_and_nothing_is_written(clone: History,
     with (clone.path / ".git/config").open("a") as config:
         config.write(
             f"[log]\n\tshowSignature = true\n[gpg]\n\tprogram = {script}\n[core]\n\tpager = {script}\n\tfsmonitor = {script}\n\tsshCommand = {script}\n\teditor = {script}\n\thooksPath = {hooks}\n"
-            f"[filter \"x\"]\n\tclean = {script}\n\tsmudge = {script}\n\tprocess = {script}\n[diff]\n\texternal = {script}\n[alias]\n\trev-list = !{script}\n[remote \"origin\"]\n\turl = ext::{script}\n\tpromisor = true\n"
+            f'[filter "x"]\n\tclean = {script}\n\tsmudge = {script}\n\tprocess = {script}\n[diff]\n\texternal = {script}\n[alias]\n\trev-list = !{script}\n[remote "origin"]\n\turl = ext::{script}\n\tpromisor = true\n'
         )
     (clone.path / ".gitattributes").write_text("* filter=x diff=x\n")
     commit = clone.commit("net: signed\n")
@@ -311,8 +327,12 @@ def test_a_patch_queue_names_what_is_not_applied(tmp_path: Path) -> None:
     root = tmp_path / "linux"
     shutil.copytree(source, root)
     (root / "debian/patches/bugfix").mkdir(parents=True)
-    (root / "debian/patches/series").write_text("# comment\nbugfix/loop.patch -p1\nbugfix/other.patch\n../../etc/passwd\n")
-    (root / "debian/patches/bugfix/loop.patch").write_text(f"From: Leon Hwang\nSubject: [PATCH 1/2] {FIX_6_SUBJECT}\nOrigin: https://git.kernel.org/linus/{FIX_6}\n\n---\n kernel/bpf/arraymap.c | 2 +-\n")
+    (root / "debian/patches/series").write_text(
+        "# comment\nbugfix/loop.patch -p1\nbugfix/other.patch\n../../etc/passwd\n"
+    )
+    (root / "debian/patches/bugfix/loop.patch").write_text(
+        f"From: Leon Hwang\nSubject: [PATCH 1/2] {FIX_6_SUBJECT}\nOrigin: https://git.kernel.org/linus/{FIX_6}\n\n---\n kernel/bpf/arraymap.c | 2 +-\n"
+    )
     (root / "debian/patches/bugfix/other.patch").write_text("Subject: something\n")
     found = report(root)
     assert found.verdicts[0].state is State.AFFECTED
@@ -320,7 +340,9 @@ def test_a_patch_queue_names_what_is_not_applied(tmp_path: Path) -> None:
     (root / ".pc").mkdir()
     (root / ".pc/applied-patches").write_text("bugfix/loop.patch\n")
     found = report(root)
-    assert any(item.kind.value == "patch-queue" and item.presence.value == "present" for item in found.verdicts[0].evidence)
+    assert any(
+        item.kind.value == "patch-queue" and item.presence.value == "present" for item in found.verdicts[0].evidence
+    )
     assert found.verdicts[0].state is State.AFFECTED
     assert any("patch-queue says present" in text for text in found.verdicts[0].disagreements)
 
@@ -331,5 +353,7 @@ def test_a_suse_queue_is_matched_by_its_git_commit(tmp_path: Path) -> None:
     (root / "Makefile").write_bytes(makefile("6.4.0"))
     (root / "series.conf").write_text("\tpatches.suse/loop.patch\n+needs_work\tpatches.suse/guarded.patch\n")
     (root / "patches.suse").mkdir()
-    (root / "patches.suse/loop.patch").write_text(f"From: L\nSubject: something else\nPatch-mainline: v6.13-rc1\nGit-commit: {FIX_6}\n\n---\n")
+    (root / "patches.suse/loop.patch").write_text(
+        f"From: L\nSubject: something else\nPatch-mainline: v6.13-rc1\nGit-commit: {FIX_6}\n\n---\n"
+    )
     assert any("series.conf:1 (patches.suse/loop.patch)" in note for note in report(root).notes)

@@ -15,7 +15,14 @@ from analyzer.model import Confidence, Evidence, EvidenceKind, Presence, Rule, V
 from analyzer.verdict import Facts, judge, weigh
 
 A, F, N, U = State.AFFECTED, State.FIXED, State.NOT_AFFECTED, State.UNKNOWN
-SIX = ("freplace-tailcallee", "x86-count-offset", "x86-trampoline-loop", "x86-hierarchy", "freplace-attached-panic", "freplace-loop")
+SIX = (
+    "freplace-tailcallee",
+    "x86-count-offset",
+    "x86-trampoline-loop",
+    "x86-hierarchy",
+    "freplace-attached-panic",
+    "freplace-loop",
+)
 
 
 def verdicts(kernel: str, arch: str | None = "x86_64") -> dict[str, Verdict]:
@@ -164,7 +171,10 @@ def test_only_a_known_architecture_makes_another_ones_defect_not_affected() -> N
 
 def test_without_an_architecture_differing_answers_get_a_line_each() -> None:
     lines = [item for item in audit(kernels=["6.12.4"]).targets[0].verdicts if item.defect.slug == "freplace-loop"]
-    assert {(item.state, item.architectures) for item in lines} == {(A, ("x86_64", "arm64", "riscv64", "s390x")), (N, ("powerpc64", "loongarch64"))}
+    assert {(item.state, item.architectures) for item in lines} == {
+        (A, ("x86_64", "arm64", "riscv64", "s390x")),
+        (N, ("powerpc64", "loongarch64")),
+    }
 
 
 def test_every_unknown_says_why_and_what_settles_it() -> None:
@@ -193,7 +203,9 @@ def test_code_of_a_strange_shape_is_unknown_whatever_the_log_says() -> None:
 
 
 def test_code_that_could_not_be_read_leaves_it_to_history() -> None:
-    found = weigh([evidence(EvidenceKind.HISTORY, Presence.PRESENT), evidence(EvidenceKind.SOURCE, Presence.UNKNOWN, unread=True)])
+    found = weigh(
+        [evidence(EvidenceKind.HISTORY, Presence.PRESENT), evidence(EvidenceKind.SOURCE, Presence.UNKNOWN, unread=True)]
+    )
     assert found.presence is Presence.PRESENT
 
 
@@ -215,7 +227,9 @@ PRESENCES = st.dictionaries(st.sampled_from(sorted(CATALOG.commits)), st.sampled
 
 
 @given(PRESENCES, st.sampled_from(CATALOG.defects))
-def test_never_fixed_without_a_complete_fix_and_never_affected_on_a_gap(presences: dict[str, Presence], defect: object) -> None:
+def test_never_fixed_without_a_complete_fix_and_never_affected_on_a_gap(
+    presences: dict[str, Presence], defect: object
+) -> None:
     from analyzer.catalog import Defect
     from analyzer.expression import Interval, evaluate
 

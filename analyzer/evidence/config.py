@@ -56,8 +56,8 @@ def parse_config(text: str, path: str) -> KernelConfig:
     notes: list[str] = []
     header: re.Match[str] | None = None
     generated = False
-    for number, line in enumerate(text.split("\n"), 1):
-        line = line.strip("\r \t")
+    for number, raw in enumerate(text.split("\n"), 1):
+        line = raw.strip("\r \t")
         if match := _ASSIGNMENT.fullmatch(line):
             value = match.group(2)
             options[match.group(1)] = value.strip('"') if value[:1] == '"' else value
@@ -80,7 +80,9 @@ def parse_config(text: str, path: str) -> KernelConfig:
             notes.append(f"{path}: its header names no version that this tool knows: {header.group(2)[:60]!r}")
     complete = generated and header is not None
     if not complete:
-        notes.append(f"{path}: not a complete generated .config (a defconfig or a fragment): options that it lacks are unknown, not n")
+        notes.append(
+            f"{path}: not a complete generated .config (a defconfig or a fragment): options that it lacks are unknown, not n"
+        )
     return KernelConfig(path, options, complete, release, architecture, tuple(notes))
 
 
@@ -100,7 +102,9 @@ def read_config(path: Path) -> KernelConfig:
     """Read a ``.config``, plain or gzip-compressed by content; raises ConfigError."""
     try:
         if not path.is_file():
-            raise ConfigError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}; give a .config, /boot/config-… or config.gz")
+            raise ConfigError(
+                f"{path}: {'not a regular file' if path.exists() else 'no such file'}; give a .config, /boot/config-… or config.gz"
+            )
         with path.open("rb") as file:
             raw = file.read(_MAX_BYTES + 1)
     except OSError as error:

@@ -26,7 +26,21 @@ _MAX_WITHOUT_BASE = 100_000
 _MAX_FIRST_PARENTS = 150_000
 _SUBJECT_LENGTH = 120
 _MENTIONED = re.compile(rb"ommit:?[ \t]+([0-9a-f]{12})")
-_ODD_STARTS = (b"UPSTREAM", b"BACKPORT", b"FROM", b"[", b"upstream", b"mainline", b'Revert "', b'Reapply "', b" ", b"\t", b"\r", b"\f", b"\v")
+_ODD_STARTS = (
+    b"UPSTREAM",
+    b"BACKPORT",
+    b"FROM",
+    b"[",
+    b"upstream",
+    b"mainline",
+    b'Revert "',
+    b'Reapply "',
+    b" ",
+    b"\t",
+    b"\r",
+    b"\f",
+    b"\v",
+)
 _ODD_ENDS = (b".", b" ", b"\t", b"\r")
 
 
@@ -96,7 +110,9 @@ class _Matcher:
         self._id_bytes = {name.encode() for name in self._by_id}
         self._subject_bytes = {commit.subject.encode() for commit in catalog.commits.values()}
         self._full = {commit.id[:12]: commit.id for commit in catalog.commits.values()}
-        self._full |= {fact.id[:12]: fact.id for commit in catalog.commits.values() for fact in commit.branches.values() if fact.id}
+        self._full |= {
+            fact.id[:12]: fact.id for commit in catalog.commits.values() for fact in commit.branches.values() if fact.id
+        }
 
     def key(self, name: str) -> str | None:
         """The commit that an id of 12 or more digits names, resolved against the catalogue only."""
@@ -119,8 +135,16 @@ class _Matcher:
         if subject in self._subject_bytes or record.id[:12] in self._by_id or b"everts " in message:
             return True
         # An unusual start or end, folded by `normalize_subject`, or a revert told by its subject only.
-        odd = not subject or subject.startswith(_ODD_STARTS) or subject.endswith(_ODD_ENDS) or b"  " in subject or b"\t" in subject
-        return odd and (subject.startswith((b'Revert "', b'Reapply "')) or self.subject(_subject_of(record)) is not None)
+        odd = (
+            not subject
+            or subject.startswith(_ODD_STARTS)
+            or subject.endswith(_ODD_ENDS)
+            or b"  " in subject
+            or b"\t" in subject
+        )
+        return odd and (
+            subject.startswith((b'Revert "', b'Reapply "')) or self.subject(_subject_of(record)) is not None
+        )
 
     def read(self, record: Record) -> tuple[list[_Event], _PendingRevert | None]:
         """The events in one commit. Reverts are told from backports first: both name an upstream commit."""
@@ -129,7 +153,9 @@ class _Matcher:
         events: list[_Event] = []
         own = self.key(record.id)
         if own is not None:
-            return [_Event(record.id, shown, own, True, "the commit itself", Confidence.HIGH)], self._revert(record, subject, shown)
+            return [_Event(record.id, shown, own, True, "the commit itself", Confidence.HIGH)], self._revert(
+                record, subject, shown
+            )
         if len(record.parents) > 1:
             return events, self._revert(record, subject, shown)
         pending = self._revert(record, subject, shown)
@@ -139,9 +165,15 @@ class _Matcher:
         conditional = has_conflicts(record.message)
         for trailer in find_trailers(record.message):
             key = self.key(trailer.id)
-            if key is None or not (trailer.certain or key == by_subject) or (normalize_subject(subject), key) in self.exceptions:
+            if (
+                key is None
+                or not (trailer.certain or key == by_subject)
+                or (normalize_subject(subject), key) in self.exceptions
+            ):
                 continue
-            events.append(_Event(record.id, shown, key, True, f"names upstream {trailer.id[:12]}", Confidence.HIGH, conditional))
+            events.append(
+                _Event(record.id, shown, key, True, f"names upstream {trailer.id[:12]}", Confidence.HIGH, conditional)
+            )
         if not events and by_subject is not None and (normalize_subject(subject), by_subject) not in self.exceptions:
             events.append(_Event(record.id, shown, by_subject, True, "has its subject", Confidence.MEDIUM, conditional))
         return events, None
@@ -151,7 +183,12 @@ class _Matcher:
         _, depth = unwrap_revert(subject)
         if not reverts and depth == 0:
             return None
-        return _PendingRevert(record.id, shown if len(subject) > _SUBJECT_LENGTH else subject, tuple(item.id for item in reverts), any(item.partial for item in reverts))
+        return _PendingRevert(
+            record.id,
+            shown if len(subject) > _SUBJECT_LENGTH else subject,
+            tuple(item.id for item in reverts),
+            any(item.partial for item in reverts),
+        )
 
     def resolve(self, revert: _PendingRevert, seen: dict[str, list[_Event]]) -> list[_Event]:
         """What a revert takes back: by the id of a commit of this tree, by an upstream id, else by the subject it quotes."""
@@ -159,7 +196,12 @@ class _Matcher:
         inner, depth = unwrap_revert(revert.subject)
         effects: list[tuple[str, bool]] = []
         for target in revert.targets:
-            local = [event for name, found in seen.items() if name.startswith(target) or target.startswith(name) for event in found]
+            local = [
+                event
+                for name, found in seen.items()
+                if name.startswith(target) or target.startswith(name)
+                for event in found
+            ]
             upstream = self.key(target)
             if local:
                 effects += [(event.key, not event.effect) for event in local]
@@ -196,7 +238,9 @@ class _Walked:
 
 def _find_base(repository: pygit2.Repository, head: str, version: UpstreamVersion, catalog: Catalog) -> Iterator[Base]:
     """Candidates for the base release, best first: the tag of the Makefile's release, then the commit that made it."""
-    base = catalog.previous_mainline(version) if version.rc is not None else UpstreamVersion(version.major, version.minor)
+    base = (
+        catalog.previous_mainline(version) if version.rc is not None else UpstreamVersion(version.major, version.minor)
+    )
     if base is None:
         return
     try:
@@ -215,7 +259,9 @@ def _find_base(repository: pygit2.Repository, head: str, version: UpstreamVersio
         return
 
 
-def _walk(repository: pygit2.Repository, head: str, base: Base | None, matcher: _Matcher, progress: Callable[[str], None]) -> _Walked:
+def _walk(
+    repository: pygit2.Repository, head: str, base: Base | None, matcher: _Matcher, progress: Callable[[str], None]
+) -> _Walked:
     walked = _Walked()
     cut = shallow_commits(repository)
     limit = _MAX_WITHOUT_BASE if base is None else _MAX_COMMITS
@@ -255,25 +301,44 @@ def _order_events(matcher: _Matcher, walked: _Walked) -> dict[str, list[_Event]]
     return by_key
 
 
-def _why_incomplete(repository: pygit2.Repository, base: Base | None, walked: _Walked, version: UpstreamVersion) -> tuple[str, str] | None:
+def _why_incomplete(
+    repository: pygit2.Repository, base: Base | None, walked: _Walked, version: UpstreamVersion
+) -> tuple[str, str] | None:
     """Why an absence proves nothing here, and the command that mends it; None when the range was seen whole."""
     deepen = "git fetch --unshallow --tags   in that clone"
     if walked.broken is not None:
-        return f"the history breaks off after {walked.count:,} commits: {walked.broken}", "git fsck --connectivity-only   in that repository"
+        return (
+            f"the history breaks off after {walked.count:,} commits: {walked.broken}",
+            "git fsck --connectivity-only   in that repository",
+        )
     if base is not None and walked.base_met and not walked.cut:
         return None
     if walked.cut and repository.is_shallow:
         return f"a shallow clone, cut after {walked.count:,} commits", deepen
     if base is None:
-        return f"neither tag v{version.branch} nor a commit that made it is in this history", "git fetch --tags   in that clone, from a remote with the mainline tags"
-    return f"{base.how} is not an ancestor of what is audited", f"git merge-base v{version.branch} HEAD   in that repository"
+        return (
+            f"neither tag v{version.branch} nor a commit that made it is in this history",
+            "git fetch --tags   in that clone, from a remote with the mainline tags",
+        )
+    return (
+        f"{base.how} is not an ancestor of what is audited",
+        f"git merge-base v{version.branch} HEAD   in that repository",
+    )
 
 
 def _event_evidence(events: list[_Event]) -> Evidence:
     last = events[-1]
     citation = f'{last.id[:12]} ("{last.subject}")'
     if last.effect is None:
-        return Evidence(EvidenceKind.HISTORY, last.key, Presence.UNKNOWN, citation, f"{citation} reverts a part of it", Confidence.LOW, settle=f"git show {last.id[:12]}")
+        return Evidence(
+            EvidenceKind.HISTORY,
+            last.key,
+            Presence.UNKNOWN,
+            citation,
+            f"{citation} reverts a part of it",
+            Confidence.LOW,
+            settle=f"git show {last.id[:12]}",
+        )
     presence = Presence.PRESENT if last.effect else Presence.ABSENT
     detail = f"{citation} {last.how}"
     conditional = last.conditional
@@ -286,24 +351,45 @@ def _event_evidence(events: list[_Event]) -> Evidence:
     return Evidence(EvidenceKind.HISTORY, last.key, presence, citation, detail, last.confidence, conditional, settle)
 
 
-def _evidence(commit: Commit, events: list[_Event], base: Base | None, walked: _Walked, gap: tuple[str, str] | None, head: str) -> Evidence:
+def _evidence(
+    commit: Commit, events: list[_Event], base: Base | None, walked: _Walked, gap: tuple[str, str] | None, head: str
+) -> Evidence:
     if events:
         return _event_evidence(events)
     if base is not None and walked.base_met and commit.first_release <= base.version and commit.only_on_branch is None:
         citation = f"v{base.version} ({base.how}, {base.commit[:12]})"
         detail = f"in mainline since {commit.first_release}, and {base.how} is an ancestor"
-        return Evidence(EvidenceKind.HISTORY, commit.key, Presence.PRESENT, citation, detail, Confidence.MEDIUM if commit.unverified else Confidence.HIGH)
+        return Evidence(
+            EvidenceKind.HISTORY,
+            commit.key,
+            Presence.PRESENT,
+            citation,
+            detail,
+            Confidence.MEDIUM if commit.unverified else Confidence.HIGH,
+        )
     if gap is None:
         assert base is not None
         span = f"{base.commit[:12]}..{head[:12]}"
         detail = f"not among the {walked.count:,} commits of v{base.version}..{head[:12]}"
         return Evidence(EvidenceKind.HISTORY, commit.key, Presence.ABSENT, span, detail, Confidence.MEDIUM)
     reason, settle = gap
-    return Evidence(EvidenceKind.HISTORY, commit.key, Presence.UNKNOWN, head[:12], f"not found in the history, which is not whole: {reason}", Confidence.LOW, settle=settle)
+    return Evidence(
+        EvidenceKind.HISTORY,
+        commit.key,
+        Presence.UNKNOWN,
+        head[:12],
+        f"not found in the history, which is not whole: {reason}",
+        Confidence.LOW,
+        settle=settle,
+    )
 
 
 def read_history(
-    catalog: Catalog, repository: pygit2.Repository, head: str, version: UpstreamVersion | None, progress: Callable[[str], None] = lambda _: None
+    catalog: Catalog,
+    repository: pygit2.Repository,
+    head: str,
+    version: UpstreamVersion | None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> History:
     """Read the history of `head` once; `version` is the Makefile's, None when it could not be read. Raises nothing."""
     branch = "" if version is None else version.branch
@@ -320,7 +406,9 @@ def read_history(
         walked = _walk(repository, head, None, matcher, progress)
     gap = _why_incomplete(repository, base, walked, version or UpstreamVersion(0, 0))
     by_key = _order_events(matcher, walked)
-    evidence = tuple(_evidence(commit, by_key.get(key, []), base, walked, gap, head) for key, commit in catalog.commits.items())
+    evidence = tuple(
+        _evidence(commit, by_key.get(key, []), base, walked, gap, head) for key, commit in catalog.commits.items()
+    )
     notes = [] if gap is None else [f"history: {gap[0]}; what is not found in it is unknown, not absent ({gap[1]})"]
     if gap is None and base is not None:
         notes.append(f"history: {walked.count:,} commits since {base.how} ({base.commit[:12]})")

@@ -25,9 +25,13 @@ _TOP = re.compile(
 _BARE = re.compile(rb"commit " + _ID + rb"[ \t\r]*", re.IGNORECASE)
 _TOP_LINES = 16
 """How many non-empty lines of the body count as its top, where stable and RHEL trees name the upstream commit."""
-_REVERT = re.compile(rb"^[ \t]?This (partially |partly )?reverts (?:upstream )?commits? " + _ID, re.MULTILINE | re.IGNORECASE)
+_REVERT = re.compile(
+    rb"^[ \t]?This (partially |partly )?reverts (?:upstream )?commits? " + _ID, re.MULTILINE | re.IGNORECASE
+)
 _CONFLICT = re.compile(rb"\bconflicts?\b", re.IGNORECASE)
-_PREFIX = re.compile(r"^(?:UPSTREAM|BACKPORT|FROMGIT|FROMLIST|FROMSTABLE|\[?BACKPORT\]?|upstream|mainline)(?:: *|\] *)", re.ASCII)
+_PREFIX = re.compile(
+    r"^(?:UPSTREAM|BACKPORT|FROMGIT|FROMLIST|FROMSTABLE|\[?BACKPORT\]?|upstream|mainline)(?:: *|\] *)", re.ASCII
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,11 @@ def find_trailers(message: bytes) -> list[Trailer]:
             # "<id> is the first bad commit" is followed by the same bare line in a bisection report.
             bare = None if match is not None or b"bad commit" in previous else _BARE.fullmatch(line)
             if bare is not None:
-                found.append(Trailer(bare.group(1).decode("ascii").lower(), certain=previous.lower().startswith(b"from mainline")))
+                found.append(
+                    Trailer(
+                        bare.group(1).decode("ascii").lower(), certain=previous.lower().startswith(b"from mainline")
+                    )
+                )
         if match is not None:
             name = next(group for group in match.groups() if group)
             found.append(Trailer(name.decode("ascii").lower(), certain=True))
@@ -94,7 +102,10 @@ def find_reverts(message: bytes) -> list[Revert]:
     """The commits that a message says it reverts."""
     if b"everts " not in message:
         return []
-    return [Revert(match.group(2).decode("ascii").lower(), match.group(1) is not None) for match in _REVERT.finditer(message)]
+    return [
+        Revert(match.group(2).decode("ascii").lower(), match.group(1) is not None)
+        for match in _REVERT.finditer(message)
+    ]
 
 
 def has_conflicts(message: bytes) -> bool:

@@ -13,10 +13,17 @@ from analyzer.tree.files import FileReader, ReadState
 
 __all__ = ["PatchQueue", "read_patch_queue"]
 
-_QUEUES = (("debian/patches/series", "debian/patches/", ".pc/applied-patches"), ("series.conf", "", ".pc/applied-patches"), ("patches/series", "patches/", ".pc/applied-patches"))
+_QUEUES = (
+    ("debian/patches/series", "debian/patches/", ".pc/applied-patches"),
+    ("series.conf", "", ".pc/applied-patches"),
+    ("patches/series", "patches/", ".pc/applied-patches"),
+)
 _MAX_PATCHES = 20_000
 _HEADER_BYTES = 16 << 10
-_ID_LINE = re.compile(rb"^(?:Git-commit|Upstream-commit|commit|Origin:.*[/=]|\[ ?Upstream commit|\(cherry picked from commit)[: ]*([0-9a-f]{12,40})\b", re.MULTILINE | re.IGNORECASE)
+_ID_LINE = re.compile(
+    rb"^(?:Git-commit|Upstream-commit|commit|Origin:.*[/=]|\[ ?Upstream commit|\(cherry picked from commit)[: ]*([0-9a-f]{12,40})\b",
+    re.MULTILINE | re.IGNORECASE,
+)
 _SUBJECT = re.compile(rb"^Subject:[ \t]*((?:[^\n]|\n[ \t])*)", re.MULTILINE | re.IGNORECASE)
 
 
@@ -45,7 +52,14 @@ def _match(catalog: Catalog, header: bytes) -> str | None:
     if subject is None:
         return None
     text = re.sub(r"^(?:\[[^\]]*\]\s*)+", "", " ".join(subject.group(1).decode("utf-8", "replace").split()))
-    return next((key for key, commit in catalog.commits.items() if normalize_subject(text) == normalize_subject(commit.subject)), None)
+    return next(
+        (
+            key
+            for key, commit in catalog.commits.items()
+            if normalize_subject(text) == normalize_subject(commit.subject)
+        ),
+        None,
+    )
 
 
 def read_patch_queue(catalog: Catalog, reader: FileReader) -> PatchQueue:
@@ -64,15 +78,39 @@ def read_patch_queue(catalog: Catalog, reader: FileReader) -> PatchQueue:
             is_applied = name in applied
             waiting += not is_applied
             patch = reader.read(prefix + name)
-            key = _match(catalog, patch.data[:_HEADER_BYTES].split(b"\n---", 1)[0]) if patch.state is ReadState.READ else None
+            key = (
+                _match(catalog, patch.data[:_HEADER_BYTES].split(b"\n---", 1)[0])
+                if patch.state is ReadState.READ
+                else None
+            )
             if key is None:
                 continue
             citation = f"{series}:{number} ({name})"
             if is_applied:
-                evidence.append(Evidence(EvidenceKind.PATCH_QUEUE, key, Presence.PRESENT, citation, f"{citation}, applied", Confidence.MEDIUM))
+                evidence.append(
+                    Evidence(
+                        EvidenceKind.PATCH_QUEUE,
+                        key,
+                        Presence.PRESENT,
+                        citation,
+                        f"{citation}, applied",
+                        Confidence.MEDIUM,
+                    )
+                )
             else:
                 detail = f"{citation} carries it and is not applied to these files"
-                evidence.append(Evidence(EvidenceKind.PATCH_QUEUE, key, Presence.UNKNOWN, citation, detail, Confidence.LOW, settle="quilt push -a   and audit the tree again", unread=True))
+                evidence.append(
+                    Evidence(
+                        EvidenceKind.PATCH_QUEUE,
+                        key,
+                        Presence.UNKNOWN,
+                        citation,
+                        detail,
+                        Confidence.LOW,
+                        settle="quilt push -a   and audit the tree again",
+                        unread=True,
+                    )
+                )
                 notes.append(f"patch not applied yet: {citation} carries {catalog.commits[key]}")
         notes.append(f"patch queue {series}: {len(applied)} applied, {waiting} not")
     return PatchQueue(tuple(evidence), tuple(notes))

@@ -57,11 +57,26 @@ def commit_in_release(catalog: Catalog, commit: Commit, version: UpstreamVersion
             )
         if fact.present_by is not None:
             if version >= fact.present_by:
-                return found(Presence.PRESENT, f"{version.branch}.y has {commit.key} by {fact.present_by}", fact.source, confidence)
-            return _unknown(commit, f"catalogue: {fact.source}", f"{version.branch}.y has {commit.key} by {fact.present_by}; since when is unknown", settle)
+                return found(
+                    Presence.PRESENT,
+                    f"{version.branch}.y has {commit.key} by {fact.present_by}",
+                    fact.source,
+                    confidence,
+                )
+            return _unknown(
+                commit,
+                f"catalogue: {fact.source}",
+                f"{version.branch}.y has {commit.key} by {fact.present_by}; since when is unknown",
+                settle,
+            )
         assert fact.surveyed_through is not None  # the schema asks for it on an absence
         if version <= fact.surveyed_through:
-            return found(Presence.ABSENT, f"{version.branch}.y has no {commit.key} through {fact.surveyed_through}", fact.source, confidence)
+            return found(
+                Presence.ABSENT,
+                f"{version.branch}.y has no {commit.key} through {fact.surveyed_through}",
+                fact.source,
+                confidence,
+            )
         return _unknown(
             commit,
             f"catalogue: {fact.source}",
@@ -92,7 +107,9 @@ def _unlisted_branch(catalog: Catalog, commit: Commit, version: UpstreamVersion,
             return _unknown(commit, "catalogue: branches", detail, settle)
         if existed is not None and branch.ended < existed:
             detail = f"{version.branch}.y ended on {branch.ended} with {branch.last}, before {commit.key} existed ({existed} at the earliest)"
-            return Evidence(EvidenceKind.RELEASE, commit.key, Presence.ABSENT, "catalogue: branches", detail, Confidence.MEDIUM)
+            return Evidence(
+                EvidenceKind.RELEASE, commit.key, Presence.ABSENT, "catalogue: branches", detail, Confidence.MEDIUM
+            )
     return _unknown(commit, "catalogue", f"nobody surveyed {version.branch}.y for {commit.key}", settle)
 
 
@@ -107,7 +124,9 @@ def _on_top(catalog: Catalog, commit: Commit, release: KernelRelease) -> Evidenc
         detail = f"{commit.key} is a feature of {commit.first_release}; {release.distro} follows the {release.version.branch} branch"
         return Evidence(EvidenceKind.RELEASE, commit.key, Presence.ABSENT, evidence.citation, detail, Confidence.LOW)
     if release.proof is Proof.BASE:
-        detail = f"{release.release} proves {release.version.branch} and not which stable updates are in; {evidence.detail}"
+        detail = (
+            f"{release.release} proves {release.version.branch} and not which stable updates are in; {evidence.detail}"
+        )
     else:
         why = " ".join(release.modified) or f"{release.distro} adds patches"
         detail = f"not in {release.version} ({evidence.detail}), but {why}: what is on top is not in the release string"
@@ -115,14 +134,25 @@ def _on_top(catalog: Catalog, commit: Commit, release: KernelRelease) -> Evidenc
     return _unknown(commit, evidence.citation, detail, settle)
 
 
-def capability_in_release(capability: Capability, architecture: str, version: UpstreamVersion, vanilla_like: bool = True) -> Evidence:
+def capability_in_release(
+    capability: Capability, architecture: str, version: UpstreamVersion, vanilla_like: bool = True
+) -> Evidence:
     """Whether an architecture could do something in a release, from the sources that were read."""
     start = capability.present_from.get(architecture)
     end = capability.absent_through.get(architecture)
     citation = f"catalogue: {capability.sources.get(architecture, 'no source read for this architecture')}"
 
     def found(presence: Presence, detail: str, settle: str | None = None) -> Evidence:
-        return Evidence(EvidenceKind.RELEASE, capability.key, presence, citation, detail, Confidence.MEDIUM, settle=settle, architecture=architecture)
+        return Evidence(
+            EvidenceKind.RELEASE,
+            capability.key,
+            presence,
+            citation,
+            detail,
+            Confidence.MEDIUM,
+            settle=settle,
+            architecture=architecture,
+        )
 
     if start is not None and version.base >= start:
         return found(Presence.PRESENT, f"{architecture} has it by {start}")
@@ -136,14 +166,20 @@ def capability_in_release(capability: Capability, architecture: str, version: Up
     )
 
 
-def release_evidence(catalog: Catalog, release: KernelRelease, confidence: Confidence = Confidence.HIGH) -> Iterator[Evidence]:
+def release_evidence(
+    catalog: Catalog, release: KernelRelease, confidence: Confidence = Confidence.HIGH
+) -> Iterator[Evidence]:
     """Yield what a release says about every commit and capability; `confidence` is the most that it is given."""
     limit = _lowered(confidence) if release.local else confidence
     newer = release.version.base > catalog.newest_mainline
     if newer:
         limit = min(limit, Confidence.MEDIUM)
     for commit in catalog.commits.values():
-        evidence = commit_in_release(catalog, commit, release.version) if release.proof is Proof.EXACT else _on_top(catalog, commit, release)
+        evidence = (
+            commit_in_release(catalog, commit, release.version)
+            if release.proof is Proof.EXACT
+            else _on_top(catalog, commit, release)
+        )
         yield _capped(evidence, limit)
     for capability in catalog.capabilities.values():
         for architecture in ARCHITECTURES:
@@ -179,5 +215,3 @@ def series_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Eviden
             presence = Presence.PRESENT if fact.present else Presence.ABSENT
             sure = Confidence.MEDIUM if fact.note else Confidence.HIGH
             yield Evidence(EvidenceKind.SERIES, fact.commit, presence, fact.source, detail, sure)
-
-

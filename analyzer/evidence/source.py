@@ -99,7 +99,11 @@ class SourceReader:
         else:
             presence, (part, answer) = Presence.PRESENT, parts[0]
             detail = "; ".join(part.name for part, _ in parts)
-        citation = ", ".join(dict.fromkeys(other.citation for _, other in parts)) if presence is Presence.PRESENT else answer.citation
+        citation = (
+            ", ".join(dict.fromkeys(other.citation for _, other in parts))
+            if presence is Presence.PRESENT
+            else answer.citation
+        )
         return Evidence(
             EvidenceKind.SOURCE,
             commit.key,
@@ -154,7 +158,11 @@ class SourceReader:
         if len(spoken) == 1:
             return next(answer for answer in answers if answer.presence in spoken)
         if len(spoken) > 1:
-            return _Part(Presence.UNKNOWN, answers[0].citation, "two definitions of it differ: " + ", ".join(answer.citation for answer in answers))
+            return _Part(
+                Presence.UNKNOWN,
+                answers[0].citation,
+                "two definitions of it differ: " + ", ".join(answer.citation for answer in answers),
+            )
         return answers[0]
 
     def _one(self, part: SignaturePart, path: str, group: list[Scope]) -> _Part:
@@ -167,9 +175,17 @@ class SourceReader:
         if present is not None and absent is None:
             return _Part(Presence.PRESENT, citation, part.name)
         if absent is not None and present is None:
-            strange = {call for scope in group for call in scope.calls} - set(part.known_calls) - {scope.name for scope in group}
+            strange = (
+                {call for scope in group for call in scope.calls}
+                - set(part.known_calls)
+                - {scope.name for scope in group}
+            )
             if part.known_calls and strange:
-                return _Part(Presence.UNKNOWN, citation, f"{name} calls {', '.join(sorted(strange)[:3])}, which no form of it that the catalogue knows does")
+                return _Part(
+                    Presence.UNKNOWN,
+                    citation,
+                    f"{name} calls {', '.join(sorted(strange)[:3])}, which no form of it that the catalogue knows does",
+                )
             return _Part(Presence.ABSENT, citation, f"{name} has the older form ({_in_words((absent,))})")
         if present is not None:
             return _Part(Presence.UNKNOWN, citation, f"{name} looks fixed and unfixed at once")
@@ -191,4 +207,12 @@ class SourceReader:
                 presence, detail = Presence.UNKNOWN, f"{path} names bpf_arch_text_poke() and does not define it"
             if read.state is ReadState.MISSING and self.file("kernel/bpf/core.c").state is not ReadState.READ:
                 presence = Presence.UNKNOWN
-            yield Evidence(EvidenceKind.SOURCE, capability.key, presence, path, detail, architecture=architecture, unread=presence is Presence.UNKNOWN)
+            yield Evidence(
+                EvidenceKind.SOURCE,
+                capability.key,
+                presence,
+                path,
+                detail,
+                architecture=architecture,
+                unread=presence is Presence.UNKNOWN,
+            )

@@ -31,7 +31,9 @@ def _evidence(item: Evidence) -> dict[str, Any]:
 
 
 def _observation(item: Observation | None) -> dict[str, str] | None:
-    return None if item is None else {"state": item.state.value, "detail": item.detail, "agreement": item.agreement.value}
+    return (
+        None if item is None else {"state": item.state.value, "detail": item.detail, "agreement": item.agreement.value}
+    )
 
 
 def _verdict(item: Verdict) -> dict[str, Any]:

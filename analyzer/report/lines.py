@@ -31,10 +31,11 @@ def shown(target: TargetReport, everything: bool) -> tuple[Verdict, ...]:
 
 
 def _because(verdict: Verdict) -> str:
+    """What decided; or, of a defect with more than one line, the architectures that the line is for."""
     names = verdict.architectures
     if not names or names == verdict.defect.architectures:
         return verdict.brief
-    return f"{verdict.brief} [{','.join(names)}]"
+    return ",".join(names) if len(names) < 3 else f"{names[0]},{names[1]},+{len(names) - 2}"
 
 
 def rows(verdicts: Sequence[Verdict]) -> list[Row]:
@@ -42,7 +43,13 @@ def rows(verdicts: Sequence[Verdict]) -> list[Row]:
     return [
         Row(
             item.state,
-            (str(item.defect.pitfall or ""), item.defect.slug, item.state.value, item.confidence.label if item.state is not State.UNKNOWN else "", printable(_because(item))),
+            (
+                str(item.defect.pitfall or ""),
+                item.defect.slug,
+                item.state.value,
+                item.confidence.label if item.state is not State.UNKNOWN else "",
+                printable(_because(item)),
+            ),
         )
         for item in verdicts
     ]
@@ -88,7 +95,13 @@ def details(verdict: Verdict) -> list[str]:
     title = f"{defect.slug}: {verdict.state.value}"
     if verdict.architectures:
         title += f" on {', '.join(verdict.architectures)}"
-    lines = [title, f"  {defect.title}", f"  consequence: {defect.consequence}", f"  reason:      {verdict.reason}", f"  rule:        {verdict.rule.value}, confidence {verdict.confidence.label}"]
+    lines = [
+        title,
+        f"  {defect.title}",
+        f"  consequence: {defect.consequence}",
+        f"  reason:      {verdict.reason}",
+        f"  rule:        {verdict.rule.value}, confidence {verdict.confidence.label}",
+    ]
     if verdict.settle:
         lines.append(f"  to settle:   {verdict.settle}")
     for text in verdict.disagreements:
@@ -98,7 +111,9 @@ def details(verdict: Verdict) -> list[str]:
         if item.presence is Presence.UNKNOWN and verdict.state is not State.UNKNOWN:
             continue
         where = f" [{item.architecture}]" if item.architecture else ""
-        lines.append(f"  {item.kind.value + ':':12} {marks[item.presence]:3} {item.commit}{where}  {item.detail or item.citation}")
+        lines.append(
+            f"  {item.kind.value + ':':12} {marks[item.presence]:3} {item.commit}{where}  {item.detail or item.citation}"
+        )
         if item.detail and item.citation not in item.detail:
             lines.append(f"  {'':12}     from {item.citation}")
     return [printable(line) for line in lines]

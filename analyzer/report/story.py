@@ -18,8 +18,19 @@ def render_list(catalog: Catalog) -> str:
     """All defects, a line each, in pitfall order."""
     ordered = sorted(catalog.defects, key=lambda defect: defect.pitfall or 99)
     table = [("#", "DEFECT", "SEVERITY", "ARCHITECTURES", "TITLE")]
-    table += [(str(defect.pitfall or ""), defect.slug, defect.severity, ",".join(defect.architectures) or "all", defect.title) for defect in ordered]
-    return "\n".join([*aligned(table), "", f"{len(ordered)} defects, catalogue of {catalog.date} ({catalog.path})", "the whole story of one: tailcall-audit explain SLUG", ""])
+    table += [
+        (str(defect.pitfall or ""), defect.slug, defect.severity, ",".join(defect.architectures) or "all", defect.title)
+        for defect in ordered
+    ]
+    return "\n".join(
+        [
+            *aligned(table),
+            "",
+            f"{len(ordered)} defects, catalogue of {catalog.date} ({catalog.path})",
+            "the whole story of one: tailcall-audit explain SLUG",
+            "",
+        ]
+    )
 
 
 def _wrapped(label: str, text: str) -> list[str]:
@@ -27,15 +38,24 @@ def _wrapped(label: str, text: str) -> list[str]:
 
 
 def _commit_lines(commit: Commit) -> list[str]:
-    lines = [f"  {commit.id}", f'    "{commit.subject}"', f"    first in {commit.first_release}; {', '.join(commit.files)}", f"    source: {commit.source}"]
+    lines = [
+        f"  {commit.id}",
+        f'    "{commit.subject}"',
+        f"    first in {commit.first_release}; {', '.join(commit.files)}",
+        f"    source: {commit.source}",
+    ]
     if commit.unverified:
         lines.append(f"    unverified: {commit.unverified}")
     for fact in commit.branches.values():
         if fact.backported:
             when = f"since {fact.release}" if fact.release else f"by {fact.present_by}"
-            lines.append(f"    {fact.branch + '.y':7} {when}{f' as {fact.id[:12]}' if fact.id else ''}  [{fact.source}]")
+            lines.append(
+                f"    {fact.branch + '.y':7} {when}{f' as {fact.id[:12]}' if fact.id else ''}  [{fact.source}]"
+            )
         else:
-            lines.append(f"    {fact.branch + '.y':7} absent through {fact.surveyed_through}, later unknown  [{fact.source}]")
+            lines.append(
+                f"    {fact.branch + '.y':7} absent through {fact.surveyed_through}, later unknown  [{fact.source}]"
+            )
         if fact.unverified:
             lines.append(f"            unverified: {fact.unverified}")
     for part in commit.signature:
@@ -44,7 +64,10 @@ def _commit_lines(commit: Commit) -> list[str]:
 
 
 def _range_line(entry: BranchRanges) -> str:
-    spans = [f"{item.start} up to {item.fixed} (fixed)" if item.fixed else f"from {item.start}, no fixed release known" for item in entry.affected]
+    spans = [
+        f"{item.start} up to {item.fixed} (fixed)" if item.fixed else f"from {item.start}, no fixed release known"
+        for item in entry.affected
+    ]
     text = "; ".join(spans) or "not affected"
     if entry.surveyed_through and entry.branch != "mainline":
         text += f" (surveyed through {entry.surveyed_through}; later unknown)"
@@ -73,7 +96,10 @@ def _story(catalog: Catalog, defect: Defect) -> list[str]:
     for name in defect.capabilities:
         capability = catalog.capabilities[name]
         lines += [f"  {name.removeprefix(CAPABILITY_PREFIX)}: {capability.why}"]
-        lines += [f"    {architecture} by {release}  [{capability.sources[architecture]}]" for architecture, release in capability.present_from.items()]
+        lines += [
+            f"    {architecture} by {release}  [{capability.sources[architecture]}]"
+            for architecture, release in capability.present_from.items()
+        ]
     lines += ["", "fixed"]
     for name in dict.fromkeys(leaves(defect.fixed)):
         lines += _commit_lines(catalog.commits[name])
@@ -84,7 +110,8 @@ def _story(catalog: Catalog, defect: Defect) -> list[str]:
     if series:
         lines += ["", "distribution series"]
         lines += [
-            f"  {fact.distro} {fact.series}: {fact.commit} {'in' if fact.present else 'not in'} {fact.start}{'' if fact.exact or not fact.present else ' and later'}  [{fact.source}]" for fact in series
+            f"  {fact.distro} {fact.series}: {fact.commit} {'in' if fact.present else 'not in'} {fact.start}{'' if fact.exact or not fact.present else ' and later'}  [{fact.source}]"
+            for fact in series
         ]
     if defect.notes:
         lines += ["", "disagreements and notes"]

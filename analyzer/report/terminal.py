@@ -28,7 +28,9 @@ def render_terminal(report: Report, *, everything: bool, explain: bool) -> None:
             table.add_column(title, no_wrap=fixed, overflow="fold")
         for row in rows(verdicts):
             number, slug, state, confidence, because = row.cells
-            table.add_row(number, slug, Text(state, style=_STYLES[row.state]), Text(confidence, style="dim"), Text(because))
+            table.add_row(
+                number, slug, Text(state, style=_STYLES[row.state]), Text(confidence, style="dim"), Text(because)
+            )
         console.print(table)
         console.print()
         if explain:
@@ -43,5 +45,10 @@ def render_terminal(report: Report, *, everything: bool, explain: bool) -> None:
             console.print(Text(f"  {command}"))
         for note in target.notes:
             console.print(Text(f"note: {printable(note)}", style="dim"))
-        console.print(Text(summary(target, everything), style="bold red" if any(item.state is State.AFFECTED for item in verdicts) else "bold"))
+        console.print(
+            Text(
+                summary(target, everything),
+                style="bold red" if any(item.state is State.AFFECTED for item in verdicts) else "bold",
+            )
+        )
         console.print()

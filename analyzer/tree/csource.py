@@ -28,9 +28,22 @@ _DIRECTIVE = re.compile(rb"^[ \t]*#[ \t]*(\w+)((?:\\\n|[^\n])*)", re.MULTILINE)
 _STATEMENT_MACRO = re.compile(rb"^(?:[A-Z][A-Z0-9_]+|__bpf_\w+_defs)(?:\([^(){};]*\))?[ \t]*;?[ \t]*$", re.MULTILINE)
 _FUNCTION = re.compile(rb"^(?:[A-Za-z_][\w \t*]*[ \t*])?(\w+)\([^;{}]*\)\s*\{", re.MULTILINE)
 _STRUCT = re.compile(rb"^(struct[ \t]+\w+)\s*\{", re.MULTILINE)
-_KEYWORDS = frozenset(b"if for while switch return sizeof do else case goto break continue typeof __typeof__ defined".split())
+_KEYWORDS = frozenset(
+    b"if for while switch return sizeof do else case goto break continue typeof __typeof__ defined".split()
+)
 _PARSER_LANGUAGE = tree_sitter.Language(tree_sitter_c.language())
-_CONTAINERS = frozenset(("translation_unit", "preproc_if", "preproc_ifdef", "preproc_else", "preproc_elif", "linkage_specification", "declaration_list", "ERROR"))
+_CONTAINERS = frozenset(
+    (
+        "translation_unit",
+        "preproc_if",
+        "preproc_ifdef",
+        "preproc_else",
+        "preproc_elif",
+        "linkage_specification",
+        "declaration_list",
+        "ERROR",
+    )
+)
 _MAX_FOLLOW = 3
 
 
@@ -115,7 +128,9 @@ class CSource:
         starts: dict[str, list[int]] = {}
         for pattern in (_FUNCTION, _STRUCT):
             for match in pattern.finditer(self._text):
-                starts.setdefault(b" ".join(match.group(1).split()).decode("ascii", "replace"), []).append(match.start())
+                starts.setdefault(b" ".join(match.group(1).split()).decode("ascii", "replace"), []).append(
+                    match.start()
+                )
         return starts
 
     def _cut_out(self, key: str, name: str) -> list[Scope]:
@@ -143,7 +158,9 @@ class CSource:
         for node in _top_level(tree_sitter.Parser(_PARSER_LANGUAGE).parse(text).root_node):
             key = _defined_name(node)
             if key:
-                found.setdefault(key, []).append(Scope(key.removeprefix("struct "), node.start_point[0] + 1, text[node.start_byte : node.end_byte]))
+                found.setdefault(key, []).append(
+                    Scope(key.removeprefix("struct "), node.start_point[0] + 1, text[node.start_byte : node.end_byte])
+                )
         return found
 
     @cached_property
@@ -174,7 +191,9 @@ class CSource:
         found = {scope.name: scope}
         edge = [scope]
         for _ in range(_MAX_FOLLOW):
-            names = sorted({name for item in edge for name in item.calls if name not in found and name in self._written})
+            names = sorted(
+                {name for item in edge for name in item.calls if name not in found and name in self._written}
+            )
             edge = [callee for name in names for callee in self.functions(name)]
             found.update((callee.name, callee) for callee in edge)
         return list(found.values())
@@ -223,6 +242,13 @@ def _function_name(node: tree_sitter.Node) -> str | None:
             return None if current.text is None else current.text.decode("ascii", "replace")
         inner = current.child_by_field_name("declarator")
         if inner is None:
-            inner = next((child for child in current.children if child.type.endswith("declarator") or child.type == "identifier"), None)
+            inner = next(
+                (
+                    child
+                    for child in current.children
+                    if child.type.endswith("declarator") or child.type == "identifier"
+                ),
+                None,
+            )
         current = inner
     return None

@@ -56,7 +56,9 @@ def _open_repository(path: Path) -> pygit2.Repository | None:
         return None if found is None else pygit2.Repository(found)
     except pygit2.GitError as error:
         if (path / ".git").exists() or (path / "HEAD").is_file():
-            raise TreeError(f"{path}: its git repository cannot be opened: {error}; check it with `git -C {path} fsck`") from error
+            raise TreeError(
+                f"{path}: its git repository cannot be opened: {error}; check it with `git -C {path} fsck`"
+            ) from error
         return None
 
 
@@ -91,25 +93,51 @@ def open_tree(path_text: str, rev: str | None) -> KernelTree:
     if root is not None and repository is not None:
         workdir = repository.workdir
         if workdir is None or Path(os.path.realpath(workdir)) != root:
-            notes.append(f"{root} lies inside the repository {repository.path}, which is not the kernel's own: its history is not used")
+            notes.append(
+                f"{root} lies inside the repository {repository.path}, which is not the kernel's own: its history is not used"
+            )
             repository = None
     if repository is None:
         if root is None:
-            raise TreeError(f"{given}: not a kernel tree: no Makefile with VERSION, PATCHLEVEL and KERNELVERSION here or above; give the top directory of a kernel source, or a clone of one")
+            raise TreeError(
+                f"{given}: not a kernel tree: no Makefile with VERSION, PATCHLEVEL and KERNELVERSION here or above; give the top directory of a kernel source, or a clone of one"
+            )
         if rev is not None:
             raise TreeError(f"{given}: --rev needs a git repository, and {root} has none of its own")
-        return KernelTree(root, DiskReader(root), None, None, True, None, (*notes, "sources without a git history: only the code and the version speak"))
+        return KernelTree(
+            root,
+            DiskReader(root),
+            None,
+            None,
+            True,
+            None,
+            (*notes, "sources without a git history: only the code and the version speak"),
+        )
     commit = _resolve(repository, rev, given)
     if commit is None:
         if root is None:
             raise TreeError(f"{given}: a git repository without a commit")
-        return KernelTree(root, DiskReader(root), None, None, True, None, ("a git repository without a commit: only the code and the version speak",))
+        return KernelTree(
+            root,
+            DiskReader(root),
+            None,
+            None,
+            True,
+            None,
+            ("a git repository without a commit: only the code and the version speak",),
+        )
     if rev is None and root is not None:
         return KernelTree(root, DiskReader(root), repository, commit, True, None, ())
     reader = BlobReader(repository, commit)
     makefile = reader.read("Makefile")
-    if makefile.state is ReadState.MISSING or (makefile.state is ReadState.READ and not is_kernel_makefile(makefile.data)):
-        raise TreeError(f"{given}: {'its HEAD' if rev is None else rev} is not a kernel tree: no Makefile with VERSION, PATCHLEVEL and KERNELVERSION")
+    if makefile.state is ReadState.MISSING or (
+        makefile.state is ReadState.READ and not is_kernel_makefile(makefile.data)
+    ):
+        raise TreeError(
+            f"{given}: {'its HEAD' if rev is None else rev} is not a kernel tree: no Makefile with VERSION, PATCHLEVEL and KERNELVERSION"
+        )
     if rev is None and not repository.is_bare:
         notes.append("no files are checked out: the commit that HEAD names is audited")
-    return KernelTree(root or Path(repository.workdir or repository.path), reader, repository, commit, False, rev, tuple(notes))
+    return KernelTree(
+        root or Path(repository.workdir or repository.path), reader, repository, commit, False, rev, tuple(notes)
+    )

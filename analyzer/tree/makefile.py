@@ -52,10 +52,15 @@ def is_kernel_makefile(data: bytes) -> bool:
 
 
 def _version_text(makefile: FileRead) -> str | None:
-    values = {match.group(1): match.group(2).decode("ascii", "replace") for match in reversed(list(_VARIABLE.finditer(makefile.data[:65536])))}
+    values = {
+        match.group(1): match.group(2).decode("ascii", "replace")
+        for match in reversed(list(_VARIABLE.finditer(makefile.data[:65536])))
+    }
     if not {b"VERSION", b"PATCHLEVEL"} <= values.keys():
         return None
-    return f"{values[b'VERSION']}.{values[b'PATCHLEVEL']}.{values.get(b'SUBLEVEL') or 0}{values.get(b'EXTRAVERSION', '')}"
+    return (
+        f"{values[b'VERSION']}.{values[b'PATCHLEVEL']}.{values.get(b'SUBLEVEL') or 0}{values.get(b'EXTRAVERSION', '')}"
+    )
 
 
 def read_identity(reader: FileReader) -> TreeIdentity | None:
@@ -81,7 +86,7 @@ def identity_from_history(repository: pygit2.Repository, head: str) -> TreeIdent
             match = _RELEASE_SUBJECT.fullmatch(subject.strip())
             if match is not None:
                 version = match.group(1).decode("ascii")
-                note = f"the Makefile could not be read; {version} by commit {name[:12]} (\"Linux {version}\")"
+                note = f'the Makefile could not be read; {version} by commit {name[:12]} ("Linux {version}")'
                 return TreeIdentity(parse_release(version), None, True, (note,))
     except (WalkError, ReleaseError):
         pass

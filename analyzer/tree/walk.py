@@ -70,7 +70,16 @@ def _git_command(repository: pygit2.Repository, *arguments: str) -> list[str] | 
     git = shutil.which("git")
     if git is None:
         return None
-    safe = ["-c", "safe.directory=*", "-c", "i18n.logOutputEncoding=UTF-8", "-c", "core.fsmonitor=false", "-c", "log.showSignature=false"]
+    safe = [
+        "-c",
+        "safe.directory=*",
+        "-c",
+        "i18n.logOutputEncoding=UTF-8",
+        "-c",
+        "core.fsmonitor=false",
+        "-c",
+        "log.showSignature=false",
+    ]
     return [git, "--no-pager", f"--git-dir={repository.path}", *safe, *arguments]
 
 
@@ -78,7 +87,9 @@ def _fields(command: list[str]) -> Iterator[bytes]:
     """Run git and yield the NUL-separated fields that it prints; raises WalkError when it fails."""
     with (
         tempfile.TemporaryFile() as complaints,  # a pipe that nobody reads until the end could fill and stop git
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, env=git_environment(), cwd="/") as process,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, env=git_environment(), cwd="/"
+        ) as process,
     ):
         assert process.stdout is not None
         rest = b""
@@ -114,7 +125,12 @@ def _records(command: list[str]) -> Iterator[Record]:
             continue
         parents, message = next(fields, b""), next(fields, b"")
         boundary = name.startswith(b"-")
-        yield Record(name.lstrip(b"-").decode("ascii", "replace"), tuple(parents.decode("ascii", "replace").split()), message, boundary)
+        yield Record(
+            name.lstrip(b"-").decode("ascii", "replace"),
+            tuple(parents.decode("ascii", "replace").split()),
+            message,
+            boundary,
+        )
 
 
 def _walk_by_libgit2(repository: pygit2.Repository, head: str, base: str | None, limit: int) -> Iterator[Record]:
@@ -145,7 +161,9 @@ def walk(repository: pygit2.Repository, head: str, base: str | None, limit: int)
 
 def first_parent_subjects(repository: pygit2.Repository, head: str, limit: int) -> Iterator[tuple[str, bytes]]:
     """Yield id and subject along the first parents, newest first; ends where the history is cut."""
-    command = _git_command(repository, "rev-list", "--first-parent", f"--max-count={limit}", "--format=%x00%s%x00", head, "--")
+    command = _git_command(
+        repository, "rev-list", "--first-parent", f"--max-count={limit}", "--format=%x00%s%x00", head, "--"
+    )
     if command is not None:
         fields = _fields(command)
         for header in fields:
@@ -158,7 +176,7 @@ def first_parent_subjects(repository: pygit2.Repository, head: str, limit: int) 
         if current is None:
             return
         try:
-            commit = repository[current]
+            commit = repository[current].peel(pygit2.Commit)
         except (KeyError, ValueError, pygit2.GitError):
             return
         yield current, commit.raw_message.lstrip().split(b"\n", 1)[0]
