@@ -132,7 +132,7 @@ class _Matcher:
         if mentioned and not self._id_bytes.isdisjoint(mentioned):
             return True
         subject = message.partition(b"\n")[0]
-        if subject in self._subject_bytes or record.id[:12] in self._by_id or b"everts " in message:
+        if subject in self._subject_bytes or record.id[:12] in self._id_bytes or b"everts " in message:
             return True
         # An unusual start or end, folded by `normalize_subject`, or a revert told by its subject only.
         odd = (
@@ -151,12 +151,13 @@ class _Matcher:
         subject = _subject_of(record)
         shown = _printable(subject)
         events: list[_Event] = []
-        own = self.key(record.id)
+        name = record.id.decode("ascii", "replace")
+        own = self.key(name)
         if own is not None:
-            return [_Event(record.id, shown, own, True, "the commit itself", Confidence.HIGH)], self._revert(
+            return [_Event(name, shown, own, True, "the commit itself", Confidence.HIGH)], self._revert(
                 record, subject, shown
             )
-        if len(record.parents) > 1:
+        if b" " in record.parents:  # a merge
             return events, self._revert(record, subject, shown)
         pending = self._revert(record, subject, shown)
         if pending is not None:
@@ -172,10 +173,10 @@ class _Matcher:
             ):
                 continue
             events.append(
-                _Event(record.id, shown, key, True, f"names upstream {trailer.id[:12]}", Confidence.HIGH, conditional)
+                _Event(name, shown, key, True, f"names upstream {trailer.id[:12]}", Confidence.HIGH, conditional)
             )
         if not events and by_subject is not None and (normalize_subject(subject), by_subject) not in self.exceptions:
-            events.append(_Event(record.id, shown, by_subject, True, "has its subject", Confidence.MEDIUM, conditional))
+            events.append(_Event(name, shown, by_subject, True, "has its subject", Confidence.MEDIUM, conditional))
         return events, None
 
     def _revert(self, record: Record, subject: str, shown: str) -> _PendingRevert | None:
@@ -184,7 +185,7 @@ class _Matcher:
         if not reverts and depth == 0:
             return None
         return _PendingRevert(
-            record.id,
+            record.id.decode("ascii", "replace"),
             shown if len(subject) > _SUBJECT_LENGTH else subject,
             tuple(item.id for item in reverts),
             any(item.partial for item in reverts),
@@ -271,12 +272,13 @@ def _walk(
     try:
         for record in walk(repository, head, None if base is None else base.commit, limit):
             if record.boundary:
-                walked.base_met = walked.base_met or (base is not None and record.id == base.commit)
+                walked.base_met = walked.base_met or (base is not None and record.id == base.commit.encode())
                 continue
             walked.count += 1
             if walked.count % 4096 == 0:
                 progress(f"reading the history: {walked.count:,} commits")
-            walked.cut = walked.cut or record.id in cut
+            if cut and record.id.decode("ascii", "replace") in cut:
+                walked.cut = True
             if matcher.may_matter(record):
                 events, pending = matcher.read(record)
                 if events or pending is not None:
