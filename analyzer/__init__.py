@@ -9,7 +9,8 @@ Nothing here prints or exits; wrong input raises `AuditError`.
 """
 
 from analyzer.audit import audit, select_defects
-from analyzer.catalog import Catalog, Defect, load_catalog
+from analyzer.catalog import Catalog, Defect
+from analyzer.catalog_file import load_catalog
 from analyzer.model import AuditError, Confidence, Evidence, Presence, Report, Rule, State, TargetReport, Verdict
 
 __all__ = [

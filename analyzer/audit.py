@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from analyzer.architecture import UnknownArchitectureError, normalize_architecture
-from analyzer.catalog import Catalog, Defect, load_catalog
+from analyzer.catalog import Catalog, Defect
+from analyzer.catalog_file import load_catalog
 from analyzer.distros.schemes import Proof
 from analyzer.evidence.config import KernelConfig, read_config
 from analyzer.model import AuditError, Confidence, Report, TargetKind, TargetReport

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 from analyzer import __version__
 from analyzer.audit import audit, select_defects
-from analyzer.catalog import Catalog, load_catalog
+from analyzer.catalog import Catalog
+from analyzer.catalog_file import load_catalog
 from analyzer.model import AuditError, Report, State
-from analyzer.report.lines import printable
+from analyzer.text import printable
 
 __all__ = ["main"]
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from analyzer.catalog import Catalog, load_catalog
+from analyzer.catalog import Catalog
+from analyzer.catalog_file import load_catalog
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from analyzer.catalog import load_catalog
+from analyzer.catalog_file import load_catalog
 from analyzer.evidence.source import signature_files
 
 RELEASES = ("bullseye", "bookworm", "trixie", "forky", "sid", "stable", "testing", "unstable")

@@ -10,7 +10,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from analyzer.catalog import Catalog, CatalogError, Defect, default_catalog_path, load_catalog, schema_path
+from analyzer.catalog import Catalog, Defect
+from analyzer.catalog_file import CatalogError, default_catalog_path, load_catalog, schema_path
 from analyzer.distros.schemes import Proof
 from analyzer.evidence.release import release_evidence
 from analyzer.expression import leaves

@@ -10,11 +10,13 @@ import re
 import subprocess
 import sys
 import termios
+import zipfile
 from pathlib import Path
 
 import jsonschema
 import pytest
 
+from analyzer import cli
 from analyzer.cli import main
 from analyzer.report.as_json import report_schema_path
 from tests.repositories import FIX_6, FIX_6_SUBJECT, INTRODUCTION_6, INTRODUCTION_6_SUBJECT, backport, stable_branch
@@ -227,6 +229,55 @@ def test_escapes_in_an_argument_do_not_reach_the_terminal(capsys: pytest.Capture
     assert "\x1b" not in err
     _, _, err = run(capsys, "--tree", "/no\x1b[2Jwhere")
     assert "\x1b" not in err
+
+
+def test_progress_shows_after_a_second_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("analyzer.cli.time.monotonic", lambda: now[0])
+    parent, child = pty.openpty()
+    with os.fdopen(child, "w") as terminal:
+        monkeypatch.setattr("analyzer.cli.sys.stderr", terminal)
+        progress = cli._Progress(enabled=True)
+        progress("early")
+        now[0] = 1.5
+        progress("reading \x1b[2Jthings")
+        progress("too soon after the last")
+        progress.clear()
+        shown = os.read(parent, 4096).decode()
+        silent = cli._Progress(enabled=False)
+        now[0] = 9.0
+        silent("nothing")
+    os.close(parent)
+    assert "early" not in shown
+    assert "too soon" not in shown
+    assert "reading \N{REPLACEMENT CHARACTER}[2Jthings" in shown
+
+
+def test_the_wheel_carries_the_catalogue_and_the_schemas(tmp_path: Path) -> None:
+    from hatchling.builders.wheel import WheelBuilder
+
+    root = Path(__file__).parent.parent
+    (wheel,) = WheelBuilder(str(root)).build(directory=str(tmp_path), versions=["standard"])
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    files = {str(path.relative_to(tmp_path / "site")) for path in (tmp_path / "site").rglob("*") if path.is_file()}
+    wanted = {
+        "analyzer/commits.json",
+        "analyzer/commits.schema.json",
+        "analyzer/report/report.schema.json",
+        "analyzer/py.typed",
+    }
+    assert wanted <= files
+    code = "import analyzer; print(analyzer.load_catalog().path)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == str(tmp_path / "site/analyzer/commits.json")
 
 
 def test_a_version_string_loads_no_heavy_library() -> None:

@@ -123,6 +123,7 @@ def test_a_compressed_config_is_read(tmp_path: Path) -> None:
         (gzip.compress(b"\0" * (64 << 20)), "larger than"),
         (b"\xff" * 100, "no CONFIG_ line"),
     ],
+    ids=["text", "empty", "broken-gzip", "cut-gzip", "bomb", "binary"],
 )
 def test_what_is_no_config_is_an_error(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "config"

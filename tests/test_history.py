@@ -8,7 +8,7 @@ from pathlib import Path
 import pygit2
 import pytest
 
-from analyzer.catalog import Catalog
+from analyzer.catalog import Catalog, NotAFix
 from analyzer.evidence import history as history_module
 from analyzer.evidence.history import History as Found
 from analyzer.evidence.history import read_history
@@ -169,6 +169,35 @@ def test_a_partial_revert_is_unknown(catalog: Catalog, stable: History) -> None:
     item = about(read(catalog, stable.path))
     assert item.presence is U
     assert item.settle is not None
+
+
+def test_a_reverted_merge_leaves_what_it_may_have_brought_unknown(
+    catalog: Catalog, stable: History, walker: str
+) -> None:
+    fork = str(stable.repository.head.target)
+    topic = stable.commit(backport(FIX_6, FIX_6_SUBJECT), parents=[fork])
+    main = stable.commit("net: on the other side\n", parents=[fork])
+    merge = stable.commit("Merge branch 'topic'\n", parents=[main, topic])
+    stable.commit(
+        f"Revert \"Merge branch 'topic'\"\n\nThis reverts commit {merge}, reversing\nchanges made to {main}.\n"
+    )
+    item = about(read(catalog, stable.path))
+    assert item.presence is U
+    assert "merge" in item.detail
+
+
+def test_a_fix_that_says_what_it_reverts_is_still_the_fix(catalog: Catalog, stable: History) -> None:
+    stable.commit(backport(FIX_6, FIX_6_SUBJECT, "This reverts commit 0123456789abcdef0123456789abcdef01234567.\n\n"))
+    assert about(read(catalog, stable.path)).presence is P
+
+
+def test_a_cosmetic_revert_of_the_catalogue_takes_nothing_back(catalog: Catalog, stable: History) -> None:
+    subject = "bpf: undo the white space of the loop check"
+    local = stable.commit(backport(FIX_6, FIX_6_SUBJECT))
+    stable.commit(f"{subject}\n\nThis reverts commit {local}.\n")
+    assert about(read(catalog, stable.path)).presence is A
+    known = catalog._replace(cosmetic_reverts=(NotAFix(subject, KEY_6, "white space only", "made for this test"),))
+    assert about(read(known, stable.path)).presence is P
 
 
 def test_another_backport_after_a_revert_counts(catalog: Catalog, stable: History) -> None:

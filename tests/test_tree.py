@@ -230,6 +230,15 @@ def test_what_is_no_kernel_tree_is_an_error(tmp_path: Path, make: object, messag
         open_tree(str(target), None)
 
 
+def test_a_broken_repository_leaves_the_code_to_speak(clone: History) -> None:
+    (clone.path / ".git/config").write_text("[core]\n\trepositoryformatversion = 99\n")
+    found = report(clone.path)
+    assert found.verdicts[0].state is State.AFFECTED
+    assert any("cannot be opened" in note for note in found.notes)
+    with pytest.raises(TreeError, match="cannot be opened"):
+        open_tree(str(clone.path), "HEAD")
+
+
 def test_another_project_is_no_kernel(tmp_path: Path) -> None:
     history = History(tmp_path / "x")
     history.files = {"README": b"hello\n"}

@@ -9,7 +9,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["Revert", "Trailer", "find_reverts", "find_trailers", "has_conflicts", "normalize_subject", "unwrap_revert"]
+__all__ = [
+    "Revert",
+    "Trailer",
+    "find_reverts",
+    "find_trailers",
+    "has_conflicts",
+    "normalize_subject",
+    "reverts_merge",
+    "unwrap_revert",
+]
 
 _ID = rb"([0-9a-f]{12,40})(?![0-9a-f])"
 _MENTION = re.compile(rb"ommit:?[ \t]+[0-9a-f]{12}")
@@ -28,6 +37,7 @@ _TOP_LINES = 16
 _REVERT = re.compile(
     rb"^[ \t]?This (partially |partly )?reverts (?:upstream )?commits? " + _ID, re.MULTILINE | re.IGNORECASE
 )
+_MERGE_REVERT = re.compile(rb"\breversing\s+changes\s+made\s+to\b", re.IGNORECASE)
 _CONFLICT = re.compile(rb"\bconflicts?\b", re.IGNORECASE)
 _PREFIX = re.compile(
     r"^(?:UPSTREAM|BACKPORT|FROMGIT|FROMLIST|FROMSTABLE|\[?BACKPORT\]?|upstream|mainline)(?:: *|\] *)", re.ASCII
@@ -106,6 +116,11 @@ def find_reverts(message: bytes) -> list[Revert]:
         Revert(match.group(2).decode("ascii").lower(), match.group(1) is not None)
         for match in _REVERT.finditer(message)
     ]
+
+
+def reverts_merge(message: bytes) -> bool:
+    """Whether a message says that it takes back a merge, and with it commits that it does not name."""
+    return b"everts " in message and _MERGE_REVERT.search(message) is not None
 
 
 def has_conflicts(message: bytes) -> bool:

@@ -174,13 +174,17 @@ def release_evidence(
     newer = release.version.base > catalog.newest_mainline
     if newer:
         limit = min(limit, Confidence.MEDIUM)
+    # A distribution's version does not tell its own patches, and one of them may be a fix that the release lacks. Debian's
+    # versions are the exception: its changelogs were surveyed.
+    own_patches = release.distro not in (None, "debian")
     for commit in catalog.commits.values():
         evidence = (
             commit_in_release(catalog, commit, release.version)
             if release.proof is Proof.EXACT
             else _on_top(catalog, commit, release)
         )
-        yield _capped(evidence, limit)
+        absent = evidence.presence is Presence.ABSENT
+        yield _capped(evidence, min(limit, Confidence.MEDIUM) if own_patches and absent else limit)
     for capability in catalog.capabilities.values():
         for architecture in ARCHITECTURES:
             yield _capped(capability_in_release(capability, architecture, release.version, release.vanilla_like), limit)
@@ -202,9 +206,8 @@ def _builds_match(fact: SeriesFact, release: KernelRelease) -> bool:
 
 def series_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Evidence]:
     """Yield what a distribution's own changelog proved about builds like this one."""
-    distro = {"clk": "rhel"}.get(release.distro or "", release.distro)
     for fact in catalog.series:
-        if fact.distro != distro or fact.base != release.version.branch:
+        if fact.distro != release.distro or fact.base != release.version.branch:
             continue
         if fact.distro == "debian" and release.package is None:
             continue  # an ABI number cannot be compared with a package version

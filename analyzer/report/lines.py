@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from analyzer.model import Presence, Rule, State, TargetReport, Verdict
+from analyzer.text import printable
 
-__all__ = ["COLUMNS", "Row", "details", "heading", "printable", "rows", "settlements", "shown", "summary"]
+__all__ = ["COLUMNS", "Row", "details", "heading", "rows", "settlements", "shown", "summary"]
 
 COLUMNS = ("#", "DEFECT", "VERDICT", "CONF", "BECAUSE")
 _STATES = (State.AFFECTED, State.FIXED, State.NOT_AFFECTED, State.UNKNOWN)
@@ -18,11 +19,6 @@ class Row(NamedTuple):
 
     state: State
     cells: tuple[str, str, str, str, str]
-
-
-def printable(text: str) -> str:
-    """Text with everything that a terminal would act on replaced; line breaks stay."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def shown(target: TargetReport, everything: bool) -> tuple[Verdict, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from analyzer.model import Report
-from analyzer.report.lines import COLUMNS, details, heading, printable, rows, settlements, shown, summary
+from analyzer.report.lines import COLUMNS, details, heading, rows, settlements, shown, summary
+from analyzer.text import printable
 
 __all__ = ["aligned", "render_plain"]
 

@@ -6,8 +6,8 @@ import textwrap
 
 from analyzer.catalog import CAPABILITY_PREFIX, BranchRanges, Catalog, Commit, Defect
 from analyzer.expression import leaves
-from analyzer.report.lines import printable
 from analyzer.report.plain import aligned
+from analyzer.text import printable
 
 __all__ = ["render_list", "render_story"]
 

@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from analyzer.model import Report, State
-from analyzer.report.lines import COLUMNS, details, heading, printable, rows, settlements, shown, summary
+from analyzer.report.lines import COLUMNS, details, heading, rows, settlements, shown, summary
+from analyzer.text import printable
 
 __all__ = ["render_terminal"]
 

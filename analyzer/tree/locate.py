@@ -55,11 +55,9 @@ def _open_repository(path: Path) -> pygit2.Repository | None:
         found = pygit2.discover_repository(str(path))
         return None if found is None else pygit2.Repository(found)
     except pygit2.GitError as error:
-        if (path / ".git").exists() or (path / "HEAD").is_file():
-            raise TreeError(
-                f"{path}: its git repository cannot be opened: {error}; check it with `git -C {path} fsck`"
-            ) from error
-        return None
+        raise TreeError(
+            f"{path}: its git repository cannot be opened: {error}; check it with `git -C {path} fsck`"
+        ) from error
 
 
 def _resolve(repository: pygit2.Repository, rev: str | None, path: Path) -> pygit2.Commit | None:
@@ -88,8 +86,15 @@ def open_tree(path_text: str, rev: str | None) -> KernelTree:
     if not path.is_dir():
         path = path.parent
     root = _kernel_root(path)
-    repository = _open_repository(root or path)
     notes: list[str] = []
+    try:
+        repository = _open_repository(root or path)
+    except TreeError as error:
+        if root is None or rev is not None:
+            raise
+        # The files are there: they are judged, and what the history would have said stays open.
+        notes.append(str(error))
+        repository = None
     if root is not None and repository is not None:
         workdir = repository.workdir
         if workdir is None or Path(os.path.realpath(workdir)) != root:
