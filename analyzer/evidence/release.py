@@ -128,8 +128,10 @@ def _on_top(catalog: Catalog, commit: Commit, release: KernelRelease) -> Evidenc
             f"{release.release} proves {release.version.branch} and not which stable updates are in; {evidence.detail}"
         )
     else:
-        why = " ".join(release.modified) or f"{release.distro} adds patches"
-        detail = f"not in {release.version} ({evidence.detail}), but {why}: what is on top is not in the release string"
+        who = (
+            f"{release.release} ({' '.join(release.modified)})" if release.modified else release.distro or "this kernel"
+        )
+        detail = f"not in {release.version} ({evidence.detail}), but {who} may have patches on top"
     settle = release.settle or evidence.settle or "tailcall-audit --tree PATH   on the sources that it was built from"
     return _unknown(commit, evidence.citation, detail, settle)
 
@@ -149,7 +151,7 @@ def capability_in_release(
             presence,
             citation,
             detail,
-            Confidence.MEDIUM,
+            Confidence.HIGH if presence is Presence.PRESENT else Confidence.MEDIUM,
             settle=settle,
             architecture=architecture,
         )

@@ -37,16 +37,22 @@ def _joined(tokens: list[bytes]) -> bytes:
 def _holds(fragments: tuple[str, ...], haystack: bytes) -> bool:
     """Whether all fragments of an alternative occur in the tokens (those after ``!`` must not)."""
     for fragment in fragments:
-        # "!" is also C's own operator: "! cookie" with a space is code, "!name" without one negates.
-        negated = fragment.startswith("!") and not fragment.startswith(("! ", "!="))
+        negated = _is_negated(fragment)
         needle = _joined(tokenize(fragment.removeprefix("!").encode() if negated else fragment.encode()))
         if (needle in haystack) is negated:
             return False
     return True
 
 
-def _in_words(alternatives: tuple[tuple[str, ...], ...]) -> str:
-    return " or ".join(", ".join(alternative) for alternative in alternatives)
+def _in_words(alternative: tuple[str, ...]) -> str:
+    """What an alternative asks for: "has bpf_prog_get (, no is_extended"."""
+    words = [f"no {fragment[1:]}" if _is_negated(fragment) else f"has {fragment}" for fragment in alternative]
+    return ", ".join(sorted(words))
+
+
+def _is_negated(fragment: str) -> bool:
+    # "!" is also C's own operator: "! cookie" with a space is code, "!name" without one negates.
+    return fragment.startswith("!") and not fragment.startswith(("! ", "!="))
 
 
 class SourceReader:
@@ -186,7 +192,7 @@ class SourceReader:
                     citation,
                     f"{name} calls {', '.join(sorted(strange)[:3])}, which no form of it that the catalogue knows does",
                 )
-            return _Part(Presence.ABSENT, citation, f"{name} has the older form ({_in_words((absent,))})")
+            return _Part(Presence.ABSENT, citation, f"{name} has the older form ({_in_words(absent)})")
         if present is not None:
             return _Part(Presence.UNKNOWN, citation, f"{name} looks fixed and unfixed at once")
         return _Part(Presence.UNKNOWN, citation, f"{name} has a shape that the catalogue does not know")

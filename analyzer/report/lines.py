@@ -58,7 +58,7 @@ def heading(target: TargetReport) -> str:
     upstream = identity.get("upstream")
     if upstream and upstream != target.name:
         parts.append(f"upstream {upstream}")
-    parts += [value for key in ("distro", "package") if (value := identity.get(key))]
+    parts += [value for key in ("distro", "package") if (value := identity.get(key)) and value not in parts]
     parts.append(identity.get("architecture") or "every architecture")
     if commit := identity.get("commit"):
         parts.append(f"at {commit[:12]}")

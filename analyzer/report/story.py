@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 
 from analyzer.catalog import CAPABILITY_PREFIX, BranchRanges, Catalog, Commit, Defect
@@ -76,7 +77,7 @@ def _range_line(entry: BranchRanges) -> str:
 
 def _story(catalog: Catalog, defect: Defect) -> list[str]:
     number = f"pitfall {defect.pitfall}: " if defect.pitfall else ""
-    lines = [f"{number}{defect.slug}", "", *_wrapped("", defect.title), ""]
+    lines = [f"{number}{defect.slug}", "", *textwrap.wrap(defect.title, _WIDTH), ""]
     lines += _wrapped("mechanism", defect.mechanism) + _wrapped("consequence", defect.consequence)
     lines.append(f"{'severity':13}{defect.severity}")
     lines.append(f"{'code of':13}{', '.join(defect.architectures) or 'all architectures'}")
@@ -122,6 +123,22 @@ def _story(catalog: Catalog, defect: Defect) -> list[str]:
     return lines
 
 
+def _legend(catalog: Catalog, text: str) -> list[str]:
+    """What the source tags used in a text mean."""
+    used = [tag for tag in catalog.sources if re.search(rf"\b{re.escape(tag)}\b", text)]
+    return ["", "sources", *(line for tag in used for line in _wrapped(f"  {tag}", catalog.sources[tag]))]
+
+
 def render_story(catalog: Catalog, defects: tuple[Defect, ...]) -> str:
-    """The whole story of one or several defects."""
-    return "\n\n\n".join(printable("\n".join(_story(catalog, defect))) for defect in defects) + "\n"
+    """The whole story of one or several defects, and what its source tags mean."""
+    text = "\n\n\n".join("\n".join(_story(catalog, defect)) for defect in defects)
+    lines = [folded for line in [*text.split("\n"), *_legend(catalog, text)] for folded in _folded(line)]
+    return printable("\n".join([*lines, ""]))
+
+
+def _folded(line: str) -> list[str]:
+    """A long line broken at blanks, the rest indented by four more; addresses stay whole."""
+    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    return textwrap.wrap(
+        line, _WIDTH + 12, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    ) or [""]
