@@ -53,7 +53,8 @@ def _refine(release: KernelRelease, config: KernelConfig) -> tuple[KernelRelease
 
 def _audit_release(target: Target, text: str, config: KernelConfig | None) -> TargetReport:
     release = parse_release(text)
-    architecture = target.arch or release.architecture or (None if config is None else config.architecture)
+    named = release.architecture or (None if config is None else config.architecture)
+    architecture = target.architecture(named, release.release if release.architecture else str(config and config.path))
     confidence = Confidence.HIGH
     if config is not None:
         release, notes = _refine(release, config)
@@ -65,7 +66,7 @@ def _audit_release(target: Target, text: str, config: KernelConfig | None) -> Ta
 
 
 def _audit_config(target: Target, config: KernelConfig) -> TargetReport:
-    architecture = target.arch or config.architecture
+    architecture = target.architecture(config.architecture, config.path)
     if config.release is not None:
         target.notes.append(f"the version {config.release.version} is the one in the header of {config.path}")
         target.release_facts(config.release, Confidence.MEDIUM)
@@ -80,7 +81,7 @@ def _audit_host(target: Target, config: KernelConfig | None, progress: Progress)
 
     progress("reading the running kernel")
     host = read_host()
-    architecture = target.arch or host.release.architecture
+    architecture = target.architecture(host.release.architecture, "this host")
     target.notes += host.notes
     target.release_facts(host.release)
     used = config or host.config

@@ -63,6 +63,12 @@ class Target:
         self.evidence += release_evidence(self.catalog, release, confidence)
         self.evidence += series_evidence(self.catalog, release)
 
+    def architecture(self, named: str | None, where: str) -> str | None:
+        """The architecture to judge for: the one asked for, else the one that the target names."""
+        if self.arch is not None and named is not None and self.arch != named:
+            self.notes.append(f"{where} says {named}; judged for {self.arch}, as asked")
+        return self.arch or named
+
     def speaks(self, config: KernelConfig | None, release: KernelRelease | None, architecture: str | None) -> bool:
         """Whether a configuration is of this kernel and may exclude defects; adds the notes about it."""
         if config is None:

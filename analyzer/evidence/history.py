@@ -118,7 +118,7 @@ def _order_events(matcher: Matcher, walked: _Walked) -> dict[str, list[Event]]:
             found += matcher.resolve(pending, seen)
         for event in found:
             by_key.setdefault(event.key, []).append(event)
-            seen.setdefault(event.id, []).append(event)
+            seen.setdefault(event.id[:12], []).append(event)
     return by_key
 
 

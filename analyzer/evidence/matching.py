@@ -166,7 +166,10 @@ class Matcher:
         )
 
     def resolve(self, revert: PendingRevert, seen: dict[str, list[Event]]) -> list[Event]:
-        """What a revert takes back: by the id of a commit of this tree, by an upstream id, else by the subject it quotes."""
+        """What a revert takes back: by the id of a commit of this tree, by an upstream id, else by the subject it quotes.
+
+        `seen` has the events of the older commits, by the first 12 digits of their ids.
+        """
         shown = printable(revert.subject, SUBJECT_LENGTH)
         if revert.of_merge:
             # It takes back commits that it does not name, and any that was seen until now may be one of them.
@@ -178,9 +181,8 @@ class Matcher:
         for target in revert.targets:
             local = [
                 event
-                for name, found in seen.items()
-                if name.startswith(target) or target.startswith(name)
-                for event in found
+                for event in seen.get(target[:12], ())
+                if event.id.startswith(target) or target.startswith(event.id)
             ]
             upstream = self.key(target)
             if local:

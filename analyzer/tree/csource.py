@@ -17,7 +17,7 @@ __all__ = ["CSource", "Scope", "tokenize"]
 
 _TOKEN = re.compile(
     rb"/\*.*?(?:\*/|\Z)|//[^\n]*"
-    rb'|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\''
+    rb'|"(?:\\.|[^"\\\n]){0,1024}+"|\'(?:\\.|[^\'\\\n]){1,8}+\''
     rb"|[A-Za-z_]\w*|\d[\w.]*"
     rb"|->|\+\+|--|<<=|>>=|<<|>>|<=|>=|==|!=|&&|\|\||[-+*/%&|^]=|\.\.\.|##|[^\s\w]",
     re.DOTALL,
@@ -25,8 +25,8 @@ _TOKEN = re.compile(
 _DIRECTIVE = re.compile(rb"^[ \t]*#[ \t]*(\w+)((?:\\\n|[^\n])*)", re.MULTILINE)
 # BTF_ID(func, x), EXPORT_SYMBOL_GPL(x) or __bpf_kfunc_start_defs() on lines of their own, often without a semicolon, keep
 # the parser from seeing the function behind them.
-_STATEMENT_MACRO = re.compile(rb"^(?:[A-Z][A-Z0-9_]+|__bpf_\w+_defs)(?:\([^(){};]*\))?[ \t]*;?[ \t]*$", re.MULTILINE)
-_FUNCTION = re.compile(rb"^(?:[A-Za-z_][\w \t*]*[ \t*])?(\w+)\([^;{}]*\)\s*\{", re.MULTILINE)
+_STATEMENT_MACRO = re.compile(rb"^(?:[A-Z][A-Z0-9_]+|__bpf_\w+_defs)(?:\([^(){};\n]*\))?[ \t]*;?[ \t]*$", re.MULTILINE)
+_FUNCTION = re.compile(rb"^(?:[A-Za-z_][\w \t*]*[ \t*])?(\w+)\([^;{}]{0,500}\)\s*\{", re.MULTILINE)
 _STRUCT = re.compile(rb"^(struct[ \t]+\w+)\s*\{", re.MULTILINE)
 _KEYWORDS = frozenset(
     b"if for while switch return sizeof do else case goto break continue typeof __typeof__ defined".split()
@@ -45,6 +45,7 @@ _CONTAINERS = frozenset(
     )
 )
 _MAX_FOLLOW = 3
+_MAX_CALLEES = 300
 
 
 def tokenize(text: bytes) -> list[bytes]:
@@ -193,7 +194,7 @@ class CSource:
         for _ in range(_MAX_FOLLOW):
             names = sorted(
                 {name for item in edge for name in item.calls if name not in found and name in self._written}
-            )
+            )[:_MAX_CALLEES]
             edge = [callee for name in names for callee in self.functions(name)]
             found.update((callee.name, callee) for callee in edge)
         return list(found.values())

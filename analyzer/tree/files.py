@@ -14,7 +14,7 @@ import pygit2
 
 __all__ = ["BlobReader", "DiskReader", "FileRead", "FileReader", "ReadState", "blob_id"]
 
-_MAX_BYTES = 8 << 20
+_MAX_BYTES = 3 << 20
 """The largest file that is read is kernel/bpf/verifier.c, of some 1 MB in 7.3."""
 _NOT_IN_CLONE = "its object is not in this clone (a partial clone)"
 # What libgit2 raises for an object that is not there: pygit2 makes it one or the other by version.
@@ -55,7 +55,7 @@ class DiskReader:
         self._real_root = os.path.realpath(root)
 
     def read(self, path: str) -> FileRead:
-        """Read a regular file of at most 8 MiB that lies below the root; links, devices and pipes are refused."""
+        """Read a regular file of at most 3 MiB that lies below the root; links, devices and pipes are refused."""
         place = os.path.join(self._real_root, path)
         parent = os.path.realpath(os.path.dirname(place))
         if parent != self._real_root and not parent.startswith(self._real_root + os.sep):
@@ -103,7 +103,7 @@ class BlobReader:
         return entry
 
     def read(self, path: str) -> FileRead:
-        """Read a blob of at most 8 MiB."""
+        """Read a blob of at most 3 MiB."""
         entry = self._entry(path)
         if isinstance(entry, FileRead):
             return entry

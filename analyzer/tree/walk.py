@@ -22,6 +22,8 @@ __all__ = ["Record", "WalkError", "first_parent_subjects", "git_environment", "s
 
 _CHUNK = 1 << 20
 """Bytes read at a time, and the size of the pipe: with the usual 64 kB git waits for whatever else this process does."""
+_MAX_FIELD = 16 << 20
+"""The longest messages in the kernel's history, of merges, have some 100 kB."""
 
 
 class WalkError(Exception):
@@ -118,6 +120,8 @@ def _fields(command: list[str]) -> Iterator[list[bytes]]:
             while chunk := process.stdout.read(_CHUNK):
                 *whole, rest = (rest + chunk).split(b"\0")
                 yield whole
+                if len(rest) > _MAX_FIELD:
+                    raise WalkError(f"a commit message of more than {_MAX_FIELD >> 20} MiB")
             yield [rest]
             finished = True
         finally:
