@@ -37,15 +37,17 @@ def select_defects(catalog: Catalog, only: Iterable[str] = (), pitfalls: bool = 
 
 
 def _refine(release: KernelRelease, config: KernelConfig) -> tuple[KernelRelease, list[str]]:
-    """A Debian or Ubuntu configuration names the stable release that an ABI number does not."""
+    """A Debian or Ubuntu configuration names the stable release that an ABI number does not, if it is of that very kernel."""
     known = config.release
-    if (
-        release.proof is not Proof.BASE
-        or known is None
-        or known.version.branch != release.version.branch
-        or known.version.sublevel == 0
-    ):
+    if release.proof is not Proof.BASE or known is None or known.version.branch != release.version.branch:
         return release, []
+    signature = config.options.get("VERSION_SIGNATURE", "")  # Ubuntu's: "Ubuntu 5.15.0-79.86-generic 5.15.111"
+    same_abi = bool(release.abi) and f"{release.version}.0-{release.abi}." in signature
+    if not same_abi and not config.path.endswith(f"config-{release.release}"):
+        note = (
+            f"{config.path} says {known.version}, but nothing in it or in its name says that it is of {release.release}"
+        )
+        return release, [note]
     proof = Proof.EXACT if release.distro == "debian" else Proof.PATCHED
     note = f"{config.path} says {known.version}: taken as the stable release that {release.release} was built from"
     return release._replace(version=known.version, proof=proof), [note]
@@ -53,8 +55,10 @@ def _refine(release: KernelRelease, config: KernelConfig) -> tuple[KernelRelease
 
 def _audit_release(target: Target, text: str, config: KernelConfig | None) -> TargetReport:
     release = parse_release(text)
-    named = release.architecture or (None if config is None else config.architecture)
-    architecture = target.architecture(named, release.release if release.architecture else str(config and config.path))
+    if release.architecture is not None or config is None:
+        architecture = target.architecture(release.architecture, release.release)
+    else:
+        architecture = target.architecture(config.architecture, config.path)
     confidence = Confidence.HIGH
     if config is not None:
         release, notes = _refine(release, config)
@@ -76,7 +80,7 @@ def _audit_config(target: Target, config: KernelConfig) -> TargetReport:
     return target.report(config.path, TargetKind.CONFIG, identity_of(config.release, architecture), config, speaks)
 
 
-def _audit_host(target: Target, config: KernelConfig | None, progress: Progress) -> TargetReport:
+def _audit_host(target: Target, progress: Progress) -> TargetReport:
     from analyzer.host import read_host
 
     progress("reading the running kernel")
@@ -84,10 +88,9 @@ def _audit_host(target: Target, config: KernelConfig | None, progress: Progress)
     architecture = target.architecture(host.release.architecture, "this host")
     target.notes += host.notes
     target.release_facts(host.release)
-    used = config or host.config
-    speaks = target.speaks(used, host.release, architecture) and (config is not None or host.config_speaks)
+    speaks = target.speaks(host.config, host.release, architecture) and host.config_speaks
     identity = identity_of(host.release, architecture, live_patches=", ".join(host.live_patches) or None)
-    return target.report("this host", TargetKind.HOST, identity, used, speaks, bool(host.live_patches))
+    return target.report("this host", TargetKind.HOST, identity, host.config, speaks, bool(host.live_patches))
 
 
 def _read_config(path: str | Path) -> KernelConfig:
@@ -140,6 +143,6 @@ def audit(
             targets.append(audit_tree(fresh(), path, rev, kernel_config, progress))
     if not targets:
         targets.append(
-            _audit_host(fresh(), None, progress) if kernel_config is None else _audit_config(fresh(), kernel_config)
+            _audit_host(fresh(), progress) if kernel_config is None else _audit_config(fresh(), kernel_config)
         )
     return Report(tuple(targets), catalog)

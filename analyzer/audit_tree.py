@@ -127,7 +127,7 @@ def audit_tree(
         proof=Proof.PATCHED, vanilla_like=identity.vanilla_like, distro=identity.distro or "a tree", notes=()
     )
     target.release_facts(release, Confidence.MEDIUM)
-    architecture = target.architecture(None if used is None else used.architecture, str(used and used.path))
+    architecture = target.arch if used is None else target.architecture(used.architecture, used.path)
     if architecture is None:
         target.notes.append(
             "a source tree has no architecture: judged for all that a defect has; --arch or a .config names one"

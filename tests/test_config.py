@@ -92,6 +92,26 @@ def test_a_debian_config_names_the_release_that_the_abi_number_does_not(tmp_path
     assert all(item.confidence.label != "high" for item in report.verdicts)
 
 
+def test_a_config_that_nothing_ties_to_the_abi_number_does_not_name_its_release(tmp_path: Path) -> None:
+    config = write(tmp_path / "config-6.1.0-56-amd64", USUAL, "6.1.192")
+    report = audit(kernels=["6.1.0-47-amd64"], config=config, only=["freplace-loop"]).targets[0]
+    assert report.verdicts[0].state is State.UNKNOWN
+    assert any("nothing in it" in note for note in report.notes)
+
+
+def test_an_ubuntu_config_is_tied_by_its_signature(tmp_path: Path) -> None:
+    signature = 'CONFIG_VERSION_SIGNATURE="Ubuntu 5.15.0-79.86-generic 5.15.111"\n'
+    config = write(tmp_path / "config", USUAL + signature, "5.15.111")
+    assert state("x86-count-offset", config, "5.15.0-79-generic") is State.FIXED
+    assert state("x86-count-offset", config, "5.15.0-78-generic") is State.UNKNOWN
+
+
+def test_an_architecture_that_was_asked_for_wins_and_the_difference_is_said() -> None:
+    report = audit(kernels=["6.1.0-47-amd64"], arch="arm64", only=["4"]).targets[0]
+    assert report.identity["architecture"] == "arm64"
+    assert any("says x86_64; judged for arm64" in note for note in report.notes)
+
+
 def test_the_riscv_loop_needs_kcfi(tmp_path: Path) -> None:
     options = "CONFIG_64BIT=y\nCONFIG_BPF_SYSCALL=y\nCONFIG_BPF_JIT=y\n"
     config = write(tmp_path / "config", options, "6.10", "riscv")

@@ -20,6 +20,7 @@ _MAX_FIRST_PARENTS = 150_000
 _VARIABLE = re.compile(rb"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION)[ \t]*=[ \t]*(\S*)[ \t]*$", re.MULTILINE)
 _MARKS = (
     ("Makefile.rhelver", "rhel", "Makefile.rhelver: a tree of the RHEL family, with backports of whole subsystems"),
+    ("localversion-next", "linux-next", "localversion-next: linux-next, with what the next release may bring"),
     ("debian.master/changelog", "ubuntu", "debian.master/: Ubuntu's tree"),
     ("debian/changelog", "debian", "debian/: a Debian source package"),
     ("android/abi_gki_aarch64.stg", "android", "android/: an Android common kernel"),
@@ -27,7 +28,7 @@ _MARKS = (
     ("uek-rpm/ol9/kernel-uek.spec", "oracle-uek", "uek-rpm/: Oracle's UEK"),
     ("rpm/config.sh", "suse", "rpm/config.sh: a SUSE kernel source"),
 )
-_FROZEN = frozenset(("rhel", "suse", "oracle-uek", "android"))
+_NOT_VANILLA = frozenset(("rhel", "suse", "oracle-uek", "android", "linux-next"))
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def read_identity(reader: FileReader) -> TreeIdentity | None:
         return None
     for path, distro, note in _MARKS:
         if reader.read(path).state is ReadState.READ:
-            return TreeIdentity(release, distro, distro not in _FROZEN, (note,))
+            return TreeIdentity(release, distro, distro not in _NOT_VANILLA, (note,))
     return TreeIdentity(release, None, True, ())
 
 
