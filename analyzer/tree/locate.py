@@ -102,35 +102,20 @@ def open_tree(path_text: str, rev: str | None) -> KernelTree:
                 f"{root} lies inside the repository {repository.path}, which is not the kernel's own: its history is not used"
             )
             repository = None
-    if repository is None:
-        if root is None:
-            raise TreeError(
-                f"{given}: not a kernel tree: no Makefile with VERSION, PATCHLEVEL and KERNELVERSION here or above; give the top directory of a kernel source, or a clone of one"
-            )
-        if rev is not None:
-            raise TreeError(f"{given}: --rev needs a git repository, and {root} has none of its own")
-        return KernelTree(
-            root,
-            DiskReader(root),
-            None,
-            None,
-            True,
-            None,
-            (*notes, "sources without a git history: only the code and the version speak"),
+    if repository is None and root is None:
+        raise TreeError(
+            f"{given}: not a kernel tree: no Makefile with VERSION, PATCHLEVEL and KERNELVERSION here or above; "
+            "give the top directory of a kernel source, or a clone of one"
         )
-    commit = _resolve(repository, rev, given)
-    if commit is None:
+    if repository is None and rev is not None:
+        raise TreeError(f"{given}: --rev needs a git repository, and {root} has none of its own")
+    commit = None if repository is None else _resolve(repository, rev, given)
+    if repository is None or commit is None:
         if root is None:
             raise TreeError(f"{given}: a git repository without a commit")
-        return KernelTree(
-            root,
-            DiskReader(root),
-            None,
-            None,
-            True,
-            None,
-            ("a git repository without a commit: only the code and the version speak",),
-        )
+        what = "sources without a git history" if repository is None else "a git repository without a commit"
+        notes.append(f"{what}: only the code and the version speak")
+        return KernelTree(root, DiskReader(root), None, None, True, None, tuple(notes))
     if rev is None and root is not None:
         return KernelTree(root, DiskReader(root), repository, commit, True, None, ())
     reader = BlobReader(repository, commit)
