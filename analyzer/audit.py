@@ -24,7 +24,7 @@ Progress = Callable[[str], None]
 
 def select_defects(catalog: Catalog, only: Iterable[str] = (), pitfalls: bool = False) -> tuple[Defect, ...]:
     """The defects named by slug or pitfall number, or those with a pitfall number, or all; raises AuditError on a name that is none."""
-    names = [name.strip() for name in only if name.strip()]
+    names = [name.strip() for name in only]
     if not names:
         return tuple(defect for defect in catalog.defects if not pitfalls or defect.pitfall is not None)
     found: dict[str, Defect] = {}

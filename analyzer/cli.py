@@ -214,7 +214,7 @@ def _run_audit(arguments: Sequence[str]) -> int:
             config=options.config,
             arch=options.arch,
             catalog=_load(options.catalog),
-            only=[name for names in options.only for name in names.split(",")],
+            only=[name for names in options.only for name in names.split(",") if name or len(names) < 2],
             pitfalls=options.pitfalls,
             progress=progress,
         )

@@ -69,7 +69,8 @@ def _find_release(text: str) -> tuple[str, re.Match[str]] | None:
         words = words[2:3]
     elif words[:1] == ["Linux"] and len(words) > 2:
         words = words[2:3]  # uname -a: Linux HOST RELEASE
-    for word in words:
+    for found in words:
+        word = found.rstrip(",;:")
         match = _RELEASE.match(word)
         if match is not None and not word.startswith("#"):
             return word, match

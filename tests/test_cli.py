@@ -48,6 +48,9 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
         (("explain", "6"), 0),
         (("explain", "d6083f040d5d"), 0),
         (("explain", "nothing"), 2),
+        (("explain", ""), 2),
+        (("--kernel", "6.12.117", "--arch", "x86_64", "--only", ""), 2),
+        (("--kernel", "6.12.117", "--arch", "x86_64", "--only", "6,"), 0),
     ],
 )
 def test_exit_codes(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int) -> None:
