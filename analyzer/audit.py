@@ -99,11 +99,67 @@ def _read_config(path: str | Path) -> KernelConfig:
     return read_config(Path(path).expanduser())
 
 
+def _audit_changelog(
+    target: Target, name: str, version: str | None, family: str | None, config: KernelConfig | None, progress: Progress
+) -> TargetReport:
+    from analyzer.distros.changelog import Family
+    from analyzer.distros.detect import read_changelog
+    from analyzer.evidence.changelog import read_changelog_facts
+
+    progress(f"reading {name}")
+    changelog = read_changelog(name, None if family is None else Family(family))
+    facts = read_changelog_facts(target.catalog, changelog, version)
+    target.evidence += facts.evidence
+    target.notes += facts.notes
+    target.release_facts(facts.release)
+    named = None if config is None else config.architecture
+    architecture = target.architecture(named, "" if config is None else config.path)
+    speaks = target.speaks(config, facts.release, architecture)
+    identity = identity_of(facts.release, architecture, changelog=changelog.path)
+    return target.report(facts.release.package or facts.release.release, TargetKind.CHANGELOG, identity, config, speaks)
+
+
+def _audit_package(target: Target, name: str, config: KernelConfig | None, progress: Progress) -> TargetReport:
+    from analyzer.architecture import normalize_architecture
+    from analyzer.distros.detect import parse_changelog
+    from analyzer.evidence.changelog import read_changelog_facts
+    from analyzer.evidence.config import parse_config
+    from analyzer.packages.deb import read_deb
+
+    progress(f"reading {name}")
+    package = read_deb(name)
+    own = package.architecture
+    named = None if own in ("all", "any") else normalize_architecture(own)
+    architecture = target.architecture(named, package.path)
+    if package.changelog is None:
+        target.notes.append(f"{package.name} has no changelog in it: only its version speaks")
+        release = parse_release(f"Debian {package.version}")._replace(release=package.version)
+    else:
+        place, content = package.changelog
+        changelog = parse_changelog(content.decode("utf-8", "replace"), f"{package.path}:{place}")
+        facts = read_changelog_facts(target.catalog, changelog, package.version)
+        target.evidence += facts.evidence
+        target.notes += facts.notes
+        release = facts.release
+    target.release_facts(release)
+    used = config
+    if used is None and package.config is not None:
+        place, content = package.config
+        used = parse_config(content.decode("utf-8", "replace"), f"{package.path}:{place}")
+    speaks = target.speaks(used, release, architecture)
+    identity = identity_of(release, architecture, package=f"{package.name} {package.version}", image=package.image)
+    return target.report(f"{package.name} {package.version}", TargetKind.PACKAGE, identity, used, speaks)
+
+
 def audit(
     *,
     kernels: Sequence[str] = (),
     trees: Sequence[str] = (),
     rev: str | None = None,
+    packages: Sequence[str] = (),
+    changelog: str | None = None,
+    package_version: str | None = None,
+    changelog_format: str | None = None,
     config: str | Path | None = None,
     arch: str | None = None,
     catalog: Catalog | None = None,
@@ -111,7 +167,8 @@ def audit(
     pitfalls: bool = False,
     progress: Progress = lambda _: None,
 ) -> Report:
-    """Audit kernels named by release strings, trees by path, one by its configuration alone, or (nothing named) this host.
+    """Audit kernels named by release strings, trees by path, Debian package files, a package by its changelog (at `package_version`, else the
+    newest), one kernel by its configuration alone, or (nothing named) this host.
 
     `only` selects defects by slug or pitfall number, `pitfalls` those that carry a number. `progress` is called with what is
     being read. Raises AuditError on wrong usage and on input that cannot be read.
@@ -122,9 +179,13 @@ def audit(
         architecture = None if arch is None else normalize_architecture(arch)
     except UnknownArchitectureError as error:
         raise AuditError(f"--arch: {error}") from error
-    if kernels and trees:
-        raise AuditError("--kernel and --tree name different targets: audit them one after the other")
-    if config is not None and len(kernels) + len(trees) > 1:
+    if sum(map(bool, (kernels, trees, packages, changelog))) > 1:
+        raise AuditError(
+            "--kernel, --tree, --package and --changelog name different targets: audit them one after the other"
+        )
+    if (package_version or changelog_format) and not changelog:
+        raise AuditError("--package-version and --changelog-format are about a changelog: name it with --changelog")
+    if config is not None and len(kernels) + len(trees) + len(packages) > 1:
         raise AuditError("--config is of one kernel: name one target with it")
     if rev is not None and len(trees) != 1:
         raise AuditError("--rev is a revision of one tree: name it with --tree")
@@ -141,6 +202,10 @@ def audit(
 
         for path in trees:
             targets.append(audit_tree(fresh(), path, rev, kernel_config, progress))
+    for path in packages:
+        targets.append(_audit_package(fresh(), path, kernel_config, progress))
+    if changelog:
+        targets.append(_audit_changelog(fresh(), changelog, package_version, changelog_format, kernel_config, progress))
     if not targets:
         targets.append(
             _audit_host(fresh(), progress) if kernel_config is None else _audit_config(fresh(), kernel_config)

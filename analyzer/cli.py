@@ -29,10 +29,14 @@ Does this kernel have the known defects of eBPF tail calls? Answers affected, fi
 the evidence. With no target it audits the kernel that runs here; nothing is changed and nothing is sent anywhere."""
 
 _EPILOG = """\
-targets (one kind at a time; --kernel and --tree may be repeated):
+targets (one kind at a time; --kernel, --tree and --package may be repeated):
   tailcall-audit                               the running kernel
   tailcall-audit --kernel 6.1.170 --arch arm64 a release string; whole lines of `uname -a`, /proc/version or
                                                /proc/version_signature prove more
+  tailcall-audit --package linux-image-6.1.0-47-amd64_6.1.170-3_amd64.deb
+                                               a package file, by its changelog and configuration
+  tailcall-audit --changelog changelog.Debian.gz --package-version 6.1.170-3
+                                               a package, by its changelog
   tailcall-audit --config /boot/config-6.1…    a configuration; alone, or together with another target
   tailcall-audit --tree ~/linux                a clone (bare, shallow, worktree, …) or an unpacked tarball:
                                                the files on disk and the history of HEAD
@@ -99,6 +103,20 @@ def _parser() -> argparse.ArgumentParser:
         "--tree", action="append", default=[], metavar="PATH", help="a kernel source tree or repository"
     )
     target.add_argument("--rev", metavar="REV", help="audit this revision of the tree, not the files on disk")
+    target.add_argument("--package", action="append", default=[], metavar="FILE", help="a kernel package (.deb)")
+    target.add_argument(
+        "--changelog",
+        metavar="FILE",
+        help="a package's changelog (Debian, Ubuntu, RPM, .spec, SUSE; compressed too; - reads standard input)",
+    )
+    target.add_argument(
+        "--package-version", metavar="VERSION", help="audit this version of the changelog, not its newest"
+    )
+    target.add_argument(
+        "--changelog-format",
+        choices=("debian", "ubuntu", "rpm", "suse"),
+        help="the form of the changelog, where it is not told right by itself",
+    )
     target.add_argument("--config", metavar="FILE", help="a kernel configuration (.config, also gzip-compressed)")
     target.add_argument(
         "--arch",
@@ -211,6 +229,10 @@ def _run_audit(arguments: Sequence[str]) -> int:
             kernels=options.kernel,
             trees=options.tree,
             rev=options.rev,
+            packages=options.package,
+            changelog=options.changelog,
+            package_version=options.package_version,
+            changelog_format=options.changelog_format,
             config=options.config,
             arch=options.arch,
             catalog=_load(options.catalog),

@@ -64,6 +64,8 @@ class EvidenceKind(Enum):
     SERIES = "series"
     RELEASE = "release"
     PATCH_QUEUE = "patch-queue"
+    CHANGELOG = "changelog"
+    CHANGELOG_SILENCE = "changelog-silence"
     CONFIG = "config"
     ARCHITECTURE = "architecture"
 
@@ -163,6 +165,8 @@ class TargetKind(Enum):
     CONFIG = "config"
     TREE = "tree"
     HOST = "host"
+    CHANGELOG = "changelog"
+    PACKAGE = "package"
 
 
 class TargetReport(NamedTuple):

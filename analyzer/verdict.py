@@ -10,8 +10,8 @@ The rules, in the order in which they are tried (each is a member of `analyzer.m
 - introduction-unknown, fix-unknown: what decides is not known.
 - no-fix-known, fix-absent: what it needs is there, and no complete fix is.
 
-For each commit the code outranks history, history outranks a distribution's series, and that outranks the release: see
-`weigh`. Code of a shape that no signature knows is unknown, whatever history and release say.
+For each commit the code outranks history, history what a changelog lists, that a distribution's series, and that the release;
+what a changelog does not list comes last, since a stable release says the same with the whole survey behind it: see `weigh`. Code of a shape that no signature knows is unknown, whatever history and release say.
 """
 
 from __future__ import annotations
@@ -27,7 +27,15 @@ from analyzer.model import Confidence, Evidence, EvidenceKind, Presence, Rule, S
 
 __all__ = ["Facts", "Weighed", "judge", "judge_all", "weigh"]
 
-_RANK = (EvidenceKind.SOURCE, EvidenceKind.HISTORY, EvidenceKind.PATCH_QUEUE, EvidenceKind.SERIES, EvidenceKind.RELEASE)
+_RANK = (
+    EvidenceKind.SOURCE,
+    EvidenceKind.HISTORY,
+    EvidenceKind.PATCH_QUEUE,
+    EvidenceKind.CHANGELOG,
+    EvidenceKind.SERIES,
+    EvidenceKind.RELEASE,
+    EvidenceKind.CHANGELOG_SILENCE,
+)
 
 
 class Facts:

@@ -129,6 +129,25 @@ def kernel_source(series: str, version: str | None = None) -> tuple[Path, str]:
     return target, chosen
 
 
+def package_file(package: str, version: str | None = None) -> Path:
+    """A package file of the mirror: the version asked for, else the newest."""
+    versions = available(package)
+    if not versions:
+        pytest.skip(f"the Debian mirror of this machine has no {package}")
+    chosen = version if version in versions else versions[0]
+    folder = cache_directory() / "packages"
+    folder.mkdir(exist_ok=True)
+    with locked(f"package-{package}-{chosen}"):
+        kept = list(folder.glob(f"{package}_{chosen.replace(':', '%3a')}_*.deb"))
+        if not kept:
+            command = ["apt-get", *_apt(), "-q", "download", f"{package}={chosen}"]
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+            kept = list(folder.glob(f"{package}_{chosen.replace(':', '%3a')}_*.deb"))
+            if done.returncode != 0 or not kept:
+                pytest.skip(f"{package} {chosen} could not be downloaded: {done.stderr.strip()[-200:]}")
+    return kept[0]
+
+
 def _fetch(package: str, version: str, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)

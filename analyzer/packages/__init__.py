@@ -1,0 +1,1 @@
+"""Package files, read in place: nothing is installed, nothing unpacked to disk."""

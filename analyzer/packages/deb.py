@@ -1,0 +1,140 @@
+"""Debian packages: python-debian finds the parts, and the data part is read as a stream up to a bound.
+
+Debian's *signed* images, which hosts run, are of the source linux-signed-amd64 with a version like 6.1.170+3 for linux
+6.1.170-3, and have ``changelog.gz`` instead of ``changelog.Debian.gz``. Since 7.2 the image is in linux-binary-*.
+"""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, cast
+
+from analyzer.compression import BROKEN, BrokenDataError, Readable, decompress, decompressing
+from analyzer.packages.model import KernelPackage, PackageError
+
+if TYPE_CHECKING:
+    from debian.debfile import DebFile
+
+__all__ = ["read_deb"]
+
+_MAX_UNPACKED = 2 << 30
+"""The largest kernel package without debug symbols unpacks to some 500 MB."""
+_MAX_FILE = 16 << 20
+_KERNEL = re.compile(
+    r"linux-(?:signed-)?(?:image|binary|modules|modules-extra|source|image-unsigned)-\S+|linux-source|(?:proxmox|pve)-kernel-\S+"
+)
+_NO_KERNEL = {
+    "linux-libc-dev": "the headers of the C library's interface, of which no running kernel is made",
+    "linux-doc": "documentation",
+    "linux-perf": "a tool built beside the kernel",
+    "linux-kbuild": "build tools",
+    "linux-headers": "headers to build modules with; audit the image they belong to",
+    "linux-base": "scripts shared by kernel packages",
+    "linux-config": "configurations only; unpack one and use --config",
+}
+_CHANGELOG = re.compile(r"usr/share/doc/[^/]+/changelog(?:\.Debian)?(?:\.gz|\.xz|\.zst)?")
+_CONFIG = re.compile(r"(?:boot/config-[^/]+|(?:usr/)?lib/modules/[^/]+/config)")
+_IMAGE = re.compile(r"(?:boot/vmlinu[xz]-[^/]+|(?:usr/)?lib/modules/[^/]+/vmlinu[xz])")
+
+
+class _Bounded:
+    """A stream that ends in an error when more has come out of it than any kernel package has."""
+
+    def __init__(self, stream: Readable, path: str) -> None:
+        self._stream = stream
+        self._path = path
+        self._left = _MAX_UNPACKED
+
+    def read(self, size: int = -1) -> bytes:
+        """Read from the stream below."""
+        data = self._stream.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise PackageError(
+                f"{self._path}: unpacks to more than {_MAX_UNPACKED >> 30} GiB, which no kernel package does"
+            )
+        return data
+
+
+@contextmanager
+def _errors(path: str) -> Iterator[None]:
+    """Turn what the libraries raise on broken packages into one error."""
+    from debian.arfile import ArError
+    from debian.debfile import DebError
+
+    try:
+        yield
+    except (PackageError, BrokenDataError):
+        raise
+    except (ArError, DebError) as error:
+        raise PackageError(f"{path}: not a Debian package, or a broken one: {error}") from error
+    except (tarfile.TarError, KeyError, UnicodeError, *BROKEN) as error:
+        raise PackageError(f"{path}: a broken package: {error or type(error).__name__}") from error
+
+
+def _contents(archive: DebFile, path: str) -> tuple[dict[str, tuple[str, bytes]], str | None]:
+    """The changelog and configuration in the data part, and the name of the image."""
+    name = next((item for item in archive.getnames() if item.startswith("data.tar")), None)
+    if name is None:
+        raise PackageError(f"{path}: not a Debian package: no data part")
+    found: dict[str, tuple[str, bytes]] = {}
+    image: str | None = None
+    member = cast(IO[bytes], archive.getmember(name))
+    start = member.read(6)
+    member.seek(0)
+    stream = _Bounded(decompressing(member, start), path)
+    with tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]
+        for item in tar:
+            place = item.name.removeprefix("./")
+            if not item.isfile():
+                continue
+            if _IMAGE.fullmatch(place):
+                image = place
+            kind = "changelog" if _CHANGELOG.fullmatch(place) else "config" if _CONFIG.fullmatch(place) else None
+            if kind is None or kind in found:
+                continue
+            if item.size > _MAX_FILE:
+                raise PackageError(f"{path}: {place} has {item.size:,} bytes, which no {kind} has")
+            content = tar.extractfile(item)
+            if content is not None:
+                found[kind] = (place, decompress(content.read(), f"{path}:{place}", _MAX_FILE))
+    return found, image
+
+
+def _refuse(path: str, name: str, depends: str) -> None:
+    for prefix, what in _NO_KERNEL.items():
+        if name == prefix or name.startswith((f"{prefix}-", f"{prefix}.")):
+            raise PackageError(f"{path}: {name} holds no kernel: {what}")
+    if not _KERNEL.fullmatch(name):
+        raise PackageError(f"{path}: {name} is no kernel package")
+    target = re.search(r"\b(linux-image-\d[^\s,(]*)", depends)
+    if target is not None and not re.search(r"\d+\.\d+", name):
+        raise PackageError(f"{path}: {name} is a metapackage: audit {target.group(1)}, which it depends on")
+
+
+def read_deb(name: str) -> KernelPackage:
+    """Read a Debian package; raises PackageError when it is none, is broken, or holds no kernel."""
+    from debian.debfile import DebFile
+
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise PackageError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
+    with _errors(str(path)), DebFile(filename=str(path)) as archive:
+        control = archive.debcontrol()
+        package, version = str(control["Package"]), str(control["Version"])
+        _refuse(str(path), package, str(control.get("Depends", "")))
+        found, image = _contents(archive, str(path))
+        return KernelPackage(
+            path=str(path),
+            name=package,
+            version=version,
+            architecture=str(control.get("Architecture", "all")),
+            source=str(control.get("Source", package)),
+            changelog=found.get("changelog"),
+            config=found.get("config"),
+            image=image,
+        )
