@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["audit", "select_defects"]
 
 Progress = Callable[[str], None]
+_EVERY_ARCHITECTURE = frozenset(("all", "any", "noarch", "src"))
 
 
 def select_defects(catalog: Catalog, only: Iterable[str] = (), pitfalls: bool = False) -> tuple[Defect, ...]:
@@ -120,24 +121,28 @@ def _audit_changelog(
 
 
 def _audit_package(target: Target, name: str, config: KernelConfig | None, progress: Progress) -> TargetReport:
-    from analyzer.architecture import normalize_architecture
+    from analyzer.distros.changelog import Family
     from analyzer.distros.detect import parse_changelog
     from analyzer.evidence.changelog import read_changelog_facts
     from analyzer.evidence.config import parse_config
-    from analyzer.packages.deb import read_deb
+    from analyzer.packages.read import read_package
 
     progress(f"reading {name}")
-    package = read_deb(name)
-    own = package.architecture
-    named = None if own in ("all", "any") else normalize_architecture(own)
+    package = read_package(name)
+    named = None if package.architecture in _EVERY_ARCHITECTURE else normalize_architecture(package.architecture)
     architecture = target.architecture(named, package.path)
     if package.changelog is None:
         target.notes.append(f"{package.name} has no changelog in it: only its version speaks")
-        release = parse_release(f"Debian {package.version}")._replace(release=package.version)
+        text = f"Debian {package.version}" if package.path.endswith(".deb") else package.version
+        release = parse_release(text)._replace(release=package.version)
     else:
         place, content = package.changelog
-        changelog = parse_changelog(content.decode("utf-8", "replace"), f"{package.path}:{place}")
-        facts = read_changelog_facts(target.catalog, changelog, package.version)
+        label = f"{package.path}:{place}"
+        family = Family.RPM if place == "%changelog" else None
+        changelog = parse_changelog(content.decode("utf-8", "replace"), label, family)
+        # An RPM's newest entry need not bear its version: a rebuild may add none.
+        version = None if family is Family.RPM else package.version
+        facts = read_changelog_facts(target.catalog, changelog, version, package.version)
         target.evidence += facts.evidence
         target.notes += facts.notes
         release = facts.release
@@ -167,7 +172,7 @@ def audit(
     pitfalls: bool = False,
     progress: Progress = lambda _: None,
 ) -> Report:
-    """Audit kernels named by release strings, trees by path, Debian package files, a package by its changelog (at `package_version`, else the
+    """Audit kernels named by release strings, trees by path, package files (.deb, .rpm), a package by its changelog (at `package_version`, else the
     newest), one kernel by its configuration alone, or (nothing named) this host.
 
     `only` selects defects by slug or pitfall number, `pitfalls` those that carry a number. `progress` is called with what is

@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         "--tree", action="append", default=[], metavar="PATH", help="a kernel source tree or repository"
     )
     target.add_argument("--rev", metavar="REV", help="audit this revision of the tree, not the files on disk")
-    target.add_argument("--package", action="append", default=[], metavar="FILE", help="a kernel package (.deb)")
+    target.add_argument("--package", action="append", default=[], metavar="FILE", help="a kernel package (.deb, .rpm)")
     target.add_argument(
         "--changelog",
         metavar="FILE",

@@ -30,10 +30,10 @@ def main() -> None:
     path = package_file(PACKAGE, "6.1.170-3")
     pipeline = f"dpkg-deb --fsys-tarfile {path} | tar -xO --wildcards './usr/share/doc/*/changelog*.gz' | zcat"
     floor = run(["bash", "-c", pipeline], 5)
-    read = _best(lambda: read_deb(str(path)))
+    read = _best(lambda: read_deb(path))
     print(f"dpkg-deb | tar | zcat   {floor.seconds:6.2f} s")
     print(f"reading the package     {read:6.2f} s   {read / floor.seconds:5.2f} x the pipeline (to reach: 2)")
-    changelog = read_deb(str(path)).changelog
+    changelog = read_deb(path).changelog
     assert changelog is not None
     text = changelog[1].decode("utf-8", "replace")
     parse = _best(lambda: parse_debian(text, "changelog"))

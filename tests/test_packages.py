@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import lzma
+import random
+import shutil
+import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
@@ -12,7 +15,7 @@ import pytest
 
 from analyzer import State, audit
 from analyzer.model import AuditError
-from analyzer.packages.deb import read_deb
+from analyzer.packages.read import read_package
 from tests.kernels import package_file
 
 SIX = (
@@ -29,7 +32,7 @@ A, F = State.AFFECTED, State.FIXED
 @pytest.mark.parametrize("package", ["linux-image-6.1.0-47-cloud-amd64", "linux-image-6.1.0-47-cloud-amd64-unsigned"])
 def test_debian_6_1_170_is_affected_by_pitfall_6(package: str) -> None:
     path = package_file(package, "6.1.170-3")
-    found = read_deb(str(path))
+    found = read_package(str(path))
     assert (found.version, found.architecture) == ("6.1.170-3", "amd64")
     assert found.image == "boot/vmlinuz-6.1.0-47-cloud-amd64"
     assert found.config is not None
@@ -50,9 +53,9 @@ def test_debian_6_12_117_has_none_of_the_six() -> None:
 
 def test_a_metapackage_and_headers_are_refused_with_the_reason() -> None:
     with pytest.raises(AuditError, match="metapackage: audit linux-image-"):
-        read_deb(str(package_file("linux-image-cloud-amd64")))
+        read_package(str(package_file("linux-image-cloud-amd64")))
     with pytest.raises(AuditError, match="holds no kernel"):
-        read_deb(str(package_file("linux-libc-dev")))
+        read_package(str(package_file("linux-libc-dev")))
 
 
 def ar(members: list[tuple[str, bytes]]) -> bytes:
@@ -100,7 +103,7 @@ def test_a_made_package_is_read(tmp_path: Path) -> None:
             )
         ),
     )
-    found = read_deb(path)
+    found = read_package(path)
     assert found.changelog is not None
     assert found.changelog[1] == CHANGELOG
 
@@ -108,7 +111,7 @@ def test_a_made_package_is_read(tmp_path: Path) -> None:
 def test_absolute_names_parents_and_links_are_not_followed(tmp_path: Path) -> None:
     files = {"/etc/passwd": b"x", "../../usr/share/doc/x/changelog": b"x", "./boot/../boot/config-1": b"x"}
     path = deb(tmp_path, lzma.compress(tar(files, {"./usr/share/doc/x/changelog.gz": "/etc/passwd"})))
-    found = read_deb(path)
+    found = read_package(path)
     assert (found.changelog, found.config, found.image) == (None, None, None)
 
 
@@ -128,7 +131,7 @@ def test_a_bomb_a_zip_and_truncated_data_are_errors(tmp_path: Path) -> None:
     block = b"\0" * (64 << 20)
     bomb += b"".join(compressor.compress(block) for _ in range(40)) + compressor.flush()
     with pytest.raises(AuditError, match="unpacks to more than 2 GiB"):
-        read_deb(deb(tmp_path, bomb))
+        read_package(deb(tmp_path, bomb))
     with zipfile.ZipFile(tmp_path / "z.deb", "w") as archive:
         archive.writestr("a", "b")
     good = Path(deb(tmp_path, lzma.compress(tar({"./boot/vmlinuz-x": b"x" * 5000})))).read_bytes()
@@ -140,14 +143,83 @@ def test_a_bomb_a_zip_and_truncated_data_are_errors(tmp_path: Path) -> None:
     }.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(AuditError) as error:
-            read_deb(str(tmp_path / name))
+            read_package(str(tmp_path / name))
         assert "\n" not in str(error.value)
 
 
 def test_a_package_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AuditError, match="bash is no kernel package"):
-        read_deb(deb(tmp_path, b"", CONTROL.replace(b"linux-image-6.1.0-47-amd64", b"bash")))
+        read_package(deb(tmp_path, b"", CONTROL.replace(b"linux-image-6.1.0-47-amd64", b"bash")))
     with pytest.raises(AuditError, match="no such file"):
-        read_deb(str(tmp_path / "nowhere.deb"))
+        read_package(str(tmp_path / "nowhere.deb"))
     with pytest.raises(AuditError, match=r"compressed in a way|broken"):
-        read_deb(deb(tmp_path, b"x", name="data.tar.lzo"))
+        read_package(deb(tmp_path, b"x", name="data.tar.lzo"))
+
+
+def rpm(tmp_path: Path, changelog: str, name: str = "kernel-core", release: str = "427.13.1.el9_4") -> Path:
+    """A real RPM, made by rpmbuild."""
+    if shutil.which("rpmbuild") is None:
+        pytest.skip("no rpmbuild on this machine: install the package rpm")
+    spec = tmp_path / "kernel.spec"
+    modules = f"/lib/modules/5.14.0-{release}.x86_64"
+    spec.write_text(
+        f"Name: {name}\nVersion: 5.14.0\nRelease: {release}\nSummary: x\nLicense: GPL\n%description\nx\n"
+        f"%install\nmkdir -p %{{buildroot}}{modules}\ntouch %{{buildroot}}{modules}/vmlinuz\n"
+        f"%files\n{modules}\n%changelog\n{changelog}"
+    )
+    command = ["rpmbuild", "--quiet", "-bb", "--target", "x86_64", "--define", f"_topdir {tmp_path}/top", str(spec)]
+    subprocess.run(command, check=True, capture_output=True)
+    (made,) = (tmp_path / "top/RPMS").rglob("*.rpm")
+    return made
+
+
+RHEL = (
+    "* Mon Mar 04 2024 Scott Weaver <scweaver@redhat.com> [5.14.0-427.13.1.el9_4]\n- net: x (A B) [RHEL-1]\n\n"
+    "* Wed Feb 21 2024 Scott Weaver <scweaver@redhat.com> [5.14.0-425.el9]\n"
+    "- bpf, x64: Fix tailcall infinite loop (Felix Maurer) [RHEL-21459]\n"
+)
+FIRST = "\n* Mon Aug 30 2021 A B <a@redhat.com> [5.14-1]\n- base (A B)\n"
+
+
+def test_an_rpm_is_read_by_its_header(tmp_path: Path) -> None:
+    path = rpm(tmp_path, RHEL + FIRST)
+    found = read_package(str(path))
+    assert (found.name, found.version, found.architecture) == ("kernel-core", "5.14.0-427.13.1.el9_4", "x86_64")
+    assert found.image == "lib/modules/5.14.0-427.13.1.el9_4.x86_64/vmlinuz"
+    report = audit(packages=[str(path)]).targets[0]
+    states = {item.defect.slug: item.state for item in report.verdicts}
+    assert states["x86-trampoline-loop"] is F
+    assert states["x86-hierarchy"] is A
+    listed = [item for verdict in report.verdicts for item in verdict.evidence if item.kind.value == "changelog"]
+    assert any(item.commit == "2b5dcb31a19a" and "5.14.0-425.el9" in item.detail for item in listed)
+
+
+def test_an_rpm_with_a_trimmed_changelog_proves_no_absence(tmp_path: Path) -> None:
+    report = audit(packages=[str(rpm(tmp_path, RHEL))]).targets[0]
+    states = {item.defect.slug: item.state for item in report.verdicts}
+    assert states["x86-trampoline-loop"] is F
+    assert states["x86-hierarchy"] is State.UNKNOWN
+    assert any("not complete" in note for note in report.notes)
+
+
+def test_an_rpm_of_headers_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AuditError, match="kernel-headers holds no kernel"):
+        read_package(str(rpm(tmp_path, RHEL, "kernel-headers")))
+
+
+def test_broken_rpms_are_one_clear_error(tmp_path: Path) -> None:
+    good = rpm(tmp_path, RHEL).read_bytes()
+    chance = random.Random(1)
+    samples = [good[:size] for size in (4, 90, 100, 200, 1000, len(good) // 2)]
+    for _ in range(300):
+        broken = bytearray(good)
+        for _ in range(chance.randint(1, 6)):
+            broken[chance.randrange(4, 3000)] = chance.randrange(256)
+        samples.append(bytes(broken))
+    path = tmp_path / "broken.rpm"
+    for sample in samples:
+        path.write_bytes(sample)
+        try:
+            audit(packages=[str(path)])
+        except AuditError as error:
+            assert "\n" not in str(error)

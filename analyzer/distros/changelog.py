@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import cached_property
+from typing import NamedTuple
 
 from analyzer.architecture import UnknownArchitectureError, normalize_architecture
 from analyzer.version import UpstreamVersion, parse_version
@@ -60,25 +60,27 @@ class StableUpdate:
     listed: int
 
 
-@dataclass(frozen=True)
-class Item:
-    """One line of an entry, unfolded, as it stands there; `line` is 1-based. `own` marks what is no upstream commit."""
+class Item(NamedTuple):
+    """One line of an entry, unfolded, as it stands there; `line` is 1-based. `own` marks what is no upstream commit.
+
+    (A named tuple: a changelog has tens of thousands.)
+    """
 
     line: int
     text: str
     own: bool = False
 
-    @cached_property
+    @property
     def tags(self) -> tuple[str, ...]:
         """The architectures in front of it: ``[x86]``, ``[arm64,armhf]``, ``[powerpc*]``; only those with a name here."""
         return split_tags(self.text)[0]
 
-    @cached_property
+    @property
     def subject(self) -> str:
         """The commit's subject: without tags in front and references behind."""
         return clean_subject(split_tags(self.text)[1])
 
-    @cached_property
+    @property
     def cves(self) -> tuple[str, ...]:
         """The CVEs named in it: a hint, since distributions file commits under different ones."""
         return tuple(dict.fromkeys(_CVE.findall(self.text)))

@@ -193,10 +193,15 @@ def _listed(catalog: Catalog, changelog: Changelog, window: _Window) -> Iterator
         yield Evidence(EvidenceKind.CHANGELOG, key, presence, citation, detail, Confidence.HIGH)
 
 
-def read_changelog_facts(catalog: Catalog, changelog: Changelog, version: str | None = None) -> ChangelogFacts:
-    """Read what a changelog says about a package version (None: its newest); raises ChangelogError where it has none."""
+def read_changelog_facts(
+    catalog: Catalog, changelog: Changelog, version: str | None = None, package: str | None = None
+) -> ChangelogFacts:
+    """Read what a changelog says about a package version (None: its newest entry); raises ChangelogError where it has none.
+
+    `package` is the version of the package that the changelog came in, where its entries need not name it.
+    """
     entries = _cut(changelog, version)
-    release = _identify(changelog, entries[0], version)
+    release = _identify(changelog, entries[0], version or package)
     window = _window(changelog, entries, release)
     release = release._replace(version=window.stable)
     evidence = list(_listed(catalog, changelog, window))

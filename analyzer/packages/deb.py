@@ -116,13 +116,10 @@ def _refuse(path: str, name: str, depends: str) -> None:
         raise PackageError(f"{path}: {name} is a metapackage: audit {target.group(1)}, which it depends on")
 
 
-def read_deb(name: str) -> KernelPackage:
+def read_deb(path: Path) -> KernelPackage:
     """Read a Debian package; raises PackageError when it is none, is broken, or holds no kernel."""
     from debian.debfile import DebFile
 
-    path = Path(name).expanduser()
-    if not path.is_file():
-        raise PackageError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
     with _errors(str(path)), DebFile(filename=str(path)) as archive:
         control = archive.debcontrol()
         package, version = str(control["Package"]), str(control["Version"])
