@@ -103,7 +103,16 @@ def _parser() -> argparse.ArgumentParser:
         "--tree", action="append", default=[], metavar="PATH", help="a kernel source tree or repository"
     )
     target.add_argument("--rev", metavar="REV", help="audit this revision of the tree, not the files on disk")
-    target.add_argument("--package", action="append", default=[], metavar="FILE", help="a kernel package (.deb, .rpm)")
+    target.add_argument(
+        "--package",
+        action="append",
+        default=[],
+        metavar="FILE|NAME",
+        help="a kernel package: a .deb or .rpm file, or the name of an installed one",
+    )
+    target.add_argument(
+        "--installed", action="store_true", help="every kernel installed here by dpkg, the running one marked"
+    )
     target.add_argument(
         "--changelog",
         metavar="FILE",
@@ -230,6 +239,7 @@ def _run_audit(arguments: Sequence[str]) -> int:
             trees=options.tree,
             rev=options.rev,
             packages=options.package,
+            installed=options.installed,
             changelog=options.changelog,
             package_version=options.package_version,
             changelog_format=options.changelog_format,

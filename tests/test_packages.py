@@ -13,9 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from analyzer import State, audit
+from analyzer import Catalog, State, audit
+from analyzer.audit import _audit_installed
 from analyzer.model import AuditError
+from analyzer.packages.installed import find_installed, installed_kernels
 from analyzer.packages.read import read_package
+from analyzer.target import Target
 from tests.kernels import package_file
 
 SIX = (
@@ -154,6 +157,67 @@ def test_a_package_of_something_else_is_refused(tmp_path: Path) -> None:
         read_package(str(tmp_path / "nowhere.deb"))
     with pytest.raises(AuditError, match=r"compressed in a way|broken"):
         read_package(deb(tmp_path, b"x", name="data.tar.lzo"))
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    """A root with two of Debian's kernels unpacked and registered, the older one running."""
+    root = tmp_path / "root"
+    (root / "var/lib/dpkg").mkdir(parents=True)
+    (root / "proc").mkdir()
+    status = []
+    for package, version in (
+        ("linux-image-6.1.0-47-cloud-amd64", "6.1.170-3"),
+        ("linux-image-6.1.0-56-cloud-amd64", "6.1.192-2"),
+    ):
+        path = package_file(package, version)
+        if version not in path.name:
+            pytest.skip(f"the mirror no longer has {package} {version}")
+        subprocess.run(["dpkg-deb", "-x", str(path), str(root)], check=True)
+        control = subprocess.run(["dpkg-deb", "-f", str(path)], check=True, capture_output=True, text=True).stdout
+        status.append(control.replace("\nVersion:", "\nStatus: install ok installed\nVersion:", 1).strip())
+    status.append(
+        "Package: linux-image-cloud-amd64\nStatus: install ok installed\nVersion: 6.1.192-2\nArchitecture: amd64\nDepends: linux-image-6.1.0-56-cloud-amd64 (= 6.1.192-2)"
+    )
+    status.append(
+        "Package: linux-image-6.1.0-40-cloud-amd64\nStatus: deinstall ok config-files\nVersion: 6.1.153-1\nArchitecture: amd64"
+    )
+    (root / "var/lib/dpkg/status").write_text("\n\n".join(status) + "\n")
+    (root / "proc/version").write_text(
+        "Linux version 6.1.0-47-cloud-amd64 (debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0) "
+        "#1 SMP PREEMPT_DYNAMIC Debian 6.1.170-3 (2026-05-08)\n"
+    )
+    return root
+
+
+def test_installed_kernels_are_found_with_their_files(scratch: Path) -> None:
+    found = installed_kernels(scratch)
+    assert [(package.name, package.version) for package in found] == [
+        ("linux-image-6.1.0-47-cloud-amd64", "6.1.170-3"),
+        ("linux-image-6.1.0-56-cloud-amd64", "6.1.192-2"),
+    ]
+    assert all(package.changelog and package.config and package.image for package in found)
+    assert find_installed("linux-image-cloud-amd64", scratch).name == "linux-image-6.1.0-56-cloud-amd64"
+    assert find_installed("linux-image-6.1.0-47-cloud-amd64=6.1.170-3", scratch).version == "6.1.170-3"
+    with pytest.raises(AuditError, match=r"installed: linux-image-6\.1\.0-47-cloud-amd64 6\.1\.170-3"):
+        find_installed("linux-image-6.1.0-40-cloud-amd64", scratch)
+
+
+def test_a_pending_reboot_is_said(scratch: Path, catalog: Catalog) -> None:
+    defects = catalog.defects
+    reports = _audit_installed(lambda: Target(catalog, defects, None, False), lambda _: None, scratch)
+    assert [report.name.endswith("(running)") for report in reports] == [True, False]
+    assert (
+        reports[0]
+        .notes[0]
+        .startswith("a reboot is pending: linux-image-6.1.0-56-cloud-amd64 6.1.192-2 is installed and fixes")
+    )
+    assert "freplace-loop (pitfall 6)" in reports[0].notes[0]
+
+
+def test_without_dpkg_it_says_so(tmp_path: Path) -> None:
+    with pytest.raises(AuditError, match="cannot read dpkg's database"):
+        installed_kernels(tmp_path)
 
 
 def rpm(tmp_path: Path, changelog: str, name: str = "kernel-core", release: str = "427.13.1.el9_4") -> Path:

@@ -10,8 +10,12 @@ __all__ = ["read_package"]
 
 
 def read_package(name: str) -> KernelPackage:
-    """Read a kernel package, told by its first bytes; raises PackageError."""
+    """Read a kernel package: a file, told by its first bytes, or the name of an installed one; raises PackageError."""
     path = Path(name).expanduser()
+    if not path.exists() and "/" not in name and not name.endswith((".deb", ".rpm")):
+        from analyzer.packages.installed import find_installed
+
+        return find_installed(name)
     if not path.is_file():
         raise PackageError(
             f"{path}: {'not a regular file' if path.exists() else 'no such file'}; give a .deb or .rpm file"
