@@ -4,7 +4,7 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv="$root/.venv"
 extras=${1-}
-stamp="$venv/.installed$extras-$(sha256sum "$root/pyproject.toml" | cut -c1-16)"
+stamp="$venv/.installed$extras-$(cksum <"$root/pyproject.toml" | tr " " "-")"
 
 find_python() {
     local name
