@@ -130,6 +130,8 @@ def _audit_package(target: Target, package: KernelPackage, config: KernelConfig 
 
     named = None if package.architecture in _EVERY_ARCHITECTURE else normalize_architecture(package.architecture)
     architecture = target.architecture(named, package.path)
+    if package.via is not None:
+        target.notes.append(f"{package.via} is a metapackage: this is the kernel that it depends on, {package.path}")
     if package.changelog is None:
         target.notes.append(f"{package.name} has no changelog in it: only its version speaks")
         text = package.version if package.path.endswith(".rpm") else f"Debian {package.version}"

@@ -6,6 +6,7 @@ Debian's *signed* images, which hosts run, are of the source linux-signed-amd64 
 
 from __future__ import annotations
 
+import logging
 import re
 import tarfile
 from collections.abc import Iterator
@@ -14,13 +15,15 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 from analyzer.compression import BROKEN, BrokenDataError, Readable, decompress, decompressing
-from analyzer.packages.model import KernelPackage, PackageError
+from analyzer.packages.model import KernelPackage, MetapackageError, PackageError
 
 if TYPE_CHECKING:
     from debian.debfile import DebFile
 
-__all__ = ["read_deb"]
+__all__ = ["kernel_dependency", "read_deb"]
 
+# python-debian logs a relation that it can't parse, raw; without a handler that goes to stderr, terminal escapes and all.
+logging.getLogger("debian").addHandler(logging.NullHandler())
 _MAX_UNPACKED = 2 << 30
 """The largest kernel package without debug symbols unpacks to some 500 MB."""
 _MAX_FILE = 16 << 20
@@ -36,6 +39,7 @@ _NO_KERNEL = {
     "linux-base": "scripts shared by kernel packages",
     "linux-config": "configurations only; unpack one and use --config",
 }
+_DEPENDENCY = re.compile(r"linux-(?:image|binary)-\d[a-zA-Z0-9.+~-]*")
 _CHANGELOG = re.compile(r"usr/share/doc/[^/]+/changelog(?:\.Debian)?(?:\.gz|\.xz|\.zst)?")
 _CONFIG = re.compile(r"(?:boot/config-[^/]+|(?:usr/)?lib/modules/[^/]+/config)")
 _IMAGE = re.compile(r"(?:boot/vmlinu[xz]-[^/]+|(?:usr/)?lib/modules/[^/]+/vmlinu[xz])")
@@ -105,19 +109,32 @@ def _contents(archive: DebFile, path: str) -> tuple[dict[str, tuple[str, bytes]]
     return found, image
 
 
+def kernel_dependency(depends: str) -> tuple[str, str | None] | None:
+    """The kernel image among a package's dependencies, and the version when exactly one will do."""
+    from debian.deb822 import PkgRelation
+
+    # A relation that does not parse comes back raw, so a hostile name is filtered here.
+    for alternatives in PkgRelation.parse_relations(depends) if depends.strip() else ():
+        for relation in alternatives:
+            if _DEPENDENCY.fullmatch(relation["name"]):
+                constraint = relation["version"]
+                exact = constraint is not None and constraint[0] == "="
+                return relation["name"], constraint[1] if constraint is not None and exact else None
+    return None
+
+
 def _refuse(path: str, name: str, depends: str) -> None:
     for prefix, what in _NO_KERNEL.items():
         if name == prefix or name.startswith((f"{prefix}-", f"{prefix}.")):
             raise PackageError(f"{path}: {name} holds no kernel: {what}")
     if not _KERNEL.fullmatch(name):
         raise PackageError(f"{path}: {name} is no kernel package")
-    target = re.search(r"\b(linux-image-\d[^\s,(]*)", depends)
-    if target is not None and not re.search(r"\d+\.\d+", name):
-        raise PackageError(f"{path}: {name} is a metapackage: audit {target.group(1)}, which it depends on")
+    if re.search(r"\d+\.\d+", name) is None and (needs := kernel_dependency(depends)) is not None:
+        raise MetapackageError(path, name, *needs)
 
 
 def read_deb(path: Path) -> KernelPackage:
-    """Read a Debian package; raises PackageError when it is none, is broken, or holds no kernel."""
+    """Read a Debian package; raises PackageError when it is none, is broken, or holds no kernel (MetapackageError)."""
     from debian.debfile import DebFile
 
     with _errors(str(path)), DebFile(filename=str(path)) as archive:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from analyzer.compression import decompress
+from analyzer.packages.deb import kernel_dependency
 from analyzer.packages.model import KernelPackage, PackageError
 
 __all__ = ["find_installed", "installed_kernels"]
@@ -76,10 +78,10 @@ def find_installed(name: str, root: Path = Path("/")) -> KernelPackage:
         return match
     for paragraph in _paragraphs(root):
         if paragraph.get("Package") == wanted and paragraph.get("Status", "").endswith(" ok installed"):
-            needs = re.findall(r"\b(linux-image-\d[^\s,(|]*)", paragraph.get("Depends", ""))
-            followed = next((package for package in kernels if package.name in needs), None)
+            needs = kernel_dependency(paragraph.get("Depends", ""))
+            followed = next((package for package in kernels if needs is not None and package.name == needs[0]), None)
             if followed is not None:
-                return followed
+                return replace(followed, via=wanted)
             raise PackageError(f"{wanted} is installed and holds no kernel itself")
     have = ", ".join(f"{package.name} {package.version}" for package in kernels) or "none"
     raise PackageError(

@@ -6,11 +6,25 @@ from dataclasses import dataclass
 
 from analyzer.model import AuditError
 
-__all__ = ["KernelPackage", "PackageError"]
+__all__ = ["KernelPackage", "MetapackageError", "PackageError"]
 
 
 class PackageError(AuditError):
     """A file that is no package, a broken one, or one without a kernel."""
+
+
+class MetapackageError(PackageError):
+    """A package without a kernel that depends on the one with it: `needs`, of this exact `version` where it is given."""
+
+    def __init__(self, path: str, name: str, needs: str, version: str | None) -> None:
+        exact = "" if version is None else f" ({version})"
+        super().__init__(
+            f"{path}: {name} is a metapackage: audit {needs}{exact}, which it depends on and which is neither"
+            " beside it nor installed"
+        )
+        self.name = name
+        self.needs = needs
+        self.version = version
 
 
 @dataclass(frozen=True)
@@ -18,7 +32,8 @@ class KernelPackage:
     """A kernel package: its names, and the files in it that matter.
 
     `changelog` and `config` are the decompressed contents with the names they have in the package, None where it has none;
-    `image` is the name of the kernel image. `architecture` is the package's own word (``amd64``, ``all``).
+    `image` is the name of the kernel image. `architecture` is the package's own word (``amd64``, ``all``). `via` names the
+    metapackage that led to this package.
     """
 
     path: str
@@ -29,3 +44,4 @@ class KernelPackage:
     changelog: tuple[str, bytes] | None
     config: tuple[str, bytes] | None
     image: str | None
+    via: str | None = None

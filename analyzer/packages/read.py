@@ -2,11 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from glob import escape
 from pathlib import Path
 
-from analyzer.packages.model import KernelPackage, PackageError
+from analyzer.packages.model import KernelPackage, MetapackageError, PackageError
 
 __all__ = ["read_package"]
+
+
+def _beside(path: Path, metapackage: MetapackageError) -> KernelPackage | None:
+    """The kernel that a metapackage depends on, in a file of the same folder.
+
+    Where several files would do, raises PackageError: it isn't known which one a host would get.
+    """
+    from analyzer.packages.deb import read_deb
+
+    found = []
+    # apt names files PACKAGE_VERSION_ARCHITECTURE.deb; what is inside decides.
+    for file in sorted(path.parent.glob(f"{escape(metapackage.needs)}_*.deb")):
+        package = read_deb(file)
+        if package.name == metapackage.needs and metapackage.version in (None, package.version):
+            found.append(package)
+    if len({package.version for package in found}) > 1:
+        names = ", ".join(package.path for package in found)
+        raise PackageError(f"{path}: {metapackage.name} does not say which version it needs: audit one of {names}")
+    return found[0] if found else None
+
+
+def _follow(path: Path, metapackage: MetapackageError) -> KernelPackage:
+    """The kernel that a metapackage depends on, beside it or installed; raises PackageError where it is neither."""
+    from analyzer.packages.installed import find_installed
+
+    found = _beside(path, metapackage)
+    if found is None:
+        exact = "" if metapackage.version is None else f"={metapackage.version}"
+        try:
+            found = find_installed(f"{metapackage.needs}{exact}")
+        except PackageError:
+            raise metapackage from None
+    return replace(found, via=metapackage.name)
 
 
 def read_package(name: str) -> KernelPackage:
@@ -28,7 +63,10 @@ def read_package(name: str) -> KernelPackage:
     if start == b"!<arch>\n":
         from analyzer.packages.deb import read_deb
 
-        return read_deb(path)
+        try:
+            return read_deb(path)
+        except MetapackageError as metapackage:
+            return _follow(path, metapackage)
     from analyzer.packages.rpm import MAGIC, read_rpm
 
     if start[:4] == MAGIC:
