@@ -36,6 +36,7 @@ _RANK = (
     EvidenceKind.RELEASE,
     EvidenceKind.CHANGELOG_SILENCE,
 )
+_CONTESTED = (EvidenceKind.SOURCE, EvidenceKind.HISTORY, EvidenceKind.CHANGELOG)
 
 
 class Facts:
@@ -96,13 +97,12 @@ def weigh(items: Sequence[Evidence]) -> Weighed:
     ranked = [best[kind] for kind in _RANK if kind in best]
     if not ranked:
         return Weighed(Presence.UNKNOWN, Confidence.LOW, None)
-    code = best.get(EvidenceKind.SOURCE)
-    if code is not None and code.presence is Presence.UNKNOWN and not code.unread:
-        # The code is there and looks like nothing that is known: a rewrite with the same effect, or one without it. What
-        # history and release say of it is shown, and decides nothing.
-        others = tuple(_say(item) for item in ranked if item.presence is not Presence.UNKNOWN)
-        return Weighed(Presence.UNKNOWN, Confidence.LOW, code, others)
     for item in ranked:
+        if item.presence is Presence.UNKNOWN and item.kind in _CONTESTED and not item.unread:
+            # It was read and can't be told: code of an unknown shape, a partial revert, a changelog entry that lists a fix and
+            # its revert. What ranks below knows less of this kernel: it is shown, and decides nothing.
+            others = tuple(_say(other) for other in ranked if other.presence is not Presence.UNKNOWN)
+            return Weighed(Presence.UNKNOWN, Confidence.LOW, item, others)
         # A backport whose message speaks of conflicts proves the fix only where the code agrees, and it did not speak.
         if item.presence is Presence.UNKNOWN or item.conditional:
             continue

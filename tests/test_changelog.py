@@ -307,6 +307,18 @@ def test_a_complete_rhel_changelog_decides_both_ways(tmp_path: Path) -> None:
     assert states["freplace-attached-panic"] is State.AFFECTED
 
 
+@pytest.mark.parametrize("subjects", [[FIX_3, f'Revert "{FIX_3}"'], [f'Revert "{FIX_3}"', FIX_3]])
+def test_an_rpm_entry_that_lists_a_fix_and_its_revert_decides_nothing(tmp_path: Path, subjects: list[str]) -> None:
+    # By the catalogue el9 has the fix from -425 on; what this package says of itself comes first.
+    older = ("5.14.0-425.el9", [FIX_3])
+    first = ("5.14-1", ["base"])
+    mixed = verdict(tmp_path, rhel(("5.14.0-426.el9", subjects), older, first), "x86-trampoline-loop")
+    assert mixed.state is State.UNKNOWN
+    # A later entry has the last word.
+    settled = rhel(("5.14.0-427.el9", [FIX_3]), ("5.14.0-426.el9", subjects), older, first)
+    assert verdict(tmp_path, settled, "x86-trampoline-loop").state is State.FIXED
+
+
 def test_a_trimmed_rpm_changelog_proves_no_absence(tmp_path: Path) -> None:
     text = rhel(("5.14.0-503.11.1.el9_5", ["net: x"]), ("5.14.0-503.el9_5", ["net: y"]))
     states = {item.defect.slug: item.state for item in report(tmp_path, text).verdicts}

@@ -209,6 +209,16 @@ def test_code_that_could_not_be_read_leaves_it_to_history() -> None:
     assert found.presence is Presence.PRESENT
 
 
+@pytest.mark.parametrize("kind", [EvidenceKind.HISTORY, EvidenceKind.CHANGELOG])
+def test_a_partial_revert_is_not_outvoted_by_the_release_but_by_the_code(kind: EvidenceKind) -> None:
+    contested, released = evidence(kind, Presence.UNKNOWN), evidence(EvidenceKind.RELEASE, Presence.PRESENT)
+    assert weigh([contested, released]).presence is Presence.UNKNOWN
+    assert weigh([contested, released]).disagreements
+    assert weigh([contested, released, evidence(EvidenceKind.SOURCE, Presence.PRESENT)]).presence is Presence.PRESENT
+    cut_off = evidence(kind, Presence.UNKNOWN, unread=True)
+    assert weigh([cut_off, released]).presence is Presence.PRESENT
+
+
 def test_a_conflicted_backport_counts_only_with_the_code() -> None:
     picked = evidence(EvidenceKind.HISTORY, Presence.PRESENT, conditional=True)
     assert weigh([picked]).presence is Presence.UNKNOWN

@@ -179,16 +179,34 @@ class _Subjects:
 
 def _listed(catalog: Catalog, changelog: Changelog, window: _Window) -> Iterator[Evidence]:
     subjects = _Subjects(catalog, window.base.branch)
-    last: dict[str, tuple[Entry, Item, bool]] = {}
+    last: dict[str, tuple[Entry, list[tuple[Item, bool]]]] = {}
     for entry in reversed(window.entries):
         for item in entry.items:
             found = subjects.find(item)
             if found is not None:
-                last[found[0].key] = (entry, item, found[1])
-    for key, (entry, item, applied) in last.items():
+                key = found[0].key
+                if key not in last or last[key][0] is not entry:
+                    last[key] = entry, []
+                last[key][1].append((item, found[1]))
+    # Debian and Ubuntu list an update in the order of its commits; an RPM's entry follows no rule.
+    ordered = changelog.family in (Family.DEBIAN, Family.UBUNTU)
+    for key, (entry, mentions) in last.items():
+        item, applied = mentions[-1]
         citation = f"{changelog.path}:{item.line}"
+        name = entry.version or entry.date
+        if not ordered and len({state for _, state in mentions}) > 1:
+            yield Evidence(
+                EvidenceKind.CHANGELOG,
+                key,
+                Presence.UNKNOWN,
+                citation,
+                f"entry {name} both lists and reverts it, in no certain order ({citation})",
+                Confidence.LOW,
+                settle="tailcall-audit --tree PATH   on the unpacked sources of this package",
+            )
+            continue
         what = "" if applied else "reverted: "
-        detail = f'{what}entry {entry.version or entry.date} lists "{printable(item.subject, 120)}" ({citation})'
+        detail = f'{what}entry {name} lists "{printable(item.subject, 120)}" ({citation})'
         presence = Presence.PRESENT if applied else Presence.ABSENT
         yield Evidence(EvidenceKind.CHANGELOG, key, presence, citation, detail, Confidence.HIGH)
 
