@@ -25,7 +25,7 @@ RELEASES = ("bullseye", "bookworm", "trixie", "forky", "sid", "stable", "testing
 SUITES = ("bullseye", "bookworm", "trixie", "sid", "bookworm-backports", "trixie-backports")
 SECURITY_SUITES = ("bullseye-security", "bookworm-security", "trixie-security")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-EXTRA_FILES = ("Makefile", "include/linux/bpf_types.h")
+EXTRA_FILES = ("Makefile", "arch/Kconfig", "include/linux/bpf_types.h")
 
 
 def cache_directory() -> Path:
@@ -115,7 +115,7 @@ def available(package: str) -> tuple[str, ...]:
 def kernel_source(series: str, version: str | None = None) -> tuple[Path, str]:
     """The files that matter of a linux-source package, and its version: the one asked for, else the newest on the mirror."""
     package = f"linux-source-{series}"
-    kept = sorted(path.name for path in cache_directory().glob(f"source-{series}.*") if (path / ".complete").exists())
+    kept = sorted(path.name for path in cache_directory().glob(f"source-{series}.*") if _is_complete(path))
     if version is not None and f"source-{version}" in kept:
         return cache_directory() / f"source-{version}", version
     versions = available(package)
@@ -124,7 +124,7 @@ def kernel_source(series: str, version: str | None = None) -> tuple[Path, str]:
     chosen = version if version in versions else versions[0]
     target = cache_directory() / f"source-{chosen}"
     with locked(f"source-{chosen}"):
-        if not (target / ".complete").exists():
+        if not _is_complete(target):
             _fetch(package, chosen, target)
     return target, chosen
 
@@ -148,6 +148,16 @@ def package_file(package: str, version: str | None = None) -> Path:
     return kept[0]
 
 
+def _wanted_files() -> tuple[str, ...]:
+    return (*signature_files(load_catalog()), *EXTRA_FILES)
+
+
+def _is_complete(target: Path) -> bool:
+    """Whether a source was unpacked whole, by a version of these tests that wanted the same files."""
+    marker = target / ".complete"
+    return marker.is_file() and marker.read_text() == "\n".join(_wanted_files())
+
+
 def _fetch(package: str, version: str, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
@@ -164,7 +174,7 @@ def _fetch(package: str, version: str, target: Path) -> None:
     archives = list(download.glob("*.deb"))
     if done.returncode != 0 or not archives:
         pytest.skip(f"{package} {version} could not be downloaded: {done.stderr.strip()[-200:]}")
-    patterns = " ".join(f"'linux-source-*/{path}'" for path in (*signature_files(load_catalog()), *EXTRA_FILES))
+    patterns = " ".join(f"'linux-source-*/{path}'" for path in _wanted_files())
     # Files that a series does not have make tar complain; what is there is unpacked all the same.
     script = (
         f"dpkg-deb --fsys-tarfile {archives[0].name} | tar -xO --wildcards './usr/src/linux-source-*.tar.xz' "
@@ -174,4 +184,4 @@ def _fetch(package: str, version: str, target: Path) -> None:
     if not (target / "Makefile").is_file():
         pytest.skip(f"{package} {version} could not be unpacked")
     shutil.rmtree(download)
-    (target / ".complete").touch()
+    (target / ".complete").write_text("\n".join(_wanted_files()))

@@ -419,6 +419,19 @@ def test_a_missing_file_is_unknown_and_a_missing_architecture_absent(after_loop_
     )
 
 
+@pytest.mark.parametrize("witness", ["kernel/bpf/core.c", "arch/Kconfig"])
+def test_a_missing_file_says_nothing_in_a_tree_without_the_rest(
+    after_loop_fix: Source, catalog: Catalog, witness: str
+) -> None:
+    """A headers package has a Makefile and none of the code; a copy of some folders has a part of it."""
+    (after_loop_fix.path / witness).unlink()
+    (after_loop_fix.path / "arch/loongarch/net/bpf_jit.c").unlink()
+    evidence = SourceReader(DiskReader(after_loop_fix.path)).evidence(catalog)
+    about = [item for item in evidence if item.commit == "5dc615520c4d" or item.architecture == "loongarch64"]
+    assert len(about) > 1
+    assert {item.presence for item in about} == {Presence.UNKNOWN}
+
+
 def test_every_citation_names_a_line_that_exists(catalog: Catalog) -> None:
     path, _ = kernel_source("6.1", BOOKWORM_192)
     for item in SourceReader(DiskReader(path)).evidence(catalog):

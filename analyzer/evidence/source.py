@@ -135,11 +135,16 @@ class SourceReader:
                 return self._decide(part, path, groups)
         names = ", ".join(part.files)
         if len(missing) == len(part.files):
-            if part.absent_without_file:
+            if part.absent_without_file and all(self._is_gone(path) for path in missing):
                 return _Part(Presence.ABSENT, names, f"there is no {names}")
             return _Part(Presence.UNKNOWN, names, f"there is no {names}", unread=True)
         what = " or ".join(name for names_ in part.functions for name in names_) or " or ".join(part.struct)
         return _Part(Presence.UNKNOWN, names, f"no {what} in {names}: a shape that the catalogue does not know")
+
+    def _is_gone(self, path: str) -> bool:
+        """Whether a missing file says something: in a headers package or a copy of some folders it says nothing."""
+        witnesses = ["kernel/bpf/core.c", *(["arch/Kconfig"] if path.startswith("arch/") else [])]
+        return all(self.file(name).state is ReadState.READ for name in witnesses)
 
     def _scopes(self, part: SignaturePart, path: str) -> list[list[Scope]]:
         """The definitions to look at: alternatives under different preprocessor conditions, each a group of scopes."""
@@ -204,15 +209,14 @@ class SourceReader:
             if read.state is ReadState.UNREADABLE:
                 presence, detail = Presence.UNKNOWN, f"cannot read {path}: {read.reason}"
             elif read.state is ReadState.MISSING:
-                presence, detail = Presence.ABSENT, f"there is no {path}"
+                presence = Presence.ABSENT if self._is_gone(path) else Presence.UNKNOWN
+                detail = f"there is no {path}"
             elif b"bpf_arch_text_poke" not in read.data:
                 presence, detail = Presence.ABSENT, f"{path} does not define bpf_arch_text_poke()"
             elif scopes := self._source(path).functions("bpf_arch_text_poke"):
                 presence, detail = Presence.PRESENT, f"{path}:{scopes[0].line} defines bpf_arch_text_poke()"
             else:
                 presence, detail = Presence.UNKNOWN, f"{path} names bpf_arch_text_poke() and does not define it"
-            if read.state is ReadState.MISSING and self.file("kernel/bpf/core.c").state is not ReadState.READ:
-                presence = Presence.UNKNOWN
             yield Evidence(
                 EvidenceKind.SOURCE,
                 capability.key,

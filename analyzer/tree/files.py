@@ -12,7 +12,7 @@ from typing import Protocol
 
 import pygit2
 
-__all__ = ["BlobReader", "DiskReader", "FileRead", "FileReader", "ReadState", "blob_id"]
+__all__ = ["BlobReader", "CheckoutReader", "DiskReader", "FileRead", "FileReader", "ReadState", "blob_id"]
 
 _MAX_BYTES = 3 << 20
 """The largest file that is read is kernel/bpf/verifier.c, of some 1 MB in 7.3."""
@@ -117,6 +117,23 @@ class BlobReader:
             return FileRead(path, ReadState.READ, entry.data)
         except _MISSING_OBJECT:
             return FileRead(path, ReadState.UNREADABLE, reason=_NOT_IN_CLONE)
+
+
+class CheckoutReader:
+    """Reads the files of a checkout from disk. One that HEAD has and the disk has not is unreadable, not missing."""
+
+    def __init__(self, root: Path, repository: pygit2.Repository, commit: pygit2.Commit) -> None:
+        self._disk = DiskReader(root)
+        self._head = BlobReader(repository, commit)
+
+    def read(self, path: str) -> FileRead:
+        """Read a file as `DiskReader` does."""
+        read = self._disk.read(path)
+        if read.state is ReadState.MISSING and self._head.entry_id(path) is not None:
+            # A sparse checkout leaves files out that are in the kernel all the same.
+            reason = "in HEAD and not on disk, a sparse checkout? --rev HEAD reads the commit"
+            return FileRead(path, ReadState.UNREADABLE, reason=reason)
+        return read
 
 
 def blob_id(data: bytes) -> str:

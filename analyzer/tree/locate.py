@@ -9,7 +9,7 @@ from pathlib import Path
 import pygit2
 
 from analyzer.model import AuditError
-from analyzer.tree.files import BlobReader, DiskReader, FileReader, ReadState
+from analyzer.tree.files import BlobReader, CheckoutReader, DiskReader, FileReader, ReadState
 from analyzer.tree.makefile import is_kernel_makefile
 
 __all__ = ["KernelTree", "TreeError", "open_tree"]
@@ -117,7 +117,7 @@ def open_tree(path_text: str, rev: str | None) -> KernelTree:
         notes.append(f"{what}: only the code and the version speak")
         return KernelTree(root, DiskReader(root), None, None, True, None, tuple(notes))
     if rev is None and root is not None:
-        return KernelTree(root, DiskReader(root), repository, commit, True, None, ())
+        return KernelTree(root, CheckoutReader(root, repository, commit), repository, commit, True, None, ())
     reader = BlobReader(repository, commit)
     makefile = reader.read("Makefile")
     if makefile.state is ReadState.MISSING or (
