@@ -119,7 +119,7 @@ def audit_tree(
         changed = _changed_files(tree, source, signature_files(target.catalog))
         if changed:
             target.notes.append(f"files that matter differ from HEAD; what is on disk is audited: {', '.join(changed)}")
-    queue = read_patch_queue(target.catalog, tree.files)
+    queue = read_patch_queue(target.catalog, tree.files, identity.version.branch)
     target.evidence += queue.evidence
     target.notes += queue.notes
     # A tree may have any patch on top of the version that its Makefile names: what that release has is in it, the rest is open.

@@ -319,6 +319,14 @@ def test_links_devices_and_large_files_are_not_read(tmp_path: Path) -> None:
     assert reader.read("nothing.c").state is ReadState.MISSING
 
 
+def test_a_file_that_a_sparse_checkout_left_out_is_not_missing(clone: History) -> None:
+    (clone.path / "kernel/bpf/arraymap.c").unlink()
+    read = open_tree(str(clone.path), None).files.read("kernel/bpf/arraymap.c")
+    assert read.state is ReadState.UNREADABLE
+    assert "sparse checkout" in read.reason
+    assert open_tree(str(clone.path), None).files.read("kernel/bpf/nothing.c").state is ReadState.MISSING
+
+
 def test_a_device_in_place_of_a_source_file_is_unknown(clone: History) -> None:
     (clone.path / "kernel/bpf/arraymap.c").unlink()
     (clone.path / "kernel/bpf/arraymap.c").symlink_to("/dev/zero")
@@ -354,6 +362,20 @@ def test_a_patch_queue_names_what_is_not_applied(tmp_path: Path) -> None:
     )
     assert found.verdicts[0].state is State.AFFECTED
     assert any("patch-queue says present" in text for text in found.verdicts[0].disagreements)
+
+
+@pytest.mark.parametrize("body", ["", "\nThis reverts\ncommit d6083f040d5d8f8d748462c77e90547097df936e.\n"])
+def test_an_applied_patch_that_reverts_a_fix_is_not_the_fix(tmp_path: Path, body: str) -> None:
+    root = tmp_path / "linux"
+    (root / "debian/patches").mkdir(parents=True)
+    (root / "Makefile").write_bytes(makefile("6.1.192"))
+    (root / "debian/patches/series").write_text("revert.patch\n")
+    subject = "bpf: Prevent tailcall infinite loop caused by freplace"
+    (root / "debian/patches/revert.patch").write_text(f'Subject: [PATCH] Revert "{subject}"\n{body}---\n')
+    (root / ".pc").mkdir()
+    (root / ".pc/applied-patches").write_text("revert.patch\n")
+    found = next(item for item in report(root).verdicts[0].evidence if item.kind.value == "patch-queue")
+    assert (found.commit, found.presence.value) == ("d6083f040d5d", "absent")
 
 
 def test_a_suse_queue_is_matched_by_its_git_commit(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from analyzer.catalog import Catalog
-from analyzer.evidence.messages import normalize_subject
+from analyzer.evidence.matching import Matcher
+from analyzer.evidence.messages import unwrap_revert
 from analyzer.model import Confidence, Evidence, EvidenceKind, Presence
 from analyzer.tree.files import FileReader, ReadState
 
@@ -43,27 +44,24 @@ def _names(data: bytes) -> Iterator[tuple[int, str]]:
             yield number, words[0]
 
 
-def _match(catalog: Catalog, header: bytes) -> str | None:
-    for found in _ID_LINE.finditer(header):
-        key = found.group(1).decode("ascii").lower()[:12]
-        if key in catalog.commits:
-            return key
-    subject = _SUBJECT.search(header)
-    if subject is None:
-        return None
-    text = re.sub(r"^(?:\[[^\]]*\]\s*)+", "", " ".join(subject.group(1).decode("utf-8", "replace").split()))
-    return next(
-        (
-            key
-            for key, commit in catalog.commits.items()
-            if normalize_subject(text) == normalize_subject(commit.subject)
-        ),
-        None,
-    )
+def _match(matcher: Matcher, header: bytes) -> tuple[str, bool] | None:
+    """The commit that a patch applies (True) or takes back (False); by the subject first, since a revert names ids too."""
+    found = _SUBJECT.search(header)
+    text = "" if found is None else " ".join(found.group(1).decode("utf-8", "replace").split())
+    subject, depth = unwrap_revert(re.sub(r"^(?:\[[^\]]*\]\s*)+", "", text))
+    key = matcher.subject(subject)
+    if key is None and depth == 0:
+        ids = (match.group(1).decode("ascii").lower() for match in _ID_LINE.finditer(header))
+        key = next((name for name in map(matcher.key, ids) if name is not None), None)
+    return None if key is None else (key, depth % 2 == 0)
 
 
-def read_patch_queue(catalog: Catalog, reader: FileReader) -> PatchQueue:
-    """Read the patch queues of a tree; patches that .pc/applied-patches lists are applied, of the others nobody knows."""
+def read_patch_queue(catalog: Catalog, reader: FileReader, branch: str) -> PatchQueue:
+    """Read the patch queues of a tree; patches that .pc/applied-patches lists are applied, of the others nobody knows.
+
+    `branch` is the stable branch of the tree (``6.1``).
+    """
+    matcher = Matcher(catalog, branch)
     evidence: list[Evidence] = []
     notes: list[str] = []
     for series, prefix, applied_path in _QUEUES:
@@ -78,27 +76,28 @@ def read_patch_queue(catalog: Catalog, reader: FileReader) -> PatchQueue:
             is_applied = name in applied
             waiting += not is_applied
             patch = reader.read(prefix + name)
-            key = (
-                _match(catalog, patch.data[:_HEADER_BYTES].split(b"\n---", 1)[0])
+            found = (
+                _match(matcher, patch.data[:_HEADER_BYTES].split(b"\n---", 1)[0])
                 if patch.state is ReadState.READ
                 else None
             )
-            if key is None:
+            if found is None:
                 continue
+            key, applies = found
             citation = f"{series}:{number} ({name})"
             if is_applied:
                 evidence.append(
                     Evidence(
                         EvidenceKind.PATCH_QUEUE,
                         key,
-                        Presence.PRESENT,
+                        Presence.PRESENT if applies else Presence.ABSENT,
                         citation,
-                        f"{citation}, applied",
+                        f"{citation}, applied" if applies else f"{citation} reverts it, applied",
                         Confidence.MEDIUM,
                     )
                 )
             else:
-                detail = f"{citation} carries it and is not applied to these files"
+                detail = f"{citation} {'carries' if applies else 'reverts'} it and is not applied to these files"
                 evidence.append(
                     Evidence(
                         EvidenceKind.PATCH_QUEUE,
@@ -111,6 +110,8 @@ def read_patch_queue(catalog: Catalog, reader: FileReader) -> PatchQueue:
                         unread=True,
                     )
                 )
-                notes.append(f"patch not applied yet: {citation} carries {catalog.commits[key]}")
+                notes.append(
+                    f"patch not applied yet: {citation} {'carries' if applies else 'reverts'} {catalog.commits[key]}"
+                )
         notes.append(f"patch queue {series}: {len(applied)} applied, {waiting} not")
     return PatchQueue(tuple(evidence), tuple(notes))
