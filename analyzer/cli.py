@@ -89,7 +89,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=_formatter,
         allow_abbrev=False,
-        usage="tailcall-audit [--kernel STRING | --tree PATH [--rev REV]] [--config FILE] [--arch NAME] [options]\n       tailcall-audit list | explain SLUG|NUMBER|COMMIT",
+        usage="tailcall-audit [--kernel STRING | --tree PATH [--rev REV] | --package FILE|NAME | --installed | --changelog FILE]\n"
+        "                      [--config FILE] [--arch NAME] [options]\n"
+        "       tailcall-audit list | explain SLUG|NUMBER|COMMIT",
     )
     target = parser.add_argument_group("target")
     target.add_argument(
@@ -265,6 +267,11 @@ def _load(path: str | None) -> Catalog:
     return load_catalog(None if path is None else os.path.expanduser(path))
 
 
+def _same_commit(known: str, given: str) -> bool:
+    """Whether two ids, of which either may be abbreviated, name one commit."""
+    return known.startswith(given.lower()) or given.lower().startswith(known)
+
+
 def _run_catalog(command: str, arguments: Sequence[str]) -> int:
     from analyzer.report.story import render_list, render_story
 
@@ -274,7 +281,10 @@ def _run_catalog(command: str, arguments: Sequence[str]) -> int:
         text = render_list(catalog)
     else:
         by_commit = tuple(
-            defect for defect in catalog.defects if len(options.name) >= 12 and options.name[:12] in defect.commits
+            defect
+            for defect in catalog.defects
+            if len(options.name) >= 12
+            and any(_same_commit(catalog.commits[key].id, options.name) for key in defect.commits)
         )
         text = render_story(catalog, by_commit or select_defects(catalog, [options.name]))
     try:

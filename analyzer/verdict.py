@@ -11,7 +11,8 @@ The rules, in the order in which they are tried (each is a member of `analyzer.m
 - no-fix-known, fix-absent: what it needs is there, and no complete fix is.
 
 For each commit the code outranks history, history what a changelog lists, that a distribution's series, and that the release;
-what a changelog does not list comes last, since a stable release says the same with the whole survey behind it: see `weigh`. Code of a shape that no signature knows is unknown, whatever history and release say.
+what a changelog does not list comes last, since a stable release says the same with the whole survey behind it: see `weigh`. What
+was read and cannot be told (code of a shape that no signature knows, a partial revert) is unknown, whatever ranks below it says.
 """
 
 from __future__ import annotations
