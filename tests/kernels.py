@@ -26,6 +26,15 @@ SUITES = ("bullseye", "bookworm", "trixie", "sid", "bookworm-backports", "trixie
 SECURITY_SUITES = ("bullseye-security", "bookworm-security", "trixie-security")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 EXTRA_FILES = ("Makefile", "arch/Kconfig", "include/linux/bpf_types.h")
+SIX = (
+    "freplace-tailcallee",
+    "x86-count-offset",
+    "x86-trampoline-loop",
+    "x86-hierarchy",
+    "freplace-attached-panic",
+    "freplace-loop",
+)
+"""The six pitfalls on x86-64, in their order; of pitfall 5 the panic."""
 
 
 def cache_directory() -> Path:

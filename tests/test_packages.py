@@ -21,16 +21,8 @@ from analyzer.packages.deb import kernel_dependency
 from analyzer.packages.installed import find_installed, installed_kernels
 from analyzer.packages.read import read_package
 from analyzer.target import Target
-from tests.kernels import package_file
+from tests.kernels import SIX, package_file
 
-SIX = (
-    "freplace-tailcallee",
-    "x86-count-offset",
-    "x86-trampoline-loop",
-    "x86-hierarchy",
-    "freplace-attached-panic",
-    "freplace-loop",
-)
 A, F = State.AFFECTED, State.FIXED
 
 

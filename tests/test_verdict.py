@@ -13,16 +13,9 @@ from hypothesis import strategies as st
 from analyzer import Catalog, State, audit, load_catalog
 from analyzer.model import Confidence, Evidence, EvidenceKind, Presence, Rule, Verdict
 from analyzer.verdict import Facts, judge, weigh
+from tests.kernels import SIX
 
 A, F, N, U = State.AFFECTED, State.FIXED, State.NOT_AFFECTED, State.UNKNOWN
-SIX = (
-    "freplace-tailcallee",
-    "x86-count-offset",
-    "x86-trampoline-loop",
-    "x86-hierarchy",
-    "freplace-attached-panic",
-    "freplace-loop",
-)
 
 
 def verdicts(kernel: str, arch: str | None = "x86_64") -> dict[str, Verdict]:
