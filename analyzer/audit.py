@@ -10,19 +10,17 @@ from analyzer.catalog import Catalog, Defect
 from analyzer.catalog_file import load_catalog
 from analyzer.distros.schemes import Proof
 from analyzer.evidence.config import KernelConfig, read_config
-from analyzer.model import AuditError, Confidence, Report, State, TargetKind, TargetReport
+from analyzer.model import AuditError, Confidence, FirstFixed, Report, TargetKind, TargetReport
 from analyzer.release import KernelRelease, parse_release
 from analyzer.target import Target, identity_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from analyzer.packages.model import KernelPackage
-
+    from analyzer.audit_package import PackageAudit
 __all__ = ["audit", "select_defects"]
 
 Progress = Callable[[str], None]
-_EVERY_ARCHITECTURE = frozenset(("all", "any", "noarch", "src"))
 
 
 def select_defects(catalog: Catalog, only: Iterable[str] = (), pitfalls: bool = False) -> tuple[Defect, ...]:
@@ -102,108 +100,14 @@ def _read_config(path: str | Path) -> KernelConfig:
     return read_config(Path(path).expanduser())
 
 
-def _audit_changelog(
-    target: Target, name: str, version: str | None, family: str | None, config: KernelConfig | None, progress: Progress
-) -> TargetReport:
-    from analyzer.distros.changelog import Family
-    from analyzer.distros.detect import read_changelog
-    from analyzer.evidence.changelog import read_changelog_facts
+def _package_audit(
+    fresh: Callable[[], Target], offline: bool, refresh: bool, config: KernelConfig | None, progress: Progress
+) -> PackageAudit:
+    # Archives, HTTP and XML are not loaded for a version string.
+    from analyzer.audit_package import PackageAudit
+    from analyzer.fetch import Fetcher
 
-    progress(f"reading {name}")
-    changelog = read_changelog(name, None if family is None else Family(family))
-    facts = read_changelog_facts(target.catalog, changelog, version)
-    target.evidence += facts.evidence
-    target.notes += facts.notes
-    target.release_facts(facts.release)
-    named = None if config is None else config.architecture
-    architecture = target.architecture(named, "" if config is None else config.path)
-    speaks = target.speaks(config, facts.release, architecture)
-    identity = identity_of(facts.release, architecture, changelog=changelog.path)
-    return target.report(facts.release.package or facts.release.release, TargetKind.CHANGELOG, identity, config, speaks)
-
-
-def _audit_package(target: Target, package: KernelPackage, config: KernelConfig | None) -> TargetReport:
-    from analyzer.distros.changelog import Family
-    from analyzer.distros.detect import parse_changelog
-    from analyzer.evidence.changelog import read_changelog_facts
-    from analyzer.evidence.config import parse_config
-
-    named = None if package.architecture in _EVERY_ARCHITECTURE else normalize_architecture(package.architecture)
-    architecture = target.architecture(named, package.path)
-    if package.via is not None:
-        target.notes.append(f"{package.via} is a metapackage: this is the kernel that it depends on, {package.path}")
-    if package.changelog is None:
-        target.notes.append(f"{package.name} has no changelog in it: only its version speaks")
-        text = package.version if package.path.endswith(".rpm") else f"Debian {package.version}"
-        release = parse_release(text)._replace(release=package.version)
-    else:
-        place, content = package.changelog
-        label = place if place.startswith("/") else f"{package.path}:{place}"
-        family = Family.RPM if place == "%changelog" else None
-        changelog = parse_changelog(content.decode("utf-8", "replace"), label, family)
-        # An RPM's newest entry need not bear its version: a rebuild may add none.
-        version = None if family is Family.RPM else package.version
-        facts = read_changelog_facts(target.catalog, changelog, version, package.version)
-        target.evidence += facts.evidence
-        target.notes += facts.notes
-        release = facts.release
-    target.release_facts(release)
-    used = config
-    if used is None and package.config is not None:
-        place, content = package.config
-        label = place if place.startswith("/") else f"{package.path}:{place}"
-        used = parse_config(content.decode("utf-8", "replace"), label)
-    speaks = target.speaks(used, release, architecture)
-    identity = identity_of(release, architecture, package=f"{package.name} {package.version}", image=package.image)
-    return target.report(f"{package.name} {package.version}", TargetKind.PACKAGE, identity, used, speaks)
-
-
-def _audit_packages(
-    fresh: Callable[[], Target], names: Sequence[str], config: KernelConfig | None, progress: Progress
-) -> list[TargetReport]:
-    from analyzer.packages.read import read_package
-
-    reports = []
-    for name in names:
-        progress(f"reading {name}")
-        reports.append(_audit_package(fresh(), read_package(name), config))
-    return reports
-
-
-def _audit_installed(fresh: Callable[[], Target], progress: Progress, root: Path | None = None) -> list[TargetReport]:
-    """Every installed kernel, the running one marked, and what a reboot into another would mend. `root` is for tests."""
-    from pathlib import Path
-
-    from analyzer.host import read_host
-    from analyzer.packages.installed import installed_kernels
-
-    place = root or Path("/")
-    running = read_host(place).release
-    reports = []
-    for package in installed_kernels(place):
-        progress(f"reading {package.name}")
-        report = _audit_package(fresh(), package, None)
-        runs = running.package == package.version and package.name.removesuffix("-unsigned").endswith(running.release)
-        reports.append(report._replace(name=f"{report.name} (running)") if runs else report)
-    if not reports:
-        raise AuditError("no kernel package is installed here by dpkg; audit the running kernel without --installed")
-    return [_with_pending_reboot(report, reports) for report in reports]
-
-
-def _with_pending_reboot(report: TargetReport, reports: Sequence[TargetReport]) -> TargetReport:
-    """The report of the running kernel, with a note on each other one that has a fix which it lacks."""
-    if not report.name.endswith("(running)"):
-        return report
-    affected = {item.defect.slug: item.defect for item in report.verdicts if item.state is State.AFFECTED}
-    notes = []
-    for other in reports:
-        mended = [item.defect for item in other.verdicts if item.state is State.FIXED and item.defect.slug in affected]
-        if mended and other is not report:
-            names = ", ".join(
-                defect.slug + (f" (pitfall {defect.pitfall})" if defect.pitfall else "") for defect in mended
-            )
-            notes.append(f"a reboot is pending: {other.name} is installed and fixes {names}")
-    return report._replace(notes=(*notes, *report.notes))
+    return PackageAudit(fresh, Fetcher(offline=offline, refresh=refresh, progress=progress), progress, config)
 
 
 def audit(
@@ -213,9 +117,13 @@ def audit(
     rev: str | None = None,
     packages: Sequence[str] = (),
     installed: bool = False,
+    distro: str | None = None,
+    repository: str | None = None,
     changelog: str | None = None,
     package_version: str | None = None,
     changelog_format: str | None = None,
+    offline: bool = False,
+    refresh: bool = False,
     config: str | Path | None = None,
     arch: str | None = None,
     catalog: Catalog | None = None,
@@ -224,10 +132,10 @@ def audit(
     progress: Progress = lambda _: None,
 ) -> Report:
     """Audit kernels named by release strings, trees by path, packages (.deb and .rpm files, names of installed
-    ones, or all that are `installed`), a package by its changelog (at `package_version`, else the
-    newest), one kernel by its configuration alone, or (nothing named) this host.
+    ones or of those that `distro` publishes, or all that are `installed`), every kernel of a `repository`, a package by its
+    `changelog` (at `package_version`, else the newest), one kernel by its configuration alone, or (nothing named) this host.
 
-    `only` selects defects by slug or pitfall number, `pitfalls` those that carry a number. `progress` is called with what is
+    What is fetched is kept in a cache: `offline` uses nothing else, `refresh` asks for everything anew. `only` selects defects by slug or pitfall number, `pitfalls` those that carry a number. `progress` is called with what is
     being read. Raises AuditError on wrong usage and on input that cannot be read.
     """
     catalog = catalog or load_catalog()
@@ -236,10 +144,14 @@ def audit(
         architecture = None if arch is None else normalize_architecture(arch)
     except UnknownArchitectureError as error:
         raise AuditError(f"--arch: {error}") from error
-    if sum(map(bool, (kernels, trees, packages, installed, changelog))) > 1:
+    if sum(map(bool, (kernels, trees, packages, installed, repository, changelog))) > 1:
         raise AuditError(
-            "--kernel, --tree, --package, --installed and --changelog name different targets: audit one after the other"
+            "--kernel, --tree, --package, --installed, --repo and --changelog name different targets: audit one after the other"
         )
+    if distro and not packages:
+        raise AuditError("--distro says where a package's changelog is published: name the package with --package")
+    if offline and refresh:
+        raise AuditError("--offline and --refresh contradict each other")
     if (package_version or changelog_format) and not changelog:
         raise AuditError("--package-version and --changelog-format are about a changelog: name it with --changelog")
     if config is not None and len(kernels) + len(trees) + len(packages) > 1:
@@ -259,14 +171,20 @@ def audit(
 
         for path in trees:
             targets.append(audit_tree(fresh(), path, rev, kernel_config, progress))
-    if packages:
-        targets += _audit_packages(fresh, packages, kernel_config, progress)
-    if installed:
-        targets += _audit_installed(fresh, progress)
-    if changelog:
-        targets.append(_audit_changelog(fresh(), changelog, package_version, changelog_format, kernel_config, progress))
+    firsts: tuple[FirstFixed, ...] = ()
+    if packages or installed or repository or changelog:
+        audits = _package_audit(fresh, offline, refresh, kernel_config, progress)
+        for name in packages:
+            targets.append(audits.named(name, distro))
+        if installed:
+            targets += audits.installed()
+        if repository:
+            found, firsts = audits.repository(repository)
+            targets += found
+        if changelog:
+            targets.append(audits.changelog(changelog, package_version, changelog_format))
     if not targets:
         targets.append(
             _audit_host(fresh(), progress) if kernel_config is None else _audit_config(fresh(), kernel_config)
         )
-    return Report(tuple(targets), catalog)
+    return Report(tuple(targets), catalog, firsts)

@@ -35,6 +35,9 @@ targets (one kind at a time; --kernel, --tree and --package may be repeated):
                                                /proc/version_signature prove more
   tailcall-audit --package linux-image-6.1.0-47-amd64_6.1.170-3_amd64.deb
                                                a package file, by its changelog and configuration
+  tailcall-audit --package linux-image-6.1.0-47-amd64=6.1.170-3 --distro debian
+                                               the same, by the changelog that Debian publishes
+  tailcall-audit --repo /srv/mirror/BaseOS     every kernel of a repository, a row each
   tailcall-audit --changelog changelog.Debian.gz --package-version 6.1.170-3
                                                a package, by its changelog
   tailcall-audit --config /boot/config-6.1…    a configuration; alone, or together with another target
@@ -89,7 +92,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=_formatter,
         allow_abbrev=False,
-        usage="tailcall-audit [--kernel STRING | --tree PATH [--rev REV] | --package FILE|NAME | --installed | --changelog FILE]\n"
+        usage="tailcall-audit [--kernel STRING | --tree PATH [--rev REV] | --package FILE|NAME | --installed\n"
+        "                       | --repo PATH|URL | --changelog FILE|URL]\n"
         "                      [--config FILE] [--arch NAME] [options]\n"
         "       tailcall-audit list | explain SLUG|NUMBER|COMMIT",
     )
@@ -110,14 +114,25 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="FILE|NAME",
-        help="a kernel package: a .deb or .rpm file, or the name of an installed one",
+        help="a kernel package: a .deb or .rpm file, the name of an installed one, or NAME=VERSION of one that"
+        " the distribution publishes (its changelog is fetched)",
     )
     target.add_argument(
-        "--installed", action="store_true", help="every kernel installed here by dpkg, the running one marked"
+        "--distro",
+        metavar="NAME[:RELEASE]",
+        help="where to fetch a package's changelog: debian, debian:bookworm, ubuntu, … (else this host's own)",
+    )
+    target.add_argument(
+        "--installed", action="store_true", help="every kernel installed here by dpkg or RPM, the running one marked"
+    )
+    target.add_argument(
+        "--repo",
+        metavar="PATH|URL",
+        help="every kernel of a repository, a row each: RPM's repodata, or a Debian Packages file",
     )
     target.add_argument(
         "--changelog",
-        metavar="FILE",
+        metavar="FILE|URL",
         help="a package's changelog (Debian, Ubuntu, RPM, .spec, SUSE; compressed too; - reads standard input)",
     )
     target.add_argument(
@@ -133,6 +148,11 @@ def _parser() -> argparse.ArgumentParser:
         "--arch",
         metavar="NAME",
         help="the architecture (x86_64, arm64, s390x, riscv64, …; other spellings are understood)",
+    )
+    network = parser.add_argument_group("network (only --distro, --repo and --changelog with an address use it)")
+    network.add_argument("--offline", action="store_true", help="fetch nothing: only what is in the cache, however old")
+    network.add_argument(
+        "--refresh", action="store_true", help="ask for everything anew, however young the cached copy is"
     )
     choice = parser.add_argument_group("which defects")
     choice.add_argument(
@@ -214,6 +234,10 @@ def _print_report(report: Report, options: argparse.Namespace) -> None:
         from analyzer.report.as_json import render_json
 
         _emit(render_json(report, __version__), options.output)
+    elif options.repo:
+        from analyzer.report.matrix import render_matrix
+
+        _emit(render_matrix(report, everything=options.all), options.output)
     elif options.output is None and sys.stdout.isatty():
         from analyzer.report.terminal import render_terminal
 
@@ -242,9 +266,13 @@ def _run_audit(arguments: Sequence[str]) -> int:
             rev=options.rev,
             packages=options.package,
             installed=options.installed,
+            distro=options.distro,
+            repository=options.repo,
             changelog=options.changelog,
             package_version=options.package_version,
             changelog_format=options.changelog_format,
+            offline=options.offline,
+            refresh=options.refresh,
             config=options.config,
             arch=options.arch,
             catalog=_load(options.catalog),

@@ -13,7 +13,7 @@ import zstandard
 
 from analyzer.model import AuditError
 
-__all__ = ["BrokenDataError", "Readable", "decompress", "decompressing"]
+__all__ = ["BROKEN", "Bounded", "BrokenDataError", "Readable", "decompress", "decompressing"]
 
 _WINDOW = 1 << 27
 
@@ -28,6 +28,23 @@ class Readable(Protocol):
     def read(self, size: int = -1, /) -> bytes:
         """Read at most `size` bytes."""
         ...
+
+
+class Bounded:
+    """A stream that raises `error` when more than `limit` bytes have come out of it."""
+
+    def __init__(self, stream: Readable, limit: int, error: Exception) -> None:
+        self._stream = stream
+        self._left = limit
+        self._error = error
+
+    def read(self, size: int = -1) -> bytes:
+        """Read from the stream below."""
+        data = self._stream.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise self._error
+        return data
 
 
 BROKEN = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zstandard.ZstdError)

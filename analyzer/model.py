@@ -19,6 +19,7 @@ __all__ = [
     "Confidence",
     "Evidence",
     "EvidenceKind",
+    "FirstFixed",
     "Observation",
     "ObservationState",
     "Presence",
@@ -100,6 +101,9 @@ class State(Enum):
     UNKNOWN = "unknown"
 
 
+_WORSE = (State.NOT_AFFECTED, State.FIXED, State.UNKNOWN, State.AFFECTED)
+
+
 class Rule(Enum):
     """The rule of `analyzer.verdict` that decided."""
 
@@ -178,12 +182,31 @@ class TargetReport(NamedTuple):
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def states(self) -> dict[str, State]:
+        """The verdict on each defect by slug: the worst, where it differs between architectures."""
+        found: dict[str, State] = {}
+        for item in self.verdicts:
+            known = found.get(item.defect.slug, item.state)
+            found[item.defect.slug] = max(known, item.state, key=_WORSE.index)
+        return found
+
+
+class FirstFixed(NamedTuple):
+    """Of one kernel in a repository the oldest version from which on none has the defect; None when even the newest has it,
+    or may have it."""
+
+    kernel: str
+    defect: str
+    version: str | None
+
 
 class Report(NamedTuple):
-    """The result of an audit."""
+    """The result of an audit. `first_fixed` is filled for a repository."""
 
     targets: tuple[TargetReport, ...]
     catalog: Catalog
+    first_fixed: tuple[FirstFixed, ...] = ()
 
     def has(self, state: State) -> bool:
         """Whether any verdict is in this state."""

@@ -15,13 +15,15 @@ from pathlib import Path
 import pytest
 
 from analyzer import Catalog, State, audit
-from analyzer.audit import _audit_installed
+from analyzer.audit_package import PackageAudit
+from analyzer.fetch import Fetcher
 from analyzer.model import AuditError
 from analyzer.packages.deb import kernel_dependency
 from analyzer.packages.installed import find_installed, installed_kernels
 from analyzer.packages.read import read_package
 from analyzer.target import Target
 from tests.kernels import SIX, package_file
+from tests.rpms import FIRST, RHEL, rpm, rpm_database
 
 A, F = State.AFFECTED, State.FIXED
 
@@ -255,7 +257,7 @@ def test_installed_kernels_are_found_with_their_files(scratch: Path) -> None:
 
 def test_a_pending_reboot_is_said(scratch: Path, catalog: Catalog) -> None:
     defects = catalog.defects
-    reports = _audit_installed(lambda: Target(catalog, defects, None, False), lambda _: None, scratch)
+    reports = PackageAudit(lambda: Target(catalog, defects, None, False), Fetcher(), lambda _: None).installed(scratch)
     assert [report.name.endswith("(running)") for report in reports] == [True, False]
     assert (
         reports[0]
@@ -265,34 +267,9 @@ def test_a_pending_reboot_is_said(scratch: Path, catalog: Catalog) -> None:
     assert "freplace-loop (pitfall 6)" in reports[0].notes[0]
 
 
-def test_without_dpkg_it_says_so(tmp_path: Path) -> None:
-    with pytest.raises(AuditError, match="cannot read dpkg's database"):
+def test_without_a_package_manager_it_says_so(tmp_path: Path) -> None:
+    with pytest.raises(AuditError, match="neither dpkg's database nor RPM's is here"):
         installed_kernels(tmp_path)
-
-
-def rpm(tmp_path: Path, changelog: str, name: str = "kernel-core", release: str = "427.13.1.el9_4") -> Path:
-    """A real RPM, made by rpmbuild."""
-    if shutil.which("rpmbuild") is None:
-        pytest.skip("no rpmbuild on this machine: install the package rpm")
-    spec = tmp_path / "kernel.spec"
-    modules = f"/lib/modules/5.14.0-{release}.x86_64"
-    spec.write_text(
-        f"Name: {name}\nVersion: 5.14.0\nRelease: {release}\nSummary: x\nLicense: GPL\n%description\nx\n"
-        f"%install\nmkdir -p %{{buildroot}}{modules}\ntouch %{{buildroot}}{modules}/vmlinuz\n"
-        f"%files\n{modules}\n%changelog\n{changelog}"
-    )
-    command = ["rpmbuild", "--quiet", "-bb", "--target", "x86_64", "--define", f"_topdir {tmp_path}/top", str(spec)]
-    subprocess.run(command, check=True, capture_output=True)
-    (made,) = (tmp_path / "top/RPMS").rglob("*.rpm")
-    return made
-
-
-RHEL = (
-    "* Mon Mar 04 2024 Scott Weaver <scweaver@redhat.com> [5.14.0-427.13.1.el9_4]\n- net: x (A B) [RHEL-1]\n\n"
-    "* Wed Feb 21 2024 Scott Weaver <scweaver@redhat.com> [5.14.0-425.el9]\n"
-    "- bpf, x64: Fix tailcall infinite loop (Felix Maurer) [RHEL-21459]\n"
-)
-FIRST = "\n* Mon Aug 30 2021 A B <a@redhat.com> [5.14-1]\n- base (A B)\n"
 
 
 def test_an_rpm_is_read_by_its_header(tmp_path: Path) -> None:
@@ -337,3 +314,55 @@ def test_broken_rpms_are_one_clear_error(tmp_path: Path) -> None:
             audit(packages=[str(path)])
         except AuditError as error:
             assert "\n" not in str(error)
+
+
+def test_the_configuration_of_an_rpm_is_read_from_its_payload(tmp_path: Path) -> None:
+    text = "# CONFIG_BPF_JIT is not set\nCONFIG_BPF_SYSCALL=y\n"
+    path = rpm(tmp_path, RHEL + FIRST, files={"config": text})
+    found = read_package(str(path))
+    assert found.config == ("/lib/modules/5.14.0-427.13.1.el9_4.x86_64/config", text.encode())
+    states = audit(packages=[str(path)], only=["x86-count-offset"]).targets[0].states
+    assert states == {"x86-count-offset": State.NOT_AFFECTED}
+
+
+@pytest.mark.parametrize("payload", ["w9.gzdio", "w3.xzdio", "w3.zstdio", "w9.bzdio"])
+def test_each_compression_of_a_payload_is_read(tmp_path: Path, payload: str) -> None:
+    path = rpm(tmp_path, RHEL, files={"config": "CONFIG_BPF=y\n"}, payload=payload)
+    found = read_package(str(path))
+    assert found.config is not None
+    assert found.config[1] == b"CONFIG_BPF=y\n"
+
+
+def test_a_payload_that_is_cut_off_is_one_clear_error(tmp_path: Path) -> None:
+    path = rpm(tmp_path, RHEL, files={"config": "".join(f"CONFIG_{random.random()}=y\n" for _ in range(9999))})
+    data = path.read_bytes()
+    path.write_bytes(data[:-20_000])
+    with pytest.raises(AuditError, match="a broken RPM: its payload"):
+        read_package(str(path))
+
+
+def test_kernels_of_an_rpm_database_are_found_and_the_running_one_is_marked(tmp_path: Path, catalog: Catalog) -> None:
+    old = rpm(
+        tmp_path / "old",
+        "* Fri Jan 05 2024 A B <a@redhat.com> [5.14.0-362.18.1.el9_3]\n- x: y (A B)\n" + FIRST,
+        release="362.18.1.el9_3",
+    )
+    new = rpm(tmp_path / "new", RHEL + FIRST)
+    root = rpm_database(tmp_path / "root", old, new)
+    (root / "proc").mkdir()
+    (root / "proc/version").write_text(
+        "Linux version 5.14.0-362.18.1.el9_3.x86_64 (mockbuild@x) (gcc) #1 SMP PREEMPT_DYNAMIC x"
+    )
+    assert [item.version for item in installed_kernels(root)] == ["5.14.0-362.18.1.el9_3", "5.14.0-427.13.1.el9_4"]
+    assert find_installed("kernel-core", root).version == "5.14.0-427.13.1.el9_4"
+    assert find_installed("kernel-core=5.14.0-362.18.1.el9_3", root).version == "5.14.0-362.18.1.el9_3"
+    defects = catalog.find("x86-trampoline-loop")
+    first, second = PackageAudit(lambda: Target(catalog, defects, None, False), Fetcher(), lambda _: None).installed(
+        root
+    )
+    assert first.name == "kernel-core 5.14.0-362.18.1.el9_3 (running)"
+    assert second.name == "kernel-core 5.14.0-427.13.1.el9_4"
+    assert second.states["x86-trampoline-loop"] is F
+    assert first.states["x86-trampoline-loop"] is not F
+    with pytest.raises(AuditError, match="neither a file nor an installed kernel package"):
+        find_installed("kernel-nothing", root)

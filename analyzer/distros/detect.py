@@ -10,7 +10,7 @@ from analyzer.distros import debian, rpm, suse
 from analyzer.distros.changelog import Changelog, Family
 from analyzer.model import AuditError
 
-__all__ = ["ChangelogError", "parse_changelog", "read_changelog"]
+__all__ = ["ChangelogError", "decode_changelog", "parse_changelog", "read_changelog"]
 
 _MAX_BYTES = 64 << 20
 _LOOK_AT = 400
@@ -63,8 +63,13 @@ def _open(path: Path | None) -> bytes:
         raise ChangelogError(f"{path or 'standard input'}: cannot read: {error.strerror or error}") from error
 
 
+def decode_changelog(data: bytes, label: str, family: Family | None = None) -> Changelog:
+    """Parse what a file or an address holds; gzip, xz, bzip2 and zstd are understood."""
+    return parse_changelog(decompress(data, label, _MAX_BYTES).decode("utf-8", "replace"), label, family)
+
+
 def read_changelog(name: str, family: Family | None = None) -> Changelog:
-    """Read a changelog from a file, or from standard input (``-``); gzip, xz, bzip2 and zstd are understood."""
+    """Read a changelog from a file, or from standard input (``-``)."""
     path = None if name == "-" else Path(name).expanduser()
     label = "standard input" if path is None else str(path)
-    return parse_changelog(decompress(_open(path), label, _MAX_BYTES).decode("utf-8", "replace"), label, family)
+    return decode_changelog(_open(path), label, family)

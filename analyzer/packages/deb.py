@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
-from analyzer.compression import BROKEN, BrokenDataError, Readable, decompress, decompressing
+from analyzer.compression import BROKEN, Bounded, BrokenDataError, decompress, decompressing
 from analyzer.packages.model import KernelPackage, MetapackageError, PackageError
 
 if TYPE_CHECKING:
     from debian.debfile import DebFile
 
-__all__ = ["kernel_dependency", "read_deb"]
+__all__ = ["installed_image", "kernel_dependency", "read_deb"]
 
 # python-debian logs a relation that it can't parse, raw; without a handler that goes to stderr, terminal escapes and all.
 logging.getLogger("debian").addHandler(logging.NullHandler())
@@ -40,28 +40,10 @@ _NO_KERNEL = {
     "linux-config": "configurations only; unpack one and use --config",
 }
 _DEPENDENCY = re.compile(r"linux-(?:image|binary)-\d[a-zA-Z0-9.+~-]*")
+_INSTALLED = re.compile(r"linux-(?:image|binary)(?:-unsigned)?-(\d[^\s]*)|(?:proxmox|pve)-kernel-(\d\S*)")
 _CHANGELOG = re.compile(r"usr/share/doc/[^/]+/changelog(?:\.Debian)?(?:\.gz|\.xz|\.zst)?")
 _CONFIG = re.compile(r"(?:boot/config-[^/]+|(?:usr/)?lib/modules/[^/]+/config)")
 _IMAGE = re.compile(r"(?:boot/vmlinu[xz]-[^/]+|(?:usr/)?lib/modules/[^/]+/vmlinu[xz])")
-
-
-class _Bounded:
-    """A stream that ends in an error when more has come out of it than any kernel package has."""
-
-    def __init__(self, stream: Readable, path: str) -> None:
-        self._stream = stream
-        self._path = path
-        self._left = _MAX_UNPACKED
-
-    def read(self, size: int = -1) -> bytes:
-        """Read from the stream below."""
-        data = self._stream.read(size)
-        self._left -= len(data)
-        if self._left < 0:
-            raise PackageError(
-                f"{self._path}: unpacks to more than {_MAX_UNPACKED >> 30} GiB, which no kernel package does"
-            )
-        return data
 
 
 @contextmanager
@@ -90,7 +72,8 @@ def _contents(archive: DebFile, path: str) -> tuple[dict[str, tuple[str, bytes]]
     member = cast(IO[bytes], archive.getmember(name))
     start = member.read(6)
     member.seek(0)
-    stream = _Bounded(decompressing(member, start), path)
+    too_much = PackageError(f"{path}: unpacks to more than {_MAX_UNPACKED >> 30} GiB, which no kernel package does")
+    stream = Bounded(decompressing(member, start), _MAX_UNPACKED, too_much)
     with tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]
         for item in tar:
             place = item.name.removeprefix("./")
@@ -107,6 +90,12 @@ def _contents(archive: DebFile, path: str) -> tuple[dict[str, tuple[str, bytes]]
             if content is not None:
                 found[kind] = (place, decompress(content.read(), f"{path}:{place}", _MAX_FILE))
     return found, image
+
+
+def installed_image(name: str) -> str | None:
+    """The ``uname -r`` of the image that a package of this name installs; None where it is no package of one image."""
+    match = None if name.endswith(("-dbg", "-dbgsym")) else _INSTALLED.fullmatch(name)
+    return None if match is None else (match.group(1) or match.group(2)).removesuffix("-unsigned")
 
 
 def kernel_dependency(depends: str) -> tuple[str, str | None] | None:

@@ -1,89 +1,41 @@
-"""The kernels installed on a Debian or Ubuntu host, from dpkg's database and the files beside it."""
+"""The kernels that are installed on a host, whichever package manager put them there."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
-from analyzer.compression import decompress
-from analyzer.packages.deb import kernel_dependency
-from analyzer.packages.model import KernelPackage, PackageError
+from analyzer.packages.dpkg import dpkg_kernels, follow_installed, has_dpkg_database
+from analyzer.packages.model import KernelPackage, NotInstalledError, PackageError
+from analyzer.packages.rpmdb import has_rpm_database, rpm_kernels
 
 __all__ = ["find_installed", "installed_kernels"]
 
-_STATUS = "var/lib/dpkg/status"
-_IMAGE = re.compile(r"linux-(?:image|binary)(?:-unsigned)?-(\d[^\s]*)|(?:proxmox|pve)-kernel-(\d\S*)")
-_MAX_FILE = 16 << 20
-
-
-def _read(root: Path, *places: str) -> tuple[str, bytes] | None:
-    """The first of these files that there is, decompressed."""
-    for place in places:
-        path = root / place
-        try:
-            if path.is_file():
-                with path.open("rb") as file:
-                    return str(path), decompress(file.read(_MAX_FILE + 1), str(path), _MAX_FILE)
-        except OSError:
-            continue
-    return None
-
-
-def _paragraphs(root: Path) -> Iterator[dict[str, str]]:
-    from debian.deb822 import Deb822
-
-    try:
-        with (root / _STATUS).open(encoding="utf-8", errors="replace") as file:
-            # python-apt is not on every host, and Deb822 reads the same format without it.
-            for paragraph in Deb822.iter_paragraphs(file, use_apt_pkg=False):
-                yield {str(key): str(value) for key, value in paragraph.items()}
-    except OSError as error:
-        raise PackageError(f"{root / _STATUS}: cannot read dpkg's database: {error.strerror or error}") from error
-
 
 def installed_kernels(root: Path = Path("/")) -> tuple[KernelPackage, ...]:
-    """The kernel images that dpkg says are installed, by name; raises PackageError where there is no dpkg."""
-    found = []
-    for paragraph in _paragraphs(root):
-        name = paragraph.get("Package", "")
-        match = _IMAGE.fullmatch(name)
-        if match is None or not paragraph.get("Status", "").endswith(" ok installed"):
-            continue
-        release = (match.group(1) or match.group(2)).removesuffix("-unsigned")
-        image = next((place for place in (f"boot/vmlinuz-{release}",) if (root / place).is_file()), None)
-        documents = f"usr/share/doc/{name}"
-        found.append(
-            KernelPackage(
-                path=name,
-                name=name,
-                version=paragraph.get("Version", ""),
-                architecture=paragraph.get("Architecture", "all"),
-                source=paragraph.get("Source", name),
-                changelog=_read(root, f"{documents}/changelog.Debian.gz", f"{documents}/changelog.gz"),
-                config=_read(root, f"boot/config-{release}", f"usr/lib/modules/{release}/config"),
-                image=image,
-            )
+    """Every installed kernel; raises PackageError where neither dpkg nor RPM has a database."""
+    if not has_dpkg_database(root) and not has_rpm_database(root):
+        raise PackageError(
+            f"{root}: neither dpkg's database nor RPM's is here, so it is not known what is installed;"
+            " audit the running kernel without --installed, or a package file with --package"
         )
-    return tuple(sorted(found, key=lambda package: package.name))
+    # Debian hosts may have an RPM database of a tool's own, and the other way round: both are asked.
+    return (*(dpkg_kernels(root) if has_dpkg_database(root) else ()), *rpm_kernels(root))
 
 
 def find_installed(name: str, root: Path = Path("/")) -> KernelPackage:
-    """The installed kernel of this name, or of its metapackage's dependency; raises PackageError where there is none."""
+    """The installed kernel of this name, or of its metapackage's dependency; raises NotInstalledError where there is none.
+
+    RPM keeps several versions of one name: the newest is meant unless ``NAME=VERSION`` says which.
+    """
     wanted, _, version = name.partition("=")
-    kernels = installed_kernels(root)
-    match = next((package for package in kernels if package.name == wanted and version in ("", package.version)), None)
-    if match is not None:
-        return match
-    for paragraph in _paragraphs(root):
-        if paragraph.get("Package") == wanted and paragraph.get("Status", "").endswith(" ok installed"):
-            needs = kernel_dependency(paragraph.get("Depends", ""))
-            followed = next((package for package in kernels if needs is not None and package.name == needs[0]), None)
-            if followed is not None:
-                return replace(followed, via=wanted)
-            raise PackageError(f"{wanted} is installed and holds no kernel itself")
+    known = has_dpkg_database(root) or has_rpm_database(root)
+    kernels = installed_kernels(root) if known else ()
+    matches = [
+        package for package in kernels if wanted in (package.name, package.path) and version in ("", package.version)
+    ]
+    if matches:
+        return matches[-1]
+    if has_dpkg_database(root) and (followed := follow_installed(wanted, kernels, root)) is not None:
+        return followed
     have = ", ".join(f"{package.name} {package.version}" for package in kernels) or "none"
-    raise PackageError(
-        f"{name}: neither a file nor an installed kernel package (installed: {have}); give a .deb or .rpm file, or its changelog with --changelog"
-    )
+    raise NotInstalledError(f"{name}: neither a file nor an installed kernel package (installed: {have})")

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 
 from analyzer.model import AuditError
 
-__all__ = ["KernelPackage", "MetapackageError", "PackageError"]
+__all__ = ["KernelPackage", "MetapackageError", "NotInstalledError", "PackageError"]
 
 
 class PackageError(AuditError):
     """A file that is no package, a broken one, or one without a kernel."""
+
+
+class NotInstalledError(PackageError):
+    """A name that is neither a file nor an installed kernel: its distribution may publish it."""
 
 
 class MetapackageError(PackageError):
@@ -33,7 +37,7 @@ class KernelPackage:
 
     `changelog` and `config` are the decompressed contents with the names they have in the package, None where it has none;
     `image` is the name of the kernel image. `architecture` is the package's own word (``amd64``, ``all``). `via` names the
-    metapackage that led to this package.
+    metapackage that led to this package, `release` the ``uname -r`` that it boots to, where it is known.
     """
 
     path: str
@@ -45,3 +49,4 @@ class KernelPackage:
     config: tuple[str, bytes] | None
     image: str | None
     via: str | None = None
+    release: str | None = None

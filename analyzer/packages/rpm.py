@@ -1,31 +1,33 @@
-"""RPM packages: rpmfile reads the header, which holds names, changelog and the list of files; the payload is not unpacked."""
+"""RPM packages: rpmfile reads the header, which holds names, changelog and the list of files; the payload, a compressed cpio
+archive, is read as a stream and only up to the configuration."""
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
+from analyzer.compression import BROKEN, Bounded, decompressing
+from analyzer.packages.cpio import CpioError, read_cpio
 from analyzer.packages.model import KernelPackage, PackageError
 
-__all__ = ["MAGIC", "read_rpm"]
+__all__ = ["MAGIC", "changelog_text", "is_kernel", "read_rpm"]
 
 MAGIC = b"\xed\xab\xee\xdb"
 _LEAD = 96
 _HEADER_MAGIC = b"\x8e\xad\xe8"
 _MAX_HEADER = 64 << 20
 """A kernel's header holds its whole changelog and tens of thousands of file names: some 10 MB."""
-_KERNEL = (
-    "kernel",
-    "kernel-core",
-    "kernel-default",
-    "kernel-uek",
-    "kernel-lt",
-    "kernel-ml",
-    "kernel-rt",
-    "kernel-azure",
+_KERNEL = re.compile(
+    r"kernel(?:-(?:default|azure|uek|rt|64k|lt|ml|lts|mainline|longterm|kvmsmall|pae|desktop))?(?:-(?:core|base))?"
 )
+"""The packages that hold an image: no modules, no debug builds."""
+_CONFIG = re.compile(r"\.?/?(?:boot/config-[^/]+|(?:usr/)?lib/modules/[^/]+/config)")
+_MAX_UNPACKED = 2 << 30
+_MAX_CONFIG = 16 << 20
 _NO_KERNEL = {
     "kernel-headers": "headers of the C library's interface",
     "kernel-devel": "files to build modules with",
@@ -65,24 +67,56 @@ def _texts(value: object) -> list[str]:
     return [_text(item) for item in value] if isinstance(value, list | tuple) else [_text(value)] if value else []
 
 
-def _changelog(headers: Mapping[str, object]) -> bytes:
-    """The changelog as ``rpm -q --changelog`` prints it."""
-    times = headers.get("changelogtime")
-    days = list(times) if isinstance(times, tuple | list) else [times] if isinstance(times, int) else []
-    entries = zip(days, _texts(headers.get("authors")), _texts(headers.get("comments")), strict=False)
+def is_kernel(name: str) -> bool:
+    """Whether a package of this name holds a kernel image."""
+    return _KERNEL.fullmatch(name) is not None
+
+
+def changelog_text(entries: Iterable[tuple[int, str, str]]) -> bytes:
+    """Entries (seconds since 1970, author, text) as ``rpm -q --changelog`` prints them."""
     return "".join(
         f"* {datetime.fromtimestamp(day % (1 << 32), UTC):%a %b %d %Y} {author}\n{text}\n\n"
         for day, author, text in entries
     ).encode()
 
 
-def _image(headers: Mapping[str, object]) -> str | None:
+def _changelog(headers: Mapping[str, object]) -> bytes:
+    times = headers.get("changelogtime")
+    days = list(times) if isinstance(times, tuple | list) else [times] if isinstance(times, int) else []
+    return changelog_text(zip(days, _texts(headers.get("authors")), _texts(headers.get("comments")), strict=False))
+
+
+def _config(file: BinaryIO, start: int, path: str) -> tuple[str, bytes] | None:
+    """The configuration in the payload, a compressed cpio archive that starts there; read up to it and no further."""
+    file.seek(start)
+    magic = file.read(6)
+    file.seek(start)
+    too_much = PackageError(f"{path}: unpacks to more than {_MAX_UNPACKED >> 30} GiB, which no kernel package does")
+    try:
+        for name, size, content in read_cpio(Bounded(decompressing(file, magic), _MAX_UNPACKED, too_much)):
+            if _CONFIG.fullmatch(name):
+                if size > _MAX_CONFIG:
+                    raise PackageError(f"{path}: {name[:100]} has {size:,} bytes, which no configuration has")
+                return name.removeprefix("."), content()
+    except (CpioError, *BROKEN) as error:
+        raise PackageError(f"{path}: a broken RPM: its payload: {error or type(error).__name__}") from error
+    return None
+
+
+def _files(headers: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """The name and folder of every file in the package."""
     folders = _texts(headers.get("dirnames"))
     indexes = headers.get("dirindexes")
     places = list(indexes) if isinstance(indexes, tuple | list) else [indexes] if isinstance(indexes, int) else []
     for name, index in zip(_texts(headers.get("basenames")), places, strict=False):
-        if name.startswith(("vmlinuz", "Image", "image-")) and 0 <= index < len(folders):
-            return f"{folders[index]}{name}".lstrip("/")
+        if 0 <= index < len(folders):
+            yield name, folders[index]
+
+
+def _image(headers: Mapping[str, object]) -> str | None:
+    for name, folder in _files(headers):
+        if name.startswith(("vmlinuz", "Image", "image-")):
+            return f"{folder}{name}".lstrip("/")
     return None
 
 
@@ -90,7 +124,7 @@ def _refuse(path: str, name: str) -> None:
     for prefix, what in _NO_KERNEL.items():
         if name == prefix or name.startswith(f"{prefix}-"):
             raise PackageError(f"{path}: {name} holds no kernel: {what}")
-    if name not in _KERNEL and not name.startswith("kernel-"):
+    if not is_kernel(name) and not name.startswith("kernel-"):
         raise PackageError(f"{path}: {name} is no kernel package")
 
 
@@ -104,13 +138,16 @@ def read_rpm(path: Path) -> KernelPackage:
             file.seek(0)
             with rpmfile.open(fileobj=file) as archive:
                 headers: Mapping[str, object] = dict(archive.headers)
+                payload = int(archive.data_offset)
+            name = _text(headers.get("name"))
+            _refuse(str(path), name)
+            listed = any(_CONFIG.fullmatch(f"{folder}{base}") for base, folder in _files(headers))
+            config = _config(file, payload, str(path)) if listed else None
     except PackageError:
         raise
     except Exception as error:
         # rpmfile has no error of its own: what is wrong in a header surfaces as whatever its code trips over.
         raise PackageError(f"{path}: a broken RPM: {error or type(error).__name__}") from error
-    name = _text(headers.get("name"))
-    _refuse(str(path), name)
     changelog = _changelog(headers)
     return KernelPackage(
         path=str(path),
@@ -119,6 +156,6 @@ def read_rpm(path: Path) -> KernelPackage:
         architecture=_text(headers.get("arch")) or "noarch",
         source=_text(headers.get("sourcerpm")),
         changelog=("%changelog", changelog) if changelog else None,
-        config=None,
+        config=config,
         image=_image(headers),
     )

@@ -74,6 +74,7 @@ def report_as_data(report: Report, tool_version: str) -> dict[str, Any]:
         "tool_version": tool_version,
         "catalog": {"date": report.catalog.date, "digest": report.catalog.digest, "path": report.catalog.path},
         "targets": [_target(target) for target in report.targets],
+        "first_fixed": [item._asdict() for item in report.first_fixed],
     }
 
 
