@@ -361,6 +361,23 @@ def test_ubuntus_base_moves_with_the_stable_releases_rolled_in(tmp_path: Path) -
     ] is State.UNKNOWN
 
 
+@pytest.mark.parametrize(
+    ("heading", "expected"),
+    [("v6.8.1 upstream stable release", "affected"), ("upstream stable patchset 2026-07-09", "unknown")],
+)
+def test_an_ubuntu_patchset_without_a_version_may_be_partial_and_proves_no_absence(
+    tmp_path: Path, heading: str, expected: str
+) -> None:
+    text = ubuntu(
+        ("6.8.0-20.20", f"  * Noble update: {heading} (LP: #2)\n    - net: x\n"),
+        ("6.8.0-1.1", "  * New upstream release\n"),
+        ("6.5.0-9.9", "  * older\n"),
+    )
+    assert verdict(tmp_path, text, "x86-hierarchy").state.value == expected
+    named = any("names no release" in note for note in report(tmp_path, text).notes)
+    assert named is (expected == "unknown")
+
+
 def test_the_real_debian_changelog_agrees_with_the_catalogue(lab: Path, tmp_path: Path) -> None:
     text = (lab / "changelogs/debian-bookworm-6.1.txt").read_text()
     entry = next(entry for entry in parse_debian(text, "x").entries if entry.version == "6.1.192-1")

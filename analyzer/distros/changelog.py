@@ -88,7 +88,10 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """One upload: package and version ("" where the format has none), first line, date as written, and what it lists."""
+    """One upload: package and version ("" where the format has none), first line, date as written, and what it lists.
+
+    `unnamed` has the lines of headings that roll in a set of stable patches without saying of which release.
+    """
 
     package: str
     version: str
@@ -97,6 +100,7 @@ class Entry:
     items: tuple[Item, ...]
     updates: tuple[StableUpdate, ...] = ()
     bases: tuple[UpstreamVersion, ...] = ()
+    unnamed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,7 @@ class _Building:
     # The headings that the subjects being read stand under, and how many have been.
     open: list[tuple[UpstreamVersion, int]] = field(default_factory=list)
     listed: int = 0
+    unnamed: list[int] = field(default_factory=list)
     base_heading: bool = False
 
     def close(self) -> None:
@@ -76,7 +77,14 @@ class _Building:
         """The entry."""
         self.close()
         return Entry(
-            self.package, self.version, self.line, self.date, tuple(self.items), tuple(self.updates), tuple(self.bases)
+            self.package,
+            self.version,
+            self.line,
+            self.date,
+            tuple(self.items),
+            tuple(self.updates),
+            tuple(self.bases),
+            tuple(self.unnamed),
         )
 
 
@@ -122,6 +130,8 @@ def _bullet(building: _Building, number: int, bullet: str, text: str) -> None:
             building.open = [
                 (version, number) for found in _STABLE.findall(update.group(1)) if (version := stable_version(found))
             ]
+            if not building.open and "patchset" in update.group(1):
+                building.unnamed.append(number)
             return
         if text.startswith(("New upstream stable update", "New upstream release")):
             return

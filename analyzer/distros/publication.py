@@ -22,7 +22,7 @@ _UBUNTU = "https://changelogs.ubuntu.com/changelogs"
 _UBUNTU_VARIABLE = "TAILCALL_AUDIT_UBUNTU_CHANGELOGS"
 _VERSION = re.compile(r"[0-9][A-Za-z0-9.+~-]*", re.ASCII)
 _NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*", re.ASCII)
-_RELEASE = re.compile(r"[a-z][a-z0-9-]*", re.ASCII)
+_RELEASE = re.compile(r"[a-z0-9][a-z0-9.-]*", re.ASCII)
 _UBUNTU_IMAGE = re.compile(
     r"linux-(?:image|modules|modules-extra|buildinfo)(?:-unsigned)?-(?P<base>\d+\.\d+)\.0-\d+-(?P<flavour>[a-z0-9]+)(?:-[a-z0-9-]+)?",
     re.ASCII,

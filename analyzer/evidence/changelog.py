@@ -109,6 +109,11 @@ def _window(changelog: Changelog, entries: tuple[Entry, ...], release: KernelRel
             gap = f"it ends with {oldest.version} ({oldest.date or 'no date'}), within the series"
             if changelog.trimmed:
                 gap += f'; "{changelog.trimmed}"'
+        elif unnamed := next(((entry, entry.unnamed[0]) for entry in kept if entry.unnamed), None):
+            gap = (
+                f"entry {unnamed[0].version} rolls in a stable patchset that names no release, and such a set may be partial"
+                f" ({changelog.path}:{unnamed[1]})"
+            )
         elif holes:
             more = f" and {len(holes) - _SHOWN_HOLES} more" if len(holes) > _SHOWN_HOLES else ""
             gap = f"it lists no subject of {', '.join(holes[:_SHOWN_HOLES])}{more}"

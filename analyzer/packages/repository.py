@@ -25,6 +25,7 @@ _MAX_PACKAGES = 256 << 20
 _MAX_OTHER = 4 << 30
 """The changelogs of RHEL's largest repositories unpack to some 1 GB."""
 _MAX_KERNELS = 2000
+_IMAGE_RELEASE = re.compile(r"\d+\.\d+(?:\.\d|[-~]rc)", re.ASCII)
 _OTHER = "{http://linux.duke.edu/metadata/other}"
 _REPO = "{http://linux.duke.edu/metadata/repo}"
 
@@ -227,7 +228,8 @@ def _read_packages(place: str, data: bytes) -> list[KernelPackage]:
     ):
         for paragraph in Packages.iter_paragraphs(match.group(), use_apt_pkg=False):
             name, version = str(paragraph.get("Package", "")), str(paragraph.get("Version", ""))
-            if not version or installed_image(name) is None:
+            # linux-image-6.12-amd64 is a metapackage: an image's release has three numbers.
+            if not version or not _IMAGE_RELEASE.match(installed_image(name) or ""):
                 continue
             key = (version, str(paragraph.get("Architecture", "all")))
             groups.setdefault(key, []).append(name)
@@ -251,6 +253,7 @@ def _read_packages(place: str, data: bytes) -> list[KernelPackage]:
             changelog=None,
             config=None,
             image=None,
+            release=installed_image(min(groups[key], key=len)),
         )
         for key in sorted(groups, key=order)
     ]
