@@ -1,0 +1,292 @@
+"""BTF, the kernel's type data: written by hand for programs that are replaced or traced, and read from kernels.
+
+The format is that of the kernel's Documentation/bpf/btf.rst: a header, the types (12 bytes each and what their kind adds), and the
+strings that they name. Nothing outside the standard library is imported: the probes run where nothing else is.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import namedtuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import NamedTuple
+
+__all__ = ["Btf", "BtfError", "Member", "Type", "Writer"]
+
+MAGIC = 0xEB9F
+_HEADER = struct.Struct("<HBBIIIII")
+(
+    INT,
+    PTR,
+    ARRAY,
+    STRUCT,
+    UNION,
+    ENUM,
+    FWD,
+    TYPEDEF,
+    VOLATILE,
+    CONST,
+    RESTRICT,
+    FUNC,
+    FUNC_PROTO,
+    VAR,
+    DATASEC,
+    FLOAT,
+    DECL_TAG,
+    TYPE_TAG,
+    ENUM64,
+) = range(1, 20)
+STATIC, GLOBAL = 0, 1
+"""enum btf_func_linkage."""
+_INT_SIGNED = 1 << 24
+# What follows the twelve bytes of a type: so much once, and so much for each of its members.
+_EXTRA = {INT: (4, 0), ARRAY: (12, 0), STRUCT: (0, 12), UNION: (0, 12), ENUM: (0, 8), FUNC_PROTO: (0, 8), VAR: (4, 0)} | {
+    DATASEC: (0, 12), DECL_TAG: (4, 0), ENUM64: (0, 12)
+}  # fmt: skip
+_TRANSPARENT = (TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG)
+_MAX_DEPTH = 32
+
+
+class BtfError(ValueError):
+    """Bytes that are no BTF, or broken BTF."""
+
+
+if TYPE_CHECKING:
+
+    class Member(NamedTuple):
+        """A member of a struct or union; `offset` in bits from the start of the outermost struct, `size` in bits of a bit
+        field, else 0."""
+
+        name: str
+        type: int
+        offset: int
+        size: int
+
+    class Type(NamedTuple):
+        """A type: `value` is its size in bytes or the type that it refers to, as its kind has it."""
+
+        name: str
+        kind: int
+        value: int
+        members: int
+        flag: bool
+        position: int
+else:
+    # typing.NamedTuple would make every start in an emulated guest load typing, a tenth of a second.
+    Member = namedtuple("Member", "name type offset size")
+    Type = namedtuple("Type", "name kind value members flag position")
+
+
+class Btf:
+    """Reads BTF. The types are found once; raises BtfError on anything that is not whole.
+
+    `little` is the byte order of the data; only little-endian kernels are read.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        if len(data) < _HEADER.size:
+            raise BtfError("too short for a header")
+        magic, version, _, length, types, types_size, strings, strings_size = _HEADER.unpack_from(data)
+        if magic != MAGIC:
+            raise BtfError("big-endian BTF is not read" if magic == 0x9FEB else "not BTF")
+        if version != 1:
+            raise BtfError(f"version {version} of BTF is not known")
+        if (
+            length < _HEADER.size
+            or length + types + types_size > len(data)
+            or length + strings + strings_size > len(data)
+        ):
+            raise BtfError("its header names more than there is")
+        self._data = data
+        self._strings = data[length + strings : length + strings + strings_size]
+        self._start = length + types
+        self._end = self._start + types_size
+        self._positions = self._scan()
+        self._by_name: dict[tuple[str, int], int] | None = None
+
+    def _scan(self) -> list[int]:
+        positions = [0]
+        position, end = self._start, self._end
+        word = struct.Struct("<I").unpack_from
+        data, extra = self._data, _EXTRA
+        while position < end:
+            if position + 12 > end:
+                raise BtfError("the last type is cut off")
+            (info,) = word(data, position + 4)
+            kind = info >> 24 & 0x1F
+            if not 1 <= kind <= ENUM64:
+                raise BtfError(f"type {len(positions)} is of the unknown kind {kind}")
+            positions.append(position)
+            once, each = extra.get(kind, (0, 0))
+            position += 12 + once + each * (info & 0xFFFF)
+        if position != end:
+            raise BtfError("the last type is cut off")
+        return positions
+
+    def __len__(self) -> int:
+        """One more than the last type's number; number 0 is void."""
+        return len(self._positions)
+
+    def name(self, offset: int) -> str:
+        """The string at an offset; raises BtfError outside of the strings."""
+        end = self._strings.find(b"\0", offset)
+        if offset >= len(self._strings) or end < 0:
+            raise BtfError(f"no string at {offset}")
+        return self._strings[offset:end].decode("utf-8", "replace")
+
+    def type(self, number: int) -> Type:
+        """The type of this number; raises BtfError where there is none."""
+        if not 0 < number < len(self._positions):
+            raise BtfError(f"no type {number}")
+        position = self._positions[number]
+        name, info, value = struct.unpack_from("<III", self._data, position)
+        return Type(self.name(name), info >> 24 & 0x1F, value, info & 0xFFFF, bool(info >> 31), position + 12)
+
+    def types(self) -> Iterator[tuple[int, Type]]:
+        """Every type with its number."""
+        for number in range(1, len(self._positions)):
+            yield number, self.type(number)
+
+    def find(self, name: str, kind: int) -> int | None:
+        """The number of the first type of this name and kind, None where there is none."""
+        if self._by_name is None:
+            self._by_name = {}
+            for number, found in self.types():
+                if found.name:
+                    self._by_name.setdefault((found.name, found.kind), number)
+        return self._by_name.get((name, kind))
+
+    def has_function(self, name: str) -> bool:
+        """Whether the kernel has a function of this name that it tells BTF of (inlined ones it doesn't)."""
+        return self.find(name, FUNC) is not None
+
+    def members(self, number: int) -> list[Member]:
+        """The members of a struct or union."""
+        found = self.type(number)
+        if found.kind not in (STRUCT, UNION):
+            raise BtfError(f"type {number} has no members")
+        out = []
+        for index in range(found.members):
+            name, kind, offset = struct.unpack_from("<III", self._data, found.position + 12 * index)
+            size = offset >> 24 if found.flag else 0
+            out.append(Member(self.name(name), kind, offset & 0xFFFFFF if found.flag else offset, size))
+        return out
+
+    def member(self, struct_name: str, name: str) -> Member | None:
+        """A member of a struct, inside its anonymous structs and unions too; None where there is no such struct or member."""
+        number = self.find(struct_name, STRUCT)
+        return None if number is None else self._member(number, name, 0, 0)
+
+    def _member(self, number: int, name: str, base: int, depth: int) -> Member | None:
+        if depth > _MAX_DEPTH:
+            return None
+        for member in self.members(number):
+            if member.name == name:
+                return member._replace(offset=base + member.offset)
+            if not member.name:
+                inner = self.resolve(member.type)
+                if inner and self.type(inner).kind in (STRUCT, UNION):
+                    found = self._member(inner, name, base + member.offset, depth + 1)
+                    if found is not None:
+                        return found
+        return None
+
+    def resolve(self, number: int) -> int:
+        """The type behind typedefs and qualifiers; 0 is void."""
+        for _ in range(_MAX_DEPTH):
+            if number == 0 or self.type(number).kind not in _TRANSPARENT:
+                return number
+            number = self.type(number).value
+        raise BtfError("typedefs without an end")
+
+    def enumerators(self, name: str) -> dict[str, int]:
+        """The names and values of an enum; empty where there is none of this name."""
+        number = self.find(name, ENUM)
+        if number is None:
+            return {}
+        found = self.type(number)
+        return {
+            self.name(offset): value
+            for offset, value in (
+                struct.unpack_from("<Ii", self._data, found.position + 8 * index) for index in range(found.members)
+            )
+        }
+
+    def parameters(self, function: str) -> list[str] | None:
+        """The names of a function's parameters; None where there is no such function."""
+        number = self.find(function, FUNC)
+        if number is None:
+            return None
+        prototype = self.type(self.type(number).value)
+        if prototype.kind != FUNC_PROTO:
+            raise BtfError(f"{function} has no prototype")
+        return [
+            self.name(struct.unpack_from("<II", self._data, prototype.position + 8 * index)[0])
+            for index in range(prototype.members)
+        ]
+
+
+class Writer:
+    """Writes BTF: each method adds a type and returns its number."""
+
+    def __init__(self) -> None:
+        self._types = bytearray()
+        self._strings = bytearray(b"\0")
+        self._offsets: dict[str, int] = {"": 0}
+        self._count = 0
+
+    def _string(self, text: str) -> int:
+        if text not in self._offsets:
+            if "\0" in text:
+                raise BtfError("a name can't hold a NUL")
+            self._offsets[text] = len(self._strings)
+            self._strings += text.encode() + b"\0"
+        return self._offsets[text]
+
+    def _add(self, name: str, kind: int, value: int, members: int = 0, more: bytes = b"") -> int:
+        if not 0 <= members < 1 << 16 or not 0 <= value < 1 << 32:
+            raise BtfError(f"{name or kind}: more members, or a larger size or number, than BTF can hold")
+        self._types += struct.pack("<III", self._string(name), kind << 24 | members, value) + more
+        self._count += 1
+        return self._count
+
+    def integer(self, name: str, size: int, signed: bool = True) -> int:
+        """An integer of so many bytes."""
+        if size not in (1, 2, 4, 8, 16):
+            raise BtfError(f"no integer has {size} bytes")
+        return self._add(name, INT, size, more=struct.pack("<I", (_INT_SIGNED if signed else 0) | size * 8))
+
+    def pointer(self, to: int) -> int:
+        """A pointer."""
+        return self._add("", PTR, to)
+
+    def const(self, of: int) -> int:
+        """A constant."""
+        return self._add("", CONST, of)
+
+    def struct(self, name: str, size: int, members: Sequence[tuple[str, int, int]] = ()) -> int:
+        """A struct of so many bytes; members are name, type and offset in bits."""
+        more = b"".join(struct.pack("<III", self._string(member), kind, offset) for member, kind, offset in members)
+        return self._add(name, STRUCT, size, len(members), more)
+
+    def enum(self, name: str, values: dict[str, int]) -> int:
+        """An enum."""
+        more = b"".join(struct.pack("<Ii", self._string(key), value) for key, value in values.items())
+        return self._add(name, ENUM, 4, len(values), more)
+
+    def prototype(self, returns: int, parameters: Sequence[tuple[str, int]]) -> int:
+        """A function's prototype."""
+        more = b"".join(struct.pack("<II", self._string(name), kind) for name, kind in parameters)
+        return self._add("", FUNC_PROTO, returns, len(parameters), more)
+
+    def function(self, name: str, prototype: int, linkage: int) -> int:
+        """A function; `linkage` is STATIC or GLOBAL."""
+        return self._add(name, FUNC, prototype, linkage)
+
+    def encode(self) -> bytes:
+        """The finished BTF."""
+        header = _HEADER.pack(MAGIC, 1, 0, _HEADER.size, 0, len(self._types), len(self._types), len(self._strings))
+        return header + bytes(self._types) + bytes(self._strings)

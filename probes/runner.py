@@ -1,0 +1,154 @@
+"""Runs probes, each in a process of its own with a time limit: one that dies or hangs costs its own answer only."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from probes.bpf import Bpf, BpfError
+from probes.frames import SEPARATOR
+from probes.model import COULD_NOT_RUN, InconclusiveError, Probe, Result
+from probes.privileges import explain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["Runner"]
+
+TIME_LIMIT = 20.0
+"""Seconds for one probe: the slowest takes 0.2 s in an emulated guest."""
+_PATIENCE = 2.0
+_CHUNK = 1 << 16
+
+
+def _observe(probe: Probe, in_guest: bool) -> tuple[Result, list[tuple[str, int]]]:
+    """Run a probe here. On a host a hazardous one is replaced by what is safe to observe: nothing overrides that."""
+    run = probe.run if in_guest or probe.hazard is None else probe.safe
+    if run is None:
+        return Result(COULD_NOT_RUN, "only in a guest", False), []
+    ids: list[tuple[str, int]] = []
+    try:
+        with Bpf() as kernel:
+            ids = kernel.ids
+            try:
+                result = run(kernel)
+            except BpfError as error:
+                result = Result(COULD_NOT_RUN, f"unexpected: {explain(kernel, error)}", False)
+    except InconclusiveError as reason:
+        result = Result(COULD_NOT_RUN, str(reason), False)
+    except OSError as error:
+        result = Result(COULD_NOT_RUN, str(error), False)
+    return result, ids
+
+
+def _pack(result: Result, ids: Sequence[tuple[str, int]]) -> bytes:
+    objects = ",".join(f"{kind}:{number}" for kind, number in ids)
+    return SEPARATOR.join((result.state, result.detail, "1" if result.conclusive else "", objects)).encode(
+        "utf-8", "replace"
+    )
+
+
+def _unpack(data: bytes) -> tuple[Result, list[tuple[str, int]]]:
+    state, detail, conclusive, objects = data.decode("utf-8", "replace").split(SEPARATOR)
+    pairs = [item.split(":") for item in objects.split(",") if item]
+    return Result(state, detail, bool(conclusive)), [(kind, int(number)) for kind, number in pairs]
+
+
+class Runner:
+    """Runs probes one after the other and remembers what they made in the kernel.
+
+    `prepare` is called in each child first (it gives up privileges, where a test asks for that).
+    """
+
+    def __init__(self, *, in_guest: bool, limit: float = TIME_LIMIT, prepare: Callable[[], None] | None = None) -> None:
+        self._in_guest = in_guest
+        self._limit = limit
+        self._prepare = prepare
+        self._made: list[tuple[str, int]] = []
+
+    def run(self, probe: Probe) -> Result:
+        """Run one probe and say what it saw."""
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            self._child(probe, reader, writer)
+        os.close(writer)
+        try:
+            data, status = self._wait(child, reader)
+        finally:
+            os.close(reader)
+        if status is None:
+            return Result(
+                COULD_NOT_RUN, f"no answer within {self._limit:g} s, and the kernel does not let go of it", False
+            )
+        if data:
+            try:
+                result, made = _unpack(data)
+            except ValueError:
+                return Result(COULD_NOT_RUN, "its process gave an answer that is cut off", False)
+            self._made += made
+            return result
+        if os.WIFSIGNALED(status):
+            number = os.WTERMSIG(status)
+            if number == signal.SIGALRM:
+                return Result(COULD_NOT_RUN, f"no answer within {self._limit:g} s", False)
+            return Result(COULD_NOT_RUN, f"its process was killed by signal {number}", False)
+        return Result(COULD_NOT_RUN, f"its process ended with {os.waitstatus_to_exitcode(status)} and no answer", False)
+
+    def _child(self, probe: Probe, reader: int, writer: int) -> None:
+        """Never returns."""
+        code = 1
+        try:
+            os.close(reader)
+            # Should the parent be killed, nobody is left to end this.
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(int(self._limit) + 1)
+            if self._prepare is not None:
+                self._prepare()
+            data = _pack(*_observe(probe, self._in_guest))
+            while data:
+                data = data[os.write(writer, data) :]
+            code = 0
+        except BaseException as error:
+            text = _pack(Result(COULD_NOT_RUN, f"internal error: {type(error).__name__}: {error}", False), ())
+            os.write(writer, text)
+        finally:
+            os._exit(code)
+
+    def _wait(self, child: int, reader: int) -> tuple[bytes, int | None]:
+        """What the child wrote, and its status; None when it can't be ended."""
+        os.set_blocking(reader, False)
+        end = time.monotonic() + self._limit
+        parts: list[bytes] = []
+        killed = False
+        while True:
+            gone, status = os.waitpid(child, os.WNOHANG)
+            try:
+                while part := os.read(reader, _CHUNK):
+                    parts.append(part)
+            except BlockingIOError:
+                pass
+            if gone:
+                return b"".join(parts), signal.SIGALRM if killed else status
+            if time.monotonic() > end:
+                if killed:
+                    return b"", None
+                os.kill(child, signal.SIGKILL)
+                killed, end = True, time.monotonic() + _PATIENCE
+            time.sleep(0.001)
+
+    def leftovers(self) -> list[str] | None:
+        """What the probes made and the kernel still has, a moment later: nothing, if all is well. None without CAP_SYS_ADMIN."""
+        try:
+            with Bpf() as kernel:
+                left = self._made
+                for _ in range(50):
+                    left = [(kind, number) for kind, number in left if kernel.exists(kind, number)]
+                    if not left:
+                        break
+                    time.sleep(0.02)  # programs and maps are freed after a grace period
+                return [f"{kind} {number}" for kind, number in left]
+        except (BpfError, OSError):
+            return None

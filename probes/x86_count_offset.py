@@ -1,0 +1,79 @@
+"""Pitfall 2: the x86-64 JIT loads the tail call count from a wrong place of the stack before a bpf2bpf call.
+
+Loads a program A that fills its stack with a pattern and tail-calls B; B uses four bytes of stack, no multiple of eight, and calls a
+subprogram that tail-calls A. Observes how often they are entered, for a pattern of zeros (the count would start anew each time: no end
+but this probe's own) and of ones (it would be beyond the limit at once); and how often a program with four bytes of stack is that calls
+itself from a subprogram. Direct and indirect jumps.
+
+do_jit() decides: Linux kernel commit ff672c67ee76 ("bpf, x86: Fix tail call count offset calculation on bpf2bpf call") (in v5.19) rounds
+the offset up as the prologue does; ebf7d1f508a7 (in v5.10) brought the mistake.
+"""
+
+from __future__ import annotations
+
+from probes import bpf
+from probes.asm import FP, R1, R6, Program
+from probes.bpf import Bpf
+from probes.model import ABSENT, PRESENT, Probe, Result
+from probes.programs import HEALTHY, control, count_entry, expect, return_value, tail_call
+
+__all__ = ["PROBE"]
+
+_FILLED = 256
+"""Bytes of stack that hold the pattern: more than any offset that the JIT could take for the count's."""
+
+
+def _pattern(kernel: Bpf, pattern: int, indirect: bool) -> int:
+    counters, array = kernel.array(), kernel.prog_array(2)
+    index = counters if indirect else None
+    first = count_entry(Program().function("first"), counters, "leave")
+    for offset in range(8, _FILLED + 8, 8):
+        first.store_imm(8, FP, -offset, pattern)
+    tail_call(first, array, 1)
+    second = (
+        count_entry(Program().function("second"), counters, "leave").store_imm(4, FP, -4, 0).mov(R1, R6).call("sub")
+    )
+    return_value(second, label="leave").function("sub").mov(R6, R1)
+    tail_call(second, array, 0, index)
+    entry = kernel.load(bpf.SOCKET_FILTER, return_value(first, label="leave"), name="first")
+    kernel.put(array, 0, entry)
+    kernel.put(array, 1, kernel.load(bpf.SOCKET_FILTER, return_value(second), name="second"))
+    kernel.run(entry)
+    return kernel.count(counters)
+
+
+def _alone(kernel: Bpf, indirect: bool) -> int:
+    counters, array = kernel.array(), kernel.prog_array()
+    program = (
+        count_entry(Program().function("entry"), counters, "leave").store_imm(4, FP, -4, 0).mov(R1, R6).call("sub")
+    )
+    return_value(program, label="leave").function("sub").mov(R6, R1)
+    tail_call(program, array, unknown_index_in=counters if indirect else None)
+    entry = kernel.load(bpf.SOCKET_FILTER, return_value(program), name="entry")
+    kernel.put(array, 0, entry)
+    kernel.run(entry)
+    return kernel.count(counters)
+
+
+def _run(kernel: Bpf) -> Result:
+    control(kernel)
+    seen = {}
+    for indirect in (False, True):
+        way = "indirect" if indirect else "direct"
+        seen[f"{way}, above zeros"] = expect(
+            kernel, lambda way=indirect: _pattern(kernel, 0, way), "a caller with 4 bytes of stack"
+        )
+        seen[f"{way}, above ones"] = expect(
+            kernel, lambda way=indirect: _pattern(kernel, -1, way), "a caller with 4 bytes of stack"
+        )
+        seen[f"{way}, alone"] = expect(
+            kernel, lambda way=indirect: _alone(kernel, way), "a caller with 4 bytes of stack"
+        )
+    wrong = {way: entries for way, entries in seen.items() if entries != HEALTHY}
+    told = ", ".join(f"{entries} ({way})" for way, entries in (wrong or seen).items())
+    if wrong:
+        return Result(PRESENT, f"a caller with 4 bytes of stack: {told} entries instead of {HEALTHY}")
+    return Result(ABSENT, f"a caller with 4 bytes of stack: {HEALTHY} entries whatever its stack held before")
+
+
+PROBE = Probe("x86-count-offset", "socket filters that tail-call each other with stacks of 4 and 256 bytes", _run)
