@@ -10,7 +10,7 @@ from analyzer.catalog import Catalog, Defect
 from analyzer.catalog_file import load_catalog
 from analyzer.distros.schemes import Proof
 from analyzer.evidence.config import KernelConfig, read_config
-from analyzer.model import AuditError, Confidence, FirstFixed, Report, TargetKind, TargetReport
+from analyzer.model import AuditError, Bootable, Confidence, FirstFixed, Report, TargetKind, TargetReport
 from analyzer.release import KernelRelease, parse_release
 from analyzer.target import Target, identity_of
 
@@ -91,7 +91,8 @@ def _audit_host(target: Target, progress: Progress) -> TargetReport:
     target.release_facts(host.release)
     speaks = target.speaks(host.config, host.release, architecture) and host.config_speaks
     identity = identity_of(host.release, architecture, live_patches=", ".join(host.live_patches) or None)
-    return target.report("this host", TargetKind.HOST, identity, host.config, speaks, bool(host.live_patches))
+    report = target.report("this host", TargetKind.HOST, identity, host.config, speaks, bool(host.live_patches))
+    return report if host.image is None else report._replace(bootable=Bootable(host.image))
 
 
 def _read_config(path: str | Path) -> KernelConfig:
@@ -116,6 +117,7 @@ def audit(
     trees: Sequence[str] = (),
     rev: str | None = None,
     packages: Sequence[str] = (),
+    images: Sequence[str] = (),
     installed: bool = False,
     distro: str | None = None,
     repository: str | None = None,
@@ -132,7 +134,7 @@ def audit(
     progress: Progress = lambda _: None,
 ) -> Report:
     """Audit kernels named by release strings, trees by path, packages (.deb and .rpm files, names of installed
-    ones or of those that `distro` publishes, or all that are `installed`), every kernel of a `repository`, a package by its
+    ones or of those that `distro` publishes, or all that are `installed`), kernel images, every kernel of a `repository`, a package by its
     `changelog` (at `package_version`, else the newest), one kernel by its configuration alone, or (nothing named) this host.
 
     What is fetched is kept in a cache: `offline` uses nothing else, `refresh` asks for everything anew. `only` selects defects by slug or pitfall number, `pitfalls` those that carry a number. `progress` is called with what is
@@ -144,9 +146,9 @@ def audit(
         architecture = None if arch is None else normalize_architecture(arch)
     except UnknownArchitectureError as error:
         raise AuditError(f"--arch: {error}") from error
-    if sum(map(bool, (kernels, trees, packages, installed, repository, changelog))) > 1:
+    if sum(map(bool, (kernels, trees, packages, images, installed, repository, changelog))) > 1:
         raise AuditError(
-            "--kernel, --tree, --package, --installed, --repo and --changelog name different targets: audit one after the other"
+            "--kernel, --tree, --package, --image, --installed, --repo and --changelog name different targets: audit one after the other"
         )
     if distro and not packages:
         raise AuditError("--distro says where a package's changelog is published: name the package with --package")
@@ -154,7 +156,7 @@ def audit(
         raise AuditError("--offline and --refresh contradict each other")
     if (package_version or changelog_format) and not changelog:
         raise AuditError("--package-version and --changelog-format are about a changelog: name it with --changelog")
-    if config is not None and len(kernels) + len(trees) + len(packages) > 1:
+    if config is not None and len(kernels) + len(trees) + len(packages) + len(images) > 1:
         raise AuditError("--config is of one kernel: name one target with it")
     if rev is not None and len(trees) != 1:
         raise AuditError("--rev is a revision of one tree: name it with --tree")
@@ -171,6 +173,11 @@ def audit(
 
         for path in trees:
             targets.append(audit_tree(fresh(), path, rev, kernel_config, progress))
+    if images:
+        from analyzer.audit_image import audit_image
+
+        for name in images:
+            targets.append(audit_image(fresh(), name, kernel_config, progress))
     firsts: tuple[FirstFixed, ...] = ()
     if packages or installed or repository or changelog:
         audits = _package_audit(fresh, offline, refresh, kernel_config, progress)

@@ -110,7 +110,8 @@ class PackageAudit:
             used = parse_config(content.decode("utf-8", "replace"), label)
         speaks = target.speaks(used, release, architecture)
         identity = identity_of(release, architecture, package=f"{package.name} {package.version}", image=package.image)
-        return target.report(f"{package.name} {package.version}", TargetKind.PACKAGE, identity, used, speaks)
+        report = target.report(f"{package.name} {package.version}", TargetKind.PACKAGE, identity, used, speaks)
+        return report._replace(bootable=package.bootable)
 
     def named(self, name: str, distro: str | None) -> TargetReport:
         """Audit a package file, an installed package, or else the changelog that its distribution publishes."""

@@ -6,14 +6,19 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from analyzer import __version__
 from analyzer.audit import audit, select_defects
 from analyzer.catalog import Catalog
 from analyzer.catalog_file import load_catalog
 from analyzer.model import AuditError, Report, State
+from analyzer.options import audit_parser, catalog_parser, lab_parser
 from analyzer.text import printable
+
+if TYPE_CHECKING:
+    from analyzer.confirm import Guests
 
 __all__ = ["main"]
 
@@ -22,37 +27,8 @@ EXIT_AFFECTED = 1
 EXIT_USAGE = 2
 EXIT_UNKNOWN = 3
 EXIT_INTERNAL = 4
+EXIT_CONTRADICTED = 5
 EXIT_INTERRUPTED = 130
-
-_DESCRIPTION = """\
-Does this kernel have the known defects of eBPF tail calls? Answers affected, fixed, not-affected or unknown for each, with
-the evidence. With no target it audits the kernel that runs here; nothing is changed and nothing is sent anywhere."""
-
-_EPILOG = """\
-targets (one kind at a time; --kernel, --tree and --package may be repeated):
-  tailcall-audit                               the running kernel
-  tailcall-audit --kernel 6.1.170 --arch arm64 a release string; whole lines of `uname -a`, /proc/version or
-                                               /proc/version_signature prove more
-  tailcall-audit --package linux-image-6.1.0-47-amd64_6.1.170-3_amd64.deb
-                                               a package file, by its changelog and configuration
-  tailcall-audit --package linux-image-6.1.0-47-amd64=6.1.170-3 --distro debian
-                                               the same, by the changelog that Debian publishes
-  tailcall-audit --repo /srv/mirror/BaseOS     every kernel of a repository, a row each
-  tailcall-audit --changelog changelog.Debian.gz --package-version 6.1.170-3
-                                               a package, by its changelog
-  tailcall-audit --config /boot/config-6.1…    a configuration; alone, or together with another target
-  tailcall-audit --tree ~/linux                a clone (bare, shallow, worktree, …) or an unpacked tarball:
-                                               the files on disk and the history of HEAD
-  tailcall-audit --tree ~/linux --rev v6.1.72  one revision of it
-
-the catalogue:
-  tailcall-audit list                          all defects, a line each
-  tailcall-audit explain freplace-loop         the whole story of one; also by pitfall number or commit id
-
-exit codes:
-  0  nothing affected and nothing unknown      3  nothing known to be affected, something unknown
-  1  something affected                           (--allow-unknown makes it 0)
-  2  wrong usage or unreadable input           4  internal error"""
 
 
 class _Progress:
@@ -78,121 +54,6 @@ class _Progress:
         if self._shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
-
-
-def _formatter(prog: str) -> argparse.HelpFormatter:
-    # With a width of its own argparse need not import shutil, and all of compression with it, to ask the terminal.
-    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=100)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="tailcall-audit",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=_formatter,
-        allow_abbrev=False,
-        usage="tailcall-audit [--kernel STRING | --tree PATH [--rev REV] | --package FILE|NAME | --installed\n"
-        "                       | --repo PATH|URL | --changelog FILE|URL]\n"
-        "                      [--config FILE] [--arch NAME] [options]\n"
-        "       tailcall-audit list | explain SLUG|NUMBER|COMMIT",
-    )
-    target = parser.add_argument_group("target")
-    target.add_argument(
-        "--kernel",
-        action="append",
-        default=[],
-        metavar="STRING",
-        help="a kernel release string, or a line that names a kernel",
-    )
-    target.add_argument(
-        "--tree", action="append", default=[], metavar="PATH", help="a kernel source tree or repository"
-    )
-    target.add_argument("--rev", metavar="REV", help="audit this revision of the tree, not the files on disk")
-    target.add_argument(
-        "--package",
-        action="append",
-        default=[],
-        metavar="FILE|NAME",
-        help="a kernel package: a .deb or .rpm file, the name of an installed one, or NAME=VERSION of one that"
-        " the distribution publishes (its changelog is fetched)",
-    )
-    target.add_argument(
-        "--distro",
-        metavar="NAME[:RELEASE]",
-        help="where to fetch a package's changelog: debian, debian:bookworm, ubuntu, … (else this host's own)",
-    )
-    target.add_argument(
-        "--installed", action="store_true", help="every kernel installed here by dpkg or RPM, the running one marked"
-    )
-    target.add_argument(
-        "--repo",
-        metavar="PATH|URL",
-        help="every kernel of a repository, a row each: RPM's repodata, or a Debian Packages file",
-    )
-    target.add_argument(
-        "--changelog",
-        metavar="FILE|URL",
-        help="a package's changelog (Debian, Ubuntu, RPM, .spec, SUSE; compressed too; - reads standard input)",
-    )
-    target.add_argument(
-        "--package-version", metavar="VERSION", help="audit this version of the changelog, not its newest"
-    )
-    target.add_argument(
-        "--changelog-format",
-        choices=("debian", "ubuntu", "rpm", "suse"),
-        help="the form of the changelog, where it is not told right by itself",
-    )
-    target.add_argument("--config", metavar="FILE", help="a kernel configuration (.config, also gzip-compressed)")
-    target.add_argument(
-        "--arch",
-        metavar="NAME",
-        help="the architecture (x86_64, arm64, s390x, riscv64, …; other spellings are understood)",
-    )
-    network = parser.add_argument_group("network (only --distro, --repo and --changelog with an address use it)")
-    network.add_argument("--offline", action="store_true", help="fetch nothing: only what is in the cache, however old")
-    network.add_argument(
-        "--refresh", action="store_true", help="ask for everything anew, however young the cached copy is"
-    )
-    choice = parser.add_argument_group("which defects")
-    choice.add_argument(
-        "--only", action="append", default=[], metavar="SLUG,…", help="only these, by slug or pitfall number"
-    )
-    choice.add_argument("--pitfalls", action="store_true", help="only the six pitfalls")
-    choice.add_argument("--all", action="store_true", help="show those in code of other architectures too")
-    output = parser.add_argument_group("output")
-    output.add_argument("--explain", action="store_true", help="add the evidence, its citations and the consequence")
-    output.add_argument("--json", action="store_true", help="print the report as JSON (docs/report.md)")
-    output.add_argument("--output", metavar="FILE", help="write the report there, all of it or nothing")
-    output.add_argument(
-        "--allow-unknown",
-        action="store_true",
-        help="exit with 0, not 3, when something is unknown and nothing affected",
-    )
-    output.add_argument("--quiet", action="store_true", help="no progress")
-    other = parser.add_argument_group("other")
-    other.add_argument("--catalog", metavar="FILE", help="another commits.json")
-    other.add_argument("--debug", action="store_true", help="a traceback on an internal error")
-    other.add_argument("--version", action="version", version=f"tailcall-audit {__version__}")
-    return parser
-
-
-def _catalog_parser(command: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=f"tailcall-audit {command}",
-        description="The defects of the catalogue." if command == "list" else "The whole story of a defect.",
-        allow_abbrev=False,
-    )
-    if command == "explain":
-        parser.add_argument(
-            "name",
-            metavar="SLUG|NUMBER|COMMIT",
-            help="a slug, a pitfall number from 1 to 6, or a commit id of 12 or more digits",
-        )
-    parser.add_argument("--catalog", metavar="FILE", help="another commits.json")
-    parser.add_argument("--output", metavar="FILE", help="write it there")
-    parser.add_argument("--debug", action="store_true", help="a traceback on an internal error")
-    return parser
 
 
 def _write_file(name: str, text: str) -> None:
@@ -249,6 +110,8 @@ def _print_report(report: Report, options: argparse.Namespace) -> None:
 
 
 def _exit_code(report: Report, allow_unknown: bool) -> int:
+    if report.has_contradiction():
+        return EXIT_CONTRADICTED
     if report.has(State.AFFECTED):
         return EXIT_AFFECTED
     if report.has(State.UNKNOWN) and not allow_unknown:
@@ -256,15 +119,60 @@ def _exit_code(report: Report, allow_unknown: bool) -> int:
     return EXIT_CLEAN
 
 
+def _names(options: argparse.Namespace) -> list[str]:
+    return [name for names in options.only for name in names.split(",") if name or len(names) < 2]
+
+
+def _guests(options: argparse.Namespace) -> Guests:
+    from analyzer.confirm import Guests
+    from probes.vm import Guest
+
+    return Guests(Guest(memory=options.guest_memory, patience=float(options.guest_timeout), kvm=options.kvm))
+
+
+def _confirm(report: Report, options: argparse.Namespace, image: str | None, progress: _Progress) -> Report:
+    """Run the probes where the user asked for them."""
+    from analyzer.confirm import confirm_in_guest, confirm_on_host
+
+    if options.confirm == "vm":
+        return confirm_in_guest(report, _guests(options), image, progress)
+
+    def announce(text: str) -> None:
+        progress.clear()
+        print(f"tailcall-audit: {printable(text)}", file=sys.stderr)
+
+    return confirm_on_host(report, announce, progress)
+
+
 def _run_audit(arguments: Sequence[str]) -> int:
-    options = _parser().parse_args(arguments)
+    options = audit_parser().parse_args(arguments)
     progress = _Progress(enabled=sys.stderr.isatty() and not options.quiet)
+    others = (
+        options.kernel,
+        options.tree,
+        options.package,
+        options.installed,
+        options.repo,
+        options.changelog,
+        options.config,
+    )
+    to_boot = options.image if options.image and any(others) else None
+    if to_boot and options.confirm != "vm":
+        raise AuditError(
+            "--image beside another target is the image to boot for it: say --confirm=vm, or audit it alone"
+        )
+    if options.repo and options.confirm:
+        raise AuditError("--confirm: a repository's kernels are not at hand; name one with --package FILE")
+    arch = options.arch
+    if options.confirm and arch is None and (options.kernel or options.tree or options.changelog or options.config):
+        arch = os.uname().machine  # of what names no architecture, that of the kernel to probe is meant
     try:
         report = audit(
             kernels=options.kernel,
             trees=options.tree,
             rev=options.rev,
             packages=options.package,
+            images=[options.image] if options.image and not to_boot else [],
             installed=options.installed,
             distro=options.distro,
             repository=options.repo,
@@ -274,21 +182,54 @@ def _run_audit(arguments: Sequence[str]) -> int:
             offline=options.offline,
             refresh=options.refresh,
             config=options.config,
-            arch=options.arch,
+            arch=arch,
             catalog=_load(options.catalog),
-            only=[name for names in options.only for name in names.split(",") if name or len(names) < 2],
+            only=_names(options),
             pitfalls=options.pitfalls,
             progress=progress,
         )
+        if options.confirm:
+            report = _confirm(report, options, to_boot, progress)
     finally:
         progress.clear()
     code = _exit_code(report, options.allow_unknown)
+    _print_or_hang_up(lambda: _print_report(report, options))
+    return code
+
+
+def _print_or_hang_up(show: Callable[[], None]) -> None:
     try:
-        _print_report(report, options)
+        show()
     except BrokenPipeError:
         # The reader (`head`) has what it wanted; the answer is still the answer.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return code
+
+
+def _run_lab(arguments: Sequence[str]) -> int:
+    from analyzer.lab import run_lab
+    from analyzer.report.matrix import render_lab
+
+    options = lab_parser().parse_args(arguments)
+    say = sys.stderr.isatty() and not options.quiet
+    report = run_lab(
+        options.files,
+        _guests(options),
+        catalog=_load(options.catalog),
+        jobs=options.jobs,
+        only=_names(options),
+        pitfalls=options.pitfalls,
+        say=lambda text: print(f"tailcall-audit: {printable(text)}", file=sys.stderr) if say else None,
+    )
+    if options.json:
+        from analyzer.report.as_json import render_json
+
+        text = render_json(report, __version__)
+    else:
+        text = render_lab(report)
+    _print_or_hang_up(lambda: _emit(text, options.output))
+    if report.skipped and not report.has_contradiction():
+        return EXIT_USAGE
+    return _exit_code(report, allow_unknown=False)
 
 
 def _load(path: str | None) -> Catalog:
@@ -303,7 +244,7 @@ def _same_commit(known: str, given: str) -> bool:
 def _run_catalog(command: str, arguments: Sequence[str]) -> int:
     from analyzer.report.story import render_list, render_story
 
-    options = _catalog_parser(command).parse_args(arguments)
+    options = catalog_parser(command).parse_args(arguments)
     catalog = _load(options.catalog)
     if command == "list":
         text = render_list(catalog)
@@ -315,10 +256,7 @@ def _run_catalog(command: str, arguments: Sequence[str]) -> int:
             and any(_same_commit(catalog.commits[key].id, options.name) for key in defect.commits)
         )
         text = render_story(catalog, by_commit or select_defects(catalog, [options.name]))
-    try:
-        _emit(text, options.output)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _print_or_hang_up(lambda: _emit(text, options.output))
     return EXIT_CLEAN
 
 
@@ -328,7 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given and given[0] in ("list", "explain"):
             return _run_catalog(given[0], given[1:])
-        return _run_audit(given)
+        return _run_lab(given[1:]) if given[:1] == ["lab"] else _run_audit(given)
     except AuditError as error:
         print(f"tailcall-audit: {printable(str(error))}", file=sys.stderr)
         return EXIT_USAGE

@@ -11,7 +11,7 @@ from analyzer.evidence.config import ConfigError, KernelConfig, read_config
 from analyzer.model import AuditError
 from analyzer.release import KernelRelease, parse_release
 
-__all__ = ["Host", "read_host"]
+__all__ = ["Host", "image_banner", "read_host"]
 
 _MAX_TEXT = 1 << 16
 _BANNER_POINTER = 0x20E
@@ -20,13 +20,15 @@ _BANNER_POINTER = 0x20E
 
 @dataclass(frozen=True)
 class Host:
-    """The running kernel, its configuration when one speaks for it, and the live patches that are loaded."""
+    """The running kernel, its configuration when one speaks for it, the live patches that are loaded, and the file of its image
+    where that can be read and is the build that runs."""
 
     release: KernelRelease
     config: KernelConfig | None
     config_speaks: bool
     live_patches: tuple[str, ...]
     notes: tuple[str, ...]
+    image: str | None = None
 
 
 def _text(path: Path) -> str | None:
@@ -37,7 +39,7 @@ def _text(path: Path) -> str | None:
         return None
 
 
-def _image_banner(path: Path) -> str | None:
+def image_banner(path: Path) -> str | None:
     """The version string in the header of an x86 bzImage: ``6.1.0-47-amd64 (…) #1 SMP … Debian 6.1.170-3 (2026-05-08)``."""
     try:
         with path.open("rb") as file:
@@ -79,7 +81,7 @@ def _find_config(root: Path, release: str, proc_version: str) -> tuple[KernelCon
             notes.append(str(error))
             continue
         image = root / f"boot/vmlinuz-{release}"
-        banner = _image_banner(image)
+        banner = image_banner(image)
         if banner is not None and _same_build(banner, proc_version):
             return config, True, notes
         why = (
@@ -90,6 +92,10 @@ def _find_config(root: Path, release: str, proc_version: str) -> tuple[KernelCon
         notes.append(f"{path} excludes nothing: {why}, so the file may be of another build")
         return config, False, notes
     return None, False, notes
+
+
+def _images(root: Path, release: str) -> tuple[Path, ...]:
+    return root / f"boot/vmlinuz-{release}", root / f"lib/modules/{release}/vmlinuz"
 
 
 def read_host(root: Path = Path("/")) -> Host:
@@ -114,4 +120,12 @@ def read_host(root: Path = Path("/")) -> Host:
         notes.append(
             f"live patches are loaded ({', '.join(patches)}): what they change is not in the version, so nothing here is certain"
         )
-    return Host(release, config, speaks, patches, tuple(notes))
+    image = next(
+        (
+            str(path)
+            for path in _images(root, proc_version.split()[2])
+            if (banner := image_banner(path)) is not None and _same_build(banner, proc_version)
+        ),
+        None,
+    )
+    return Host(release, config, speaks, patches, tuple(notes), image)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Agreement",
     "AuditError",
+    "Bootable",
     "Confidence",
     "Evidence",
     "EvidenceKind",
@@ -105,7 +106,7 @@ _WORSE = (State.NOT_AFFECTED, State.FIXED, State.UNKNOWN, State.AFFECTED)
 
 
 class Rule(Enum):
-    """The rule of `analyzer.verdict` that decided."""
+    """The rule that decided: of `analyzer.verdict`, or (the last two) of `analyzer.agreement`."""
 
     OTHER_ARCHITECTURE = "other-architecture"
     CONFIG_EXCLUDES = "config-excludes"
@@ -116,6 +117,8 @@ class Rule(Enum):
     NO_FIX_KNOWN = "no-fix-known"
     INTRODUCTION_UNKNOWN = "introduction-unknown"
     FIX_UNKNOWN = "fix-unknown"
+    SEEN_PRESENT = "seen-present"
+    SEEN_ABSENT = "seen-absent"
 
 
 class ObservationState(Enum):
@@ -127,19 +130,22 @@ class ObservationState(Enum):
 
 
 class Agreement(Enum):
-    """How an observation relates to the verdict."""
+    """How an observation relates to the prediction. `SETTLED`: none was made, and the observation answers."""
 
     CONFIRMED = "confirmed"
     CONTRADICTED = "contradicted"
+    SETTLED = "settled"
     NOT_OBSERVED = "not-observed"
 
 
 class Observation(NamedTuple):
-    """The result of a live probe of one defect."""
+    """The result of a live probe of one defect, `where` it was seen, and the verdict that was `predicted` before."""
 
     state: ObservationState
     detail: str
     agreement: Agreement
+    predicted: State
+    where: str
 
 
 class Verdict(NamedTuple):
@@ -171,16 +177,26 @@ class TargetKind(Enum):
     HOST = "host"
     CHANGELOG = "changelog"
     PACKAGE = "package"
+    IMAGE = "image"
+
+
+class Bootable(NamedTuple):
+    """A kernel image that a guest can boot: a file, or a member of a package file."""
+
+    path: str
+    member: str | None = None
 
 
 class TargetReport(NamedTuple):
-    """Everything about one audited kernel. `identity` is what the target says it is, `notes` what the reader should know."""
+    """Everything about one audited kernel. `identity` is what the target says it is, `notes` what the reader should know,
+    `bootable` where its image is, if that is at hand."""
 
     name: str
     kind: TargetKind
     identity: Mapping[str, str | None]
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...] = ()
+    bootable: Bootable | None = None
 
     @property
     def states(self) -> dict[str, State]:
@@ -202,12 +218,18 @@ class FirstFixed(NamedTuple):
 
 
 class Report(NamedTuple):
-    """The result of an audit. `first_fixed` is filled for a repository."""
+    """The result of an audit. `first_fixed` is filled for a repository; `skipped` says of kernels of a lab why they are not in it."""
 
     targets: tuple[TargetReport, ...]
     catalog: Catalog
     first_fixed: tuple[FirstFixed, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     def has(self, state: State) -> bool:
         """Whether any verdict is in this state."""
         return any(verdict.state is state for target in self.targets for verdict in target.verdicts)
+
+    def has_contradiction(self) -> bool:
+        """Whether anything was seen that a prediction denied."""
+        seen = (verdict.observation for target in self.targets for verdict in target.verdicts)
+        return any(item is not None and item.agreement is Agreement.CONTRADICTED for item in seen)

@@ -21,6 +21,10 @@ from probes.model import ABSENT, PRESENT, InconclusiveError, Probe, Result
 from probes.privileges import explain
 from probes.programs import HEALTHY, LIMIT, control, expect
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 __all__ = ["PROBE"]
 
 
@@ -29,7 +33,10 @@ def _build(kernel: Bpf, attach_first: bool) -> tuple[int | None, str]:
     counters, array = kernel.array(), kernel.prog_array()
     entry = expect(kernel, lambda: target(kernel, counters), "a program to replace a function of")
     replacement = expect(kernel, lambda: extension(kernel, entry, array), "a freplace program that tail-calls")
-    steps = [("attach", lambda: kernel.attach(replacement)), ("put", lambda: kernel.put(array, 0, entry))]
+    steps: list[tuple[str, Callable[[], object]]] = [
+        ("attach", lambda: kernel.attach(replacement)),
+        ("put", lambda: kernel.put(array, 0, entry)),
+    ]
     for name, step in steps if attach_first else reversed(steps):
         try:
             step()

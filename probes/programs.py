@@ -13,14 +13,20 @@ from probes.bpf import Bpf, BpfError
 from probes.model import InconclusiveError
 from probes.privileges import explain
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 __all__ = [
     "HEALTHY",
     "LIMIT",
+    "adjust_head",
+    "chain",
     "control",
+    "count_chain",
     "count_entry",
     "expect",
     "load_simple",
-    "refused",
     "return_value",
     "tail_call",
 ]
@@ -112,23 +118,9 @@ def control(kernel: Bpf, kind: int = bpf.SOCKET_FILTER) -> None:
                 )
 
 
-def refused(call: object, *numbers: int) -> str | None:
-    """The words of the kernel's refusal when `call` is refused with one of these errors; None when it isn't refused.
-
-    Any other error is nobody's expectation and goes on.
-    """
-    try:
-        call()  # type: ignore[operator]
-    except BpfError as error:
-        if error.errno in numbers:
-            return error.words
-        raise
-    return None
-
-
-def expect(kernel: Bpf, call: object, what: str) -> int:
+def expect(kernel: Bpf, call: Callable[[], int | None], what: str) -> int:
     """The result of a step that must work before anything can be said; raises InconclusiveError."""
     try:
-        return int(call() or 0)  # type: ignore[operator]
+        return call() or 0
     except BpfError as error:
         raise InconclusiveError(f"{what}: {explain(kernel, error)}") from error

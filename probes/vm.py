@@ -136,7 +136,13 @@ def _process(command: Sequence[str], results: int) -> Iterator[subprocess.Popen[
 
 
 def _boot(
-    qemu: str, image: Path, initramfs: Path, guest: Guest, words: str, told: Callable[[list[str]], None]
+    qemu: str,
+    image: Path,
+    initramfs: Path,
+    guest: Guest,
+    words: str,
+    told: Callable[[list[str]], None],
+    cancelled: Callable[[], bool],
 ) -> _Boot:
     """Boot once and read until the guest ends or goes silent."""
     reader, writer = os.pipe()
@@ -190,6 +196,8 @@ def _boot(
                             frames[found[0]] = found[1]
                             deadline = time.monotonic() + guest.patience
                             told(found[1])
+                if cancelled():
+                    raise GuestError("cancelled")
                 if time.monotonic() > deadline:
                     timed_out = True
                     break
@@ -249,6 +257,7 @@ def run_in_guest(
     slugs: Sequence[str] | None = None,
     progress: Callable[[str], None] = lambda _: None,
     qemu: str | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> GuestRun:
     """Run probes (None: all) in guests booted from a kernel image; raises GuestError where no guest can be started at all."""
     qemu = qemu or find_qemu()
@@ -271,7 +280,7 @@ def run_in_guest(
             if fields[0] == "start":
                 progress(f"{image.name}: {fields[1]}")
 
-        boot = _boot(qemu, image, initramfs, guest, words, told)
+        boot = _boot(qemu, image, initramfs, guest, words, told, cancelled)
         consoles.append(boot.console)
         started: str | None = None
         ended = greeted = False

@@ -11,6 +11,8 @@ the offset up as the prologue does; ebf7d1f508a7 (in v5.10) brought the mistake.
 
 from __future__ import annotations
 
+from functools import partial
+
 from probes import bpf
 from probes.asm import FP, R1, R6, Program
 from probes.bpf import Bpf
@@ -58,17 +60,12 @@ def _alone(kernel: Bpf, indirect: bool) -> int:
 def _run(kernel: Bpf) -> Result:
     control(kernel)
     seen = {}
+    what = "a caller with 4 bytes of stack"
     for indirect in (False, True):
         way = "indirect" if indirect else "direct"
-        seen[f"{way}, above zeros"] = expect(
-            kernel, lambda way=indirect: _pattern(kernel, 0, way), "a caller with 4 bytes of stack"
-        )
-        seen[f"{way}, above ones"] = expect(
-            kernel, lambda way=indirect: _pattern(kernel, -1, way), "a caller with 4 bytes of stack"
-        )
-        seen[f"{way}, alone"] = expect(
-            kernel, lambda way=indirect: _alone(kernel, way), "a caller with 4 bytes of stack"
-        )
+        seen[f"{way}, above zeros"] = expect(kernel, partial(_pattern, kernel, 0, indirect), what)
+        seen[f"{way}, above ones"] = expect(kernel, partial(_pattern, kernel, -1, indirect), what)
+        seen[f"{way}, alone"] = expect(kernel, partial(_alone, kernel, indirect), what)
     wrong = {way: entries for way, entries in seen.items() if entries != HEALTHY}
     told = ", ".join(f"{entries} ({way})" for way, entries in (wrong or seen).items())
     if wrong:

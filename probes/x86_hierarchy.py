@@ -9,6 +9,8 @@ hierarchy") (in v6.12) counts behind a pointer.
 
 from __future__ import annotations
 
+from functools import partial
+
 from probes import bpf
 from probes.bpf import Bpf
 from probes.model import ABSENT, PRESENT, Probe, Result
@@ -19,14 +21,9 @@ __all__ = ["PROBE"]
 
 def _run(kernel: Bpf) -> Result:
     control(kernel)
+    twice = partial(count_chain, kernel, bpf.SOCKET_FILTER, through_subprogram=True, calls=2)
     seen = {
-        way: expect(
-            kernel,
-            lambda indirect=indirect: count_chain(
-                kernel, bpf.SOCKET_FILTER, through_subprogram=True, calls=2, indirect=indirect
-            ),
-            "a program that calls a subprogram twice",
-        )
+        way: expect(kernel, partial(twice, indirect=indirect), "a program that calls a subprogram twice")
         for way, indirect in (("direct", False), ("indirect", True))
     }
     wrong = {way: entries for way, entries in seen.items() if entries != HEALTHY}

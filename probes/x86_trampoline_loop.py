@@ -10,6 +10,8 @@ stops itself long before.
 
 from __future__ import annotations
 
+from functools import partial
+
 from probes import bpf
 from probes.asm import R1, R2, Program
 from probes.bpf import Bpf, function_number
@@ -35,13 +37,11 @@ def _traced(kernel: Bpf, kinds: tuple[int, ...], indirect: bool) -> int:
     """How often the traced program is entered."""
     counters, array = kernel.array(), kernel.prog_array()
     program = chain(counters, array, through_subprogram=True, indirect=indirect)
-    entry = expect(kernel, lambda: kernel.load(bpf.SCHED_CLS, program, name="traced"), "a program to trace")
+    entry = expect(kernel, lambda: kernel.load(bpf.SOCKET_FILTER, program, name="traced"), "a program to trace")
     hits = [kernel.array() for _ in kinds]
     for kind, counter in zip(kinds, hits, strict=True):
-        program_ = expect(
-            kernel, lambda kind=kind, counter=counter: tracer(kernel, entry, kind, counter), "load of the tracer"
-        )
-        expect(kernel, lambda program=program_, kind=kind: kernel.attach(program, kind), "attaching the tracer")
+        loaded = expect(kernel, partial(tracer, kernel, entry, kind, counter), "load of the tracer")
+        expect(kernel, partial(kernel.attach, loaded, kind), "attaching the tracer")
     kernel.put(array, 0, entry)
     kernel.run(entry)
     entries = kernel.count(counters)
@@ -55,7 +55,7 @@ def _traced(kernel: Bpf, kinds: tuple[int, ...], indirect: bool) -> int:
 
 
 def _run(kernel: Bpf) -> Result:
-    control(kernel, bpf.SCHED_CLS)
+    control(kernel, bpf.SOCKET_FILTER)
     seen = {}
     for indirect in (False, True):
         for kinds, name in (((bpf.FENTRY,), "fentry"), ((bpf.FEXIT,), "fexit"), ((bpf.FENTRY, bpf.FEXIT), "both")):
@@ -69,6 +69,6 @@ def _run(kernel: Bpf) -> Result:
 
 PROBE = Probe(
     "x86-trampoline-loop",
-    "a TC program that tail-calls itself from a subprogram, and fentry and fexit programs on that",
+    "a socket filter that tail-calls itself from a subprogram, and fentry and fexit programs on that",
     _run,
 )

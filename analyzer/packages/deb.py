@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
@@ -20,7 +20,7 @@ from analyzer.packages.model import KernelPackage, MetapackageError, PackageErro
 if TYPE_CHECKING:
     from debian.debfile import DebFile
 
-__all__ = ["installed_image", "kernel_dependency", "read_deb"]
+__all__ = ["installed_image", "kernel_dependency", "read_deb", "read_deb_file"]
 
 # python-debian logs a relation that it can't parse, raw; without a handler that goes to stderr, terminal escapes and all.
 logging.getLogger("debian").addHandler(logging.NullHandler())
@@ -62,13 +62,11 @@ def _errors(path: str) -> Iterator[None]:
         raise PackageError(f"{path}: a broken package: {error or type(error).__name__}") from error
 
 
-def _contents(archive: DebFile, path: str) -> tuple[dict[str, tuple[str, bytes]], str | None]:
-    """The changelog and configuration in the data part, and the name of the image."""
+def _members(archive: DebFile, path: str) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
+    """Name, size and a reader of the content of every regular file in the data part, read as a stream."""
     name = next((item for item in archive.getnames() if item.startswith("data.tar")), None)
     if name is None:
         raise PackageError(f"{path}: not a Debian package: no data part")
-    found: dict[str, tuple[str, bytes]] = {}
-    image: str | None = None
     member = cast(IO[bytes], archive.getmember(name))
     start = member.read(6)
     member.seek(0)
@@ -76,20 +74,42 @@ def _contents(archive: DebFile, path: str) -> tuple[dict[str, tuple[str, bytes]]
     stream = Bounded(decompressing(member, start), _MAX_UNPACKED, too_much)
     with tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]
         for item in tar:
-            place = item.name.removeprefix("./")
-            if not item.isfile():
-                continue
-            if _IMAGE.fullmatch(place):
-                image = place
-            kind = "changelog" if _CHANGELOG.fullmatch(place) else "config" if _CONFIG.fullmatch(place) else None
-            if kind is None or kind in found:
-                continue
-            if item.size > _MAX_FILE:
-                raise PackageError(f"{path}: {place} has {item.size:,} bytes, which no {kind} has")
-            content = tar.extractfile(item)
-            if content is not None:
-                found[kind] = (place, decompress(content.read(), f"{path}:{place}", _MAX_FILE))
+            if item.isfile():
+
+                def content(item: tarfile.TarInfo = item) -> bytes:
+                    file = tar.extractfile(item)
+                    return b"" if file is None else file.read()
+
+                yield item.name.removeprefix("./"), item.size, content
+
+
+def _contents(archive: DebFile, path: str) -> tuple[dict[str, tuple[str, bytes]], str | None]:
+    """The changelog and configuration in the data part, and the name of the image."""
+    found: dict[str, tuple[str, bytes]] = {}
+    image: str | None = None
+    for place, size, content in _members(archive, path):
+        if _IMAGE.fullmatch(place):
+            image = place
+        kind = "changelog" if _CHANGELOG.fullmatch(place) else "config" if _CONFIG.fullmatch(place) else None
+        if kind is None or kind in found:
+            continue
+        if size > _MAX_FILE:
+            raise PackageError(f"{path}: {place} has {size:,} bytes, which no {kind} has")
+        found[kind] = (place, decompress(content(), f"{path}:{place}", _MAX_FILE))
     return found, image
+
+
+def read_deb_file(path: Path, place: str, limit: int) -> bytes:
+    """One file of a Debian package; raises PackageError where it isn't there, or larger than `limit` bytes."""
+    from debian.debfile import DebFile
+
+    with _errors(str(path)), DebFile(filename=str(path)) as archive:
+        for name, size, content in _members(archive, str(path)):
+            if name == place:
+                if size > limit:
+                    raise PackageError(f"{path}: {place} has {size:,} bytes, which no kernel image has")
+                return content()
+    raise PackageError(f"{path}: there is no {place} in it")
 
 
 def installed_image(name: str) -> str | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from analyzer.model import AuditError
+from analyzer.model import AuditError, Bootable
 
 __all__ = ["KernelPackage", "MetapackageError", "NotInstalledError", "PackageError"]
 
@@ -50,3 +51,12 @@ class KernelPackage:
     image: str | None
     via: str | None = None
     release: str | None = None
+
+    @property
+    def bootable(self) -> Bootable | None:
+        """Where the image is: in the package file, or installed; None where the package has none, or only its index was read."""
+        if self.image is None:
+            return None
+        if self.path.endswith((".deb", ".rpm")) or Path(self.path).is_file():
+            return Bootable(self.path, self.image)
+        return Bootable(f"/{self.image}")

@@ -14,7 +14,7 @@ from analyzer.compression import BROKEN, Bounded, decompressing
 from analyzer.packages.cpio import CpioError, read_cpio
 from analyzer.packages.model import KernelPackage, PackageError
 
-__all__ = ["MAGIC", "changelog_text", "is_kernel", "read_rpm"]
+__all__ = ["MAGIC", "changelog_text", "is_kernel", "read_rpm", "read_rpm_file"]
 
 MAGIC = b"\xed\xab\xee\xdb"
 _LEAD = 96
@@ -86,21 +86,49 @@ def _changelog(headers: Mapping[str, object]) -> bytes:
     return changelog_text(zip(days, _texts(headers.get("authors")), _texts(headers.get("comments")), strict=False))
 
 
-def _config(file: BinaryIO, start: int, path: str) -> tuple[str, bytes] | None:
-    """The configuration in the payload, a compressed cpio archive that starts there; read up to it and no further."""
+def _payload_file(
+    file: BinaryIO, start: int, path: str, wanted: re.Pattern[str], limit: int
+) -> tuple[str, bytes] | None:
+    """A file of the payload, a compressed cpio archive that starts there: the first whose name matches. Read up to it and no further."""
     file.seek(start)
     magic = file.read(6)
     file.seek(start)
     too_much = PackageError(f"{path}: unpacks to more than {_MAX_UNPACKED >> 30} GiB, which no kernel package does")
     try:
         for name, size, content in read_cpio(Bounded(decompressing(file, magic), _MAX_UNPACKED, too_much)):
-            if _CONFIG.fullmatch(name):
-                if size > _MAX_CONFIG:
-                    raise PackageError(f"{path}: {name[:100]} has {size:,} bytes, which no configuration has")
+            if wanted.fullmatch(name):
+                if size > limit:
+                    raise PackageError(f"{path}: {name[:100]} has {size:,} bytes, which no such file has")
                 return name.removeprefix("."), content()
     except (CpioError, *BROKEN) as error:
         raise PackageError(f"{path}: a broken RPM: its payload: {error or type(error).__name__}") from error
     return None
+
+
+def read_rpm_file(path: Path, place: str, limit: int) -> bytes:
+    """One file of an RPM; raises PackageError where it isn't there, or larger than `limit` bytes."""
+    with path.open("rb") as file:
+        _, payload = _headers(file, str(path))
+        found = _payload_file(file, payload, str(path), re.compile(rf"\.?/?{re.escape(place)}"), limit)
+    if found is None:
+        raise PackageError(f"{path}: there is no {place} in it")
+    return found[1]
+
+
+def _headers(file: BinaryIO, path: str) -> tuple[Mapping[str, object], int]:
+    """The header of an RPM, and where its payload starts."""
+    import rpmfile
+
+    try:
+        _check_headers(file.read(2 * _MAX_HEADER), path)
+        file.seek(0)
+        with rpmfile.open(fileobj=file) as archive:
+            return dict(archive.headers), int(archive.data_offset)
+    except PackageError:
+        raise
+    except Exception as error:
+        # rpmfile has no error of its own: what is wrong in a header surfaces as whatever its code trips over.
+        raise PackageError(f"{path}: a broken RPM: {error or type(error).__name__}") from error
 
 
 def _files(headers: Mapping[str, object]) -> Iterator[tuple[str, str]]:
@@ -130,24 +158,12 @@ def _refuse(path: str, name: str) -> None:
 
 def read_rpm(path: Path) -> KernelPackage:
     """Read an RPM; raises PackageError when it is none, is broken, or holds no kernel."""
-    import rpmfile
-
-    try:
-        with path.open("rb") as file:
-            _check_headers(file.read(2 * _MAX_HEADER), str(path))
-            file.seek(0)
-            with rpmfile.open(fileobj=file) as archive:
-                headers: Mapping[str, object] = dict(archive.headers)
-                payload = int(archive.data_offset)
-            name = _text(headers.get("name"))
-            _refuse(str(path), name)
-            listed = any(_CONFIG.fullmatch(f"{folder}{base}") for base, folder in _files(headers))
-            config = _config(file, payload, str(path)) if listed else None
-    except PackageError:
-        raise
-    except Exception as error:
-        # rpmfile has no error of its own: what is wrong in a header surfaces as whatever its code trips over.
-        raise PackageError(f"{path}: a broken RPM: {error or type(error).__name__}") from error
+    with path.open("rb") as file:
+        headers, payload = _headers(file, str(path))
+        name = _text(headers.get("name"))
+        _refuse(str(path), name)
+        listed = any(_CONFIG.fullmatch(f"{folder}{base}") for base, folder in _files(headers))
+        config = _payload_file(file, payload, str(path), _CONFIG, _MAX_CONFIG) if listed else None
     changelog = _changelog(headers)
     return KernelPackage(
         path=str(path),

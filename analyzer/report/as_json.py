@@ -31,9 +31,15 @@ def _evidence(item: Evidence) -> dict[str, Any]:
 
 
 def _observation(item: Observation | None) -> dict[str, str] | None:
-    return (
-        None if item is None else {"state": item.state.value, "detail": item.detail, "agreement": item.agreement.value}
-    )
+    if item is None:
+        return None
+    return {
+        "state": item.state.value,
+        "detail": item.detail,
+        "agreement": item.agreement.value,
+        "predicted": item.predicted.value,
+        "where": item.where,
+    }
 
 
 def _verdict(item: Verdict) -> dict[str, Any]:
@@ -74,6 +80,7 @@ def report_as_data(report: Report, tool_version: str) -> dict[str, Any]:
         "tool_version": tool_version,
         "catalog": {"date": report.catalog.date, "digest": report.catalog.digest, "path": report.catalog.path},
         "targets": [_target(target) for target in report.targets],
+        "skipped": list(report.skipped),
         "first_fixed": [item._asdict() for item in report.first_fixed],
     }
 

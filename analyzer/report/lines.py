@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from analyzer.model import Presence, Rule, State, TargetReport, Verdict
+from analyzer.model import Agreement, Observation, Presence, Rule, State, TargetReport, Verdict
 from analyzer.text import printable
 
-__all__ = ["COLUMNS", "Row", "details", "heading", "rows", "settlements", "shown", "summary"]
+__all__ = ["Row", "columns", "contradictions", "details", "heading", "rows", "settlements", "shown", "summary"]
 
-COLUMNS = ("#", "DEFECT", "VERDICT", "CONF", "BECAUSE")
+_COLUMNS = ("#", "DEFECT", "VERDICT", "CONF", "BECAUSE")
+_SEEN = "SEEN"
 _STATES = (State.AFFECTED, State.FIXED, State.NOT_AFFECTED, State.UNKNOWN)
 
 
@@ -18,7 +19,8 @@ class Row(NamedTuple):
     """One line of the table."""
 
     state: State
-    cells: tuple[str, str, str, str, str]
+    cells: tuple[str, ...]
+    contradicted: bool = False
 
 
 def shown(target: TargetReport, everything: bool) -> tuple[Verdict, ...]:
@@ -34,8 +36,29 @@ def _because(verdict: Verdict) -> str:
     return ",".join(names) if len(names) < 3 else f"{names[0]},{names[1]},+{len(names) - 2}"
 
 
+def _was_probed(verdicts: Sequence[Verdict]) -> bool:
+    return any(item.observation is not None for item in verdicts)
+
+
+def columns(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
+    """The table's titles: what was seen has a column where something was probed."""
+    return (*_COLUMNS[:-1], _SEEN, _COLUMNS[-1]) if _was_probed(verdicts) else _COLUMNS
+
+
+def _seen(observation: Observation | None) -> str:
+    """What a probe saw and how that goes with the prediction: ``absent, confirmed``."""
+    if observation is None:
+        return ""
+    if observation.agreement is Agreement.NOT_OBSERVED:
+        return "not observed"
+    if observation.agreement is Agreement.CONTRADICTED:
+        return f"{observation.state.value}, CONTRADICTED"
+    return f"{observation.state.value}, {observation.agreement.value}"
+
+
 def rows(verdicts: Sequence[Verdict]) -> list[Row]:
-    """The table's lines, in the order of the verdicts."""
+    """The table's lines, in the order of the verdicts; cells as `columns` has them."""
+    probed = _was_probed(verdicts)
     return [
         Row(
             item.state,
@@ -44,8 +67,10 @@ def rows(verdicts: Sequence[Verdict]) -> list[Row]:
                 item.defect.slug,
                 item.state.value,
                 item.confidence.label if item.state is not State.UNKNOWN else "",
+                *((_seen(item.observation),) if probed else ()),
                 printable(_because(item)),
             ),
+            item.observation is not None and item.observation.agreement is Agreement.CONTRADICTED,
         )
         for item in verdicts
     ]
@@ -76,12 +101,30 @@ def settlements(verdicts: Sequence[Verdict]) -> list[tuple[str, list[str]]]:
     return list(found.items())
 
 
+def contradictions(verdicts: Sequence[Verdict]) -> list[str]:
+    """A line for each prediction that a probe contradicts: what said so, and what was seen."""
+    return [
+        printable(f"{item.defect.slug}: {text}")
+        for item in verdicts
+        if item.observation is not None and item.observation.agreement is Agreement.CONTRADICTED
+        for text in item.disagreements[-1:]
+    ]
+
+
 def summary(target: TargetReport, everything: bool) -> str:
     """The last line: how many are in each state, and what is not shown."""
     seen = shown(target, everything)
     counts = [f"{sum(item.state is state for item in seen)} {state.value}" for state in _STATES]
     hidden = len(target.verdicts) - len(seen)
     more = f"; {hidden} in code of other architectures not shown (--all)" if hidden else ""
+    probed = [item.observation for item in seen if item.observation is not None]
+    if probed:
+        told = [
+            f"{number} {agreement.value}"
+            for agreement in Agreement
+            if (number := sum(item.agreement is agreement for item in probed))
+        ]
+        more += f"; probes: {', '.join(told)}"
     return ", ".join(counts) + more
 
 
@@ -98,6 +141,9 @@ def details(verdict: Verdict) -> list[str]:
         f"  reason:      {verdict.reason}",
         f"  rule:        {verdict.rule.value}, confidence {verdict.confidence.label}",
     ]
+    if (seen := verdict.observation) is not None:
+        lines.append(f"  predicted:   {seen.predicted.value}")
+        lines.append(f"  seen:        {seen.state.value} {seen.where}, {seen.agreement.value}: {seen.detail}")
     if verdict.settle:
         lines.append(f"  to settle:   {verdict.settle}")
     for text in verdict.disagreements:

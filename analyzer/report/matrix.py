@@ -1,15 +1,18 @@
-"""Many kernels of a repository at once: a row each, and the first version without each defect."""
+"""Many kernels at once, a row each: of a repository, with the first version without each defect, and of a lab, with what was seen."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
+from string import ascii_uppercase
 
 from analyzer.catalog import Defect
-from analyzer.model import Report, Rule, State
+from analyzer.model import Agreement, Report, Rule, State, TargetReport
+from analyzer.report.lines import contradictions
 from analyzer.report.plain import aligned
 from analyzer.text import printable
 
-__all__ = ["column_titles", "render_matrix"]
+__all__ = ["column_titles", "render_lab", "render_matrix"]
 
 _CELLS = {State.AFFECTED: "AFFECTED", State.FIXED: "fixed", State.NOT_AFFECTED: "-", State.UNKNOWN: "?"}
 _MAX_COLUMNS = 8
@@ -66,3 +69,50 @@ def render_matrix(report: Report, *, everything: bool) -> str:
     common = [note for note in report.targets[0].notes if all(note in each for each in notes)] if notes else []
     out += [f"note: {printable(note)}" for note in common]
     return "\n".join([*out, ""])
+
+
+_MARKS = {Agreement.CONFIRMED: "", Agreement.SETTLED: "*", Agreement.CONTRADICTED: "!!", Agreement.NOT_OBSERVED: "?"}
+
+
+def _lab_cell(target: TargetReport, slug: str) -> str:
+    item = next((item for item in target.verdicts if item.defect.slug == slug), None)
+    if item is None:
+        return ""
+    if item.observation is None:
+        return f"({item.state.value})"
+    predicted = _CELLS[item.observation.predicted]
+    mark = _MARKS[item.observation.agreement]
+    if item.observation.agreement in (Agreement.CONTRADICTED, Agreement.SETTLED):
+        return f"{predicted} {mark} {item.observation.state.value}"
+    return f"{predicted} {mark}".strip()
+
+
+def render_lab(report: Report) -> str:
+    """The report of a lab as text: kernels by defects, turned so that a defect is a row."""
+    slugs = {item.defect.slug: item.defect for target in report.targets for item in target.verdicts if item.observation}
+    out: list[str] = [
+        f"{letter}  {printable(target.name)}" for letter, target in zip(_letters(), report.targets, strict=False)
+    ]
+    letters = [line.split()[0] for line in out]
+    table = [["#", "DEFECT", *letters]]
+    for slug, defect in slugs.items():
+        cells = [_lab_cell(target, slug) for target in report.targets]
+        table.append([str(defect.pitfall or ""), slug, *cells])
+    seen = [item.observation for target in report.targets for item in target.verdicts if item.observation is not None]
+    counts = ", ".join(
+        f"{sum(item.agreement is agreement for item in seen)} {agreement.value}" for agreement in Agreement
+    )
+    out += ["", *aligned(table), ""]
+    for letter, target in zip(letters, report.targets, strict=True):
+        out += [f"{letter}: CONTRADICTED {text}" for text in contradictions(target.verdicts)]
+    out += [f"skipped: {printable(text)}" for text in report.skipped]
+    out.append(
+        "predicted; nothing more: seen so; !! contradicted, by what was seen; * unknown, and seen; ? not observed (--json says why); - not-affected"
+    )
+    return "\n".join([*out, counts, ""])
+
+
+def _letters() -> Iterator[str]:
+    """A, B, …, Z, AA, AB, …"""
+    for size in range(1, 4):
+        yield from ("".join(letters) for letters in product(ascii_uppercase, repeat=size))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from analyzer.model import Report
-from analyzer.report.lines import COLUMNS, details, heading, rows, settlements, shown, summary
+from analyzer.report.lines import columns, contradictions, details, heading, rows, settlements, shown, summary
 from analyzer.text import printable
 
 __all__ = ["aligned", "render_plain"]
@@ -24,10 +24,11 @@ def render_plain(report: Report, *, everything: bool, explain: bool) -> str:
         verdicts = shown(target, everything)
         out += [heading(target), ""]
         if verdicts:
-            out += [*aligned([COLUMNS, *(row.cells for row in rows(verdicts))]), ""]
+            out += [*aligned([columns(verdicts), *(row.cells for row in rows(verdicts))]), ""]
         if explain:
             for item in verdicts:
                 out += [*details(item), ""]
+        out += [f"CONTRADICTED {text}" for text in contradictions(verdicts)]
         for command, slugs in settlements(verdicts):
             out += [f"to settle {', '.join(slugs)}:", f"  {command}"]
         out += [f"note: {printable(note)}" for note in target.notes]

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analyzer.model import Report, State
-from analyzer.report.lines import COLUMNS, details, heading, rows, settlements, shown, summary
+from analyzer.report.lines import columns, contradictions, details, heading, rows, settlements, shown, summary
 from analyzer.text import printable
 
 __all__ = ["render_terminal"]
@@ -24,13 +24,20 @@ def render_terminal(report: Report, *, everything: bool, explain: bool) -> None:
         verdicts = shown(target, everything)
         console.print(Text(heading(target), style="bold"))
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-        table.add_column(COLUMNS[0], width=1)
-        for title, fixed in zip(COLUMNS[1:], (True, True, True, False), strict=True):
-            table.add_column(title, no_wrap=fixed, overflow="fold")
+        titles = columns(verdicts)
+        table.add_column(titles[0], width=1)
+        for title in titles[1:]:
+            table.add_column(title, no_wrap=title != titles[-1], overflow="fold")
         for row in rows(verdicts):
-            number, slug, state, confidence, because = row.cells
+            number, slug, state, confidence, *seen, because = row.cells
+            marked = [Text(cell, style="bold red" if row.contradicted else "dim") for cell in seen]
             table.add_row(
-                number, slug, Text(state, style=_STYLES[row.state]), Text(confidence, style="dim"), Text(because)
+                number,
+                slug,
+                Text(state, style=_STYLES[row.state]),
+                Text(confidence, style="dim"),
+                *marked,
+                Text(because),
             )
         console.print(table)
         console.print()
@@ -41,6 +48,8 @@ def render_terminal(report: Report, *, everything: bool, explain: bool) -> None:
                 for line in rest:
                     console.print(Text(line))
                 console.print()
+        for text in contradictions(verdicts):
+            console.print(Text(f"CONTRADICTED {text}", style="bold red"))
         for command, slugs in settlements(verdicts):
             console.print(Text(f"to settle {', '.join(slugs)}:", style="yellow"))
             console.print(Text(f"  {command}"))
