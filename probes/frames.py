@@ -37,7 +37,7 @@ def parse(line: bytes) -> tuple[int, list[str]] | None:
     text = line.decode("ascii", "replace")
     start = text.find(MARK)
     words = text[start + len(MARK) :].split() if start >= 0 else []
-    if len(words) != 3 or not words[0].isdigit() or len(words[0]) > 9:
+    if len(words) != 3 or not words[0].isdigit() or len(words[0]) > 9 or len(words[1]) != 8:
         return None
     try:
         data = bytes.fromhex(words[2])

@@ -1,7 +1,7 @@
 """The first process of a guest: runs the probes, tells their results over a serial line, and ends the guest.
 
 The kernel's command line says what to do: ``tca.only=SLUG,…`` (which probes), ``tca.caps=NAME,…`` (run them as nobody with these
-capabilities), ``tca.sysctl=PATH=VALUE,…`` and ``tca.limit=SECONDS``. Nothing of the host is there, and no disk, no network.
+capabilities), ``tca.sysctl=PATH=VALUE,…``, ``tca.limit=SECONDS`` and ``tca.as_host=1`` (do what is safe only, as on a host). Nothing of the host is there, and no disk, no network.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _line(path: str) -> str:
 
 
 class _Report:
-    """Sends frames, each drained before anything else happens: the next thing may be a panic."""
+    """Sends frames. Where the next thing may be a panic, one is drained first; that takes the kernel some milliseconds."""
 
     def __init__(self) -> None:
         self._number = 0
@@ -65,13 +65,14 @@ class _Report:
             self._line = os.open(_device(*_CONSOLE), os.O_WRONLY | os.O_NOCTTY)
             self._repeat = 2
 
-    def send(self, *fields: str) -> None:
+    def send(self, *fields: str, drain: bool = False) -> None:
         data = frame(self._number, fields)
         self._number += 1
         for _ in range(self._repeat):
             rest = data
             while rest:
                 rest = rest[os.write(self._line, rest) :]
+        if drain:
             _libc.tcdrain(self._line)
 
 
@@ -115,7 +116,7 @@ def _run(report: _Report) -> None:
     _set(options.get("sysctl", ""))
     only = options.get("only", "").split(",") if options.get("only") else None
     prepare = _become_nobody([name for name in options["caps"].split(",") if name]) if "caps" in options else None
-    runner = Runner(in_guest=True, limit=float(options.get("limit", TIME_LIMIT)), prepare=prepare)
+    runner = Runner(in_guest="as_host" not in options, limit=float(options.get("limit", TIME_LIMIT)), prepare=prepare)
     system = os.uname()
     report.send(
         "hello",
@@ -128,12 +129,12 @@ def _run(report: _Report) -> None:
     began = time.monotonic()
     for probe in PROBES:
         if only is None or probe.slug in only:
-            report.send("start", probe.slug)
+            report.send("start", probe.slug, drain=probe.hazard is not None)
             result = runner.run(probe)
             report.send("result", probe.slug, result.state, result.detail, "1" if result.conclusive else "")
     taken = time.monotonic() - began
     left = runner.leftovers()
-    report.send("end", f"{taken:.3f}", "unknown" if left is None else ",".join(left))
+    report.send("end", f"{taken:.3f}", "unknown" if left is None else ",".join(left), drain=True)
 
 
 def main() -> None:
@@ -146,7 +147,7 @@ def main() -> None:
         try:
             _run(report)
         except BaseException as error:
-            report.send("error", f"{type(error).__name__}: {error}")
+            report.send("error", f"{type(error).__name__}: {error}", drain=True)
     except BaseException as error:
         sys.stderr.write(f"tailcall-audit: {type(error).__name__}: {error}\n")
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 from probes.bpf import Bpf, BpfError
 
@@ -54,20 +55,33 @@ def missing_capabilities() -> list[str]:
 
 
 def _missing(kernel: Bpf) -> str:
+    causes = []
     missing = missing_capabilities()
     if missing:
-        text = f"without {', '.join(missing)}"
         setting = _first_line("/proc/sys/kernel/unprivileged_bpf_disabled")
-        return f"{text} (unprivileged_bpf_disabled={setting})" if setting is not None else text
-    if not kernel.memlock_raised:
-        return "RLIMIT_MEMLOCK is too small and can't be raised"
-    seccomp = _seccomp()
-    if seccomp:
-        return "seccomp filters this process's system calls, or a security module refuses"
+        causes.append(
+            f"without {', '.join(missing)}" + (f" (unprivileged_bpf_disabled={setting})" if setting is not None else "")
+        )
+    if not kernel.memlock_raised and _counts_memlock():
+        causes.append(
+            "RLIMIT_MEMLOCK can't be raised without CAP_SYS_RESOURCE, and maps and programs count against it before 5.11"
+        )
     lockdown = _first_line("/sys/kernel/security/lockdown")
-    if lockdown and "[none]" not in lockdown:
-        return f"the kernel is locked down ({lockdown})"
-    return "a security module refuses, or a user namespace does not count"
+    if not causes and _seccomp():
+        causes.append("seccomp filters this process's system calls, or a security module refuses")
+    if not causes and lockdown and "[none]" not in lockdown:
+        causes.append(f"the kernel is locked down ({lockdown})")
+    return "; ".join(causes) or "a security module refuses, or a user namespace does not count"
+
+
+def _counts_memlock() -> bool:
+    """Whether memory of BPF counts against RLIMIT_MEMLOCK: memory control groups took over in 5.11 (5.10.218 was seen to refuse,
+    6.1.170 not)."""
+    words = os.uname().release.split(".")
+    try:
+        return (int(words[0]), int(words[1].split("-")[0])) < (5, 11)
+    except (IndexError, ValueError):
+        return False
 
 
 def _seccomp() -> bool:
