@@ -10,6 +10,8 @@ without 01793ed86b5d too. Where storages are not compared at all (`tailcall_cgro
 
 from __future__ import annotations
 
+from functools import partial
+
 from probes import bpf
 from probes.asm import R1, R6, Program
 from probes.bpf import Bpf
@@ -21,11 +23,12 @@ from probes.tailcall_cgroup_storage_oob import storage, user
 __all__ = ["PROBE"]
 
 
-def _bridge(kernel: Bpf) -> int:
+def _bridge(kernel: Bpf, through_subprogram: bool) -> int:
     array = kernel.prog_array()
-    program = return_value(Program().function("bridge").mov(R6, R1).mov(R1, R6).call("sub"), 1)
-    return_value(tail_call(program.function("sub").mov(R6, R1), array), 1)
-    return kernel.load(bpf.CGROUP_SKB, program, name="bridge")
+    program = Program().function("bridge").mov(R6, R1)
+    if through_subprogram:
+        return_value(program.mov(R1, R6).call("sub"), 1).function("sub").mov(R6, R1)
+    return kernel.load(bpf.CGROUP_SKB, return_value(tail_call(program, array), 1), name="bridge")
 
 
 def _run(kernel: Bpf) -> Result:
@@ -37,13 +40,19 @@ def _run(kernel: Bpf) -> Result:
             "storages are not compared at all here (tailcall-cgroup-storage-oob), so there is nothing to bridge"
         )
     must_enter(kernel, array, load_simple(kernel, bpf.CGROUP_SKB), "a program without a storage in the prog_array")
-    bridge = expect(kernel, lambda: _bridge(kernel), "a program without a storage that tail-calls")
-    refusal = enters(kernel, array, bridge, "a program without a storage that tail-calls")
-    if refusal is None:
-        return Result(
-            PRESENT, "a program without a storage that tail-calls enters the prog_array of one with a storage"
+    refusals = []
+    for through, what in ((True, "from a subprogram"), (False, "itself")):
+        bridge = expect(
+            kernel, partial(_bridge, kernel, through), f"a program without a storage that tail-calls {what}"
         )
-    return Result(ABSENT, f"a program without a storage that tail-calls is refused by the prog_array ({refusal})")
+        refusal = enters(kernel, array, bridge, f"a program without a storage that tail-calls {what}")
+        if refusal is None:
+            return Result(
+                PRESENT,
+                f"a program without a storage that tail-calls {what} enters the prog_array of one with a storage",
+            )
+        refusals.append(refusal)
+    return Result(ABSENT, f"a program without a storage that tail-calls is refused by the prog_array ({refusals[0]})")
 
 
 PROBE = Probe(

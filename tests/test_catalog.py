@@ -85,6 +85,13 @@ RANGE_EXCEPTIONS = {
         ("6.0", "6.0", None),
     ): "6.0 has 4a9c7bbe2ed4 (5.18) and ended before the fix; the research lists branches of the CNA only",
     ("loongarch-prologue-off-by-one", ("6.1", "6.1", None)): "6.1.192 was read: build_prologue() without the nop",
+    # Without 01793ed86b5d the fix is incomplete: 6.1.192 was seen to let a program in (tests/lab), 5.15.y and 6.6.y are not known to have it.
+    ("tailcall-cgroup-storage-bridge", ("6.1", "6.1.151", None)): "01793ed86b5d",
+    ("tailcall-cgroup-storage-bridge", ("6.1", "6.1.151", "6.1.178")): "01793ed86b5d",
+    ("tailcall-cgroup-storage-bridge", ("5.15", "5.15.192", None)): "01793ed86b5d",
+    ("tailcall-cgroup-storage-bridge", ("5.15", "5.15.192", "5.15.212")): "01793ed86b5d",
+    ("tailcall-cgroup-storage-bridge", ("6.6", "6.6.105", None)): "01793ed86b5d",
+    ("tailcall-cgroup-storage-bridge", ("6.6", "6.6.105", "6.6.145")): "01793ed86b5d",
 }
 
 

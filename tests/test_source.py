@@ -43,7 +43,7 @@ EXPECTED: dict[str, tuple[str | None, ...]] = {
     "tailcall-compat-attach-func-proto": (A, F, F, F, F),
     "tailcall-compat-expected-attach-type": (A, F, F, F, F),
     "tailcall-cgroup-storage-oob": (A, F, F, F, F),
-    "tailcall-cgroup-storage-bridge": (N, A, F, F, F),
+    "tailcall-cgroup-storage-bridge": (N, A, A, F, F),
     "tailcall-compat-race": (F, F, F, F, F),
     "poke-desc-tnum-oob": (F, F, F, F, F),
     "subprog-poke-uaf": (F, F, F, F, F),

@@ -63,7 +63,11 @@ SHARED = (
 """Those of the research."""
 
 DEBIAN = (
-    Kernel("linux-image-6.1.0-56-cloud-amd64=6.1.192-2", {"x86-hierarchy", _CALLBACK} | _VERIFIER),
+    # The catalogue of the research has the bridge as fixed in 6.1.192 and infers that the fix is incomplete without 01793ed86b5d: it is.
+    Kernel(
+        "linux-image-6.1.0-56-cloud-amd64=6.1.192-2",
+        {"x86-hierarchy", "tailcall-cgroup-storage-bridge", _CALLBACK} | _VERIFIER,
+    ),
     Kernel(
         "linux-image-6.12.94+deb13-cloud-amd64=6.12.94-1",
         {"tailcall-verifier-return-model", _CALLBACK, "tailcall-cgroup-storage-bridge"},
