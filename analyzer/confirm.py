@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,7 +98,7 @@ class Guests:
         slugs = _probed(target)
         try:
             initramfs = build_initramfs(_cache())
-            run = run_in_guest(image, initramfs, self.guest, slugs, progress, cancelled=self.cancelled)
+            run = run_in_guest(image, initramfs, self.guest, slugs, progress, cancelled=self.cancelled, name=name)
         except (GuestError, InitramfsError) as error:
             raise AuditError(f"--confirm=vm: {error}") from error
         _same_kernel(target, run)
@@ -113,7 +112,7 @@ class Guests:
         if run.left:
             notes.append(f"the guest's kernel had not let go of {', '.join(run.left)}")
         results = {slug: result._replace(detail=printable(result.detail)) for slug, result in run.results.items()}
-        seen = observe_all(target, results, f"in a guest booted from {image.name}")
+        seen = observe_all(target, results, f"in a guest booted from {name}")
         return seen._replace(notes=(*target.notes, *notes)), run
 
 
@@ -171,19 +170,16 @@ def confirm_in_guest(report: Report, guests: Guests, image: str | None, progress
 
 
 def boot_target(target: TargetReport, guests: Guests, progress: Callable[[str], None]) -> tuple[TargetReport, GuestRun]:
-    """Boot the image that a target came with; one inside a package goes to a temporary file first."""
+    """Boot the image that a target came with; raises AuditError."""
     bootable = target.bootable
     assert bootable is not None
     if bootable.member is None:
         return guests.confirm(target, Path(bootable.path), progress)
-    with tempfile.TemporaryDirectory(prefix="tailcall-audit-") as folder:
-        progress(f"unpacking {bootable.member}")
-        path = Path(folder) / Path(bootable.member).name
-        path.write_bytes(read_bootable(bootable))
-        return guests.confirm(target, path, progress)
-
-
-def probed_slugs(targets: Sequence[TargetReport]) -> list[str]:
-    """The slugs of all defects that a probe was run for, in the probes' order."""
-    seen = {item.defect.slug for target in targets for item in target.verdicts if item.observation is not None}
-    return [probe.slug for probe in PROBES if probe.slug in seen]
+    name = Path(bootable.member).name
+    progress(f"unpacking {bootable.member}")
+    # A file that is nowhere: whatever ends this process, nothing of it is left behind.
+    descriptor = os.memfd_create(name[:200])
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(read_bootable(bootable))
+        file.flush()
+        return guests.confirm(target, Path(f"/proc/{os.getpid()}/fd/{descriptor}"), progress, name)

@@ -258,10 +258,12 @@ def run_in_guest(
     progress: Callable[[str], None] = lambda _: None,
     qemu: str | None = None,
     cancelled: Callable[[], bool] = lambda: False,
+    name: str | None = None,
 ) -> GuestRun:
     """Run probes (None: all) in guests booted from a kernel image; raises GuestError where no guest can be started at all."""
     qemu = qemu or find_qemu()
     guest = guest or Guest()
+    name = name or image.name
     if guest.kvm and not os.access("/dev/kvm", os.R_OK | os.W_OK):
         raise GuestError("--kvm: /dev/kvm cannot be used here; without --kvm the guest is emulated")
     waiting = [probe for probe in PROBES if slugs is None or probe.slug in slugs]
@@ -273,12 +275,12 @@ def run_in_guest(
     seconds: float | None = None
     left: tuple[str, ...] = ()
     while waiting and failure is None:
-        progress(f"booting {image.name} ({len(waiting)} probes)")
+        progress(f"booting {name} ({len(waiting)} probes)")
         words = f"tca.only={','.join(probe.slug for probe in waiting)}"
 
         def told(fields: list[str]) -> None:
             if fields[0] == "start":
-                progress(f"{image.name}: {fields[1]}")
+                progress(f"{name}: {fields[1]}")
 
         boot = _boot(qemu, image, initramfs, guest, words, told, cancelled)
         consoles.append(boot.console)
