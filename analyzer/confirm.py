@@ -92,10 +92,11 @@ class Guests:
     cancelled: Callable[[], bool] = lambda: False
 
     def confirm(
-        self, target: TargetReport, image: Path, progress: Callable[[str], None]
+        self, target: TargetReport, image: Path, progress: Callable[[str], None], name: str | None = None
     ) -> tuple[TargetReport, GuestRun]:
-        """Boot an image and hold what its probes saw against a target's report; raises AuditError."""
+        """Boot an image (that goes by `name`) and hold what its probes saw against a target's report; raises AuditError."""
         slugs = _probed(target)
+        name = name or image.name
         try:
             initramfs = build_initramfs(_cache())
             run = run_in_guest(image, initramfs, self.guest, slugs, progress, cancelled=self.cancelled, name=name)

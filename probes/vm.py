@@ -263,7 +263,7 @@ def run_in_guest(
     """Run probes (None: all) in guests booted from a kernel image; raises GuestError where no guest can be started at all."""
     qemu = qemu or find_qemu()
     guest = guest or Guest()
-    name = name or image.name
+    label = name or image.name
     if guest.kvm and not os.access("/dev/kvm", os.R_OK | os.W_OK):
         raise GuestError("--kvm: /dev/kvm cannot be used here; without --kvm the guest is emulated")
     waiting = [probe for probe in PROBES if slugs is None or probe.slug in slugs]
@@ -275,12 +275,12 @@ def run_in_guest(
     seconds: float | None = None
     left: tuple[str, ...] = ()
     while waiting and failure is None:
-        progress(f"booting {name} ({len(waiting)} probes)")
+        progress(f"booting {label} ({len(waiting)} probes)")
         words = f"tca.only={','.join(probe.slug for probe in waiting)}"
 
         def told(fields: list[str]) -> None:
             if fields[0] == "start":
-                progress(f"{name}: {fields[1]}")
+                progress(f"{label}: {fields[1]}")
 
         boot = _boot(qemu, image, initramfs, guest, words, told, cancelled)
         consoles.append(boot.console)
