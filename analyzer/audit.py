@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from analyzer.audit_package import PackageAudit
+    from analyzer.host import Host
 __all__ = ["audit", "select_defects"]
 
 Progress = Callable[[str], None]
@@ -81,6 +82,26 @@ def _audit_config(target: Target, config: KernelConfig) -> TargetReport:
     return target.report(config.path, TargetKind.CONFIG, identity_of(config.release, architecture), config, speaks)
 
 
+def _read_host_binary(target: Target, host: Host, progress: Progress) -> None:
+    """Add what the image of the running kernel says, where it can be read; else what the running kernel says of its types."""
+    from analyzer.audit_image import read_image, read_running_btf
+    from analyzer.packages.image import read_bootable
+
+    if host.image is not None:
+        try:
+            facts = read_image(target, read_bootable(Bootable(host.image)), host.image, progress)
+        except AuditError as error:
+            target.notes.append(str(error))
+        else:
+            target.evidence += facts.evidence
+            target.notes += facts.notes
+            return
+    if host.btf is not None:
+        evidence, notes = read_running_btf(target, host.btf)
+        target.evidence += evidence
+        target.notes += notes
+
+
 def _audit_host(target: Target, progress: Progress) -> TargetReport:
     from analyzer.host import read_host
 
@@ -88,10 +109,14 @@ def _audit_host(target: Target, progress: Progress) -> TargetReport:
     host = read_host()
     architecture = target.architecture(host.release.architecture, "this host")
     target.notes += host.notes
+    _read_host_binary(target, host, progress)
     target.release_facts(host.release)
     speaks = target.speaks(host.config, host.release, architecture) and host.config_speaks
     identity = identity_of(host.release, architecture, live_patches=", ".join(host.live_patches) or None)
+    from analyzer.audit_image import with_overruled
+
     report = target.report("this host", TargetKind.HOST, identity, host.config, speaks, bool(host.live_patches))
+    report = with_overruled(report)
     return report if host.image is None else report._replace(bootable=Bootable(host.image))
 
 
@@ -118,6 +143,7 @@ def audit(
     rev: str | None = None,
     packages: Sequence[str] = (),
     images: Sequence[str] = (),
+    system_map: str | None = None,
     installed: bool = False,
     distro: str | None = None,
     repository: str | None = None,
@@ -160,6 +186,8 @@ def audit(
         raise AuditError("--config is of one kernel: name one target with it")
     if rev is not None and len(trees) != 1:
         raise AuditError("--rev is a revision of one tree: name it with --tree")
+    if system_map is not None and len(images) != 1:
+        raise AuditError("--system-map is of one image: name it with --image")
     kernel_config = None if config is None else _read_config(config)
 
     def fresh() -> Target:
@@ -177,7 +205,7 @@ def audit(
         from analyzer.audit_image import audit_image
 
         for name in images:
-            targets.append(audit_image(fresh(), name, kernel_config, progress))
+            targets.append(audit_image(fresh(), name, kernel_config, system_map, progress))
     firsts: tuple[FirstFixed, ...] = ()
     if packages or installed or repository or changelog:
         audits = _package_audit(fresh, offline, refresh, kernel_config, progress)

@@ -1,21 +1,104 @@
-"""The audit of a kernel image: what the binary says of itself."""
+"""The audit of a kernel image: what the binary says of itself, alone or as the image in a package or of the host."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from analyzer.evidence.config import KernelConfig
-from analyzer.host import image_banner
-from analyzer.model import AuditError, Bootable, TargetKind, TargetReport
-from analyzer.release import parse_release
+from analyzer.evidence.config import ConfigError, KernelConfig, parse_config
+from analyzer.evidence.image import btf_evidence, code_evidence
+from analyzer.image.binary import Binary, read_system_map
+from analyzer.image.containers import ImageError, unpack
+from analyzer.model import AuditError, Bootable, Evidence, EvidenceKind, TargetKind, TargetReport
+from analyzer.packages.image import read_bootable
+from analyzer.release import KernelRelease, ReleaseError, parse_release
 from analyzer.target import Target, identity_of
+from probes.btf import Btf, BtfError
 
-__all__ = ["audit_image"]
+__all__ = ["ImageFacts", "audit_image", "read_image", "read_running_btf", "with_overruled"]
+
+_MAX_BTF = 64 << 20
+_BINARY = (EvidenceKind.CODE, EvidenceKind.BTF)
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What an image says: the kernel that it is, its configuration, and evidence. `form` is what it was wrapped in."""
+
+    banner: str
+    release: KernelRelease
+    architecture: str | None
+    form: tuple[str, ...]
+    config: KernelConfig | None
+    evidence: tuple[Evidence, ...]
+    notes: tuple[str, ...]
+
+
+def read_image(
+    target: Target, data: bytes, name: str, progress: Callable[[str], None], system_map: Path | None = None
+) -> ImageFacts:
+    """Read a kernel image; raises ImageError where it is none, or names no kernel."""
+    progress(f"unpacking {name}")
+    kernel = unpack(data, name)
+    symbols = None
+    notes: list[str] = []
+    if system_map is not None:
+        symbols = read_system_map(system_map)
+        if not symbols:
+            notes.append(
+                f"{system_map}: no address of a function in it (Debian's is a stub): the image's own table is read"
+            )
+    binary = Binary(kernel, symbols or None)
+    banner = binary.banner
+    if banner is None:
+        raise ImageError(
+            f'{name}: no banner in it ("Linux version …"): not a Linux kernel, or one that is encrypted or packed in a way unknown here'
+        )
+    try:
+        release = parse_release(banner)
+    except ReleaseError as error:
+        raise ImageError(f"{name}: its banner names no kernel version: {banner[:120]!r}") from error
+    config = None
+    if (text := binary.config) is not None:
+        try:
+            config = parse_config(text, f"{name}:IKCONFIG")
+        except ConfigError as error:
+            notes.append(str(error))
+    progress(f"reading the types in {name}")
+    evidence: list[Evidence] = []
+    if (btf := binary.btf) is not None:
+        evidence += btf_evidence(target.catalog, btf, f"{name}: BTF")
+    else:
+        notes.append(f"{name} has no BTF that can be read (CONFIG_DEBUG_INFO_BTF): its structures are not known")
+    if kernel.architecture == "x86_64":
+        progress(f"reading the code in {name}")
+        found = list(code_evidence(binary, name))
+        evidence += found
+        seen = {item.commit for item in found}
+        notes.append(
+            f"image: {', '.join(kernel.form)}; its code speaks of {len(seen)} commits"
+            if seen
+            else f"image: {', '.join(kernel.form)}; its code is of no shape that is known here, so that only its version and types speak"
+        )
+    else:
+        notes.append(f"image: {', '.join(kernel.form)}; machine code is read for x86-64 only")
+    notes += [f"{name}: {text}" for text in binary.notes]
+    return ImageFacts(banner, release, kernel.architecture, kernel.form, config, tuple(evidence), tuple(notes))
+
+
+def read_running_btf(target: Target, path: str) -> tuple[list[Evidence], list[str]]:
+    """What the running kernel says of its types (/sys/kernel/btf/vmlinux, which everybody may read): evidence and notes."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_MAX_BTF)
+        return list(btf_evidence(target.catalog, Btf(data), path)), [f"types read from {path}"]
+    except (OSError, BtfError) as error:
+        return [], [f"{path}: {error}"]
 
 
 def audit_image(
-    target: Target, name: str, config: KernelConfig | None, progress: Callable[[str], None]
+    target: Target, name: str, config: KernelConfig | None, system_map: str | None, progress: Callable[[str], None]
 ) -> TargetReport:
     """Audit a kernel image; raises AuditError where it can't be read."""
     path = Path(name).expanduser()
@@ -23,15 +106,40 @@ def audit_image(
         raise AuditError(
             f"{path}: {'not a regular file' if path.exists() else 'no such file'}; give a kernel image, as vmlinuz"
         )
-    progress(f"reading {path}")
-    banner = image_banner(path)
-    if banner is None:
-        raise AuditError(f"{path}: not a bzImage: no version string in its header")
-    release = parse_release(f"Linux version {banner}")
-    architecture = target.architecture("x86_64", str(path))
+    bootable = Bootable(str(path))
+    symbols = _system_map(path, system_map)
+    facts = read_image(target, read_bootable(bootable), str(path), progress, symbols)
+    target.evidence += facts.evidence
+    target.notes += facts.notes
+    release = facts.release
+    architecture = target.architecture(facts.architecture or release.architecture, str(path))
     target.release_facts(release)
-    speaks = target.speaks(config, release, architecture)
-    report = target.report(
-        path.name, TargetKind.IMAGE, identity_of(release, architecture, image=str(path)), config, speaks
-    )
-    return report._replace(bootable=Bootable(str(path)))
+    used = config or facts.config
+    speaks = target.speaks(used, release, architecture)
+    identity = identity_of(release, architecture, image=str(path), banner=facts.banner)
+    report = target.report(path.name, TargetKind.IMAGE, identity, used, speaks)
+    return with_overruled(report)._replace(bootable=bootable)
+
+
+def with_overruled(report: TargetReport) -> TargetReport:
+    """The report with a note on each answer that the binary gives against what else is known: the version, or the changelog."""
+    notes = []
+    for item in report.verdicts:
+        for key, text in (text.split(": ", 1) for text in item.disagreements if ": " in text):
+            said = [entry for entry in item.evidence if entry.commit == key and entry.kind in _BINARY]
+            if said:
+                notes.append(f"{item.defect.slug}: the binary decides ({said[0].detail}), against: {text}")
+    return report._replace(notes=(*dict.fromkeys(notes), *report.notes))
+
+
+def _system_map(image: Path, named: str | None) -> Path | None:
+    """The System.map given, or the one beside the image under the same release."""
+    if named is not None:
+        path = Path(named).expanduser()
+        if not path.is_file():
+            raise AuditError(f"--system-map {path}: no such file")
+        return path
+    _, dash, release = image.name.partition("-")
+    beside = image.with_name(f"System.map-{release}") if dash else image.with_name("System.map")
+    # Only where the names say that they belong together: addresses of another build would lead into the middle of nowhere.
+    return beside if dash and beside.is_file() and beside.stat().st_size > 1 << 20 else None

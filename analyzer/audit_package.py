@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analyzer.architecture import normalize_architecture
+from analyzer.audit_image import ImageFacts, read_image, with_overruled
 from analyzer.distros.changelog import Changelog, Family
 from analyzer.distros.detect import decode_changelog, parse_changelog, read_changelog
 from analyzer.distros.publication import find_publication, host_distribution
@@ -15,7 +16,8 @@ from analyzer.evidence.changelog import read_changelog_facts
 from analyzer.evidence.config import KernelConfig, parse_config
 from analyzer.fetch import Fetcher, is_url
 from analyzer.host import read_host
-from analyzer.model import AuditError, FirstFixed, State, TargetKind, TargetReport
+from analyzer.model import AuditError, Bootable, FirstFixed, State, TargetKind, TargetReport
+from analyzer.packages.image import read_bootable
 from analyzer.packages.installed import installed_kernels
 from analyzer.packages.model import KernelPackage, NotInstalledError
 from analyzer.packages.read import read_package
@@ -104,6 +106,10 @@ class PackageAudit:
             release = facts.release
         target.release_facts(release)
         used = config
+        if (bootable := package.bootable) is not None:
+            image = self._image(target, bootable, package)
+            if used is None and package.config is None and image is not None:
+                used = image.config
         if used is None and package.config is not None:
             place, content = package.config
             label = place if (place.startswith("/") and Path(place).is_file()) else f"{package.path}:{place}"
@@ -111,7 +117,22 @@ class PackageAudit:
         speaks = target.speaks(used, release, architecture)
         identity = identity_of(release, architecture, package=f"{package.name} {package.version}", image=package.image)
         report = target.report(f"{package.name} {package.version}", TargetKind.PACKAGE, identity, used, speaks)
-        return report._replace(bootable=package.bootable)
+        return with_overruled(report)._replace(bootable=package.bootable)
+
+    def _image(self, target: Target, bootable: Bootable, package: KernelPackage) -> ImageFacts | None:
+        """Add what the image in a package says; one that can't be read leaves a note, and the package speaks without it."""
+        try:
+            label = bootable.path if bootable.member is None else f"{bootable.path}:{bootable.member}"
+            facts = read_image(target, read_bootable(bootable), label, self.progress)
+        except AuditError as error:
+            target.notes.append(f"the image is not read: {error}")
+            return None
+        built = facts.release.package
+        if built is not None and package.source.startswith("linux") and _plain(built) != _plain(package.version):
+            target.notes.append(f"CONTRADICTION: the package is {package.version}, and the image in it says {built}")
+        target.evidence += facts.evidence
+        target.notes += facts.notes
+        return facts
 
     def named(self, name: str, distro: str | None) -> TargetReport:
         """Audit a package file, an installed package, or else the changelog that its distribution publishes."""
@@ -168,6 +189,11 @@ class PackageAudit:
             for item in first_fixed(f"{name} {architecture}", members)
         )
         return reports, firsts
+
+
+def _plain(version: str) -> str:
+    """A Debian version as its sources have it: a signed package's 6.1.170+3 is 6.1.170-3."""
+    return version if "-" in version else version.replace("+", "-", 1)
 
 
 def _with_pending_reboot(report: TargetReport, reports: Sequence[TargetReport]) -> TargetReport:

@@ -81,7 +81,10 @@ class SignaturePart(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """A commit that introduces or fixes a defect. `key` is its first 12 hex digits; `id` is as long as it is known."""
+    """A commit that introduces or fixes a defect. `key` is its first 12 hex digits; `id` is as long as it is known.
+
+    `btf` says how it shows in a kernel's type data: alternatives of struct.member, function() and enum:NAME (`analyzer.evidence.image`).
+    """
 
     key: str
     id: str
@@ -95,6 +98,7 @@ class Commit(NamedTuple):
     aliases: tuple[str, ...]
     only_on_branch: str | None
     signature_data: tuple[Mapping[str, Any], ...]
+    btf: Mapping[str, Any] | None = None
 
     @property
     def signature(self) -> tuple[SignaturePart, ...]:

@@ -84,6 +84,7 @@ def _commit(key: str, data: dict[str, Any]) -> Commit:
         aliases=tuple(data.get("aliases", ())),
         only_on_branch=data.get("only_on_branch"),
         signature_data=tuple(data["signature"]),
+        btf=data.get("btf"),
     )
 
 

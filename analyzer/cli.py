@@ -173,6 +173,7 @@ def _run_audit(arguments: Sequence[str]) -> int:
             rev=options.rev,
             packages=options.package,
             images=[options.image] if options.image and not to_boot else [],
+            system_map=options.system_map,
             installed=options.installed,
             distro=options.distro,
             repository=options.repo,

@@ -21,7 +21,7 @@ _BANNER_POINTER = 0x20E
 @dataclass(frozen=True)
 class Host:
     """The running kernel, its configuration when one speaks for it, the live patches that are loaded, and the file of its image
-    where that can be read and is the build that runs."""
+    where that can be read and is the build that runs, and the file of its type data."""
 
     release: KernelRelease
     config: KernelConfig | None
@@ -29,6 +29,7 @@ class Host:
     live_patches: tuple[str, ...]
     notes: tuple[str, ...]
     image: str | None = None
+    btf: str | None = None
 
 
 def _text(path: Path) -> str | None:
@@ -128,4 +129,6 @@ def read_host(root: Path = Path("/")) -> Host:
         ),
         None,
     )
-    return Host(release, config, speaks, patches, tuple(notes), image)
+    btf = root / "sys/kernel/btf/vmlinux"
+    readable = os.access(btf, os.R_OK)
+    return Host(release, config, speaks, patches, tuple(notes), image, str(btf) if readable else None)

@@ -62,6 +62,8 @@ class EvidenceKind(Enum):
     """What was read."""
 
     SOURCE = "source"
+    CODE = "code"
+    BTF = "btf"
     HISTORY = "history"
     SERIES = "series"
     RELEASE = "release"

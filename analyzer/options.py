@@ -60,7 +60,7 @@ def audit_parser() -> argparse.ArgumentParser:
         formatter_class=_formatter,
         allow_abbrev=False,
         usage="tailcall-audit [--kernel STRING | --tree PATH [--rev REV] | --package FILE|NAME | --installed\n"
-        "                       | --repo PATH|URL | --changelog FILE|URL]\n"
+        "                       | --image FILE | --repo PATH|URL | --changelog FILE|URL]\n"
         "                      [--config FILE] [--arch NAME] [options]\n"
         "       tailcall-audit list | explain SLUG|NUMBER|COMMIT",
     )
@@ -125,6 +125,9 @@ def audit_parser() -> argparse.ArgumentParser:
         "--image",
         metavar="FILE",
         help="a kernel image (vmlinuz); beside another target, the image to boot for --confirm=vm",
+    )
+    target.add_argument(
+        "--system-map", metavar="FILE", help="the image's System.map, where its own symbols can't be read"
     )
     live = parser.add_argument_group("live probes")
     live.add_argument(

@@ -10,8 +10,8 @@ The rules, in the order in which they are tried (each is a member of `analyzer.m
 - introduction-unknown, fix-unknown: what decides is not known.
 - no-fix-known, fix-absent: what it needs is there, and no complete fix is.
 
-For each commit the code outranks history, history what a changelog lists, that a distribution's series, and that the release;
-what a changelog does not list comes last, since a stable release says the same with the whole survey behind it: see `weigh`. What
+For each commit the code outranks the log: the sources, an image's machine code, its type data; then history, what a changelog lists,
+a distribution's series, and the release; what a changelog does not list comes last, since a stable release says the same with the whole survey behind it: see `weigh`. What
 was read and cannot be told (code of a shape that no signature knows, a partial revert) is unknown, whatever ranks below it says.
 """
 
@@ -30,6 +30,8 @@ __all__ = ["Facts", "Weighed", "judge", "judge_all", "weigh"]
 
 _RANK = (
     EvidenceKind.SOURCE,
+    EvidenceKind.CODE,
+    EvidenceKind.BTF,
     EvidenceKind.HISTORY,
     EvidenceKind.PATCH_QUEUE,
     EvidenceKind.CHANGELOG,
@@ -108,7 +110,11 @@ def weigh(items: Sequence[Evidence]) -> Weighed:
         if item.presence is Presence.UNKNOWN or item.conditional:
             continue
         others = tuple(_say(other) for other in ranked if other.presence not in (Presence.UNKNOWN, item.presence))
-        return Weighed(item.presence, item.confidence, item, others)
+        confidence = item.confidence
+        if item.kind is EvidenceKind.BTF:
+            # It shows a part of a fix: whoever agrees with it may be surer.
+            confidence = max(other.confidence for other in ranked if other.presence is item.presence)
+        return Weighed(item.presence, confidence, item, others)
     return Weighed(Presence.UNKNOWN, Confidence.LOW, next((item for item in ranked if item.settle), ranked[0]))
 
 

@@ -178,7 +178,13 @@ class Btf:
     def member(self, struct_name: str, name: str) -> Member | None:
         """A member of a struct, inside its anonymous structs and unions too; None where there is no such struct or member."""
         number = self.find(struct_name, STRUCT)
-        return None if number is None else self._member(number, name, 0, 0)
+        return None if number is None else self.member_of(number, name)
+
+    def member_of(self, number: int, name: str) -> Member | None:
+        """The same, of the struct or union with this number; None too where the number is of another kind."""
+        if not number or self.type(number).kind not in (STRUCT, UNION):
+            return None
+        return self._member(number, name, 0, 0)
 
     def _member(self, number: int, name: str, base: int, depth: int) -> Member | None:
         if depth > _MAX_DEPTH:

@@ -1,0 +1,192 @@
+"""The addresses of a kernel's functions, recovered from its own symbol table (kallsyms), which every distribution builds in.
+
+scripts/kallsyms.c writes, in read-only data: the number of symbols, their names (each a length and that many bytes, every byte a token),
+a marker for each 256th name, the 256 tokens, an index of them, and the addresses as offsets from a base. In older kernels the offsets
+come first, in newer ones (seen in 6.12) after the tokens, and in 7.0 they count from their own place. All tables are checked against each other; where they do not fit, there is no table.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
+
+__all__ = ["KallsymsError", "find_functions"]
+
+_TOKENS = 256
+# Digits stand for themselves, one after the other: nothing else in a kernel looks like that.
+_DIGITS = b"".join(b"%d\0" % digit for digit in range(10))
+_MAX_NAMES_SPAN = 32 << 20
+_MAX_SYMBOLS = 1 << 20
+_LAST_CHUNK = 256 * 512
+_KERNEL = 0xFFFF_FFFF_0000_0000
+"""Where x86-64 links its kernel and modules: nothing below is an address of its code."""
+_TEXT_TYPES = b"tTwW"
+
+
+class KallsymsError(ValueError):
+    """An image in which no symbol table can be made out."""
+
+
+def _tokens(data: bytes) -> tuple[list[bytes], int, int]:
+    """The tokens, where their table starts, and where its index starts."""
+    place = data.find(_DIGITS)
+    while place >= 0:
+        # The digit 0 is token 48: walk back over the 48 before it.
+        start = place
+        for _ in range(ord("0")):
+            start = data.rfind(b"\0", max(0, start - 64), start - 1) + 1 if start > 1 else 0
+            if start <= 0:
+                break
+        parts = data[start : start + 16384].split(b"\0", _TOKENS)[:_TOKENS] if start > 0 else []
+        if len(parts) == _TOKENS and all(0 < len(part) < 64 for part in parts[ord("0") : ord("9") + 1]):
+            length = sum(len(part) + 1 for part in parts)
+            wanted = array("H", [0] * _TOKENS)
+            position = 0
+            for number, part in enumerate(parts):
+                wanted[number] = position & 0xFFFF
+                position += len(part) + 1
+            # The index says where each token starts, and so proves the table.
+            index = data.find(wanted.tobytes(), start + length, start + length + 64 + 2 * _TOKENS)
+            if index >= 0:
+                return parts, start, index
+        place = data.find(_DIGITS, place + 1)
+    raise KallsymsError("no table of tokens: CONFIG_KALLSYMS is off, or its form is not known")
+
+
+def _markers(data: bytes, end: int) -> Iterator[tuple[int, array[int]]]:
+    """Arrays before `end` that could be the markers, the nearest first: rising from zero, in steps of 256 names of 2 to 512 bytes."""
+    words = array("I", data[max(0, end - _MAX_NAMES_SPAN) & ~3 : end & ~3])
+    base = (end & ~3) - 4 * len(words)
+    # 6.2 and 6.3 have three bytes a name between them and the tokens.
+    position = len(words) - 1
+    while position > 0:
+        stop = position
+        while position > 0 and 512 <= words[position] - words[position - 1] <= 256 * 512:
+            position -= 1
+        if words[position] == 0 and stop - position >= 8:
+            yield base + 4 * position, words[position : stop + 1]
+        position -= 1
+
+
+def _names(data: bytes, place: int, markers: array[int]) -> tuple[int, array[int]]:
+    """Where the names start, and where each one's length stands: the count before them, and the markers, must agree."""
+    last = place - markers[-1]
+    for start in range(last & ~3, max(8, last - _LAST_CHUNK), -4):
+        # The count is a word of four bytes, up to 6.19 padded to eight.
+        before, count = struct.unpack_from("<II", data, start - 8)
+        if count == 0:
+            count = before
+        if (count + 255) // 256 == len(markers) and 0 < count < _MAX_SYMBOLS:
+            places = _walk(data, start, count, markers, place)
+            if places is not None:
+                return start, places
+    raise KallsymsError("no names that fit their markers")
+
+
+def _walk(data: bytes, start: int, count: int, markers: array[int], end: int) -> array[int] | None:
+    """Where each name's length stands, when all markers agree; else None."""
+    position = start
+    places = array("I")
+    append = places.append
+    for marker in markers:
+        if position - start != marker or position > end:
+            return None
+        for _ in range(min(256, count - len(places))):
+            append(position)
+            length = data[position]
+            # Since 6.1 a length of 128 and more takes two bytes.
+            position += length + 1 if length < 128 else (length & 127 | data[position + 1] << 7) + 2
+    return places if len(places) == count and position <= end else None
+
+
+def _addresses(
+    data: bytes, names: int, index: int, count: int, address_of: Callable[[int], int | None]
+) -> Sequence[int]:
+    """The addresses of all symbols, in the order of their names, which is rising but for per-CPU variables."""
+    size = 4 * count
+    padded = (size + 7) & ~7
+    behind = index + 2 * _TOKENS
+    for offsets, base in ((names - 16 - padded, names - 16), ((behind + 7) & ~7, ((behind + 7) & ~7) + padded)):
+        # Up to 6.3 offsets, base, count, names; since then behind the index.
+        if offsets < 0 or base + 8 > len(data):
+            continue
+        (start,) = struct.unpack_from("<Q", data, base)
+        if start < _KERNEL or start & 0xFFF:
+            continue
+        table = array("i", data[offsets : offsets + size])
+        # With CONFIG_KALLSYMS_ABSOLUTE_PERCPU an address is a negative offset, and a positive one a per-CPU variable's.
+        absolute = sum(offset < 0 for offset in table[:: max(1, count // 1000)]) > 500
+        found = (
+            [start - 1 - offset for offset in table]
+            if absolute
+            else [start + (offset & 0xFFFFFFFF) for offset in table]
+        )
+        if _is_rising(found):
+            return found
+    # Since 7.0 there is no base: an offset counts from its own place.
+    offsets = (behind + 3) & ~3
+    place = address_of(offsets)
+    if place is not None and offsets + size <= len(data):
+        found = [
+            place + 4 * number + offset for number, offset in enumerate(array("i", data[offsets : offsets + size]))
+        ]
+        if _is_rising(found):
+            return found
+    raise KallsymsError("no addresses that fit the names")
+
+
+def _is_rising(addresses: Sequence[int]) -> bool:
+    """Whether most addresses rise, seen at every 64th: per-CPU variables stand apart."""
+    seen = addresses[::64]
+    return sum(a <= b for a, b in pairwise(seen)) > 0.98 * (len(seen) - 1)
+
+
+def find_functions(
+    data: bytes, wanted: Iterable[str], address_of: Callable[[int], int | None]
+) -> dict[str, tuple[int, int]]:
+    """Address and size in bytes (up to the next symbol) of each function that is there under this very name; raises KallsymsError.
+
+    A compiler's variant of a function, ``do_jit.isra.0``, goes by the name before the first dot, a part that it split off, ``.part.0``,
+    by ``NAME.part``; ``.cold`` is no function. Of two functions of one name neither is found: nobody knows which is meant. `address_of` is where a place of `data` is linked.
+    """
+    tokens, table, index = _tokens(data)
+    for place, markers in _markers(data, table):
+        try:
+            start, places = _names(data, place, markers)
+        except KallsymsError:
+            continue
+        break
+    else:
+        raise KallsymsError("no names that fit their markers")
+    addresses = _addresses(data, start, index, len(places), address_of)
+    names = {name.encode() for name in wanted}
+    firsts = _first_tokens(tokens, names)
+    found: dict[str, tuple[int, int]] = {}
+    several: set[str] = set()
+    for number, position in enumerate(places):
+        length, begin = data[position], position + 1
+        if length >= 128:
+            length, begin = length & 127 | data[position + 1] << 7, position + 2
+        if data[begin] not in firsts:
+            continue
+        text = b"".join([tokens[byte] for byte in data[begin : begin + length]])
+        name, _, variant = text[1:].partition(b".")
+        if name not in names or text[:1] not in _TEXT_TYPES or variant.startswith(b"cold"):
+            continue
+        plain = f"{name.decode()}.part" if variant.startswith(b"part") else name.decode()
+        address = addresses[number]
+        if plain in found and found[plain][0] != address:
+            several.add(plain)
+        following = next((other for other in addresses[number : number + 64] if other > address), address)
+        found[plain] = (address, following - address)
+    return {name: where for name, where in found.items() if name not in several}
+
+
+def _first_tokens(tokens: list[bytes], names: set[bytes]) -> frozenset[int]:
+    """The tokens that a wanted symbol could begin with; its first letter is its type."""
+    wanted = tuple(bytes([letter]) + name for name in names for letter in _TEXT_TYPES)
+    return frozenset(
+        number for number, token in enumerate(tokens) if token and any(text.startswith(token) for text in wanted)
+    )
