@@ -7,6 +7,8 @@ strings that they name. Nothing outside the standard library is imported: the pr
 from __future__ import annotations
 
 import struct
+from array import array
+from bisect import bisect_left
 from collections import namedtuple
 
 TYPE_CHECKING = False
@@ -105,24 +107,29 @@ class Btf:
         self._start = length + types
         self._end = self._start + types_size
         self._positions = self._scan()
-        self._by_name: dict[tuple[str, int], int] | None = None
 
-    def _scan(self) -> list[int]:
-        positions = [0]
-        position, end = self._start, self._end
-        word = struct.Struct("<I").unpack_from
-        data, extra = self._data, _EXTRA
-        while position < end:
-            if position + 12 > end:
+    def _scan(self) -> array[int]:
+        """Where each type starts, in words from the first; checked to the end."""
+        size = self._end - self._start
+        if size % 4:
+            raise BtfError("the last type is cut off")
+        words = array("I", self._data[self._start : self._end])
+        count = len(words)
+        positions = array("I", (0,))
+        append = positions.append
+        once = [_EXTRA.get(kind, (0, 0))[0] // 4 + 3 for kind in range(32)]
+        each = [_EXTRA.get(kind, (0, 0))[1] // 4 for kind in range(32)]
+        position = 0
+        while position < count:
+            if position + 3 > count:
                 raise BtfError("the last type is cut off")
-            (info,) = word(data, position + 4)
+            info = words[position + 1]
             kind = info >> 24 & 0x1F
             if not 1 <= kind <= ENUM64:
                 raise BtfError(f"type {len(positions)} is of the unknown kind {kind}")
-            positions.append(position)
-            once, each = extra.get(kind, (0, 0))
-            position += 12 + once + each * (info & 0xFFFF)
-        if position != end:
+            append(position)
+            position += once[kind] + each[kind] * (info & 0xFFFF)
+        if position != count:
             raise BtfError("the last type is cut off")
         return positions
 
@@ -141,7 +148,7 @@ class Btf:
         """The type of this number; raises BtfError where there is none."""
         if not 0 < number < len(self._positions):
             raise BtfError(f"no type {number}")
-        position = self._positions[number]
+        position = self._start + 4 * self._positions[number]
         name, info, value = struct.unpack_from("<III", self._data, position)
         return Type(self.name(name), info >> 24 & 0x1F, value, info & 0xFFFF, bool(info >> 31), position + 12)
 
@@ -152,12 +159,20 @@ class Btf:
 
     def find(self, name: str, kind: int) -> int | None:
         """The number of the first type of this name and kind, None where there is none."""
-        if self._by_name is None:
-            self._by_name = {}
-            for number, found in self.types():
-                if found.name:
-                    self._by_name.setdefault((found.name, found.kind), number)
-        return self._by_name.get((name, kind))
+        text = name.encode()
+        place = 0 if self._strings.startswith(text + b"\0") else self._strings.find(b"\0" + text + b"\0") + 1
+        if not text or (place == 0 and not self._strings.startswith(text + b"\0")):
+            return None
+        # A name is a word of a type, and elsewhere may be any number: only where a type starts it is one.
+        needle = struct.pack("<I", place)
+        found = self._data.find(needle, self._start, self._end)
+        while found >= 0:
+            word, odd = divmod(found - self._start, 4)
+            number = 0 if odd else bisect_left(self._positions, word, 1)
+            if 0 < number < len(self._positions) and self._positions[number] == word and self.type(number).kind == kind:
+                return number
+            found = self._data.find(needle, found + 1, self._end)
+        return None
 
     def has_function(self, name: str) -> bool:
         """Whether the kernel has a function of this name that it tells BTF of (inlined ones it doesn't)."""

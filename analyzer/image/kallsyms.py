@@ -162,14 +162,14 @@ def find_functions(
         raise KallsymsError("no names that fit their markers")
     addresses = _addresses(data, start, index, len(places), address_of)
     names = {name.encode() for name in wanted}
-    firsts = _first_tokens(tokens, names)
+    begins = _Beginnings(tokens, names)
     found: dict[str, tuple[int, int]] = {}
     several: set[str] = set()
     for number, position in enumerate(places):
         length, begin = data[position], position + 1
         if length >= 128:
             length, begin = length & 127 | data[position + 1] << 7, position + 2
-        if data[begin] not in firsts:
+        if length < 2 or not begins[data[begin] << 8 | data[begin + 1]]:
             continue
         text = b"".join([tokens[byte] for byte in data[begin : begin + length]])
         name, _, variant = text[1:].partition(b".")
@@ -184,9 +184,17 @@ def find_functions(
     return {name: where for name, where in found.items() if name not in several}
 
 
-def _first_tokens(tokens: list[bytes], names: set[bytes]) -> frozenset[int]:
-    """The tokens that a wanted symbol could begin with; its first letter is its type."""
-    wanted = tuple(bytes([letter]) + name for name in names for letter in _TEXT_TYPES)
-    return frozenset(
-        number for number, token in enumerate(tokens) if token and any(text.startswith(token) for text in wanted)
-    )
+class _Beginnings(dict[int, bool]):
+    """Whether a wanted symbol could begin with two tokens (the first in the high byte), found out when first asked. Its first letter is its
+    type."""
+
+    def __init__(self, tokens: list[bytes], names: set[bytes]) -> None:
+        self._tokens = tokens
+        self._wanted = tuple(bytes([letter]) + name for name in names for letter in _TEXT_TYPES)
+
+    def __missing__(self, pair: int) -> bool:
+        text = self._tokens[pair >> 8] + self._tokens[pair & 255]
+        # A symbol of two tokens may end in the variant that the compiler made: ``do_jit`` and ``.isra.0``.
+        found = any(name.startswith(text) or text.startswith(name) for name in self._wanted)
+        self[pair] = found
+        return found
