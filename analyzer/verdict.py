@@ -111,8 +111,8 @@ def weigh(items: Sequence[Evidence]) -> Weighed:
             continue
         others = tuple(_say(other) for other in ranked if other.presence not in (Presence.UNKNOWN, item.presence))
         confidence = item.confidence
-        if item.kind is EvidenceKind.BTF:
-            # It shows a part of a fix: whoever agrees with it may be surer.
+        if item.kind in (EvidenceKind.CODE, EvidenceKind.BTF):
+            # They may show a part of a fix only: whoever agrees with them may be surer.
             confidence = max(other.confidence for other in ranked if other.presence is item.presence)
         return Weighed(item.presence, confidence, item, others)
     return Weighed(Presence.UNKNOWN, Confidence.LOW, next((item for item in ranked if item.settle), ranked[0]))

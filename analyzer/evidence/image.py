@@ -65,8 +65,9 @@ def btf_evidence(catalog: Catalog, btf: Btf, where: str) -> Iterator[Evidence]:
             continue
         if found is not None:
             presence, words = found
-            # What needs a member that is not there is surely not there; that a member is there proves a change, not a fix.
-            sure = Confidence.HIGH if presence is Presence.ABSENT else Confidence.MEDIUM
+            # What needs a member that is not there is surely not there; that a member is there proves a change, not a fix. A function
+            # may be missing because pahole could not make sense of it.
+            sure = Confidence.HIGH if presence is Presence.ABSENT and "()" not in words else Confidence.MEDIUM
             yield Evidence(EvidenceKind.BTF, commit.key, presence, where, f"its BTF {words} ({where})", sure)
 
 
