@@ -7,7 +7,7 @@ import errno
 from probes import bpf
 from probes.asm import R1, R6, Program
 from probes.bpf import Bpf, BpfError, Function, function_number
-from probes.model import InconclusiveError
+from probes.model import ABSENT, InconclusiveError, Result
 from probes.privileges import explain
 from probes.programs import adjust_head, count_entry, expect, load_simple, return_value, tail_call
 
@@ -113,3 +113,22 @@ def extension_is_refused(kernel: Bpf) -> str | None:
             raise InconclusiveError(f"a freplace program in an empty prog_array: {explain(kernel, error)}") from error
         return error.words
     return None
+
+
+def look_only(kernel: Bpf) -> Result:
+    """What can be seen of pitfall 5 with nothing attached, on a host: whether it can be reached; raises InconclusiveError where only
+    a guest can tell."""
+    refusal = extension_is_refused(kernel)
+    if refusal is not None:
+        return Result(
+            ABSENT, f"cannot be reached: no freplace program may enter a prog_array, attached or not ({refusal})"
+        )
+    if resolves_target_type(kernel) is not None:
+        return Result(
+            ABSENT,
+            "cannot be reached: the owner check does not resolve the type of a freplace program (pitfall 1)",
+            False,
+        )
+    raise InconclusiveError(
+        "only a guest can tell: putting an attached freplace program into a prog_array may panic this kernel"
+    )

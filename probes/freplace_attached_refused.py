@@ -14,7 +14,7 @@ import errno
 
 from probes import bpf
 from probes.bpf import Bpf, BpfError
-from probes.freplace import claim, extension_is_refused, extension_of, resolves_target_type
+from probes.freplace import claim, extension_is_refused, extension_of, look_only, resolves_target_type
 from probes.model import ABSENT, PRESENT, InconclusiveError, Probe, Result
 from probes.privileges import explain
 from probes.programs import expect
@@ -22,25 +22,10 @@ from probes.programs import expect
 __all__ = ["PROBE"]
 
 
-def _safe(kernel: Bpf) -> Result:
-    refusal = extension_is_refused(kernel)
-    if refusal is not None:
-        return Result(
-            ABSENT, f"cannot be reached: no freplace program may enter a prog_array, attached or not ({refusal})"
-        )
-    if resolves_target_type(kernel) is not None:
-        return Result(
-            ABSENT, "cannot be reached: a freplace program is refused before it is attached too (pitfall 1)", False
-        )
-    raise InconclusiveError(
-        "only a guest can tell: putting an attached freplace program into a prog_array may panic this kernel"
-    )
-
-
 def _run(kernel: Bpf) -> Result:
     refusal = extension_is_refused(kernel)
     if refusal is not None or resolves_target_type(kernel) is not None:
-        return _safe(kernel)
+        return look_only(kernel)
     _, replacement = extension_of(kernel)
     array = expect(kernel, lambda: claim(kernel, bpf.XDP), "a prog_array owned by an XDP program")
     expect(kernel, lambda: kernel.put(array, 0, replacement), "control: a freplace program in it, not attached")
@@ -63,5 +48,5 @@ PROBE = Probe(
     "an XDP program that owns a prog_array, and a freplace program that is put into it",
     _run,
     hazard="panics a kernel that has the other half of pitfall 5",
-    safe=_safe,
+    safe=look_only,
 )

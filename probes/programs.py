@@ -28,6 +28,7 @@ __all__ = [
     "expect",
     "load_simple",
     "return_value",
+    "subprogram",
     "tail_call",
 ]
 
@@ -61,6 +62,14 @@ def tail_call(program: Program, array: int, index: int = 0, unknown_index_in: in
     return program.mov(R1, R6).map_fd(R2, array).helper(HELPER_TAIL_CALL)
 
 
+def subprogram(program: Program, array: int | None, unknown_index_in: int | None = None) -> Program:
+    """Add the subprogram ``sub``, which tail-calls entry 0 of a prog_array (None: makes no tail call), or else returns 0."""
+    program.function("sub").mov(R6, R1)
+    if array is not None:
+        tail_call(program, array, unknown_index_in=unknown_index_in)
+    return return_value(program)
+
+
 def return_value(program: Program, value: int = 0, label: str | None = None) -> Program:
     """Return a value, at a label if one is named."""
     if label is not None:
@@ -89,8 +98,7 @@ def chain(counters: int, array: int, *, through_subprogram: bool, calls: int = 1
     for _ in range(calls):
         program.mov(R1, R6).call("sub")
     return_value(program, label="leave")
-    program.function("sub").mov(R6, R1)
-    return return_value(tail_call(program, array, unknown_index_in=index))
+    return subprogram(program, array, index)
 
 
 def count_chain(kernel: Bpf, kind: int, *, through_subprogram: bool, calls: int = 1, indirect: bool = False) -> int:

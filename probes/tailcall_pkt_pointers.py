@@ -13,7 +13,7 @@ from probes import bpf
 from probes.asm import R0, R1, R2, R6, R7, R8, Program
 from probes.bpf import Bpf
 from probes.model import Probe, Result
-from probes.programs import return_value, tail_call
+from probes.programs import return_value, subprogram
 from probes.verifier import judge
 
 __all__ = ["PROBE"]
@@ -27,10 +27,7 @@ def _program(array: int | None) -> Program:
     program.load(4, R7, R6, _DATA).load(4, R8, R6, _DATA_END)
     program.mov(R2, R7).alu(R2, "+", 1).jump_if_reg(R2, ">", R8, "leave")
     program.mov(R1, R6).call("sub").load(1, R0, R7, 0)
-    return_value(program, label="leave").function("sub").mov(R6, R1)
-    if array is not None:
-        tail_call(program, array)
-    return return_value(program)
+    return subprogram(return_value(program, label="leave"), array)
 
 
 def _run(kernel: Bpf) -> Result:

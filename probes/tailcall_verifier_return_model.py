@@ -13,7 +13,7 @@ from probes import bpf
 from probes.asm import R0, R1, R2, R6, Program
 from probes.bpf import Bpf
 from probes.model import Probe, Result
-from probes.programs import return_value, tail_call
+from probes.programs import return_value, subprogram
 from probes.verifier import judge
 
 __all__ = ["PROBE"]
@@ -22,10 +22,7 @@ __all__ = ["PROBE"]
 def _program(values: int, array: int | None) -> Program:
     program = Program().function("entry").mov(R6, R1).call("sub")
     program.map_value(R2, values).alu_reg(R2, "+", R0).load(1, R0, R2, 0)
-    return_value(program).function("sub").mov(R6, R1)
-    if array is not None:
-        tail_call(program, array)
-    return return_value(program)
+    return subprogram(return_value(program), array)
 
 
 def _run(kernel: Bpf) -> Result:

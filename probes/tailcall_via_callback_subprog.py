@@ -10,10 +10,10 @@ check_max_stack_depth_subprog() decides, since Linux kernel commit a41d0c30d764 
 from __future__ import annotations
 
 from probes import bpf
-from probes.asm import FP, R1, R2, R3, R4, R6, Program
+from probes.asm import FP, R1, R2, R3, R4, Program
 from probes.bpf import Bpf, Function
 from probes.model import Probe, Result
-from probes.programs import return_value, tail_call
+from probes.programs import return_value, subprogram
 from probes.verifier import judge
 
 __all__ = ["PROBE"]
@@ -27,10 +27,7 @@ def _program(values: int, array: int | None) -> Program:
     program = Program().function("entry").store(8, FP, -8, R1).map_fd(R1, values).function_address(R2, "callback")
     program.mov(R3, FP).alu(R3, "+", -8).set(R4, 0).helper(_HELPER_FOR_EACH_MAP_ELEM)
     return_value(program).function("callback").load(8, R1, R4, 0).call("sub")
-    return_value(program).function("sub").mov(R6, R1)
-    if array is not None:
-        tail_call(program, array)
-    return return_value(program)
+    return subprogram(return_value(program), array)
 
 
 def _run(kernel: Bpf) -> Result:

@@ -17,7 +17,7 @@ from probes import bpf
 from probes.asm import FP, R1, R6, Program
 from probes.bpf import Bpf
 from probes.model import ABSENT, PRESENT, Probe, Result
-from probes.programs import HEALTHY, control, count_entry, expect, return_value, tail_call
+from probes.programs import HEALTHY, control, count_entry, expect, return_value, subprogram, tail_call
 
 __all__ = ["PROBE"]
 
@@ -35,11 +35,10 @@ def _pattern(kernel: Bpf, pattern: int, indirect: bool) -> int:
     second = (
         count_entry(Program().function("second"), counters, "leave").store_imm(4, FP, -4, 0).mov(R1, R6).call("sub")
     )
-    return_value(second, label="leave").function("sub").mov(R6, R1)
-    tail_call(second, array, 0, index)
+    subprogram(return_value(second, label="leave"), array, index)
     entry = kernel.load(bpf.SOCKET_FILTER, return_value(first, label="leave"), name="first")
     kernel.put(array, 0, entry)
-    kernel.put(array, 1, kernel.load(bpf.SOCKET_FILTER, return_value(second), name="second"))
+    kernel.put(array, 1, kernel.load(bpf.SOCKET_FILTER, second, name="second"))
     kernel.run(entry)
     return kernel.count(counters)
 
@@ -49,9 +48,8 @@ def _alone(kernel: Bpf, indirect: bool) -> int:
     program = (
         count_entry(Program().function("entry"), counters, "leave").store_imm(4, FP, -4, 0).mov(R1, R6).call("sub")
     )
-    return_value(program, label="leave").function("sub").mov(R6, R1)
-    tail_call(program, array, unknown_index_in=counters if indirect else None)
-    entry = kernel.load(bpf.SOCKET_FILTER, return_value(program), name="entry")
+    subprogram(return_value(program, label="leave"), array, counters if indirect else None)
+    entry = kernel.load(bpf.SOCKET_FILTER, program, name="entry")
     kernel.put(array, 0, entry)
     kernel.run(entry)
     return kernel.count(counters)

@@ -245,7 +245,10 @@ def _lz4_legacy(data: bytes) -> bytes:
 
 def _lzo(data: bytes) -> bytes:
     """What `lzop` writes (the kernel's lib/decompress_unlzo.c reads it so): a header, and blocks with their sizes and checksums."""
-    from lzallright import LZOCompressor
+    try:
+        from lzallright import LZOCompressor
+    except ImportError as error:
+        raise ImageError("lzo data, and the library to unpack it is not installed (pip install lzallright)") from error
 
     position = 9
     (version,) = struct.unpack_from(">H", data, position)

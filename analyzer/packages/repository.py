@@ -7,6 +7,7 @@ import io
 import posixpath
 import re
 from collections.abc import Callable, Iterator
+from functools import cmp_to_key
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree.ElementTree import Element, ParseError
@@ -201,7 +202,9 @@ def _rpm_kernel(place: str, element: Element) -> KernelPackage | None:
 
 def _sorted_rpms(kernels: list[KernelPackage]) -> list[KernelPackage]:
     """Oldest first; of a kernel and its -core part, which share changelog and version, the part with the image."""
-    from rpm_version import version_sortkey
+    from rpm_vercmp import vercmp
+
+    in_order = cmp_to_key(vercmp)
 
     have = {(kernel.name, kernel.version, kernel.architecture) for kernel in kernels}
     kept = {
@@ -209,7 +212,7 @@ def _sorted_rpms(kernels: list[KernelPackage]) -> list[KernelPackage]:
         for kernel in kernels
         if (f"{kernel.name}-core", kernel.version, kernel.architecture) not in have
     }
-    return sorted(kept.values(), key=lambda kernel: (kernel.name, kernel.architecture, version_sortkey(kernel.version)))
+    return sorted(kept.values(), key=lambda kernel: (kernel.name, kernel.architecture, in_order(kernel.version)))
 
 
 def _read_packages(place: str, data: bytes) -> list[KernelPackage]:
