@@ -10,7 +10,7 @@ from analyzer.evidence.config import ConfigError, KernelConfig, parse_config
 from analyzer.evidence.image import btf_evidence, code_evidence
 from analyzer.image.binary import Binary, read_system_map
 from analyzer.image.containers import ImageError, unpack
-from analyzer.model import AuditError, Bootable, Evidence, EvidenceKind, TargetKind, TargetReport
+from analyzer.model import AuditError, Bootable, Evidence, EvidenceKind, Presence, TargetKind, TargetReport
 from analyzer.packages.image import read_bootable
 from analyzer.release import KernelRelease, ReleaseError, parse_release
 from analyzer.target import Target, identity_of
@@ -122,14 +122,15 @@ def audit_image(
 
 
 def with_overruled(report: TargetReport) -> TargetReport:
-    """The report with a note on each answer that the binary gives against what else is known: the version, or the changelog."""
-    notes = []
+    """The report with a note on each commit of which the binary says something else than the version or the changelog."""
+    notes: dict[str, str] = {}
     for item in report.verdicts:
-        for key, text in (text.split(": ", 1) for text in item.disagreements if ": " in text):
-            said = [entry for entry in item.evidence if entry.commit == key and entry.kind in _BINARY]
-            if said:
-                notes.append(f"{item.defect.slug}: the binary decides ({said[0].detail}), against: {text}")
-    return report._replace(notes=(*dict.fromkeys(notes), *report.notes))
+        for key, _, text in (text.partition(": ") for text in item.disagreements):
+            said = next((entry for entry in item.evidence if entry.commit == key and entry.kind in _BINARY), None)
+            if said is not None:
+                has = "is in the binary" if said.presence is Presence.PRESENT else "is not in the binary"
+                notes[key] = f"{key} {has}: {said.detail.partition(' (')[0]}; but {text}"
+    return report._replace(notes=(*notes.values(), *report.notes))
 
 
 def _system_map(image: Path, named: str | None) -> Path | None:

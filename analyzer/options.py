@@ -10,7 +10,8 @@ __all__ = ["audit_parser", "catalog_parser", "lab_parser"]
 
 _DESCRIPTION = """\
 Does this kernel have the known defects of eBPF tail calls? Answers affected, fixed, not-affected or unknown for each, with
-the evidence. With no target it audits the kernel that runs here; nothing is changed and nothing is sent anywhere."""
+the evidence. With no target it audits the kernel that runs here; nothing is changed, and the network is
+asked only by the options that say so."""
 
 _EPILOG = """\
 targets (one kind at a time; --kernel, --tree and --package may be repeated):
@@ -62,6 +63,7 @@ def audit_parser() -> argparse.ArgumentParser:
         usage="tailcall-audit [--kernel STRING | --tree PATH [--rev REV] | --package FILE|NAME | --installed\n"
         "                       | --image FILE | --repo PATH|URL | --changelog FILE|URL]\n"
         "                      [--config FILE] [--arch NAME] [options]\n"
+        "       tailcall-audit lab FILE|DIR…\n"
         "       tailcall-audit list | explain SLUG|NUMBER|COMMIT",
     )
     target = parser.add_argument_group("target")
@@ -124,7 +126,7 @@ def audit_parser() -> argparse.ArgumentParser:
     target.add_argument(
         "--image",
         metavar="FILE",
-        help="a kernel image (vmlinuz); beside another target, the image to boot for --confirm=vm",
+        help="a kernel image (vmlinuz, vmlinux, bzImage, Image.gz, a UKI); beside another target, the image to boot for --confirm=vm",
     )
     target.add_argument(
         "--system-map", metavar="FILE", help="the image's System.map, where its own symbols can't be read"

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from probes.all import PROBES
+from probes.console import oops, why_not
 from probes.frames import parse
-from probes.model import COULD_NOT_RUN, PRESENT, Probe, Result
+from probes.model import ABSENT, COULD_NOT_RUN, PRESENT, Result
 
 __all__ = ["Guest", "GuestError", "GuestRun", "find_qemu", "run_in_guest"]
 
@@ -32,18 +33,10 @@ _PLACES = ("/usr/libexec/qemu-kvm", "/usr/bin/qemu-kvm")
 _COMMAND_LINE = "console=ttyS0 quiet panic=-1 oops=panic PYTHONHASHSEED=0"
 """Words with a value that the kernel doesn't know become the environment of its first process: a young guest has no random numbers."""
 _MAX_CONSOLE = 4 << 20
+_MAX_FRAMES = 10 * len(PROBES)
+_STATES = (PRESENT, ABSENT, COULD_NOT_RUN)
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
-_RIP = re.compile(r"RIP: [0-9a-f]+:(\w+)\+0x")
-_FRAME = re.compile(r"^(?:\[[ 0-9.]+\])?\s+(?:\? )?(\w+)\+0x[0-9a-f]+/0x[0-9a-f]+", re.MULTILINE)
-_OOPS = re.compile(r"(?:BUG: |Oops: |general protection fault|kernel BUG at|Kernel panic - not syncing: )[^\n]*")
-_REASONS = (
-    (re.compile(r"unpacking failed|Initramfs unpacking"), "the kernel could not unpack its initramfs"),
-    (re.compile(r"Unable to mount root fs|Cannot open root device"), "the kernel has no support for an initramfs (CONFIG_BLK_DEV_INITRD)"),
-    (re.compile(r"No working init found|Failed to execute /init|Requested init .* failed"), "the kernel could not run the guest's first process (CONFIG_BINFMT_ELF, CONFIG_BINFMT_SCRIPT)"),
-    (re.compile(r"System is deadlocked on memory|Out of memory|not enough memory"), "the guest has too little memory"),
-    (re.compile(r"invalid kernel header|not a bzImage|linux kernel too old|Could not load kernel|unsupported kernel|Error loading uncompressed"), "QEMU cannot load this file as a kernel"),
-)  # fmt: skip
 
 
 class GuestError(RuntimeError):
@@ -192,7 +185,8 @@ def _boot(
                     lines = (partial[key.data] + data).split(b"\n")
                     partial[key.data] = lines.pop()[-8192:]
                     for found in filter(None, map(parse, lines)):
-                        if found[0] not in frames:
+                        # The kernel in there is whatever the user audits: it may tell anything, but not without end.
+                        if found[0] not in frames and len(frames) < _MAX_FRAMES:
                             frames[found[0]] = found[1]
                             deadline = time.monotonic() + guest.patience
                             told(found[1])
@@ -209,45 +203,37 @@ def _boot(
     return _Boot([frames[number] for number in sorted(frames)], text["console"], timed_out, text["stderr"])
 
 
-def _oops(probe: Probe, console: str, timed_out: bool, patience: float) -> Result:
-    """What the end of a guest in the middle of a probe means: an observation where the oops is in the probe's own functions."""
-    found = _OOPS.search(console)
-    if found is None:
-        ended = f"said nothing for {patience:g} s" if timed_out else "ended"
-        last = [line for line in console.splitlines() if line.strip()][-1:]
-        return Result(
-            COULD_NOT_RUN, f"the guest {ended} in the middle of it{': ' + last[0].strip()[:200] if last else ''}", False
-        )
-    trace = console[found.start() :]
-    functions = [*_RIP.findall(trace)[:1], *_FRAME.findall(trace)[:40]]
-    guilty = next((name for name in functions if name in probe.panics_in), None)
-    what = found.group().strip()[:160]
-    if guilty is None:
-        where = f" in {functions[0]}" if functions else ""
-        return Result(COULD_NOT_RUN, f"the guest oopsed{where}, which does not show this defect: {what}", False)
-    return Result(PRESENT, f"panicked in {guilty}: {what}")
+class _Told(NamedTuple):
+    """What a boot's frames say: the kernel it is, results, the probe that was started last and has none, and how it ended."""
+
+    hello: list[str] | None
+    results: dict[str, Result]
+    started: str | None
+    end: tuple[float | None, tuple[str, ...]] | None
+    error: str | None
 
 
-def _why_not(boot: _Boot, guest: Guest) -> str:
-    """Why a guest never came to the probes."""
-    for pattern, reason in _REASONS:
-        if pattern.search(boot.console) or pattern.search(boot.stderr):
-            return reason
-    if "Attempted to kill init" in boot.console:
-        said = boot.console[: boot.console.find("Kernel panic")].strip().splitlines()
-        words = [line.strip() for line in said if line.strip() and not line.startswith("[")][:2]
-        return f"the guest's first process ended: {'; '.join(words)[:300] or 'without a word'}"
-    if "Kernel panic" in boot.console or _OOPS.search(boot.console):
-        found = _OOPS.search(boot.console[boot.console.find("Kernel panic") :]) or _OOPS.search(boot.console)
-        return f"the kernel panicked before it reached user space: {found.group().strip()[:200] if found else ''}"
-    if boot.stderr.strip() and not boot.console.strip():
-        return f"QEMU: {boot.stderr.strip().splitlines()[-1][:300]}"
-    if not boot.console.strip():
-        more = f" within {guest.patience:g} s" if boot.timed_out else ""
-        return f"nothing on its serial line{more}: the kernel has no console there (CONFIG_SERIAL_8250_CONSOLE), or does not start on this machine"
-    last = [line for line in boot.console.splitlines() if line.strip()][-1].strip()[:200]
-    how = f"told nothing for {guest.patience:g} s" if boot.timed_out else "ended before it told anything"
-    return f"the guest {how}; its last words: {last}"
+def _read(frames: Sequence[Sequence[str]], known: set[str]) -> _Told:
+    """Read frames; what is of no form that a guest of ours sends, or of no probe that it was given, is passed over."""
+    hello: list[str] | None = None
+    results: dict[str, Result] = {}
+    started: str | None = None
+    end: tuple[float | None, tuple[str, ...]] | None = None
+    error: str | None = None
+    for kind, *fields in frames:
+        if kind == "hello" and len(fields) == 5:
+            hello = fields
+        elif kind == "start" and len(fields) == 1 and fields[0] in known:
+            started = fields[0]
+        elif kind == "result" and len(fields) == 4 and fields[0] in known and fields[1] in _STATES:
+            results[fields[0]] = Result(fields[1], fields[2], bool(fields[3]))
+            started = None
+        elif kind == "end" and len(fields) == 2:
+            seconds = float(fields[0]) if re.fullmatch(r"\d{1,6}\.\d{1,6}", fields[0], re.ASCII) else None
+            end = seconds, tuple(name for name in fields[1].split(",") if name)
+        elif kind == "error" and fields:
+            error = f"the guest's first process failed: {fields[0]}"
+    return _Told(hello, results, started, end, error)
 
 
 def run_in_guest(
@@ -279,37 +265,28 @@ def run_in_guest(
         words = f"tca.only={','.join(probe.slug for probe in waiting)}"
 
         def told(fields: list[str]) -> None:
-            if fields[0] == "start":
+            if fields[0] == "start" and len(fields) == 2:
                 progress(f"{label}: {fields[1]}")
 
         boot = _boot(qemu, image, initramfs, guest, words, told, cancelled)
         consoles.append(boot.console)
-        started: str | None = None
-        ended = greeted = False
-        for kind, *fields in boot.frames:
-            if kind == "hello" and len(fields) >= 5:
-                greeted = True
-                release, version = fields[:2]
-                facts = {"jit": fields[2], "btf": fields[3], "lockdown": fields[4]}
-            elif kind == "start":
-                started = fields[0]
-            elif kind == "result" and len(fields) == 4:
-                results[fields[0]] = Result(fields[1], fields[2], bool(fields[3]))
-                started = None
-            elif kind == "end" and len(fields) == 2:
-                ended, seconds = True, float(fields[0])
-                left = tuple(name for name in fields[1].split(",") if name)
-            elif kind == "error":
-                failure = f"the guest's first process failed: {fields[0]}"
-        if not greeted:
-            failure = failure or _why_not(boot, guest)
-        elif started is not None:
-            probe = next(probe for probe in waiting if probe.slug == started)
-            results[started] = _oops(probe, boot.console, boot.timed_out, guest.patience)
-        elif not ended:
+        said = _read(boot.frames, {probe.slug for probe in waiting})
+        results |= said.results
+        if said.hello is not None:
+            release, version, *rest = said.hello
+            facts = dict(zip(("jit", "btf", "lockdown"), rest, strict=True))
+        failure = said.error
+        if said.hello is None:
+            failure = failure or why_not(boot.console, boot.stderr, guest.patience if boot.timed_out else None)
+        elif said.started is not None:
+            probe = next(probe for probe in waiting if probe.slug == said.started)
+            results[said.started] = oops(probe, boot.console, guest.patience if boot.timed_out else None)
+        elif said.end is None:
             failure = failure or "the guest ended between two probes"
+        else:
+            seconds, left = said.end
         waiting = [probe for probe in waiting if probe.slug not in results]
-        if ended and waiting:
+        if said.end is not None and waiting:
             failure = failure or "the guest did not tell of every probe"
     for probe in waiting:
         results[probe.slug] = Result(COULD_NOT_RUN, failure or "the guest did not run it", False)

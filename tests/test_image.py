@@ -63,7 +63,7 @@ def test_code_without_the_fix_outranks_a_version_with_it_and_both_are_shown(
     assert main(["--image", image, "--only", slug]) == 1
     out = capsys.readouterr().out
     assert f"no {commit}" in out
-    (note, *_) = [line for line in out.splitlines() if line.startswith(f"note: {slug}: the binary decides")]
+    (note, *_) = [line for line in out.splitlines() if line.startswith(f"note: {commit} is not in the binary: ")]
     assert claim in note
     (verdict,) = audit(kernels=[name.removeprefix("vmlinuz-")[:11]], arch="x86_64", only=[slug]).targets[0].verdicts
     assert verdict.state is F

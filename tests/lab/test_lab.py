@@ -144,6 +144,16 @@ def test_on_a_host_only_what_is_safe_is_done_about_the_panic(
     assert found.results["x86-hierarchy"].state != COULD_NOT_RUN
 
 
+def test_a_kernel_with_one_serial_port_tells_its_results_between_its_messages(lab: Path) -> None:
+    found = guest(
+        lab, "vmlinuz-6.1.0-47-cloud-amd64", "8250.nr_uarts=1 loglevel=7", ["x86-hierarchy", "x86-count-offset"]
+    )
+    assert {slug: result.state for slug, result in found.results.items()} == {
+        "x86-hierarchy": PRESENT,
+        "x86-count-offset": ABSENT,
+    }
+
+
 def test_too_little_memory_is_a_clear_reason(lab: Path) -> None:
     found = guest(lab, "vmlinuz-6.1.0-47-cloud-amd64", "", ["x86-hierarchy"], memory=40)
     assert found.failure is not None

@@ -88,6 +88,32 @@ def test_results_come_through_noise(tmp_path: Path) -> None:
     assert (found.release, found.failure, found.boots, found.seconds) == ("6.1.0", None, 1, 0.5)
 
 
+def test_a_guest_that_tells_nonsense_is_not_believed(tmp_path: Path) -> None:
+    told = tell(
+        HELLO,
+        ("start",),
+        ("start", "no-such-probe"),
+        ("result", "no-such-probe", PRESENT, "", "1"),
+        ("result", "x86-hierarchy", "on fire", "", "1"),
+        ("end", "nan", "everything"),
+        ("",),
+    )
+    found = run(tmp_path, told)
+    assert found.results == {"x86-hierarchy": Result(COULD_NOT_RUN, "the guest did not tell of every probe", False)}
+    assert found.seconds is None
+
+
+def test_a_guest_that_never_stops_talking_is_given_up(tmp_path: Path) -> None:
+    lines = "".join(f"{frame(number, ('start', 'x')).decode().strip()}\n" for number in range(2000))
+    (tmp_path / "told").write_text(lines)
+    start = time.monotonic()
+    found = run(
+        tmp_path, f"cat {tmp_path}/told >$results; while :; do cat {tmp_path}/told >$results; sleep 0.1; done", 1.0
+    )
+    assert found.results["x86-hierarchy"].state == COULD_NOT_RUN
+    assert time.monotonic() - start < 30
+
+
 def test_a_panic_in_the_right_function_is_seen_and_the_others_run_in_another_boot(tmp_path: Path) -> None:
     first = tell(HELLO, ("start", "freplace-attached-panic")) + f"cat <<'EOF'\n{PANIC}EOF\n"
     second = tell(HELLO, ("start", "x86-hierarchy"), ("result", "x86-hierarchy", ABSENT, "34", "1"), ("end", "0.1", ""))
