@@ -167,11 +167,16 @@ def build_initramfs(cache: Path) -> Path:
     members += [
         (place.lstrip("/"), stat.S_IFREG | 0o755, content, (0, 0)) for place, content in sorted(contents.items())
     ]
-    cache.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=cache)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(write_cpio(members))
-    os.replace(temporary, path)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=cache)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(write_cpio(members))
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InitramfsError(
+            f"{cache}: the guest's archive cannot be kept there: {error.strerror or error} (XDG_CACHE_HOME names another place)"
+        ) from error
     return path
 
 

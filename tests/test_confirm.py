@@ -11,6 +11,8 @@ from analyzer import AuditError, audit, confirm
 from analyzer.cli import main
 from analyzer.confirm import Guests, announcement, confirm_in_guest, confirm_on_host
 from analyzer.lab import find_kernels
+from analyzer.model import Agreement
+from probes.model import COULD_NOT_RUN, PRESENT, Probe, Result
 from probes.vm import Guest
 
 
@@ -37,6 +39,43 @@ def test_the_announcement_says_what_will_be_loaded() -> None:
     assert "1 probes" in text
     assert "a socket filter that calls a tail-calling subprogram twice" in text
     assert "What could panic a kernel is not done" in text
+
+
+class FakeRunner:
+    """Stands in for the runner, which would load programs into the kernel that runs these tests."""
+
+    def __init__(self, *, in_guest: bool) -> None:
+        assert not in_guest
+
+    def run(self, probe: Probe) -> Result:
+        return (
+            Result(PRESENT, "61 entries") if probe.slug == "x86-hierarchy" else Result(COULD_NOT_RUN, "no BTF", False)
+        )
+
+    def leftovers(self) -> list[str]:
+        return ["prog 7"]
+
+
+def test_a_host_is_probed_after_the_announcement_and_its_report_says_what_was_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(confirm, "Runner", FakeRunner)
+    monkeypatch.setattr(confirm, "missing_capabilities", lambda: ["CAP_NET_ADMIN"])
+    monkeypatch.setattr(
+        "analyzer.confirm.os.uname", lambda: os.uname_result(("Linux", "x", "6.1.170", "#1 SMP", "x86_64"))
+    )
+    report = audit(kernels=["6.1.170"], arch="x86_64", pitfalls=True)
+    announced: list[str] = []
+    seen = confirm_on_host(report, announced.append, lambda _: None)
+    assert len(announced) == 1
+    (target,) = seen.targets
+    observations = {item.defect.slug: item.observation for item in target.verdicts}
+    assert observations["x86-hierarchy"] is not None
+    assert observations["x86-hierarchy"].agreement is Agreement.CONFIRMED
+    assert observations["freplace-loop"] is not None
+    assert observations["freplace-loop"].agreement is Agreement.NOT_OBSERVED
+    assert any("without CAP_NET_ADMIN" in note for note in target.notes)
+    assert any("has not let go of prog 7" in note for note in target.notes)
 
 
 def test_a_kernel_of_another_architecture_is_not_booted() -> None:

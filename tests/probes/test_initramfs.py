@@ -6,12 +6,13 @@ import io
 import stat
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.packages.cpio import read_cpio
 from probes import initramfs
-from probes.initramfs import build_initramfs, write_cpio
+from probes.initramfs import InitramfsError, build_initramfs, write_cpio
 
 NAMES = st.text("abc/._-", min_size=1, max_size=40).filter(lambda name: name != "TRAILER!!!")
 
@@ -36,6 +37,12 @@ def test_the_archive_is_made_of_the_running_python_and_kept(tmp_path: Path) -> N
     # Nothing of the analyzer, no tests and no site-packages travel along.
     assert not [name for name in members if "analyzer" in name or "site-packages" in name]
     assert len(path.read_bytes()) < 32 << 20
+
+
+def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InitramfsError, match="cannot be kept there"):
+        build_initramfs(tmp_path / "file" / "cache")
 
 
 def test_an_elf_file_without_its_sections_is_smaller_and_still_whole() -> None:
