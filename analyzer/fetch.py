@@ -35,7 +35,12 @@ _MAX_REDIRECTS = 5
 
 
 class FetchError(AuditError):
-    """Something that could not be fetched. The message names the address and a remedy."""
+    """Something that could not be fetched. The message names the address and a remedy; `status` is what the server said, None where
+    there was no whole answer."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class _CutOffError(Exception):
@@ -153,7 +158,7 @@ class Fetcher:
             return Fetched(url, kept[0])
         data, validators, status = answer
         if status != 200:
-            raise FetchError(f"{url}: the server says {status}; {remedy}")
+            raise FetchError(f"{url}: the server says {status}; {remedy}", status)
         entry.write(data, validators)
         return Fetched(url, data)
 

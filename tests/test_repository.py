@@ -91,6 +91,13 @@ def test_a_repository_on_the_web_is_read_from_its_root_or_its_repodata(tmp_path:
         kernels(f"{web.url}/nowhere")
 
 
+def test_a_server_in_trouble_is_not_asked_for_every_file(web: Web) -> None:
+    web.answers["/os/repodata/repomd.xml"] = Answer(status=503)
+    with pytest.raises(AuditError, match="cannot fetch: the server says 503"):
+        kernels(f"{web.url}/os")
+    assert {path for path, _ in web.requests} == {"/os/repodata/repomd.xml"}
+
+
 def test_changelogs_that_are_not_those_named_are_refused(tmp_path: Path) -> None:
     repository = createrepo(tmp_path)
     (other,) = (repository / "repodata").glob("*other.xml*")

@@ -99,6 +99,8 @@ def read_repository(place: str, fetcher: Fetcher, progress: Callable[[str], None
         try:
             data = reader.read(candidate, _MAX_FETCHED)
         except FetchError as error:
+            if error.status not in (403, 404):
+                raise  # no server, or one in trouble: the next file would fare no better
             failure = failure or error
             continue
         if candidate.rstrip("/").endswith("repomd.xml"):
