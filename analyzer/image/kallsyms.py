@@ -59,7 +59,7 @@ def _markers(data: bytes, end: int) -> Iterator[tuple[int, array[int]]]:
     """Arrays before `end` that could be the markers, the nearest first: rising from zero, in steps of 256 names of 2 to 512 bytes."""
     words = array("I", data[max(0, end - _MAX_NAMES_SPAN) & ~3 : end & ~3])
     base = (end & ~3) - 4 * len(words)
-    # 6.2 and 6.3 have three bytes a name between them and the tokens.
+    # Between them and the tokens there may be a table of three bytes a name, for look-ups by name.
     position = len(words) - 1
     while position > 0:
         stop = position
@@ -74,7 +74,7 @@ def _names(data: bytes, place: int, markers: array[int]) -> tuple[int, array[int
     """Where the names start, and where each one's length stands: the count before them, and the markers, must agree."""
     last = place - markers[-1]
     for start in range(last & ~3, max(8, last - _LAST_CHUNK), -4):
-        # The count is a word of four bytes, up to 6.19 padded to eight.
+        # The count is a word of four bytes, padded to eight in all kernels seen before 7.0.
         before, count = struct.unpack_from("<II", data, start - 8)
         if count == 0:
             count = before
@@ -96,7 +96,7 @@ def _walk(data: bytes, start: int, count: int, markers: array[int], end: int) ->
         for _ in range(min(256, count - len(places))):
             append(position)
             length = data[position]
-            # Since 6.1 a length of 128 and more takes two bytes.
+            # A length of 128 and more takes two bytes; before 6.1 there was none.
             position += length + 1 if length < 128 else (length & 127 | data[position + 1] << 7) + 2
     return places if len(places) == count and position <= end else None
 
@@ -109,7 +109,7 @@ def _addresses(
     padded = (size + 7) & ~7
     behind = index + 2 * _TOKENS
     for offsets, base in ((names - 16 - padded, names - 16), ((behind + 7) & ~7, ((behind + 7) & ~7) + padded)):
-        # Up to 6.3 offsets, base, count, names; since then behind the index.
+        # Offsets, base, count, names (seen in 5.10 and 6.1); or offsets and base behind the index (seen in 6.12 and 6.19).
         if offsets < 0 or base + 8 > len(data):
             continue
         (start,) = struct.unpack_from("<Q", data, base)
@@ -125,7 +125,7 @@ def _addresses(
         )
         if _is_rising(found):
             return found
-    # Since 7.0 there is no base: an offset counts from its own place.
+    # No base: an offset counts from its own place (seen from 7.0 on).
     offsets = (behind + 3) & ~3
     place = address_of(offsets)
     if place is not None and offsets + size <= len(data):
