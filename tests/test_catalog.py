@@ -92,6 +92,17 @@ RANGE_EXCEPTIONS = {
     ("tailcall-cgroup-storage-bridge", ("5.15", "5.15.192", "5.15.212")): "01793ed86b5d",
     ("tailcall-cgroup-storage-bridge", ("6.6", "6.6.105", None)): "01793ed86b5d",
     ("tailcall-cgroup-storage-bridge", ("6.6", "6.6.105", "6.6.145")): "01793ed86b5d",
+    # Seen by the probes on Debian's kernels of these branches, which the research did not survey.
+    ("tailcall-cgroup-storage-bridge", ("6.17", "6.17", None)): "RUN",
+    ("tailcall-cgroup-storage-bridge", ("6.19", "6.19", None)): "RUN",
+    ("tailcall-cgroup-storage-bridge", ("7.0", "7.0", None)): "RUN",
+    ("tailcall-verifier-return-model", ("6.17", "6.17", None)): "RUN",
+    ("tailcall-via-callback-subprog", ("6.16", "6.16", None)): "RUN",
+    ("tailcall-via-callback-subprog", ("6.17", "6.17", None)): "RUN",
+    ("tailcall-via-callback-subprog", ("6.18", "6.18", None)): "RUN",
+    ("tailcall-via-callback-subprog", ("6.19", "6.19", None)): "RUN",
+    ("tailcall-via-callback-subprog", ("7.0", "7.0", None)): "RUN",
+    ("tailcall-via-callback-subprog", ("7.1", "7.1", None)): "RUN",
 }
 
 

@@ -72,6 +72,18 @@ DEBIAN = (
         "linux-image-6.12.94+deb13-cloud-amd64=6.12.94-1",
         {"tailcall-verifier-return-model", _CALLBACK, "tailcall-cgroup-storage-bridge"},
     ),
+    # The CNA has 4540aed51b12 in 6.17.3 and not in 6.16.y, abad3d0bad72 in 6.16.1, and 10627ddc0167 in neither.
+    Kernel(
+        "linux-image-6.16.12+deb13-cloud-amd64=6.16.12-1~bpo13+1",
+        {
+            "tailcall-compat-expected-attach-type",
+            "tailcall-cgroup-storage-bridge",
+            "tailcall-verifier-return-model",
+            _CALLBACK,
+        },
+    ),
+    # e3245f899043 is in 6.18.2, 10627ddc0167 in 6.18.40.
+    Kernel("linux-image-6.18.5+deb13-cloud-amd64=6.18.5-1~bpo13+1", {"tailcall-cgroup-storage-bridge", _CALLBACK}),
     Kernel("linux-binary-7.2.13+deb14-cloud-amd64=7.2.13-1", {_CALLBACK}),
     Kernel("linux-binary-7.3.4+deb13-cloud-amd64=7.3.4-1~bpo13+1", set()),
 )
