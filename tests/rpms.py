@@ -22,7 +22,7 @@ def rpm(
     changelog: str,
     name: str = "kernel-core",
     release: str = "427.13.1.el9_4",
-    files: Mapping[str, str] | None = None,
+    files: Mapping[str, str | bytes] | None = None,
     payload: str | None = None,
 ) -> Path:
     """Build a package with a kernel image, `files` beside it, and `payload` as rpmbuild spells its compression."""
@@ -32,7 +32,7 @@ def rpm(
     spec = folder / "kernel.spec"
     modules = f"/lib/modules/5.14.0-{release}.x86_64"
     for place, text in (files or {}).items():
-        (folder / place).write_text(text)
+        (folder / place).write_bytes(text.encode() if isinstance(text, str) else text)
     copies = "".join(f"cp {folder}/{place} %{{buildroot}}{modules}/{place}\n" for place in files or {})
     spec.write_text(
         f"Name: {name}\nVersion: 5.14.0\nRelease: {release}\nSummary: x\nLicense: GPL\n%description\nx\n"

@@ -17,10 +17,12 @@ from analyzer.cli import main
 from analyzer.evidence.image import btf_evidence
 from analyzer.image.binary import Binary
 from analyzer.model import Presence
+from analyzer.packages.image import read_bootable
 from analyzer.report.as_json import report_schema_path
 from probes.btf import Writer
 from tests.image.images import PACKERS, bzimage, kernel, unified
 from tests.kernels import SIX, package_file
+from tests.rpms import RHEL, rpm
 
 A, F, N = State.AFFECTED, State.FIXED, State.NOT_AFFECTED
 # "Core six in the Debian kernels at hand" of the research; the two of the lab by what was taken out of them.
@@ -78,6 +80,16 @@ def test_debian_6_1_192_is_fixed_by_its_code_and_by_its_changelog() -> None:
     assert verdict.state is F
     assert verdict.disagreements == ()
     assert target.bootable is not None
+
+
+def test_the_image_in_an_rpm_is_read_and_outranks_the_base_version(lab: Path, tmp_path: Path) -> None:
+    """RHEL's 5.14 proves next to nothing of pitfall 2; the code of the image inside (here 5.10's without the fix) does."""
+    image = (lab / "kernels/vmlinuz-5.10.218-lab-no-ff672c67ee76").read_bytes()
+    path = rpm(tmp_path, RHEL, files={"vmlinuz": image})
+    target = audit(packages=[str(path)], only=["x86-count-offset", "x86-hierarchy"]).targets[0]
+    assert target.states == {"x86-count-offset": A, "x86-hierarchy": A}
+    assert target.bootable is not None
+    assert read_bootable(target.bootable) == image
 
 
 def test_an_embedded_configuration_is_read_and_speaks(lab: Path) -> None:
