@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 __all__ = ["InitramfsError", "build_initramfs", "write_cpio"]
@@ -44,6 +45,8 @@ for name, module in sorted(sys.modules.items()):
 _INIT = "#!{python} -SBs\nimport sys\nsys.path.insert(0, '/tailcall-audit')\nfrom probes.guest import main\nmain()\n"
 _FOLDER = "/tailcall-audit"
 _TIMEOUT = 60
+_KEPT = 7 * 24 * 3600
+"""Seconds that an archive of another Python, or another version of the probes, is kept."""
 
 
 class InitramfsError(RuntimeError):
@@ -173,6 +176,9 @@ def build_initramfs(cache: Path) -> Path:
         with os.fdopen(descriptor, "wb") as file:
             file.write(write_cpio(members))
         os.replace(temporary, path)
+        for older in cache.glob("initramfs-*.cpio"):
+            if time.time() - older.stat().st_mtime > _KEPT:
+                older.unlink(missing_ok=True)
     except OSError as error:
         raise InitramfsError(
             f"{cache}: the guest's archive cannot be kept there: {error.strerror or error} (XDG_CACHE_HOME names another place)"

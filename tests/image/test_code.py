@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from analyzer.image import code
 from analyzer.image.binary import Binary, Function, read_system_map
 from analyzer.image.code import FUNCTIONS, findings
 from analyzer.image.containers import Kernel, unpack
 from analyzer.image.kallsyms import KallsymsError, find_functions
+from analyzer.image.machine import place_of
 from analyzer.model import Bootable
 from analyzer.packages.image import read_bootable
 from analyzer.packages.read import read_package
@@ -134,7 +134,7 @@ def test_a_displacement_that_looks_like_is_extended_is_no_hit(lab: Path) -> None
     """A bare search for the four bytes of the member's place once gave a hit on 6.12.94: only the operand of a byte-wide compare counts."""
     binary = Binary(kernel(lab / "kernels/vmlinuz-6.12.117+deb13-cloud-amd64"))
     assert binary.btf is not None
-    place = code._offset(binary.btf, "bpf_prog_aux", "is_extended")
+    place = place_of(binary.btf, "bpf_prog_aux", "is_extended")
     assert place is not None
     load = b"\x48\x8b\x87" + place.to_bytes(4, "little") + b"\x90" * 9  # mov rax, qword ptr [rdi + place]
     made = {"prog_fd_array_get_ptr": Function("prog_fd_array_get_ptr", 0xFFFFFFFF81000000, load)}
