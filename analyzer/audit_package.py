@@ -91,7 +91,8 @@ class PackageAudit:
                 f"{package.via} is a metapackage: this is the kernel that it depends on, {package.path}"
             )
         if package.changelog is None:
-            target.notes.append(f"{package.name} has no changelog in it: only its version speaks")
+            alone = ": only its version speaks" if package.bootable is None else ""
+            target.notes.append(f"{package.name} has no changelog in it{alone}")
             release = _release_of_version(package)
         else:
             place, content = package.changelog

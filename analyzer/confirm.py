@@ -95,6 +95,7 @@ class Guests:
         self, target: TargetReport, image: Path, progress: Callable[[str], None], name: str | None = None
     ) -> tuple[TargetReport, GuestRun]:
         """Boot an image (that goes by `name`) and hold what its probes saw against a target's report; raises AuditError."""
+        _check_architecture(target)
         slugs = _probed(target)
         name = name or image.name
         try:
@@ -158,13 +159,11 @@ def confirm_in_guest(report: Report, guests: Guests, image: str | None, progress
     """Boot each target's image (or the one given) and run the probes in it; raises AuditError where there is no image."""
     targets = []
     for target in report.targets:
-        _check_architecture(target)
         if image is not None:
-            targets.append(guests.confirm(target, Path(image).expanduser(), progress)[0])
-        elif target.bootable is None:
-            raise AuditError(
-                f"--confirm=vm: {target.name}: no kernel image at hand to boot; name one with --image FILE"
-            )
+            path = Path(image).expanduser()
+            if not path.is_file():
+                raise AuditError(f"--image {path}: {'not a regular file' if path.exists() else 'no such file'}")
+            targets.append(guests.confirm(target, path, progress)[0])
         else:
             targets.append(boot_target(target, guests, progress)[0])
     return report._replace(targets=tuple(targets))
@@ -173,7 +172,8 @@ def confirm_in_guest(report: Report, guests: Guests, image: str | None, progress
 def boot_target(target: TargetReport, guests: Guests, progress: Callable[[str], None]) -> tuple[TargetReport, GuestRun]:
     """Boot the image that a target came with; raises AuditError."""
     bootable = target.bootable
-    assert bootable is not None
+    if bootable is None:
+        raise AuditError(f"--confirm=vm: {target.name}: no kernel image at hand to boot; name one with --image FILE")
     if bootable.member is None:
         return guests.confirm(target, Path(bootable.path), progress)
     name = Path(bootable.member).name

@@ -81,13 +81,15 @@ def test_a_host_is_probed_after_the_announcement_and_its_report_says_what_was_se
 def test_a_kernel_of_another_architecture_is_not_booted() -> None:
     report = audit(kernels=["6.1.170"], arch="s390x")
     with pytest.raises(AuditError, match="is for s390x, and only kernels of this host's"):
-        confirm_in_guest(report, Guests(Guest()), None, lambda _: None)
+        confirm_in_guest(report, Guests(Guest()), __file__, lambda _: None)
 
 
 def test_without_an_image_there_is_nothing_to_boot() -> None:
     report = audit(kernels=["6.1.170"], arch=os.uname().machine)
     with pytest.raises(AuditError, match="no kernel image at hand to boot; name one with --image FILE"):
         confirm_in_guest(report, Guests(Guest()), None, lambda _: None)
+    with pytest.raises(AuditError, match="--image /nowhere: no such file"):
+        confirm_in_guest(report, Guests(Guest()), "/nowhere", lambda _: None)
 
 
 @pytest.mark.parametrize(
