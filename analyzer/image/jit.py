@@ -10,9 +10,10 @@ from probes.btf import Btf
 
 __all__ = ["JIT", "TRAMPOLINE", "count_offset", "hierarchy", "trampoline"]
 
-JIT = ("do_jit", "emit_bpf_tail_call_direct", "emit_bpf_tail_call_indirect", "emit_prologue")
+_BODIES = ("do_jit", "bpf_int_jit_compile")
+JIT = (*_BODIES, "emit_bpf_tail_call_direct", "emit_bpf_tail_call_indirect", "emit_prologue")
 TRAMPOLINE = ("__arch_prepare_bpf_trampoline", "arch_prepare_bpf_trampoline")
-"""The functions that are looked at: compilers inline most into the first."""
+"""The functions that are looked at: gcc inlines most into the first, clang 14 that into the second."""
 
 # What EMIT3() and EMIT4() of arch/x86/net/bpf_jit_comp.c store: an instruction's bytes as one little-endian word.
 _LOAD_RAX_FROM_STACK = "0x858b48"  # mov rax, [rbp + disp32]
@@ -29,13 +30,14 @@ def hierarchy(functions: Mapping[str, Function], decoded: Mapping[str, list[Insn
 
     Linux kernel commit 116e04ba1459 ("bpf, x64: Fix tailcall hierarchy") (in v6.12).
     """
-    if "do_jit" not in decoded:
+    body = next((name for name in _BODIES if name in decoded), None)
+    if body is None:
         return
     insns = [insn for name in JIT for insn in decoded.get(name, ())]
     behind = constants(insns, _COMPARE_BEHIND_POINTER)
     pointer = constants(insns, _COMPARE_POINTER)
     plain = sum(constants(insns, value) for value in _COMPARE_COUNT)
-    function = functions["do_jit"]
+    function = functions[body]
     if (behind, plain) == (2, 0) and pointer:
         yield Finding(
             "116e04ba1459", True, function, "the JIT emits `cmp qword ptr [rax], 33`: it counts behind a pointer"
@@ -78,7 +80,8 @@ def count_offset(functions: Mapping[str, Function], decoded: Mapping[str, list[I
     Linux kernel commit ff672c67ee76 ("bpf, x86: Fix tail call count offset calculation on bpf2bpf call") (in v5.19). Since 116e04ba1459 the
     place is made once for all uses, and no answer is given.
     """
-    insns = decoded.get("do_jit")
+    body = next((name for name in _BODIES if name in decoded), "")
+    insns = decoded.get(body)
     depth = place_of(btf, "bpf_prog_aux", "stack_depth")
     if insns is None or depth is None or constants(insns, _COMPARE_BEHIND_POINTER):
         return
@@ -106,15 +109,15 @@ def count_offset(functions: Mapping[str, Function], decoded: Mapping[str, list[I
                 yield Finding(
                     "ff672c67ee76",
                     True,
-                    functions["do_jit"],
-                    "do_jit() rounds the stack depth up to 8 for the count's place before a call",
+                    functions[body],
+                    f"{body}() rounds the stack depth up to 8 for the count's place before a call",
                 )
             else:
                 yield Finding(
                     "ff672c67ee76",
                     False,
-                    functions["do_jit"],
-                    "do_jit() takes the stack depth as it is for the count's place before a call",
+                    functions[body],
+                    f"{body}() takes the stack depth as it is for the count's place before a call",
                 )
             return
         source = MEMORY.fullmatch(last)
