@@ -1,22 +1,34 @@
 """The policy of observations: what a probe saw, held against what was predicted. Facts come from `probes`.
 
 - Seen present outranks every prediction: the defect is there.
-- Seen absent outranks one only where the probe was conclusive: every control passed and every path ran. It turns an affected into
-  fixed, and an unknown into fixed where what the defect needs is known to be there, else into not-affected: nobody then knows whether
-  it was fixed or never came in.
-- An absence that only says that the defect could not be reached here confirms what was predicted, and changes nothing.
+- Seen absent outranks one only where the probe was conclusive: every control passed and every path ran. It means fixed where what the
+  defect needs is known to be there and nobody has read in the code that the fix is not; else not-affected, "not reproduced": it never
+  came in, or something else is in the way.
+- An absence that only says that the defect could not be reached here confirms that it is not affected, and nothing more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from analyzer.model import Agreement, Confidence, Observation, ObservationState, Rule, State, TargetReport, Verdict
+from analyzer.expression import leaves
+from analyzer.model import (
+    Agreement,
+    Confidence,
+    EvidenceKind,
+    Observation,
+    ObservationState,
+    Presence,
+    Rule,
+    State,
+    TargetReport,
+    Verdict,
+)
 from probes.model import Result
 
 __all__ = ["observe", "observe_all"]
 
-_HEALTHY = (State.FIXED, State.NOT_AFFECTED)
+_CODE = (EvidenceKind.SOURCE, EvidenceKind.CODE, EvidenceKind.BTF)
 
 
 def observe(verdict: Verdict, result: Result, where: str) -> Verdict:
@@ -37,7 +49,7 @@ def observe(verdict: Verdict, result: Result, where: str) -> Verdict:
         )
     if seen is ObservationState.PRESENT:
         state, rule, brief = State.AFFECTED, Rule.SEEN_PRESENT, "seen present"
-    elif predicted is State.AFFECTED or verdict.rule is Rule.FIX_UNKNOWN:
+    elif (predicted is State.AFFECTED or verdict.rule is Rule.FIX_UNKNOWN) and not _fix_is_missing(verdict):
         state, rule, brief = State.FIXED, Rule.SEEN_ABSENT, "seen absent"
     else:
         state, rule, brief = State.NOT_AFFECTED, Rule.SEEN_ABSENT, "not reproduced"
@@ -54,6 +66,14 @@ def observe(verdict: Verdict, result: Result, where: str) -> Verdict:
     )
 
 
+def _fix_is_missing(verdict: Verdict) -> bool:
+    """Whether somebody has read the code, and a fix was not in it: then its absence from sight has another cause."""
+    fixes = set(leaves(verdict.defect.fixed))
+    return any(
+        item.kind in _CODE and item.presence is Presence.ABSENT and item.commit in fixes for item in verdict.evidence
+    )
+
+
 def _agreement(predicted: State, seen: ObservationState, conclusive: bool) -> Agreement:
     if seen is ObservationState.COULD_NOT_RUN:
         return Agreement.NOT_OBSERVED
@@ -61,10 +81,10 @@ def _agreement(predicted: State, seen: ObservationState, conclusive: bool) -> Ag
         if predicted is State.UNKNOWN:
             return Agreement.SETTLED
         return Agreement.CONFIRMED if predicted is State.AFFECTED else Agreement.CONTRADICTED
-    if predicted in _HEALTHY:
-        return Agreement.CONFIRMED
     if not conclusive:
-        return Agreement.NOT_OBSERVED
+        return Agreement.CONFIRMED if predicted is State.NOT_AFFECTED else Agreement.NOT_OBSERVED
+    if predicted in (State.FIXED, State.NOT_AFFECTED):
+        return Agreement.CONFIRMED
     return Agreement.SETTLED if predicted is State.UNKNOWN else Agreement.CONTRADICTED
 
 

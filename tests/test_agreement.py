@@ -6,7 +6,7 @@ import pytest
 
 from analyzer import Catalog, Rule, State, audit
 from analyzer.agreement import observe, observe_all
-from analyzer.model import Agreement, Confidence, Verdict
+from analyzer.model import Agreement, Confidence, Evidence, EvidenceKind, Presence, Verdict
 from probes.model import ABSENT, COULD_NOT_RUN, PRESENT, Result
 
 A, F, N, U = State.AFFECTED, State.FIXED, State.NOT_AFFECTED, State.UNKNOWN
@@ -32,6 +32,8 @@ def verdict(kernel: str, slug: str) -> Verdict:
         ("6.1.170", "freplace-loop", A, Result(COULD_NOT_RUN, ""), A, NOT_OBSERVED),
         ("6.12.117", "freplace-loop", F, Result(PRESENT, ""), A, CONTRADICTED),
         ("6.12.117", "freplace-loop", F, Result(ABSENT, ""), F, CONFIRMED),
+        # That the loop can't be reached here does not prove the fix that was predicted.
+        ("6.12.117", "freplace-loop", F, Result(ABSENT, "", False), F, NOT_OBSERVED),
         ("5.10.218", "freplace-loop", N, Result(PRESENT, ""), A, CONTRADICTED),
         ("5.10.218", "freplace-loop", N, Result(ABSENT, "", False), N, CONFIRMED),
         # An ABI number proves 6.1 and no update. 1c123c567fb1 came in 6.1.4: nobody knows whether it came in or was fixed.
@@ -57,6 +59,16 @@ def test_what_is_seen_and_what_was_predicted(
         assert after.disagreements[-1].startswith(f"predicted {predicted.value} (")
     if after.state is not U:
         assert after.settle is None
+
+
+@pytest.mark.parametrize("kind", [EvidenceKind.CODE, EvidenceKind.SOURCE, EvidenceKind.RELEASE])
+def test_what_is_not_seen_is_not_fixed_where_the_code_was_read_without_the_fix(kind: EvidenceKind) -> None:
+    """As on a 6.1.192 without the fix of pitfall 2, whose verifier rounds stack depths: not to be seen, and not fixed."""
+    before = verdict("6.1.170", "freplace-loop")
+    read = Evidence(kind, "d6083f040d5d", Presence.ABSENT, "x")
+    after = observe(before._replace(evidence=(read,)), Result(ABSENT, "34 entries"), "in a guest")
+    assert after.state is (F if kind is EvidenceKind.RELEASE else N)
+    assert after.brief.startswith("seen absent" if kind is EvidenceKind.RELEASE else "not reproduced")
 
 
 def test_a_settled_unknown_is_never_of_high_confidence_by_an_absence() -> None:
