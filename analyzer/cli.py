@@ -57,27 +57,16 @@ class _Progress:
 
 
 def _write_file(name: str, text: str) -> None:
-    """Write a file whole or not at all; raises AuditError."""
-    import tempfile
+    """Write a report to a file; raises AuditError."""
     from pathlib import Path
+
+    from analyzer.writing import write_whole
 
     path = Path(name).expanduser()
     try:
         if path.is_dir():
             raise AuditError(f"--output {path}: is a directory")
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(temporary, path.stat().st_mode & 0o7777 if path.exists() else 0o666 & ~mask)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        write_whole(path, text.encode())
     except OSError as error:
         raise AuditError(f"--output {path}: cannot write: {error.strerror or error}") from error
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analyzer.model import AuditError
+from analyzer.writing import write_whole
 
 if TYPE_CHECKING:
     import requests
@@ -107,11 +107,8 @@ class _Entry:
         }
         with suppress(OSError):
             self._body.parent.mkdir(parents=True, exist_ok=True)
-            for path, content in ((self._body, data), (self._meta, json.dumps(meta).encode())):
-                descriptor, temporary = tempfile.mkstemp(dir=path.parent)
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(content)
-                os.replace(temporary, path)
+            write_whole(self._body, data)
+            write_whole(self._meta, json.dumps(meta).encode())
 
 
 class Fetcher:
