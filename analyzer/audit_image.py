@@ -19,17 +19,18 @@ from probes.btf import Btf, BtfError
 __all__ = ["ImageFacts", "audit_image", "read_image", "read_running_btf", "with_overruled"]
 
 _MAX_BTF = 64 << 20
+_STUB = 1 << 20
+"""Bytes: Debian ships a System.map of a line or two in place of the real one, which has megabytes."""
 _BINARY = (EvidenceKind.CODE, EvidenceKind.BTF)
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What an image says: the kernel that it is, its configuration, and evidence. `form` is what it was wrapped in."""
+    """What an image says: the kernel that it is, its configuration, and evidence."""
 
     banner: str
     release: KernelRelease
     architecture: str | None
-    form: tuple[str, ...]
     config: KernelConfig | None
     evidence: tuple[Evidence, ...]
     notes: tuple[str, ...]
@@ -84,7 +85,7 @@ def read_image(
     else:
         notes.append(f"image: {', '.join(kernel.form)}; machine code is read for x86-64 only")
     notes += [f"{name}: {text}" for text in binary.notes]
-    return ImageFacts(banner, release, kernel.architecture, kernel.form, config, tuple(evidence), tuple(notes))
+    return ImageFacts(banner, release, kernel.architecture, config, tuple(evidence), tuple(notes))
 
 
 def read_running_btf(target: Target, path: str) -> tuple[list[Evidence], list[str]]:
@@ -141,6 +142,6 @@ def _system_map(image: Path, named: str | None) -> Path | None:
             raise AuditError(f"--system-map {path}: no such file")
         return path
     _, dash, release = image.name.partition("-")
-    beside = image.with_name(f"System.map-{release}") if dash else image.with_name("System.map")
     # Only where the names say that they belong together: addresses of another build would lead into the middle of nowhere.
-    return beside if dash and beside.is_file() and beside.stat().st_size > 1 << 20 else None
+    beside = image.with_name(f"System.map-{release}")
+    return beside if dash and beside.is_file() and beside.stat().st_size > _STUB else None

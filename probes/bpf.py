@@ -115,11 +115,6 @@ class Bpf:
         while self._descriptors:
             os.close(self._descriptors.pop())
 
-    def release(self, descriptor: int) -> None:
-        """Close one descriptor early: a link that is detached."""
-        self._descriptors.remove(descriptor)
-        os.close(descriptor)
-
     def _call(self, command: int, attributes: bytes, what: str) -> int:
         buffer = _buffer(attributes)
         result: int = _libc.syscall(self._number, command, buffer, len(attributes))

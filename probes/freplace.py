@@ -33,23 +33,16 @@ def target(kernel: Bpf, counters: int | None = None, kind: int = bpf.XDP) -> int
     return kernel.load(kind, program, functions=functions, name="target")
 
 
-def extension(
-    kernel: Bpf, replaced: int, array: int | None = None, counters: int | None = None, context: str = "xdp_md"
-) -> int:
+def extension(kernel: Bpf, replaced: int, array: int | None = None) -> int:
     """A freplace program for `target`'s subprogram; with a prog_array it tail-calls entry 0 of it."""
-    program = Program().function("replacement")
-    if counters is None:
-        program.mov(R6, R1)
-    else:
-        count_entry(program, counters, "leave")
+    program = Program().function("replacement").mov(R6, R1)
     if array is not None:
         tail_call(program, array)
-    return_value(program, label="leave")
     return kernel.load(
         bpf.EXT,
-        program,
+        return_value(program),
         functions=(Function("replacement", True),),
-        context=context,
+        context=bpf.CONTEXTS[bpf.XDP],
         target=(replaced, function_number(_REPLACEABLE)),
         name="extension",
     )

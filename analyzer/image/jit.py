@@ -19,7 +19,7 @@ TRAMPOLINE = ("__arch_prepare_bpf_trampoline", "arch_prepare_bpf_trampoline")
 _LOAD_RAX_FROM_STACK = "0x858b48"  # mov rax, [rbp + disp32]
 _COMPARE_BEHIND_POINTER = "0x21388348"  # cmp qword ptr [rax], 33
 _COMPARE_POINTER = "0x21f88348"  # cmp rax, 33
-_COMPARE_COUNT = ("0x21f883", "0x20f883")  # cmp eax, 33; before 5.17 the limit was 32
+_COMPARE_COUNT = ("0x21f883", "0x20f883")  # cmp eax, 33 as seen in 6.1; 32 in 5.10
 _SET_FRAME_POINTER = "0xe58948"  # mov rbp, rsp
 _WINDOW = 24
 """Instructions between the store of `mov rax, [rbp + …]` and that of its displacement, at most: 12 were seen."""
