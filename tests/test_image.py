@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import random
 import re
 import shutil
@@ -23,6 +24,7 @@ from probes.btf import Writer
 from tests.image.images import PACKERS, bzimage, kernel, unified
 from tests.kernels import SIX, package_file
 from tests.rpms import RHEL, rpm
+from tests.test_packages import deb, tar
 
 A, F, N = State.AFFECTED, State.FIXED, State.NOT_AFFECTED
 # "Core six in the Debian kernels at hand" of the research; the two of the lab by what was taken out of them.
@@ -90,6 +92,20 @@ def test_the_image_in_an_rpm_is_read_and_outranks_the_base_version(lab: Path, tm
     assert target.states == {"x86-count-offset": A, "x86-hierarchy": A}
     assert target.bootable is not None
     assert read_bootable(target.bootable) == image
+
+
+def test_a_package_whose_image_is_of_another_version_is_a_contradiction_and_the_image_decides(
+    lab: Path, tmp_path: Path
+) -> None:
+    """The package says 6.1.170-3, the image in it is Debian's 5.10.218-1: pitfall 3 is fixed in the one and not in the other."""
+    image = (lab / "kernels/vmlinuz-5.10.0-30-cloud-amd64").read_bytes()
+    path = deb(tmp_path, lzma.compress(tar({"./boot/vmlinuz-6.1.0-47-amd64": image}), preset=0))
+    target = audit(packages=[path], only=["x86-trampoline-loop"]).targets[0]
+    assert target.states == {"x86-trampoline-loop": A}
+    assert any(
+        "CONTRADICTION: the package is 6.1.170-3, and the image in it says 5.10.218-1" in note for note in target.notes
+    )
+    assert any(note.startswith("2b5dcb31a19a is not in the binary") and "6.1.72" in note for note in target.notes)
 
 
 def test_an_embedded_configuration_is_read_and_speaks(lab: Path) -> None:
