@@ -11,17 +11,18 @@ import hashlib
 import os
 import stat
 import struct
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from probes.processes import PYTHON_OPTIONS, Finished, ProgramError, run
+
 __all__ = ["InitramfsError", "build_initramfs", "write_cpio"]
 
 _LOADED = """\
 import ctypes, os, sys
-sys.path.insert(0, sys.argv[1])
+sys.path.append(sys.argv[1])
 print("library folder", os.path.dirname(os.__file__), sep="\\t")
 import probes.guest
 class Info(ctypes.Structure):
@@ -42,7 +43,7 @@ for name, module in sorted(sys.modules.items()):
 """
 """Run by the interpreter that will run in the guest: says what a guest loads, as the dynamic linker and the importer name it."""
 
-_INIT = "#!{python} -SBs\nimport sys\nsys.path.insert(0, '/tailcall-audit')\nfrom probes.guest import main\nmain()\n"
+_INIT = "#!{python} -PSBs\nimport sys\nsys.path.insert(0, '/tailcall-audit')\nfrom probes.guest import main\nmain()\n"
 _FOLDER = "/tailcall-audit"
 _TIMEOUT = 60
 _KEPT = 7 * 24 * 3600
@@ -83,18 +84,21 @@ def _without_sections(data: bytes) -> bytes:
     return bytes(header)
 
 
+def _python(python: str, verb: str, script: str, *arguments: str, given: str = "") -> Finished:
+    """Runs a script in the interpreter that a guest gets; raises InitramfsError where it does not `verb` the probes."""
+    try:
+        done = run([python, *PYTHON_OPTIONS, "-c", script, *arguments], timeout=_TIMEOUT, given=os.fsencode(given))
+    except ProgramError as error:
+        raise InitramfsError(str(error)) from error
+    if done.status != 0:
+        raise InitramfsError(f"{python} can't {verb} the probes: {done.complaint()}")
+    return done
+
+
 def _parts(python: str, root: Path) -> list[list[str]]:
     """What the interpreter loads for a guest, as rows of `_LOADED`."""
-    command = [python, "-SBs", "-c", _LOADED, str(root)]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_TIMEOUT, check=False, stdin=subprocess.DEVNULL
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise InitramfsError(f"{python} does not run: {error}") from error
-    if done.returncode != 0:
-        raise InitramfsError(f"{python} can't load the probes: {done.stderr.strip().splitlines()[-1:]}")
-    return [line.split("\t") for line in done.stdout.splitlines()]
+    done = _python(python, "load", _LOADED, str(root))
+    return [line.split("\t") for line in os.fsdecode(done.output).splitlines()]
 
 
 def _bytecode(python: str, sources: list[str]) -> list[bytes]:
@@ -107,21 +111,11 @@ def _bytecode(python: str, sources: list[str]) -> list[bytes]:
         "    code = importlib.util.MAGIC_NUMBER + b'\\1\\0\\0\\0' + b'\\0' * 8 + marshal.dumps(compile(data, path, 'exec', dont_inherit=True, optimize=2))\n"
         "    out.write(len(code).to_bytes(8, 'little') + code)\n"
     )
-    done = subprocess.run(
-        [python, "-SBs", "-c", script],
-        input="\0".join(sources).encode(),
-        capture_output=True,
-        timeout=_TIMEOUT,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise InitramfsError(
-            f"{python} can't compile the probes: {done.stderr.decode(errors='replace').strip()[-200:]}"
-        )
+    output = _python(python, "compile", script, given="\0".join(sources)).output
     found, position = [], 0
-    while position < len(done.stdout):
-        size = int.from_bytes(done.stdout[position : position + 8], "little")
-        found.append(done.stdout[position + 8 : position + 8 + size])
+    while position < len(output):
+        size = int.from_bytes(output[position : position + 8], "little")
+        found.append(output[position + 8 : position + 8 + size])
         position += 8 + size
     return found
 

@@ -11,6 +11,7 @@ from probes.bpf import Bpf, BpfError
 from probes.frames import SEPARATOR
 from probes.model import COULD_NOT_RUN, InconclusiveError, Probe, Result
 from probes.privileges import explain
+from probes.processes import fork_worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ _PATIENCE = 2.0
 _CHUNK = 1 << 16
 # The module signal would bring enum, a twentieth of a second of an emulated guest.
 _SIGKILL = 9
-_PR_SET_PDEATHSIG = 1
 _POLLIN = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -76,11 +76,7 @@ class Runner:
 
     def run(self, probe: Probe) -> Result:
         """Run one probe and say what it saw."""
-        reader, writer = os.pipe()
-        child = os.fork()
-        if child == 0:
-            self._child(probe, reader, writer)
-        os.close(writer)
+        child, reader = fork_worker(lambda writer: self._answer(probe, writer))
         try:
             data, status, late = self._wait(child, reader)
         finally:
@@ -102,24 +98,18 @@ class Runner:
             return Result(COULD_NOT_RUN, f"its process was killed by signal {os.WTERMSIG(status)}", False)
         return Result(COULD_NOT_RUN, f"its process ended with {os.waitstatus_to_exitcode(status)} and no answer", False)
 
-    def _child(self, probe: Probe, reader: int, writer: int) -> None:
-        """Never returns."""
-        code = 1
+    def _answer(self, probe: Probe, writer: int) -> None:
+        """Runs the probe in the process of its own and writes what it saw."""
         try:
-            os.close(reader)
-            # Should the parent be killed, nobody is left to end this.
-            _libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
             if self._prepare is not None:
                 self._prepare()
             data = _pack(*_observe(probe, self._in_guest))
             while data:
                 data = data[os.write(writer, data) :]
-            code = 0
         except BaseException as error:
             text = _pack(Result(COULD_NOT_RUN, f"internal error: {type(error).__name__}: {error}", False), ())
             os.write(writer, text)
-        finally:
-            os._exit(code)
+            raise
 
     def _wait(self, child: int, reader: int) -> tuple[bytes, int | None, bool]:
         """What the child wrote, its status (None when it can't be ended), and whether it was too late."""

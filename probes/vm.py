@@ -6,16 +6,11 @@ the others run in the next. The guest dies with the process that started it.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import selectors
-import shutil
-import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +18,7 @@ from probes.all import PROBES
 from probes.console import oops, why_not
 from probes.frames import parse
 from probes.model import ABSENT, COULD_NOT_RUN, PRESENT, Result
+from probes.processes import ProgramError, find_program, missing_program, run, start
 
 __all__ = ["Guest", "GuestError", "GuestRun", "find_qemu", "run_in_guest"]
 
@@ -35,8 +31,6 @@ _COMMAND_LINE = "console=ttyS0 quiet panic=-1 oops=panic PYTHONHASHSEED=0"
 _MAX_CONSOLE = 4 << 20
 _MAX_FRAMES = 10 * len(PROBES)
 _STATES = (PRESENT, ABSENT, COULD_NOT_RUN)
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class GuestError(RuntimeError):
@@ -81,51 +75,25 @@ def find_qemu(machine: str | None = None) -> str:
     if machine not in _ARCHITECTURES:
         raise GuestError(f"guests of {machine} were never tried here: run --confirm=host on such a host")
     name = f"qemu-system-{_ARCHITECTURES[machine]}"
-    found = shutil.which(name) or next((place for place in _PLACES if os.access(place, os.X_OK)), None)
+    found = find_program(name, _PLACES)
     if found is None:
         raise GuestError(
-            f"no {name} on this host: install it (Debian and Ubuntu: apt-get install qemu-system-x86; Fedora and RHEL: dnf install"
+            f"{missing_program(name)}: install it (Debian and Ubuntu: apt-get install qemu-system-x86; Fedora and RHEL: dnf install"
             " qemu-kvm; SUSE: zypper install qemu-x86; Arch: pacman -S qemu-system-x86)"
         )
     try:
-        done = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise GuestError(f"{found} does not run: {error}") from error
-    match = re.search(r"version (\d+)\.(\d+)", done.stdout)
+        done = run([found, "--version"], timeout=20)
+    except ProgramError as error:
+        raise GuestError(str(error)) from error
+    output = done.output.decode("utf-8", "replace").strip()
+    match = re.search(r"version (\d{1,4})\.(\d{1,4})", output)
     if match is None:
-        raise GuestError(f"{found} does not say its version: {(done.stdout or done.stderr).strip()[:200]}")
+        raise GuestError(f"{found} does not say its version: {(output or done.complaint())[:200]}")
     if (int(match.group(1)), int(match.group(2))) < MINIMUM_QEMU:
         raise GuestError(
             f"{found} is version {match.group(1)}.{match.group(2)}; {MINIMUM_QEMU[0]}.{MINIMUM_QEMU[1]} is needed"
         )
     return found
-
-
-def _die_with_parent() -> None:
-    """Run between fork and exec: the kernel kills the guest when its parent ends, however that ends."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
-@contextmanager
-def _process(command: Sequence[str], results: int) -> Iterator[subprocess.Popen[bytes]]:
-    # The fork does nothing but one system call, which is safe in a process with threads too.
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        pass_fds=(results,),
-        preexec_fn=_die_with_parent,  # noqa: PLW1509
-    )
-    try:
-        with process:
-            try:
-                yield process
-            finally:
-                if process.poll() is None:
-                    process.kill()
-    finally:
-        process.wait()
 
 
 def _boot(
@@ -147,9 +115,9 @@ def _boot(
         "-serial",
         f"file:/dev/fd/{writer}",
         "-kernel",
-        str(image),
+        os.path.abspath(image),
         "-initrd",
-        str(initramfs),
+        os.path.abspath(initramfs),
     ]
     command += ["-append", " ".join((_COMMAND_LINE, guest.append, words)).strip()]
     frames: dict[int, list[str]] = {}
@@ -157,7 +125,10 @@ def _boot(
     partial = {"console": b"", "results": b""}
     timed_out = False
     try:
-        with _process(command, writer) as process, selectors.DefaultSelector() as selector:
+        with (
+            start(command, descriptors=(writer,), dies_with_us=True) as process,
+            selectors.DefaultSelector() as selector,
+        ):
             os.close(writer)
             writer = -1
             assert process.stdout is not None
@@ -195,6 +166,8 @@ def _boot(
                 if time.monotonic() > deadline:
                     timed_out = True
                     break
+    except ProgramError as error:
+        raise GuestError(str(error)) from error
     finally:
         os.close(reader)
         if writer >= 0:

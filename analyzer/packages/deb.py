@@ -18,6 +18,7 @@ from analyzer.compression import BROKEN, Bounded, BrokenDataError, decompress, d
 from analyzer.packages.model import KernelPackage, MetapackageError, PackageError
 
 if TYPE_CHECKING:
+    from debian.deb822 import Deb822
     from debian.debfile import DebFile
 
 __all__ = ["installed_image", "kernel_dependency", "read_deb", "read_deb_file"]
@@ -27,6 +28,7 @@ logging.getLogger("debian").addHandler(logging.NullHandler())
 _MAX_UNPACKED = 2 << 30
 """The largest kernel package without debug symbols unpacks to some 500 MB."""
 _MAX_FILE = 16 << 20
+_MAX_CONTROL = 1 << 20
 _KERNEL = re.compile(
     r"linux-(?:signed-)?(?:image|binary|modules|modules-extra|source|image-unsigned)-\S+|linux-source|(?:proxmox|pve)-kernel-\S+"
 )
@@ -62,11 +64,11 @@ def _errors(path: str) -> Iterator[None]:
         raise PackageError(f"{path}: a broken package: {error or type(error).__name__}") from error
 
 
-def _members(archive: DebFile, path: str) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
-    """Name, size and a reader of the content of every regular file in the data part, read as a stream."""
-    name = next((item for item in archive.getnames() if item.startswith("data.tar")), None)
+def _members(archive: DebFile, path: str, part: str = "data") -> Iterator[tuple[str, int, Callable[[], bytes]]]:
+    """Name, size and a reader of the content of every regular file in a part of the package, read as a stream."""
+    name = next((item for item in archive.getnames() if item.startswith(f"{part}.tar")), None)
     if name is None:
-        raise PackageError(f"{path}: not a Debian package: no data part")
+        raise PackageError(f"{path}: not a Debian package: no {part} part")
     member = cast(IO[bytes], archive.getmember(name))
     start = member.read(6)
     member.seek(0)
@@ -81,6 +83,18 @@ def _members(archive: DebFile, path: str) -> Iterator[tuple[str, int, Callable[[
                     return b"" if file is None else file.read()
 
                 yield item.name.removeprefix("./"), item.size, content
+
+
+def _control(archive: DebFile, path: str) -> Deb822:
+    """The fields of the control file. python-debian's own reader starts the program unzstd, wherever PATH finds one."""
+    from debian.deb822 import Deb822
+
+    for place, size, content in _members(archive, path, "control"):
+        if place == "control":
+            if size > _MAX_CONTROL:
+                raise PackageError(f"{path}: control has {size:,} bytes, which no control file has")
+            return Deb822(content())
+    raise PackageError(f"{path}: not a Debian package: no control file")
 
 
 def _contents(archive: DebFile, path: str) -> tuple[dict[str, tuple[str, bytes]], str | None]:
@@ -147,7 +161,7 @@ def read_deb(path: Path) -> KernelPackage:
     from debian.debfile import DebFile
 
     with _errors(str(path)), DebFile(filename=str(path)) as archive:
-        control = archive.debcontrol()
+        control = _control(archive, str(path))
         package, version = str(control["Package"]), str(control["Version"])
         _refuse(str(path), package, str(control.get("Depends", "")))
         found, image = _contents(archive, str(path))

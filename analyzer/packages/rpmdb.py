@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 from analyzer.packages.model import KernelPackage, PackageError
 from analyzer.packages.rpm import is_kernel
+from probes.processes import ProgramError, find_program, missing_program, run
 
 __all__ = ["has_rpm_database", "rpm_kernels"]
 
@@ -32,23 +30,16 @@ def has_rpm_database(root: Path) -> bool:
 
 def _rpm(database: Path, *arguments: str) -> str:
     """What ``rpm`` prints about a database; it is asked questions only, and raises PackageError where it fails."""
-    if shutil.which("rpm") is None:
-        raise PackageError(f"{database}: an RPM database, and no rpm command here to read it with")
+    rpm = find_program("rpm")
+    if rpm is None:
+        raise PackageError(f"{database}: an RPM database, and {missing_program('rpm')} to read it with: install rpm")
     try:
-        done = subprocess.run(
-            ["rpm", "--dbpath", str(database.absolute()), *arguments],
-            capture_output=True,
-            timeout=_TIMEOUT,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "LC_ALL": "C", "TZ": "UTC"},
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise PackageError(f"{database}: rpm did not answer: {error}") from error
-    if done.returncode != 0:
-        reason = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise PackageError(f"{database}: rpm {' '.join(arguments[:2])}: {reason[-1] if reason else 'failed'}")
-    return done.stdout.decode("utf-8", "replace")
+        done = run([rpm, "--dbpath", str(database.absolute()), *arguments], timeout=_TIMEOUT)
+    except ProgramError as error:
+        raise PackageError(f"{database}: {error}") from error
+    if done.status != 0:
+        raise PackageError(f"{database}: rpm {' '.join(arguments[:2])}: {done.complaint()}")
+    return done.output.decode("utf-8", "replace")
 
 
 def _config(root: Path, release: str) -> tuple[str, bytes] | None:

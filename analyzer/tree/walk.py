@@ -9,21 +9,53 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pygit2
 
-__all__ = ["Record", "WalkError", "first_parent_subjects", "git_environment", "shallow_commits", "walk"]
+from probes.processes import ProgramError, find_program, start
+
+if TYPE_CHECKING:
+    from probes.processes import Process
+
+__all__ = ["Record", "WalkError", "first_parent_subjects", "shallow_commits", "walk"]
 
 _CHUNK = 1 << 20
 """Bytes read at a time, and the size of the pipe: with the usual 64 kB git waits for whatever else this process does."""
 _MAX_FIELD = 16 << 20
 """The longest messages in the kernel's history, of merges, have some 100 kB."""
+_ENVIRONMENT = {
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_SYSTEM": os.devnull,
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_GRAFT_FILE": os.devnull,
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ALLOW_PROTOCOL": "none",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_PAGER": "cat",
+}
+"""With these git reads no configuration but the repository's own, fetches nothing and asks no user."""
+_SAFE = (
+    "safe.directory=*",
+    "i18n.logOutputEncoding=UTF-8",
+    "core.fsmonitor=false",
+    f"core.hooksPath={os.devnull}",
+    f"core.attributesFile={os.devnull}",
+    "core.pager=cat",
+    "core.askPass=",
+    "core.sshCommand=false",
+    "core.gitProxy=",
+    "credential.helper=",
+    "diff.external=",
+    "protocol.allow=never",
+    "log.showSignature=false",
+)
+"""Settings that overrule those of the repository's configuration that name a program."""
 
 
 class WalkError(Exception):
@@ -42,25 +74,6 @@ class Record(NamedTuple):
     boundary: bool = False
 
 
-def git_environment() -> dict[str, str]:
-    """An environment in which git reads no configuration but the repository's own, fetches nothing and asks nobody."""
-    return {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "HOME": "/nonexistent",
-        "LC_ALL": "C",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_SYSTEM": os.devnull,
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_NO_REPLACE_OBJECTS": "1",
-        "GIT_GRAFT_FILE": os.devnull,
-        "GIT_NO_LAZY_FETCH": "1",
-        "GIT_ALLOW_PROTOCOL": "none",
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_PAGER": "cat",
-    }
-
-
 def shallow_commits(repository: pygit2.Repository) -> frozenset[str]:
     """The commits at which a shallow clone was cut: they have parents, and those are not here."""
     common = Path(repository.path)
@@ -74,20 +87,11 @@ def shallow_commits(repository: pygit2.Repository) -> frozenset[str]:
 
 
 def _git_command(repository: pygit2.Repository, *arguments: str) -> list[str] | None:
-    git = shutil.which("git")
+    git = find_program("git")
     if git is None:
         return None
-    safe = [
-        "-c",
-        "safe.directory=*",
-        "-c",
-        "i18n.logOutputEncoding=UTF-8",
-        "-c",
-        "core.fsmonitor=false",
-        "-c",
-        "log.showSignature=false",
-    ]
-    return [git, "--no-pager", f"--git-dir={repository.path}", *safe, *arguments]
+    settings = [word for setting in _SAFE for word in ("-c", setting)]
+    return [git, "--no-pager", f"--git-dir={os.path.abspath(repository.path)}", *settings, *arguments]
 
 
 def _widen(pipe: int) -> None:
@@ -98,35 +102,31 @@ def _widen(pipe: int) -> None:
             fcntl.fcntl(pipe, resize, _CHUNK)
 
 
+@contextlib.contextmanager
+def _started(command: list[str], errors: int) -> Iterator[Process]:
+    """Starts git; raises WalkError where it does not start."""
+    try:
+        with start(command, errors=errors, more=_ENVIRONMENT) as process:
+            yield process
+    except ProgramError as error:
+        raise WalkError(str(error)) from error
+
+
 def _fields(command: list[str]) -> Iterator[list[bytes]]:
     """Run git and yield the NUL-separated fields that it prints, many at a time; raises WalkError when it fails."""
     with (
-        tempfile.TemporaryFile() as complaints,  # a pipe that nobody reads until the end could fill and stop git
-        subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=complaints,
-            env=git_environment(),
-            cwd="/",
-            bufsize=0,
-        ) as process,
+        tempfile.TemporaryFile() as complaints,  # a pipe that is not read until the end could fill and stop git
+        _started(command, complaints.fileno()) as process,
     ):
         assert process.stdout is not None
         _widen(process.stdout.fileno())
         rest = b""
-        finished = False
-        try:
-            while chunk := process.stdout.read(_CHUNK):
-                *whole, rest = (rest + chunk).split(b"\0")
-                yield whole
-                if len(rest) > _MAX_FIELD:
-                    raise WalkError(f"a commit message of more than {_MAX_FIELD >> 20} MiB")
-            yield [rest]
-            finished = True
-        finally:
-            if not finished:
-                process.kill()
+        while chunk := process.stdout.read(_CHUNK):
+            *whole, rest = (rest + chunk).split(b"\0")
+            yield whole
+            if len(rest) > _MAX_FIELD:
+                raise WalkError(f"a commit message of more than {_MAX_FIELD >> 20} MiB")
+        yield [rest]
         if process.wait() != 0:
             complaints.seek(0)
             complaint = complaints.read(4096).decode("utf-8", "replace").strip()

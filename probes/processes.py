@@ -1,0 +1,200 @@
+"""Starts processes. No other module of this project does, so what a process inherits is decided in one place.
+
+A program gets an absolute path, an environment made from a list of what is let in, the working directory ``/``, and no
+descriptor but its standard ones and those that the caller names. Nothing of the current directory is found or loaded.
+The guest imports this module too: the module subprocess, slow to load there, is imported only where a program is started.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    Process = subprocess.Popen[bytes]
+
+__all__ = [
+    "PYTHON_OPTIONS",
+    "Finished",
+    "ProgramError",
+    "environment",
+    "find_program",
+    "fork_worker",
+    "missing_program",
+    "run",
+    "start",
+]
+
+PYTHON_OPTIONS = ("-I", "-S", "-B", "-X", "utf8")
+"""For every Python that is started: no PYTHON* variable, no current directory, no site packages, no byte code left behind."""
+_WORKING_DIRECTORY = "/"
+_FIXED = {"LC_ALL": "C", "TZ": "UTC", "HOME": "/nonexistent"}
+"""HOME names no folder, so that no program reads a configuration of the user's (~/.gitconfig, ~/.rpmmacros, ~/.popt)."""
+_PR_SET_PDEATHSIG = 1
+_SIGKILL = 9
+
+
+class ProgramError(RuntimeError):
+    """A program that is missing, does not start or does not end in time. The message names the program."""
+
+
+class Finished:
+    """A program that has ended: its exit status (negative: the signal that ended it), and what it wrote, as bytes."""
+
+    # A plain class: typing.NamedTuple and dataclasses are slow to import in a guest.
+    def __init__(self, status: int, output: bytes, errors: bytes) -> None:
+        self.status = status
+        self.output = output
+        self.errors = errors
+
+    def complaint(self) -> str:
+        """The last line that the program wrote to standard error, or its exit status where there is none."""
+        lines = self.errors[-4096:].decode("utf-8", "replace").strip().splitlines()
+        return lines[-1] if lines else f"exit status {self.status}"
+
+
+def _folders() -> tuple[list[str], list[str]]:
+    """The folders of PATH that are searched, and those that are not: an empty or relative one is the current directory."""
+    entries = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return [entry for entry in entries if os.path.isabs(entry)], [
+        entry for entry in entries if not os.path.isabs(entry)
+    ]
+
+
+def find_program(name: str, places: Sequence[str] = ()) -> str | None:
+    """Returns the absolute path of a program in the folders of PATH, then one of `places`; None where there is none.
+
+    Folders of PATH that are not absolute are not searched.
+    """
+    for path in (*(os.path.join(folder, name) for folder in _folders()[0]), *places):
+        if os.path.isabs(path) and os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return None
+
+
+def missing_program(name: str) -> str:
+    """Says that a program was not found, and which folders of PATH were not searched for it."""
+    skipped = _folders()[1]
+    if not skipped:
+        return f"no {name} on this host"
+    named = ", ".join(repr(entry) for entry in skipped[:3])
+    return f"no {name} in the folders of PATH that are absolute ({named} is not searched)"
+
+
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Returns the environment of a program: a search path of absolute folders, fixed values, and `more`. Nothing else is let in."""
+    return {"PATH": os.pathsep.join(_folders()[0]) or "/usr/bin:/bin", **_FIXED, **(more or {})}
+
+
+def _check(command: Sequence[str]) -> None:
+    if not os.path.isabs(command[0]):
+        raise ValueError(f"{command[0]}: a program is started by its absolute path")
+
+
+def run(
+    command: Sequence[str], *, timeout: float, given: bytes = b"", more: Mapping[str, str] | None = None
+) -> Finished:
+    """Runs a program to its end and returns what it wrote. `given` is its standard input, `more` is added to its environment.
+
+    Raises ProgramError where it does not start, or does not end within `timeout` seconds.
+    """
+    import subprocess
+
+    _check(command)
+    try:
+        done = subprocess.run(
+            command,
+            input=given,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+            env=environment(more),
+            cwd=_WORKING_DIRECTORY,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ProgramError(f"{command[0]} did not end within {timeout:g} s") from error
+    except OSError as error:
+        raise ProgramError(f"{command[0]} does not run: {error.strerror or error}") from error
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def _die_with_parent() -> None:
+    """Run between fork and exec: the kernel kills the program when its parent ends, however that ends."""
+    import ctypes
+
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
+
+
+def start(
+    command: Sequence[str],
+    *,
+    descriptors: Sequence[int] = (),
+    errors: int | None = None,
+    more: Mapping[str, str] | None = None,
+    dies_with_us: bool = False,
+) -> AbstractContextManager[Process]:
+    """Starts a program with its standard output in an unbuffered pipe; at the end of the context it is killed if it still runs.
+
+    `descriptors` are the only ones that it inherits. `errors` is the descriptor of its standard error (None: a pipe).
+    With `dies_with_us` the kernel kills it when this process ends, however that ends. Raises ProgramError where it does not start.
+    """
+    import subprocess
+    from contextlib import contextmanager
+
+    _check(command)
+    if dies_with_us:
+        import ctypes  # noqa: F401 - loaded before the fork: what runs after it makes one system call
+
+    @contextmanager
+    def started() -> Iterator[Process]:
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE if errors is None else errors,
+                env=environment(more),
+                cwd=_WORKING_DIRECTORY,
+                bufsize=0,
+                pass_fds=descriptors,
+                preexec_fn=_die_with_parent if dies_with_us else None,  # noqa: PLW1509
+            )
+        except OSError as error:
+            raise ProgramError(f"{command[0]} does not run: {error.strerror or error}") from error
+        try:
+            with process:
+                try:
+                    yield process
+                finally:
+                    if process.poll() is None:
+                        process.kill()
+        finally:
+            process.wait()
+
+    return started()
+
+
+def fork_worker(work: Callable[[int], None]) -> tuple[int, int]:
+    """Forks this process to call `work` with the descriptor of a pipe to write to; returns the child's id and the end to read from.
+
+    The child ends with status 0 where `work` returns, else with 1, and is killed when this process ends.
+    """
+    import ctypes
+
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.close(reader)
+            ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
+            work(writer)
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(writer)
+    return child, reader
