@@ -58,15 +58,11 @@ class _Progress:
 
 def _write_file(name: str, text: str) -> None:
     """Write a report to a file; raises AuditError."""
-    from pathlib import Path
+    from probes.writing import write_file
 
-    from analyzer.writing import write_whole
-
-    path = Path(name).expanduser()
+    path = os.path.expanduser(name)
     try:
-        if path.is_dir():
-            raise AuditError(f"--output {path}: is a directory")
-        write_whole(path, text.encode())
+        write_file(path, text.encode("utf-8", "replace"))
     except OSError as error:
         raise AuditError(f"--output {path}: cannot write: {error.strerror or error}") from error
 

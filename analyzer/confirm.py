@@ -91,6 +91,13 @@ class Guests:
     guest: Guest
     cancelled: Callable[[], bool] = lambda: False
 
+    def prepare(self) -> Path:
+        """Makes the archive that guests boot with, or finds it in the cache; raises AuditError."""
+        try:
+            return build_initramfs(_cache())
+        except InitramfsError as error:
+            raise AuditError(f"--confirm=vm: {error}") from error
+
     def confirm(
         self, target: TargetReport, image: Path, progress: Callable[[str], None], name: str | None = None
     ) -> tuple[TargetReport, GuestRun]:
@@ -98,10 +105,10 @@ class Guests:
         _check_architecture(target)
         slugs = _probed(target)
         name = name or image.name
+        initramfs = self.prepare()
         try:
-            initramfs = build_initramfs(_cache())
             run = run_in_guest(image, initramfs, self.guest, slugs, progress, cancelled=self.cancelled, name=name)
-        except (GuestError, InitramfsError) as error:
+        except GuestError as error:
             raise AuditError(f"--confirm=vm: {error}") from error
         _same_kernel(target, run)
         how = "by KVM" if self.guest.kvm else "emulated"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analyzer.model import AuditError
-from analyzer.writing import write_whole
+from probes.writing import write_file
 
 if TYPE_CHECKING:
     import requests
@@ -107,8 +107,8 @@ class _Entry:
         }
         with suppress(OSError):
             self._body.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self._body, data)
-            write_whole(self._meta, json.dumps(meta).encode())
+            write_file(self._body, data)
+            write_file(self._meta, json.dumps(meta).encode())
 
 
 class Fetcher:

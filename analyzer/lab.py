@@ -68,6 +68,7 @@ def run_lab(
             raise AuditError(f"{path}: no kernel image in this package")
         return boot_target(target, guests, progress)[0]
 
+    guests.prepare()  # once, before several guests at a time look for it
     done: dict[Path, TargetReport] = {}
     failed: dict[Path, str] = {}
     with ThreadPoolExecutor(max_workers=jobs) as pool:

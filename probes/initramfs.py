@@ -12,11 +12,11 @@ import os
 import stat
 import struct
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 from probes.processes import PYTHON_OPTIONS, Finished, ProgramError, run
+from probes.writing import TEMPORARY, write_file
 
 __all__ = ["InitramfsError", "build_initramfs", "write_cpio"]
 
@@ -166,11 +166,8 @@ def build_initramfs(cache: Path) -> Path:
     ]
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=cache)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(write_cpio(members))
-        os.replace(temporary, path)
-        for older in cache.glob("initramfs-*.cpio"):
+        write_file(path, write_cpio(members))
+        for older in (*cache.glob("initramfs-*.cpio"), *cache.glob(f"{TEMPORARY}*")):
             if time.time() - older.stat().st_mtime > _KEPT:
                 older.unlink(missing_ok=True)
     except OSError as error:

@@ -1,0 +1,153 @@
+"""Writes files: a regular file whole or not at all, and anything else (a device, a FIFO, an open descriptor) in place.
+
+Links are followed by the kernel, with the restrictions of its sysctl fs.protected_symlinks; one that leads to nothing is refused.
+A file that is replaced keeps its owner, group, access list and permissions, without its set-user-ID, set-group-ID and sticky bits.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import select
+import signal
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+__all__ = ["TEMPORARY", "write_file"]
+
+TEMPORARY = ".tailcall-audit-"
+"""How the names of unfinished files begin. One stays only where this process is killed by SIGKILL, or the machine stops."""
+_ACL = "system.posix_acl_access"
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_DESCRIPTORS = re.compile(r"/proc/(?:self|thread-self|(\d+)(?:/task/\d+)?)/fd")
+_MAX_LINKS = 40
+"""As many as the kernel follows (path_resolution(7))."""
+_FOLDER = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
+
+
+def write_file(path: str | os.PathLike[str], data: bytes) -> None:
+    """Writes `data` to what `path` names; raises OSError.
+
+    A regular file is replaced at once: a reader sees the old content or the new one, and a failure leaves the old one and nothing
+    else. SIGINT, SIGTERM, SIGHUP and SIGQUIT wait until then in the calling thread. Other hard links keep the old content.
+    A device, a FIFO (whose reader is waited for) and an open descriptor (``/dev/fd/3``, ``/dev/stdout``) are written to in place.
+    """
+    name = os.fspath(path)
+    descriptor = _own_descriptor(name)
+    if descriptor is not None:
+        # Opened anew by its path, a file would be written from its start, and a socket not at all.
+        _write(descriptor, data)
+        return
+    try:
+        # The kernel follows the links and checks the permissions: a look before would be a race.
+        existing = os.open(name, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        if os.path.islink(name):
+            raise FileNotFoundError(errno.ENOENT, "a link to a file that does not exist", name) from None
+        _replace(name, data, None)
+        return
+    try:
+        if not stat.S_ISREG(os.fstat(existing).st_mode):
+            _write(existing, data)
+            return
+        target = os.path.realpath(f"/proc/self/fd/{existing}" if os.path.isdir("/proc/self/fd") else name)
+        _replace(target, data, existing)
+    finally:
+        os.close(existing)
+
+
+def _own_descriptor(name: str) -> int | None:
+    """The number of the descriptor of this process that a path names, as /dev/stdout and /dev/fd/3 do; else None."""
+    for _ in range(_MAX_LINKS):
+        folder, last = os.path.split(os.path.abspath(name))
+        folder = os.path.realpath(folder)
+        match = _DESCRIPTORS.fullmatch(folder)
+        if match is not None and match.group(1) in (None, str(os.getpid())):
+            return int(last) if last.isascii() and last.isdigit() and len(last) < 10 else None
+        name = os.path.join(folder, last)
+        try:
+            name = os.path.join(folder, os.readlink(name))
+        except OSError:
+            return None
+    return None
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(descriptor, rest) :]
+        except BlockingIOError:
+            waiting = select.poll()
+            waiting.register(descriptor, select.POLLOUT)
+            waiting.poll()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Holds back the signals that would end this process in the middle."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _replace(target: str, data: bytes, existing: int | None) -> None:
+    """Puts a new file in the place of `target`, of which `existing` is a descriptor where there is one."""
+    parent, last = os.path.split(target)
+    if not last:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
+    folder = os.open(parent or ".", _FOLDER)
+    try:
+        if existing is not None and not _is_there(last, folder, existing):
+            raise FileNotFoundError(errno.ENOENT, "it was removed or replaced meanwhile", target)
+        temporary = f"{TEMPORARY}{os.urandom(8).hex()}"
+        with _undisturbed():
+            # What replaces a file is private until it has that file's owner and permissions; a new one gets what the umask leaves.
+            mode = 0o666 if existing is None else 0o600
+            new = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=folder)
+            try:
+                try:
+                    _write(new, data)
+                    if existing is not None:
+                        _take_over(new, existing, target)
+                    os.fsync(new)
+                finally:
+                    os.close(new)
+                os.replace(temporary, last, src_dir_fd=folder, dst_dir_fd=folder)
+            except BaseException:
+                with suppress(OSError):
+                    os.unlink(temporary, dir_fd=folder)
+                raise
+    finally:
+        os.close(folder)
+
+
+def _is_there(last: str, folder: int, existing: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(last, dir_fd=folder, follow_symlinks=False), os.fstat(existing))
+    except FileNotFoundError:
+        return False
+
+
+def _take_over(new: int, existing: int, target: str) -> None:
+    """Gives the new file the owner, group, permissions and access list of the old one; raises PermissionError where it may not."""
+    old, made = os.fstat(existing), os.fstat(new)
+    if (old.st_uid, old.st_gid) != (made.st_uid, made.st_gid):
+        try:
+            os.fchown(new, old.st_uid, old.st_gid)
+        except OSError as error:
+            raise PermissionError(
+                errno.EPERM, "it belongs to another user or group, which cannot be kept", target
+            ) from error
+    os.fchmod(new, old.st_mode & 0o777)
+    if not hasattr(os, "getxattr"):
+        return  # Linux only
+    try:
+        access = os.getxattr(existing, _ACL)
+    except OSError:
+        return  # none, or a file system without
+    os.setxattr(new, _ACL, access)
