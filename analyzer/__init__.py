@@ -1,6 +1,6 @@
 """tailcall-audit: does this kernel have the known defects of eBPF tail calls?
 
-    >>> from analyzer import audit
+    >>> from tailcall_audit import audit
     >>> report = audit(kernels=["6.1.170"], arch="x86_64", only=["freplace-loop"])
     >>> report.targets[0].verdicts[0].state.value
     'affected'
@@ -8,10 +8,20 @@
 Nothing here prints or exits; wrong input raises `AuditError`.
 """
 
-from analyzer.audit import audit, select_defects
-from analyzer.catalog import Catalog, Defect
-from analyzer.catalog_file import load_catalog
-from analyzer.model import AuditError, Confidence, Evidence, Presence, Report, Rule, State, TargetReport, Verdict
+from tailcall_audit.analyzer.catalog.load import load_catalog
+from tailcall_audit.analyzer.catalog.types import Catalog, Defect
+from tailcall_audit.analyzer.model import (
+    AuditError,
+    Confidence,
+    Evidence,
+    Presence,
+    Report,
+    Rule,
+    State,
+    TargetReport,
+    Verdict,
+)
+from tailcall_audit.analyzer.pipeline import audit, select_defects
 
 __all__ = [
     "AuditError",
@@ -29,5 +39,3 @@ __all__ = [
     "load_catalog",
     "select_defects",
 ]
-
-__version__ = "0.1.0"

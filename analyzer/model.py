@@ -11,7 +11,7 @@ from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from analyzer.catalog import Catalog, Defect
+    from tailcall_audit.analyzer.catalog.types import Catalog, Defect
 
 __all__ = [
     "Agreement",
@@ -108,7 +108,7 @@ _WORSE = (State.NOT_AFFECTED, State.FIXED, State.UNKNOWN, State.AFFECTED)
 
 
 class Rule(Enum):
-    """The rule that decided: of `analyzer.verdict`, or (the last two) of `analyzer.agreement`."""
+    """The rule that decided: of `tailcall_audit.analyzer.policy.verdict`, or (the last two) of `tailcall_audit.analyzer.policy.agreement`."""
 
     OTHER_ARCHITECTURE = "other-architecture"
     CONFIG_EXCLUDES = "config-excludes"

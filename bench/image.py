@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from analyzer.image.containers import _bzimage
+from tailcall_audit.analyzer.kernelfiles.containers import _bzimage
 
 _ROUNDS = 5
 _TOOLS = {b"\x1f\x8b": "gzip", b"\xfd7": "xz", b"\x28\xb5": "zstd", b"\x02\x21": "lz4", b"BZ": "bzip2"}
@@ -55,11 +55,9 @@ def main() -> None:
             bare = _fastest([tool, "-dc", str(packed)], unpacked)
             if unpacked.stat().st_size < 2 * len(data):
                 sys.exit(f"{tool} did not unpack {image.name}")
-            script = (
-                "import sys; from analyzer.image.containers import unpack; unpack(open(sys.argv[1], 'rb').read(), 'x')"
-            )
+            script = "import sys; from tailcall_audit.analyzer.kernelfiles.containers import unpack; unpack(open(sys.argv[1], 'rb').read(), 'x')"
             python = _fastest([sys.executable, "-c", script, str(image)], unpacked)
-            audit = _fastest([sys.executable, "-m", "analyzer", "--image", str(image)], Path(folder) / "report")
+            audit = _fastest([sys.executable, "-m", "tailcall_audit", "--image", str(image)], Path(folder) / "report")
             row = f"{image.name[:42]:42} {len(data) / 1e6:5.1f} {tool:>6} {bare:6.3f}s {python:6.3f}s {audit:6.3f}s"
             print(f"{row} {audit / bare:5.2f}x {audit / python:6.2f}x")
     print(f"largest resident set: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024} MB")

@@ -18,8 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from probes.initramfs import build_initramfs, write_cpio
-from probes.vm import Guest, find_qemu, run_in_guest
+from tailcall_audit.probes.guest.archive import build_initramfs, write_cpio
+from tailcall_audit.probes.guest.boot import Guest, find_qemu, run_in_guest
 
 _ROUNDS = 3
 _INIT = b"#!/bin/busybox sh\n/bin/busybox reboot -f\n"

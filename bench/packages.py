@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 
-from analyzer.distros.debian import parse_debian
-from analyzer.packages.deb import read_deb
 from bench.measure import run
+from tailcall_audit.analyzer.kernelfiles.changelog.debian import parse_debian
+from tailcall_audit.analyzer.kernelfiles.deb import read_deb
 from tests.kernels import package_file
 
 PACKAGE = "linux-image-6.1.0-47-cloud-amd64"

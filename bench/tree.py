@@ -26,7 +26,7 @@ def main() -> None:
     """Print times, peak memory and ratios."""
     repository = kernel_shaped_repository()
     git = ["git", f"--git-dir={repository}"]
-    audit = [sys.executable, "-m", "analyzer", "--quiet", "--tree", str(repository)]
+    audit = [sys.executable, "-m", "tailcall_audit", "--quiet", "--tree", str(repository)]
     graph = repository / "objects/info/commit-graph"
     with tempfile.TemporaryDirectory() as empty:
         without_git = {"PATH": empty}

@@ -7,11 +7,11 @@ import os
 import struct
 import time
 
-from probes.bpf import Bpf, BpfError
-from probes.frames import SEPARATOR
-from probes.model import COULD_NOT_RUN, InconclusiveError, Probe, Result
-from probes.privileges import explain
-from probes.processes import fork_worker
+from tailcall_audit.probes.guest.frames import SEPARATOR
+from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
+from tailcall_audit.probes.kernel.privileges import explain
+from tailcall_audit.probes.probe import COULD_NOT_RUN, InconclusiveError, Probe, Result
+from tailcall_audit.probes.processes import fork_worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

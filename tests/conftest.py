@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from analyzer.catalog import Catalog
-from analyzer.catalog_file import load_catalog
+from tailcall_audit.analyzer.catalog.load import load_catalog
+from tailcall_audit.analyzer.catalog.types import Catalog
 
 
 @pytest.fixture(scope="session")

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from analyzer.catalog_file import load_catalog
-from analyzer.evidence.source import signature_files
+from tailcall_audit.analyzer.catalog.load import load_catalog
+from tailcall_audit.analyzer.readers.source import signature_files
 
 RELEASES = ("bullseye", "bookworm", "trixie", "forky", "sid", "stable", "testing", "unstable")
 SUITES = ("bullseye", "bookworm", "trixie", "sid", "bookworm-backports", "trixie-backports")

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from analyzer.architecture import UnknownArchitectureError, architecture_of_config, normalize_architecture
+from tailcall_audit.analyzer.architecture import (
+    UnknownArchitectureError,
+    architecture_of_config,
+    normalize_architecture,
+)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from analyzer.version import UpstreamVersion, build_key, parse_version
+from tailcall_audit.analyzer.version import UpstreamVersion, build_key, parse_version
 
 VERSIONS = st.builds(
     UpstreamVersion, st.integers(0, 99), st.integers(0, 99), st.integers(0, 999), st.none() | st.integers(1, 99)

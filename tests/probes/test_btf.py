@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes import btf
-from probes.btf import Btf, BtfError, Member, Writer
+from tailcall_audit.probes.kernel import btf
+from tailcall_audit.probes.kernel.btf import Btf, BtfError, Member, Writer
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=12)
 

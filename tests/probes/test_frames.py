@@ -7,7 +7,7 @@ import zlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.frames import SEPARATOR, checksum, frame, parse
+from tailcall_audit.probes.guest.frames import SEPARATOR, checksum, frame, parse
 
 FIELDS = st.lists(st.text(max_size=30).filter(lambda text: SEPARATOR not in text), min_size=1, max_size=5).filter(any)
 

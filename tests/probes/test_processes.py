@@ -10,15 +10,23 @@ from pathlib import Path
 
 import pytest
 
-import analyzer
-import probes
-from analyzer.packages.model import PackageError
-from analyzer.packages.rpmdb import rpm_kernels
-from analyzer.tree.walk import first_parent_subjects
-from probes import processes
-from probes.initramfs import build_initramfs
-from probes.processes import ProgramError, environment, find_program, fork_worker, missing_program, run, start
-from probes.vm import GuestError, find_qemu
+import tailcall_audit.analyzer
+import tailcall_audit.probes
+from tailcall_audit.analyzer.kernelfiles.git_walk import first_parent_subjects
+from tailcall_audit.analyzer.kernelfiles.package_types import PackageError
+from tailcall_audit.analyzer.subjects.installed_rpm import rpm_kernels
+from tailcall_audit.probes import processes
+from tailcall_audit.probes.guest.archive import build_initramfs
+from tailcall_audit.probes.guest.boot import GuestError, find_qemu
+from tailcall_audit.probes.processes import (
+    ProgramError,
+    environment,
+    find_program,
+    fork_worker,
+    missing_program,
+    run,
+    start,
+)
 
 HOSTILE = {
     "PYTHONPATH": ".",
@@ -96,7 +104,7 @@ def test_no_other_module_starts_processes() -> None:
     modules = {"subprocess", "multiprocessing", "pty", "_posixsubprocess", "popen2", "commands"}
     calls = {"system", "popen", "fork", "forkpty", "posix_spawn", "posix_spawnp", "startfile", "ProcessPoolExecutor"}
     found = []
-    for package in (analyzer, probes):
+    for package in (tailcall_audit.analyzer, tailcall_audit.probes):
         assert package.__file__ is not None
         for path in Path(package.__file__).resolve().parent.rglob("*.py"):
             if path == Path(processes.__file__).resolve():
@@ -170,8 +178,8 @@ def test_the_archive_of_a_guest_is_made_without_the_current_directory(hostile: P
 def test_the_command_runs_no_module_of_the_current_directory(hostile: Path) -> None:
     """The tool's own process has the user's environment, but no child of it finds what lies there."""
     script = (
-        f"import sys; sys.path.append({str(Path(analyzer.__file__ or '').resolve().parents[1])!r})\n"
-        "from probes.initramfs import build_initramfs; from pathlib import Path; build_initramfs(Path(sys.argv[1]))"
+        f"import sys; sys.path.append({str(Path(tailcall_audit.analyzer.__file__ or '').absolute().parents[2])!r})\n"
+        "from tailcall_audit.probes.guest.archive import build_initramfs; from pathlib import Path; build_initramfs(Path(sys.argv[1]))"
     )
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("LD_", "PYTHON"))}
     subprocess.run([sys.executable, "-P", "-c", script, str(hostile.parent / "cache")], check=True, env=environ)
@@ -291,7 +299,7 @@ def test_nothing_of_a_repository_is_run(
     assert not hostile.exists()
     missing = Path(repository.path) / "objects" / str(first)[:2] / str(first)[2:]
     missing.unlink()
-    from analyzer.tree.walk import WalkError
+    from tailcall_audit.analyzer.kernelfiles.git_walk import WalkError
 
     with pytest.raises(WalkError, match="git: "):
         list(first_parent_subjects(repository, str(second), 10))
@@ -337,7 +345,7 @@ def test_a_forked_worker_answers_in_a_pipe() -> None:
 
 def test_a_guest_loads_no_subprocess() -> None:
     """It is slow to import where the processor is emulated."""
-    script = "import sys; sys.path.append(sys.argv[1]); import probes.guest; print('subprocess' in sys.modules)"
-    root = str(Path(probes.__file__ or "").resolve().parents[1])
+    script = "import sys; sys.path.append(sys.argv[1]); import tailcall_audit.probes.guest.first_process; print('subprocess' in sys.modules)"
+    root = str(Path(tailcall_audit.probes.__file__ or "").absolute().parents[2])
     done = run([sys.executable, *processes.PYTHON_OPTIONS, "-c", script, root], timeout=60)
     assert done.output.decode().split() == ["False"]

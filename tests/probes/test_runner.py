@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 import pytest
 
-from probes import all as every
-from probes.bpf import Bpf
-from probes.model import ABSENT, COULD_NOT_RUN, PRESENT, InconclusiveError, Probe, Result
-from probes.runner import Runner
+from tailcall_audit.probes import defects as every
+from tailcall_audit.probes.kernel.bpf import Bpf
+from tailcall_audit.probes.probe import ABSENT, COULD_NOT_RUN, PRESENT, InconclusiveError, Probe, Result
+from tailcall_audit.probes.runner import Runner
 
 
 def probe(
@@ -86,6 +86,6 @@ def test_a_detail_of_any_length_and_with_any_sign_arrives() -> None:
 
 @pytest.mark.parametrize("slug", [item.slug for item in every.PROBES])
 def test_every_probe_is_of_a_defect_of_the_catalogue(slug: str) -> None:
-    from analyzer.catalog_file import load_catalog
+    from tailcall_audit.analyzer.catalog.load import load_catalog
 
     assert load_catalog().find(slug)

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-import probes
-from probes.processes import fork_worker
-from probes.writing import write_file
+import tailcall_audit.probes
+from tailcall_audit.probes.processes import fork_worker
+from tailcall_audit.probes.writing import write_file
 
-ROOT = str(Path(probes.__file__ or "").resolve().parents[1])
+ROOT = str(Path(tailcall_audit.probes.__file__ or "").resolve().parents[1])
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes devices and files of other users")
 
@@ -207,7 +207,7 @@ def test_an_open_descriptor_is_written_to_where_it_stands(tmp_path: Path) -> Non
 
 
 def test_standard_output_of_a_shell_is_appended_to(tmp_path: Path) -> None:
-    script = f"import sys; sys.path.append({ROOT!r}); from probes.writing import write_file; write_file('/dev/stdout', b'data\\n')"
+    script = f"import sys; sys.path.append({ROOT!r}); from tailcall_audit.probes.writing import write_file; write_file('/dev/stdout', b'data\\n')"
     with (tmp_path / "out").open("wb") as file:
         subprocess.run(
             ["sh", "-c", 'echo before; "$@"; echo after', "sh", sys.executable, "-c", script], stdout=file, check=True
@@ -244,7 +244,7 @@ def test_a_failure_leaves_the_old_content_and_nothing_else(
 def test_a_file_too_large_leaves_nothing(tmp_path: Path) -> None:
     """The limit of a real kernel, not of a double."""
     script = (
-        f"import sys, resource; sys.path.append({ROOT!r}); from probes.writing import write_file\n"
+        f"import sys, resource; sys.path.append({ROOT!r}); from tailcall_audit.probes.writing import write_file\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         f"try: write_file({str(tmp_path / 'new')!r}, b'x' * 200_000)\n"
         "except OSError as error: print(error.strerror)"

@@ -1,0 +1,1 @@
+"""The facts: their types, how they are loaded, built and checked."""

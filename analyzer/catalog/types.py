@@ -1,0 +1,236 @@
+"""What the catalogue holds: defects, commits, backports, ranges, signatures. `tailcall_audit.analyzer.catalog.load` reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from tailcall_audit.analyzer.catalog.expression import Expression
+from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
+
+__all__ = [
+    "CAPABILITY_PREFIX",
+    "AffectedRange",
+    "Branch",
+    "BranchFact",
+    "BranchRanges",
+    "Capability",
+    "Catalog",
+    "Commit",
+    "Defect",
+    "NotAFix",
+    "SeriesFact",
+    "SignaturePart",
+]
+
+CAPABILITY_PREFIX = "capability:"
+
+
+class BranchFact(NamedTuple):
+    """What a survey found on one stable branch.
+
+    A backport has the release it entered with, or a release it was there by (`present_by`); an absence holds up to
+    `surveyed_through`, the last release that was looked at.
+    """
+
+    branch: str
+    backported: bool
+    release: UpstreamVersion | None
+    present_by: UpstreamVersion | None
+    surveyed_through: UpstreamVersion | None
+    id: str | None
+    source: str
+    unverified: str | None
+
+
+class SignaturePart(NamedTuple):
+    """One place in the source that tells whether a commit's effect is there.
+
+    `present` and `absent` are alternatives, each a tuple of C fragments that must all occur in the scope (``!`` before one:
+    must not occur). `functions` are alternatives of names, `struct` likewise; neither means the whole file. `known_calls`
+    lists every function that the older form is known to call: another one makes an absence unknown.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    functions: tuple[tuple[str, ...], ...]
+    struct: tuple[str, ...]
+    follow: bool
+    present: tuple[tuple[str, ...], ...]
+    absent: tuple[tuple[str, ...], ...]
+    known_calls: tuple[str, ...]
+    absent_without_file: bool
+    verified: str
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> SignaturePart:
+        """Build a part from its JSON form."""
+        scope = data["scope"]
+        return cls(
+            name=data["name"],
+            files=tuple(data["files"]),
+            functions=tuple(tuple(names) for names in scope.get("functions", ())),
+            struct=tuple(scope.get("struct", ())),
+            follow=bool(data.get("follow")),
+            present=tuple(tuple(fragments) for fragments in data["present"]),
+            absent=tuple(tuple(fragments) for fragments in data["absent"]),
+            known_calls=tuple(data.get("known_calls", ())),
+            absent_without_file=data.get("missing_file") == "absent",
+            verified=data["verified"],
+        )
+
+
+class Commit(NamedTuple):
+    """A commit that introduces or fixes a defect. `key` is its first 12 hex digits; `id` is as long as it is known.
+
+    `btf` says how it shows in a kernel's type data: alternatives of struct.member, function() and enum:NAME (`tailcall_audit.analyzer.readers.btf`).
+    """
+
+    key: str
+    id: str
+    subject: str
+    first_release: UpstreamVersion
+    is_feature: bool
+    files: tuple[str, ...]
+    branches: Mapping[str, BranchFact]
+    source: str
+    unverified: str | None
+    aliases: tuple[str, ...]
+    only_on_branch: str | None
+    signature_data: tuple[Mapping[str, Any], ...]
+    btf: Mapping[str, Any] | None = None
+
+    @property
+    def signature(self) -> tuple[SignaturePart, ...]:
+        """The places in the source that tell whether it is there; built on request, since only trees need it."""
+        return tuple(SignaturePart.from_data(part) for part in self.signature_data)
+
+    def __str__(self) -> str:
+        return f'{self.key} ("{self.subject}")'
+
+
+class Capability(NamedTuple):
+    """Something an architecture must be able to do for a defect to be reachable; facts are releases and source files."""
+
+    key: str
+    title: str
+    why: str
+    present_from: Mapping[str, UpstreamVersion]
+    absent_through: Mapping[str, UpstreamVersion]
+    files: Mapping[str, str]
+    sources: Mapping[str, str]
+
+
+class AffectedRange(NamedTuple):
+    """Releases of one branch with the defect: from `start` up to, without, `fixed` (None: no release with a fix)."""
+
+    start: str
+    fixed: str | None
+
+
+class BranchRanges(NamedTuple):
+    """The affected releases of a branch; beyond `surveyed_through` (None: closed) nothing is claimed."""
+
+    branch: str
+    affected: tuple[AffectedRange, ...]
+    surveyed_through: str | None
+
+
+class Defect(NamedTuple):
+    """A defect of eBPF tail calls. `architectures` is empty when it is in code of all; `pitfall` is 1 to 6 or None.
+
+    `commits` and `capabilities` are those that its expressions name, introducing ones first, each once.
+    """
+
+    slug: str
+    pitfall: int | None
+    title: str
+    mechanism: str
+    consequence: str
+    severity: str
+    architectures: tuple[str, ...]
+    config: Expression
+    reachable: Expression
+    fixed: Expression | None
+    cves: tuple[str, ...]
+    references: tuple[str, ...]
+    detection: str
+    hazard: str | None
+    notes: tuple[str, ...]
+    ranges: tuple[BranchRanges, ...]
+    unverified: str | None
+    commits: tuple[str, ...]
+    capabilities: tuple[str, ...]
+
+
+class SeriesFact(NamedTuple):
+    """What a distribution's changelog proved: from a build on (or at that build only, `exact`) a commit is there or not."""
+
+    distro: str
+    series: str
+    base: str
+    commit: str
+    present: bool
+    start: str
+    exact: bool
+    source: str
+    note: str | None
+
+
+class NotAFix(NamedTuple):
+    """A subject or id that looks like a fix, or like its revert, and is none."""
+
+    subject: str
+    commit: str
+    reason: str
+    source: str
+
+
+class Branch(NamedTuple):
+    """A stable branch: its base release's date, and its last release and that one's date once it has ended (ISO dates)."""
+
+    name: str
+    released: str | None
+    last: UpstreamVersion | None
+    ended: str | None
+
+
+class Catalog(NamedTuple):
+    """The whole catalogue. `raw` is the file as it was read, `path` where."""
+
+    date: str
+    raw: bytes
+    path: str
+    newest_mainline: UpstreamVersion
+    commits: Mapping[str, Commit]
+    capabilities: Mapping[str, Capability]
+    defects: tuple[Defect, ...]
+    series: tuple[SeriesFact, ...]
+    branches: Mapping[str, Branch]
+    sources: Mapping[str, str]
+    not_fixes: tuple[NotAFix, ...]
+    cosmetic_reverts: tuple[NotAFix, ...]
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the file."""
+        import hashlib
+
+        return hashlib.sha256(self.raw).hexdigest()
+
+    def find(self, name: str) -> tuple[Defect, ...]:
+        """The defect with this slug, or all with this pitfall number; empty when there is none."""
+        if name.isascii() and name.isdigit():
+            return tuple(defect for defect in self.defects if defect.pitfall == int(name[:4]))
+        return tuple(defect for defect in self.defects if defect.slug == name)
+
+    def previous_mainline(self, version: UpstreamVersion) -> UpstreamVersion | None:
+        """The mainline release before this one's branch: 6.12 for 6.13-rc3, 5.19 for 6.0."""
+        older = [
+            parsed
+            for name in self.branches
+            if (parsed := parse_version(name)) < UpstreamVersion(version.major, version.minor)
+        ]
+        if version.minor > 0 and UpstreamVersion(version.major, version.minor - 1) > self.newest_mainline:
+            return UpstreamVersion(version.major, version.minor - 1)
+        return max(older, default=None)

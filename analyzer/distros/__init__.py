@@ -1,1 +1,0 @@
-"""What distributions' version strings look like and prove; one table, read by `analyzer.release`."""

@@ -1,0 +1,161 @@
+"""What all text formats share: which verdicts are shown, their cells, and the words around them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tailcall_audit.analyzer.model import Agreement, Observation, Presence, Rule, State, TargetReport, Verdict
+from tailcall_audit.analyzer.text import printable
+
+__all__ = ["Row", "columns", "contradictions", "details", "heading", "rows", "settlements", "shown", "summary"]
+
+_COLUMNS = ("#", "DEFECT", "VERDICT", "CONF", "BECAUSE")
+_SEEN = "SEEN"
+_STATES = (State.AFFECTED, State.FIXED, State.NOT_AFFECTED, State.UNKNOWN)
+
+
+class Row(NamedTuple):
+    """One line of the table."""
+
+    state: State
+    cells: tuple[str, ...]
+    contradicted: bool = False
+
+
+def shown(target: TargetReport, everything: bool) -> tuple[Verdict, ...]:
+    """The verdicts to show: without `everything`, those of other architectures' code are left out."""
+    return tuple(item for item in target.verdicts if everything or item.rule is not Rule.OTHER_ARCHITECTURE)
+
+
+def _because(verdict: Verdict) -> str:
+    """What decided; or, of a defect with more than one line, the architectures that the line is for."""
+    names = verdict.architectures
+    if not names or names == verdict.defect.architectures:
+        return verdict.brief
+    return ",".join(names) if len(names) < 3 else f"{names[0]},{names[1]},+{len(names) - 2}"
+
+
+def _was_probed(verdicts: Sequence[Verdict]) -> bool:
+    return any(item.observation is not None for item in verdicts)
+
+
+def columns(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
+    """The table's titles: what was seen has a column where something was probed."""
+    return (*_COLUMNS[:-1], _SEEN, _COLUMNS[-1]) if _was_probed(verdicts) else _COLUMNS
+
+
+def _seen(observation: Observation | None) -> str:
+    """What a probe saw and how that goes with the prediction: ``absent, confirmed``."""
+    if observation is None:
+        return ""
+    if observation.agreement is Agreement.NOT_OBSERVED:
+        return "not observed"
+    if observation.agreement is Agreement.CONTRADICTED:
+        return f"{observation.state.value}, CONTRADICTED"
+    return f"{observation.state.value}, {observation.agreement.value}"
+
+
+def rows(verdicts: Sequence[Verdict]) -> list[Row]:
+    """The table's lines, in the order of the verdicts; cells as `columns` has them."""
+    probed = _was_probed(verdicts)
+    return [
+        Row(
+            item.state,
+            (
+                str(item.defect.pitfall or ""),
+                item.defect.slug,
+                item.state.value,
+                item.confidence.label if item.state is not State.UNKNOWN else "",
+                *((_seen(item.observation),) if probed else ()),
+                printable(_because(item)),
+            ),
+            item.observation is not None and item.observation.agreement is Agreement.CONTRADICTED,
+        )
+        for item in verdicts
+    ]
+
+
+def heading(target: TargetReport) -> str:
+    """One line that says what was audited."""
+    identity = target.identity
+    parts = [target.name]
+    upstream = identity.get("upstream")
+    if upstream and upstream != target.name:
+        parts.append(f"upstream {upstream}")
+    parts += [value for key in ("distro", "package") if (value := identity.get(key)) and value not in parts]
+    parts.append(identity.get("architecture") or "every architecture")
+    if commit := identity.get("commit"):
+        parts.append(f"at {commit[:12]}")
+    return printable(" · ".join(parts))
+
+
+def settlements(verdicts: Sequence[Verdict]) -> list[tuple[str, list[str]]]:
+    """The commands that would settle the unknowns, each with the slugs that it settles."""
+    found: dict[str, list[str]] = {}
+    for item in verdicts:
+        if item.state is State.UNKNOWN and item.settle is not None:
+            slugs = found.setdefault(printable(item.settle), [])
+            if item.defect.slug not in slugs:
+                slugs.append(item.defect.slug)
+    return list(found.items())
+
+
+def contradictions(verdicts: Sequence[Verdict]) -> list[str]:
+    """A line for each prediction that a probe contradicts: what said so, and what was seen."""
+    return [
+        printable(f"{item.defect.slug}: {text}")
+        for item in verdicts
+        if item.observation is not None and item.observation.agreement is Agreement.CONTRADICTED
+        for text in item.disagreements[-1:]
+    ]
+
+
+def summary(target: TargetReport, everything: bool) -> str:
+    """The last line: how many are in each state, and what is not shown."""
+    seen = shown(target, everything)
+    counts = [f"{sum(item.state is state for item in seen)} {state.value}" for state in _STATES]
+    hidden = len(target.verdicts) - len(seen)
+    more = f"; {hidden} in code of other architectures not shown (--all)" if hidden else ""
+    probed = [item.observation for item in seen if item.observation is not None]
+    if probed:
+        told = [
+            f"{number} {agreement.value}"
+            for agreement in Agreement
+            if (number := sum(item.agreement is agreement for item in probed))
+        ]
+        more += f"; probes: {', '.join(told)}"
+    return ", ".join(counts) + more
+
+
+def details(verdict: Verdict) -> list[str]:
+    """The evidence behind a verdict, as lines."""
+    defect = verdict.defect
+    title = f"{defect.slug}: {verdict.state.value}"
+    if verdict.architectures:
+        title += f" on {', '.join(verdict.architectures)}"
+    lines = [
+        title,
+        f"  {defect.title}",
+        f"  consequence: {defect.consequence}",
+        f"  reason:      {verdict.reason}",
+        f"  rule:        {verdict.rule.value}, confidence {verdict.confidence.label}",
+    ]
+    if (seen := verdict.observation) is not None:
+        lines.append(f"  predicted:   {seen.predicted.value}")
+        lines.append(f"  seen:        {seen.state.value} {seen.where}, {seen.agreement.value}: {seen.detail}")
+    if verdict.settle:
+        lines.append(f"  to settle:   {verdict.settle}")
+    for text in verdict.disagreements:
+        lines.append(f"  disagrees:   {text}")
+    marks = {Presence.PRESENT: "has", Presence.ABSENT: "no", Presence.UNKNOWN: "?"}
+    for item in verdict.evidence:
+        if item.presence is Presence.UNKNOWN and verdict.state is not State.UNKNOWN:
+            continue
+        where = f" [{item.architecture}]" if item.architecture else ""
+        lines.append(
+            f"  {item.kind.value + ':':12} {marks[item.presence]:3} {item.commit}{where}  {item.detail or item.citation}"
+        )
+        if item.detail and item.citation not in item.detail:
+            lines.append(f"  {'':12}     from {item.citation}")
+    return [printable(line) for line in lines]

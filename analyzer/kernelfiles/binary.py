@@ -1,0 +1,216 @@
+"""What is in an unpacked kernel: its banner, its configuration, its BTF, its functions and their code."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from tailcall_audit.analyzer.kernelfiles.containers import Kernel
+from tailcall_audit.analyzer.kernelfiles.kallsyms import KallsymsError, find_functions
+from tailcall_audit.probes.kernel.btf import Btf, BtfError
+
+__all__ = ["Binary", "Function", "read_system_map"]
+
+_BANNER = re.compile(rb"Linux version (\d[^\0\n]{0,511})")
+_CONFIG_START, _CONFIG_END = b"IKCFG_ST", b"IKCFG_ED"
+_MAX_CONFIG = 16 << 20
+_BTF_HEADER = b"\x9f\xeb\x01\0\x18\0\0\0"
+_MAX_FUNCTION = 1 << 18
+_SYSTEM_MAP_LINE = re.compile(rb"([0-9a-f]{16}) ([tTwW]) (\S+)")
+_MAX_SYSTEM_MAP = 64 << 20
+
+
+class Function(NamedTuple):
+    """A function's address and machine code."""
+
+    name: str
+    address: int
+    code: bytes
+
+
+class _Segment(NamedTuple):
+    offset: int
+    address: int
+    size: int
+
+
+class Binary:
+    """A kernel's binary. Every part is looked for when it is asked for; what is not there, or is broken, is None."""
+
+    def __init__(self, kernel: Kernel, symbols: dict[str, tuple[int, int]] | None = None) -> None:
+        self._kernel = kernel
+        self._data = kernel.data
+        self._symbols = symbols
+        self.notes: list[str] = []
+
+    @cached_property
+    def banner(self) -> str | None:
+        """The line that /proc/version would show."""
+        found = [match.group(1) for match in islice(_BANNER.finditer(self._data), 8)]
+        # Since 6.1 there is one without the number of the build (init/version.c), for the time before that is known.
+        text = next((line for line in found if re.search(rb"\) #\d", line)), found[0] if found else None)
+        return None if text is None else f"Linux version {text.decode('ascii', 'replace').rstrip()}"
+
+    @cached_property
+    def config(self) -> str | None:
+        """The embedded configuration (CONFIG_IKCONFIG): gzip data between two marks, kernel/configs.c."""
+        start = self._data.find(_CONFIG_START)
+        end = self._data.find(_CONFIG_END, start)
+        if start < 0 or end < 0:
+            return None
+        try:
+            text = zlib.decompressobj(31).decompress(self._data[start + len(_CONFIG_START) : end], _MAX_CONFIG)
+        except zlib.error as error:
+            self.notes.append(f"the embedded configuration is broken: {error}")
+            return None
+        return text.decode("utf-8", "replace")
+
+    @cached_property
+    def _sections(self) -> dict[str, tuple[int, int, int]]:
+        """Address, offset and size of each section."""
+        from elftools.common.exceptions import ELFError
+        from elftools.elf.elffile import ELFFile
+
+        found = {}
+        try:
+            for section in ELFFile(io.BytesIO(self._data)).iter_sections():
+                if section["sh_type"] != "SHT_NOBITS":
+                    found[section.name] = (section["sh_addr"], section["sh_offset"], section["sh_size"])
+        except (ELFError, ValueError, KeyError, AttributeError, UnicodeError, OverflowError, MemoryError) as error:
+            self.notes.append(f"its ELF sections cannot be read: {error or type(error).__name__}")
+        return found
+
+    @cached_property
+    def _segments(self) -> list[_Segment]:
+        if not self._kernel.is_elf or self._data[4:6] != b"\x02\x01":
+            return []
+        offset, size, count = struct.unpack_from("<Q", self._data, 32)[0], *struct.unpack_from("<HH", self._data, 54)
+        found = []
+        if size == 56 and offset + size * count <= len(self._data):
+            for index in range(count):
+                kind, _, place, address, _, length, _, _ = struct.unpack_from(
+                    "<IIQQQQQQ", self._data, offset + 56 * index
+                )
+                if kind == 1 and place + length <= len(self._data):
+                    found.append(_Segment(place, address, length))
+        return found
+
+    def _address_of(self, place: int) -> int | None:
+        return next(
+            (
+                item.address + place - item.offset
+                for item in self._segments
+                if item.offset <= place < item.offset + item.size
+            ),
+            None,
+        )
+
+    def _place_of(self, address: int) -> int | None:
+        return next(
+            (
+                item.offset + address - item.address
+                for item in self._segments
+                if item.address <= address < item.address + item.size
+            ),
+            None,
+        )
+
+    @cached_property
+    def btf(self) -> Btf | None:
+        """The kernel's type data: the section .BTF, or wherever a header of it stands."""
+        section = self._sections.get(".BTF") if self._kernel.is_elf else None
+        whole = () if section is None else (self._data[section[1] : section[1] + section[2]],)
+        for data in whole or self._headers():
+            try:
+                found = Btf(data)
+                if found.has_function("bpf_check") or found.member("bpf_prog_aux", "ops") is not None:
+                    return found
+            except BtfError as error:
+                self.notes.append(f"its BTF cannot be read: {error}")
+        return None
+
+    def _headers(self) -> Iterator[bytes]:
+        place = self._data.find(_BTF_HEADER)
+        for _ in range(16):
+            if place < 0:
+                return
+            if place + 24 <= len(self._data):
+                types, types_size, strings, strings_size = struct.unpack_from("<IIII", self._data, place + 8)
+                end = place + 24 + max(types + types_size, strings + strings_size)
+                if types_size > 1000 and end <= len(self._data):
+                    yield self._data[place:end]
+            place = self._data.find(_BTF_HEADER, place + 1)
+
+    def functions(self, names: Iterable[str]) -> dict[str, Function]:
+        """The functions of these names that can be found, with their code: by the symbols given, those in the file, or kallsyms."""
+        wanted = tuple(names)
+        found: dict[str, Function] = {}
+        for name, (address, size) in self._find(wanted).items():
+            place = self._place_of(address)
+            if place is not None and 0 < size <= _MAX_FUNCTION and place + size <= len(self._data):
+                found[name] = Function(name, address, self._data[place : place + size])
+        return found
+
+    def _find(self, wanted: tuple[str, ...]) -> dict[str, tuple[int, int]]:
+        if self._symbols is not None:
+            names = (*wanted, *(f"{name}.part" for name in wanted))
+            return {name: self._symbols[name] for name in names if name in self._symbols}
+        if not self._kernel.is_elf:
+            return {}
+        if ".symtab" in self._sections:
+            return self._from_symbol_table(frozenset(wanted))
+        try:
+            return find_functions(self._data, wanted, self._address_of)
+        except (KallsymsError, struct.error, IndexError, ValueError) as error:
+            self.notes.append(f"its functions cannot be located: {error}")
+            return {}
+
+    def _from_symbol_table(self, wanted: frozenset[str]) -> dict[str, tuple[int, int]]:
+        from elftools.common.exceptions import ELFError
+        from elftools.elf.elffile import ELFFile
+        from elftools.elf.sections import SymbolTableSection
+
+        found: dict[str, tuple[int, int]] = {}
+        several: set[str] = set()
+        try:
+            table = ELFFile(io.BytesIO(self._data)).get_section_by_name(".symtab")
+            for symbol in table.iter_symbols() if isinstance(table, SymbolTableSection) else ():
+                name, _, variant = symbol.name.partition(".")
+                if name in wanted and symbol["st_info"]["type"] == "STT_FUNC" and not variant.startswith("cold"):
+                    name = f"{name}.part" if variant.startswith("part") else name
+                    if name in found:
+                        several.add(name)
+                    found[name] = (symbol["st_value"], symbol["st_size"])
+        except (ELFError, ValueError, KeyError, AttributeError, UnicodeError) as error:
+            self.notes.append(f"its symbol table cannot be read: {error or type(error).__name__}")
+        return {name: where for name, where in found.items() if name not in several}
+
+
+def read_system_map(path: Path) -> dict[str, tuple[int, int]]:
+    """Address and size (up to the next symbol) of every function of a System.map; empty where it holds none."""
+    with path.open("rb") as file:
+        rows = [match.groups() for match in _SYSTEM_MAP_LINE.finditer(file.read(_MAX_SYSTEM_MAP))]
+    ordered = sorted((int(address, 16), name) for address, _, name in rows)
+    found: dict[str, tuple[int, int]] = {}
+    several: set[str] = set()
+    following = None
+    for index in range(len(ordered) - 1, -1, -1):
+        address, raw = ordered[index]
+        if index + 1 < len(ordered) and ordered[index + 1][0] > address:
+            following = ordered[index + 1][0]
+        name, _, variant = raw.decode("ascii", "replace").partition(".")
+        if variant.startswith("cold"):
+            continue
+        name = f"{name}.part" if variant.startswith("part") else name
+        if name in found and found[name][0] != address:
+            several.add(name)
+        if following is not None:
+            found[name] = (address, following - address)
+    return {name: where for name, where in found.items() if name not in several}

@@ -1,0 +1,156 @@
+"""What all changelog grammars yield: entries, newest first, with the stable updates they roll in and the subjects they list.
+
+A grammar says what stands in the file and where; what a subject's absence means is for `tailcall_audit.analyzer.readers.changelog`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
+
+from tailcall_audit.analyzer.architecture import UnknownArchitectureError, normalize_architecture
+from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
+
+__all__ = ["Changelog", "Entry", "Family", "Item", "StableUpdate", "arch_neutral", "clean_subject", "split_tags"]
+
+_CVE = re.compile(r"CVE-\d{4}-\d{4,}", re.ASCII)
+_TAG = re.compile(r"\[([a-z0-9_*][a-z0-9_*, -]*)\]\s+", re.ASCII)
+# What distributions put behind a subject: (CVE-…), (Closes: #…), (LP: #…), (regression in …), {CVE-…}, [RHEL-…], [Orabug: …]
+_TRAILING = re.compile(
+    r"\s*(?:\((?:[^()]*CVE-\d{4}-\d+[^()]*|Closes: [^()]*|LP: [^()]*|regression in [^()]*|fixes [^()]*)\)|\{[^{}]*\}|\[[^\[\]]*\])\s*$",
+    re.ASCII,
+)
+_GLUED_CVE = re.compile(r"\((?:CVE-\d{4}-\d+[,; ]*)+\)\s*$", re.ASCII)
+_ARCH_WORDS = frozenset(
+    (
+        "s390",
+        "riscv",
+        "riscv64",
+        "x86",
+        "x64",
+        "x86_64",
+        "arm64",
+        "arm",
+        "powerpc",
+        "powerpc64",
+        "ppc",
+        "loongarch",
+        "mips",
+    )
+)
+
+
+class Family(Enum):
+    """A grammar."""
+
+    DEBIAN = "debian"
+    UBUNTU = "ubuntu"
+    RPM = "rpm"
+    SUSE = "suse"
+
+
+@dataclass(frozen=True)
+class StableUpdate:
+    """A stable release that an entry rolls in. `listed` is how many subjects stand under its heading: none is a hole."""
+
+    version: UpstreamVersion
+    line: int
+    listed: int
+
+
+class Item(NamedTuple):
+    """One line of an entry, unfolded, as it stands there; `line` is 1-based. `own` marks what is no upstream commit.
+
+    (A named tuple: a changelog has tens of thousands.)
+    """
+
+    line: int
+    text: str
+    own: bool = False
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The architectures in front of it: ``[x86]``, ``[arm64,armhf]``, ``[powerpc*]``; only those with a name here."""
+        return split_tags(self.text)[0]
+
+    @property
+    def subject(self) -> str:
+        """The commit's subject: without tags in front and references behind."""
+        return clean_subject(split_tags(self.text)[1])
+
+    @property
+    def cves(self) -> tuple[str, ...]:
+        """The CVEs named in it: a hint, since distributions file commits under different ones."""
+        return tuple(dict.fromkeys(_CVE.findall(self.text)))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One upload: package and version ("" where the format has none), first line, date as written, and what it lists.
+
+    `unnamed` has the lines of headings that roll in a set of stable patches without saying of which release.
+    """
+
+    package: str
+    version: str
+    line: int
+    date: str | None
+    items: tuple[Item, ...]
+    updates: tuple[StableUpdate, ...] = ()
+    bases: tuple[UpstreamVersion, ...] = ()
+    unnamed: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Changelog:
+    """A parsed changelog, newest entry first. `trimmed` is the line that says older entries were removed."""
+
+    path: str
+    family: Family
+    entries: tuple[Entry, ...]
+    trimmed: str | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+def split_tags(text: str) -> tuple[tuple[str, ...], str]:
+    """The architecture tags at the start of an item, normalised, and the rest."""
+    names: list[str] = []
+    while (match := _TAG.match(text)) is not None:
+        for word in match.group(1).split(","):
+            name = word.strip().rstrip("*")
+            try:
+                # Debian's [x86] is both of them.
+                names += ["x86_64", "i386"] if name == "x86" else [normalize_architecture(name)]
+            except UnknownArchitectureError:
+                continue
+        text = text[match.end() :]
+    return tuple(names), text
+
+
+def clean_subject(text: str) -> str:
+    """A subject without what distributions put behind it."""
+    text = _GLUED_CVE.sub("", text.strip())
+    while True:
+        shorter = _TRAILING.sub("", text)
+        if shorter == text:
+            return text.strip()
+        text = shorter
+
+
+def arch_neutral(subject: str) -> str:
+    """A subject without the architectures in its prefix: Debian writes ``s390/bpf: x`` as ``[s390x] bpf: x``."""
+    prefix, colon, rest = subject.partition(": ")
+    if not colon:
+        return subject
+    words = [word for word in re.split(r"[,/ ]+", prefix) if word.lower() not in _ARCH_WORDS]
+    return f"{'/'.join(words)}: {rest}" if words else rest
+
+
+def stable_version(text: str) -> UpstreamVersion | None:
+    """The version in the name of an upstream changelog, None where it is none."""
+    try:
+        return parse_version(text)
+    except ValueError:
+        return None

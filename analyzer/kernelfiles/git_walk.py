@@ -1,0 +1,208 @@
+"""Walking a history once: by the git binary where there is one, else by libgit2.
+
+git is the faster: libgit2 up to 1.9.7 does not use a commit-graph with generation data version 2, which git writes by
+default. It is called as plumbing in a clean environment, so that nothing in the repository's configuration is run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pygit2
+
+from tailcall_audit.probes.processes import ProgramError, find_program, start
+
+if TYPE_CHECKING:
+    from tailcall_audit.probes.processes import Process
+
+__all__ = ["Record", "WalkError", "first_parent_subjects", "shallow_commits", "walk"]
+
+_CHUNK = 1 << 20
+"""Bytes read at a time, and the size of the pipe: with the usual 64 kB git waits for whatever else this process does."""
+_MAX_FIELD = 16 << 20
+"""The longest messages in the kernel's history, of merges, have some 100 kB."""
+_ENVIRONMENT = {
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_SYSTEM": os.devnull,
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_GRAFT_FILE": os.devnull,
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ALLOW_PROTOCOL": "none",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_PAGER": "cat",
+}
+"""With these git reads no configuration but the repository's own, fetches nothing and asks no user."""
+_SAFE = (
+    "safe.directory=*",
+    "i18n.logOutputEncoding=UTF-8",
+    "core.fsmonitor=false",
+    f"core.hooksPath={os.devnull}",
+    f"core.attributesFile={os.devnull}",
+    "core.pager=cat",
+    "core.askPass=",
+    "core.sshCommand=false",
+    "core.gitProxy=",
+    "credential.helper=",
+    "diff.external=",
+    "protocol.allow=never",
+    "log.showSignature=false",
+)
+"""Settings that overrule those of the repository's configuration that name a program."""
+
+
+class WalkError(Exception):
+    """The walk broke off: objects are missing or broken. What was seen until then is true, and is not everything."""
+
+
+class Record(NamedTuple):
+    """One commit of a walk, as bytes: its id, those of its parents with blanks between them, its message.
+
+    A boundary is not part of the range: it is the parent of one that is. (A named tuple: tens of thousands are made.)
+    """
+
+    id: bytes
+    parents: bytes
+    message: bytes
+    boundary: bool = False
+
+
+def shallow_commits(repository: pygit2.Repository) -> frozenset[str]:
+    """The commits at which a shallow clone was cut: they have parents, and those are not here."""
+    common = Path(repository.path)
+    pointer = common / "commondir"
+    if pointer.is_file():
+        common = (common / pointer.read_text(encoding="utf-8", errors="replace").strip()).resolve()
+    try:
+        return frozenset((common / "shallow").read_text(encoding="ascii", errors="replace").split())
+    except OSError:
+        return frozenset()
+
+
+def _git_command(repository: pygit2.Repository, *arguments: str) -> list[str] | None:
+    git = find_program("git")
+    if git is None:
+        return None
+    settings = [word for setting in _SAFE for word in ("-c", setting)]
+    return [git, "--no-pager", f"--git-dir={os.path.abspath(repository.path)}", *settings, *arguments]
+
+
+def _widen(pipe: int) -> None:
+    """Make a pipe larger where the system lets us: it has limits for each user, and not every one can."""
+    resize = getattr(fcntl, "F_SETPIPE_SZ", None)
+    if resize is not None:
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(pipe, resize, _CHUNK)
+
+
+@contextlib.contextmanager
+def _started(command: list[str], errors: int) -> Iterator[Process]:
+    """Starts git; raises WalkError where it does not start."""
+    try:
+        with start(command, errors=errors, more=_ENVIRONMENT) as process:
+            yield process
+    except ProgramError as error:
+        raise WalkError(str(error)) from error
+
+
+def _fields(command: list[str]) -> Iterator[list[bytes]]:
+    """Run git and yield the NUL-separated fields that it prints, many at a time; raises WalkError when it fails."""
+    with (
+        tempfile.TemporaryFile() as complaints,  # a pipe that is not read until the end could fill and stop git
+        _started(command, complaints.fileno()) as process,
+    ):
+        assert process.stdout is not None
+        _widen(process.stdout.fileno())
+        rest = b""
+        while chunk := process.stdout.read(_CHUNK):
+            *whole, rest = (rest + chunk).split(b"\0")
+            yield whole
+            if len(rest) > _MAX_FIELD:
+                raise WalkError(f"a commit message of more than {_MAX_FIELD >> 20} MiB")
+        yield [rest]
+        if process.wait() != 0:
+            complaints.seek(0)
+            complaint = complaints.read(4096).decode("utf-8", "replace").strip()
+            raise WalkError(f"git: {complaint.splitlines()[0] if complaint else f'exit status {process.returncode}'}")
+
+
+def _groups(command: list[str], size: int) -> Iterator[tuple[bytes, ...]]:
+    """The fields of a git command in groups; what is left at the end (git's last line break) is no group."""
+    waiting: list[bytes] = []
+    for fields in _fields(command):
+        waiting += fields
+        whole = len(waiting) // size * size
+        yield from zip(*(waiting[start:whole:size] for start in range(size)), strict=True)
+        waiting = waiting[whole:]
+
+
+def _walk_by_git(repository: pygit2.Repository, head: str, base: str | None, limit: int) -> Iterator[Record] | None:
+    # %B with NUL around it: a message cannot hold one, git cuts it there. The line "commit [-]ID" comes before each record.
+    # Without a base an order by topology would make git read the whole history before it prints the first commit.
+    bounds = [head] if base is None else ["--topo-order", "--boundary", head, f"^{base}"]
+    command = _git_command(repository, "rev-list", f"--max-count={limit}", "--format=%x00%P%x00%B%x00", *bounds, "--")
+    return None if command is None else _records(command)
+
+
+def _records(command: list[str]) -> Iterator[Record]:
+    for header, parents, message in _groups(command, 3):
+        name = header.strip()[len("commit ") :]
+        if name[:1] == b"-":
+            yield Record(name[1:], parents, message, True)
+        else:
+            yield Record(name, parents, message)
+
+
+def _walk_by_libgit2(repository: pygit2.Repository, head: str, base: str | None, limit: int) -> Iterator[Record]:
+    cut = shallow_commits(repository)
+    try:
+        walker = repository.walk(head, pygit2.enums.SortMode.TOPOLOGICAL)
+        if base is not None:
+            walker.hide(base)
+        for number, commit in enumerate(walker):
+            if number >= limit:
+                return
+            name = str(commit.id)
+            parents = [] if name in cut else [str(parent) for parent in commit.parent_ids]
+            yield Record(name.encode(), " ".join(parents).encode(), commit.raw_message)
+            if base is not None and base in parents:
+                yield Record(base.encode(), b"", b"", boundary=True)
+    except (KeyError, ValueError, pygit2.GitError) as error:
+        raise WalkError(f"libgit2: {error}") from error
+
+
+def walk(repository: pygit2.Repository, head: str, base: str | None, limit: int) -> Iterator[Record]:
+    """Walk ``base..head`` once, children before parents, at most `limit` commits; raises WalkError where it breaks off.
+
+    `base` is reported as a boundary record if, and only if, it is an ancestor of `head`.
+    """
+    return _walk_by_git(repository, head, base, limit) or _walk_by_libgit2(repository, head, base, limit)
+
+
+def first_parent_subjects(repository: pygit2.Repository, head: str, limit: int) -> Iterator[tuple[str, bytes]]:
+    """Yield id and subject along the first parents, newest first; ends where the history is cut."""
+    command = _git_command(
+        repository, "rev-list", "--first-parent", f"--max-count={limit}", "--format=%x00%s%x00", head, "--"
+    )
+    if command is not None:
+        for header, subject in _groups(command, 2):
+            yield header.strip()[len("commit ") :].decode("ascii", "replace"), subject
+        return
+    current: str | None = head
+    for _ in range(limit):
+        if current is None:
+            return
+        try:
+            commit = repository[current].peel(pygit2.Commit)
+        except (KeyError, ValueError, pygit2.GitError):
+            return
+        yield current, commit.raw_message.lstrip().split(b"\n", 1)[0]
+        parents = commit.parent_ids
+        current = str(parents[0]) if parents else None

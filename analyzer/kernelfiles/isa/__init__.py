@@ -1,0 +1,1 @@
+"""Instruction sets: one file an architecture."""

@@ -1,0 +1,74 @@
+"""Reading a package file, whatever its kind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from glob import escape
+from pathlib import Path
+
+from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, MetapackageError, PackageError
+
+__all__ = ["read_package"]
+
+
+def _beside(path: Path, metapackage: MetapackageError) -> KernelPackage | None:
+    """The kernel that a metapackage depends on, in a file of the same folder.
+
+    Where several files would do, raises PackageError: it isn't known which one a host would get.
+    """
+    from tailcall_audit.analyzer.kernelfiles.deb import read_deb
+
+    found = []
+    # apt names files PACKAGE_VERSION_ARCHITECTURE.deb; what is inside decides.
+    for file in sorted(path.parent.glob(f"{escape(metapackage.needs)}_*.deb")):
+        package = read_deb(file)
+        if package.name == metapackage.needs and metapackage.version in (None, package.version):
+            found.append(package)
+    if len({package.version for package in found}) > 1:
+        names = ", ".join(package.path for package in found)
+        raise PackageError(f"{path}: {metapackage.name} does not say which version it needs: audit one of {names}")
+    return found[0] if found else None
+
+
+def _follow(path: Path, metapackage: MetapackageError) -> KernelPackage:
+    """The kernel that a metapackage depends on, beside it or installed; raises PackageError where it is neither."""
+    from tailcall_audit.analyzer.subjects.installed import find_installed
+
+    found = _beside(path, metapackage)
+    if found is None:
+        exact = "" if metapackage.version is None else f"={metapackage.version}"
+        try:
+            found = find_installed(f"{metapackage.needs}{exact}")
+        except PackageError:
+            raise metapackage from None
+    return replace(found, via=metapackage.name)
+
+
+def read_package(name: str) -> KernelPackage:
+    """Read a kernel package: a file, told by its first bytes, or the name of an installed one; raises PackageError."""
+    path = Path(name).expanduser()
+    if not path.exists() and "/" not in name and not name.endswith((".deb", ".rpm")):
+        from tailcall_audit.analyzer.subjects.installed import find_installed
+
+        return find_installed(name)
+    if not path.is_file():
+        raise PackageError(
+            f"{path}: {'not a regular file' if path.exists() else 'no such file'}; give a .deb or .rpm file"
+        )
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise PackageError(f"{path}: cannot read: {error.strerror or error}") from error
+    if start == b"!<arch>\n":
+        from tailcall_audit.analyzer.kernelfiles.deb import read_deb
+
+        try:
+            return read_deb(path)
+        except MetapackageError as metapackage:
+            return _follow(path, metapackage)
+    from tailcall_audit.analyzer.kernelfiles.rpm import MAGIC, read_rpm
+
+    if start[:4] == MAGIC:
+        return read_rpm(path)
+    raise PackageError(f"{path}: neither a Debian package nor an RPM")

@@ -1,0 +1,62 @@
+"""What a package file says about the kernel in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tailcall_audit.analyzer.model import AuditError, Bootable
+
+__all__ = ["KernelPackage", "MetapackageError", "NotInstalledError", "PackageError"]
+
+
+class PackageError(AuditError):
+    """A file that is no package, a broken one, or one without a kernel."""
+
+
+class NotInstalledError(PackageError):
+    """A name that is neither a file nor an installed kernel: its distribution may publish it."""
+
+
+class MetapackageError(PackageError):
+    """A package without a kernel that depends on the one with it: `needs`, of this exact `version` where it is given."""
+
+    def __init__(self, path: str, name: str, needs: str, version: str | None) -> None:
+        exact = "" if version is None else f" ({version})"
+        super().__init__(
+            f"{path}: {name} is a metapackage: audit {needs}{exact}, which it depends on and which is neither"
+            " beside it nor installed"
+        )
+        self.name = name
+        self.needs = needs
+        self.version = version
+
+
+@dataclass(frozen=True)
+class KernelPackage:
+    """A kernel package: its names, and the files in it that matter.
+
+    `changelog` and `config` are the decompressed contents with the names they have in the package, None where it has none;
+    `image` is the name of the kernel image. `architecture` is the package's own word (``amd64``, ``all``). `via` names the
+    metapackage that led to this package, `release` the ``uname -r`` that it boots to, where it is known.
+    """
+
+    path: str
+    name: str
+    version: str
+    architecture: str
+    source: str
+    changelog: tuple[str, bytes] | None
+    config: tuple[str, bytes] | None
+    image: str | None
+    via: str | None = None
+    release: str | None = None
+
+    @property
+    def bootable(self) -> Bootable | None:
+        """Where the image is: in the package file, or installed; None where the package has none, or only its index was read."""
+        if self.image is None:
+            return None
+        if self.path.endswith((".deb", ".rpm")) or Path(self.path).is_file():
+            return Bootable(self.path, self.image)
+        return Bootable(f"/{self.image}")

@@ -1,0 +1,90 @@
+"""Many kernels in guests, a few at a time: what was predicted of each, and what was seen."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
+
+from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.live.confirm import Guests, boot_target
+from tailcall_audit.analyzer.model import AuditError, Report, TargetReport
+from tailcall_audit.analyzer.pipeline import audit
+
+__all__ = ["find_kernels", "run_lab"]
+
+_PACKAGES = (".deb", ".rpm")
+_IMAGES = ("vmlinuz", "bzImage", "vmlinux")
+
+
+def _looks_like_a_kernel(path: Path) -> bool:
+    """Whether a file of a folder is one to boot: by its name, since the folder may hold anything."""
+    return path.is_file() and (path.suffix in _PACKAGES or path.name.startswith(_IMAGES) or path.suffix == ".efi")
+
+
+def find_kernels(names: Sequence[str]) -> list[Path]:
+    """The files named, and those of the folders named that look like kernels; raises AuditError where there are none."""
+    found: list[Path] = []
+    for name in names:
+        path = Path(name).expanduser()
+        if path.is_dir():
+            inside = sorted(filter(_looks_like_a_kernel, path.iterdir()))
+            if not inside:
+                raise AuditError(f"{path}: no vmlinuz…, bzImage…, .deb or .rpm in this folder")
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise AuditError(f"{path}: no such file or folder")
+    return list(dict.fromkeys(found))
+
+
+def run_lab(
+    names: Sequence[str],
+    guests: Guests,
+    *,
+    catalog: Catalog,
+    jobs: int = 2,
+    only: Sequence[str] = (),
+    pitfalls: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """Audit and boot every kernel; raises AuditError where none could be. `say` hears of each that is done, or could not be."""
+    kernels = find_kernels(names)
+    stop = threading.Event()
+    guests = replace(guests, cancelled=stop.is_set)
+
+    def one(path: Path) -> TargetReport:
+        name = str(path)
+        if path.suffix in _PACKAGES:
+            report = audit(packages=[name], catalog=catalog, only=only, pitfalls=pitfalls)
+        else:
+            report = audit(images=[name], catalog=catalog, only=only, pitfalls=pitfalls)
+        (target,) = report.targets
+        if target.bootable is None:
+            raise AuditError(f"{path}: no kernel image in this package")
+        return boot_target(target, guests, progress)[0]
+
+    guests.prepare()  # once, before several guests at a time look for it
+    done: dict[Path, TargetReport] = {}
+    failed: dict[Path, str] = {}
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        futures = {pool.submit(one, path): path for path in kernels}
+        try:
+            for future in as_completed(futures):
+                path = futures[future]
+                try:
+                    done[path] = future.result()
+                except AuditError as error:
+                    failed[path] = str(error)
+                say(f"{len(done) + len(failed)} of {len(kernels)}: {failed.get(path) or done[path].name}")
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    if not done:
+        raise AuditError(next(iter(failed.values())))
+    return Report(tuple(done[path] for path in kernels if path in done), catalog, skipped=tuple(failed.values()))

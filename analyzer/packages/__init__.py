@@ -1,1 +1,0 @@
-"""Package files, read in place: nothing is installed, nothing unpacked to disk."""

@@ -1,0 +1,1 @@
+"""Weighs evidence into verdicts. Nothing else decides."""

@@ -1,0 +1,100 @@
+"""The policy of observations: what a probe saw, held against what was predicted. Facts come from `probes`.
+
+- Seen present outranks every prediction: the defect is there.
+- Seen absent outranks one only where the probe was conclusive: every control passed and every path ran. It means fixed where what the
+  defect needs is known to be there and nobody has read in the code that the fix is not; else not-affected, "not reproduced": it never
+  came in, or something else is in the way.
+- An absence that only says that the defect could not be reached here confirms that it is not affected, and nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tailcall_audit.analyzer.catalog.expression import leaves
+from tailcall_audit.analyzer.model import (
+    Agreement,
+    Confidence,
+    EvidenceKind,
+    Observation,
+    ObservationState,
+    Presence,
+    Rule,
+    State,
+    TargetReport,
+    Verdict,
+)
+from tailcall_audit.probes.probe import Result
+
+__all__ = ["observe", "observe_all"]
+
+_CODE = (EvidenceKind.SOURCE, EvidenceKind.CODE, EvidenceKind.BTF)
+
+
+def observe(verdict: Verdict, result: Result, where: str) -> Verdict:
+    """The verdict, with what was seen `where` ("on this host", "in a guest booted from FILE") taken into account."""
+    seen = ObservationState(result.state)
+    predicted = verdict.state
+    agreement = _agreement(predicted, seen, result.conclusive)
+    observation = Observation(seen, result.detail, agreement, predicted, where)
+    settled = agreement in (Agreement.CONTRADICTED, Agreement.SETTLED)
+    if not settled:
+        return verdict._replace(observation=observation)
+    told = f"seen {where}: {result.detail}"
+    disagreements = verdict.disagreements
+    if agreement is Agreement.CONTRADICTED:
+        disagreements = (
+            *disagreements,
+            f"predicted {predicted.value} ({verdict.reason}), and seen {seen.value}: {result.detail}",
+        )
+    if seen is ObservationState.PRESENT:
+        state, rule, brief = State.AFFECTED, Rule.SEEN_PRESENT, "seen present"
+    elif (predicted is State.AFFECTED or verdict.rule is Rule.FIX_UNKNOWN) and not _fix_is_missing(verdict):
+        state, rule, brief = State.FIXED, Rule.SEEN_ABSENT, "seen absent"
+    else:
+        state, rule, brief = State.NOT_AFFECTED, Rule.SEEN_ABSENT, "not reproduced"
+    confidence = Confidence.HIGH if seen is ObservationState.PRESENT else Confidence.MEDIUM
+    return verdict._replace(
+        state=state,
+        rule=rule,
+        confidence=confidence,
+        brief=f"{brief}; predicted {predicted.value}" if agreement is Agreement.CONTRADICTED else brief,
+        reason=told,
+        settle=None,
+        disagreements=disagreements,
+        observation=observation,
+    )
+
+
+def _fix_is_missing(verdict: Verdict) -> bool:
+    """Whether somebody has read the code, and a fix was not in it: then its absence from sight has another cause."""
+    fixes = set(leaves(verdict.defect.fixed))
+    return any(
+        item.kind in _CODE and item.presence is Presence.ABSENT and item.commit in fixes for item in verdict.evidence
+    )
+
+
+def _agreement(predicted: State, seen: ObservationState, conclusive: bool) -> Agreement:
+    if seen is ObservationState.COULD_NOT_RUN:
+        return Agreement.NOT_OBSERVED
+    if seen is ObservationState.PRESENT:
+        if predicted is State.UNKNOWN:
+            return Agreement.SETTLED
+        return Agreement.CONFIRMED if predicted is State.AFFECTED else Agreement.CONTRADICTED
+    if not conclusive:
+        return Agreement.CONFIRMED if predicted is State.NOT_AFFECTED else Agreement.NOT_OBSERVED
+    if predicted in (State.FIXED, State.NOT_AFFECTED):
+        return Agreement.CONFIRMED
+    return Agreement.SETTLED if predicted is State.UNKNOWN else Agreement.CONTRADICTED
+
+
+def observe_all(target: TargetReport, results: Mapping[str, Result], where: str) -> TargetReport:
+    """A target's report with everything that was seen; defects without a probe keep their verdict as it is."""
+    verdicts = tuple(
+        observe(item, results[item.defect.slug], where)
+        # On another architecture's code nothing can be seen here.
+        if item.defect.slug in results and item.rule is not Rule.OTHER_ARCHITECTURE
+        else item
+        for item in target.verdicts
+    )
+    return target._replace(verdicts=verdicts)

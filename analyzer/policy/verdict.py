@@ -1,0 +1,329 @@
+"""The policy: evidence in, one verdict a defect out. Nothing else decides.
+
+The rules, in the order in which they are tried (each is a member of `tailcall_audit.analyzer.model.Rule`):
+
+- other-architecture: the defect is in code of another architecture than the audited one.
+- config-excludes: the configuration speaks for this kernel, and without an option that is off the defect cannot be reached.
+- capability-absent: the architecture cannot do what the defect needs.
+- never-introduced: what the defect needs is surely not there.
+- fix-present: a complete fix is there.
+- introduction-unknown, fix-unknown: what decides is not known.
+- no-fix-known, fix-absent: what it needs is there, and no complete fix is.
+
+For each commit the code outranks the log: the sources, an image's machine code, its type data; then history, what a changelog lists,
+a distribution's series, and the release; what a changelog does not list comes last, since a stable release says the same with the whole survey behind it: see `weigh`. What
+was read and cannot be told (code of a shape that no signature knows, a partial revert) is unknown, whatever ranks below it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from tailcall_audit.analyzer.architecture import ARCHITECTURES
+from tailcall_audit.analyzer.catalog.expression import Interval, evaluate, leaves
+from tailcall_audit.analyzer.catalog.types import CAPABILITY_PREFIX, Catalog, Defect
+from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig
+from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence, Rule, State, Verdict
+
+__all__ = ["Facts", "Weighed", "judge", "judge_all", "weigh"]
+
+_RANK = (
+    EvidenceKind.SOURCE,
+    EvidenceKind.CODE,
+    EvidenceKind.BTF,
+    EvidenceKind.HISTORY,
+    EvidenceKind.PATCH_QUEUE,
+    EvidenceKind.CHANGELOG,
+    EvidenceKind.SERIES,
+    EvidenceKind.RELEASE,
+    EvidenceKind.CHANGELOG_SILENCE,
+)
+_CONTESTED = (EvidenceKind.SOURCE, EvidenceKind.HISTORY, EvidenceKind.CHANGELOG)
+
+
+class Facts:
+    """What the readers saw of one target.
+
+    `config_speaks` says whether the configuration is of this kernel (its version and architecture do not contradict it).
+    `live_patched` keeps every answer from being certain. `architecture` is None when the target has none.
+    """
+
+    def __init__(
+        self,
+        evidence: Iterable[Evidence],
+        architecture: str | None = None,
+        config: KernelConfig | None = None,
+        config_speaks: bool = False,
+        live_patched: bool = False,
+    ) -> None:
+        self.architecture = architecture
+        self.config = config
+        self.config_speaks = config_speaks
+        self.live_patched = live_patched
+        self._by_key: dict[str, list[Evidence]] = {}
+        for item in evidence:
+            self._by_key.setdefault(item.commit, []).append(item)
+
+    def about(self, key: str, architecture: str | None) -> list[Evidence]:
+        """The evidence about a commit or capability that holds for an architecture."""
+        return [item for item in self._by_key.get(key, ()) if item.architecture in (None, architecture)]
+
+
+class Weighed(NamedTuple):
+    """All evidence about one commit, weighed: the answer, what decided, and what disagrees with it."""
+
+    presence: Presence
+    confidence: Confidence
+    decisive: Evidence | None
+    disagreements: tuple[str, ...] = ()
+
+    @property
+    def interval(self) -> Interval:
+        """The answer on the scale of `tailcall_audit.analyzer.catalog.expression`."""
+        if self.presence is Presence.UNKNOWN:
+            return Interval(0, 2, 0)
+        value = 2 if self.presence is Presence.PRESENT else 0
+        return Interval(value, value, int(self.confidence))
+
+
+def _say(item: Evidence) -> str:
+    return f"{item.kind.value} says {item.presence.value} ({item.detail or item.citation})"
+
+
+def weigh(items: Sequence[Evidence]) -> Weighed:
+    """Weigh the evidence about one commit; several statements of one kind count by the last one that is not unknown."""
+    best: dict[EvidenceKind, Evidence] = {}
+    for item in items:
+        if item.kind in _RANK and (item.kind not in best or item.presence is not Presence.UNKNOWN):
+            best[item.kind] = item
+    ranked = [best[kind] for kind in _RANK if kind in best]
+    if not ranked:
+        return Weighed(Presence.UNKNOWN, Confidence.LOW, None)
+    for item in ranked:
+        if item.presence is Presence.UNKNOWN and item.kind in _CONTESTED and not item.unread:
+            # It was read and can't be told: code of an unknown shape, a partial revert, a changelog entry that lists a fix and
+            # its revert. What ranks below knows less of this kernel: it is shown, and decides nothing.
+            others = tuple(_say(other) for other in ranked if other.presence is not Presence.UNKNOWN)
+            return Weighed(Presence.UNKNOWN, Confidence.LOW, item, others)
+        # A backport whose message speaks of conflicts proves the fix only where the code agrees, and it did not speak.
+        if item.presence is Presence.UNKNOWN or item.conditional:
+            continue
+        others = tuple(_say(other) for other in ranked if other.presence not in (Presence.UNKNOWN, item.presence))
+        confidence = item.confidence
+        if item.kind in (EvidenceKind.CODE, EvidenceKind.BTF):
+            # They may show a part of a fix only: whoever agrees with them may be surer.
+            confidence = max(other.confidence for other in ranked if other.presence is item.presence)
+        return Weighed(item.presence, confidence, item, others)
+    return Weighed(Presence.UNKNOWN, Confidence.LOW, next((item for item in ranked if item.settle), ranked[0]))
+
+
+def _decisive(weighed: dict[str, Weighed], names: Iterable[str], presence: Presence) -> list[tuple[str, Weighed]]:
+    return [(name, weighed[name]) for name in dict.fromkeys(names) if weighed[name].presence is presence]
+
+
+def _cite(pairs: Sequence[tuple[str, Weighed]]) -> str:
+    parts = []
+    for name, item in pairs:
+        because = "" if item.decisive is None else f" ({item.decisive.detail or item.decisive.citation})"
+        parts.append(f"{name.removeprefix(CAPABILITY_PREFIX)}{because}")
+    return "; ".join(parts)
+
+
+def _config_excludes(defect: Defect, facts: Facts) -> tuple[str, Evidence] | None:
+    """The options that exclude the defect, when the configuration may say so."""
+    if facts.config is None or not facts.config_speaks:
+        return None
+    config = facts.config
+    if not evaluate(defect.config, config.value).excluded:
+        return None
+    values = ", ".join(
+        f"CONFIG_{name}={config.options.get(name, 'n')}" for name in dict.fromkeys(leaves(defect.config))
+    )
+    item = Evidence(EvidenceKind.CONFIG, "", Presence.ABSENT, config.path, f"needs {defect.config}; {values}")
+    return values, item
+
+
+class _Case:
+    """One defect on one architecture: the evidence weighed once, and the verdict made from it."""
+
+    def __init__(self, defect: Defect, facts: Facts, architecture: str | None) -> None:
+        self.defect = defect
+        self.facts = facts
+        self.evidence: list[Evidence] = []
+        self.weighed: dict[str, Weighed] = {}
+        for name in (*defect.commits, *defect.capabilities):
+            items = facts.about(name, architecture)
+            self.evidence += items
+            self.weighed[name] = weigh(items)
+
+    def verdict(
+        self, state: State, rule: Rule, brief: str, reason: str, confidence: int, settle: str | None = None
+    ) -> Verdict:
+        level = Confidence(max(1, min(confidence, 3)))
+        if self.facts.live_patched:
+            level = min(level, Confidence.MEDIUM) if state in (State.AFFECTED, State.FIXED) else level
+        if self.defect.unverified and state is not State.NOT_AFFECTED:
+            level = min(level, Confidence.MEDIUM)
+        disagreements = [f"{name}: {text}" for name, item in self.weighed.items() for text in item.disagreements]
+        return Verdict(
+            defect=self.defect,
+            state=state,
+            confidence=level,
+            rule=rule,
+            brief=brief,
+            reason=reason,
+            settle=settle,
+            evidence=tuple(self.evidence),
+            disagreements=tuple(disagreements),
+        )
+
+    def interval(self, name: str) -> Interval:
+        return self.weighed[name].interval
+
+    def unknown(self, rule: Rule, names: Iterable[str]) -> Verdict:
+        open_ones = _decisive(self.weighed, names, Presence.UNKNOWN)
+        name, item = open_ones[0]
+        settle = next(
+            (pair[1].decisive.settle for pair in open_ones if pair[1].decisive is not None and pair[1].decisive.settle),
+            None,
+        )
+        short = name.removeprefix(CAPABILITY_PREFIX)
+        if item.decisive is None:
+            reason = f"whether {short} is there is unknown: nothing that was read says so"
+        else:
+            reason = f"whether {short} is there is unknown: {item.decisive.detail or item.decisive.citation}"
+        return self.verdict(State.UNKNOWN, rule, f"{short}?", reason, Confidence.LOW, settle or _LAST_RESORT)
+
+    def decide(self) -> Verdict:
+        defect = self.defect
+        reach = evaluate(defect.reachable, self.interval)
+        fix = Interval(0, 0) if defect.fixed is None else evaluate(defect.fixed, self.interval)
+        needed, fixes = tuple(leaves(defect.reachable)), tuple(leaves(defect.fixed))
+        if reach.excluded:
+            missing = _decisive(self.weighed, needed, Presence.ABSENT) or _decisive(
+                self.weighed, needed, Presence.PRESENT
+            )
+            capability = next((pair for pair in missing if pair[0].startswith(CAPABILITY_PREFIX)), None)
+            if capability is not None:
+                name = capability[0].removeprefix(CAPABILITY_PREFIX)
+                return self.verdict(
+                    State.NOT_AFFECTED,
+                    Rule.CAPABILITY_ABSENT,
+                    f"no {name}",
+                    f"cannot be reached: {_cite([capability])}",
+                    reach.confidence,
+                )
+            return self.verdict(
+                State.NOT_AFFECTED,
+                Rule.NEVER_INTRODUCED,
+                f"no {missing[0][0]}",
+                f"never introduced: needs {defect.reachable}; absent: {_cite(missing)}",
+                reach.confidence,
+            )
+        if fix.met:
+            there = _decisive(self.weighed, fixes, Presence.PRESENT)
+            return self.verdict(
+                State.FIXED, Rule.FIX_PRESENT, f"has {there[0][0]}", f"fixed by {_cite(there)}", fix.confidence
+            )
+        if not reach.met:
+            if any(name.startswith(CAPABILITY_PREFIX) for name, _ in _decisive(self.weighed, needed, Presence.UNKNOWN)):
+                needed = tuple(sorted(needed, key=lambda name: not name.startswith(CAPABILITY_PREFIX)))
+            return self.unknown(Rule.INTRODUCTION_UNKNOWN, needed)
+        if not fix.excluded:
+            return self.unknown(Rule.FIX_UNKNOWN, fixes)
+        because = _cite(_decisive(self.weighed, needed, Presence.PRESENT))
+        if defect.fixed is None:
+            return self.verdict(
+                State.AFFECTED,
+                Rule.NO_FIX_KNOWN,
+                "no fix known",
+                f"reachable: {because}; no fix is known",
+                reach.confidence,
+            )
+        gone = _decisive(self.weighed, fixes, Presence.ABSENT)
+        return self.verdict(
+            State.AFFECTED,
+            Rule.FIX_ABSENT,
+            f"no {gone[0][0]}",
+            f"the fix is absent: {_cite(gone)}; reachable: {because}",
+            min(reach.confidence, fix.confidence),
+        )
+
+
+_LAST_RESORT = "tailcall-audit --tree PATH   on the sources that it was built from"
+
+
+def judge(defect: Defect, facts: Facts, architecture: str | None) -> Verdict:
+    """Judge one defect for one architecture (None: it is not known, and the defect does not depend on it)."""
+    case = _Case(defect, facts, architecture)
+    if facts.architecture is not None and defect.architectures and facts.architecture not in defect.architectures:
+        names = ", ".join(defect.architectures)
+        return case.verdict(
+            State.NOT_AFFECTED,
+            Rule.OTHER_ARCHITECTURE,
+            "other architecture",
+            f"in code of {names} only; this kernel is {facts.architecture}",
+            Confidence.HIGH,
+        )
+    excluded = _config_excludes(defect, facts)
+    if excluded is not None:
+        values, item = excluded
+        case.evidence.insert(0, item)
+        return case.verdict(
+            State.NOT_AFFECTED,
+            Rule.CONFIG_EXCLUDES,
+            "by config",
+            f"cannot be reached with {values} (needs {defect.config})",
+            Confidence.HIGH,
+        )
+    return case.decide()
+
+
+def _architectures_to_try(defect: Defect, facts: Facts, catalog: Catalog) -> tuple[str, ...]:
+    """The architectures on which the answer may differ, when the target does not have one."""
+    if defect.architectures:
+        return defect.architectures
+    able = [set(catalog.capabilities[name].files) for name in defect.capabilities]
+    return tuple(name for name in ARCHITECTURES if all(name in group for group in able)) if able else ()
+
+
+def _merge(verdicts: Sequence[tuple[str, Verdict]]) -> tuple[Verdict, ...]:
+    """One line for each different answer, with the architectures that it holds for."""
+    groups: dict[State, list[tuple[str, Verdict]]] = {}
+    for architecture, verdict in verdicts:
+        groups.setdefault(verdict.state, []).append((architecture, verdict))
+    merged = []
+    for members in groups.values():
+        first = members[0][1]
+        reasons: dict[str, list[str]] = {}
+        for architecture, verdict in members:
+            reasons.setdefault(verdict.reason, []).append(architecture)
+        reason = (
+            first.reason
+            if len(reasons) == 1
+            else "; ".join(f"{', '.join(names)}: {text}" for text, names in reasons.items())
+        )
+        confidence = min(verdict.confidence for _, verdict in members)
+        evidence = tuple(dict.fromkeys(item for _, verdict in members for item in verdict.evidence))
+        architectures = tuple(name for name, _ in members)
+        merged.append(
+            first._replace(confidence=confidence, reason=reason, evidence=evidence, architectures=architectures)
+        )
+    return tuple(merged)
+
+
+def judge_all(catalog: Catalog, facts: Facts, defects: Sequence[Defect]) -> tuple[Verdict, ...]:
+    """Judge defects in pitfall order; without a known architecture each is judged for all that it may differ on."""
+    found: list[Verdict] = []
+    ordered = sorted(defects, key=lambda defect: defect.pitfall or 99)
+    for defect in ordered:
+        if facts.architecture is not None:
+            found.append(judge(defect, facts, facts.architecture))
+            continue
+        candidates = _architectures_to_try(defect, facts, catalog)
+        if candidates:
+            found += _merge([(name, judge(defect, facts, name)) for name in candidates])
+        else:
+            found.append(judge(defect, facts, None))
+    return tuple(found)

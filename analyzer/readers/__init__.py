@@ -1,0 +1,1 @@
+"""Sources of evidence: each file reads one kind of evidence and decides nothing."""

@@ -1,0 +1,81 @@
+"""What a kernel's binary says: its type data (BTF), and on x86-64 its machine code.
+
+A struct's member shows that a struct changed, not that every check of a fix is in: BTF wants all that the catalogue lists, and is of medium
+confidence. Code is of high confidence where all of a fix is in the function looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tailcall_audit.analyzer.catalog.types import Catalog, Commit
+from tailcall_audit.analyzer.kernelfiles.binary import Binary
+from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
+from tailcall_audit.analyzer.readers.code.registry import FUNCTIONS, findings
+from tailcall_audit.probes.kernel import btf as kinds
+from tailcall_audit.probes.kernel.btf import Btf, BtfError
+
+__all__ = ["btf_evidence", "code_evidence"]
+
+
+def _there(btf: Btf, atom: str) -> bool:
+    """Whether an atom of the catalogue (struct.member, function(), enum:NAME; ``!`` negates) is in the type data."""
+    if atom.startswith("!"):
+        return not _there(btf, atom[1:])
+    if atom.endswith("()"):
+        return btf.has_function(atom[:-2])
+    if ":" in atom:
+        enum, _, name = atom.partition(":")
+        return name in btf.enumerators(enum)
+    struct, *path = atom.split(".")
+    number = btf.find(struct, kinds.STRUCT)
+    for index, name in enumerate(path):
+        member = None if number is None else btf.member_of(number, name)
+        if member is None:
+            return False
+        number = btf.resolve(member.type) if index + 1 < len(path) else 0
+        if number and btf.type(number).kind == kinds.PTR:
+            number = btf.resolve(btf.type(number).value)
+    return True
+
+
+def _decide(btf: Btf, commit: Commit) -> tuple[Presence, str] | None:
+    assert commit.btf is not None
+    answers = {
+        presence: next(
+            (atoms for atoms in commit.btf[presence.value] if all(_there(btf, atom) for atom in atoms)), None
+        )
+        for presence in (Presence.PRESENT, Presence.ABSENT)
+    }
+    told = [(presence, atoms) for presence, atoms in answers.items() if atoms is not None]
+    if len(told) != 1:
+        return None  # a shape that the catalogue does not know
+    ((presence, atoms),) = told
+    return presence, ", ".join(f"no {atom[1:]}" if atom.startswith("!") else f"has {atom}" for atom in atoms)
+
+
+def btf_evidence(catalog: Catalog, btf: Btf, where: str) -> Iterator[Evidence]:
+    """What the kernel's type data shows of each commit that it can show."""
+    for commit in catalog.commits.values():
+        if commit.btf is None:
+            continue
+        try:
+            found = _decide(btf, commit)
+        except BtfError:
+            continue
+        if found is not None:
+            presence, words = found
+            # What needs a member that is not there is surely not there; that a member is there proves a change, not a fix. A function
+            # may be missing because pahole could not make sense of it.
+            sure = Confidence.HIGH if presence is Presence.ABSENT and "()" not in words else Confidence.MEDIUM
+            yield Evidence(EvidenceKind.BTF, commit.key, presence, where, f"its BTF {words} ({where})", sure)
+
+
+def code_evidence(binary: Binary, where: str) -> Iterator[Evidence]:
+    """What the machine code shows; nothing for another architecture than x86-64, and for functions that can't be located."""
+    for item in findings(binary.functions(FUNCTIONS), binary.btf):
+        presence = Presence.PRESENT if item.present else Presence.ABSENT
+        citation = f"{where}: {item.function.name}() at {item.function.address:#x}"
+        confidence = Confidence.HIGH if item.complete else Confidence.MEDIUM
+        detail = f"{item.detail} ({citation})"
+        yield Evidence(EvidenceKind.CODE, item.commit, presence, citation, detail, confidence, architecture="x86_64")

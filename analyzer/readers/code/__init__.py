@@ -1,0 +1,1 @@
+"""Evidence from the machine code of a kernel image."""

@@ -1,0 +1,137 @@
+"""Pitfalls 2, 3 and 4: what the x86-64 JIT and its trampolines emit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from tailcall_audit.analyzer.kernelfiles.binary import Function
+from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import MEMORY, Finding, Insn, constants, place_of
+from tailcall_audit.probes.kernel.btf import Btf
+
+__all__ = ["JIT", "TRAMPOLINE", "count_offset", "hierarchy", "trampoline"]
+
+_BODIES = ("do_jit", "bpf_int_jit_compile")
+JIT = (*_BODIES, "emit_bpf_tail_call_direct", "emit_bpf_tail_call_indirect", "emit_prologue")
+TRAMPOLINE = ("__arch_prepare_bpf_trampoline", "arch_prepare_bpf_trampoline")
+"""The functions that are looked at: gcc inlines most into the first, clang 14 that into the second."""
+
+# What EMIT3() and EMIT4() of arch/x86/net/bpf_jit_comp.c store: an instruction's bytes as one little-endian word.
+_LOAD_RAX_FROM_STACK = "0x858b48"  # mov rax, [rbp + disp32]
+_COMPARE_BEHIND_POINTER = "0x21388348"  # cmp qword ptr [rax], 33
+_COMPARE_POINTER = "0x21f88348"  # cmp rax, 33
+_COMPARE_COUNT = ("0x21f883", "0x20f883")  # cmp eax, 33 as seen in 6.1; 32 in 5.10
+_SET_FRAME_POINTER = "0xe58948"  # mov rbp, rsp
+_WINDOW = 24
+"""Instructions between the store of `mov rax, [rbp + …]` and that of its displacement, at most: 12 were seen."""
+
+
+def hierarchy(functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]]) -> Iterator[Finding]:
+    """Pitfall 4: what emit_bpf_tail_call_*() emits to compare the count, direct and indirect, and what emit_prologue() does.
+
+    Linux kernel commit 116e04ba1459 ("bpf, x64: Fix tailcall hierarchy") (in v6.12).
+    """
+    body = next((name for name in _BODIES if name in decoded), None)
+    if body is None:
+        return
+    insns = [insn for name in JIT for insn in decoded.get(name, ())]
+    behind = constants(insns, _COMPARE_BEHIND_POINTER)
+    pointer = constants(insns, _COMPARE_POINTER)
+    plain = sum(constants(insns, value) for value in _COMPARE_COUNT)
+    function = functions[body]
+    if (behind, plain) == (2, 0) and pointer:
+        yield Finding(
+            "116e04ba1459", True, function, "the JIT emits `cmp qword ptr [rax], 33`: it counts behind a pointer"
+        )
+    elif (behind, pointer, plain) == (0, 0, 2):
+        yield Finding(
+            "116e04ba1459",
+            False,
+            function,
+            "the JIT emits `cmp eax, 33`: it counts in a register that is not handed back",
+        )
+
+
+def trampoline(functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]]) -> Iterator[Finding]:
+    """Pitfall 3: whether a trampoline loads the count (or its pointer) back into rax, before the call and before it returns.
+
+    Linux kernel commit 2b5dcb31a19a ("bpf, x64: Fix tailcall infinite loop") (in v6.7). Its part in the verifier is not looked for.
+    """
+    name = next((name for name in TRAMPOLINE if name in decoded and constants(decoded[name], _SET_FRAME_POINTER)), None)
+    if name is None:
+        return
+    loads = constants(decoded[name], _LOAD_RAX_FROM_STACK)
+    if loads == 2:
+        yield Finding(
+            "2b5dcb31a19a",
+            True,
+            functions[name],
+            f"{name}() emits `mov rax, [rbp + …]` twice: it restores the count",
+            False,
+        )
+    elif loads == 0:
+        yield Finding(
+            "2b5dcb31a19a", False, functions[name], f"{name}() emits no `mov rax, [rbp + …]`: it loses the count"
+        )
+
+
+def count_offset(functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]], btf: Btf) -> Iterator[Finding]:
+    """Pitfall 2: how the place of the count is made from the program's stack depth before a call: rounded up to eight, or as it is.
+
+    Linux kernel commit ff672c67ee76 ("bpf, x86: Fix tail call count offset calculation on bpf2bpf call") (in v5.19). Since 116e04ba1459 the
+    place is made once for all uses, and no answer is given.
+    """
+    body = next((name for name in _BODIES if name in decoded), "")
+    insns = decoded.get(body)
+    depth = place_of(btf, "bpf_prog_aux", "stack_depth")
+    if insns is None or depth is None or constants(insns, _COMPARE_BEHIND_POINTER):
+        return
+    sites = [
+        index for index, insn in enumerate(insns) if insn.parts[-1] == _LOAD_RAX_FROM_STACK and insn.mnemonic == "mov"
+    ]
+    if len(sites) != 1:
+        return
+    target = MEMORY.match(insns[sites[0]].parts[0])
+    if target is None:
+        return
+    rounded = False
+    reads = False
+    for insn in insns[sites[0] + 1 : sites[0] + 1 + _WINDOW]:
+        first, last = insn.parts[0], insn.parts[-1]
+        stored = MEMORY.match(first)
+        if (
+            stored is not None
+            and stored.group(2) == target.group(2)
+            and int(stored.group(3) or "0", 0) == int(target.group(3) or "0", 0) + 3
+        ):
+            if not reads:
+                return
+            if rounded:
+                yield Finding(
+                    "ff672c67ee76",
+                    True,
+                    functions[body],
+                    f"{body}() rounds the stack depth up to 8 for the count's place before a call",
+                )
+            else:
+                yield Finding(
+                    "ff672c67ee76",
+                    False,
+                    functions[body],
+                    f"{body}() takes the stack depth as it is for the count's place before a call",
+                )
+            return
+        source = MEMORY.fullmatch(last)
+        if (
+            source is not None
+            and source.group(1) == "dword"
+            and int(source.group(3) or "0", 0) == depth
+            and insn.mnemonic in ("mov", "sub")
+        ):
+            reads = True
+        # round_up(x, 8) is ((x - 1) | 7) + 1, or (x + 7) & -8.
+        if (insn.mnemonic == "or" and last == "7") or (
+            insn.mnemonic == "and" and last in ("0xfffffff8", "-8", "0xfffffffffffffff8")
+        ):
+            rounded = rounded or reads
+        if insn.mnemonic.startswith("j") or insn.mnemonic in ("call", "ret"):
+            return

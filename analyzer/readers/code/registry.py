@@ -1,0 +1,36 @@
+"""What the machine code of a kernel's functions shows, on x86-64: fixes that change what the JIT emits, or one function's body.
+
+Each signature says on which builds it was seen, answers present, absent or nothing, and never guesses: a function that is not there,
+does not decode whole, or has a shape that was not seen gives no answer. Operands are decoded; where a structure's member stands, its
+place comes from the kernel's BTF.
+
+All were seen on Debian's gcc builds of 5.10.218, 6.1.170, 6.1.192, 6.12.94, 6.12.117, 6.19.6, 7.0.4, 7.1.3, 7.2.13 and 7.3.4, and on two
+gcc builds of a small configuration of 5.10.218 and 6.1.170, each with one fix taken out; and on three builds of that configuration of
+6.1.192 by clang 14: plain, with ThinLTO, and with the fixes of pitfalls 2, 3 and 5 taken out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from tailcall_audit.analyzer.kernelfiles.binary import Function
+from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import Finding, decode
+from tailcall_audit.analyzer.readers.code.jit import JIT, TRAMPOLINE, count_offset, hierarchy, trampoline
+from tailcall_audit.analyzer.readers.code.owner_check import ARRAY_PUT, OWNER_CHECK, array_put, owner_check
+from tailcall_audit.probes.kernel.btf import Btf
+
+__all__ = ["FUNCTIONS", "Finding", "findings"]
+
+FUNCTIONS = (*JIT, *TRAMPOLINE, *OWNER_CHECK, ARRAY_PUT)
+"""The functions that are looked at."""
+
+
+def findings(functions: Mapping[str, Function], btf: Btf | None) -> Iterator[Finding]:
+    """Everything that the code shows."""
+    decoded = {name: insns for name, function in functions.items() if (insns := decode(function)) is not None}
+    yield from hierarchy(functions, decoded)
+    yield from trampoline(functions, decoded)
+    if btf is not None:
+        yield from count_offset(functions, decoded, btf)
+        yield from owner_check(functions, decoded, btf)
+        yield from array_put(functions, decoded, btf)

@@ -1,0 +1,237 @@
+"""What a git history says: is a commit there, as an ancestor or as a backport, and was it reverted afterwards?
+
+One bounded pass over ``base..head`` collects the commits that matter; their order decides. What is in the base release is
+there by descent. An absence is claimed only when the whole range was seen and the base is an ancestor of the head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pygit2
+
+from tailcall_audit.analyzer.catalog.types import Catalog, Commit
+from tailcall_audit.analyzer.kernelfiles.git_walk import WalkError, first_parent_subjects, shallow_commits, walk
+from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
+from tailcall_audit.analyzer.readers.matching import Event, Matcher, PendingRevert
+from tailcall_audit.analyzer.version import UpstreamVersion
+
+__all__ = ["Base", "History", "read_history"]
+
+_MAX_COMMITS = 1_000_000
+"""More than any ``base..head`` has: 6.1.170 is 36,000 commits after 6.1, a merge window some 14,000."""
+_MAX_WITHOUT_BASE = 100_000
+_MAX_FIRST_PARENTS = 150_000
+
+
+@dataclass(frozen=True)
+class Base:
+    """The mainline release that the audited history starts from: its version, commit, and how it was found."""
+
+    version: UpstreamVersion
+    commit: str
+    how: str
+
+
+@dataclass(frozen=True)
+class History:
+    """The outcome: evidence about every commit of the catalogue, and what the reader should know about the walk."""
+
+    evidence: tuple[Evidence, ...]
+    base: Base | None
+    walked: int
+    complete: bool
+    notes: tuple[str, ...]
+
+
+@dataclass
+class _Walked:
+    """What a walk has gathered so far, newest first."""
+
+    found: list[tuple[list[Event], PendingRevert | None]] = field(default_factory=list)
+    count: int = 0
+    base_met: bool = False
+    cut: bool = False
+    broken: str | None = None
+
+
+def _find_base(repository: pygit2.Repository, head: str, version: UpstreamVersion, catalog: Catalog) -> Iterator[Base]:
+    """Candidates for the base release, best first: the tag of the Makefile's release, then the commit that made it."""
+    base = (
+        catalog.previous_mainline(version) if version.rc is not None else UpstreamVersion(version.major, version.minor)
+    )
+    if base is None:
+        return
+    try:
+        tagged = repository.references.get(f"refs/tags/v{base}")
+        if tagged is not None:
+            yield Base(base, str(tagged.peel(pygit2.Commit).id), f"tag v{base}")
+    except (KeyError, ValueError, pygit2.GitError):
+        pass  # a tag whose commit is not in this clone: the walk below may still find it by its subject
+    wanted = f"Linux {base}".encode()
+    try:
+        for name, subject in first_parent_subjects(repository, head, _MAX_FIRST_PARENTS):
+            if subject.strip() == wanted:
+                yield Base(base, name, f'commit "Linux {base}"')
+                return
+    except WalkError:
+        return
+
+
+def _walk(
+    repository: pygit2.Repository, head: str, base: Base | None, matcher: Matcher, progress: Callable[[str], None]
+) -> _Walked:
+    walked = _Walked()
+    cut = shallow_commits(repository)
+    limit = _MAX_WITHOUT_BASE if base is None else _MAX_COMMITS
+    if base is not None and base.commit == head:
+        walked.base_met = True
+        return walked
+    try:
+        for record in walk(repository, head, None if base is None else base.commit, limit):
+            if record.boundary:
+                walked.base_met = walked.base_met or (base is not None and record.id == base.commit.encode())
+                continue
+            walked.count += 1
+            if walked.count % 4096 == 0:
+                progress(f"reading the history: {walked.count:,} commits")
+            if cut and record.id.decode("ascii", "replace") in cut:
+                walked.cut = True
+            if matcher.may_matter(record):
+                events, pending = matcher.read(record)
+                if events or pending is not None:
+                    walked.found.append((events, pending))
+    except WalkError as error:
+        walked.broken = str(error)
+    walked.cut = walked.cut or walked.count >= limit
+    return walked
+
+
+def _order_events(matcher: Matcher, walked: _Walked) -> dict[str, list[Event]]:
+    """All events by the commit that they are about, oldest first, with the reverts resolved."""
+    by_key: dict[str, list[Event]] = {}
+    seen: dict[str, list[Event]] = {}
+    for events, pending in reversed(walked.found):
+        found = list(events)
+        if pending is not None:
+            found += matcher.resolve(pending, seen)
+        for event in found:
+            by_key.setdefault(event.key, []).append(event)
+            seen.setdefault(event.id[:12], []).append(event)
+    return by_key
+
+
+def _why_incomplete(
+    repository: pygit2.Repository, base: Base | None, walked: _Walked, version: UpstreamVersion
+) -> tuple[str, str] | None:
+    """Why an absence proves nothing here, and the command that mends it; None when the range was seen whole."""
+    deepen = "git fetch --unshallow --tags   in that clone"
+    if walked.broken is not None:
+        return (
+            f"the history breaks off after {walked.count:,} commits: {walked.broken}",
+            "git fsck --connectivity-only   in that repository",
+        )
+    if base is not None and walked.base_met and not walked.cut:
+        return None
+    if walked.cut and repository.is_shallow:
+        return f"a shallow clone, cut after {walked.count:,} commits", deepen
+    if base is None:
+        return (
+            f"neither tag v{version.branch} nor a commit that made it is in this history",
+            "git fetch --tags   in that clone, from a remote with the mainline tags",
+        )
+    return (
+        f"{base.how} is not an ancestor of what is audited",
+        f"git merge-base v{version.branch} HEAD   in that repository",
+    )
+
+
+def _event_evidence(events: list[Event]) -> Evidence:
+    last = events[-1]
+    citation = f'{last.id[:12]} ("{last.subject}")'
+    if last.effect is None:
+        return Evidence(
+            EvidenceKind.HISTORY,
+            last.key,
+            Presence.UNKNOWN,
+            citation,
+            f"{citation} {last.how if last.how.startswith('reverts a') else 'reverts a part of it'}",
+            Confidence.LOW,
+            settle=f"git show {last.id[:12]}",
+        )
+    presence = Presence.PRESENT if last.effect else Presence.ABSENT
+    detail = f"{citation} {last.how}"
+    conditional = last.conditional
+    if conditional:
+        detail += ", with conflicts resolved"
+    if last.effect and last.how.startswith("reverts"):
+        applied = next((event for event in events if event.effect and not event.how.startswith("reverts")), last)
+        conditional = applied.conditional
+    settle = f"git show {last.id[:12]}   and compare it with {last.key}" if conditional else None
+    return Evidence(EvidenceKind.HISTORY, last.key, presence, citation, detail, last.confidence, conditional, settle)
+
+
+def _evidence(
+    commit: Commit, events: list[Event], base: Base | None, walked: _Walked, gap: tuple[str, str] | None, head: str
+) -> Evidence:
+    if events:
+        return _event_evidence(events)
+    if base is not None and walked.base_met and commit.first_release <= base.version and commit.only_on_branch is None:
+        citation = f"v{base.version} ({base.how}, {base.commit[:12]})"
+        detail = f"in mainline since {commit.first_release}, and {base.how} is an ancestor"
+        return Evidence(
+            EvidenceKind.HISTORY,
+            commit.key,
+            Presence.PRESENT,
+            citation,
+            detail,
+            Confidence.MEDIUM if commit.unverified else Confidence.HIGH,
+        )
+    if gap is None:
+        assert base is not None
+        span = f"{base.commit[:12]}..{head[:12]}"
+        detail = f"not among the {walked.count:,} commits of v{base.version}..{head[:12]}"
+        return Evidence(EvidenceKind.HISTORY, commit.key, Presence.ABSENT, span, detail, Confidence.MEDIUM)
+    reason, settle = gap
+    return Evidence(
+        EvidenceKind.HISTORY,
+        commit.key,
+        Presence.UNKNOWN,
+        head[:12],
+        f"not found in the history, which is not whole: {reason}",
+        Confidence.LOW,
+        settle=settle,
+        unread=True,
+    )
+
+
+def read_history(
+    catalog: Catalog,
+    repository: pygit2.Repository,
+    head: str,
+    version: UpstreamVersion | None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> History:
+    """Read the history of `head` once; `version` is the Makefile's, None when it could not be read. Raises nothing."""
+    branch = "" if version is None else version.branch
+    matcher = Matcher(catalog, branch)
+    base: Base | None = None
+    walked: _Walked | None = None
+    for candidate in () if version is None else _find_base(repository, head, version, catalog):
+        progress(f"reading the history since {candidate.how}")
+        base, walked = candidate, _walk(repository, head, candidate, matcher, progress)
+        if walked.base_met:
+            break
+    if walked is None:
+        progress("reading the history, without a base")
+        walked = _walk(repository, head, None, matcher, progress)
+    gap = _why_incomplete(repository, base, walked, version or UpstreamVersion(0, 0))
+    by_key = _order_events(matcher, walked)
+    evidence = tuple(
+        _evidence(commit, by_key.get(key, []), base, walked, gap, head) for key, commit in catalog.commits.items()
+    )
+    notes = [] if gap is None else [f"history: {gap[0]}; what is not found in it is unknown, not absent ({gap[1]})"]
+    if gap is None and base is not None:
+        notes.append(f"history: {walked.count:,} commits since {base.how} ({base.commit[:12]})")
+    return History(evidence, base, walked.count, gap is None, tuple(notes))

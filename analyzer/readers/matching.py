@@ -1,0 +1,207 @@
+"""Recognising the catalogue's commits in a history: which commit applies one, which takes one back?"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.kernelfiles.git_walk import Record
+from tailcall_audit.analyzer.model import Confidence
+from tailcall_audit.analyzer.readers.messages import (
+    find_reverts,
+    find_trailers,
+    has_conflicts,
+    normalize_subject,
+    reverts_merge,
+    unwrap_revert,
+)
+from tailcall_audit.analyzer.text import printable
+
+__all__ = ["Event", "Matcher", "PendingRevert"]
+
+SUBJECT_LENGTH = 120
+_MENTIONED = re.compile(rb"ommit:?[ \t]+([0-9a-f]{12})")
+_ODD_STARTS = (
+    b"UPSTREAM",
+    b"BACKPORT",
+    b"FROM",
+    b"[",
+    b"upstream",
+    b"mainline",
+    b'Revert "',
+    b'Reapply "',
+    b" ",
+    b"\t",
+    b"\r",
+    b"\f",
+    b"\v",
+)
+_ODD_ENDS = (b".", b" ", b"\t", b"\r")
+
+
+@dataclass(frozen=True)
+class Event:
+    """A commit of the walk that applies (`effect` True), reverts (False) or half-reverts (None) a commit of the catalogue."""
+
+    id: str
+    subject: str
+    key: str
+    effect: bool | None
+    how: str
+    confidence: Confidence
+    conditional: bool = False
+
+
+@dataclass(frozen=True)
+class PendingRevert:
+    """A revert whose target is known by an id of this tree only: it is resolved when the older commits have been seen."""
+
+    id: str
+    subject: str
+    targets: tuple[str, ...]
+    partial: bool
+    of_merge: bool
+
+
+class Matcher:
+    """Recognises the catalogue's commits in messages."""
+
+    def __init__(self, catalog: Catalog, branch: str) -> None:
+        self._by_id: dict[str, str] = {}
+        self._by_subject: dict[str, str] = {}
+        self.exceptions = {(normalize_subject(entry.subject), entry.commit): entry for entry in catalog.not_fixes}
+        self.cosmetic = {(normalize_subject(entry.subject), entry.commit): entry for entry in catalog.cosmetic_reverts}
+        for key, commit in catalog.commits.items():
+            if commit.only_on_branch not in (None, branch):
+                self._by_id.setdefault(key, key)  # its own id says what it is on any branch, its subject does not
+                continue
+            for name in (commit.id, *commit.aliases, *(fact.id for fact in commit.branches.values() if fact.id)):
+                self._by_id.setdefault(name[:12], key)
+            self._by_subject.setdefault(normalize_subject(commit.subject), key)
+        self._id_bytes = {name.encode() for name in self._by_id}
+        self._subject_bytes = {commit.subject.encode() for commit in catalog.commits.values()}
+        self._full = {commit.id[:12]: commit.id for commit in catalog.commits.values()}
+        self._full |= {
+            fact.id[:12]: fact.id for commit in catalog.commits.values() for fact in commit.branches.values() if fact.id
+        }
+
+    def key(self, name: str) -> str | None:
+        """The commit that an id of 12 or more digits names, resolved against the catalogue only."""
+        key = self._by_id.get(name[:12])
+        full = self._full.get(name[:12], "")
+        shorter = min(len(name), len(full))
+        return key if key is not None and name[:shorter] == full[:shorter] else None
+
+    def subject(self, subject: str) -> str | None:
+        """The commit that has this subject, compared as a whole."""
+        return self._by_subject.get(normalize_subject(subject))
+
+    def may_matter(self, record: Record) -> bool:
+        """Whether `read` can find something in a commit: a test on bytes, since a stable branch has tens of thousands."""
+        message = record.message
+        mentioned = _MENTIONED.findall(message)
+        if mentioned and not self._id_bytes.isdisjoint(mentioned):
+            return True
+        subject = message.partition(b"\n")[0]
+        if subject in self._subject_bytes or record.id[:12] in self._id_bytes or b"everts " in message:
+            return True
+        # An unusual start or end, folded by `normalize_subject`, or a revert told by its subject only.
+        odd = (
+            not subject
+            or subject.startswith(_ODD_STARTS)
+            or subject.endswith(_ODD_ENDS)
+            or b"  " in subject
+            or b"\t" in subject
+        )
+        return odd and (
+            subject.startswith((b'Revert "', b'Reapply "')) or self.subject(_subject_of(record)) is not None
+        )
+
+    def read(self, record: Record) -> tuple[list[Event], PendingRevert | None]:
+        """The events in one commit. Reverts are told from backports first: both name an upstream commit."""
+        subject = _subject_of(record)
+        shown = printable(subject, SUBJECT_LENGTH)
+        events: list[Event] = []
+        name = record.id.decode("ascii", "replace")
+        own = self.key(name)
+        if own is not None:
+            return [Event(name, shown, own, True, "the commit itself", Confidence.HIGH)], self._revert(
+                record, subject, shown
+            )
+        if b" " in record.parents:  # a merge
+            return events, self._revert(record, subject, shown)
+        by_subject = self.subject(subject)
+        # A fix may itself say what it reverts; with the very subject of a fix it is that fix.
+        pending = None if by_subject is not None else self._revert(record, subject, shown)
+        if pending is not None:
+            return events, pending
+        conditional = has_conflicts(record.message)
+        for trailer in find_trailers(record.message):
+            key = self.key(trailer.id)
+            if (
+                key is None
+                or not (trailer.certain or key == by_subject)
+                or (normalize_subject(subject), key) in self.exceptions
+            ):
+                continue
+            events.append(
+                Event(name, shown, key, True, f"names upstream {trailer.id[:12]}", Confidence.HIGH, conditional)
+            )
+        if not events and by_subject is not None and (normalize_subject(subject), by_subject) not in self.exceptions:
+            events.append(Event(name, shown, by_subject, True, "has its subject", Confidence.MEDIUM, conditional))
+        return events, None
+
+    def _revert(self, record: Record, subject: str, shown: str) -> PendingRevert | None:
+        reverts = find_reverts(record.message)
+        _, depth = unwrap_revert(subject)
+        if not reverts and depth == 0:
+            return None
+        return PendingRevert(
+            record.id.decode("ascii", "replace"),
+            shown if len(subject) > SUBJECT_LENGTH else subject,
+            tuple(item.id for item in reverts),
+            any(item.partial for item in reverts),
+            reverts_merge(record.message),
+        )
+
+    def resolve(self, revert: PendingRevert, seen: dict[str, list[Event]]) -> list[Event]:
+        """What a revert takes back: by the id of a commit of this tree, by an upstream id, else by the subject it quotes.
+
+        `seen` has the events of the older commits, by the first 12 digits of their ids.
+        """
+        shown = printable(revert.subject, SUBJECT_LENGTH)
+        if revert.of_merge:
+            # It takes back commits that it does not name, and any that was seen until now may be one of them.
+            keys = dict.fromkeys(event.key for found in seen.values() for event in found)
+            how = "reverts a merge that may have brought it"
+            return [Event(revert.id, shown, key, None, how, Confidence.LOW) for key in keys]
+        inner, depth = unwrap_revert(revert.subject)
+        effects: list[tuple[str, bool | None]] = []
+        for target in revert.targets:
+            local = [
+                event
+                for event in seen.get(target[:12], ())
+                if event.id.startswith(target) or target.startswith(event.id)
+            ]
+            upstream = self.key(target)
+            if local:
+                effects += [(event.key, None if event.effect is None else not event.effect) for event in local]
+            elif upstream is not None:
+                effects.append((upstream, False))
+        if not effects:
+            key = self.subject(inner) if depth else None
+            if key is None:
+                return []
+            effects = [(key, depth % 2 == 0)]
+        events = []
+        for key, effect in dict(effects).items():
+            if (normalize_subject(revert.subject), key) in self.cosmetic:
+                continue
+            how = "reverts it" if not effect else "reverts its revert"
+            events.append(Event(revert.id, shown, key, None if revert.partial else effect, how, Confidence.HIGH))
+        return events
+
+
+def _subject_of(record: Record) -> str:
+    return record.message[:200_000].lstrip().split(b"\n", 1)[0].decode("utf-8", "replace").strip()

@@ -1,0 +1,1 @@
+"""What is audited: one kind of input a file."""

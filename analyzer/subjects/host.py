@@ -1,0 +1,134 @@
+"""What a running Linux host says about its kernel. Reads a few files under /proc, /sys and /boot; changes nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tailcall_audit.analyzer.kernelfiles.kconfig import ConfigError, KernelConfig, read_config
+from tailcall_audit.analyzer.model import AuditError
+from tailcall_audit.analyzer.subjects.release_string import KernelRelease, parse_release
+
+__all__ = ["Host", "image_banner", "read_host"]
+
+_MAX_TEXT = 1 << 16
+_BANNER_POINTER = 0x20E
+"""Offset of the pointer to the version string in the x86 boot header (Linux Documentation/arch/x86/boot.rst, kernel_version)."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """The running kernel, its configuration when one speaks for it, the live patches that are loaded, and the file of its image
+    where that can be read and is the build that runs, and the file of its type data."""
+
+    release: KernelRelease
+    config: KernelConfig | None
+    config_speaks: bool
+    live_patches: tuple[str, ...]
+    notes: tuple[str, ...]
+    image: str | None = None
+    btf: str | None = None
+
+
+def _text(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAX_TEXT).decode("utf-8", "replace").strip()
+    except OSError:
+        return None
+
+
+def image_banner(path: Path) -> str | None:
+    """The version string in the header of an x86 bzImage: ``6.1.0-47-amd64 (…) #1 SMP … Debian 6.1.170-3 (2026-05-08)``."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(0x10000)
+    except OSError:
+        return None
+    if header[0x202:0x206] != b"HdrS":
+        return None
+    start = int.from_bytes(header[_BANNER_POINTER : _BANNER_POINTER + 2], "little") + 0x200
+    text = header[start : start + 512].split(b"\0", 1)[0]
+    return text.decode("ascii", "replace") or None
+
+
+def _same_build(banner: str, proc_version: str) -> bool:
+    """Whether an image is the one that runs: same release and same build, which stand at the two ends of both strings."""
+    release = banner.split(" ", 1)[0]
+    build = re.search(r" (#\d+ .*)$", banner)
+    return (
+        f"Linux version {release} " in proc_version
+        and build is not None
+        and proc_version.rstrip().endswith(build.group(1).rstrip())
+    )
+
+
+def _find_config(root: Path, release: str, proc_version: str) -> tuple[KernelConfig | None, bool, list[str]]:
+    running = root / "proc/config.gz"
+    if running.is_file():
+        try:
+            return read_config(running), True, []
+        except ConfigError as error:
+            return None, False, [str(error)]
+    notes = []
+    for path in (root / f"boot/config-{release}", root / f"lib/modules/{release}/config"):
+        if not path.is_file():
+            continue
+        try:
+            config = read_config(path)
+        except ConfigError as error:
+            notes.append(str(error))
+            continue
+        image = root / f"boot/vmlinuz-{release}"
+        banner = image_banner(image)
+        if banner is not None and _same_build(banner, proc_version):
+            return config, True, notes
+        why = (
+            f"{image} cannot be read"
+            if banner is None
+            else f"{image} is another build than the running one: {banner[:120]}"
+        )
+        notes.append(f"{path} excludes nothing: {why}, so the file may be of another build")
+        return config, False, notes
+    return None, False, notes
+
+
+def _images(root: Path, release: str) -> tuple[Path, ...]:
+    return root / f"boot/vmlinuz-{release}", root / f"lib/modules/{release}/vmlinuz"
+
+
+def read_host(root: Path = Path("/")) -> Host:
+    """Read the running kernel; `root` is for tests. Raises AuditError where there is no Linux under it."""
+    proc_version = _text(root / "proc/version")
+    if proc_version is None or not proc_version.startswith("Linux version "):
+        raise AuditError(
+            f"{root / 'proc/version'}: cannot be read, so the running kernel is not known; name one with --kernel, --config or --tree"
+        )
+    signature = _text(root / "proc/version_signature")
+    line = f"{proc_version} {signature}" if signature and signature.startswith("Ubuntu ") else proc_version
+    release = parse_release(line)
+    if release.architecture is None and root == Path("/"):
+        named = parse_release(f"{proc_version} {os.uname().machine}")
+        release = release._replace(architecture=named.architecture)
+    config, speaks, notes = _find_config(root, proc_version.split()[2], proc_version)
+    try:
+        patches = tuple(sorted(entry.name for entry in (root / "sys/kernel/livepatch").iterdir()))
+    except OSError:
+        patches = ()
+    if patches:
+        notes.append(
+            f"live patches are loaded ({', '.join(patches)}): what they change is not in the version, so nothing here is certain"
+        )
+    image = next(
+        (
+            str(path)
+            for path in _images(root, proc_version.split()[2])
+            if (banner := image_banner(path)) is not None and _same_build(banner, proc_version)
+        ),
+        None,
+    )
+    btf = root / "sys/kernel/btf/vmlinux"
+    readable = os.access(btf, os.R_OK)
+    return Host(release, config, speaks, patches, tuple(notes), image, str(btf) if readable else None)

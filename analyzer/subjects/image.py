@@ -1,0 +1,155 @@
+"""The audit of a kernel image: what the binary says of itself, alone or as the image in a package or of the host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tailcall_audit.analyzer.kernelfiles.binary import Binary, read_system_map
+from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
+from tailcall_audit.analyzer.kernelfiles.containers import ImageError, unpack
+from tailcall_audit.analyzer.kernelfiles.kconfig import ConfigError, KernelConfig, parse_config
+from tailcall_audit.analyzer.model import (
+    AuditError,
+    Bootable,
+    Evidence,
+    EvidenceKind,
+    Presence,
+    TargetKind,
+    TargetReport,
+)
+from tailcall_audit.analyzer.readers.btf import btf_evidence, code_evidence
+from tailcall_audit.analyzer.subjects.release_string import KernelRelease, ReleaseError, parse_release
+from tailcall_audit.analyzer.subjects.target import Target, identity_of
+from tailcall_audit.probes.kernel.btf import Btf, BtfError
+
+__all__ = ["ImageFacts", "audit_image", "read_image", "read_running_btf", "with_overruled"]
+
+_MAX_BTF = 64 << 20
+_STUB = 1 << 20
+"""Bytes: Debian ships a System.map of a line or two in place of the real one, which has megabytes."""
+_BINARY = (EvidenceKind.CODE, EvidenceKind.BTF)
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What an image says: the kernel that it is, its configuration, and evidence."""
+
+    banner: str
+    release: KernelRelease
+    architecture: str | None
+    config: KernelConfig | None
+    evidence: tuple[Evidence, ...]
+    notes: tuple[str, ...]
+
+
+def read_image(
+    target: Target, data: bytes, name: str, progress: Callable[[str], None], system_map: Path | None = None
+) -> ImageFacts:
+    """Read a kernel image; raises ImageError where it is none, or names no kernel."""
+    progress(f"unpacking {name}")
+    kernel = unpack(data, name)
+    symbols = None
+    notes: list[str] = []
+    if system_map is not None:
+        symbols = read_system_map(system_map)
+        if not symbols:
+            notes.append(
+                f"{system_map}: no address of a function in it (Debian's is a stub): the image's own table is read"
+            )
+    binary = Binary(kernel, symbols or None)
+    banner = binary.banner
+    if banner is None:
+        raise ImageError(
+            f'{name}: no banner in it ("Linux version …"): not a Linux kernel, or one that is encrypted or packed in a way unknown here'
+        )
+    try:
+        release = parse_release(banner)
+    except ReleaseError as error:
+        raise ImageError(f"{name}: its banner names no kernel version: {banner[:120]!r}") from error
+    config = None
+    if (text := binary.config) is not None:
+        try:
+            config = parse_config(text, f"{name}:IKCONFIG")
+        except ConfigError as error:
+            notes.append(str(error))
+    progress(f"reading the types in {name}")
+    evidence: list[Evidence] = []
+    if (btf := binary.btf) is not None:
+        evidence += btf_evidence(target.catalog, btf, f"{name}: BTF")
+    else:
+        notes.append(f"{name} has no BTF that can be read (CONFIG_DEBUG_INFO_BTF): its structures are not known")
+    if kernel.architecture == "x86_64":
+        progress(f"reading the code in {name}")
+        found = list(code_evidence(binary, name))
+        evidence += found
+        seen = {item.commit for item in found}
+        notes.append(
+            f"image: {', '.join(kernel.form)}; its code speaks of {len(seen)} commits"
+            if seen
+            else f"image: {', '.join(kernel.form)}; its code is of no shape that is known here, so that only its version and types speak"
+        )
+    else:
+        notes.append(f"image: {', '.join(kernel.form)}; machine code is read for x86-64 only")
+    notes += [f"{name}: {text}" for text in binary.notes]
+    return ImageFacts(banner, release, kernel.architecture, config, tuple(evidence), tuple(notes))
+
+
+def read_running_btf(target: Target, path: str) -> tuple[list[Evidence], list[str]]:
+    """What the running kernel says of its types (/sys/kernel/btf/vmlinux, which everybody may read): evidence and notes."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_MAX_BTF)
+        return list(btf_evidence(target.catalog, Btf(data), path)), [f"types read from {path}"]
+    except (OSError, BtfError) as error:
+        return [], [f"{path}: {error}"]
+
+
+def audit_image(
+    target: Target, name: str, config: KernelConfig | None, system_map: str | None, progress: Callable[[str], None]
+) -> TargetReport:
+    """Audit a kernel image; raises AuditError where it can't be read."""
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise AuditError(
+            f"{path}: {'not a regular file' if path.exists() else 'no such file'}; give a kernel image, as vmlinuz"
+        )
+    bootable = Bootable(str(path))
+    symbols = _system_map(path, system_map)
+    facts = read_image(target, read_bootable(bootable), str(path), progress, symbols)
+    target.evidence += facts.evidence
+    target.notes += facts.notes
+    release = facts.release
+    architecture = target.architecture(facts.architecture or release.architecture, str(path))
+    target.release_facts(release)
+    used = config or facts.config
+    speaks = target.speaks(used, release, architecture)
+    identity = identity_of(release, architecture, image=str(path), banner=facts.banner)
+    report = target.report(path.name, TargetKind.IMAGE, identity, used, speaks)
+    return with_overruled(report)._replace(bootable=bootable)
+
+
+def with_overruled(report: TargetReport) -> TargetReport:
+    """The report with a note on each commit of which the binary says something else than the version or the changelog."""
+    notes: dict[str, str] = {}
+    for item in report.verdicts:
+        for key, _, text in (text.partition(": ") for text in item.disagreements):
+            said = next((entry for entry in item.evidence if entry.commit == key and entry.kind in _BINARY), None)
+            if said is not None:
+                has = "is in the binary" if said.presence is Presence.PRESENT else "is not in the binary"
+                notes[key] = f"{key} {has}: {said.detail.partition(' (')[0]}; but {text}"
+    return report._replace(notes=(*notes.values(), *report.notes))
+
+
+def _system_map(image: Path, named: str | None) -> Path | None:
+    """The System.map given, or the one beside the image under the same release."""
+    if named is not None:
+        path = Path(named).expanduser()
+        if not path.is_file():
+            raise AuditError(f"--system-map {path}: no such file")
+        return path
+    _, dash, release = image.name.partition("-")
+    # Only where the names say that they belong together: addresses of another build would lead into the middle of nowhere.
+    beside = image.with_name(f"System.map-{release}")
+    return beside if dash and beside.is_file() and beside.stat().st_size > _STUB else None

@@ -1,0 +1,84 @@
+"""The kernels installed on a Debian or Ubuntu host, from dpkg's database and the files beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tailcall_audit.analyzer.kernelfiles.compression import decompress
+from tailcall_audit.analyzer.kernelfiles.deb import installed_image, kernel_dependency
+from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, PackageError
+
+__all__ = ["dpkg_kernels", "follow_installed", "has_dpkg_database"]
+
+_STATUS = "var/lib/dpkg/status"
+_MAX_FILE = 16 << 20
+
+
+def _read(root: Path, *places: str) -> tuple[str, bytes] | None:
+    """The first of these files that there is, decompressed."""
+    for place in places:
+        path = root / place
+        try:
+            if path.is_file():
+                with path.open("rb") as file:
+                    return str(path), decompress(file.read(_MAX_FILE + 1), str(path), _MAX_FILE)
+        except OSError:
+            continue
+    return None
+
+
+def _paragraphs(root: Path) -> Iterator[dict[str, str]]:
+    from debian.deb822 import Deb822
+
+    try:
+        with (root / _STATUS).open(encoding="utf-8", errors="replace") as file:
+            # python-apt is not on every host, and Deb822 reads the same format without it.
+            for paragraph in Deb822.iter_paragraphs(file, use_apt_pkg=False):
+                yield {str(key): str(value) for key, value in paragraph.items()}
+    except OSError as error:
+        raise PackageError(f"{root / _STATUS}: cannot read dpkg's database: {error.strerror or error}") from error
+
+
+def dpkg_kernels(root: Path = Path("/")) -> tuple[KernelPackage, ...]:
+    """The kernel images that dpkg says are installed, by name; raises PackageError where there is no dpkg."""
+    found = []
+    for paragraph in _paragraphs(root):
+        name = paragraph.get("Package", "")
+        release = installed_image(name)
+        if release is None or not paragraph.get("Status", "").endswith(" ok installed"):
+            continue
+        image = next((place for place in (f"boot/vmlinuz-{release}",) if (root / place).is_file()), None)
+        documents = f"usr/share/doc/{name}"
+        found.append(
+            KernelPackage(
+                path=name,
+                name=name,
+                version=paragraph.get("Version", ""),
+                architecture=paragraph.get("Architecture", "all"),
+                source=paragraph.get("Source", name),
+                changelog=_read(root, f"{documents}/changelog.Debian.gz", f"{documents}/changelog.gz"),
+                config=_read(root, f"boot/config-{release}", f"usr/lib/modules/{release}/config"),
+                image=image,
+                release=release,
+            )
+        )
+    return tuple(sorted(found, key=lambda package: package.name))
+
+
+def has_dpkg_database(root: Path) -> bool:
+    """Whether the host is one of dpkg's."""
+    return (root / _STATUS).is_file()
+
+
+def follow_installed(name: str, kernels: Sequence[KernelPackage], root: Path) -> KernelPackage | None:
+    """The installed kernel that an installed metapackage depends on; None where the package isn't installed."""
+    for paragraph in _paragraphs(root):
+        if paragraph.get("Package") == name and paragraph.get("Status", "").endswith(" ok installed"):
+            needs = kernel_dependency(paragraph.get("Depends", ""))
+            followed = next((package for package in kernels if needs is not None and package.name == needs[0]), None)
+            if followed is not None:
+                return replace(followed, via=name)
+            raise PackageError(f"{name} is installed and holds no kernel itself")
+    return None

@@ -1,0 +1,87 @@
+"""The kernels installed on a host with RPM, as its own ``rpm`` tells them: the database has had three formats so far."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, PackageError
+from tailcall_audit.analyzer.kernelfiles.rpm import is_kernel
+from tailcall_audit.probes.processes import ProgramError, find_program, missing_program, run
+
+__all__ = ["has_rpm_database", "rpm_kernels"]
+
+_PLACES = ("var/lib/rpm", "usr/lib/sysimage/rpm", "usr/share/rpm")
+_FILES = ("rpmdb.sqlite", "Packages", "Packages.db")
+_IMAGE = re.compile(r"/(?:boot/vmlinuz-([^/]+)|(?:usr/)?lib/modules/([^/]+)/(?:vmlinuz|Image))")
+_TIMEOUT = 120
+_MAX_FILE = 16 << 20
+
+
+def _database(root: Path) -> Path | None:
+    """The folder of the RPM database; None where there is none, or none with anything in it."""
+    return next((root / place for place in _PLACES if any((root / place / name).is_file() for name in _FILES)), None)
+
+
+def has_rpm_database(root: Path) -> bool:
+    """Whether the host keeps an RPM database that could hold kernels."""
+    return _database(root) is not None
+
+
+def _rpm(database: Path, *arguments: str) -> str:
+    """What ``rpm`` prints about a database; it is asked questions only, and raises PackageError where it fails."""
+    rpm = find_program("rpm")
+    if rpm is None:
+        raise PackageError(f"{database}: an RPM database, and {missing_program('rpm')} to read it with: install rpm")
+    try:
+        done = run([rpm, "--dbpath", str(database.absolute()), *arguments], timeout=_TIMEOUT)
+    except ProgramError as error:
+        raise PackageError(f"{database}: {error}") from error
+    if done.status != 0:
+        raise PackageError(f"{database}: rpm {' '.join(arguments[:2])}: {done.complaint()}")
+    return done.output.decode("utf-8", "replace")
+
+
+def _config(root: Path, release: str) -> tuple[str, bytes] | None:
+    for place in (f"lib/modules/{release}/config", f"usr/lib/modules/{release}/config", f"boot/config-{release}"):
+        try:
+            with (root / place).open("rb") as file:
+                return str(root / place), file.read(_MAX_FILE)
+        except OSError:
+            continue
+    return None
+
+
+def rpm_kernels(root: Path = Path("/")) -> tuple[KernelPackage, ...]:
+    """Every installed kernel, by name and then in the order of installation; empty where there is no RPM database."""
+    database = _database(root)
+    if database is None:
+        return ()
+    form = r"%{NAME}\t%{VERSION}-%{RELEASE}\t%{ARCH}\t%{SOURCERPM}\n"
+    rows = [line.split("\t") for line in _rpm(database, "-qa", "--qf", form, "kernel*").splitlines()]
+    have = {(row[0], row[1]) for row in rows if len(row) == 4}
+    found = []
+    for name, version, architecture, source in (row for row in rows if len(row) == 4):
+        # A kernel that is split has its image in the -core package.
+        if not is_kernel(name) or (f"{name}-core", version) in have:
+            continue
+        package = f"{name}-{version}.{architecture}"
+        image = next(
+            (match for line in _rpm(database, "-ql", package).splitlines() if (match := _IMAGE.fullmatch(line))), None
+        )
+        if image is None:
+            continue
+        found.append(
+            KernelPackage(
+                path=package,
+                name=name,
+                version=version,
+                architecture=architecture,
+                source=source,
+                changelog=("%changelog", _rpm(database, "-q", "--changelog", package).encode()),
+                config=_config(root, image.group(1) or image.group(2)),
+                image=image.group().lstrip("/"),
+                release=image.group(1) or image.group(2),
+            )
+        )
+    return tuple(sorted(found, key=lambda package: package.name))

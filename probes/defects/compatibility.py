@@ -1,0 +1,43 @@
+"""What the probes of the owner check share: a prog_array's owner, and which programs may enter beside it.
+
+The first program that tail-calls into a prog_array, or that is put into it, owns it; bpf_prog_map_compatible() compares all others with
+it. Nothing is run: a program that enters and should not have is the observation.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
+from tailcall_audit.probes.kernel.instructions import R1, R6, Program
+from tailcall_audit.probes.kernel.privileges import explain
+from tailcall_audit.probes.kernel.programs import return_value, tail_call
+from tailcall_audit.probes.probe import InconclusiveError
+
+__all__ = ["enters", "must_enter", "owner"]
+
+
+def owner(
+    kernel: Bpf, kind: int, array: int, *, attach_type: int, returns: int = 0, target: tuple[int, int] | None = None
+) -> int:
+    """Load a program that tail-calls into the prog_array, and so owns it; it returns what its type must return."""
+    program = return_value(tail_call(Program().function("owner").mov(R6, R1), array), returns)
+    return kernel.load(kind, program, name="owner", attach_type=attach_type, target=target)
+
+
+def enters(kernel: Bpf, array: int, program: int, what: str) -> str | None:
+    """Put a program into the prog_array: None when it enters, the kernel's words when it is refused as incompatible."""
+    try:
+        kernel.put(array, 0, program)
+    except BpfError as error:
+        if error.errno != errno.EINVAL:
+            raise InconclusiveError(f"{what}: {explain(kernel, error)}") from error
+        return error.words
+    return None
+
+
+def must_enter(kernel: Bpf, array: int, program: int, what: str) -> None:
+    """The control: a program that nothing speaks against must enter; raises InconclusiveError."""
+    refusal = enters(kernel, array, program, what)
+    if refusal is not None:
+        raise InconclusiveError(f"control: {what} is refused ({refusal})")

@@ -1,0 +1,127 @@
+"""What the freplace probes share: a target with a function to replace, and a replacement that tail-calls."""
+
+from __future__ import annotations
+
+import errno
+
+from tailcall_audit.probes.kernel import bpf
+from tailcall_audit.probes.kernel.bpf import Bpf, BpfError, Function, function_number
+from tailcall_audit.probes.kernel.instructions import R1, R6, Program
+from tailcall_audit.probes.kernel.privileges import explain
+from tailcall_audit.probes.kernel.programs import adjust_head, count_entry, expect, load_simple, return_value, tail_call
+from tailcall_audit.probes.probe import ABSENT, InconclusiveError, Result
+
+__all__ = ["claim", "extension", "extension_is_refused", "extension_of", "resolves_target_type", "target"]
+
+_REPLACEABLE = 1
+"""The function of `target` that can be replaced."""
+
+
+def target(kernel: Bpf, counters: int | None = None, kind: int = bpf.XDP) -> int:
+    """A program whose global subprogram can be replaced; with counters it counts its entries."""
+    program = Program().function("entry")
+    if counters is None:
+        program.mov(R6, R1)
+    else:
+        count_entry(program, counters, "leave")
+    return_value(program.mov(R1, R6).call("sub"), label="leave")
+    program.function("sub").mov(R6, R1)
+    if kind == bpf.XDP:
+        adjust_head(program)
+    return_value(program)
+    functions = (Function("entry", True), Function("sub", True))
+    return kernel.load(kind, program, functions=functions, name="target")
+
+
+def extension(kernel: Bpf, replaced: int, array: int | None = None) -> int:
+    """A freplace program for `target`'s subprogram; with a prog_array it tail-calls entry 0 of it."""
+    program = Program().function("replacement").mov(R6, R1)
+    if array is not None:
+        tail_call(program, array)
+    return kernel.load(
+        bpf.EXT,
+        return_value(program),
+        functions=(Function("replacement", True),),
+        context=bpf.CONTEXTS[bpf.XDP],
+        target=(replaced, function_number(_REPLACEABLE)),
+        name="extension",
+    )
+
+
+def extension_of(kernel: Bpf, what: str = "a freplace program") -> tuple[int, int]:
+    """A target and a freplace program for it that does nothing; raises InconclusiveError."""
+    replaced = expect(kernel, lambda: target(kernel), "a program to replace a function of")
+    return replaced, expect(kernel, lambda: extension(kernel, replaced), what)
+
+
+def claim(kernel: Bpf, kind: int) -> int:
+    """A prog_array that is owned by a program of this type: the first to tail-call into it, see bpf_prog_map_compatible()."""
+    array = kernel.prog_array()
+    program = return_value(tail_call(Program().function("owner").mov(R6, R1), array))
+    kernel.load(kind, program, name="owner")
+    return array
+
+
+def resolves_target_type(kernel: Bpf) -> str | None:
+    """Whether the owner check takes a freplace program for its target's type (pitfall 1 is not there): None when it does, else the
+    kernel's refusal. Raises InconclusiveError where the control, a target of another type than the owner's, is not refused.
+    """
+    replaced, _ = extension_of(kernel)
+    same = expect(kernel, lambda: claim(kernel, bpf.XDP), "a prog_array owned by an XDP program")
+    other = expect(kernel, lambda: claim(kernel, bpf.SCHED_CLS), "a prog_array owned by a TC program")
+    try:
+        extension(kernel, replaced, other)
+    except BpfError as error:
+        if error.errno != errno.EINVAL:
+            raise InconclusiveError(
+                f"control: a tail call into another type's prog_array: {explain(kernel, error)}"
+            ) from error
+    else:
+        raise InconclusiveError(
+            "control: a freplace program of an XDP program may tail-call into a TC program's prog_array"
+        )
+    try:
+        extension(kernel, replaced, same)
+    except BpfError as error:
+        if error.errno != errno.EINVAL or error.log.strip().endswith("not supported"):
+            raise InconclusiveError(f"a freplace program that tail-calls: {explain(kernel, error)}") from error
+        return error.words
+    return None
+
+
+def extension_is_refused(kernel: Bpf) -> str | None:
+    """The kernel's words when no freplace program may enter a prog_array, as the fix of pitfall 6 has it; None when one may.
+
+    Linux kernel commit d6083f040d5d ("bpf: Prevent tailcall infinite loop caused by freplace") (in v6.13). Nothing is attached, and
+    the prog_array is empty and nobody's, so nothing else is in the way.
+    """
+    _, replacement = extension_of(kernel)
+    array = kernel.prog_array()
+    control = load_simple(kernel, bpf.XDP)
+    expect(kernel, lambda: kernel.put(kernel.prog_array(), 0, control), "control: an XDP program in a prog_array")
+    try:
+        kernel.put(array, 0, replacement)
+    except BpfError as error:
+        if error.errno != errno.EINVAL:
+            raise InconclusiveError(f"a freplace program in an empty prog_array: {explain(kernel, error)}") from error
+        return error.words
+    return None
+
+
+def look_only(kernel: Bpf) -> Result:
+    """What can be seen of pitfall 5 with nothing attached, on a host: whether it can be reached; raises InconclusiveError where only
+    a guest can tell."""
+    refusal = extension_is_refused(kernel)
+    if refusal is not None:
+        return Result(
+            ABSENT, f"cannot be reached: no freplace program may enter a prog_array, attached or not ({refusal})"
+        )
+    if resolves_target_type(kernel) is not None:
+        return Result(
+            ABSENT,
+            "cannot be reached: the owner check does not resolve the type of a freplace program (pitfall 1)",
+            False,
+        )
+    raise InconclusiveError(
+        "only a guest can tell: putting an attached freplace program into a prog_array may panic this kernel"
+    )

@@ -1,0 +1,51 @@
+"""Pitfall 5, the panic: an attached freplace program is put into a prog_array.
+
+In a guest: loads a freplace program, attaches it and puts it into an empty prog_array. Where resolve_prog_type() follows
+prog->aux->dst_prog, which is NULL once it is attached, the kernel oopses in bpf_prog_map_compatible(), called from
+prog_fd_array_get_ptr().
+
+On a host only the same with nothing attached is done: a refusal there says that the fix of pitfall 6 keeps every freplace program out,
+acceptance on a kernel with pitfall 1 that nothing ever resolved the type. Else a guest must tell.
+
+Needs 4a9c7bbe2ed4 (in v5.18) and 1c123c567fb1 (in v6.2, 6.1.4); Linux kernel commit f7866c358733 ("bpf: Fix null pointer dereference in
+resolve_prog_type() for BPF_PROG_TYPE_EXT") (in v6.11) ends it.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from tailcall_audit.probes.defects.freplace import extension_of, look_only
+from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
+from tailcall_audit.probes.kernel.privileges import explain
+from tailcall_audit.probes.kernel.programs import expect
+from tailcall_audit.probes.probe import ABSENT, InconclusiveError, Probe, Result
+
+__all__ = ["PROBE"]
+
+
+def _run(kernel: Bpf) -> Result:
+    _, replacement = extension_of(kernel)
+    expect(kernel, lambda: kernel.attach(replacement), "attaching the freplace program")
+    array = kernel.prog_array()
+    try:
+        kernel.put(array, 0, replacement)
+    except BpfError as error:
+        if error.errno != errno.EINVAL:
+            raise InconclusiveError(
+                f"an attached freplace program in a prog_array: {explain(kernel, error)}"
+            ) from error
+        return Result(
+            ABSENT, f"an attached freplace program is refused by a prog_array, without an oops ({error.words})"
+        )
+    return Result(ABSENT, "an attached freplace program is accepted by a prog_array, without an oops")
+
+
+PROBE = Probe(
+    "freplace-attached-panic",
+    "an XDP program, and a freplace program for it that is put into a prog_array",
+    _run,
+    hazard="panics the kernel where the defect is there",
+    panics_in=("bpf_prog_map_compatible", "__bpf_prog_map_compatible", "resolve_prog_type", "prog_fd_array_get_ptr"),
+    safe=look_only,
+)

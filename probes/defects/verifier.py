@@ -1,0 +1,47 @@
+"""What the probes of the verifier share: a program that should be refused, and its control that must not be.
+
+Such programs are only ever loaded: one that is accepted is the observation, and it isn't run.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from tailcall_audit.probes.kernel.bpf import Bpf, BpfError, Function
+from tailcall_audit.probes.kernel.instructions import Program
+from tailcall_audit.probes.kernel.privileges import explain
+from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Result
+
+__all__ = ["judge"]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def judge(
+    kernel: Bpf,
+    kind: int,
+    unsafe: Program,
+    control: Program,
+    refusals: Sequence[str],
+    accepted: str,
+    functions: Sequence[Function] = (),
+) -> Result:
+    """PRESENT when the verifier takes the unsafe program, ABSENT when it refuses it with one of the messages that its fix has.
+
+    Any other refusal says nothing: a rule that came later may be in the way. Raises InconclusiveError, also where the control is refused.
+    """
+    try:
+        kernel.load(kind, control, functions=functions, name="control")
+    except BpfError as error:
+        raise InconclusiveError(f"control: the same without the tail call: {explain(kernel, error)}") from error
+    try:
+        kernel.load(kind, unsafe, functions=functions, name="unsafe")
+    except BpfError as error:
+        if error.errno in (errno.EACCES, errno.EINVAL) and any(message in error.log for message in refusals):
+            return Result(ABSENT, f"the verifier refuses it ({error.words})")
+        raise InconclusiveError(
+            f"refused, and not for the reason that the fix gives: {explain(kernel, error)}"
+        ) from error
+    return Result(PRESENT, accepted)

@@ -1,0 +1,82 @@
+"""Pitfall 2: the x86-64 JIT loads the tail call count from a wrong place of the stack before a bpf2bpf call.
+
+Loads a program A that fills its stack with a pattern and tail-calls B; B uses four bytes of stack, no multiple of eight, and calls a
+subprogram that tail-calls A. Observes how often they are entered, for a pattern of zeros (the count would start anew each time: no end
+but this probe's own) and of ones (it would be beyond the limit at once); and how often a program with four bytes of stack is that calls
+itself from a subprogram. Direct and indirect jumps.
+
+do_jit() decides: Linux kernel commit ff672c67ee76 ("bpf, x86: Fix tail call count offset calculation on bpf2bpf call") (in v5.19) rounds
+the offset up as the prologue does; ebf7d1f508a7 (in v5.10) brought the mistake.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from tailcall_audit.probes.kernel import bpf
+from tailcall_audit.probes.kernel.bpf import Bpf
+from tailcall_audit.probes.kernel.instructions import FP, R1, R6, Program
+from tailcall_audit.probes.kernel.programs import (
+    HEALTHY,
+    control,
+    count_entry,
+    expect,
+    return_value,
+    subprogram,
+    tail_call,
+)
+from tailcall_audit.probes.probe import ABSENT, PRESENT, Probe, Result
+
+__all__ = ["PROBE"]
+
+_FILLED = 256
+"""Bytes of stack that hold the pattern: more than any offset that the JIT could take for the count's."""
+
+
+def _pattern(kernel: Bpf, pattern: int, indirect: bool) -> int:
+    counters, array = kernel.array(), kernel.prog_array(2)
+    index = counters if indirect else None
+    first = count_entry(Program().function("first"), counters, "leave")
+    for offset in range(8, _FILLED + 8, 8):
+        first.store_imm(8, FP, -offset, pattern)
+    tail_call(first, array, 1)
+    second = (
+        count_entry(Program().function("second"), counters, "leave").store_imm(4, FP, -4, 0).mov(R1, R6).call("sub")
+    )
+    subprogram(return_value(second, label="leave"), array, index)
+    entry = kernel.load(bpf.SOCKET_FILTER, return_value(first, label="leave"), name="first")
+    kernel.put(array, 0, entry)
+    kernel.put(array, 1, kernel.load(bpf.SOCKET_FILTER, second, name="second"))
+    kernel.run(entry)
+    return kernel.count(counters)
+
+
+def _alone(kernel: Bpf, indirect: bool) -> int:
+    counters, array = kernel.array(), kernel.prog_array()
+    program = (
+        count_entry(Program().function("entry"), counters, "leave").store_imm(4, FP, -4, 0).mov(R1, R6).call("sub")
+    )
+    subprogram(return_value(program, label="leave"), array, counters if indirect else None)
+    entry = kernel.load(bpf.SOCKET_FILTER, program, name="entry")
+    kernel.put(array, 0, entry)
+    kernel.run(entry)
+    return kernel.count(counters)
+
+
+def _run(kernel: Bpf) -> Result:
+    control(kernel)
+    seen = {}
+    what = "a caller with 4 bytes of stack"
+    for indirect in (False, True):
+        way = "indirect" if indirect else "direct"
+        seen[f"{way}, above zeros"] = expect(kernel, partial(_pattern, kernel, 0, indirect), what)
+        seen[f"{way}, above ones"] = expect(kernel, partial(_pattern, kernel, -1, indirect), what)
+        seen[f"{way}, alone"] = expect(kernel, partial(_alone, kernel, indirect), what)
+    wrong = {way: entries for way, entries in seen.items() if entries != HEALTHY}
+    told = ", ".join(f"{entries} ({way})" for way, entries in (wrong or seen).items())
+    if wrong:
+        return Result(PRESENT, f"a caller with 4 bytes of stack: {told} entries instead of {HEALTHY}")
+    return Result(ABSENT, f"a caller with 4 bytes of stack: {HEALTHY} entries whatever its stack held before")
+
+
+PROBE = Probe("x86-count-offset", "socket filters that tail-call each other with stacks of 4 and 256 bytes", _run)

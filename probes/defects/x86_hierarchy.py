@@ -1,0 +1,36 @@
+"""Pitfall 4: the limit of tail calls does not hold over sibling subprograms.
+
+Loads a program that calls a tail-calling subprogram twice. Observes how often it is entered: where the count is handed down and not
+back, each return goes on where its caller was, and some 2^33 entries would follow if the program did not stop itself.
+
+do_jit() and emit_bpf_tail_call_*() of arch/x86/net/bpf_jit_comp.c decide: Linux kernel commit 116e04ba1459 ("bpf, x64: Fix tailcall
+hierarchy") (in v6.12) counts behind a pointer.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from tailcall_audit.probes.kernel import bpf
+from tailcall_audit.probes.kernel.bpf import Bpf
+from tailcall_audit.probes.kernel.programs import HEALTHY, control, count_chain, expect
+from tailcall_audit.probes.probe import ABSENT, PRESENT, Probe, Result
+
+__all__ = ["PROBE"]
+
+
+def _run(kernel: Bpf) -> Result:
+    control(kernel)
+    twice = partial(count_chain, kernel, bpf.SOCKET_FILTER, through_subprogram=True, calls=2)
+    seen = {
+        way: expect(kernel, partial(twice, indirect=indirect), "a program that calls a subprogram twice")
+        for way, indirect in (("direct", False), ("indirect", True))
+    }
+    wrong = {way: entries for way, entries in seen.items() if entries != HEALTHY}
+    if wrong:
+        told = ", ".join(f"{entries} ({way})" for way, entries in wrong.items())
+        return Result(PRESENT, f"two calls of a subprogram that tail-calls: {told} entries instead of {HEALTHY}")
+    return Result(ABSENT, f"two calls of a subprogram that tail-calls: {HEALTHY} entries")
+
+
+PROBE = Probe("x86-hierarchy", "a socket filter that calls a tail-calling subprogram twice", _run)

@@ -1,0 +1,74 @@
+"""Pitfall 3: the trampoline of an fentry or fexit program resets the tail call count.
+
+Loads a program whose subprogram tail-calls the program, and fentry and fexit programs for that subprogram. Observes how often the
+program is entered while it is traced, by either and by both, and that the tracer was there: a tracer that was not counts for nothing.
+
+arch_prepare_bpf_trampoline() of arch/x86/net/bpf_jit_comp.c decides: it lost rax, in which the count travels, until Linux kernel
+commit 2b5dcb31a19a ("bpf, x64: Fix tailcall infinite loop") (in v6.7). Beyond some 400 entries the stack would overflow; the program
+stops itself long before.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from tailcall_audit.probes.kernel import bpf
+from tailcall_audit.probes.kernel.bpf import Bpf, function_number
+from tailcall_audit.probes.kernel.instructions import R1, R2, Program
+from tailcall_audit.probes.kernel.programs import HEALTHY, chain, control, expect, return_value
+from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Probe, Result
+
+__all__ = ["PROBE"]
+
+
+def tracer(kernel: Bpf, program: int, attach_type: int, hits: int, function: int = 1) -> int:
+    """Load a program that counts the calls of a function of another program: at its start (FENTRY) or its end (FEXIT)."""
+    code = Program().function("tracer").map_value(R1, hits).load(8, R2, R1, 0).alu(R2, "+", 1).store(8, R1, 0, R2)
+    return kernel.load(
+        bpf.TRACING,
+        return_value(code),
+        target=(program, function_number(function)),
+        attach_type=attach_type,
+        name="tracer",
+    )
+
+
+def _traced(kernel: Bpf, kinds: tuple[int, ...], indirect: bool) -> int:
+    """How often the traced program is entered."""
+    counters, array = kernel.array(), kernel.prog_array()
+    program = chain(counters, array, through_subprogram=True, indirect=indirect)
+    entry = expect(kernel, lambda: kernel.load(bpf.SOCKET_FILTER, program, name="traced"), "a program to trace")
+    hits = [kernel.array() for _ in kinds]
+    for kind, counter in zip(kinds, hits, strict=True):
+        loaded = expect(kernel, partial(tracer, kernel, entry, kind, counter), "load of the tracer")
+        expect(kernel, partial(kernel.attach, loaded, kind), "attaching the tracer")
+    kernel.put(array, 0, entry)
+    kernel.run(entry)
+    entries = kernel.count(counters)
+    seen = [kernel.count(counter) for counter in hits]
+    # Where the program stopped itself, the last entry makes no call. fexit doesn't see calls that a taken tail call never returns from.
+    if not all(seen):
+        raise InconclusiveError(
+            f"the tracer was attached and not called ({entries} entries), so the trampoline was never in the way"
+        )
+    return entries
+
+
+def _run(kernel: Bpf) -> Result:
+    control(kernel, bpf.SOCKET_FILTER)
+    seen = {}
+    for indirect in (False, True):
+        for kinds, name in (((bpf.FENTRY,), "fentry"), ((bpf.FEXIT,), "fexit"), ((bpf.FENTRY, bpf.FEXIT), "both")):
+            seen[f"{name}, {'indirect' if indirect else 'direct'}"] = _traced(kernel, kinds, indirect)
+    wrong = {way: entries for way, entries in seen.items() if entries != HEALTHY}
+    if wrong:
+        told = ", ".join(f"{entries} ({way})" for way, entries in wrong.items())
+        return Result(PRESENT, f"a traced subprogram that tail-calls: {told} entries instead of {HEALTHY}")
+    return Result(ABSENT, f"a traced subprogram that tail-calls: {HEALTHY} entries, by fentry, by fexit and by both")
+
+
+PROBE = Probe(
+    "x86-trampoline-loop",
+    "a socket filter that tail-calls itself from a subprogram, and fentry and fexit programs on that",
+    _run,
+)

@@ -1,0 +1,1 @@
+"""Guests: the archive that is booted, QEMU, the console, and the first process."""

@@ -1,0 +1,185 @@
+"""The file system of a guest, made from the running Python: the interpreter, its shared libraries, and the modules that probes import.
+
+Nothing prebuilt, no root: the archive is written here (the "newc" form of the kernel's
+Documentation/driver-api/early-userspace/buffer-format.rst), uncompressed, since an emulated guest unpacks slower than QEMU copies.
+Every file keeps its place, so that the interpreter finds its parts as it does on the host.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import struct
+import sys
+import time
+from pathlib import Path
+
+from tailcall_audit.probes.processes import PYTHON_OPTIONS, Finished, ProgramError, run
+from tailcall_audit.probes.writing import TEMPORARY, write_file
+
+__all__ = ["InitramfsError", "build_initramfs", "write_cpio"]
+
+_LOADED = """\
+import ctypes, os, sys
+sys.path.append(sys.argv[1])
+print("library folder", os.path.dirname(os.__file__), sep="\\t")
+import tailcall_audit.probes.guest.first_process
+class Info(ctypes.Structure):
+    _fields_ = [("address", ctypes.c_void_p), ("name", ctypes.c_char_p)]
+names = []
+@ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(Info), ctypes.c_size_t, ctypes.c_void_p)
+def each(info, size, data):
+    names.append((info.contents.name or b"").decode())
+    return 0
+ctypes.CDLL(None).dl_iterate_phdr(each, None)
+for name in names:
+    if name.startswith("/"):
+        print("library", name, sep="\\t")
+for name, module in sorted(sys.modules.items()):
+    spec = getattr(module, "__spec__", None)
+    if spec is not None and spec.has_location and spec.origin and not name.startswith("__main__"):
+        print("module", name, spec.origin, "package" if spec.submodule_search_locations is not None else "", sep="\\t")
+"""
+"""Run by the interpreter that will run in the guest: says what a guest loads, as the dynamic linker and the importer name it."""
+
+_INIT = "#!{python} -PSBs\nimport sys\nsys.path.insert(0, '/tailcall-audit')\nfrom tailcall_audit.probes.guest.first_process import main\nmain()\n"
+_FOLDER = "/tailcall-audit"
+_PACKAGE = "tailcall_audit"
+_TIMEOUT = 60
+_KEPT = 7 * 24 * 3600
+"""Seconds that an archive of another Python, or another version of the probes, is kept."""
+
+
+class InitramfsError(RuntimeError):
+    """The running Python can't be made into a guest's; the message says why."""
+
+
+def write_cpio(members: list[tuple[str, int, bytes, tuple[int, int]]]) -> bytes:
+    """A "newc" archive of members: path without a leading slash, mode with its type, content, device number (major, minor)."""
+    out = bytearray()
+    for number, (name, mode, content, device) in enumerate([*members, ("TRAILER!!!", 0, b"", (0, 0))], 1):
+        path = name.encode() + b"\0"
+        fields = (number, mode, 0, 0, 1, 0, len(content), 0, 0, device[0], device[1], len(path), 0)
+        out += b"070701" + b"".join(b"%08X" % field for field in fields) + path
+        out += b"\0" * (-len(out) % 4) + content
+        out += b"\0" * (-len(out) % 4)
+    return bytes(out)
+
+
+def _without_sections(data: bytes) -> bytes:
+    """An ELF file cut off behind what is loaded: symbols and debug data are several times the rest, and nobody reads them here."""
+    if data[:5] != b"\x7fELF\x02" or data[5] != 1:
+        return data
+    offset, size, count = struct.unpack_from("<Q", data, 32)[0], *struct.unpack_from("<HH", data, 54)
+    end = offset + size * count
+    for index in range(count):
+        kind, _, start, _, _, length = struct.unpack_from("<IIQQQQ", data, offset + index * size)
+        if kind != 0:
+            end = max(end, start + length)
+    if end >= len(data):
+        return data
+    header = bytearray(data[:end])
+    struct.pack_into("<Q", header, 40, 0)  # e_shoff, and below e_shnum and e_shstrndx
+    struct.pack_into("<HH", header, 60, 0, 0)
+    return bytes(header)
+
+
+def _python(python: str, verb: str, script: str, *arguments: str, given: str = "") -> Finished:
+    """Runs a script in the interpreter that a guest gets; raises InitramfsError where it does not `verb` the probes."""
+    try:
+        done = run([python, *PYTHON_OPTIONS, "-c", script, *arguments], timeout=_TIMEOUT, given=os.fsencode(given))
+    except ProgramError as error:
+        raise InitramfsError(str(error)) from error
+    if done.status != 0:
+        raise InitramfsError(f"{python} can't {verb} the probes: {done.complaint()}")
+    return done
+
+
+def _parts(python: str, root: Path) -> list[list[str]]:
+    """What the interpreter loads for a guest, as rows of `_LOADED`."""
+    done = _python(python, "load", _LOADED, str(root))
+    return [line.split("\t") for line in os.fsdecode(done.output).splitlines()]
+
+
+def _bytecode(python: str, sources: list[str]) -> list[bytes]:
+    """Compiled modules, by the interpreter that will load them; each starts with the header of a .pyc without a check of its source."""
+    script = (
+        "import importlib.util, marshal, sys\n"
+        "out = sys.stdout.buffer\n"
+        "for path in sys.stdin.read().split('\\0'):\n"
+        "    data = open(path, 'rb').read()\n"
+        "    code = importlib.util.MAGIC_NUMBER + b'\\1\\0\\0\\0' + b'\\0' * 8 + marshal.dumps(compile(data, path, 'exec', dont_inherit=True, optimize=2))\n"
+        "    out.write(len(code).to_bytes(8, 'little') + code)\n"
+    )
+    output = _python(python, "compile", script, given="\0".join(sources)).output
+    found, position = [], 0
+    while position < len(output):
+        size = int.from_bytes(output[position : position + 8], "little")
+        found.append(output[position + 8 : position + 8 + size])
+        position += 8 + size
+    return found
+
+
+def build_initramfs(cache: Path) -> Path:
+    """Make the archive, or find it in the cache, where its name is the hash of what is in it; raises InitramfsError.
+
+    Takes 0.3 s where nothing has changed: what the interpreter loads is asked each time.
+    """
+    # A virtual environment's python is a link: the interpreter finds its library from where it really is.
+    python = os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
+    # The folder that has the package: of a checkout or of an installation. A checkout's links are not resolved.
+    root = Path(os.path.abspath(__file__)).parents[3]
+    parts = _parts(python, root)
+    files = {python: python} | {row[1]: row[1] for row in parts if row[0] == "library"}
+    sources: dict[str, str] = {}
+    for kind, *row in parts:
+        if kind != "module":
+            continue
+        name, origin = row[0], row[1]
+        ours = name.partition(".")[0] == _PACKAGE
+        place = f"{_FOLDER}/{Path(origin).relative_to(root)}" if ours else origin
+        if origin.endswith(".py"):
+            sources[f"{place}c"] = origin
+        else:
+            files[place] = origin
+    digest = hashlib.sha256()
+    for place, origin in sorted({**files, **sources}.items()):
+        state = os.stat(origin)
+        digest.update(f"{place}\0{origin}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
+    digest.update(Path(__file__).read_bytes())
+    path = cache / f"initramfs-{digest.hexdigest()[:32]}.cpio"
+    if path.is_file():
+        return path
+    contents = {place: _without_sections(Path(origin).read_bytes()) for place, origin in files.items()}
+    contents |= dict(zip(sources, _bytecode(python, list(sources.values())), strict=True))
+    # os is frozen into the interpreter, but its file is the mark by which it knows its library's folder.
+    contents |= {f"{row[1]}/os.py": b"" for row in parts if row[0] == "library folder"}
+    contents["/init"] = _INIT.format(python=python).encode()
+    members: list[tuple[str, int, bytes, tuple[int, int]]] = [
+        (name, stat.S_IFDIR | 0o755, b"", (0, 0))
+        for name in _folders([*contents, "/dev/x", "/proc/x", "/sys/x", "/tmp/x"])  # noqa: S108
+    ]
+    members.append(("dev/console", stat.S_IFCHR | 0o600, b"", (5, 1)))
+    members.append(("dev/null", stat.S_IFCHR | 0o666, b"", (1, 3)))
+    members.append(("dev/urandom", stat.S_IFCHR | 0o666, b"", (1, 9)))
+    members += [
+        (place.lstrip("/"), stat.S_IFREG | 0o755, content, (0, 0)) for place, content in sorted(contents.items())
+    ]
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        write_file(path, write_cpio(members))
+        for older in (*cache.glob("initramfs-*.cpio"), *cache.glob(f"{TEMPORARY}*")):
+            if time.time() - older.stat().st_mtime > _KEPT:
+                older.unlink(missing_ok=True)
+    except OSError as error:
+        raise InitramfsError(
+            f"{cache}: the guest's archive cannot be kept there: {error.strerror or error} (XDG_CACHE_HOME names another place)"
+        ) from error
+    return path
+
+
+def _folders(places: list[str]) -> list[str]:
+    """Every folder that these files need, parents first."""
+    found = {str(parent).strip("/") for place in places for parent in Path(place).parents}
+    return sorted(found - {""}, key=lambda name: (name.count("/"), name))

@@ -1,0 +1,64 @@
+"""What the console of a guest that ended says: an oops in a probe's own functions, or why it never came up."""
+
+from __future__ import annotations
+
+import re
+
+from tailcall_audit.probes.probe import COULD_NOT_RUN, PRESENT, Probe, Result
+
+__all__ = ["oops", "why_not"]
+
+_RIP = re.compile(r"RIP: [0-9a-f]+:(\w+)\+0x")
+_FRAME = re.compile(r"^(?:\[[ 0-9.]+\])?\s+(?:\? )?(\w+)\+0x[0-9a-f]+/0x[0-9a-f]+", re.MULTILINE)
+_OOPS = re.compile(r"(?:BUG: |Oops: |general protection fault|kernel BUG at|Kernel panic - not syncing: )[^\n]*")
+_REASONS = (
+    (re.compile(r"unpacking failed|Initramfs unpacking"), "the kernel could not unpack its initramfs"),
+    (re.compile(r"Unable to mount root fs|Cannot open root device"), "the kernel has no support for an initramfs (CONFIG_BLK_DEV_INITRD)"),
+    (re.compile(r"No working init found|Failed to execute /init|Requested init .* failed"), "the kernel could not run the guest's first process (CONFIG_BINFMT_ELF, CONFIG_BINFMT_SCRIPT)"),
+    (re.compile(r"System is deadlocked on memory|Out of memory|not enough memory"), "the guest has too little memory"),
+    (re.compile(r"invalid kernel header|not a bzImage|linux kernel too old|Could not load kernel|unsupported kernel|Error loading uncompressed"), "QEMU cannot load this file as a kernel"),
+)  # fmt: skip
+
+
+def oops(probe: Probe, console: str, silent_for: float | None) -> Result:
+    """What the end of a guest in the middle of a probe means: an observation where the oops is in the probe's own functions.
+
+    `silent_for` is how many seconds it said nothing before it was given up; None where it ended by itself.
+    """
+    found = _OOPS.search(console)
+    if found is None:
+        ended = f"said nothing for {silent_for:g} s" if silent_for is not None else "ended"
+        last = [line for line in console.splitlines() if line.strip()][-1:]
+        return Result(
+            COULD_NOT_RUN, f"the guest {ended} in the middle of it{': ' + last[0].strip()[:200] if last else ''}", False
+        )
+    trace = console[found.start() :]
+    functions = [*_RIP.findall(trace)[:1], *_FRAME.findall(trace)[:40]]
+    guilty = next((name for name in functions if name in probe.panics_in), None)
+    what = found.group().strip()[:160]
+    if guilty is None:
+        where = f" in {functions[0]}" if functions else ""
+        return Result(COULD_NOT_RUN, f"the guest oopsed{where}, which does not show this defect: {what}", False)
+    return Result(PRESENT, f"panicked in {guilty}: {what}")
+
+
+def why_not(console: str, stderr: str, silent_for: float | None) -> str:
+    """Why a guest never came to the probes, from its console and what QEMU said; `silent_for` is set when it was given up."""
+    for pattern, reason in _REASONS:
+        if pattern.search(console) or pattern.search(stderr):
+            return reason
+    if "Attempted to kill init" in console:
+        said = console[: console.find("Kernel panic")].strip().splitlines()
+        words = [line.strip() for line in said if line.strip() and not line.startswith("[")][:2]
+        return f"the guest's first process ended: {'; '.join(words)[:300] or 'without a word'}"
+    if "Kernel panic" in console or _OOPS.search(console):
+        found = _OOPS.search(console[console.find("Kernel panic") :]) or _OOPS.search(console)
+        return f"the kernel panicked before it reached user space: {found.group().strip()[:200] if found else ''}"
+    if stderr.strip() and not console.strip():
+        return f"QEMU: {stderr.strip().splitlines()[-1][:300]}"
+    if not console.strip():
+        more = f" within {silent_for:g} s" if silent_for is not None else ""
+        return f"nothing on its serial line{more}: the kernel has no console there (CONFIG_SERIAL_8250_CONSOLE), does not start on this machine, or wants more memory (--guest-memory)"
+    last = [line for line in console.splitlines() if line.strip()][-1].strip()[:200]
+    how = f"told nothing for {silent_for:g} s" if silent_for is not None else "ended before it told anything"
+    return f"the guest {how}; its last words: {last}"

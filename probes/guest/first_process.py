@@ -1,0 +1,155 @@
+"""The first process of a guest: runs the probes, tells their results over a serial line, and ends the guest.
+
+The kernel's command line says what to do: ``tca.only=SLUG,…`` (which probes), ``tca.caps=NAME,…`` (run them as nobody with these
+capabilities), ``tca.sysctl=PATH=VALUE,…``, ``tca.limit=SECONDS`` and ``tca.as_host=1`` (do what is safe only, as on a host). Nothing of the host is there, and no disk, no network.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import sys
+import time
+
+from tailcall_audit.probes.defects import PROBES
+from tailcall_audit.probes.guest.frames import frame
+from tailcall_audit.probes.runner import TIME_LIMIT, Runner
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["main"]
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_RB_AUTOBOOT = 0x01234567
+_RESULTS = ("/dev/ttyS1", 4, 65)
+_CONSOLE = ("/dev/ttyS0", 4, 64)
+_NOBODY = 65534
+_CAPABILITIES = {"net_admin": 12, "sys_admin": 21, "perfmon": 38, "bpf": 39}
+_PR_SET_KEEPCAPS, _PR_CAP_AMBIENT = 8, 47
+_CAPABILITY_VERSION_3 = 0x20080522
+
+
+def _mount(kind: str, where: str) -> None:
+    os.makedirs(where, exist_ok=True)
+    _libc.mount(kind.encode(), where.encode(), kind.encode(), 0, None)
+
+
+def _device(path: str, major: int, minor: int) -> str:
+    if not os.path.exists(path):
+        os.mknod(path, 0o600 | 0o020000, os.makedev(major, minor))
+    return path
+
+
+def _line(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.readline().strip()
+    except OSError:
+        return ""
+
+
+class _Report:
+    """Sends frames. Where the next thing may be a panic, one is drained first; that takes the kernel some milliseconds."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._repeat = 1
+        try:
+            self._line = os.open(_device(*_RESULTS), os.O_WRONLY | os.O_NOCTTY)
+            os.write(self._line, b"\n")
+        except OSError:
+            # A kernel with one serial port: its messages may tear a frame, so each is sent twice.
+            self._line = os.open(_device(*_CONSOLE), os.O_WRONLY | os.O_NOCTTY)
+            self._repeat = 2
+
+    def send(self, *fields: str, drain: bool = False) -> None:
+        data = frame(self._number, fields)
+        self._number += 1
+        for _ in range(self._repeat):
+            rest = data
+            while rest:
+                rest = rest[os.write(self._line, rest) :]
+        if drain:
+            _libc.tcdrain(self._line)
+
+
+def _become_nobody(capabilities: Sequence[str]) -> Callable[[], None]:
+    """What a child does to run with these capabilities only."""
+    mask = sum(1 << _CAPABILITIES[name] for name in capabilities)
+
+    def prepare() -> None:
+        _libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+        os.setgroups([])
+        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+        header = struct.pack("<Ii", _CAPABILITY_VERSION_3, 0)
+        low, high = mask & 0xFFFFFFFF, mask >> 32
+        data = struct.pack("<6I", low, low, 0, high, high, 0)
+        if _libc.capset(header, data) != 0:
+            raise OSError(ctypes.get_errno(), "capset")
+
+    return prepare
+
+
+def _options(command_line: str) -> dict[str, str]:
+    found = {}
+    for word in command_line.split():
+        name, equals, value = word.partition("=")
+        if equals and name.startswith("tca."):
+            found[name[4:]] = value
+    return found
+
+
+def _set(settings: str) -> None:
+    for setting in settings.split(","):
+        path, equals, value = setting.partition("=")
+        if equals:
+            with open(f"/proc/sys/{path}", "w", encoding="utf-8") as file:
+                file.write(value)
+
+
+def _run(report: _Report) -> None:
+    options = _options(_line("/proc/cmdline"))
+    _set(options.get("sysctl", ""))
+    only = options.get("only", "").split(",") if options.get("only") else None
+    prepare = _become_nobody([name for name in options["caps"].split(",") if name]) if "caps" in options else None
+    runner = Runner(in_guest="as_host" not in options, limit=float(options.get("limit", TIME_LIMIT)), prepare=prepare)
+    system = os.uname()
+    report.send(
+        "hello",
+        system.release,
+        system.version,
+        _line("/proc/sys/net/core/bpf_jit_enable"),
+        "1" if os.path.exists("/sys/kernel/btf/vmlinux") else "",
+        _line("/sys/kernel/security/lockdown"),
+    )
+    began = time.monotonic()
+    for probe in PROBES:
+        if only is None or probe.slug in only:
+            report.send("start", probe.slug, drain=probe.hazard is not None)
+            result = runner.run(probe)
+            report.send("result", probe.slug, result.state, result.detail, "1" if result.conclusive else "")
+    taken = time.monotonic() - began
+    left = runner.leftovers()
+    report.send("end", f"{taken:.3f}", "unknown" if left is None else ",".join(left), drain=True)
+
+
+def main() -> None:
+    """Be the first process; never returns."""
+    try:
+        _mount("proc", "/proc")
+        _mount("sysfs", "/sys")
+        _libc.mount(b"securityfs", b"/sys/kernel/security", b"securityfs", 0, None)
+        report = _Report()
+        try:
+            _run(report)
+        except BaseException as error:
+            report.send("error", f"{type(error).__name__}: {error}", drain=True)
+    except BaseException as error:
+        sys.stderr.write(f"tailcall-audit: {type(error).__name__}: {error}\n")
+    finally:
+        os.sync()
+        _libc.reboot(_RB_AUTOBOOT)

@@ -1,0 +1,134 @@
+"""Programs that the probes share. Each counts its entries and stops on its own, long before a loop could hurt.
+
+A healthy kernel lets a chain of tail calls run 33 times, so a program that calls itself is entered 34 times: on every kernel from 5.10
+to 7.3. `LIMIT` is where the programs stop themselves: the kernel's stack overflows between 400 and 500 entries of the trampoline loop
+(pitfall 3), which is the least of all.
+"""
+
+from __future__ import annotations
+
+from tailcall_audit.probes.kernel import bpf
+from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
+from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL, R0, R1, R2, R3, R6, Program
+from tailcall_audit.probes.kernel.privileges import explain
+from tailcall_audit.probes.probe import InconclusiveError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "HEALTHY",
+    "LIMIT",
+    "adjust_head",
+    "chain",
+    "control",
+    "count_chain",
+    "count_entry",
+    "expect",
+    "load_simple",
+    "return_value",
+    "subprogram",
+    "tail_call",
+]
+
+HEALTHY = 34
+"""Entries: one, and MAX_TAIL_CALL_CNT (33) tail calls."""
+LIMIT = 60
+_HELPER_XDP_ADJUST_HEAD = 44
+INDEX_OFFSET = 8
+"""Where the counters' value holds the index for a tail call that is indirect: the verifier doesn't know it, so the JIT can't either."""
+
+
+def count_entry(program: Program, counters: int, leave: str, offset: int = 0) -> Program:
+    """Count this entry, and go to the label `leave` once there were too many. The context is kept in R6; no stack is used."""
+    return (
+        program.mov(R6, R1)
+        .map_value(R1, counters, offset)
+        .load(8, R2, R1, 0)
+        .alu(R2, "+", 1)
+        .store(8, R1, 0, R2)
+        .jump_if(R2, ">", LIMIT, leave)
+        .mov(R1, R6)
+    )
+
+
+def tail_call(program: Program, array: int, index: int = 0, unknown_index_in: int | None = None) -> Program:
+    """Tail-call an entry of a prog_array; the context is in R6. With a counters map the index comes from there: an indirect jump."""
+    if unknown_index_in is None:
+        program.set(R3, index)
+    else:
+        program.map_value(R3, unknown_index_in, INDEX_OFFSET).load(4, R3, R3, 0)
+    return program.mov(R1, R6).map_fd(R2, array).helper(HELPER_TAIL_CALL)
+
+
+def subprogram(program: Program, array: int | None, unknown_index_in: int | None = None) -> Program:
+    """Add the subprogram ``sub``, which tail-calls entry 0 of a prog_array (None: makes no tail call), or else returns 0."""
+    program.function("sub").mov(R6, R1)
+    if array is not None:
+        tail_call(program, array, unknown_index_in=unknown_index_in)
+    return return_value(program)
+
+
+def return_value(program: Program, value: int = 0, label: str | None = None) -> Program:
+    """Return a value, at a label if one is named."""
+    if label is not None:
+        program.label(label)
+    return program.set(R0, value).exit()
+
+
+def adjust_head(program: Program) -> Program:
+    """Call bpf_xdp_adjust_head(ctx, 0): a program that changes packet data. Since 6.12 a freplace that does (every tail call counts)
+    is refused for a target that does not, see Linux kernel commit 81f6d0530ba0 ("bpf: check changes_pkt_data property for extension
+    programs") (in v6.13)."""
+    return program.mov(R1, R6).set(R2, 0).helper(_HELPER_XDP_ADJUST_HEAD)
+
+
+def load_simple(kernel: Bpf, kind: int) -> int:
+    """Load a program that does nothing but return 1, which every type may but tracing."""
+    return kernel.load(kind, return_value(Program().function("nothing"), 1), name="nothing")
+
+
+def chain(counters: int, array: int, *, through_subprogram: bool, calls: int = 1, indirect: bool = False) -> Program:
+    """A program that tail-calls entry 0 of a prog_array: itself, or in a subprogram that it calls so many times."""
+    index = counters if indirect else None
+    program = count_entry(Program().function("entry"), counters, "leave")
+    if not through_subprogram:
+        return return_value(tail_call(program, array, unknown_index_in=index), label="leave")
+    for _ in range(calls):
+        program.mov(R1, R6).call("sub")
+    return_value(program, label="leave")
+    return subprogram(program, array, index)
+
+
+def count_chain(kernel: Bpf, kind: int, *, through_subprogram: bool, calls: int = 1, indirect: bool = False) -> int:
+    """Run such a chain, which is its own callee, and return how often it was entered."""
+    counters, array = kernel.array(), kernel.prog_array()
+    program = chain(counters, array, through_subprogram=through_subprogram, calls=calls, indirect=indirect)
+    entry = kernel.load(kind, program, name="chain")
+    kernel.put(array, 0, entry)
+    kernel.run(entry)
+    return kernel.count(counters)
+
+
+def control(kernel: Bpf, kind: int = bpf.SOCKET_FILTER) -> None:
+    """Both plain chains must run 34 times, direct and indirect, else nothing may be judged; raises InconclusiveError."""
+    for through, name in ((False, "a plain tail call"), (True, "a tail call in a subprogram")):
+        for indirect in (False, True):
+            try:
+                entries = count_chain(kernel, kind, through_subprogram=through, indirect=indirect)
+            except BpfError as error:
+                raise InconclusiveError(f"control: {name}: {explain(kernel, error)}") from error
+            if entries != HEALTHY:
+                how = "with an index known at run time only" if indirect else "with a constant index"
+                raise InconclusiveError(
+                    f"control: {name} {how} was entered {entries} times instead of {HEALTHY}, so nothing else can be judged"
+                )
+
+
+def expect(kernel: Bpf, call: Callable[[], int | None], what: str) -> int:
+    """The result of a step that must work before anything can be said; raises InconclusiveError."""
+    try:
+        return call() or 0
+    except BpfError as error:
+        raise InconclusiveError(f"{what}: {explain(kernel, error)}") from error

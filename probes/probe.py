@@ -1,0 +1,53 @@
+"""What a probe is, and what it says."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NamedTuple
+
+    from tailcall_audit.probes.kernel.bpf import Bpf
+
+__all__ = ["ABSENT", "COULD_NOT_RUN", "PRESENT", "InconclusiveError", "Probe", "Result"]
+
+# No enum: its import alone is a tenth of a second in an emulated guest. `tailcall_audit.analyzer.policy.agreement` turns these into one.
+PRESENT, ABSENT, COULD_NOT_RUN = "present", "absent", "could-not-run"
+
+
+class InconclusiveError(Exception):
+    """A probe can say nothing about its defect; the message says why. Raised by probes, caught by the runner."""
+
+
+if TYPE_CHECKING:
+
+    class Result(NamedTuple):
+        """What was seen of one defect: PRESENT, ABSENT or COULD_NOT_RUN, and how that was seen, or why not.
+
+        `reproducible` is False where an absence only says that the defect could not be reached here, as on a kernel that never
+        had what it needs: such an absence makes nothing fixed.
+        """
+
+        state: str
+        detail: str
+        conclusive: bool = True
+
+    class Probe(NamedTuple):
+        """One probe: the slug of its defect, what it loads in a sentence, and the function that runs it.
+
+        `hazard` says what the kernel might do when the defect is there: such a probe never runs on a host. `panics_in` names the
+        kernel functions that an oops would show. `safe` is what can be observed on a host instead.
+        """
+
+        slug: str
+        loads: str
+        run: Callable[[Bpf], Result]
+        hazard: str | None = None
+        panics_in: tuple[str, ...] = ()
+        safe: Callable[[Bpf], Result] | None = None
+else:
+    # typing.NamedTuple would make every start in an emulated guest load typing, a tenth of a second.
+    Result = namedtuple("Result", "state detail conclusive", defaults=(True,))
+    Probe = namedtuple("Probe", "slug loads run hazard panics_in safe", defaults=(None, (), None))

@@ -1,0 +1,8 @@
+"""``python -m analyzer``."""
+
+import sys
+
+from tailcall_audit.analyzer.app.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""Who may be probed where. Nothing here loads a program: tests never probe the machine that they run on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tailcall_audit.analyzer import AuditError, audit
+from tailcall_audit.analyzer.app.main import main
+from tailcall_audit.analyzer.live import confirm
+from tailcall_audit.analyzer.live.confirm import Guests, announcement, confirm_in_guest, confirm_on_host
+from tailcall_audit.analyzer.live.lab import find_kernels
+from tailcall_audit.analyzer.model import Agreement
+from tailcall_audit.probes.guest.boot import Guest
+from tailcall_audit.probes.probe import COULD_NOT_RUN, PRESENT, Probe, Result
+
+
+def never(text: str) -> None:
+    pytest.fail(f"announced: {text}")
+
+
+def test_another_kernel_is_not_probed_on_this_host() -> None:
+    report = audit(kernels=["6.1.170-made-up"], arch="x86_64")
+    with pytest.raises(AuditError, match="another one was audited: boot that one in a guest with --confirm=vm"):
+        confirm_on_host(report, never, lambda _: None)
+
+
+def test_without_privileges_nothing_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confirm, "missing_capabilities", lambda: ["CAP_NET_ADMIN", "CAP_PERFMON", "CAP_BPF"])
+    report = audit(kernels=[os.uname().release if "." in os.uname().release else "6.1"])
+    with pytest.raises(AuditError, match="needs CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON or root"):
+        confirm_on_host(report, never, lambda _: None)
+
+
+def test_the_announcement_says_what_will_be_loaded() -> None:
+    target = audit(kernels=["6.1.170"], arch="x86_64", only=["x86-hierarchy"]).targets[0]
+    text = announcement(target)
+    assert "1 probes" in text
+    assert "a socket filter that calls a tail-calling subprogram twice" in text
+    assert "What could panic a kernel is not done" in text
+
+
+class FakeRunner:
+    """Stands in for the runner, which would load programs into the kernel that runs these tests."""
+
+    def __init__(self, *, in_guest: bool) -> None:
+        assert not in_guest
+
+    def run(self, probe: Probe) -> Result:
+        return (
+            Result(PRESENT, "61 entries") if probe.slug == "x86-hierarchy" else Result(COULD_NOT_RUN, "no BTF", False)
+        )
+
+    def leftovers(self) -> list[str]:
+        return ["prog 7"]
+
+
+def test_a_host_is_probed_after_the_announcement_and_its_report_says_what_was_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(confirm, "Runner", FakeRunner)
+    monkeypatch.setattr(confirm, "missing_capabilities", lambda: ["CAP_NET_ADMIN"])
+    monkeypatch.setattr(
+        "tailcall_audit.analyzer.live.confirm.os.uname",
+        lambda: os.uname_result(("Linux", "x", "6.1.170", "#1 SMP", "x86_64")),
+    )
+    report = audit(kernels=["6.1.170"], arch="x86_64", pitfalls=True)
+    announced: list[str] = []
+    seen = confirm_on_host(report, announced.append, lambda _: None)
+    assert len(announced) == 1
+    (target,) = seen.targets
+    observations = {item.defect.slug: item.observation for item in target.verdicts}
+    assert observations["x86-hierarchy"] is not None
+    assert observations["x86-hierarchy"].agreement is Agreement.CONFIRMED
+    assert observations["freplace-loop"] is not None
+    assert observations["freplace-loop"].agreement is Agreement.NOT_OBSERVED
+    assert any("without CAP_NET_ADMIN" in note for note in target.notes)
+    assert any("has not let go of prog 7" in note for note in target.notes)
+
+
+def test_a_kernel_of_another_architecture_is_not_booted() -> None:
+    report = audit(kernels=["6.1.170"], arch="s390x")
+    with pytest.raises(AuditError, match="is for s390x, and only kernels of this host's"):
+        confirm_in_guest(report, Guests(Guest()), __file__, lambda _: None)
+
+
+def test_without_an_image_there_is_nothing_to_boot() -> None:
+    report = audit(kernels=["6.1.170"], arch=os.uname().machine)
+    with pytest.raises(AuditError, match="no kernel image at hand to boot; name one with --image FILE"):
+        confirm_in_guest(report, Guests(Guest()), None, lambda _: None)
+    with pytest.raises(AuditError, match="--image /nowhere: no such file"):
+        confirm_in_guest(report, Guests(Guest()), "/nowhere", lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--kernel", "6.1.170", "--image", "x"], "say --confirm=vm"),
+        (["--repo", "x", "--confirm"], "a repository's kernels are not at hand"),
+        (["--image", "/nowhere"], "no such file"),
+        (["lab", "/nowhere"], "no such file or folder"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--guest-memory", "0"], ["--guest-timeout", "x"], ["--confirm=root"]])
+def test_wrong_values_are_refused_by_the_option(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        main(arguments)
+    assert error.value.code == 2
+
+
+def test_the_kernels_of_a_folder_are_found_by_name(tmp_path: Path) -> None:
+    for name in ("vmlinuz-1", "bzImage", "a.deb", "b.rpm", "initrd.img", "config-1", "c.efi"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "vmlinuz-folder").mkdir()
+    assert [path.name for path in find_kernels([str(tmp_path)])] == ["a.deb", "b.rpm", "bzImage", "c.efi", "vmlinuz-1"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(AuditError, match="in this folder"):
+        find_kernels([str(tmp_path / "empty")])

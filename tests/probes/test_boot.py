@@ -1,0 +1,175 @@
+"""Guests that never come up, told from what QEMU and the console say. A shell script stands in for QEMU; real ones are in tests/lab."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tailcall_audit.probes.guest import boot as vm
+from tailcall_audit.probes.guest.boot import Guest, GuestError, GuestRun, find_qemu, run_in_guest
+from tailcall_audit.probes.guest.frames import frame
+from tailcall_audit.probes.probe import ABSENT, COULD_NOT_RUN, PRESENT, Result
+
+PANIC = (
+    "BUG: kernel NULL pointer dereference, address: 0000000000000004\n"
+    "[    1.0] Oops: 0000 [#1]\n[    1.0] RIP: 0010:bpf_prog_map_compatible+0x1c/0x90\n[    1.0] Call Trace:\n"
+    "[    1.0]  prog_fd_array_get_ptr+0x2c/0x70\n"
+)
+
+
+def qemu(tmp_path: Path, script: str) -> str:
+    """A program that is started as QEMU is: its second serial line is the file named in its arguments."""
+    path = tmp_path / "qemu"
+    path.write_text(
+        '#!/bin/bash\nfor word in "$@"; do case $word in file:*) results=${word#file:};; tca.only=*) only=$word;; *tca.only=*) only=${word##*tca.only=};; esac; done\n'
+        + script
+    )
+    path.chmod(0o755)
+    return str(path)
+
+
+def run(tmp_path: Path, script: str, patience: float = 20.0, slugs: tuple[str, ...] = ("x86-hierarchy",)) -> GuestRun:
+    image = tmp_path / "vmlinuz"
+    image.write_bytes(b"")
+    return run_in_guest(image, image, Guest(patience=patience), slugs, qemu=qemu(tmp_path, script))
+
+
+def tell(*frames: tuple[str, ...]) -> str:
+    """Shell commands that send frames."""
+    return "".join(
+        f"printf '{frame(number, fields).decode().strip()}\\n' >$results\n" for number, fields in enumerate(frames)
+    )
+
+
+HELLO = ("hello", "6.1.0", "#1 SMP", "1", "1", "")
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("exit 0", "nothing on its serial line"),
+        ("echo 'qemu: could not load kernel' >&2; echo 'invalid kernel header' >&2; exit 1", "cannot load this file"),
+        ("echo 'qemu-system-x86_64: unknown option' >&2; exit 1", "QEMU: qemu-system-x86_64: unknown option"),
+        ("echo '[ 1.0] Kernel panic - not syncing: VFS: Unable to mount root fs'", "no support for an initramfs"),
+        ("echo '[ 1.0] Kernel panic - not syncing: No working init found.'", "could not run the guest's first process"),
+        ("echo '[ 1.0] Kernel panic - not syncing: System is deadlocked on memory'", "too little memory"),
+        (
+            "echo 'Fatal Python error: x'; echo '[ 1.0] Kernel panic - not syncing: Attempted to kill init!'",
+            "first process ended: Fatal Python error: x",
+        ),
+        (
+            "echo '[ 1.0] Kernel panic - not syncing: ACPI'",
+            "panicked before it reached user space: Kernel panic - not syncing: ACPI",
+        ),
+        ("echo 'Booting...'", "ended before it told anything; its last words: Booting..."),
+        ("echo 'Booting...'; sleep 60", "told nothing for 0.5 s; its last words: Booting..."),
+    ],
+)
+def test_a_guest_that_never_comes_up_says_why(tmp_path: Path, script: str, reason: str) -> None:
+    found = run(tmp_path, script, patience=0.5 if "sleep" in script else 20.0)
+    assert found.failure is not None
+    assert reason in found.failure
+    assert found.results["x86-hierarchy"] == Result(COULD_NOT_RUN, found.failure, False)
+
+
+def test_results_come_through_noise(tmp_path: Path) -> None:
+    told = tell(
+        HELLO, ("start", "x86-hierarchy"), ("result", "x86-hierarchy", ABSENT, "34 entries", "1"), ("end", "0.5", "")
+    )
+    noise = "printf '[ 1.0] audit: ~TCA 2 deadbeef 6161\\n' >$results\n"
+    found = run(tmp_path, noise + told)
+    assert found.results == {"x86-hierarchy": Result(ABSENT, "34 entries", True)}
+    assert (found.release, found.failure, found.boots, found.seconds) == ("6.1.0", None, 1, 0.5)
+
+
+def test_a_guest_that_tells_nonsense_is_not_believed(tmp_path: Path) -> None:
+    told = tell(
+        HELLO,
+        ("start",),
+        ("start", "no-such-probe"),
+        ("result", "no-such-probe", PRESENT, "", "1"),
+        ("result", "x86-hierarchy", "on fire", "", "1"),
+        ("end", "nan", "everything"),
+        ("",),
+    )
+    found = run(tmp_path, told)
+    assert found.results == {"x86-hierarchy": Result(COULD_NOT_RUN, "the guest did not tell of every probe", False)}
+    assert found.seconds is None
+
+
+def test_a_guest_that_never_stops_talking_is_given_up(tmp_path: Path) -> None:
+    lines = "".join(f"{frame(number, ('start', 'x')).decode().strip()}\n" for number in range(2000))
+    (tmp_path / "told").write_text(lines)
+    start = time.monotonic()
+    found = run(
+        tmp_path, f"cat {tmp_path}/told >$results; while :; do cat {tmp_path}/told >$results; sleep 0.1; done", 1.0
+    )
+    assert found.results["x86-hierarchy"].state == COULD_NOT_RUN
+    assert time.monotonic() - start < 30
+
+
+def test_a_panic_in_the_right_function_is_seen_and_the_others_run_in_another_boot(tmp_path: Path) -> None:
+    first = tell(HELLO, ("start", "freplace-attached-panic")) + f"cat <<'EOF'\n{PANIC}EOF\n"
+    second = tell(HELLO, ("start", "x86-hierarchy"), ("result", "x86-hierarchy", ABSENT, "34", "1"), ("end", "0.1", ""))
+    script = f"case $only in *panic*) {first.strip()}\n;; *) {second.strip()}\n;; esac"
+    found = run(tmp_path, script, slugs=("freplace-attached-panic", "x86-hierarchy"))
+    assert found.results["freplace-attached-panic"].state == PRESENT
+    assert found.results["freplace-attached-panic"].detail.startswith(
+        "panicked in bpf_prog_map_compatible: BUG: kernel NULL"
+    )
+    assert found.results["x86-hierarchy"].state == ABSENT
+    assert found.boots == 2
+
+
+def test_a_panic_elsewhere_and_a_silent_end_say_nothing_about_the_defect(tmp_path: Path) -> None:
+    started = tell(HELLO, ("start", "freplace-attached-panic"))
+    elsewhere = PANIC.replace("bpf_prog_map_compatible", "acpi_init").replace("prog_fd_array_get_ptr", "x")
+    found = run(tmp_path, started + f"cat <<'EOF'\n{elsewhere}EOF\n", slugs=("freplace-attached-panic",))
+    assert found.results["freplace-attached-panic"].state == COULD_NOT_RUN
+    assert "oopsed in acpi_init, which does not show this defect" in found.results["freplace-attached-panic"].detail
+    found = run(tmp_path, started + "sleep 60", patience=0.5, slugs=("freplace-attached-panic",))
+    assert "said nothing for 0.5 s in the middle of it" in found.results["freplace-attached-panic"].detail
+
+
+def test_no_qemu_and_an_old_one_say_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(vm, "_PLACES", ())
+    with pytest.raises(GuestError, match="apt-get install qemu-system-x86"):
+        find_qemu("x86_64")
+    with pytest.raises(GuestError, match="guests of riscv64 were never tried"):
+        find_qemu("riscv64")
+    old = tmp_path / "qemu-system-x86_64"
+    old.write_text("#!/bin/sh\necho QEMU emulator version 4.2.1\n")
+    old.chmod(0o755)
+    with pytest.raises(GuestError, match=r"version 4\.2; 5\.0 is needed"):
+        find_qemu("x86_64")
+
+
+def test_the_guest_dies_with_whoever_started_it(tmp_path: Path) -> None:
+    (tmp_path / "vmlinuz").write_bytes(b"")
+    program = qemu(tmp_path, f"echo $$ >{tmp_path}/pid\nexec sleep 300")
+    script = (
+        "from pathlib import Path; from tailcall_audit.probes.guest.boot import *\n"
+        f"run_in_guest(Path('{tmp_path}/vmlinuz'), Path('{tmp_path}/vmlinuz'), slugs=['x86-hierarchy'], qemu='{program}')"
+    )
+    audit = subprocess.Popen([sys.executable, "-c", script], cwd=Path(vm.__file__).parents[3])
+    marker = tmp_path / "pid"
+    for _ in range(200):
+        if marker.exists() and marker.read_text().strip():
+            break
+        time.sleep(0.05)
+    guest = int(marker.read_text())
+    audit.send_signal(signal.SIGKILL)
+    audit.wait()
+    for _ in range(100):
+        if not os.path.exists(f"/proc/{guest}") or "Z" in Path(f"/proc/{guest}/stat").read_text().split(")")[1][:3]:
+            return
+        time.sleep(0.05)
+    os.kill(guest, signal.SIGKILL)
+    pytest.fail("the guest outlived the process that started it")

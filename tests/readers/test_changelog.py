@@ -1,0 +1,428 @@
+"""Changelogs of the distributions: real excerpts, what they prove, and what their silence does not."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import lzma
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tailcall_audit.analyzer import AuditError, State, audit
+from tailcall_audit.analyzer.kernelfiles.changelog.debian import parse_debian
+from tailcall_audit.analyzer.kernelfiles.changelog.detect import ChangelogError, parse_changelog, read_changelog
+from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Family, arch_neutral, clean_subject, split_tags
+from tailcall_audit.analyzer.kernelfiles.changelog.rpm import parse_rpm
+from tailcall_audit.analyzer.kernelfiles.changelog.suse import parse_suse
+from tailcall_audit.analyzer.model import TargetReport, Verdict
+
+FIX_3 = "bpf, x64: Fix tailcall infinite loop"
+FIX_4 = "bpf, x64: Fix tailcall hierarchy"
+FIX_6 = "bpf: Prevent tailcall infinite loop caused by freplace"
+INTRODUCTION_6 = "bpf: Resolve fext program type when checking map compatibility"
+
+
+def debian(entries: list[tuple[str, str]], tail: str = "") -> str:
+    """A Debian changelog of (version, body) entries, newest first."""
+    return (
+        "\n".join(
+            f"linux ({version}) unstable; urgency=medium\n\n{body}\n -- A Developer <a@debian.org>  Mon, 01 Jan 2024 00:00:00 +0000\n"
+            for version, body in entries
+        )
+        + tail
+    )
+
+
+def update(version: str, *subjects: str) -> str:
+    """A stable update with its subjects."""
+    return (
+        f"  * New upstream stable update:\n    https://www.kernel.org/pub/linux/kernel/v6.x/ChangeLog-{version}\n"
+        + "".join(f"    - {subject}\n" for subject in subjects)
+    )
+
+
+def report(tmp_path: Path, text: str | bytes, version: str | None = None, **more: str) -> TargetReport:
+    path = tmp_path / "changelog"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return audit(changelog=str(path), package_version=version, arch="x86_64", **more).targets[0]  # type: ignore[arg-type]
+
+
+def verdict(tmp_path: Path, text: str, slug: str, version: str | None = None) -> Verdict:
+    return next(item for item in report(tmp_path, text, version).verdicts if item.defect.slug == slug)
+
+
+# --------------------------------------------------------------------------------------------------------- grammars
+def test_folded_lines_nested_lists_and_two_headings_over_one_list() -> None:
+    body = (
+        "  * New upstream stable update:\n"
+        "    https://www.kernel.org/pub/linux/kernel/v6.x/ChangeLog-6.1.9\n"
+        "    https://www.kernel.org/pub/linux/kernel/v6.x/ChangeLog-6.1.10\n"
+        "    - [x86] bpf, x64: Fix tailcall\n      infinite loop\n      (CVE-2024-0001)\n"
+        "    - [amd64] Preparation for mitigating RETbleed:\n      + KVM/VMX: Use TEST\n        instead of CMP\n      + second\n"
+        "\n  [ Somebody ]\n  * own change (Closes: #12)\n"
+    )
+    entry = parse_debian(debian([("6.1.10-1", body)]), "x").entries[0]
+    assert [item.subject for item in entry.items] == [
+        FIX_3,
+        "Preparation for mitigating RETbleed:",
+        "KVM/VMX: Use TEST instead of CMP",
+        "second",
+        "own change",
+    ]
+    assert entry.items[0].cves == ("CVE-2024-0001",)
+    assert entry.items[0].line == 6
+    assert [(str(item.version), item.listed) for item in entry.updates] == [("6.1.9", 4), ("6.1.10", 4)]
+    assert entry.date == "Mon, 01 Jan 2024 00:00:00 +0000"
+
+
+def test_the_ubuntu_excerpt_is_read(lab: Path) -> None:
+    changelog = read_changelog(str(lab / "changelogs/ubuntu-jammy-5.15.0-164.174.txt"))
+    assert changelog.family is Family.UBUNTU
+    assert [entry.version for entry in changelog.entries] == ["5.15.0-164.174", "5.15.0-163.173"]
+    assert [str(item.version) for item in changelog.entries[1].updates] == ["5.15.193", "5.15.192"]
+    subjects = [item.subject for item in changelog.entries[1].items]
+    assert "bpf: Move bpf map owner out of common struct" in subjects
+    own = [item.text for item in changelog.entries[1].items if item.own]
+    assert any(text.startswith("SAUCE: ") for text in own)
+    assert "Linux 5.15.192" in own
+
+
+def test_the_rhel_excerpt_is_read(lab: Path) -> None:
+    changelog = read_changelog(str(lab / "changelogs/rhel-9.txt"))
+    assert changelog.family is Family.RPM
+    by_version = {entry.version: entry for entry in changelog.entries}
+    assert FIX_3 in [item.subject for item in by_version["5.14.0-425.el9"].items]
+    assert "tty: n_gsm: initialize more members at gsm_alloc_mux()" in [
+        item.subject for item in by_version["5.14.0-425.el9"].items
+    ]
+
+
+def test_the_suse_excerpt_is_read(lab: Path) -> None:
+    changelog = read_changelog(str(lab / "changelogs/suse.txt"))
+    assert changelog.family is Family.SUSE
+    assert FIX_3 in [item.subject for entry in changelog.entries for item in entry.items if not item.own]
+
+
+@pytest.mark.parametrize(
+    ("text", "subject"),
+    [
+        (f"- {FIX_3} (Felix Maurer) [RHEL-21459]", FIX_3),
+        (f"- {FIX_3} (Felix Maurer) [2120968] {{CVE-2024-0001}}", FIX_3),
+        (
+            "- VMCI: Fix it in vmci_resource_remove() (David Fernandez Gonzalez)\n[Orabug: 37037205] {CVE-2024-46738}",
+            "VMCI: Fix it in vmci_resource_remove()",
+        ),
+        (f"- {FIX_6}(CVE-2024-47794)", FIX_6),
+        (f"- {FIX_6}", FIX_6),
+    ],
+)
+def test_rpm_items_lose_author_and_references(text: str, subject: str) -> None:
+    entry = parse_rpm(f"* Wed Feb 21 2024 A B <a@example.org> [5.14.0-425.el9]\n{text}\n", "x").entries[0]
+    assert [item.subject for item in entry.items] == [subject]
+
+
+@pytest.mark.parametrize(
+    ("header", "version"),
+    [
+        ("* Wed Feb 21 2024 A B <a@example.org> [5.14.0-425.el9]", "5.14.0-425.el9"),
+        ("* Tue Jul 30 2024 CBL-Mariner Servicing Account <c@microsoft.com> - 6.6.43.1-1", "6.6.43.1-1"),
+        ("* Mon Nov 13 2023 Release Engineering <releng@openela.org> - %{specversion}", "%{specversion}"),
+        ("* Tue Dec 10 2024 Greg Rose <g@ciq.com> - None-284.30.1%{?buildid}", "None-284.30.1%{?buildid}"),
+        ("* Fri May 09 2025 A <a@redhat.com> [6.14.6-0]", "6.14.6-0"),
+    ],
+)
+def test_rpm_headers(header: str, version: str) -> None:
+    assert parse_rpm(f"{header}\n- x\n", "x").entries[0].version == version
+
+
+def test_a_spec_file_is_read_from_its_changelog_on() -> None:
+    text = "Name: kernel\n%prep\n- not an item\n%changelog\n* Wed Feb 21 2024 A <a@b.c> [5.14.0-425.el9]\n- one (A B) [RHEL-1]\n"
+    changelog = parse_changelog(text, "kernel.spec")
+    assert [item.subject for item in changelog.entries[0].items] == ["one"]
+
+
+def test_suse_metadata_is_no_fix() -> None:
+    head = "-" * 67 + "\nWed Jan 10 12:34:56 CET 2024 - a@suse.com\n\n"
+    text = f"{head}- Update patches.suse/bpf.patch\n  (git-fixes bsc#1 CVE-2024-1).\n- {FIX_3} (git-fixes).\n- commit 798b26b\n"
+    items = parse_suse(text, "x").entries[0].items
+    assert [(item.subject, item.own) for item in items if not item.own] == [(FIX_3, False)]
+
+
+@pytest.mark.parametrize(
+    ("text", "tags"),
+    [
+        ("[x86] a", ("x86_64", "i386")),
+        ("[arm64,armhf] a", ("arm64", "arm")),
+        ("[s390x] a", ("s390x",)),
+        ("[powerpc*] a", ("powerpc32",)),
+        ("[mips64el,mipsel] a", ("mips64", "mips")),
+        ("[PATCH] a", ()),
+    ],
+)
+def test_architecture_tags(text: str, tags: tuple[str, ...]) -> None:
+    assert split_tags(text)[0] == tags
+
+
+def test_debian_moves_the_architecture_into_a_tag() -> None:
+    assert arch_neutral("s390/bpf: Pass through tail call counter in trampolines") == arch_neutral(
+        "bpf: Pass through tail call counter in trampolines"
+    )
+    assert arch_neutral("riscv, bpf: x") == "bpf: x"
+    assert arch_neutral("net: x") == "net: x"
+
+
+@given(st.text(max_size=400), st.sampled_from(list(Family)))
+def test_garbage_is_an_error_or_a_changelog(text: str, family: Family) -> None:
+    with contextlib.suppress(ChangelogError):
+        parse_changelog(text, "x", family)
+
+
+BODIES = st.lists(
+    st.sampled_from(
+        ["  * a\n", "    - b\n", "      folded\n", "      + c\n", "\n", "  [ Name ]\n", "x\n", " -- bad trailer\n"]
+    ),
+    max_size=8,
+).map("".join)
+
+
+@given(st.lists(BODIES, min_size=1, max_size=8))
+def test_no_debian_entry_is_lost(bodies: list[str]) -> None:
+    text = debian([(f"6.1.{number}-1", body) for number, body in enumerate(bodies)])
+    assert [entry.version for entry in parse_debian(text, "x").entries] == [
+        f"6.1.{number}-1" for number in range(len(bodies))
+    ]
+
+
+@given(
+    st.lists(st.lists(st.from_regex(r"[a-z]{1,9}: [a-z ()]{0,30}", fullmatch=True), max_size=4), min_size=1, max_size=8)
+)
+def test_no_rpm_entry_or_item_is_lost(entries: list[list[str]]) -> None:
+    text = "".join(
+        f"* Wed Feb 21 2024 A <a@b.c> [5.14.0-{number}.el9]\n" + "".join(f"- {item}\n" for item in items) + "\n"
+        for number, items in enumerate(entries)
+    )
+    parsed = parse_rpm(text, "x").entries
+    assert [len(entry.items) for entry in parsed] == [len(items) for items in entries]
+
+
+def test_references_are_stripped_and_functions_kept() -> None:
+    assert clean_subject("bpf: x in y() (CVE-2024-1234) (Closes: #1)") == "bpf: x in y()"
+
+
+# --------------------------------------------------------------------------------------------------------- evidence
+OLDER = ("6.0.3-1", "  * older\n")
+
+
+def test_a_listed_fix_is_present_with_its_line(tmp_path: Path) -> None:
+    text = debian([("6.1.192-1", update("6.1.191", f"{FIX_6} (CVE-2024-47794)")), OLDER])
+    item = verdict(tmp_path, text, "freplace-loop")
+    assert item.state is State.FIXED
+    assert any(
+        f"{tmp_path}/changelog:5" in evidence.citation
+        for evidence in item.evidence
+        if evidence.kind.value == "changelog"
+    )
+
+
+def test_the_audited_version_may_stand_in_the_middle(tmp_path: Path) -> None:
+    text = debian([("6.1.192-1", update("6.1.191", FIX_6)), ("6.1.170-3", "  * x\n"), OLDER])
+    assert verdict(tmp_path, text, "freplace-loop", "6.1.170-3").state is State.AFFECTED
+    assert verdict(tmp_path, text, "freplace-loop").state is State.FIXED
+    with pytest.raises(ChangelogError, match=r"no entry of version 6\.1\.171-1; the newest are 6\.1\.192-1"):
+        report(tmp_path, text, "6.1.171-1")
+
+
+def test_a_fix_of_an_older_series_is_history_and_no_backport(tmp_path: Path) -> None:
+    text = debian([("6.6.10-1", "  * New upstream release\n"), ("6.5.13-1", update("6.5.12", FIX_3)), OLDER])
+    item = verdict(tmp_path, text, "x86-trampoline-loop")
+    assert not any(
+        evidence.kind.value == "changelog" and evidence.commit == "2b5dcb31a19a" for evidence in item.evidence
+    )
+
+
+def test_a_revert_in_the_changelog_takes_the_fix_back(tmp_path: Path) -> None:
+    listed = ("6.1.72-1", update("6.1.72", FIX_3))
+    text = debian([("6.1.80-2", f'  * Revert "{FIX_3}"\n'), listed, OLDER])
+    item = verdict(tmp_path, text, "x86-trampoline-loop")
+    assert item.state is State.AFFECTED
+    assert any("release says present" in said for said in item.disagreements)
+    text = debian(
+        [("6.1.80-3", f'  * Revert "Revert "{FIX_3}""\n'), ("6.1.80-2", f'  * Revert "{FIX_3}"\n'), listed, OLDER]
+    )
+    assert verdict(tmp_path, text, "x86-trampoline-loop").state is State.FIXED
+
+
+def test_debians_rewritten_subject_is_matched_by_its_tag(tmp_path: Path) -> None:
+    text = debian([("6.5.6-1", update("6.5.4", "[s390x] bpf: Pass through tail call counter in trampolines")), OLDER])
+    path = tmp_path / "changelog"
+    path.write_text(text)
+    item = audit(changelog=str(path), arch="s390x", only=["s390-trampoline-tcc"]).targets[0].verdicts[0]
+    assert any(evidence.kind.value == "changelog" for evidence in item.evidence)
+
+
+@pytest.mark.parametrize("subject", [f"{FIX_6} again", f"selftests/bpf: {FIX_6}", f'libbpf: "{FIX_6}"', FIX_6[:-9]])
+def test_a_subject_matches_whole_or_not_at_all(tmp_path: Path, subject: str) -> None:
+    text = debian([("6.1.170-1", update("6.1.170", subject)), OLDER])
+    assert verdict(tmp_path, text, "freplace-loop").state is State.AFFECTED
+
+
+def test_a_hole_is_named(tmp_path: Path) -> None:
+    text = debian([("6.11.2-1", update("6.11.1") + update("6.11.2")), ("6.10.1-1", "  * x\n")])
+    found = report(tmp_path, text)
+    assert any("lists no subject of 6.11.1, 6.11.2" in note for note in found.notes)
+    # Debian's version is the stable release, and 6.11.2 has the fix of pitfall 4 by the catalogue.
+    assert {item.defect.slug: item.state for item in found.verdicts}["x86-hierarchy"] is State.FIXED
+
+
+def test_a_trimmed_changelog_says_how_far_it_goes(tmp_path: Path) -> None:
+    text = debian([("7.2.13-1", "  * x\n")], "\n# Older entries have been removed from this changelog.\n")
+    assert any("within the series" in note and "removed" in note for note in report(tmp_path, text).notes)
+
+
+def rhel(*entries: tuple[str, list[str]]) -> str:
+    return "".join(
+        f"* Wed Feb 21 2024 A B <a@redhat.com> [{version}]\n"
+        + "".join(f"- {subject} (A B) [RHEL-1]\n" for subject in subjects)
+        + "\n"
+        for version, subjects in entries
+    )
+
+
+def test_a_complete_rhel_changelog_decides_both_ways(tmp_path: Path) -> None:
+    text = rhel(
+        ("5.14.0-427.13.1.el9_4", ["net: x"]),
+        ("5.14.0-425.el9", [FIX_3]),
+        ("5.14.0-100.el9", [INTRODUCTION_6]),
+        ("5.14-1", ["base"]),
+    )
+    states = {item.defect.slug: item.state for item in report(tmp_path, text).verdicts}
+    assert states["x86-trampoline-loop"] is State.FIXED
+    assert states["x86-hierarchy"] is State.AFFECTED
+    assert states["freplace-loop"] is State.AFFECTED  # the introduction is listed on a 5.14 base, the fix is not
+    # The catalogue knows from another changelog that el9 has 4a9c7bbe2ed4 by this build; that this file is silent comes last.
+    assert states["freplace-attached-panic"] is State.AFFECTED
+
+
+@pytest.mark.parametrize("subjects", [[FIX_3, f'Revert "{FIX_3}"'], [f'Revert "{FIX_3}"', FIX_3]])
+def test_an_rpm_entry_that_lists_a_fix_and_its_revert_decides_nothing(tmp_path: Path, subjects: list[str]) -> None:
+    # By the catalogue el9 has the fix from -425 on; what this package says of itself comes first.
+    older = ("5.14.0-425.el9", [FIX_3])
+    first = ("5.14-1", ["base"])
+    mixed = verdict(tmp_path, rhel(("5.14.0-426.el9", subjects), older, first), "x86-trampoline-loop")
+    assert mixed.state is State.UNKNOWN
+    # A later entry has the last word.
+    settled = rhel(("5.14.0-427.el9", [FIX_3]), ("5.14.0-426.el9", subjects), older, first)
+    assert verdict(tmp_path, settled, "x86-trampoline-loop").state is State.FIXED
+
+
+def test_a_trimmed_rpm_changelog_proves_no_absence(tmp_path: Path) -> None:
+    text = rhel(("5.14.0-503.11.1.el9_5", ["net: x"]), ("5.14.0-503.el9_5", ["net: y"]))
+    states = {item.defect.slug: item.state for item in report(tmp_path, text).verdicts}
+    assert states["x86-hierarchy"] is State.UNKNOWN
+    assert states["freplace-loop"] is State.UNKNOWN
+
+
+def test_a_distribution_that_lists_no_subjects_falls_back_to_the_release(tmp_path: Path) -> None:
+    text = "* Thu Aug 06 2026 J F <j@fedoraproject.org> [7.1.7-200.fc44]\n- Linux v7.1.7\n"
+    found = report(tmp_path, text)
+    assert found.identity["upstream"] == "7.1.7"
+    assert {item.defect.slug: item.state for item in found.verdicts}["freplace-loop"] is State.FIXED
+    assert any("does not list their subjects" in note for note in found.notes)
+
+
+def ubuntu(*entries: tuple[str, str]) -> str:
+    return "\n".join(
+        f"linux ({version}) jammy; urgency=medium\n\n{body}\n -- A <a@canonical.com>  Fri, 14 Nov 2025 17:49:39 +0100\n"
+        for version, body in entries
+    )
+
+
+def test_ubuntus_base_moves_with_the_stable_releases_rolled_in(tmp_path: Path) -> None:
+    text = ubuntu(
+        (
+            "5.15.0-163.173",
+            "  * Jammy update: v5.15.193 upstream stable release (LP: #2)\n    - net: x\n    - Linux 5.15.193\n",
+        ),
+        (
+            "5.15.0-160.170",
+            "  * Jammy update: v5.15.50 upstream stable release (LP: #1)\n    - net: y\n    - Linux 5.15.50\n",
+        ),
+    )
+    assert report(tmp_path, text).identity["upstream"] == "5.15.193"
+    assert report(tmp_path, text, "5.15.0-160.170").identity["upstream"] == "5.15.50"
+    assert {item.defect.slug: item.state for item in report(tmp_path, text).verdicts}["x86-count-offset"] is State.FIXED
+    # Ubuntu may have picked the fix, and this file does not reach the base release.
+    assert {item.defect.slug: item.state for item in report(tmp_path, text).verdicts}[
+        "x86-trampoline-loop"
+    ] is State.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("heading", "expected"),
+    [("v6.8.1 upstream stable release", "affected"), ("upstream stable patchset 2026-07-09", "unknown")],
+)
+def test_an_ubuntu_patchset_without_a_version_may_be_partial_and_proves_no_absence(
+    tmp_path: Path, heading: str, expected: str
+) -> None:
+    text = ubuntu(
+        ("6.8.0-20.20", f"  * Noble update: {heading} (LP: #2)\n    - net: x\n"),
+        ("6.8.0-1.1", "  * New upstream release\n"),
+        ("6.5.0-9.9", "  * older\n"),
+    )
+    assert verdict(tmp_path, text, "x86-hierarchy").state.value == expected
+    named = any("names no release" in note for note in report(tmp_path, text).notes)
+    assert named is (expected == "unknown")
+
+
+def test_the_real_debian_changelog_agrees_with_the_catalogue(lab: Path, tmp_path: Path) -> None:
+    text = (lab / "changelogs/debian-bookworm-6.1.txt").read_text()
+    entry = next(entry for entry in parse_debian(text, "x").entries if entry.version == "6.1.192-1")
+    assert FIX_6 in [item.subject for item in entry.items]
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [gzip.compress, lzma.compress, lambda data: zstandard.ZstdCompressor().compress(data)],
+    ids=["gz", "xz", "zst"],
+)
+def test_compressed_changelogs_are_read(tmp_path: Path, pack: object) -> None:
+    text = debian([("6.1.192-1", update("6.1.191", FIX_6)), OLDER]).encode()
+    assert report(tmp_path, pack(text)).identity["upstream"] == "6.1.192"  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a changelog"),
+        (b"hello\n" * 10, "not a changelog"),
+        (b"\xff\xfe\x00" * 100, "not a changelog"),
+        (b"\n" * 3_000_000, "not a changelog"),
+        (gzip.compress(b"\0" * (80 << 20)), "holds more than"),
+        (b"\xfd7zXZ\x00broken", "broken compressed data"),
+        (b"\x28\xb5\x2f\xfdbroken", "broken compressed data"),
+    ],
+    ids=["empty", "text", "binary", "blank", "bomb", "xz", "zstd"],
+)
+def test_what_is_no_changelog_is_one_clear_line(tmp_path: Path, content: bytes, message: str) -> None:
+    with pytest.raises(AuditError, match=message) as error:
+        report(tmp_path, content)
+    assert "\n" not in str(error.value)
+
+
+def test_escapes_in_a_subject_do_not_reach_the_report(tmp_path: Path) -> None:
+    text = debian([("6.1.192-1", update("6.1.191", f"{FIX_6}") + "  * \x1b]0;owned\x07 x\n"), OLDER])
+    found = report(tmp_path, text)
+    assert all(
+        "\x1b" not in item.reason + "".join(entry.detail + entry.citation for entry in item.evidence)
+        for item in found.verdicts
+    )
+
+
+def test_an_entry_without_a_date_is_kept(tmp_path: Path) -> None:
+    text = f"linux (6.1.192-1) unstable; urgency=low\n\n{update('6.1.191', FIX_6)}\n\nlinux (6.0.1-1) unstable; urgency=low\n\n  * x\n"
+    assert parse_debian(text, "x").entries[0].date is None
+    assert verdict(tmp_path, text, "freplace-loop").state is State.FIXED

@@ -1,0 +1,67 @@
+"""Commit messages, apart from the histories they stand in."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tailcall_audit.analyzer.readers.messages import (
+    find_reverts,
+    find_trailers,
+    has_conflicts,
+    normalize_subject,
+    unwrap_revert,
+)
+
+ID = "d6083f040d5d8f8d748462c77e90547097df936e"
+
+
+@given(st.binary(max_size=600))
+def test_garbage_never_raises(message: bytes) -> None:
+    find_trailers(message)
+    find_reverts(message)
+    has_conflicts(message)
+
+
+@given(st.text(max_size=80), st.integers(0, 5))
+def test_reverts_unwrap_to_what_was_wrapped(subject: str, depth: int) -> None:
+    wrapped = subject
+    for _ in range(depth):
+        wrapped = f'Revert "{wrapped}"'
+    inner, found = unwrap_revert(wrapped)
+    assert found >= depth
+    if not subject.startswith(("Revert", "Reapply")):
+        assert (inner, found) == (subject, depth)
+
+
+def test_reapply_is_a_revert_of_a_revert() -> None:
+    assert unwrap_revert('Reapply "bpf: x"') == ("bpf: x", 2)
+
+
+@given(
+    st.lists(st.sampled_from("0123456789abcdef"), min_size=12, max_size=40).map("".join),
+    st.text(alphabet="ab \n", max_size=40),
+)
+def test_no_trailer_is_lost(name: str, body: str) -> None:
+    message = f"subject\n\n[ Upstream commit {name} ]\n\n{body}".encode()
+    assert [item.id for item in find_trailers(message)][:1] == [name]
+
+
+def test_a_trailer_far_down_counts_only_as_cherry_pick() -> None:
+    filler = "".join(f"line {number}\n" for number in range(40))
+    assert find_trailers(f"s\n\n{filler}\ncommit {ID} upstream.\n".encode()) == []
+    assert [item.id for item in find_trailers(f"s\n\n{filler}\n(cherry picked from commit {ID})\n".encode())] == [ID]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("bpf:  x  y", "bpf: x y"), ("UPSTREAM: bpf: x", "bpf: x"), ("BACKPORT: bpf: x", "bpf: x"), ("bpf: x.", "bpf: x")],
+)
+def test_subjects_are_equal_after_normalising(one: str, other: str) -> None:
+    assert normalize_subject(one) == normalize_subject(other)
+
+
+@pytest.mark.parametrize("subject", ["bpf: x (part 2)", "selftests/bpf: x", "UBUNTU: SAUCE: bpf: x", "bpf: X"])
+def test_subjects_that_differ_stay_different(subject: str) -> None:
+    assert normalize_subject(subject) != normalize_subject("bpf: x")

@@ -1,0 +1,100 @@
+"""The running host, from a made-up root; the real one is only read."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from tailcall_audit.analyzer import AuditError, State, audit
+from tailcall_audit.analyzer.subjects.host import read_host
+
+PROC_VERSION = (
+    "Linux version 6.1.0-47-amd64 (debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0, GNU ld (GNU Binutils for Debian) 2.40) "
+    "#1 SMP PREEMPT_DYNAMIC Debian 6.1.170-3 (2026-05-08)"
+)
+BANNER = "6.1.0-47-amd64 (debian-kernel@lists.debian.org) #1 SMP PREEMPT_DYNAMIC Debian 6.1.170-3 (2026-05-08)"
+CONFIG = "# Automatically generated file; DO NOT EDIT.\n# Linux/x86 6.1.170 Kernel Configuration\nCONFIG_64BIT=y\nCONFIG_X86_64=y\n# CONFIG_BPF_SYSCALL is not set\n"
+
+
+def image(banner: str) -> bytes:
+    """The start of an x86 bzImage with a version string in its header."""
+    data = bytearray(0x4000)
+    data[0x202:0x206] = b"HdrS"
+    data[0x20E:0x210] = (0x3000 - 0x200).to_bytes(2, "little")
+    data[0x3000 : 0x3000 + len(banner) + 1] = banner.encode() + b"\0"
+    return bytes(data)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in ("proc", "boot", "sys/kernel"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "proc/version").write_text(PROC_VERSION + "\n")
+    return tmp_path
+
+
+def test_a_debian_host_names_its_package(root: Path) -> None:
+    host = read_host(root)
+    assert (str(host.release.version), host.release.package, host.config) == ("6.1.170", "6.1.170-3", None)
+
+
+def test_an_ubuntu_host_reads_the_signature(root: Path) -> None:
+    (root / "proc/version").write_text(
+        "Linux version 5.15.0-79-generic (buildd@bos03-amd64-057) (gcc (Ubuntu 11.4.0-1ubuntu1~22.04) 11.4.0) #86-Ubuntu SMP Mon Jul 10 16:07:21 UTC 2023\n"
+    )
+    (root / "proc/version_signature").write_text("Ubuntu 5.15.0-79.86-generic 5.15.111\n")
+    host = read_host(root)
+    assert (str(host.release.version), host.release.distro) == ("5.15.111", "ubuntu")
+
+
+def test_the_running_config_speaks(root: Path) -> None:
+    (root / "proc/config.gz").write_bytes(gzip.compress(CONFIG.encode()))
+    assert read_host(root).config_speaks
+
+
+def test_a_config_in_boot_speaks_only_beside_the_running_image(root: Path) -> None:
+    (root / "boot/config-6.1.0-47-amd64").write_text(CONFIG)
+    host = read_host(root)
+    assert host.config is not None
+    assert not host.config_speaks
+    assert any("excludes nothing" in note for note in host.notes)
+    (root / "boot/vmlinuz-6.1.0-47-amd64").write_bytes(
+        image(BANNER.replace("6.1.170-3 (2026-05-08)", "6.1.176-1 (2026-07-01)"))
+    )
+    assert not read_host(root).config_speaks
+    (root / "boot/vmlinuz-6.1.0-47-amd64").write_bytes(image(BANNER))
+    assert read_host(root).config_speaks
+
+
+def test_the_banner_of_a_real_image_is_read(lab: Path, root: Path) -> None:
+    (root / "boot/config-6.1.0-47-cloud-amd64").write_text(CONFIG)
+    (root / "boot/vmlinuz-6.1.0-47-cloud-amd64").symlink_to(lab / "kernels/vmlinuz-6.1.0-47-cloud-amd64")
+    (root / "proc/version").write_text(PROC_VERSION.replace("6.1.0-47-amd64", "6.1.0-47-cloud-amd64"))
+    assert read_host(root).config_speaks
+
+
+def test_live_patches_are_named(root: Path) -> None:
+    (root / "sys/kernel/livepatch/klp_fix").mkdir(parents=True)
+    host = read_host(root)
+    assert host.live_patches == ("klp_fix",)
+    assert any("klp_fix" in note for note in host.notes)
+
+
+def test_a_broken_config_is_noted(root: Path) -> None:
+    (root / "proc/config.gz").write_bytes(b"\x1f\x8bbroken")
+    host = read_host(root)
+    assert host.config is None
+    assert any("broken gzip" in note for note in host.notes)
+
+
+def test_where_there_is_no_linux_it_says_so(tmp_path: Path) -> None:
+    with pytest.raises(AuditError, match="--kernel"):
+        read_host(tmp_path)
+
+
+def test_this_host_is_audited() -> None:
+    report = audit().targets[0]
+    assert report.identity["architecture"] is not None
+    assert {item.state for item in report.verdicts} <= set(State)

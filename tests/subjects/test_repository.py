@@ -1,0 +1,243 @@
+"""Repositories: RPM's repodata made by createrepo_c, and Debian's Packages files; on disk and on the web."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import random
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import jsonschema
+import pytest
+import zstandard
+
+from tailcall_audit.analyzer import AuditError, State, audit
+from tailcall_audit.analyzer.app.main import main
+from tailcall_audit.analyzer.formats.json import report_schema_path
+from tailcall_audit.analyzer.subjects.package import first_fixed
+from tailcall_audit.analyzer.subjects.repository import read_repository
+from tailcall_audit.analyzer.web.fetch import Fetcher
+from tests.rpms import FIRST, RHEL, rpm
+from tests.web.servers import Answer, Web, serve
+
+A, F, U = State.AFFECTED, State.FIXED, State.UNKNOWN
+OLD = "* Fri Jan 05 2024 A B <a@redhat.com> [5.14.0-362.18.1.el9_3]\n- x: y (A B)\n"
+
+
+@pytest.fixture
+def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    monkeypatch.setenv("TAILCALL_AUDIT_HTTP_CACHE", str(tmp_path / "http"))
+    with serve() as server:
+        yield server
+
+
+def kernels(place: str) -> list[str]:
+    found = read_repository(place, Fetcher(pause=0.01), lambda _: None).kernels
+    return [f"{kernel.name} {kernel.version} {kernel.architecture}" for kernel in found]
+
+
+def createrepo(tmp_path: Path, *options: str) -> Path:
+    """A repository with two builds of RHEL's 5.14, of which the newer lists the fix of pitfall 3."""
+    if shutil.which("createrepo_c") is None:
+        pytest.skip("no createrepo_c on this machine: install the package createrepo-c")
+    packages = tmp_path / "repository"
+    packages.mkdir()
+    shutil.copy(rpm(tmp_path / "new", RHEL + OLD + FIRST), packages)
+    shutil.copy(rpm(tmp_path / "old", OLD + FIRST, release="362.18.1.el9_3"), packages)
+    shutil.copy(rpm(tmp_path / "headers", RHEL, name="kernel-headers"), packages)
+    subprocess.run(
+        ["createrepo_c", "--quiet", "--no-database", *options, str(packages)], check=True, capture_output=True
+    )
+    return packages
+
+
+@pytest.mark.parametrize("compression", ["gz", "xz"])
+def test_rhel_9_4_in_a_repository_is_the_first_without_pitfall_3(tmp_path: Path, compression: str) -> None:
+    repository = createrepo(tmp_path, "--changelog-limit", "1000", f"--general-compress-type={compression}")
+    report = audit(repository=str(repository), only=["x86-trampoline-loop"])
+    assert [target.name for target in report.targets] == [
+        "kernel-core 5.14.0-362.18.1.el9_3",
+        "kernel-core 5.14.0-427.13.1.el9_4",
+    ]
+    assert [target.states["x86-trampoline-loop"] for target in report.targets] == [A, F]
+    assert [tuple(item) for item in report.first_fixed] == [
+        ("kernel-core x86_64", "x86-trampoline-loop", "kernel-core 5.14.0-427.13.1.el9_4")
+    ]
+
+
+def test_a_trimmed_changelog_of_a_repository_proves_no_absence(tmp_path: Path) -> None:
+    repository = createrepo(tmp_path, "--changelog-limit", "1")
+    report = audit(repository=str(repository / "repodata/repomd.xml"), only=["x86-trampoline-loop"])
+    # The newer build is one that the catalogue knows to have the fix (RHEL's own changelog, entry 5.14.0-425.el9).
+    assert [target.states["x86-trampoline-loop"] for target in report.targets] == [U, F]
+    hierarchy = audit(repository=str(repository), only=["x86-hierarchy"])
+    assert [target.states["x86-hierarchy"] for target in hierarchy.targets] == [U, U]
+    assert hierarchy.first_fixed[0].version is None
+
+
+def test_a_repository_on_the_web_is_read_from_its_root_or_its_repodata(tmp_path: Path, web: Web) -> None:
+    repository = createrepo(tmp_path)
+    for path in (repository / "repodata").iterdir():
+        web.answers[f"/os/repodata/{path.name}"] = Answer(path.read_bytes())
+    expected = ["kernel-core 5.14.0-362.18.1.el9_3 x86_64", "kernel-core 5.14.0-427.13.1.el9_4 x86_64"]
+    for place in ("/os", "/os/", "/os/repodata", "/os/repodata/repomd.xml"):
+        assert kernels(web.url + place) == expected
+    with pytest.raises(AuditError, match=r"/nowhere/repodata/repomd\.xml: the server says 404; name the folder above"):
+        kernels(f"{web.url}/nowhere")
+
+
+def test_a_server_in_trouble_is_not_asked_for_every_file(web: Web) -> None:
+    web.answers["/os/repodata/repomd.xml"] = Answer(status=503)
+    with pytest.raises(AuditError, match="cannot fetch: the server says 503"):
+        kernels(f"{web.url}/os")
+    assert {path for path, _ in web.requests} == {"/os/repodata/repomd.xml"}
+
+
+def test_changelogs_that_are_not_those_named_are_refused(tmp_path: Path) -> None:
+    repository = createrepo(tmp_path)
+    (other,) = (repository / "repodata").glob("*other.xml*")
+    other.write_bytes(gzip.compress(b"<otherdata/>"))
+    with pytest.raises(AuditError, match="its checksum differs"):
+        kernels(str(repository))
+
+
+def repomd(tmp_path: Path, other: bytes, href: str = "repodata/other.xml") -> str:
+    folder = tmp_path / "repodata"
+    folder.mkdir(exist_ok=True)
+    (folder / "other.xml").write_bytes(other)
+    checksum = hashlib.sha256(other).hexdigest()
+    (folder / "repomd.xml").write_text(
+        f'<repomd xmlns="http://linux.duke.edu/metadata/repo"><data type="other"><checksum type="sha256">{checksum}</checksum>'
+        f'<location href="{href}"/></data></repomd>'
+    )
+    return str(tmp_path)
+
+
+def test_zstd_of_a_newer_createrepo_is_read(tmp_path: Path) -> None:
+    (made,) = (createrepo(tmp_path) / "repodata").glob("*other.xml.gz")
+    packed = zstandard.compress(gzip.decompress(made.read_bytes()))
+    assert len(kernels(repomd(tmp_path, packed))) == 2
+
+
+BOMB = (
+    b'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]>'
+    b'<otherdata xmlns="http://linux.duke.edu/metadata/other">&b;</otherdata>'
+)
+
+
+@pytest.mark.parametrize(
+    "other", [BOMB, b"", b"<otherdata", b"\x1f\x8bbroken", b"\xfd7zXZ\0broken", b"\xff\xfe\0", b"<a/>"]
+)
+def test_hostile_changelogs_of_a_repository_are_one_clear_error(tmp_path: Path, other: bytes) -> None:
+    with pytest.raises(AuditError):
+        kernels(repomd(tmp_path, other))
+
+
+@pytest.mark.parametrize("href", ["/etc/passwd", "../../etc/passwd", "http://127.0.0.1:9/x", ""])
+def test_a_repository_that_points_elsewhere_is_refused(tmp_path: Path, href: str) -> None:
+    with pytest.raises(AuditError, match=r"outside of the repository|names no file of changelogs"):
+        kernels(repomd(tmp_path, b"<otherdata/>", href))
+
+
+def test_garbage_for_a_repomd_never_raises_anything_else(tmp_path: Path) -> None:
+    place = Path(repomd(tmp_path, b"<otherdata/>")) / "repodata/repomd.xml"
+    data, generator = place.read_bytes(), random.Random(1)
+    for _ in range(200):
+        broken = bytearray(data)
+        for _ in range(3):
+            broken[generator.randrange(len(broken))] = generator.randrange(256)
+        place.write_bytes(broken)
+        with pytest.raises(AuditError):
+            kernels(str(place))
+
+
+def stanza(name: str, version: str, arch: str = "amd64") -> str:
+    return f"Package: {name}\nSource: linux\nVersion: {version}\nArchitecture: {arch}\nDescription: x\n y\n\n"
+
+
+PACKAGES = (
+    "Package: bash\nVersion: 5.2\nArchitecture: amd64\n\n"
+    + stanza("linux-image-6.1.0-56-amd64-dbg", "6.1.192-2")
+    + stanza("linux-image-6.1.0-56-cloud-amd64", "6.1.192-2")
+    + stanza("linux-image-6.1.0-56-amd64", "6.1.192-2")
+    + stanza("linux-headers-6.1.0-56-amd64", "6.1.192-2")
+    + stanza("linux-image-amd64", "6.1.192-2")
+    + stanza("linux-image-6.1-amd64", "6.1.192-2")
+    + stanza("linux-image-6.1.0-9-amd64", "6.1.27-1")
+    + stanza("linux-image-6.1.0-47-amd64", "6.1.170-3")
+)
+
+
+@pytest.mark.parametrize("name", ["Packages", "Packages.gz"])
+def test_debian_6_1_192_is_the_first_without_pitfall_6(tmp_path: Path, name: str) -> None:
+    data = PACKAGES.encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    report = audit(repository=str(tmp_path), only=["freplace-loop", "x86-trampoline-loop"])
+    assert [target.name for target in report.targets] == [
+        "linux-image-6.1.0-9-amd64 6.1.27-1",
+        "linux-image-6.1.0-47-amd64 6.1.170-3",
+        "linux-image-6.1.0-56-amd64 6.1.192-2",
+    ]
+    assert [target.states["freplace-loop"] for target in report.targets] == [A, A, F]
+    assert {item.defect: item.version for item in report.first_fixed} == {
+        "freplace-loop": "linux-image-6.1.0-56-amd64 6.1.192-2",
+        "x86-trampoline-loop": "linux-image-6.1.0-47-amd64 6.1.170-3",
+    }
+
+
+def test_ubuntu_versions_of_a_packages_file_are_no_stable_releases(tmp_path: Path) -> None:
+    (tmp_path / "Packages").write_text(stanza("linux-image-6.8.0-35-generic", "6.8.0-35.35"))
+    (target,) = audit(repository=str(tmp_path), only=["x86-hierarchy"]).targets
+    assert target.identity["distro"] == "ubuntu"
+    assert target.states == {"x86-hierarchy": U}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not a Packages file"),
+        ("nothing", "not a Packages file"),
+        ("Package: bash\nVersion: 1\n", "no kernel in this repository"),
+        (stanza("linux-image-6.1.0-9-amd64", "\x1b[31m"), "not a version of Debian"),
+    ],
+)
+def test_a_packages_file_without_kernels_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "Packages").write_text(text)
+    with pytest.raises(AuditError, match=re.escape(message)):
+        kernels(str(tmp_path))
+
+
+def test_a_folder_without_an_index_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(AuditError, match=r"no repodata/repomd.xml and no Packages file in it"):
+        kernels(str(tmp_path))
+    with pytest.raises(AuditError, match="no such folder"):
+        kernels(str(tmp_path / "gone"))
+
+
+def test_the_table_of_a_repository_has_a_row_a_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "Packages").write_text(PACKAGES)
+    assert main(["--repo", str(tmp_path), "--pitfalls"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["KERNEL", "1", "2", "3", "4", "5-panic", "5-refused", "6"]
+    row = next(line for line in lines if line.startswith("linux-image-6.1.0-47-amd64 6.1.170-3"))
+    assert row.split()[2:] == ["x86_64", "fixed", "fixed", "fixed", "AFFECTED", "fixed", "fixed", "AFFECTED"]
+    assert main(["--repo", str(tmp_path), "--json"]) == 1
+    data = json.loads(capsys.readouterr().out)
+    jsonschema.validate(data, json.loads(report_schema_path().read_text()))
+    assert {
+        "kernel": "linux amd64",
+        "defect": "freplace-loop",
+        "version": "linux-image-6.1.0-56-amd64 6.1.192-2",
+    } in data["first_fixed"]
+
+
+def test_a_version_that_lost_the_fix_again_is_not_the_first(tmp_path: Path) -> None:
+    (tmp_path / "Packages").write_text(PACKAGES)
+    targets = audit(repository=str(tmp_path), only=["freplace-loop"]).targets
+    first = first_fixed("linux amd64", [targets[2], targets[1]])
+    assert first[0].version is None
