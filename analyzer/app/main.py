@@ -6,16 +6,18 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tailcall_audit import __version__
 from tailcall_audit.analyzer.app.options import audit_parser, catalog_parser, lab_parser
+from tailcall_audit.analyzer.app.streams import prepare, say, show, showing
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.model import AuditError, Report, State
 from tailcall_audit.analyzer.pipeline import audit, select_defects
-from tailcall_audit.analyzer.text import printable
+from tailcall_audit.analyzer.text import printable, printable_lines
 
 if TYPE_CHECKING:
     from tailcall_audit.analyzer.live.confirm import Guests
@@ -45,15 +47,17 @@ class _Progress:
             return
         self._last = now
         self._shown = True
-        width = max(20, os.get_terminal_size(sys.stderr.fileno()).columns - 1)
-        sys.stderr.write(f"\r\x1b[K{printable(text)[:width]}")
-        sys.stderr.flush()
+        with suppress(OSError, ValueError):
+            width = max(20, os.get_terminal_size(sys.stderr.fileno()).columns - 1)
+            sys.stderr.write(f"\r\x1b[K{printable(text)[:width]}")
+            sys.stderr.flush()
 
     def clear(self) -> None:
         """Take the line away."""
         if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            with suppress(OSError, ValueError):
+                sys.stderr.write("\r\x1b[K")
+                sys.stderr.flush()
 
 
 def _write_file(name: str, text: str) -> None:
@@ -69,8 +73,7 @@ def _write_file(name: str, text: str) -> None:
 
 def _emit(text: str, output: str | None) -> None:
     if output is None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        show(text)
     else:
         _write_file(output, text)
 
@@ -84,10 +87,11 @@ def _print_report(report: Report, options: argparse.Namespace) -> None:
         from tailcall_audit.analyzer.formats.matrix import render_matrix
 
         _emit(render_matrix(report, everything=options.all), options.output)
-    elif options.output is None and sys.stdout.isatty():
+    elif options.output is None and sys.stdout is not None and sys.stdout.isatty():
         from tailcall_audit.analyzer.formats.table import render_terminal
 
-        render_terminal(report, everything=options.all, explain=options.explain)
+        with showing():
+            render_terminal(report, everything=options.all, explain=options.explain)
     else:
         from tailcall_audit.analyzer.formats.plain import render_plain
 
@@ -124,7 +128,7 @@ def _confirm(report: Report, options: argparse.Namespace, image: str | None, pro
 
     def announce(text: str) -> None:
         progress.clear()
-        print(f"tailcall-audit: {printable(text)}", file=sys.stderr)
+        say(text)
 
     return confirm_on_host(report, announce, progress)
 
@@ -179,16 +183,8 @@ def _run_audit(arguments: Sequence[str]) -> int:
     finally:
         progress.clear()
     code = _exit_code(report, options.allow_unknown)
-    _print_or_hang_up(lambda: _print_report(report, options))
+    _print_report(report, options)
     return code
-
-
-def _print_or_hang_up(show: Callable[[], None]) -> None:
-    try:
-        show()
-    except BrokenPipeError:
-        # The reader (`head`) has what it wanted; the answer is still the answer.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run_lab(arguments: Sequence[str]) -> int:
@@ -196,7 +192,7 @@ def _run_lab(arguments: Sequence[str]) -> int:
     from tailcall_audit.analyzer.live.lab import run_lab
 
     options = lab_parser().parse_args(arguments)
-    say = sys.stderr.isatty() and not options.quiet
+    shows = sys.stderr.isatty() and not options.quiet
     report = run_lab(
         options.files,
         _guests(options),
@@ -204,7 +200,7 @@ def _run_lab(arguments: Sequence[str]) -> int:
         jobs=options.jobs,
         only=_names(options),
         pitfalls=options.pitfalls,
-        say=lambda text: print(f"tailcall-audit: {printable(text)}", file=sys.stderr) if say else None,
+        say=lambda text: say(text) if shows else None,
     )
     if options.json:
         from tailcall_audit.analyzer.formats.json import render_json
@@ -212,7 +208,7 @@ def _run_lab(arguments: Sequence[str]) -> int:
         text = render_json(report, __version__)
     else:
         text = render_lab(report)
-    _print_or_hang_up(lambda: _emit(text, options.output))
+    _emit(text, options.output)
     if report.skipped and not report.has_contradiction():
         return EXIT_USAGE
     return _exit_code(report, allow_unknown=False)
@@ -242,28 +238,31 @@ def _run_catalog(command: str, arguments: Sequence[str]) -> int:
             and any(_same_commit(catalog.commits[key].id, options.name) for key in defect.commits)
         )
         text = render_story(catalog, by_commit or select_defects(catalog, [options.name]))
-    _print_or_hang_up(lambda: _emit(text, options.output))
+    _emit(text, options.output)
     return EXIT_CLEAN
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; argparse itself exits with 2 on wrong options."""
+    prepare()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if given and given[0] in ("list", "explain"):
             return _run_catalog(given[0], given[1:])
         return _run_lab(given[1:]) if given[:1] == ["lab"] else _run_audit(given)
     except AuditError as error:
-        print(f"tailcall-audit: {printable(str(error))}", file=sys.stderr)
+        say(str(error))
+        return EXIT_USAGE
+    except MemoryError:
+        say("not enough memory to read this input")
         return EXIT_USAGE
     except KeyboardInterrupt:
-        print("tailcall-audit: interrupted", file=sys.stderr)
+        say("interrupted")
         return EXIT_INTERRUPTED
     except Exception as error:  # the last line of defence: one line for users, the traceback for whoever asks
         if "--debug" in given:
-            raise
-        print(
-            f"tailcall-audit: internal error: {type(error).__name__}: {printable(str(error))} (--debug shows where; please report it)",
-            file=sys.stderr,
-        )
+            import traceback
+
+            sys.stderr.write(printable_lines(traceback.format_exc()))
+        say(f"internal error: {type(error).__name__}: {error} (--debug shows where; please report it)")
         return EXIT_INTERNAL

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn
 
 from tailcall_audit import __version__
+from tailcall_audit.analyzer.app.streams import show
+from tailcall_audit.analyzer.text import printable, printable_lines
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 __all__ = ["audit_parser", "catalog_parser", "lab_parser"]
 
@@ -47,6 +55,23 @@ exit codes:
                                                5  a probe saw what the prediction denied"""
 
 
+class _Parser(argparse.ArgumentParser):
+    """argparse, whose messages quote what was given: nothing of that reaches a terminal raw."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the message, in a line of its own, and exit with 2."""
+        super().error(printable(message))
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        # Help, version and errors all end here, in every Python so far. Without a file, standard output is closed.
+        if file is sys.stderr:
+            with suppress(OSError, ValueError):
+                sys.stderr.write(printable_lines(message))
+                sys.stderr.flush()
+        else:
+            show(printable_lines(message))
+
+
 def _formatter(prog: str) -> argparse.HelpFormatter:
     # With a width of its own argparse need not import shutil, and all of compression with it, to ask the terminal.
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=100)
@@ -54,7 +79,7 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
 
 def audit_parser() -> argparse.ArgumentParser:
     """The options of an audit."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="tailcall-audit",
         description=_DESCRIPTION,
         epilog=_EPILOG,
@@ -166,7 +191,7 @@ def audit_parser() -> argparse.ArgumentParser:
 
 def catalog_parser(command: str) -> argparse.ArgumentParser:
     """The options of ``list`` and ``explain``."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"tailcall-audit {command}",
         description="The defects of the catalogue." if command == "list" else "The whole story of a defect.",
         allow_abbrev=False,
@@ -204,7 +229,7 @@ def _positive(text: str) -> int:
 
 def lab_parser() -> argparse.ArgumentParser:
     """The options of ``lab``."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="tailcall-audit lab",
         description="Boots many kernels, a few at a time, and shows for each defect what was predicted and what was seen.\n"
         "Each is a kernel image or a package with one; of a folder every file that is either.",

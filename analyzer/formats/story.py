@@ -8,7 +8,7 @@ import textwrap
 from tailcall_audit.analyzer.catalog.expression import leaves
 from tailcall_audit.analyzer.catalog.types import CAPABILITY_PREFIX, BranchRanges, Catalog, Commit, Defect
 from tailcall_audit.analyzer.formats.plain import aligned
-from tailcall_audit.analyzer.text import printable
+from tailcall_audit.analyzer.text import printable_lines
 
 __all__ = ["render_list", "render_story"]
 
@@ -133,7 +133,7 @@ def render_story(catalog: Catalog, defects: tuple[Defect, ...]) -> str:
     """The whole story of one or several defects, and what its source tags mean."""
     text = "\n\n\n".join("\n".join(_story(catalog, defect)) for defect in defects)
     lines = [folded for line in [*text.split("\n"), *_legend(catalog, text)] for folded in _folded(line)]
-    return printable("\n".join([*lines, ""]))
+    return printable_lines("\n".join([*lines, ""]))
 
 
 def _folded(line: str) -> list[str]:

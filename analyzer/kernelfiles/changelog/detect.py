@@ -54,6 +54,8 @@ def parse_changelog(text: str, path: str, family: Family | None = None) -> Chang
 def _open(path: Path | None) -> bytes:
     try:
         if path is None:
+            if sys.stdin is None:
+                raise ChangelogError("standard input is closed: no changelog can be read from it")
             return sys.stdin.buffer.read(_MAX_BYTES + 1)
         if not path.is_file():
             raise ChangelogError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")

@@ -1,0 +1,147 @@
+"""Standard streams that are closed, full, of a small encoding, or read by a program that has gone; and what reaches a terminal."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tailcall_audit.analyzer.app.main import main
+from tailcall_audit.analyzer.text import printable, printable_lines
+
+TOOL = f"{sys.executable} -m tailcall_audit"
+ROOT = Path(__file__).resolve().parents[2]
+KERNEL = f"{TOOL} --kernel 6.1.170 --arch x86_64"
+"""Affected: exit code 1."""
+
+
+def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", command],
+        capture_output=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        encoding="utf-8",
+        errors="surrogateescape",
+    )
+
+
+@pytest.mark.parametrize("what", [KERNEL, f"{KERNEL} --json", f"{TOOL} list", f"{TOOL} --help", f"{TOOL} --version"])
+@pytest.mark.parametrize(
+    ("where", "reason"),
+    [
+        (">&-", "standard output is closed: nothing can be shown; --output FILE writes to a file"),
+        (">/dev/full", "standard output: cannot write: No space left on device"),
+    ],
+)
+def test_an_output_that_takes_nothing_is_one_line_and_exit_2(what: str, where: str, reason: str) -> None:
+    done = shell(f"{what} {where}")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"tailcall-audit: {reason}\n")
+
+
+@pytest.mark.parametrize("what", [KERNEL, f"{KERNEL} --json"])
+def test_a_reader_that_has_gone_is_no_error(what: str) -> None:
+    done = shell(f"{what} --explain | head -c 1; exit ${{PIPESTATUS[0]}}")
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("where", ["2>&-", "2>/dev/full", "<&- 2>&-"])
+def test_without_standard_error_the_answer_is_the_same(where: str) -> None:
+    done = shell(f"{KERNEL} {where}")
+    assert done.returncode == 1
+    assert "freplace-loop" in done.stdout
+    assert shell(f"{TOOL} --kernel nonsense {where}").returncode == 2
+    assert shell(f"{TOOL} --nonsense {where}").returncode == 2
+
+
+def test_with_all_streams_closed_the_report_goes_to_its_file_only(tmp_path: Path) -> None:
+    # The file that is opened first would get the number of a closed stream, and what is written to that.
+    done = shell(f"{KERNEL} --output {tmp_path}/out <&- >&- 2>&-")
+    assert done.returncode == 1
+    assert (tmp_path / "out").read_text() == shell(KERNEL).stdout
+    assert shell(f"{KERNEL} <&- >&- 2>&-").returncode == 2
+    assert shell(f"{TOOL} --changelog - <&-").returncode == 2
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp437", "utf-16", "utf-8"])
+def test_any_encoding_of_the_output_will_do(encoding: str) -> None:
+    command = [*map(os.fsencode, KERNEL.split()), b"--kernel", b"6.1.170-\xffx"]
+    done = subprocess.run(
+        command, capture_output=True, check=False, cwd=ROOT, env={**os.environ, "PYTHONIOENCODING": encoding}
+    )
+    assert done.returncode == 1
+    assert done.stderr == b""
+    assert done.stdout.decode(encoding).startswith(("6.1.170 - x86_64", "6.1.170 · x86_64"))
+
+
+def test_the_locale_c_will_do() -> None:
+    done = shell(KERNEL, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith("6.1.170 - x86_64")
+
+
+HOSTILE = "\x1b]0;owned\x07\x9b2J\x08\r\u202e\u2028\nfixed"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (HOSTILE + ".deb",),
+        ("--arch", HOSTILE, "--kernel", "6.1"),
+        ("--changelog", "x", "--changelog-format", HOSTILE),
+        ("--guest-memory", HOSTILE),
+        (f"--{HOSTILE}",),
+        ("--kernel", HOSTILE),
+        ("--tree", HOSTILE),
+        ("--tree", "/", "--rev", HOSTILE),
+        ("--package", HOSTILE),
+        ("--package", f"{HOSTILE}.deb"),
+        ("--image", HOSTILE),
+        ("--repo", HOSTILE),
+        ("--repo", f"http://127.0.0.1:1/{HOSTILE}"),
+        ("--changelog", HOSTILE),
+        ("--config", HOSTILE),
+        ("--catalog", HOSTILE),
+        ("--output", f"/nonexistent/{HOSTILE}", "--kernel", "6.1"),
+        ("--only", HOSTILE, "--kernel", "6.1"),
+        ("explain", HOSTILE),
+        ("explain", "1", HOSTILE),
+        ("list", HOSTILE),
+        ("lab", HOSTILE),
+        ("lab", "--jobs", HOSTILE, "x"),
+        ("--package", "x=1", "--distro", HOSTILE),
+    ],
+)
+def test_no_byte_of_an_argument_reaches_the_terminal_raw(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    try:
+        code: object = main(arguments)
+    except SystemExit as error:
+        code = error.code
+    captured = capsys.readouterr()
+    assert code == 2
+    assert all(letter.isprintable() or letter == "\n" for letter in captured.out + captured.err)
+    # No line of its own either.
+    assert not any(line.startswith("fixed") for line in captured.err.splitlines())
+
+
+def test_a_report_holds_no_line_of_an_input(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--kernel", f"6.1.170-x {HOSTILE}", "--arch", "x86_64"])
+    out = capsys.readouterr().out
+    assert all(letter.isprintable() or letter == "\n" for letter in out)
+    assert not any(line.startswith("fixed") for line in out.splitlines())
+
+
+@given(st.text())
+def test_what_is_printable_is_one_line_without_controls(text: str) -> None:
+    assert printable(text).isprintable()
+    assert len(printable(text)) == len(text)
+    assert printable_lines(text).count("\n") == text.count("\n")
