@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from tailcall_audit import __version__
 from tailcall_audit.analyzer.app.options import audit_parser, catalog_parser, lab_parser
-from tailcall_audit.analyzer.app.streams import prepare, say, show, showing
+from tailcall_audit.analyzer.app.streams import prepare, say, say_lines, show, showing
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.model import AuditError, Report, State
 from tailcall_audit.analyzer.pipeline import audit, select_defects
-from tailcall_audit.analyzer.text import printable, printable_lines
+from tailcall_audit.analyzer.text import printable
 
 if TYPE_CHECKING:
     from tailcall_audit.analyzer.live.confirm import Guests
@@ -263,6 +263,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "--debug" in given:
             import traceback
 
-            sys.stderr.write(printable_lines(traceback.format_exc()))
+            say_lines(traceback.format_exc())
         say(f"internal error: {type(error).__name__}: {error} (--debug shows where; please report it)")
         return EXIT_INTERNAL

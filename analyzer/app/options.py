@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from tailcall_audit import __version__
-from tailcall_audit.analyzer.app.streams import show
+from tailcall_audit.analyzer.app.streams import say_lines, show
 from tailcall_audit.analyzer.text import printable, printable_lines
 
 if TYPE_CHECKING:
@@ -65,9 +64,7 @@ class _Parser(argparse.ArgumentParser):
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
         # Help, version and errors all end here, in every Python so far. Without a file, standard output is closed.
         if file is sys.stderr:
-            with suppress(OSError, ValueError):
-                sys.stderr.write(printable_lines(message))
-                sys.stderr.flush()
+            say_lines(message)
         else:
             show(printable_lines(message))
 

@@ -10,9 +10,9 @@ from contextlib import contextmanager, suppress
 from typing import TextIO
 
 from tailcall_audit.analyzer.model import AuditError
-from tailcall_audit.analyzer.text import printable
+from tailcall_audit.analyzer.text import printable, printable_lines
 
-__all__ = ["OutputError", "prepare", "say", "show", "showing"]
+__all__ = ["OutputError", "prepare", "say", "say_lines", "show", "showing"]
 
 _STAND_INS = {
     "·": "-",
@@ -99,8 +99,13 @@ def show(text: str) -> None:
 
 def say(text: str) -> None:
     """Writes one line for the user to standard error. Never fails: without standard error there is no place to complain."""
+    say_lines(f"tailcall-audit: {printable(text)}\n")
+
+
+def say_lines(text: str) -> None:
+    """Writes text of our own, with its line breaks, to standard error; never fails."""
     try:
-        sys.stderr.write(f"tailcall-audit: {printable(text)}\n")
+        sys.stderr.write(printable_lines(text))
         sys.stderr.flush()
     except (OSError, ValueError):
         _abandon(sys.stderr)
