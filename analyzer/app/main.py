@@ -249,6 +249,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given and given[0] in ("list", "explain"):
             return _run_catalog(given[0], given[1:])
+        if given[:1] == ["catalog"]:
+            from tailcall_audit.analyzer.app.catalog import run_catalog_tools
+
+            return run_catalog_tools(given[1:])
         return _run_lab(given[1:]) if given[:1] == ["lab"] else _run_audit(given)
     except AuditError as error:
         say(str(error))

@@ -46,6 +46,7 @@ proof (docs/probes.md):
 the catalogue:
   tailcall-audit list                          all defects, a line each
   tailcall-audit explain freplace-loop         the whole story of one; also by pitfall number or commit id
+  tailcall-audit catalog build                 for those who change the catalogue (docs/catalog.md)
 
 exit codes:
   0  nothing affected and nothing unknown      3  nothing known to be affected, something unknown

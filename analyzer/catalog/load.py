@@ -32,7 +32,7 @@ from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["CatalogError", "default_catalog_path", "load_catalog", "schema_path"]
+__all__ = ["CatalogError", "build_catalog", "default_catalog_path", "load_catalog", "schema_path"]
 
 _MAX_BYTES = 16 << 20
 
@@ -58,20 +58,20 @@ def _version(text: str | None) -> UpstreamVersion | None:
     return None if text is None else parse_version(text)
 
 
+def _branch_fact(branch: str, data: dict[str, Any]) -> BranchFact:
+    return BranchFact(
+        branch=branch,
+        backported="absent_through" not in data,
+        release=_version(data.get("backported")),
+        present_by=_version(data.get("present_by")),
+        surveyed_through=_version(data.get("absent_through")),
+        id=data.get("id"),
+        source=data["source"],
+        unverified=data.get("unverified"),
+    )
+
+
 def _commit(key: str, data: dict[str, Any]) -> Commit:
-    facts = [
-        BranchFact(
-            branch=entry["branch"],
-            backported=entry["status"] == "backported",
-            release=_version(entry["release"]),
-            present_by=_version(entry.get("present_by")),
-            surveyed_through=_version(entry["surveyed_through"]),
-            id=entry["id"],
-            source=entry["source"],
-            unverified=entry.get("unverified"),
-        )
-        for entry in data["branches"]
-    ]
     return Commit(
         key=key,
         id=data["id"],
@@ -79,12 +79,12 @@ def _commit(key: str, data: dict[str, Any]) -> Commit:
         first_release=parse_version(data["first_release"]),
         is_feature=data["kind"] == "feature",
         files=tuple(data["files"]),
-        branches={fact.branch: fact for fact in facts},
+        branches={branch: _branch_fact(branch, fact) for branch, fact in data.get("branches", {}).items()},
         source=data["source"],
         unverified=data.get("unverified"),
         aliases=tuple(data.get("aliases", ())),
         only_on_branch=data.get("only_on_branch"),
-        signature_data=tuple(data["signature"]),
+        signature_data=tuple(data.get("signature", ())),
         btf=data.get("btf"),
     )
 
@@ -95,24 +95,33 @@ def _capability(key: str, data: dict[str, Any]) -> Capability:
         key=CAPABILITY_PREFIX + key,
         title=data["title"],
         why=data["why"],
-        present_from={entry["architecture"]: parse_version(entry["present_from"]) for entry in entries},
+        present_from={name: parse_version(entry["present_from"]) for name, entry in entries.items()},
         absent_through={
-            entry["architecture"]: parse_version(entry["absent_through"])
-            for entry in entries
-            if entry["absent_through"]
+            name: parse_version(entry["absent_through"]) for name, entry in entries.items() if "absent_through" in entry
         },
-        files={entry["architecture"]: entry["file"] for entry in entries},
-        sources={entry["architecture"]: entry["source"] for entry in entries},
+        files={name: entry["file"] for name, entry in entries.items()},
+        sources={name: entry["source"] for name, entry in entries.items()},
+    )
+
+
+def _ranges(data: dict[str, Any]) -> tuple[BranchRanges, ...]:
+    return tuple(
+        BranchRanges(
+            entry["branch"],
+            tuple(AffectedRange(item["from"], item.get("fixed")) for item in entry["affected"]),
+            entry.get("surveyed_through"),
+        )
+        for entry in data.get("ranges", ())
     )
 
 
 def _defect(data: dict[str, Any]) -> Defect:
     reachable = parse_expression(data["reachable"])
-    fixed = None if data["fixed"] is None else parse_expression(data["fixed"])
+    fixed = parse_expression(data["fixed"]) if "fixed" in data else None
     names = tuple(dict.fromkeys((*leaves(reachable), *leaves(fixed))))
     return Defect(
         slug=data["slug"],
-        pitfall=data["pitfall"],
+        pitfall=data.get("pitfall"),
         title=data["title"],
         mechanism=data["mechanism"],
         consequence=data["consequence"],
@@ -121,22 +130,29 @@ def _defect(data: dict[str, Any]) -> Defect:
         config=parse_expression(data["config"]),
         reachable=reachable,
         fixed=fixed,
-        cves=tuple(data["cves"]),
-        references=tuple(data["references"]),
+        cves=tuple(data.get("cves", ())),
+        references=tuple(data.get("references", ())),
         detection=data["detection"],
-        hazard=data["hazard"],
-        notes=tuple(data["notes"]),
-        ranges=tuple(
-            BranchRanges(
-                entry["branch"],
-                tuple(AffectedRange(item["from"], item["fixed"]) for item in entry["affected"]),
-                entry["surveyed_through"],
-            )
-            for entry in data["ranges"]
-        ),
+        hazard=data.get("hazard"),
+        notes=tuple(data.get("notes", ())),
+        ranges=_ranges(data),
         unverified=data.get("unverified"),
         commits=tuple(name for name in names if not name.startswith(CAPABILITY_PREFIX)),
         capabilities=tuple(name for name in names if name.startswith(CAPABILITY_PREFIX)),
+    )
+
+
+def _series_fact(data: dict[str, Any]) -> SeriesFact:
+    return SeriesFact(
+        data["distro"],
+        data["series"],
+        data["base"],
+        data["commit"],
+        data["presence"] == "present",
+        data["from"],
+        data.get("exact", False),
+        data["source"],
+        data.get("note"),
     )
 
 
@@ -145,10 +161,11 @@ def _not_fix(data: dict[str, Any]) -> NotAFix:
 
 
 def _branch(name: str, data: dict[str, Any]) -> Branch:
-    return Branch(name, data["released"], _version(data["last"]), data["ended"])
+    return Branch(name, data.get("released"), _version(data.get("last")), data.get("ended"))
 
 
-def _build(data: dict[str, Any], raw: bytes, path: str) -> Catalog:
+def build_catalog(data: dict[str, Any], raw: bytes, path: str) -> Catalog:
+    """Build the types from valid data; `raw` and `path` are where it came from. Raises CatalogError on names that lead nowhere."""
     catalog = Catalog(
         date=data["date"],
         raw=raw,
@@ -157,20 +174,7 @@ def _build(data: dict[str, Any], raw: bytes, path: str) -> Catalog:
         commits={key: _commit(key, entry) for key, entry in data["commits"].items()},
         capabilities={CAPABILITY_PREFIX + key: _capability(key, entry) for key, entry in data["capabilities"].items()},
         defects=tuple(_defect(entry) for entry in data["defects"]),
-        series=tuple(
-            SeriesFact(
-                entry["distro"],
-                entry["series"],
-                entry["base"],
-                entry["commit"],
-                entry["presence"] == "present",
-                entry["from"],
-                entry["exact"],
-                entry["source"],
-                entry["note"],
-            )
-            for entry in data["distro_series"]
-        ),
+        series=tuple(_series_fact(entry) for entry in data["distro_series"]),
         branches={name: _branch(name, entry) for name, entry in data["branches"]["entries"].items()},
         sources=data["sources"],
         not_fixes=tuple(_not_fix(entry) for entry in data["not_fixes"]),
@@ -239,6 +243,6 @@ def load_catalog(path: str | Path | None = None) -> Catalog:
     if path is not None:
         _validate(data, str(place))
     try:
-        return _build(data, raw, str(place))
+        return build_catalog(data, raw, str(place))
     except (KeyError, TypeError, ValueError) as error:
         raise CatalogError(f"{place}: not a catalogue: {error}") from error

@@ -73,7 +73,7 @@ class SignaturePart(NamedTuple):
             struct=tuple(scope.get("struct", ())),
             follow=bool(data.get("follow")),
             present=tuple(tuple(fragments) for fragments in data["present"]),
-            absent=tuple(tuple(fragments) for fragments in data["absent"]),
+            absent=tuple(tuple(fragments) for fragments in data.get("absent", ())),
             known_calls=tuple(data.get("known_calls", ())),
             absent_without_file=data.get("missing_file") == "absent",
             verified=data["verified"],
@@ -234,3 +234,18 @@ class Catalog(NamedTuple):
         if version.minor > 0 and UpstreamVersion(version.major, version.minor - 1) > self.newest_mainline:
             return UpstreamVersion(version.major, version.minor - 1)
         return max(older, default=None)
+
+    def existed_by(self, commit: Commit) -> str | None:
+        """The earliest day that a backport can be from: stable takes what is in mainline, whose merge window for a release opens
+        when the one before it is out (Linux Documentation/process/stable-kernel-rules.rst)."""
+        if commit.only_on_branch is not None:
+            return None
+        previous = self.previous_mainline(commit.first_release)
+        branch = None if previous is None else self.branches.get(previous.branch)
+        return None if branch is None else branch.released
+
+    def ended_before(self, branch: str, commit: Commit) -> bool:
+        """Whether a stable branch had ended before a commit can have existed."""
+        known = self.branches.get(branch)
+        existed = self.existed_by(commit)
+        return known is not None and known.ended is not None and existed is not None and known.ended < existed

@@ -43,7 +43,7 @@ def _decide(btf: Btf, commit: Commit) -> tuple[Presence, str] | None:
     assert commit.btf is not None
     answers = {
         presence: next(
-            (atoms for atoms in commit.btf[presence.value] if all(_there(btf, atom) for atom in atoms)), None
+            (atoms for atoms in commit.btf.get(presence.value, ()) if all(_there(btf, atom) for atom in atoms)), None
         )
         for presence in (Presence.PRESENT, Presence.ABSENT)
     }

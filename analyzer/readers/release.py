@@ -18,17 +18,6 @@ def _lowered(confidence: Confidence) -> Confidence:
     return Confidence(max(confidence - 1, Confidence.LOW))
 
 
-def _existed_by(catalog: Catalog, commit: Commit) -> str | None:
-    """The earliest day that a backport can be from: stable takes what is in mainline, whose merge window for a release opens
-    when the one before it is out (Linux Documentation/process/stable-kernel-rules.rst)."""
-    first = commit.first_release
-    if commit.only_on_branch is not None:
-        return None
-    previous = catalog.previous_mainline(first)
-    branch = None if previous is None else catalog.branches.get(previous.branch)
-    return None if branch is None else branch.released
-
-
 def _unknown(commit: Commit, citation: str, detail: str, settle: str | None) -> Evidence:
     return Evidence(EvidenceKind.RELEASE, commit.key, Presence.UNKNOWN, citation, detail, Confidence.LOW, settle=settle)
 
@@ -62,6 +51,10 @@ def commit_in_release(catalog: Catalog, commit: Commit, version: UpstreamVersion
                     f"{version.branch}.y has {commit.key} by {fact.present_by}",
                     fact.source,
                     confidence,
+                )
+            if version.sublevel == 0:
+                return found(
+                    Presence.ABSENT, f"{commit.key} came to mainline in {first}, after {version}", commit.source
                 )
             return _unknown(
                 commit,
@@ -100,12 +93,12 @@ def commit_in_release(catalog: Catalog, commit: Commit, version: UpstreamVersion
 def _unlisted_branch(catalog: Catalog, commit: Commit, version: UpstreamVersion, settle: str) -> Evidence:
     """A fix on a branch that nobody surveyed: absent when the branch ended before the fix existed, else unknown."""
     branch = catalog.branches.get(version.branch)
-    existed = _existed_by(catalog, commit)
+    existed = catalog.existed_by(commit)
     if branch is not None and branch.ended is not None and branch.last is not None:
         if version > branch.last:
             detail = f"{version.branch}.y ended with {branch.last}, so {version} is not a release of kernel.org"
             return _unknown(commit, "catalogue: branches", detail, settle)
-        if existed is not None and branch.ended < existed:
+        if catalog.ended_before(version.branch, commit):
             detail = f"{version.branch}.y ended on {branch.ended} with {branch.last}, before {commit.key} existed ({existed} at the earliest)"
             return Evidence(
                 EvidenceKind.RELEASE, commit.key, Presence.ABSENT, "catalogue: branches", detail, Confidence.MEDIUM

@@ -1,0 +1,196 @@
+"""Reads and validates the folder `catalog/`, a fact a file, and says for each fault its file and line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tailcall_audit.analyzer.catalog.load import schema_path
+from tailcall_audit.analyzer.catalog.types import CAPABILITY_PREFIX
+from tailcall_audit.analyzer.catalog.yaml_file import Complaint, Data, Place, YamlFile, read_yaml
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import ValidationError
+
+__all__ = ["CatalogFiles", "expression_names", "mapping", "mappings", "read_catalog_folder"]
+
+# A folder has one thing a file, and the name of the file is the name of the thing.
+_FOLDERS = {"commits": "commit", "defects": "defect", "distributions": "distribution", "series": "series"}
+_FILES = {
+    "branches": "branches_file",
+    "capabilities": "capabilities",
+    "exceptions": "exceptions_file",
+    "sources": "sources",
+}
+# What the builder writes, and what the name of the file says, by the definition in the schema.
+_DERIVED: dict[str, Callable[[str], dict[str, Data]]] = {
+    "defect": lambda name: {"slug": name, "ranges": [{"branch": "mainline", "affected": []}]},
+    "distribution": lambda name: {"name": name},
+}
+
+
+class CatalogFiles(NamedTuple):
+    """The files of a folder by the names of their things, and everything that is wrong with them."""
+
+    root: Path
+    commits: dict[str, YamlFile]
+    defects: dict[str, YamlFile]
+    distributions: dict[str, YamlFile]
+    series: dict[str, YamlFile]
+    tables: dict[str, YamlFile]
+    complaints: tuple[Complaint, ...]
+
+
+def read_catalog_folder(root: Path) -> CatalogFiles:
+    """Read every file below `root`. Raises CatalogError when PyYAML is not installed."""
+    complaints: list[Complaint] = []
+    folders: dict[str, dict[str, YamlFile]] = {}
+    for folder, definition in _FOLDERS.items():
+        folders[folder] = {
+            path.stem: _checked(path, definition, complaints) for path in sorted((root / folder).glob("*.yaml"))
+        }
+    tables = {name: _checked(root / f"{name}.yaml", definition, complaints) for name, definition in _FILES.items()}
+    complaints += _strangers(root, {file.path for group in (*folders.values(), tables) for file in group.values()})
+    if not complaints:
+        complaints += _dangling(folders, tables)
+    return CatalogFiles(root, **folders, tables=tables, complaints=tuple(sorted(complaints, key=_reading_order)))
+
+
+def _reading_order(complaint: Complaint) -> tuple[Path, int, str]:
+    return complaint.path, complaint.line, complaint.message
+
+
+def _strangers(root: Path, known: set[Path]) -> Iterator[Complaint]:
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and path not in known and path.suffix != ".md":
+            yield Complaint("unknown-file", path, 1, "no part of the catalogue has this name: see docs/catalog.md")
+
+
+def _checked(path: Path, definition: str, complaints: list[Complaint]) -> YamlFile:
+    file = read_yaml(path)
+    complaints += file.complaints
+    if not file.complaints:
+        complaints += _invalid(file, definition)
+    return file
+
+
+@lru_cache
+def _validator(definition: str) -> Draft202012Validator:
+    import jsonschema
+
+    with open(schema_path(), encoding="utf-8") as text:
+        schema = json.load(text)
+    return jsonschema.Draft202012Validator({"$defs": schema["$defs"], "$ref": f"#/$defs/{definition}"})
+
+
+def _invalid(file: YamlFile, definition: str) -> Iterator[Complaint]:
+    data = file.data
+    if isinstance(data, dict) and definition in _DERIVED:
+        derived = _DERIVED[definition](file.path.stem)
+        for key in derived:
+            if key in data:
+                yield Complaint(
+                    "unknown-key", file.path, file.line((key,)), f"{key} is written by the builder: leave it out"
+                )
+        data = {**derived, **data}
+    for error in _validator(definition).iter_errors(data):
+        yield from _translated(file, error)
+
+
+def _translated(file: YamlFile, error: ValidationError) -> Iterator[Complaint]:
+    """A fault that the schema found, as complaints by their kind."""
+    from jsonschema.exceptions import best_match
+
+    asked: Any = error.validator_value
+    if error.validator == "additionalProperties" and asked is False:
+        yield from _unknown_keys(file, error)
+        return
+    message = None
+    if error.validator in ("oneOf", "anyOf"):
+        keys = [key for part in asked for key in part.get("required", ())]
+        inner = best_match(error.context or ())
+        if keys:
+            message = f"needs exactly one of {', '.join(keys)}"
+        elif inner is not None:
+            error = inner
+    place: Place = tuple(error.absolute_path)
+    where = ".".join(map(str, place))
+    name = "missing-key" if error.validator in ("required", "oneOf") else "wrong-value"
+    message = _shortened(message or error.message)
+    yield Complaint(name, file.path, file.line(place), f"{where}: {message}" if where else message)
+
+
+def _unknown_keys(file: YamlFile, error: ValidationError) -> Iterator[Complaint]:
+    schema: Any = error.schema
+    instance: Any = error.instance
+    known = schema.get("properties", {})
+    for key in sorted(instance.keys() - known.keys()):
+        message = f"{key} is no key here; there are {', '.join(sorted(known))}"
+        yield Complaint("unknown-key", file.path, file.line((*error.absolute_path, key)), message)
+
+
+def _shortened(message: str) -> str:
+    return message if len(message) < 200 else message[:200] + " …"
+
+
+def expression_names(data: Data, place: Place) -> Iterator[tuple[str, Place]]:
+    """Yield the names in an expression with their places."""
+    if isinstance(data, str):
+        yield data, place
+    elif isinstance(data, dict):
+        for key, part in data.items():
+            yield from expression_names(part, (*place, key))
+    elif isinstance(data, list):
+        for index, part in enumerate(data):
+            yield from expression_names(part, (*place, index))
+
+
+def _named_commits(
+    folders: dict[str, dict[str, YamlFile]], tables: dict[str, YamlFile]
+) -> Iterator[tuple[YamlFile, str, Place]]:
+    """Yield every name of a commit or capability outside of its own file."""
+    for file in folders["defects"].values():
+        defect = mapping(file.data)
+        for key in ("reachable", "fixed"):
+            for name, place in expression_names(defect.get(key, []), (key,)):
+                yield file, name, place
+    for file in folders["series"].values():
+        for index, fact in enumerate(mappings(file.data)):
+            yield file, str(fact["commit"]), (index, "commit")
+    exceptions = tables["exceptions"]
+    for key, entries in mapping(exceptions.data).items():
+        for index, entry in enumerate(mappings(entries)):
+            yield exceptions, str(entry["commit"]), (key, index, "commit")
+
+
+def mapping(data: Data) -> dict[str, Any]:
+    """A mapping, which the schema has asked for before."""
+    assert isinstance(data, dict)
+    return data
+
+
+def mappings(data: Data) -> list[dict[str, Any]]:
+    """A list of mappings, which the schema has asked for before."""
+    assert isinstance(data, list)
+    return data  # type: ignore[return-value]
+
+
+def _dangling(folders: dict[str, dict[str, YamlFile]], tables: dict[str, YamlFile]) -> Iterator[Complaint]:
+    """Names that lead nowhere. The files are valid by the schema when this is asked."""
+    capabilities = {CAPABILITY_PREFIX + name for name in mapping(tables["capabilities"].data)}
+    for file, name, place in _named_commits(folders, tables):
+        if name.startswith(CAPABILITY_PREFIX) and name not in capabilities:
+            message = f"{name} is not in capabilities.yaml"
+            yield Complaint("unknown-capability", file.path, file.line(place), message)
+        elif not name.startswith(CAPABILITY_PREFIX) and name not in folders["commits"]:
+            message = f"there is no commits/{name}.yaml"
+            yield Complaint("unknown-commit", file.path, file.line(place), message)
+    for key, file in folders["commits"].items():
+        identity = mapping(file.data)["id"]
+        if len(key) != 12 or not identity.startswith(key):
+            message = f"the id {identity} does not begin with the file's name; rename the file to {identity[:12]}.yaml"
+            yield Complaint("wrong-name", file.path, file.line(("id",)), message)

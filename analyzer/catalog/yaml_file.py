@@ -1,0 +1,158 @@
+"""Reads one YAML file of `catalog/` as plain data, and remembers the line of every value.
+
+The catalogue uses a small part of YAML. A plain scalar is a string, except `true`, `false` and whole numbers of up to six digits:
+`6.10` is the text of a release and not the number 6.1, and `4e1234567890` is the id of a commit and not a number.
+Anchors, aliases, tags and empty values are refused, because they hide what a file says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from tailcall_audit.analyzer.catalog.load import CatalogError
+
+if TYPE_CHECKING:
+    import yaml
+
+__all__ = ["Complaint", "Data", "Place", "YamlFile", "read_yaml"]
+
+Data: TypeAlias = "str | int | bool | list[Data] | dict[str, Data]"
+Place: TypeAlias = "tuple[str | int, ...]"
+
+_MAX_BYTES = 1 << 20
+_NUMBER = re.compile(r"[0-9]{1,6}", re.ASCII)
+
+
+class Complaint(NamedTuple):
+    """What is wrong with a file of the catalogue: the kind of fault by its name, where, and what to do."""
+
+    name: str
+    path: Path
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.message} [{self.name}]"
+
+
+class YamlFile(NamedTuple):
+    """The data of one file, the line (from 1) of each value by its place, and what could not be taken as it is."""
+
+    path: Path
+    data: Data
+    lines: dict[Place, int]
+    complaints: tuple[Complaint, ...]
+
+    def line(self, place: Place) -> int:
+        """The line of a value, or of the nearest value that contains it."""
+        while place not in self.lines:
+            place = place[:-1]
+        return self.lines[place]
+
+
+class _Reader:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines: dict[Place, int] = {}
+        self.complaints: list[Complaint] = []
+
+    def complain(self, name: str, node: yaml.Node, message: str) -> None:
+        self.complaints.append(Complaint(name, self.path, node.start_mark.line + 1, message))
+
+    def value(self, node: yaml.Node, place: Place) -> Data:
+        import yaml
+
+        self.lines[place] = node.start_mark.line + 1
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, place)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, (*place, index)) for index, item in enumerate(node.value)]
+        assert isinstance(node, yaml.ScalarNode)
+        text: str = node.value
+        if node.style is not None:
+            return text
+        if text in ("true", "false"):
+            return text == "true"
+        if text in ("", "~", "null"):
+            self.complain("empty-value", node, f"{_name(place)} has no value: leave the whole line out")
+        return int(text) if _NUMBER.fullmatch(text) else text
+
+    def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Data]:
+        import yaml
+
+        result: dict[str, Data] = {}
+        for key, item in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                self.complain("yaml-syntax", key, "a key must be a word")
+                continue
+            if key.value in result:
+                self.complain(
+                    "duplicate-key",
+                    key,
+                    f"{key.value} is there twice; the first is on line {self.lines[*place, key.value]}",
+                )
+                continue
+            result[key.value] = self.value(item, (*place, key.value))
+            # The key is what a reader looks for; the value may begin lines below it.
+            self.lines[*place, key.value] = key.start_mark.line + 1
+        return result
+
+
+def _name(place: Place) -> str:
+    return ".".join(str(part) for part in place) or "the file"
+
+
+def _hidden(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the line and kind of each anchor, alias and tag."""
+    import yaml
+
+    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+        if isinstance(token, yaml.AnchorToken | yaml.AliasToken | yaml.TagToken):
+            yield token.start_mark.line + 1, type(token).__name__.removesuffix("Token").lower()
+
+
+def read_yaml(path: Path) -> YamlFile:
+    """Read a file.
+
+    Faults in it are complaints of the result, whose data is then empty or partial. Raises CatalogError when PyYAML is not
+    installed.
+    """
+    try:
+        import yaml
+    except ImportError as error:
+        raise CatalogError(
+            f"{path}: PyYAML reads the files of the catalogue and is not installed: pip install 'tailcall-audit[catalog]'"
+        ) from error
+
+    def failed(line: int, message: str, name: str = "yaml-syntax") -> YamlFile:
+        return YamlFile(path, {}, {(): 1}, (Complaint(name, path, line, message),))
+
+    try:
+        raw = path.read_bytes()
+        text = raw.decode()
+    except OSError as error:
+        return failed(1, f"cannot read the file: {error.strerror}", "unreadable")
+    except UnicodeDecodeError as error:
+        return failed(raw[: error.start].count(b"\n") + 1, "not UTF-8")
+    if len(raw) > _MAX_BYTES:
+        return failed(1, f"larger than {_MAX_BYTES >> 20} MiB, which no file of the catalogue is")
+    try:
+        for line, kind in _hidden(text):
+            return failed(line, f"the catalogue has no YAML {kind}s: write the value itself")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        return failed(mark.line + 1 if mark else 1, f"not YAML: {error.problem or error.context}")
+    except (yaml.YAMLError, RecursionError) as error:
+        return failed(1, f"not YAML: {error}")
+    if node is None:
+        return failed(1, "the file is empty", "empty-value")
+    reader = _Reader(path)
+    try:
+        data = reader.value(node, ())
+    except RecursionError:
+        return failed(1, "not YAML: nested too deeply")
+    return YamlFile(path, data, reader.lines, tuple(reader.complaints))
