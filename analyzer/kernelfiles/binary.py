@@ -13,16 +13,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.kernelfiles.containers import Kernel
-from tailcall_audit.analyzer.kernelfiles.kallsyms import KallsymsError, find_functions
+from tailcall_audit.analyzer.kernelfiles.kallsyms import Kallsyms, KallsymsError
+from tailcall_audit.analyzer.kernelfiles.relocations import Relocations, find_relocations
 from tailcall_audit.probes.kernel.btf import Btf, BtfError
 
-__all__ = ["Binary", "Function", "read_system_map"]
+__all__ = ["Binary", "Function", "Segment", "read_system_map"]
 
 _BANNER = re.compile(rb"Linux version (\d[^\0\n]{0,511})")
 _CONFIG_START, _CONFIG_END = b"IKCFG_ST", b"IKCFG_ED"
 _MAX_CONFIG = 16 << 20
 _BTF_HEADER = b"\x9f\xeb\x01\0\x18\0\0\0"
 _MAX_FUNCTION = 1 << 18
+_MAX_MEMORY = 512 << 20
+_FLAT_ADDRESS = 0xFFFF_8000_8000_0000
+"""Where arm64 kernels that need no table of relocations (v6.6 and later) are linked."""
 _SYSTEM_MAP_LINE = re.compile(rb"([0-9a-f]{16}) ([tTwW]) (\S+)")
 _MAX_SYSTEM_MAP = 64 << 20
 
@@ -35,10 +39,14 @@ class Function(NamedTuple):
     code: bytes
 
 
-class _Segment(NamedTuple):
+class Segment(NamedTuple):
+    """A part of the file that is loaded: its place there, its address, its size in the file and (zeros behind it) in memory, in bytes."""
+
     offset: int
     address: int
     size: int
+    memory: int
+    is_code: bool
 
 
 class Binary:
@@ -88,25 +96,45 @@ class Binary:
         return found
 
     @cached_property
-    def _segments(self) -> list[_Segment]:
-        if not self._kernel.is_elf or self._data[4:6] != b"\x02\x01":
+    def segments(self) -> list[Segment]:
+        """What is loaded of the kernel, and where."""
+        if not self._kernel.is_elf:
+            return self._flat() if self._kernel.architecture == "arm64" else []
+        if self._data[4:6] != b"\x02\x01":
             return []
         offset, size, count = struct.unpack_from("<Q", self._data, 32)[0], *struct.unpack_from("<HH", self._data, 54)
         found = []
         if size == 56 and offset + size * count <= len(self._data):
             for index in range(count):
-                kind, _, place, address, _, length, _, _ = struct.unpack_from(
+                kind, flags, place, address, _, length, memory, _ = struct.unpack_from(
                     "<IIQQQQQQ", self._data, offset + 56 * index
                 )
                 if kind == 1 and place + length <= len(self._data):
-                    found.append(_Segment(place, address, length))
+                    found.append(Segment(place, address, length, max(length, min(memory, _MAX_MEMORY)), bool(flags & 1)))
         return found
+
+    def _flat(self) -> list[Segment]:
+        """All of an arm64 Image; its size in memory stands in its header (Linux Documentation/arch/arm64/booting.rst)."""
+        (memory,) = struct.unpack_from("<Q", self._data, 16)
+        size = len(self._data)
+        base = _FLAT_ADDRESS if self.relocations is None else self.relocations.base
+        return [Segment(0, base, size, max(size, min(memory, _MAX_MEMORY)), True)]
+
+    @cached_property
+    def relocations(self) -> Relocations | None:
+        """The pointers that an arm64 Image lacks until it boots; None where all are in place."""
+        return None if self._kernel.is_elf or self._kernel.architecture != "arm64" else find_relocations(self._data)
+
+    def _pointer_at(self, place: int) -> int:
+        (found,) = struct.unpack_from("<Q", self._data, place)
+        known = None if self.relocations is None else self.relocations.value_at(place)
+        return int(found) if known is None else known
 
     def _address_of(self, place: int) -> int | None:
         return next(
             (
                 item.address + place - item.offset
-                for item in self._segments
+                for item in self.segments
                 if item.offset <= place < item.offset + item.size
             ),
             None,
@@ -116,7 +144,7 @@ class Binary:
         return next(
             (
                 item.offset + address - item.address
-                for item in self._segments
+                for item in self.segments
                 if item.address <= address < item.address + item.size
             ),
             None,
@@ -162,15 +190,20 @@ class Binary:
         if self._symbols is not None:
             names = (*wanted, *(f"{name}.part" for name in wanted))
             return {name: self._symbols[name] for name in names if name in self._symbols}
-        if not self._kernel.is_elf:
-            return {}
-        if ".symtab" in self._sections:
+        if self._kernel.is_elf and ".symtab" in self._sections:
             return self._from_symbol_table(frozenset(wanted))
+        return {} if self.kallsyms is None else self.kallsyms.functions(wanted)
+
+    @cached_property
+    def kallsyms(self) -> Kallsyms | None:
+        """The kernel's own symbol table."""
+        if not self.segments:
+            return None
         try:
-            return find_functions(self._data, wanted, self._address_of)
+            return Kallsyms(self._data, self._address_of, self._pointer_at)
         except (KallsymsError, struct.error, IndexError, ValueError) as error:
             self.notes.append(f"its functions cannot be located: {error}")
-            return {}
+            return None
 
     def _from_symbol_table(self, wanted: frozenset[str]) -> dict[str, tuple[int, int]]:
         from elftools.common.exceptions import ELFError

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import struct
 from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 
-__all__ = ["KallsymsError", "find_functions"]
+__all__ = ["Kallsyms", "KallsymsError"]
 
 _TOKENS = 256
 # Digits stand for themselves, one after the other: nothing else in a kernel looks like that.
@@ -20,9 +21,10 @@ _DIGITS = b"".join(b"%d\0" % digit for digit in range(10))
 _MAX_NAMES_SPAN = 32 << 20
 _MAX_SYMBOLS = 1 << 20
 _LAST_CHUNK = 256 * 512
-_KERNEL = 0xFFFF_FFFF_0000_0000
-"""Where x86-64 links its kernel and modules: nothing below is an address of its code."""
+_KERNEL = 0xFFFF_0000_0000_0000
+"""Nothing below is an address of a kernel's code, on x86-64 and on arm64."""
 _TEXT_TYPES = b"tTwW"
+_ALL_TYPES = b"tTwWdDrRbBaAvV"
 
 
 class KallsymsError(ValueError):
@@ -102,7 +104,12 @@ def _walk(data: bytes, start: int, count: int, markers: array[int], end: int) ->
 
 
 def _addresses(
-    data: bytes, names: int, index: int, count: int, address_of: Callable[[int], int | None]
+    data: bytes,
+    names: int,
+    index: int,
+    count: int,
+    address_of: Callable[[int], int | None],
+    pointer_at: Callable[[int], int],
 ) -> Sequence[int]:
     """The addresses of all symbols, in the order of their names, which is rising but for per-CPU variables."""
     size = 4 * count
@@ -112,14 +119,14 @@ def _addresses(
         # Offsets, base, count, names (seen in 5.10 and 6.1); or offsets and base behind the index (seen in 6.12 and 6.19).
         if offsets < 0 or base + 8 > len(data):
             continue
-        (start,) = struct.unpack_from("<Q", data, base)
+        start = pointer_at(base)
         if start < _KERNEL or start & 0xFFF:
             continue
         table = array("i", data[offsets : offsets + size])
-        # With CONFIG_KALLSYMS_ABSOLUTE_PERCPU an address is a negative offset, and a positive one a per-CPU variable's.
+        # With CONFIG_KALLSYMS_ABSOLUTE_PERCPU an address is a negative offset, and what is not negative a per-CPU variable's own place.
         absolute = sum(offset < 0 for offset in table[:: max(1, count // 1000)]) > 500
         found = (
-            [start - 1 - offset for offset in table]
+            [start - 1 - offset if offset < 0 else offset for offset in table]
             if absolute
             else [start + (offset & 0xFFFFFFFF) for offset in table]
         )
@@ -143,54 +150,101 @@ def _is_rising(addresses: Sequence[int]) -> bool:
     return sum(a <= b for a, b in pairwise(seen)) > 0.98 * (len(seen) - 1)
 
 
-def find_functions(
-    data: bytes, wanted: Iterable[str], address_of: Callable[[int], int | None]
-) -> dict[str, tuple[int, int]]:
-    """Address and size in bytes (up to the next symbol) of each function that is there under this very name; raises KallsymsError.
+class Kallsyms:
+    """The symbol table of a kernel. Raises KallsymsError where there is none.
 
-    A compiler's variant of a function, ``do_jit.isra.0``, goes by the name before the first dot, a part that it split off, ``.part.0``,
-    by ``NAME.part``; ``.cold`` is no function. Of two functions of one name neither is found: nobody knows which is meant. `address_of` is where a place of `data` is linked.
+    `address_of` is where a place of `data` is linked; `pointer_at` is the pointer at a place, as a booted kernel has it: arm64 Images of
+    5.10 and 6.1 have zero in the file.
     """
-    tokens, table, index = _tokens(data)
-    for place, markers in _markers(data, table):
-        try:
-            start, places = _names(data, place, markers)
-        except KallsymsError:
-            continue
-        break
-    else:
-        raise KallsymsError("no names that fit their markers")
-    addresses = _addresses(data, start, index, len(places), address_of)
-    names = {name.encode() for name in wanted}
-    begins = _Beginnings(tokens, names)
-    found: dict[str, tuple[int, int]] = {}
-    several: set[str] = set()
-    for number, position in enumerate(places):
+
+    def __init__(
+        self, data: bytes, address_of: Callable[[int], int | None], pointer_at: Callable[[int], int] | None = None
+    ) -> None:
+        self._data = data
+        self._tokens, table, index = _tokens(data)
+        for place, markers in _markers(data, table):
+            try:
+                start, self._places = _names(data, place, markers)
+            except KallsymsError:
+                continue
+            break
+        else:
+            raise KallsymsError("no names that fit their markers")
+        self._addresses = _addresses(data, start, index, len(self._places), address_of, pointer_at or self._pointer)
+        self._order: list[int] | None = None
+
+    def _pointer(self, place: int) -> int:
+        found: int = struct.unpack_from("<Q", self._data, place)[0]
+        return found
+
+    def _text(self, position: int) -> bytes:
+        """The type and the name at a position."""
+        data = self._data
         length, begin = data[position], position + 1
         if length >= 128:
             length, begin = length & 127 | data[position + 1] << 7, position + 2
-        if length < 2 or not begins[data[begin] << 8 | data[begin + 1]]:
-            continue
-        text = b"".join([tokens[byte] for byte in data[begin : begin + length]])
-        name, _, variant = text[1:].partition(b".")
-        if name not in names or text[:1] not in _TEXT_TYPES or variant.startswith(b"cold"):
-            continue
-        plain = f"{name.decode()}.part" if variant.startswith(b"part") else name.decode()
-        address = addresses[number]
-        if plain in found and found[plain][0] != address:
-            several.add(plain)
-        following = next((other for other in addresses[number : number + 64] if other > address), address)
-        found[plain] = (address, following - address)
-    return {name: where for name, where in found.items() if name not in several}
+        return b"".join([self._tokens[byte] for byte in data[begin : begin + length]])
+
+    def _named(self, names: set[bytes], types: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+        """Number, name and variant of every symbol of these names and types. A compiler's variant of a function, ``do_jit.isra.0``,
+        goes by the name before the first dot."""
+        data = self._data
+        begins = _Beginnings(self._tokens, names, types)
+        for number, position in enumerate(self._places):
+            length, begin = data[position], position + 1
+            if length >= 128:
+                length, begin = length & 127 | data[position + 1] << 7, position + 2
+            if length < 2 or not begins[data[begin] << 8 | data[begin + 1]]:
+                continue
+            text = self._text(position)
+            name, _, variant = text[1:].partition(b".")
+            if name in names and text[:1] in types:
+                yield number, name, variant
+
+    def functions(self, wanted: Iterable[str]) -> dict[str, tuple[int, int]]:
+        """Address and size in bytes (up to the next symbol) of each function that is there under this very name.
+
+        A part that a compiler split off, ``.part.0``, goes by ``NAME.part``; ``.cold`` is no function. Of two functions of one name
+        neither is found: which one is meant is not known.
+        """
+        found: dict[str, tuple[int, int]] = {}
+        several: set[str] = set()
+        for number, name, variant in self._named({name.encode() for name in wanted}, _TEXT_TYPES):
+            if variant.startswith(b"cold"):
+                continue
+            plain = f"{name.decode()}.part" if variant.startswith(b"part") else name.decode()
+            address = self._addresses[number]
+            if plain in found and found[plain][0] != address:
+                several.add(plain)
+            following = next((other for other in self._addresses[number : number + 64] if other > address), address)
+            found[plain] = (address, following - address)
+        return {name: where for name, where in found.items() if name not in several}
+
+    def addresses(self, wanted: Iterable[str]) -> dict[str, tuple[int, ...]]:
+        """All addresses of each symbol, code or data, that is there under this name; parts that a compiler split off are left out."""
+        found: dict[str, list[int]] = {}
+        for number, name, variant in self._named({name.encode() for name in wanted}, _ALL_TYPES):
+            if not variant.startswith((b"cold", b"part")):
+                found.setdefault(name.decode(), []).append(self._addresses[number])
+        return {name: tuple(dict.fromkeys(where)) for name, where in found.items()}
+
+    def name_at(self, address: int) -> str | None:
+        """The name of the last symbol at or before an address; None before the first."""
+        if self._order is None:
+            self._order = sorted(range(len(self._addresses)), key=self._addresses.__getitem__)
+        place = bisect_right(self._order, address, key=self._addresses.__getitem__)
+        if place == 0:
+            return None
+        return self._text(self._places[self._order[place - 1]])[1:].decode("ascii", "replace")
 
 
 class _Beginnings(dict[int, bool]):
     """Whether a wanted symbol could begin with two tokens (the first in the high byte), found out when first asked. Its first letter is its
     type."""
 
-    def __init__(self, tokens: list[bytes], names: set[bytes]) -> None:
+    def __init__(self, tokens: list[bytes], names: set[bytes], types: bytes) -> None:
         self._tokens = tokens
-        self._wanted = tuple(bytes([letter]) + name for name in names for letter in _TEXT_TYPES)
+        self._wanted = tuple(bytes([letter]) + name for name in names for letter in types)
 
     def __missing__(self, pair: int) -> bool:
         text = self._tokens[pair >> 8] + self._tokens[pair & 255]

@@ -12,7 +12,7 @@ from tailcall_audit.analyzer.kernelfiles.binary import Binary, Function, read_sy
 from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
 from tailcall_audit.analyzer.kernelfiles.containers import Kernel, unpack
 from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import place_of
-from tailcall_audit.analyzer.kernelfiles.kallsyms import KallsymsError, find_functions
+from tailcall_audit.analyzer.kernelfiles.kallsyms import Kallsyms, KallsymsError
 from tailcall_audit.analyzer.kernelfiles.package_file import read_package
 from tailcall_audit.analyzer.model import Bootable
 from tailcall_audit.analyzer.readers.code.registry import FUNCTIONS, findings
@@ -166,11 +166,11 @@ def test_broken_symbol_tables_are_refused_or_lead_to_the_same_functions(lab: Pat
     for _ in range(40):
         broken[place + generator.randrange(-400_000, 2_000)] = generator.randrange(256)
     with contextlib.suppress(KallsymsError, IndexError):
-        find_functions(bytes(broken), FUNCTIONS, lambda _: None)
+        Kallsyms(bytes(broken), lambda _: None)
 
 
 def test_garbage_has_no_symbols() -> None:
     with pytest.raises(KallsymsError):
-        find_functions(random.Random(3).randbytes(1 << 20), FUNCTIONS, lambda _: None)
+        Kallsyms(random.Random(3).randbytes(1 << 20), lambda _: None)
     with pytest.raises(KallsymsError):
-        find_functions(b"", FUNCTIONS, lambda _: None)
+        Kallsyms(b"", lambda _: None)
