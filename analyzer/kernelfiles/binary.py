@@ -110,7 +110,9 @@ class Binary:
                     "<IIQQQQQQ", self._data, offset + 56 * index
                 )
                 if kind == 1 and place + length <= len(self._data):
-                    found.append(Segment(place, address, length, max(length, min(memory, _MAX_MEMORY)), bool(flags & 1)))
+                    found.append(
+                        Segment(place, address, length, max(length, min(memory, _MAX_MEMORY)), bool(flags & 1))
+                    )
         return found
 
     def _flat(self) -> list[Segment]:
@@ -124,6 +126,43 @@ class Binary:
     def relocations(self) -> Relocations | None:
         """The pointers that an arm64 Image lacks until it boots; None where all are in place."""
         return None if self._kernel.is_elf or self._kernel.architecture != "arm64" else find_relocations(self._data)
+
+    @property
+    def data(self) -> bytes:
+        """The unpacked kernel."""
+        return self._data
+
+    def relocate(self, out: bytearray, start: int, place: int, size: int) -> None:
+        """Write the pointers that boot would write into `size` bytes of `out` from `start` on, a copy of the file from `place` on."""
+        if self.relocations is None:
+            return
+        for where, value in self.relocations.between(place, place + size):
+            first, last = max(where, place), min(where + 8, place + size)
+            out[start + first - place : start + last - place] = value.to_bytes(8, "little")[
+                first - where : last - where
+            ]
+
+    def addresses(self, names: Iterable[str]) -> dict[str, tuple[int, ...]] | None:
+        """All addresses of each of these symbols, code or data; None where there is no table of symbols."""
+        wanted = frozenset(names)
+        if self._kernel.is_elf and ".symtab" in self._sections:
+            return self._all_of_symbol_table(wanted)
+        if self.kallsyms is not None:
+            return self.kallsyms.addresses(wanted)
+        if self._symbols is None:
+            return None
+        return {name: (self._symbols[name][0],) for name in wanted if name in self._symbols}
+
+    def symbol_at(self, address: int) -> str | None:
+        """The name of the function at an address; None where no table says."""
+        return None if self.kallsyms is None else self.kallsyms.name_at(address)
+
+    def _all_of_symbol_table(self, wanted: frozenset[str]) -> dict[str, tuple[int, ...]]:
+        found: dict[str, list[int]] = {}
+        for name, variant, address, _ in self._symbol_table():
+            if name in wanted and not variant.startswith(("cold", "part")):
+                found.setdefault(name, []).append(address)
+        return {name: tuple(dict.fromkeys(where)) for name, where in found.items()}
 
     def _pointer_at(self, place: int) -> int:
         (found,) = struct.unpack_from("<Q", self._data, place)
@@ -205,24 +244,31 @@ class Binary:
             self.notes.append(f"its functions cannot be located: {error}")
             return None
 
-    def _from_symbol_table(self, wanted: frozenset[str]) -> dict[str, tuple[int, int]]:
+    def _symbol_table(self) -> Iterator[tuple[str, str, int, int]]:
+        """Name, variant, address and size of every function and object of an ELF file with symbols."""
         from elftools.common.exceptions import ELFError
         from elftools.elf.elffile import ELFFile
         from elftools.elf.sections import SymbolTableSection
 
-        found: dict[str, tuple[int, int]] = {}
-        several: set[str] = set()
         try:
             table = ELFFile(io.BytesIO(self._data)).get_section_by_name(".symtab")
             for symbol in table.iter_symbols() if isinstance(table, SymbolTableSection) else ():
-                name, _, variant = symbol.name.partition(".")
-                if name in wanted and symbol["st_info"]["type"] == "STT_FUNC" and not variant.startswith("cold"):
-                    name = f"{name}.part" if variant.startswith("part") else name
-                    if name in found:
-                        several.add(name)
-                    found[name] = (symbol["st_value"], symbol["st_size"])
+                if symbol["st_info"]["type"] in ("STT_FUNC", "STT_OBJECT", "STT_NOTYPE"):
+                    name, _, variant = symbol.name.partition(".")
+                    is_function = symbol["st_info"]["type"] == "STT_FUNC"
+                    yield name, variant, symbol["st_value"], symbol["st_size"] if is_function else 0
         except (ELFError, ValueError, KeyError, AttributeError, UnicodeError) as error:
             self.notes.append(f"its symbol table cannot be read: {error or type(error).__name__}")
+
+    def _from_symbol_table(self, wanted: frozenset[str]) -> dict[str, tuple[int, int]]:
+        found: dict[str, tuple[int, int]] = {}
+        several: set[str] = set()
+        for plain, variant, address, size in self._symbol_table():
+            if plain in wanted and size and not variant.startswith("cold"):
+                name = f"{plain}.part" if variant.startswith("part") else plain
+                if name in found:
+                    several.add(name)
+                found[name] = (address, size)
         return {name: where for name, where in found.items() if name not in several}
 
 

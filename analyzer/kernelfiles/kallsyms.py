@@ -244,11 +244,16 @@ class _Beginnings(dict[int, bool]):
 
     def __init__(self, tokens: list[bytes], names: set[bytes], types: bytes) -> None:
         self._tokens = tokens
-        self._wanted = tuple(bytes([letter]) + name for name in names for letter in types)
+        self._wanted = names
+        self._prefixes = {name[:length] for name in names for length in range(len(name) + 1)}
+        self._types = types
 
     def __missing__(self, pair: int) -> bool:
         text = self._tokens[pair >> 8] + self._tokens[pair & 255]
+        rest = text[1:]
         # A symbol of two tokens may end in the variant that the compiler made: ``do_jit`` and ``.isra.0``.
-        found = any(name.startswith(text) or text.startswith(name) for name in self._wanted)
+        found = text[:1] in self._types and (
+            rest in self._prefixes or any(rest[:length] in self._wanted for length in range(1, len(rest)))
+        )
         self[pair] = found
         return found

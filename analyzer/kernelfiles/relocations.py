@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left
+from collections.abc import Iterator
 from typing import NamedTuple
 
 __all__ = ["Relocations", "find_relocations"]
@@ -33,6 +34,11 @@ class Relocations(NamedTuple):
         index = bisect_left(self.places, place)
         return self.values[index] if index < len(self.places) and self.places[index] == place else None
 
+    def between(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Place and value of every pointer that overlaps the places from `start` to before `end`."""
+        for index in range(bisect_left(self.places, start - 7), bisect_left(self.places, end)):
+            yield self.places[index], self.values[index]
+
 
 def find_relocations(data: bytes) -> Relocations | None:
     """The table of relocations of a flat Image; None where it has none."""
@@ -49,7 +55,7 @@ def find_relocations(data: bytes) -> Relocations | None:
 
 def _table(data: bytes, start: int, end: int) -> Relocations | None:
     rows = sorted((offset, value) for offset, _, value in struct.iter_unpack("<QQQ", data[start:end]))
-    base = min(rows[0][0], min(value for _, value in rows)) & -_ALIGNMENT
+    base = min(rows[0][0], *(value for _, value in rows)) & -_ALIGNMENT
     if rows[-1][0] - base + 8 > len(data):
         return None
     return Relocations(base, tuple(offset - base for offset, _ in rows), tuple(value for _, value in rows))

@@ -223,6 +223,14 @@ class Btf:
             number = self.type(number).value
         raise BtfError("typedefs without an end")
 
+    def array(self, number: int) -> tuple[int, int, int]:
+        """The element's type, the index's type and the count of an array; raises BtfError where the type is none."""
+        found = self.type(number)
+        if found.kind != ARRAY:
+            raise BtfError(f"type {number} is no array")
+        element, index, count = struct.unpack_from("<III", self._data, found.position)
+        return element, index, count
+
     def enumerators(self, name: str) -> dict[str, int]:
         """The names and values of an enum; empty where there is none of this name."""
         number = self.find(name, ENUM)

@@ -1,0 +1,114 @@
+"""A kernel as the emulator sees it: its bytes by address, its symbols and its types."""
+
+from __future__ import annotations
+
+import struct
+from functools import cached_property
+
+from analyzer.emulator.reasons import EmulationError, Why
+from analyzer.image.binary import Binary, Segment
+from probes.btf import Btf
+
+__all__ = ["KernelImage"]
+
+_BUG_ENTRIES = (12, 16)
+"""Bytes of an entry with relative pointers: address, file, line, flags; newer kernels have a format in addition."""
+_MAX_TABLE = 16 << 20
+
+
+class KernelImage:
+    """An unpacked kernel; `architecture` is the catalogue's name of it. Raises EmulationError for what is not there."""
+
+    def __init__(self, binary: Binary, architecture: str) -> None:
+        self.binary = binary
+        self.architecture = architecture
+        self.segments = binary.segments
+        self._data = binary.data
+        self._addresses: dict[str, tuple[int, ...]] = {}
+
+    @cached_property
+    def btf(self) -> Btf:
+        """The kernel's types."""
+        found = self.binary.btf
+        if found is None:
+            raise EmulationError(Why.NO_BTF, "CONFIG_DEBUG_INFO_BTF is off, or the data is broken")
+        return found
+
+    def learn(self, names: frozenset[str]) -> None:
+        """Look up many symbols in one pass over the symbol table."""
+        missing = names - self._addresses.keys()
+        if missing:
+            found = self.binary.addresses(missing)
+            if found is None:
+                raise EmulationError(Why.NO_SYMBOLS, "its symbol table cannot be read")
+            self._addresses |= {name: found.get(name, ()) for name in missing}
+
+    def find(self, name: str) -> int | None:
+        """The address of a symbol; None where there is none, or more than one."""
+        self.learn(frozenset((name,)))
+        found = self._addresses[name]
+        return found[0] if len(found) == 1 else None
+
+    def all_of(self, name: str) -> tuple[int, ...]:
+        """Every address of a symbol."""
+        self.learn(frozenset((name,)))
+        return self._addresses[name]
+
+    def function(self, name: str) -> int:
+        """The address of the one function of this name."""
+        self.learn(frozenset((name,)))
+        found = self._addresses[name]
+        if len(found) != 1:
+            raise EmulationError(Why.SEVERAL_FUNCTIONS if found else Why.NO_FUNCTION, f"{name}()")
+        return found[0]
+
+    def name_at(self, address: int) -> str | None:
+        """The symbol that an address belongs to; None outside of the kernel."""
+        return self.binary.symbol_at(address) if self.segment_of(address) is not None else None
+
+    def segment_of(self, address: int) -> Segment | None:
+        """The part of the kernel that holds an address."""
+        return next((item for item in self.segments if item.address <= address < item.address + item.memory), None)
+
+    def read(self, address: int, size: int) -> bytes:
+        """Bytes as a booted kernel has them before it patches itself: zeros behind the file's part, pointers relocated. Outside of the
+        kernel, zeros."""
+        out = bytearray(size)
+        for item in self.segments:
+            start, end = max(address, item.address), min(address + size, item.address + item.size)
+            if start < end:
+                place = item.offset + start - item.address
+                out[start - address : end - address] = self._data[place : place + end - start]
+                self.binary.relocate(out, start - address, place, end - start)
+        return bytes(out)
+
+    @cached_property
+    def _warnings(self) -> frozenset[int]:
+        """Addresses of the traps that are a WARN(), which the kernel goes on behind (struct bug_entry, BUGFLAG_WARNING)."""
+        table = self.table("__start___bug_table", "__stop___bug_table")
+        if table is None:
+            return frozenset()
+        start, data = table
+        for size in _BUG_ENTRIES:
+            rows = [
+                (
+                    start + place + struct.unpack_from("<i", data, place)[0],
+                    struct.unpack_from("<H", data, place + size - 2)[0],
+                )
+                for place in range(0, len(data) - size + 1, size)
+            ]
+            if len(data) % size == 0 and all(self.segment_of(address) is not None for address, _ in rows[:64]):
+                return frozenset(address for address, flags in rows if flags & 1)
+        return frozenset()
+
+    def is_warning(self, address: int) -> bool:
+        """Whether a trap at an address is a WARN()."""
+        return address in self._warnings
+
+    def table(self, start: str, stop: str) -> tuple[int, bytes] | None:
+        """The bytes between two symbols and where they begin; None where one of them is missing."""
+        self.learn(frozenset((start, stop)))
+        first, last = self.find(start), self.find(stop)
+        if first is None or last is None or not 0 < last - first <= _MAX_TABLE:
+            return None
+        return first, self.read(first, last - first)

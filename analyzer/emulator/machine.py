@@ -1,0 +1,348 @@
+"""A machine with one kernel in its memory: calls a function, answers the calls that it makes, and says how it ended.
+
+The kernel is mapped piece by piece, when its code first touches a piece, so that a fresh machine for every case costs little.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
+from typing import NamedTuple
+
+import unicorn as uc
+
+from analyzer.emulator.image import KernelImage
+from analyzer.emulator.isa import Isa
+from analyzer.emulator.reasons import EmulationError, Why
+
+__all__ = ["Budget", "Call", "End", "Machine", "Patch", "Run", "Stub"]
+
+_PAGE = 4096
+_PIECE = 1 << 16
+_STACK = 1 << 18
+_PATCHES = 1 << 21
+_ACCESS = {
+    uc.UC_MEM_READ_UNMAPPED: "reads",
+    uc.UC_MEM_WRITE_UNMAPPED: "writes",
+    uc.UC_MEM_FETCH_UNMAPPED: "jumps to",
+    uc.UC_MEM_READ_PROT: "reads",
+    uc.UC_MEM_WRITE_PROT: "writes",
+    uc.UC_MEM_FETCH_PROT: "jumps to",
+}
+
+
+class Budget(NamedTuple):
+    """The most that one call may use: instructions, seconds, and bytes of memory of its machine."""
+
+    instructions: int = 2_000_000
+    seconds: float = 3.0
+    memory: int = 96 << 20
+
+
+class End(Enum):
+    """How a call ended."""
+
+    RETURNED = "returned"
+    FAULT = "fault"
+    TRAP = "trap"
+    STOPPED = "stopped"
+    """by a stub, or by a watch, that had seen enough"""
+
+
+class Run(NamedTuple):
+    """The end of a call: the result (RETURNED), the address that was touched and how (FAULT), where, in which function."""
+
+    end: End
+    value: int = 0
+    touched: int = 0
+    access: str = ""
+    pc: int = 0
+    function: str | None = None
+    reason: str = ""
+
+    def describe(self) -> str:
+        """What happened, in words."""
+        where = f"{self.function or 'code'} at {self.pc:#x}"
+        if self.end is End.RETURNED:
+            return f"returns {self.value:#x}"
+        if self.end is End.FAULT:
+            return f"{self.access} address {self.touched:#x} ({where})"
+        return f"traps ({where})" if self.end is End.TRAP else f"is stopped: {self.reason}"
+
+
+class Patch(NamedTuple):
+    """Other bytes for a place of the kernel's code; `why` says what patches it."""
+
+    address: int
+    code: bytes
+    why: str
+
+
+class Call(NamedTuple):
+    """A call that a stub answers."""
+
+    machine: Machine
+    name: str
+
+    def argument(self, number: int) -> int:
+        """An argument, counted from 0, as 64 bits."""
+        return self.machine.register(self.machine.isa.arguments[number])
+
+
+Stub = Callable[[Call], int | None]
+"""Answers a call: what it returns, or None to leave the result's register alone."""
+
+
+class Machine:
+    """A machine that is used for one case and thrown away. Raises EmulationError where a budget ends or the kernel lacks something."""
+
+    def __init__(
+        self,
+        kernel: KernelImage,
+        isa: Isa,
+        budget: Budget | None = None,
+        patches: Iterable[Patch] = (),
+    ) -> None:
+        self.kernel = kernel
+        self.isa = isa
+        self.budget = budget or Budget()
+        self.executed: list[tuple[int, int]] = []
+        """Start and size of every block of code that was run, in bytes; some twice."""
+        self.warnings: list[int] = []
+        self._patches = tuple(patches)
+        self._memory = 0
+        self._mapped: set[int] = set()
+        self._fault: tuple[int, int] | None = None
+        self._trapped = False
+        self._stop: str | None = None
+        self._error: BaseException | None = None
+        self._answered: set[int] = set()
+        self._uc = uc.Uc(*isa.machine)
+        if isa.cpu is not None:
+            self._uc.ctl_set_cpu_model(isa.cpu)
+        # Without page tables of its own a machine would cut addresses to what it has of physical memory.
+        self._uc.ctl_set_tlb_mode(uc.UC_TLB_VIRTUAL)
+        self._heap = isa.heap
+        self._code_end = isa.patches(kernel)
+        self.map(isa.stack, _STACK)
+        self._return_to = self._code_end
+        self.map(self._code_end, _PATCHES)
+        self._code_end += _PAGE
+        self._uc.hook_add(uc.UC_HOOK_MEM_UNMAPPED | uc.UC_HOOK_MEM_PROT, self._on_bad_access)
+        self._uc.hook_add(uc.UC_HOOK_INSN_INVALID, self._on_invalid)
+        self._uc.hook_add(uc.UC_HOOK_INTR, self._on_interrupt)
+        self._uc.hook_add(uc.UC_HOOK_EDGE_GENERATED, self._on_block)
+        isa.prepare(self)
+
+    # Memory
+
+    def map(self, address: int, size: int) -> None:
+        """Make memory of whole pages; raises EmulationError beyond the budget."""
+        self._memory += size
+        if self._memory > self.budget.memory:
+            raise EmulationError(Why.MEMORY, f"more than {self.budget.memory >> 20} MiB")
+        try:
+            self._uc.mem_map(address, size)
+        except uc.UcError as error:
+            raise EmulationError(Why.MEMORY, f"{size} bytes at {address:#x}: {error}") from error
+
+    def allocate(self, size: int) -> int:
+        """New memory, all zeros, that begins a page; behind it nothing is mapped, so that what runs over its end faults."""
+        pages = max(_PAGE, (size + _PAGE - 1) & -_PAGE)
+        found = self._heap
+        self.map(found, pages)
+        self._heap += pages + _PAGE
+        return found
+
+    def allocate_code(self, size: int) -> int:
+        """Space for code that the kernel emits, near its own."""
+        found = self._code_end
+        self._code_end += (size + _PAGE - 1) & -_PAGE
+        if self._code_end > self.isa.patches(self.kernel) + _PATCHES:
+            raise EmulationError(Why.MEMORY, "more code than a JIT emits")
+        return found
+
+    def read(self, address: int, size: int) -> bytes:
+        """Bytes of the machine; raises EmulationError where nothing is mapped."""
+        return bytes(self._try(lambda: self._uc.mem_read(address, size), address, size))
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write bytes; raises EmulationError where nothing is mapped."""
+        self._try(lambda: self._uc.mem_write(address, data), address, len(data))
+
+    def _try(self, access: Callable[[], bytearray | None], address: int, size: int) -> bytearray:
+        for piece in range(address & -_PIECE, address + size, _PIECE):
+            self._map_kernel(piece)
+        try:
+            return access() or bytearray()
+        except (uc.UcError, OverflowError, ValueError) as error:
+            raise EmulationError(Why.UNEXPECTED_FAULT, f"no memory at {address:#x}, {size} bytes: {error}") from error
+
+    def word(self, address: int) -> int:
+        """The 64-bit number at an address."""
+        return int.from_bytes(self.read(address, 8), "little")
+
+    def _map_kernel(self, address: int) -> bool:
+        """Map the piece of the kernel around an address; False where there is no kernel, or the piece is there already."""
+        piece = address & -_PIECE
+        if piece in self._mapped or not any(
+            item.address < piece + _PIECE and piece < item.address + item.memory for item in self.kernel.segments
+        ):
+            return False
+        self._mapped.add(piece)
+        self.map(piece, _PIECE)
+        data = bytearray(self.kernel.read(piece, _PIECE))
+        for patch in self._patches:
+            if piece <= patch.address < piece + _PIECE:
+                data[patch.address - piece : patch.address - piece + len(patch.code)] = patch.code
+        self._uc.mem_write(piece, bytes(data[:_PIECE]))
+        return True
+
+    # Registers
+
+    def register(self, number: int) -> int:
+        """A register's value."""
+        found: int = self._uc.reg_read(number)
+        return found
+
+    def set_register(self, number: int, value: int) -> None:
+        """Set a register."""
+        self._uc.reg_write(number, value)
+
+    # Hooks
+
+    def _on_bad_access(self, _: uc.Uc, access: int, address: int, size: int, value: int, data: object) -> bool:
+        del size, value, data
+        try:
+            if self._map_kernel(address) or self._map_kernel(address + 15):
+                return True
+        except EmulationError as error:
+            self._error = error
+            return False
+        self._fault = (access, address & 0xFFFF_FFFF_FFFF_FFFF)
+        return False
+
+    def _on_invalid(self, _: uc.Uc, data: object) -> bool:
+        del data
+        return self._take_trap(self.register(self.isa.pc))
+
+    def _on_interrupt(self, _: uc.Uc, number: int, data: object) -> None:
+        del number, data
+        if not self._take_trap(self.register(self.isa.pc)):
+            self._uc.emu_stop()
+
+    def _take_trap(self, pc: int) -> bool:
+        """Go on behind a WARN(), as the kernel does; every other trap ends the run."""
+        length = self.isa.trap(self.read(pc, 4))
+        if length and self.kernel.is_warning(pc):
+            self.warnings.append(pc)
+            self.set_register(self.isa.pc, pc + length)
+            return True
+        self._trapped = True
+        return False
+
+    def _on_block(self, _: uc.Uc, block: uc.unicorn_py3.unicorn.uc_tb, before: object, data: object) -> None:
+        del before, data
+        if block.pc not in self._answered:
+            self.executed.append((block.pc, block.size))
+
+    def answer(self, stubs: Mapping[int, tuple[str, Stub]]) -> None:
+        """Let stubs answer the calls of the functions at these addresses."""
+        self._answered |= stubs.keys()
+        for address, (name, stub) in stubs.items():
+            self._uc.hook_add(uc.UC_HOOK_CODE, self._on_call, (name, stub), address, address)
+
+    def _on_call(self, _: uc.Uc, address: int, size: int, data: tuple[str, Stub]) -> None:
+        del address, size
+        name, stub = data
+        try:
+            value = stub(Call(self, name))
+            if self._stop is None:
+                if value is not None:
+                    self.set_register(self.isa.result, value & 0xFFFF_FFFF_FFFF_FFFF)
+                self.isa.leave(self)
+        except Exception as error:  # an exception must not cross the emulator's C code
+            self._error = error
+            self._uc.emu_stop()
+
+    def watch(self, address: int, see: Callable[[], None]) -> None:
+        """Call a function each time that the code at an address is run."""
+
+        def hook(*_: object) -> None:
+            try:
+                see()
+            except Exception as error:  # an exception must not cross the emulator's C code
+                self._error = error
+                self._uc.emu_stop()
+
+        self._uc.hook_add(uc.UC_HOOK_CODE, hook, None, address, address)
+
+    def watch_writes(self, address: int, size: int, see: Callable[[int, int, int], None]) -> None:
+        """Call a function with address, size and value of each write into a range of memory."""
+
+        def hook(_: uc.Uc, access: int, where: int, length: int, value: int, data: object) -> None:
+            del access, data
+            try:
+                see(where, length, value)
+            except Exception as error:  # an exception must not cross the emulator's C code
+                self._error = error
+                self._uc.emu_stop()
+
+        self._uc.hook_add(uc.UC_HOOK_MEM_WRITE, hook, None, address, address + size - 1)
+
+    def stop(self, reason: str) -> None:
+        """End the run from a stub or a watch."""
+        self._stop = reason
+        self._uc.emu_stop()
+
+    # Calls
+
+    def call(self, address: int, *arguments: int) -> Run:
+        """Call a function; arguments beyond the registers go onto the stack. Raises EmulationError where a budget is used up."""
+        self._fault, self._trapped, self._stop, self._error = None, False, None, None
+        self._enter(address, arguments)
+        timer = threading.Timer(self.budget.seconds, self._uc.emu_stop)
+        timer.daemon = True
+        timer.start()
+        failure = None
+        try:
+            self._uc.emu_start(address, self._return_to, count=self.budget.instructions)
+        except uc.UcError as error:
+            failure = error
+        finally:
+            late = not timer.is_alive()
+            timer.cancel()
+        return self._ended(failure, late)
+
+    def _enter(self, address: int, arguments: tuple[int, ...]) -> None:
+        self._map_kernel(address)
+        registers = self.isa.arguments
+        rest = arguments[len(registers) :]
+        place = self.isa.stack + _STACK - _PAGE
+        self.write(place, b"".join((value & 0xFFFF_FFFF_FFFF_FFFF).to_bytes(8, "little") for value in rest) or b"\0")
+        self.set_register(self.isa.stack_pointer, place)
+        for register, value in zip(registers, arguments, strict=False):
+            self.set_register(register, value & 0xFFFF_FFFF_FFFF_FFFF)
+        self.isa.call(self, self._return_to)
+
+    def _ended(self, failure: uc.UcError | None, late: bool) -> Run:
+        if self._error is not None:
+            raise self._error
+        pc = self.register(self.isa.pc)
+        function = self.kernel.name_at(pc)
+        if self._stop is not None:
+            return Run(End.STOPPED, reason=self._stop, pc=pc, function=function)
+        if self._fault is not None and failure is not None:
+            access, touched = self._fault
+            return Run(End.FAULT, touched=touched, access=_ACCESS.get(access, "touches"), pc=pc, function=function)
+        if self._trapped:
+            return Run(End.TRAP, pc=pc, function=function)
+        if failure is not None:
+            raise EmulationError(Why.UNEXPECTED_FAULT, f"{failure} in {function or 'code'} at {pc:#x}")
+        if pc == self._return_to:
+            return Run(End.RETURNED, value=self.register(self.isa.result), pc=pc)
+        where = f"in {function or 'code'} at {pc:#x}"
+        if late:
+            raise EmulationError(Why.TIME, f"{self.budget.seconds:g} s, {where}")
+        raise EmulationError(Why.INSTRUCTIONS, f"{self.budget.instructions:,}, {where}")

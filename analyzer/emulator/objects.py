@@ -1,0 +1,123 @@
+"""Objects of the kernel in a machine's memory, laid out by its BTF."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import NamedTuple
+
+from analyzer.emulator.machine import Machine
+from analyzer.emulator.reasons import EmulationError, Why
+from probes import btf as kinds
+from probes.btf import Btf, BtfError
+
+__all__ = ["Field", "Layout", "Objects"]
+
+_POINTER = 8
+Filler = Callable[[str, int], bytes]
+"""Makes so many bytes for a new object of a structure."""
+
+
+class Field(NamedTuple):
+    """Where a member stands: bits from the start of the structure, its size in bits, and the type behind its name."""
+
+    offset: int
+    size: int
+    type: int
+
+
+class Layout:
+    """Places of members, by structure and a path of names (``owner.type``, through structures, not through pointers)."""
+
+    def __init__(self, btf: Btf) -> None:
+        self.btf = btf
+        self.field = cache(self._field)
+        self.size = cache(self._size)
+
+    def _struct(self, name: str) -> int:
+        number = self.btf.find(name, kinds.STRUCT) or self.btf.find(name, kinds.UNION)
+        if number is None:
+            raise EmulationError(Why.NO_MEMBER, f"struct {name}")
+        return number
+
+    def _size(self, struct: str) -> int:
+        """A structure's size in bytes; raises EmulationError where there is none of this name."""
+        return self.btf.type(self._struct(struct)).value
+
+    def _bytes(self, number: int) -> int:
+        found = self.btf.resolve(number)
+        if not found:
+            return 0
+        kind = self.btf.type(found)
+        if kind.kind in (kinds.PTR, kinds.FUNC_PROTO):
+            return _POINTER
+        if kind.kind == kinds.ARRAY:
+            element, _, count = self.btf.array(found)
+            return self._bytes(element) * count
+        return kind.value
+
+    def _field(self, struct: str, path: str) -> Field | None:
+        """A member; None where there is none."""
+        number, offset = self._struct(struct), 0
+        size = 0
+        for name in path.split("."):
+            try:
+                member = self.btf.member_of(number, name)
+            except BtfError as error:
+                raise EmulationError(Why.NO_BTF, str(error)) from error
+            if member is None:
+                return None
+            offset += member.offset
+            number = self.btf.resolve(member.type)
+            size = member.size or 8 * self._bytes(number)
+        return Field(offset, size, number)
+
+    def need(self, struct: str, path: str) -> Field:
+        """A member; raises EmulationError where there is none."""
+        found = self.field(struct, path)
+        if found is None:
+            raise EmulationError(Why.NO_MEMBER, f"{struct}.{path}")
+        return found
+
+    def place(self, struct: str, path: str) -> int:
+        """A member's place in bytes; raises EmulationError where there is none."""
+        return self.need(struct, path).offset // 8
+
+
+class Objects:
+    """Makes objects in a machine. `fill` gives the bytes that a new object has before its members are set; else they are zero."""
+
+    def __init__(self, machine: Machine, layout: Layout, fill: Filler | None = None) -> None:
+        self.machine = machine
+        self.layout = layout
+        self._fill = fill
+
+    def new(self, struct: str, members: Mapping[str, int] | None = None, room: int = 0) -> int:
+        """A new object's address, with these members set where the kernel has them, and `room` bytes behind it."""
+        size = self.layout.size(struct)
+        address = self.machine.allocate(size + room)
+        if self._fill is not None:
+            self.machine.write(address, self._fill(struct, size))
+        for path, value in (members or {}).items():
+            self.set(address, struct, path, value)
+        return address
+
+    def set(self, address: int, struct: str, path: str, value: int) -> bool:
+        """Set a member; False where the kernel has none of this name."""
+        field = self.layout.field(struct, path)
+        if field is None:
+            return False
+        first, last = field.offset // 8, (field.offset + field.size + 7) // 8
+        shift = field.offset % 8
+        mask = ((1 << field.size) - 1) << shift
+        old = int.from_bytes(self.machine.read(address + first, last - first), "little")
+        new = old & ~mask | (value << shift) & mask
+        self.machine.write(address + first, new.to_bytes(last - first, "little"))
+        return True
+
+    def get(self, address: int, struct: str, path: str) -> int:
+        """A member's value, unsigned; raises EmulationError where there is none."""
+        field = self.layout.need(struct, path)
+        first, last = field.offset // 8, (field.offset + field.size + 7) // 8
+        raw = int.from_bytes(self.machine.read(address + first, last - first), "little")
+        return raw >> field.offset % 8 & (1 << field.size) - 1

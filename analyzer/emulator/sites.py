@@ -1,0 +1,139 @@
+"""The places of a kernel's code that it patches when it boots or runs: static keys, alternatives, static calls.
+
+An image has them in their first state. What a booted kernel has instead depends on its processor, its options and its use, so a case is
+run in both states of every site on its path.
+
+The tables are those of Linux include/linux/jump_label.h, arch/*/include/asm/alternative.h and include/linux/static_call_types.h. Each
+entry has 32-bit distances from its own fields.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+from analyzer.emulator.image import KernelImage
+from analyzer.emulator.isa import Isa
+from analyzer.emulator.machine import Patch
+from analyzer.emulator.reasons import EmulationError, Why
+
+__all__ = ["Sites"]
+
+_JUMP_ENTRY = 16
+_STATIC_CALL_ENTRY = 8
+_ALTERNATIVE_ENTRIES = {"x86_64": (14, 12, 13), "arm64": (12,)}
+"""Bytes of an entry: v6.3 and later, v5.18 and later, before."""
+_CALLBACK = 1 << 15
+"""ARM64_CB_BIT: the replacement is a function that makes the code."""
+
+
+class _Alternative(NamedTuple):
+    """A place, its length, and where its other code is and how long it is."""
+
+    address: int
+    size: int
+    replacement: int
+    length: int
+    callback: bool
+
+
+class Sites:
+    """All such places of a kernel, by their address."""
+
+    def __init__(self, kernel: KernelImage, isa: Isa) -> None:
+        self._kernel = kernel
+        self._isa = isa
+
+    @cached_property
+    def _jumps(self) -> list[tuple[int, int]]:
+        """Address and target of each static key's jump, by rising address."""
+        table = self._kernel.table("__start___jump_table", "__stop___jump_table")
+        if table is None:
+            return []
+        start, data = table
+        return sorted(
+            (start + place + code, start + place + 4 + target)
+            for place in range(0, len(data) - _JUMP_ENTRY + 1, _JUMP_ENTRY)
+            for code, target in (struct.unpack_from("<ii", data, place),)
+        )
+
+    @cached_property
+    def _alternatives(self) -> list[_Alternative]:
+        table = self._kernel.table("__alt_instructions", "__alt_instructions_end")
+        if table is None:
+            return []
+        start, data = table
+        for size in _ALTERNATIVE_ENTRIES[self._isa.name]:
+            found = [
+                self._alternative(start + place, data[place : place + size])
+                for place in range(0, len(data) - size + 1, size)
+            ]
+            if len(data) % size == 0 and all(self._is_code(item) for item in found[:256]):
+                return sorted(found)
+        return []
+
+    def _is_code(self, item: _Alternative) -> bool:
+        return 0 < item.size and item.length <= item.size and self._kernel.segment_of(item.address) is not None
+
+    def _alternative(self, place: int, entry: bytes) -> _Alternative:
+        old, new = struct.unpack_from("<ii", entry)
+        feature = struct.unpack_from("<H", entry, 8)[0]
+        # Before v5.18 the padding's length ends an entry on x86-64.
+        size, length = (entry[-3], entry[-2]) if len(entry) == 13 else (entry[-2], entry[-1])
+        callback = self._isa.name == "arm64" and (feature & _CALLBACK != 0 or length == 0)
+        return _Alternative(place + old, size, place + 4 + new, length, callback)
+
+    @cached_property
+    def _static_calls(self) -> list[int]:
+        table = self._kernel.table("__start_static_call_sites", "__stop_static_call_sites")
+        if table is None:
+            return []
+        start, data = table
+        return sorted(
+            start + place + struct.unpack_from("<i", data, place)[0]
+            for place in range(0, len(data) - _STATIC_CALL_ENTRY + 1, _STATIC_CALL_ENTRY)
+        )
+
+    def on_path(self, blocks: Iterable[tuple[int, int]]) -> Iterator[Patch]:
+        """The other state of every site inside blocks of code (start and size in bytes); raises EmulationError where one is not known."""
+        self._kernel.learn(frozenset(self._isa.thunks))
+        thunks = {address for name in self._isa.thunks for address in self._kernel.all_of(name)}
+        for start, size in blocks:
+            if start in thunks:
+                continue
+            end = start + size
+            for address, target in self._jumps[bisect_left(self._jumps, (start,)) : bisect_left(self._jumps, (end,))]:
+                yield self._jump(address, target)
+            alternatives = self._alternatives
+            for item in alternatives[_first(alternatives, start) : _first(alternatives, end)]:
+                yield self._replace(item)
+            index = bisect_left(self._static_calls, start)
+            for address in self._static_calls[index : bisect_left(self._static_calls, end)]:
+                yield Patch(address, self._isa.no_operation(5), f"static call at {address:#x}")
+
+    def _jump(self, address: int, target: int) -> Patch:
+        code = self._kernel.read(address, 5)
+        size = self._isa.jump_size(code)
+        if size == 0:
+            raise EmulationError(Why.UNPATCHABLE, f"neither a jump nor a no-operation at {address:#x}: {code.hex()}")
+        on = self._isa.jump(address, target, size)
+        off = self._isa.no_operation(size)
+        return Patch(address, off if code[:size] == on else on, f"static key at {address:#x}")
+
+    def _replace(self, item: _Alternative) -> Patch:
+        why = f"alternative at {item.address:#x}"
+        if item.callback:
+            if item.replacement not in self._kernel.all_of("alt_cb_patch_nops"):
+                name = self._kernel.name_at(item.replacement)
+                raise EmulationError(Why.UNPATCHABLE, f"{why}: {name or 'code'} makes it")
+            return Patch(item.address, self._isa.no_operation(item.size), why)
+        new = self._kernel.read(item.replacement, item.length)
+        new = self._isa.moved(new, item.replacement, item.address)
+        return Patch(item.address, new + self._isa.no_operation(item.size - item.length), why)
+
+
+def _first(rows: list[_Alternative], address: int) -> int:
+    return bisect_left(rows, address, key=lambda item: item.address)

@@ -1,0 +1,99 @@
+"""Answers for what every function of a kernel calls: locks, messages, memory. None of them stands for anything that is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from analyzer.emulator.image import KernelImage
+from analyzer.emulator.machine import Call, Stub
+
+__all__ = ["STANDARD", "allocator", "install", "returns"]
+
+_LARGEST = 16 << 20
+"""Bytes: more than any function that is run here asks for."""
+
+
+def returns(value: int) -> Stub:
+    """A stub that returns a value and does nothing."""
+    return lambda _: value
+
+
+def allocator(argument: int | None, element: int | None = None) -> Stub:
+    """A stub that returns zeroed memory of the size in an argument, times the one in another; of a page where no argument says."""
+
+    def stub(call: Call) -> int:
+        if argument is None:
+            return call.machine.allocate(1)
+        size = call.argument(argument) & 0xFFFF_FFFF
+        if element is not None:
+            size *= call.argument(element) & 0xFFFF_FFFF
+        return call.machine.allocate(size) if size <= _LARGEST else 0
+
+    return stub
+
+
+def _keep_flags(call: Call) -> int:
+    """The saved interrupt flags that `_raw_spin_lock_irqsave()` returns."""
+    del call
+    return 0x200
+
+
+_NOTHING = """
+_raw_spin_lock _raw_spin_unlock __raw_spin_lock _raw_spin_lock_irq _raw_spin_unlock_irq _raw_spin_lock_bh _raw_spin_unlock_bh
+_raw_spin_unlock_irqrestore _raw_spin_lock_nested rt_spin_lock rt_spin_unlock migrate_disable migrate_enable
+mutex_lock mutex_unlock mutex_lock_nested mutex_lock_killable mutex_lock_interruptible __mutex_init __rt_mutex_init rt_mutex_base_init
+mutex_init_generic mutex_init_lockep mutex_rt_init_generic
+down_read up_read down_write up_write __rcu_read_lock __rcu_read_unlock synchronize_rcu synchronize_rcu_tasks call_rcu
+_printk printk _printk_deferred vprintk __warn_printk dump_stack __dynamic_pr_debug ___ratelimit
+__cond_resched _cond_resched dynamic_cond_resched dynamic_might_resched __SCT__cond_resched __SCT__might_resched
+__SCT__preempt_schedule __SCT__preempt_schedule_notrace preempt_schedule preempt_schedule_notrace __might_sleep __might_fault
+kfree kvfree vfree kfree_sensitive kvfree_sensitive kmem_cache_free kvfree_call_rcu kasan_check_range __kasan_check_read
+__kasan_check_write check_stack_object __check_object_size
+set_memory_ro set_memory_rw set_memory_x set_memory_nx set_memory_rox flush_icache_range caches_clean_inval_pou
+smp_text_poke_sync_each_cpu text_poke_sync perf_event_text_poke perf_event_bpf_event perf_event_ksymbol
+__fentry__ _mcount ftrace_caller
+"""
+_STANDARD: dict[str, Stub] = {name: returns(0) for name in _NOTHING.split()}
+_STANDARD |= {name: _keep_flags for name in ("_raw_spin_lock_irqsave",)}
+_STANDARD |= dict.fromkeys(("mutex_trylock", "_raw_spin_trylock", "down_read_trylock"), returns(1))
+_SIZE_FIRST = """
+__kmalloc __kmalloc_noprof __kmalloc_node __kmalloc_node_noprof __kmalloc_large_noprof __kmalloc_large_node_noprof kmalloc_large
+kvmalloc_node kvmalloc_node_noprof __kvmalloc_node_noprof __kvmalloc_node vmalloc vzalloc vmalloc_noprof vzalloc_noprof __vmalloc
+__vmalloc_noprof kmalloc_order kmalloc_order_trace pcpu_alloc pcpu_alloc_noprof __alloc_percpu __alloc_percpu_gfp module_alloc
+"""
+_SIZE_THIRD = """
+kmalloc_trace kmalloc_trace_noprof __kmalloc_cache_noprof kmem_cache_alloc_trace kmalloc_node_trace
+"""
+_SIZE_UNKNOWN = """
+kmem_cache_alloc kmem_cache_alloc_noprof kmem_cache_alloc_node kmem_cache_alloc_node_noprof kmem_cache_alloc_lru_noprof
+get_zeroed_page get_zeroed_page_noprof
+"""
+_STANDARD |= {name: allocator(0) for name in _SIZE_FIRST.split()}
+_STANDARD |= {name: allocator(2) for name in _SIZE_THIRD.split()}
+_STANDARD |= {name: allocator(3) for name in ("__kmalloc_cache_node_noprof",)}
+_STANDARD |= {name: allocator(None) for name in _SIZE_UNKNOWN.split()}
+STANDARD: Mapping[str, Stub] = _STANDARD
+"""By the name of the function."""
+_SILENT = frozenset(("__fentry__", "_mcount", "ftrace_caller"))
+"""The tracer's entry, which keeps every register."""
+
+
+def install(
+    kernel: KernelImage, stubs: Mapping[str, Stub], see: Callable[[str], None] | None = None
+) -> dict[int, tuple[str, Stub]]:
+    """The stubs by the addresses at which this kernel has their functions; `see` hears the name of each that is called."""
+    kernel.learn(frozenset(stubs))
+    found: dict[int, tuple[str, Stub]] = {}
+    for name, stub in stubs.items():
+        answer = (lambda _: None) if name in _SILENT else stub
+        for address in kernel.all_of(name):
+            found[address] = (name, answer if see is None else _seen(name, answer, see))
+    return found
+
+
+def _seen(name: str, stub: Stub, see: Callable[[str], None]) -> Stub:
+    def answer(call: Call) -> int | None:
+        see(name)
+        return stub(call)
+
+    return answer

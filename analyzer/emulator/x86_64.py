@@ -1,0 +1,114 @@
+"""x86-64: System V calls, per-CPU data behind GS."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from unicorn import UC_ARCH_X86, UC_MODE_64
+from unicorn import x86_const as x86
+
+from analyzer.emulator.isa import Isa
+
+if TYPE_CHECKING:
+    from analyzer.emulator.image import KernelImage
+    from analyzer.emulator.machine import Machine
+
+__all__ = ["ISA"]
+
+_PER_CPU = 0xFFFF_8883_0000_0000
+_PER_CPU_SIZE = 1 << 20
+_MODULES = 0xFFFF_FFFF_C000_0000
+"""Where a booted kernel puts modules and what its JIT emits: within 2 GiB of its own code (Linux Documentation/arch/x86/x86_64/mm.rst)."""
+_TRAPS = (b"\x0f\x0b", b"\x0f\xb9")
+"""ud2 and ud1, with which the kernel marks BUG() and WARN()."""
+_REGISTERS = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", *(f"r{number}" for number in range(8, 16)))
+
+
+def _prepare(machine: Machine) -> None:
+    """Per-CPU data: until some 6.14 it is linked at 0 and found behind GS, since then it is at its own address, with GS at 0."""
+    first = next((item for item in machine.kernel.segments if item.address == 0), None)
+    base = 0
+    if first is not None:
+        base = _PER_CPU
+        machine.map(base, _PER_CPU_SIZE)
+        machine.write(base, machine.kernel.read(0, min(first.memory, _PER_CPU_SIZE)))
+    machine.set_register(x86.UC_X86_REG_GS_BASE, base)
+
+
+def _call(machine: Machine, back: int) -> None:
+    place = machine.register(x86.UC_X86_REG_RSP) - 8
+    machine.write(place, struct.pack("<Q", back))
+    machine.set_register(x86.UC_X86_REG_RSP, place)
+
+
+def _leave(machine: Machine) -> None:
+    place = machine.register(x86.UC_X86_REG_RSP)
+    (back,) = struct.unpack("<Q", machine.read(place, 8))
+    machine.set_register(x86.UC_X86_REG_RSP, place + 8)
+    machine.set_register(x86.UC_X86_REG_RIP, back)
+
+
+def _trap(code: bytes) -> int:
+    if not code.startswith(_TRAPS):
+        return 0
+    # ud1 has a ModRM byte; the kernel uses the forms of three and four bytes only.
+    return 2 if code.startswith(_TRAPS[0]) else 4 if code[2] & 0xC7 == 0x44 else 3
+
+
+def _patches(kernel: KernelImage) -> int:
+    return _MODULES
+
+
+def _no_operation(size: int) -> bytes:
+    return b"\x90" * size
+
+
+def _jump(start: int, target: int, size: int) -> bytes:
+    if size == 2:
+        return b"\xeb" + struct.pack("<b", target - start - 2)
+    return b"\xe9" + struct.pack("<i", target - start - 5) + b"\x90" * (size - 5)
+
+
+def _jump_size(code: bytes) -> int:
+    if code.startswith((b"\xeb", b"\x66\x90")):
+        return 2
+    return 5 if code.startswith((b"\xe9", b"\x0f\x1f\x44\x00\x00", b"\x3e\x8d\x74\x26\x00")) else 0
+
+
+def _moved(code: bytes, start: int, target: int) -> bytes:
+    """The kernel moves a relative call or jump that the other code begins with, and nothing else before v6.7 (apply_relocation())."""
+    if len(code) >= 5 and code[0] in (0xE8, 0xE9):
+        (distance,) = struct.unpack_from("<i", code, 1)
+        return code[:1] + struct.pack("<i", distance + start - target) + code[5:]
+    return code
+
+
+ISA = Isa(
+    name="x86_64",
+    machine=(UC_ARCH_X86, UC_MODE_64),
+    cpu=None,
+    pc=x86.UC_X86_REG_RIP,
+    stack_pointer=x86.UC_X86_REG_RSP,
+    result=x86.UC_X86_REG_RAX,
+    arguments=(
+        x86.UC_X86_REG_RDI,
+        x86.UC_X86_REG_RSI,
+        x86.UC_X86_REG_RDX,
+        x86.UC_X86_REG_RCX,
+        x86.UC_X86_REG_R8,
+        x86.UC_X86_REG_R9,
+    ),
+    heap=0xFFFF_8881_0000_0000,
+    stack=0xFFFF_C900_0000_0000,
+    prepare=_prepare,
+    call=_call,
+    leave=_leave,
+    trap=_trap,
+    patches=_patches,
+    no_operation=_no_operation,
+    jump=_jump,
+    jump_size=_jump_size,
+    moved=_moved,
+    thunks=("__x86_return_thunk", *(f"__x86_indirect_thunk_{name}" for name in _REGISTERS)),
+)

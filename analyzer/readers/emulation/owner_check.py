@@ -1,0 +1,167 @@
+"""Cases of the owner check of a prog_array: which program may enter an array that another program made its own.
+
+The function under test makes the owner itself: it is called first with the owner's program, and writes down of it whatever this release
+compares. Then it is called with the program in question.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from analyzer.emulator.machine import End, Run
+from analyzer.emulator.reasons import EmulationError, Why
+from analyzer.readers.emulation.scene import ProgramKind, Scene
+from analyzer.readers.emulation.stage import Case, Finding, Outcome, Stage, control
+
+__all__ = ["CASES"]
+
+_FUNCTIONS = ("bpf_prog_map_compatible", "__bpf_prog_map_compatible", "bpf_prog_array_compatible")
+_XDP, _TC = ProgramKind("XDP"), ProgramKind("SCHED_CLS")
+_NULL_PAGE = 4096
+_PROTO, _OTHER_PROTO = 0x1000, 0x2000
+"""Two kernel functions' types: only compared, never followed."""
+_ATTACH, _OTHER_ATTACH = 10, 11
+
+
+def _answer(run: Run) -> Outcome:
+    if run.end is End.FAULT and run.touched < _NULL_PAGE:
+        return Outcome.NULL_DEREFERENCE
+    if run.end is not End.RETURNED:
+        raise EmulationError(Why.UNEXPECTED_FAULT, run.describe())
+    value = run.value & 0xFF
+    if value not in (0, 1):
+        raise EmulationError(Why.CONTROL, f"a bool of {value:#x}")
+    return Outcome.ACCEPTED if value else Outcome.REFUSED
+
+
+class _Check:
+    """One fresh prog_array with an owner."""
+
+    def __init__(self, stage: Stage, owner: ProgramKind) -> None:
+        self.scene: Scene = stage.scene()
+        self.function = self.scene.first_of(_FUNCTIONS)
+        self.array = self.scene.prog_array()
+        run = self.scene.call(self.function, self.array, self.scene.program(owner))
+        control(
+            _answer(run) is Outcome.ACCEPTED,
+            f"{self.function}() refuses the first {owner.type} program: {run.describe()}",
+        )
+
+    def enter(self, candidate: ProgramKind) -> tuple[Outcome, Run]:
+        """Ask for another program."""
+        run = self.scene.call(self.function, self.array, self.scene.program(candidate))
+        return _answer(run), run
+
+
+def _controls(stage: Stage, owner: ProgramKind) -> None:
+    """A program like the owner must enter, one of another type must not: on every kernel."""
+    other = _TC if owner.type != _TC.type else _XDP
+    same, run = _Check(stage, owner).enter(owner)
+    control(same is Outcome.ACCEPTED, f"a program like its {owner.type} owner: {run.describe()}")
+    different, run = _Check(stage, owner).enter(other)
+    control(different is Outcome.REFUSED, f"a {other.type} program in the array of {owner.type}: {run.describe()}")
+
+
+def _case(
+    stage: Stage, owner: ProgramKind, candidate: ProgramKind, words: str, never: ProgramKind | None = None
+) -> Finding:
+    """Ask for a candidate. `never` is one that no kernel may accept."""
+    _controls(stage, owner)
+    check = _Check(stage, owner)
+    outcome, run = check.enter(candidate)
+    if never is not None and outcome is Outcome.ACCEPTED:
+        refused, wrong = _Check(stage, owner).enter(never)
+        control(refused is Outcome.REFUSED, f"the same of another type: {wrong.describe()}")
+    address = stage.bench.kernel.function(check.function)
+    did = run.describe() if outcome is Outcome.NULL_DEREFERENCE else f"returns {int(outcome is Outcome.ACCEPTED)}"
+    return Finding(outcome, f"{check.function}() at {address:#x} {did} for {words}")
+
+
+def _extension(stage: Stage, words: str, attached: bool) -> Finding:
+    """A freplace program; once it is attached, nothing but the saved type says what it replaced."""
+
+    def of(target: ProgramKind) -> ProgramKind:
+        number = stage.bench.number("bpf_prog_type", f"BPF_PROG_TYPE_{target.type}")
+        return ProgramKind("EXT", aux={"saved_dst_prog_type": number}, target=None if attached else target)
+
+    return _case(stage, _XDP, of(_XDP), words, never=of(_TC))
+
+
+def _tracer(stage: Stage) -> Finding:
+    """A program that traces one of the owner's type is none of that type."""
+    number = stage.bench.number("bpf_prog_type", "BPF_PROG_TYPE_XDP")
+    tracer = ProgramKind("TRACING", aux={"saved_dst_prog_type": number}, target=_XDP)
+    return _case(stage, _XDP, tracer, "an fentry program of an XDP program, where XDP is the owner")
+
+
+def _other_function(stage: Stage, kind: str) -> Finding:
+    """Programs of one type for two functions of the kernel, whose arguments are not the same."""
+    owner = ProgramKind(kind, aux={"attach_func_proto": _PROTO})
+    other = ProgramKind(kind, aux={"attach_func_proto": _OTHER_PROTO})
+    return _case(stage, owner, other, f"a {kind} program of another function than the owner's")
+
+
+def _other_attach_type(stage: Stage) -> Finding:
+    owner = ProgramKind("CGROUP_SOCK_ADDR", program={"expected_attach_type": _ATTACH})
+    other = ProgramKind("CGROUP_SOCK_ADDR", program={"expected_attach_type": _OTHER_ATTACH})
+    return _case(stage, owner, other, "a program of another expected attach type than the owner's")
+
+
+def _other_storage(stage: Stage, index: int) -> Finding:
+    owner = ProgramKind("CGROUP_SKB", cookies=_cookies(index, 5))
+    other = ProgramKind("CGROUP_SKB", cookies=_cookies(index, 7))
+    return _case(stage, owner, other, f"a program with another {_STORAGES[index]} cgroup storage than the owner's")
+
+
+def _bridge(stage: Stage, index: int) -> Finding:
+    """A program without storage that tail-calls on leads from one storage to another. One that does not tail-call may enter."""
+    owner = ProgramKind("CGROUP_SKB", cookies=_cookies(index, 5))
+    harmless, run = _Check(stage, owner).enter(ProgramKind("CGROUP_SKB"))
+    control(harmless is Outcome.ACCEPTED, f"a program without storage and without a tail call: {run.describe()}")
+    bridge = ProgramKind("CGROUP_SKB", aux={"tail_call_reachable": 1})
+    words = f"a program without storage that tail-calls, where the owner has {_STORAGES[index]} cgroup storage"
+    return _case(stage, owner, bridge, words)
+
+
+def _sleepable(stage: Stage, owner: int) -> Finding:
+    """A program that may sleep, among those that may not, or the other way round."""
+
+    def kind(sleepable: int) -> ProgramKind:
+        return ProgramKind("TRACING", program={"sleepable": sleepable}, aux={"sleepable": sleepable})
+
+    words = (
+        "a program that may sleep, where the owner may not"
+        if not owner
+        else "a program that may not sleep, where the owner may"
+    )
+    return _case(stage, kind(owner), kind(1 - owner), words)
+
+
+_STORAGES = ("shared", "per-CPU")
+"""enum bpf_cgroup_storage_type."""
+
+
+def _cookies(index: int, cookie: int) -> tuple[int, ...]:
+    return tuple(cookie if number == index else 0 for number in range(len(_STORAGES)))
+
+
+CASES: dict[str, Case] = {
+    "owner-check/extension": partial(
+        _extension, words="a freplace program of the owner's type, not yet attached", attached=False
+    ),
+    "owner-check/attached-extension": partial(
+        _extension, words="an attached freplace program of the owner's type (dst_prog is NULL)", attached=True
+    ),
+    "owner-check/tracer": _tracer,
+    "owner-check/other-function-tracing": partial(_other_function, kind="TRACING"),
+    "owner-check/other-function-lsm": partial(_other_function, kind="LSM"),
+    "owner-check/other-function-struct-ops": partial(_other_function, kind="STRUCT_OPS"),
+    "owner-check/other-attach-type": _other_attach_type,
+    "owner-check/other-storage-shared": partial(_other_storage, index=0),
+    "owner-check/other-storage-per-cpu": partial(_other_storage, index=1),
+    "owner-check/bridge-shared": partial(_bridge, index=0),
+    "owner-check/bridge-per-cpu": partial(_bridge, index=1),
+    "owner-check/sleepable": partial(_sleepable, owner=0),
+    "owner-check/not-sleepable": partial(_sleepable, owner=1),
+}
+"""By the name that the catalogue calls them by."""

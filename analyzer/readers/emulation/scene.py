@@ -1,0 +1,130 @@
+"""A machine with what the cases share: BPF programs, prog_arrays, the functions that are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from analyzer.emulator.image import KernelImage
+from analyzer.emulator.isa import Isa, isa_of
+from analyzer.emulator.machine import Budget, Machine, Patch, Run, Stub
+from analyzer.emulator.objects import Filler, Layout, Objects
+from analyzer.emulator.reasons import EmulationError, Why
+from analyzer.emulator.sites import Sites
+from analyzer.emulator.stubs import STANDARD, install
+
+__all__ = ["Bench", "ProgramKind", "Scene"]
+
+_ENTRIES = 4
+"""Of a prog_array."""
+
+
+class ProgramKind(NamedTuple):
+    """A BPF program: its type (enum bpf_prog_type without BPF_PROG_TYPE_), what else is not zero by structure and member, the program
+    that it replaces or traces, and the cookies of its cgroup storages by their type (0: it has none)."""
+
+    type: str
+    program: Mapping[str, int] = {}
+    aux: Mapping[str, int] = {}
+    target: ProgramKind | None = None
+    cookies: tuple[int, ...] = ()
+
+
+class Bench:
+    """An image on the bench: what all machines of it share. `fill` gives the bytes of objects that no case sets."""
+
+    def __init__(self, kernel: KernelImage, budget: Budget | None = None, fill: Filler | None = None) -> None:
+        self.kernel = kernel
+        self.isa: Isa = isa_of(kernel.architecture)
+        self.layout = Layout(kernel.btf)
+        self.sites = Sites(kernel, self.isa)
+        self.budget = budget or Budget()
+        self.fill = fill
+        self._numbers: dict[str, dict[str, int]] = {}
+
+    def number(self, enum: str, name: str) -> int:
+        """The value of an enumerator; raises EmulationError where this kernel has none of the name."""
+        found = self._numbers.setdefault(enum, self.layout.btf.enumerators(enum))
+        if name not in found:
+            raise EmulationError(Why.NO_MEMBER, f"enum {enum}: {name}")
+        return found[name]
+
+
+class Scene:
+    """One machine, made for one case. Raises EmulationError where the kernel lacks something that the case needs."""
+
+    def __init__(self, bench: Bench, patches: Iterable[Patch] = (), stubs: Mapping[str, Stub] | None = None) -> None:
+        self.bench = bench
+        self.kernel = bench.kernel
+        self.layout = bench.layout
+        self.machine = Machine(bench.kernel, bench.isa, bench.budget, patches)
+        self.objects = Objects(self.machine, bench.layout, bench.fill)
+        self.called: list[str] = []
+        self.machine.answer(install(bench.kernel, {**STANDARD, **(stubs or {})}, self.called.append))
+
+    def program(self, kind: ProgramKind, room: int = 4096) -> int:
+        """A BPF program that was loaded and compiled; its address. `room` bytes behind it are for its instructions."""
+        number = self.bench.number("bpf_prog_type", f"BPF_PROG_TYPE_{kind.type}")
+        aux = self.objects.new("bpf_prog_aux", {**_PLAIN_AUX, **kind.aux})
+        if kind.target is not None:
+            self.objects.set(aux, "bpf_prog_aux", "dst_prog", self.program(kind.target))
+        for index, cookie in enumerate(kind.cookies):
+            self._give_storage(aux, index, cookie)
+        members = {**_PLAIN_PROGRAM, "type": number, "aux": aux, **kind.program}
+        program = self.objects.new("bpf_prog", members, room)
+        self.objects.set(aux, "bpf_prog_aux", "prog", program)
+        return program
+
+    def _give_storage(self, aux: int, index: int, cookie: int) -> None:
+        if cookie:
+            storage = self.objects.new("bpf_map", {"cookie": cookie})
+            place = aux + self.layout.place("bpf_prog_aux", "cgroup_storage") + 8 * index
+            self.machine.write(place, storage.to_bytes(8, "little"))
+
+    def prog_array(self) -> int:
+        """An empty prog_array that belongs to nobody yet; its address."""
+        kind = self.bench.number("bpf_map_type", "BPF_MAP_TYPE_PROG_ARRAY")
+        members = {**_PLAIN_MAP, "map.map_type": kind, "map.max_entries": _ENTRIES}
+        members |= {"map.key_size": 4, "map.value_size": 4}
+        array = self.objects.new("bpf_array", members, room=8 * _ENTRIES)
+        if self.layout.field("bpf_array", "aux") is not None:
+            aux = self.objects.new("bpf_array_aux", _PLAIN_ARRAY_AUX)
+            self.objects.set(array, "bpf_array", "aux", aux)
+            # The list of programs that jump into this array directly is empty.
+            head = self.layout.field("bpf_array_aux", "poke_progs")
+            if head is not None:
+                place = aux + head.offset // 8
+                self.machine.write(place, place.to_bytes(8, "little") * 2)
+        return array
+
+    def call(self, function: str, *arguments: int) -> Run:
+        """Call a function of the kernel."""
+        return self.machine.call(self.kernel.function(function), *arguments)
+
+    def first_of(self, names: Iterable[str]) -> str:
+        """The first of these functions that the kernel has exactly once; raises EmulationError where it has none."""
+        wanted = tuple(names)
+        self.kernel.learn(frozenset(wanted))
+        for name in wanted:
+            if self.kernel.find(name) is not None:
+                return name
+        raise EmulationError(Why.NO_FUNCTION, " or ".join(f"{name}()" for name in wanted))
+
+
+_PLAIN_PROGRAM = {
+    "pages": 1, "jited": 1, "jit_requested": 1, "gpl_compatible": 1, "cb_access": 0, "dst_needed": 0, "blinding_requested": 0,
+    "blinded": 0, "is_func": 0, "kprobe_override": 0, "has_callchain_buf": 0, "enforce_expected_attach_type": 0, "call_get_stack": 0,
+    "call_get_func_ip": 0, "tstamp_type_access": 0, "sleepable": 0, "expected_attach_type": 0, "len": 2, "jited_len": 0,
+    "type": 0, "aux": 0, "bpf_func": 0, "orig_prog": 0,
+}  # fmt: skip
+_PLAIN_AUX = {
+    "dst_prog": 0, "saved_dst_prog_type": 0, "saved_dst_attach_type": 0, "attach_func_proto": 0, "dev_bound": 0,
+    "offload_requested": 0, "offload": 0, "xdp_has_frags": 0, "tail_call_reachable": 0, "is_extended": 0, "prog_array_member_cnt": 0,
+    "sleepable": 0, "kprobe_write_ctx": 0, "cgroup_storage": 0, "func_cnt": 0, "used_map_cnt": 0, "prog": 0,
+}  # fmt: skip
+_PLAIN_MAP = {
+    "map.map_type": 0, "map.owner": 0, "map.owner_lock": 0, "map.owner.type": 0, "map.owner.lock": 0, "map.cookie": 0, "aux": 0,
+    "map.map_flags": 0, "map.frozen": 0, "ptrs": 0, "index_mask": _ENTRIES - 1,
+}  # fmt: skip
+_PLAIN_ARRAY_AUX = {"type": 0, "jited": 0, "owner.type": 0, "owner.lock": 0, "owner": 0, "poke_mutex": 0}
+"""Every member that a function under test may look at, with the value that decides nothing. What else an object holds must not matter."""
