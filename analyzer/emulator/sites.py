@@ -76,7 +76,7 @@ class Sites:
         return []
 
     def _is_code(self, item: _Alternative) -> bool:
-        return 0 < item.size and item.length <= item.size and self._kernel.segment_of(item.address) is not None
+        return item.size > 0 and item.length <= item.size and self._kernel.segment_of(item.address) is not None
 
     def _alternative(self, place: int, entry: bytes) -> _Alternative:
         old, new = struct.unpack_from("<ii", entry)

@@ -1,4 +1,7 @@
-"""Answers for what every function of a kernel calls: locks, messages, memory. None of them stands for anything that is judged."""
+"""Answers for what every function of a kernel calls: locks, messages, memory. None of them stands for anything that is judged.
+
+memset() and its like are answered too: a booted kernel has the one that suits its processor, and the emulator lacks the newest.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from analyzer.emulator.image import KernelImage
 from analyzer.emulator.machine import Call, Stub
+from analyzer.emulator.reasons import EmulationError, Why
 
 __all__ = ["STANDARD", "allocator", "install", "returns"]
 
@@ -38,6 +42,24 @@ def _keep_flags(call: Call) -> int:
     return 0x200
 
 
+def _set(call: Call) -> int:
+    """memset(place, byte, length)."""
+    length = call.argument(2)
+    if length > _LARGEST:
+        raise EmulationError(Why.MEMORY, f"{call.name}() of {length} bytes")
+    call.machine.write(call.argument(0), bytes([call.argument(1) & 255]) * length)
+    return call.argument(0)
+
+
+def _copy(call: Call) -> int:
+    """memcpy(target, source, length), and memmove."""
+    length = call.argument(2)
+    if length > _LARGEST:
+        raise EmulationError(Why.MEMORY, f"{call.name}() of {length} bytes")
+    call.machine.write(call.argument(0), call.machine.read(call.argument(1), length))
+    return call.argument(0)
+
+
 _NOTHING = """
 _raw_spin_lock _raw_spin_unlock __raw_spin_lock _raw_spin_lock_irq _raw_spin_unlock_irq _raw_spin_lock_bh _raw_spin_unlock_bh
 _raw_spin_unlock_irqrestore _raw_spin_lock_nested rt_spin_lock rt_spin_unlock migrate_disable migrate_enable
@@ -54,15 +76,18 @@ smp_text_poke_sync_each_cpu text_poke_sync perf_event_text_poke perf_event_bpf_e
 __fentry__ _mcount ftrace_caller
 """
 _STANDARD: dict[str, Stub] = {name: returns(0) for name in _NOTHING.split()}
-_STANDARD |= {name: _keep_flags for name in ("_raw_spin_lock_irqsave",)}
+_STANDARD |= dict.fromkeys(("_raw_spin_lock_irqsave",), _keep_flags)
+_STANDARD |= dict.fromkeys(("memset", "__memset", "memset_orig"), _set)
+_STANDARD |= dict.fromkeys(("memcpy", "__memcpy", "memmove", "__memmove", "memcpy_orig", "memmove_orig"), _copy)
 _STANDARD |= dict.fromkeys(("mutex_trylock", "_raw_spin_trylock", "down_read_trylock"), returns(1))
 _SIZE_FIRST = """
+__kmalloc_track_caller __kmalloc_node_track_caller __kmalloc_node_track_caller_noprof __kmalloc_track_caller_noprof
 __kmalloc __kmalloc_noprof __kmalloc_node __kmalloc_node_noprof __kmalloc_large_noprof __kmalloc_large_node_noprof kmalloc_large
 kvmalloc_node kvmalloc_node_noprof __kvmalloc_node_noprof __kvmalloc_node vmalloc vzalloc vmalloc_noprof vzalloc_noprof __vmalloc
 __vmalloc_noprof kmalloc_order kmalloc_order_trace pcpu_alloc pcpu_alloc_noprof __alloc_percpu __alloc_percpu_gfp module_alloc
 """
 _SIZE_THIRD = """
-kmalloc_trace kmalloc_trace_noprof __kmalloc_cache_noprof kmem_cache_alloc_trace kmalloc_node_trace
+kmalloc_trace kmalloc_trace_noprof __kmalloc_cache_noprof kmem_cache_alloc_trace
 """
 _SIZE_UNKNOWN = """
 kmem_cache_alloc kmem_cache_alloc_noprof kmem_cache_alloc_node kmem_cache_alloc_node_noprof kmem_cache_alloc_lru_noprof
@@ -70,7 +95,9 @@ get_zeroed_page get_zeroed_page_noprof
 """
 _STANDARD |= {name: allocator(0) for name in _SIZE_FIRST.split()}
 _STANDARD |= {name: allocator(2) for name in _SIZE_THIRD.split()}
-_STANDARD |= {name: allocator(3) for name in ("__kmalloc_cache_node_noprof",)}
+_STANDARD |= {
+    name: allocator(3) for name in ("__kmalloc_cache_node_noprof", "kmalloc_node_trace", "kmem_cache_alloc_node_trace")
+}
 _STANDARD |= {name: allocator(None) for name in _SIZE_UNKNOWN.split()}
 STANDARD: Mapping[str, Stub] = _STANDARD
 """By the name of the function."""

@@ -22,6 +22,7 @@ _MODULES = 0xFFFF_FFFF_C000_0000
 """Where a booted kernel puts modules and what its JIT emits: within 2 GiB of its own code (Linux Documentation/arch/x86/x86_64/mm.rst)."""
 _TRAPS = (b"\x0f\x0b", b"\x0f\xb9")
 """ud2 and ud1, with which the kernel marks BUG() and WARN()."""
+_NOP5 = b"\x0f\x1f\x44\x00\x00"
 _REGISTERS = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", *(f"r{number}" for number in range(8, 16)))
 
 
@@ -73,7 +74,7 @@ def _jump(start: int, target: int, size: int) -> bytes:
 def _jump_size(code: bytes) -> int:
     if code.startswith((b"\xeb", b"\x66\x90")):
         return 2
-    return 5 if code.startswith((b"\xe9", b"\x0f\x1f\x44\x00\x00", b"\x3e\x8d\x74\x26\x00")) else 0
+    return 5 if code.startswith((b"\xe9", _NOP5, b"\x3e\x8d\x74\x26\x00")) else 0
 
 
 def _moved(code: bytes, start: int, target: int) -> bytes:
@@ -82,6 +83,14 @@ def _moved(code: bytes, start: int, target: int) -> bytes:
         (distance,) = struct.unpack_from("<i", code, 1)
         return code[:1] + struct.pack("<i", distance + start - target) + code[5:]
     return code
+
+
+def _traced(code: bytes, start: int, trampoline: int) -> tuple[int, bytes] | None:
+    """The first no-operation of five bytes, at the start or behind endbr64."""
+    place = code.find(_NOP5, 0, 16)
+    if place < 0:
+        return None
+    return place, b"\xe8" + struct.pack("<i", trampoline - start - place - 5)
 
 
 ISA = Isa(
@@ -110,5 +119,6 @@ ISA = Isa(
     jump=_jump,
     jump_size=_jump_size,
     moved=_moved,
+    traced=_traced,
     thunks=("__x86_return_thunk", *(f"__x86_indirect_thunk_{name}" for name in _REGISTERS)),
 )

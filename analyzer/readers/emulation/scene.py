@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import NamedTuple
 
 from analyzer.emulator.image import KernelImage
@@ -40,6 +40,8 @@ class Bench:
         self.sites = Sites(kernel, self.isa)
         self.budget = budget or Budget()
         self.fill = fill
+        self.kept: dict[tuple[Hashable, tuple[Patch, ...]], tuple[int, list[tuple[int, int]]]] = {}
+        """What controls came to, and the blocks that they ran, by their names and the state of the code."""
         self._numbers: dict[str, dict[str, int]] = {}
 
     def number(self, enum: str, name: str) -> int:

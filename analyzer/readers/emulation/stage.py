@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from enum import Enum
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ class Outcome(Enum):
     BUSY = "busy"
     STOPS = "stops"
     LOOPS = "loops"
+    MISCOUNTS = "miscounts"
     DONE = "done"
     NOT_DONE = "not-done"
 
@@ -49,17 +50,28 @@ class Stage:
     def __init__(self, bench: Bench, patches: Iterable[Patch] = ()) -> None:
         self.bench = bench
         self.patches = tuple(patches)
-        self.scenes: list[Scene] = []
+        self._scenes: list[Scene] = []
+        self._shared: set[tuple[int, int]] = set()
 
     def scene(self, stubs: Mapping[str, Stub] | None = None) -> Scene:
         """A fresh machine."""
         found = Scene(self.bench, self.patches, stubs)
-        self.scenes.append(found)
+        self._scenes.append(found)
         return found
 
     def executed(self) -> list[tuple[int, int]]:
         """Start and size of all blocks of code that were run, each once, in order."""
-        return sorted({block for scene in self.scenes for block in scene.machine.executed})
+        return sorted(self._shared | {block for scene in self._scenes for block in scene.machine.executed})
+
+    def once(self, name: Hashable, step: Callable[[Stage], int]) -> int:
+        """The number that a step comes to, run once for all cases of a bench in this state of the code: controls are shared."""
+        key = (name, self.patches)
+        if key not in self.bench.kept:
+            inner = Stage(self.bench, self.patches)
+            self.bench.kept[key] = (step(inner), inner.executed())
+        found, blocks = self.bench.kept[key]
+        self._shared.update(blocks)
+        return found
 
 
 Case = Callable[[Stage], Finding]
@@ -76,38 +88,72 @@ _MOST_SITES = 24
 
 
 def run_case(bench: Bench, name: str, case: Case) -> Answer:
-    """Run a case with the code as it is in the image, then with each site on its path in its other state; answers that differ are none."""
+    """Run a case with the code as it is in the image, then with each site on its path in its other states; answers that differ are none.
+
+    All sites are changed together first. Where that comes to something else, which may be a state that no kernel is ever in, each is
+    changed alone.
+    """
     try:
         stage = Stage(bench)
         finding = case(stage)
-        seen: set[int] = set()
-        waiting = _new_sites(bench, stage, seen)
-        while waiting:
-            patch = waiting.pop()
-            other = Stage(bench, (patch,))
-            _compare(finding, patch, case, other)
-            waiting += _new_sites(bench, other, seen)
+        sites = _Sites(bench)
+        sites.add(stage)
+        done = 0
+        while done < sites.rounds():
+            other = Stage(bench, sites.round(done))
+            different = _agrees(finding, case, other)
+            done = 0 if sites.add(other) else done + 1
+            if different is not None:
+                _try_alone(bench, case, finding, sites.all())
+                break
     except EmulationError as error:
         return Answer(name, None, error)
-    return Answer(name, finding, sites=len(seen))
+    return Answer(name, finding, sites=len(sites.all()))
 
 
-def _new_sites(bench: Bench, stage: Stage, seen: set[int]) -> list[Patch]:
-    found = []
-    for patch in bench.sites.on_path(stage.executed()):
-        if patch.address not in seen:
-            seen.add(patch.address)
-            found.append(patch)
-    if len(seen) > _MOST_SITES:
-        raise EmulationError(Why.UNPATCHABLE, f"more than {_MOST_SITES} places on the path are patched at boot")
-    return found
+class _Sites:
+    """The sites on the path of a case, with their other states: an alternative may have several."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._states: dict[int, list[Patch]] = {}
+
+    def add(self, stage: Stage) -> bool:
+        """Add what a stage ran through; whether any of it is new."""
+        before = len(self._states)
+        found: dict[int, list[Patch]] = {}
+        for patch in self._bench.sites.on_path(stage.executed()):
+            found.setdefault(patch.address, []).append(patch)
+        self._states |= found
+        if len(self._states) > _MOST_SITES:
+            raise EmulationError(Why.UNPATCHABLE, f"more than {_MOST_SITES} places on the path are patched at boot")
+        return len(self._states) > before
+
+    def rounds(self) -> int:
+        """The most states that a site has beside that in the image."""
+        return max(map(len, self._states.values()), default=0)
+
+    def round(self, number: int) -> list[Patch]:
+        """Each site in one of its states."""
+        return [states[min(number, len(states) - 1)] for states in self._states.values()]
+
+    def all(self) -> list[Patch]:
+        """Every state of every site."""
+        return [patch for states in self._states.values() for patch in states]
 
 
-def _compare(finding: Finding, patch: Patch, case: Case, stage: Stage) -> None:
+def _try_alone(bench: Bench, case: Case, finding: Finding, patches: list[Patch]) -> None:
+    for patch in patches:
+        different = _agrees(finding, case, Stage(bench, (patch,)))
+        if different is not None:
+            words = f"{finding.outcome.value}; with the {patch.why} in its other state {different}"
+            raise EmulationError(Why.STATES_DIFFER, words)
+
+
+def _agrees(finding: Finding, case: Case, stage: Stage) -> str | None:
+    """None where a case comes to the same in another state of the code; else what it comes to."""
     try:
         other = case(stage)
     except EmulationError as error:
-        raise EmulationError(Why.STATES_DIFFER, f"with the {patch.why} in its other state: {error}") from error
-    if other.outcome is not finding.outcome:
-        states = f"{finding.outcome.value}, with the {patch.why} in its other state {other.outcome.value}"
-        raise EmulationError(Why.STATES_DIFFER, states)
+        return str(error)
+    return None if other.outcome is finding.outcome else other.outcome.value

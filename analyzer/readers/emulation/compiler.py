@@ -1,0 +1,156 @@
+"""Lets the kernel's own JIT compile BPF programs that were verified, and gives it the memory that it asks for.
+
+The order of things is that of the verifier's jit_subprogs(): every function is compiled once, then the calls between them get their
+addresses, then every function is compiled again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from analyzer.emulator.machine import Call, End, Stub
+from analyzer.emulator.reasons import EmulationError, Why
+from analyzer.readers.emulation.scene import ProgramKind, Scene
+from probes.asm import Insn, encode
+
+__all__ = ["JIT", "Compiled", "Function", "compile_program", "jit_stubs"]
+
+JIT = "bpf_int_jit_compile"
+_CALL_BASE = "__bpf_call_base"
+_HEADER = 64
+"""Bytes before the code of a program: struct bpf_binary_header, and room for its alignment."""
+_ENVIRONMENT_ROOM = 1 << 16
+_CALL, _PSEUDO_CALL = 0x85, 1
+_LARGEST_CODE = 1 << 16
+
+
+class Function(NamedTuple):
+    """A function of a BPF program as the verifier leaves it: its instructions, and the bytes of stack that it uses. A call of another
+    function has that one's index in `off`."""
+
+    insns: Sequence[Insn]
+    stack: int = 0
+
+
+class Compiled(NamedTuple):
+    """A compiled program: its functions' struct bpf_prog and their code, in order."""
+
+    programs: tuple[int, ...]
+    entries: tuple[int, ...]
+
+
+def _allocate(call: Call) -> int:
+    """bpf_jit_binary_alloc(length, &image, …): the code goes behind a header."""
+    length = call.argument(0) & 0xFFFF_FFFF
+    if length > _LARGEST_CODE:
+        return 0
+    header = call.machine.allocate_code(length + _HEADER)
+    call.machine.write(call.argument(1), (header + _HEADER).to_bytes(8, "little"))
+    return header
+
+
+def _allocate_pack(call: Call) -> int:
+    """bpf_jit_binary_pack_alloc(length, &image, alignment, &rw_header, &rw_image, …): here the copy to write is the code itself."""
+    header = _allocate(call)
+    if header:
+        call.machine.write(call.argument(3), header.to_bytes(8, "little"))
+        call.machine.write(call.argument(4), (header + _HEADER).to_bytes(8, "little"))
+    return header
+
+
+def _copy(call: Call) -> int:
+    """A copy into code: (destination, source, length)."""
+    length = call.argument(2)
+    if length > _LARGEST_CODE:
+        raise EmulationError(Why.UNEXPECTED_FAULT, f"{call.name}() of {length} bytes")
+    call.machine.write(call.argument(0), call.machine.read(call.argument(1), length))
+    return call.argument(0)
+
+
+def jit_stubs() -> Mapping[str, Stub]:
+    """What a JIT calls beside its own code."""
+    nothing = (
+        "bpf_jit_binary_pack_finalize",
+        "bpf_jit_binary_lock_ro",
+        "bpf_jit_dump",
+        "bpf_prog_fill_jited_linfo",
+        "bpf_prog_jit_attempt_done",
+    )
+    return {
+        "bpf_jit_binary_alloc": _allocate,
+        "bpf_jit_binary_pack_alloc": _allocate_pack,
+        **dict.fromkeys(("bpf_arch_text_copy", "text_poke_copy", "aarch64_insn_copy"), _copy),
+        **{name: (lambda _: 0) for name in nothing},
+    }
+
+
+def compile_program(scene: Scene, kind: str, functions: Sequence[Function], reaches_tail_call: bool = True) -> Compiled:
+    """Compile a program whose functions all lead to a tail call, or none does; raises EmulationError where the JIT does not."""
+    environment = _environment(scene)
+    programs = [_program(scene, kind, index, item, reaches_tail_call) for index, item in enumerate(functions)]
+    for index, program in enumerate(programs):
+        scene.objects.set(_aux(scene, program), "bpf_prog_aux", "main_prog_aux", _aux(scene, programs[0]))
+        _run_jit(scene, environment, program, f"function {index}")
+    entries = tuple(scene.objects.get(program, "bpf_prog", "bpf_func") for program in programs)
+    if len(functions) > 1:
+        table = scene.machine.allocate(8 * len(programs))
+        scene.machine.write(table, b"".join(program.to_bytes(8, "little") for program in programs))
+        for index, (program, item) in enumerate(zip(programs, functions, strict=True)):
+            _write(scene, program, _linked(scene, item, entries))
+            aux = _aux(scene, program)
+            for name, value in (("func", table), ("func_cnt", len(programs)), ("real_func_cnt", len(programs))):
+                scene.objects.set(aux, "bpf_prog_aux", name, value)
+            _run_jit(scene, environment, program, f"function {index}, the second time")
+            again = scene.objects.get(program, "bpf_prog", "bpf_func")
+            if again != entries[index]:
+                raise EmulationError(Why.CONTROL, f"{JIT}() moves function {index} when it compiles it again")
+    return Compiled(tuple(programs), entries)
+
+
+def _aux(scene: Scene, program: int) -> int:
+    return scene.objects.get(program, "bpf_prog", "aux")
+
+
+def _program(scene: Scene, kind: str, index: int, function: Function, reaches: bool) -> int:
+    code = encode(function.insns)
+    aux = {"func_idx": index, "stack_depth": function.stack, "tail_call_reachable": int(reaches)}
+    members = {"len": len(code) // 8, "is_func": int(reaches), "jited": 0}
+    program = scene.program(ProgramKind(kind, program=members, aux=aux), room=len(code))
+    _write(scene, program, function.insns)
+    return program
+
+
+def _write(scene: Scene, program: int, insns: Sequence[Insn]) -> None:
+    scene.machine.write(program + scene.layout.place("bpf_prog", "insnsi"), encode(insns))
+
+
+def _linked(scene: Scene, function: Function, entries: Sequence[int]) -> list[Insn]:
+    """The instructions with the distances of the functions that they call from the kernel's own base of calls."""
+    base = scene.kernel.function(_CALL_BASE)
+    return [
+        insn._replace(imm=(entries[insn.off] - base + (1 << 31)) % (1 << 32) - (1 << 31))
+        if insn.code == _CALL and insn.src == _PSEUDO_CALL
+        else insn
+        for insn in function.insns
+    ]
+
+
+def _environment(scene: Scene) -> int | None:
+    """A verifier's state for a JIT that is handed one (since v7.2); None for one that is not."""
+    parameters = scene.layout.btf.parameters(JIT)
+    if parameters is None:
+        raise EmulationError(Why.NO_BTF, f"no prototype of {JIT}()")
+    if len(parameters) == 1:
+        return None
+    room = {name: scene.machine.allocate(_ENVIRONMENT_ROOM) for name in ("insn_aux_data", "prog", "ops")}
+    return scene.objects.new("bpf_verifier_env", room)
+
+
+def _run_jit(scene: Scene, environment: int | None, program: int, what: str) -> None:
+    arguments = (program,) if environment is None else (environment, program)
+    run = scene.call(JIT, *arguments)
+    if run.end is not End.RETURNED:
+        raise EmulationError(Why.UNEXPECTED_FAULT, f"{JIT}() {run.describe()}, {what}")
+    if run.value != program or not scene.objects.get(program, "bpf_prog", "jited"):
+        raise EmulationError(Why.CONTROL, f"{JIT}() does not compile {what}")

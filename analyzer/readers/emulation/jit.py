@@ -1,0 +1,125 @@
+"""Cases of the JIT: the kernel compiles a program that tail-calls itself, and what it emitted is run.
+
+The programs are those of the live probes: each entry is counted in memory, and the program stops itself after `LIMIT`. A healthy chain
+is entered 34 times: once, and by 33 tail calls (MAX_TAIL_CALL_CNT), on every kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from analyzer.emulator.machine import End
+from analyzer.emulator.reasons import EmulationError, Why
+from analyzer.readers.emulation.compiler import JIT, Compiled, Function, compile_program, jit_stubs
+from analyzer.readers.emulation.scene import Scene
+from analyzer.readers.emulation.stage import Case, Finding, Outcome, Stage, control
+from probes.asm import FP, R0, R1, R2, R3, R6, Insn
+from probes.programs import HEALTHY, LIMIT
+
+__all__ = ["CASES", "count", "entry", "subprogram"]
+
+_LOAD_64, _MOVE, _SET, _ADD, _LOAD, _STORE, _STORE_WORD, _JUMP_GREATER = 0x18, 0xBF, 0xB7, 0x07, 0x79, 0x7B, 0x63, 0x25
+_CALL, _EXIT, _TAIL_CALL = 0x85, 0x95, 0xF5
+"""Opcodes; BPF_JMP | BPF_TAIL_CALL is what the verifier makes of a call of bpf_tail_call()."""
+_CONTEXT = 4096
+
+
+def entry(counter: int, calls: int, stack: int, fill: int | None = None) -> list[Insn]:
+    """Counts itself, fills its stack, and calls function 1 so many times."""
+    body = [Insn(_SET, R2, imm=0 if fill is None else fill)]
+    if stack:
+        body.append(Insn(_STORE if stack % 8 == 0 else _STORE_WORD, FP, R2, -stack))
+    for _ in range(calls):
+        body += [Insn(_MOVE, R1, R6), Insn(_CALL, 0, 1, 1, 1)]
+    return [
+        Insn(_MOVE, R6, R1),
+        Insn(_LOAD_64, R1, imm=counter),
+        Insn(_LOAD, R2, R1),
+        Insn(_ADD, R2, imm=1),
+        Insn(_STORE, R1, R2),
+        Insn(_JUMP_GREATER, R2, off=len(body), imm=LIMIT),
+        *body,
+        Insn(_SET, R0),
+        Insn(_EXIT),
+    ]
+
+
+def subprogram(array: int) -> list[Insn]:
+    """Tail-calls entry 0 of a prog_array, or else returns 0."""
+    return [Insn(_LOAD_64, R2, imm=array), Insn(_SET, R3), Insn(_TAIL_CALL), Insn(_SET, R0), Insn(_EXIT)]
+
+
+def plain(counter: int, array: int) -> list[Insn]:
+    """Counts itself and tail-calls on its own."""
+    start = entry(counter, 0, 0)[:6]
+    body = [Insn(_MOVE, R1, R6), Insn(_LOAD_64, R2, imm=array), Insn(_SET, R3), Insn(_TAIL_CALL)]
+    return [*start[:5], start[5]._replace(off=len(body) + 1), *body, Insn(_SET, R0), Insn(_EXIT)]
+
+
+def count(scene: Scene, compiled: Compiled, array: int, counter: int) -> int:
+    """Put a program into its own array, run it, and return how often it was entered."""
+    place = array + scene.layout.place("bpf_array", "ptrs")
+    scene.machine.write(place, compiled.programs[0].to_bytes(8, "little"))
+    context = scene.machine.allocate(_CONTEXT)
+    instructions = compiled.programs[0] + scene.layout.place("bpf_prog", "insnsi")
+    run = scene.machine.call(compiled.entries[0], context, instructions)
+    if run.end is not End.RETURNED:
+        raise EmulationError(Why.UNEXPECTED_FAULT, f"what {JIT}() emitted {run.describe()}")
+    return scene.machine.word(counter)
+
+
+def chain(stage: Stage, calls: int, stack: int, fill: int | None = None) -> int:
+    """Entries of a program that calls a tail-calling function so many times; 0 calls: it tail-calls itself."""
+    scene = stage.scene(jit_stubs())
+    array, counter = scene.prog_array(), scene.machine.allocate(8)
+    functions = [Function(entry(counter, calls, stack, fill), stack), Function(subprogram(array))]
+    if not calls:
+        functions = [Function(plain(counter, array))]
+    return count(scene, compile_program(scene, "XDP", functions), array, counter)
+
+
+def judge(entries: int) -> Outcome:
+    """What a count says."""
+    if entries == HEALTHY:
+        return Outcome.STOPS
+    return Outcome.LOOPS if entries > LIMIT else Outcome.MISCOUNTS
+
+
+def controls(stage: Stage) -> None:
+    """Both plain chains are entered 34 times on every kernel."""
+    for calls, what in ((0, "a tail call"), (1, "a tail call in a function")):
+        entries = stage.once(("chain", calls, 8), partial(chain, calls=calls, stack=8))
+        control(entries == HEALTHY, f"{what} is entered {entries} times, not {HEALTHY}")
+
+
+def _hierarchy(stage: Stage) -> Finding:
+    """The count must be one for the whole chain, not one for each call on the way."""
+    controls(stage)
+    entries = chain(stage, 2, 8)
+    return _found(stage, judge(entries), f"{entries} entries of a program that calls a tail-calling function twice")
+
+
+def _count_offset(stage: Stage, fills: Sequence[int]) -> Finding:
+    """The count must be found on the stack whatever the stack's size is, and whatever lies above it."""
+    controls(stage)
+    counts = [chain(stage, 1, 4, fill) for fill in fills]
+    worst = next((judge(entries) for entries in counts if judge(entries) is not Outcome.STOPS), Outcome.STOPS)
+    words = ", ".join(map(str, counts))
+    return _found(
+        stage, worst, f"{words} entries of a program with 4 bytes of stack that calls a tail-calling function"
+    )
+
+
+def _found(stage: Stage, outcome: Outcome, words: str) -> Finding:
+    address = stage.bench.kernel.function(JIT)
+    return Finding(
+        outcome, f"{JIT}() at {address:#x} emits code that makes {words} (healthy: {HEALTHY}, stopped after {LIMIT})"
+    )
+
+
+CASES: dict[str, Case] = {
+    "jit/hierarchy": _hierarchy,
+    "jit/count-offset": partial(_count_offset, fills=(0, -1)),
+}
+"""By the name that the catalogue calls them by."""
