@@ -5,9 +5,9 @@ from __future__ import annotations
 import struct
 from functools import cached_property
 
-from analyzer.emulator.reasons import EmulationError, Why
-from analyzer.image.binary import Binary, Segment
-from probes.btf import Btf
+from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
+from tailcall_audit.analyzer.kernelfiles.binary import Binary, Segment
+from tailcall_audit.probes.kernel.btf import Btf
 
 __all__ = ["KernelImage"]
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
-from analyzer.emulator.reasons import EmulationError, Why
+from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 
 if TYPE_CHECKING:
-    from analyzer.emulator.image import KernelImage
-    from analyzer.emulator.machine import Machine
+    from tailcall_audit.analyzer.emulator.image import KernelImage
+    from tailcall_audit.analyzer.emulator.machine import Machine
 
 __all__ = ["ARCHITECTURES", "Isa", "isa_of"]
 

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import unicorn as uc
 
-from analyzer.emulator.image import KernelImage
-from analyzer.emulator.isa import Isa
-from analyzer.emulator.reasons import EmulationError, Why
+from tailcall_audit.analyzer.emulator.image import KernelImage
+from tailcall_audit.analyzer.emulator.isa import Isa
+from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 
 __all__ = ["Budget", "Call", "End", "Machine", "Patch", "Run", "Stub"]
 

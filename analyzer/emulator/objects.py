@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import NamedTuple
 
-from analyzer.emulator.machine import Machine
-from analyzer.emulator.reasons import EmulationError, Why
-from probes import btf as kinds
-from probes.btf import Btf, BtfError
+from tailcall_audit.analyzer.emulator.machine import Machine
+from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
+from tailcall_audit.probes.kernel import btf as kinds
+from tailcall_audit.probes.kernel.btf import Btf, BtfError
 
 __all__ = ["Field", "Layout", "Objects"]
 

@@ -15,10 +15,10 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import NamedTuple
 
-from analyzer.emulator.image import KernelImage
-from analyzer.emulator.isa import Isa
-from analyzer.emulator.machine import Patch
-from analyzer.emulator.reasons import EmulationError, Why
+from tailcall_audit.analyzer.emulator.image import KernelImage
+from tailcall_audit.analyzer.emulator.isa import Isa
+from tailcall_audit.analyzer.emulator.machine import Patch
+from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 
 __all__ = ["Sites"]
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from analyzer.emulator.image import KernelImage
-from analyzer.emulator.machine import Call, Stub
-from analyzer.emulator.reasons import EmulationError, Why
+from tailcall_audit.analyzer.emulator.image import KernelImage
+from tailcall_audit.analyzer.emulator.machine import Call, Stub
+from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 
 __all__ = ["STANDARD", "allocator", "install", "returns"]
 

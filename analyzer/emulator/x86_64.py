@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from unicorn import UC_ARCH_X86, UC_MODE_64
 from unicorn import x86_const as x86
 
-from analyzer.emulator.isa import Isa
+from tailcall_audit.analyzer.emulator.isa import Isa
 
 if TYPE_CHECKING:
-    from analyzer.emulator.image import KernelImage
-    from analyzer.emulator.machine import Machine
+    from tailcall_audit.analyzer.emulator.image import KernelImage
+    from tailcall_audit.analyzer.emulator.machine import Machine
 
 __all__ = ["ISA"]
 

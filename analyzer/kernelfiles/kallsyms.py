@@ -35,26 +35,36 @@ def _tokens(data: bytes) -> tuple[list[bytes], int, int]:
     """The tokens, where their table starts, and where its index starts."""
     place = data.find(_DIGITS)
     while place >= 0:
-        # The digit 0 is token 48: walk back over the 48 before it.
-        start = place
-        for _ in range(ord("0")):
-            start = data.rfind(b"\0", max(0, start - 64), start - 1) + 1 if start > 1 else 0
-            if start <= 0:
+        # The digit 0 is token 48: walk back over the 47 before it, to the end of the first.
+        second = place
+        for _ in range(ord("0") - 1):
+            second = data.rfind(b"\0", max(0, second - 64), second - 1) + 1 if second > 1 else 0
+            if second <= 0:
                 break
-        parts = data[start : start + 16384].split(b"\0", _TOKENS)[:_TOKENS] if start > 0 else []
-        if len(parts) == _TOKENS and all(0 < len(part) < 64 for part in parts[ord("0") : ord("9") + 1]):
-            length = sum(len(part) + 1 for part in parts)
-            wanted = array("H", [0] * _TOKENS)
-            position = 0
-            for number, part in enumerate(parts):
-                wanted[number] = position & 0xFFFF
-                position += len(part) + 1
-            # The index says where each token starts, and so proves the table.
-            index = data.find(wanted.tobytes(), start + length, start + length + 64 + 2 * _TOKENS)
-            if index >= 0:
-                return parts, start, index
+        else:
+            # Nothing but its alignment separates the first token from what is before the table.
+            before = data.rfind(b"\0", max(0, second - 64), second - 1) + 1
+            for start in range(before + -before % 4, second - 1, 4):
+                index = _index(data, start)
+                if index is not None:
+                    return index[0], start, index[1]
         place = data.find(_DIGITS, place + 1)
     raise KallsymsError("no table of tokens: CONFIG_KALLSYMS is off, or its form is not known")
+
+
+def _index(data: bytes, start: int) -> tuple[list[bytes], int] | None:
+    """The tokens of a table at a place and where their index starts; None where there is no table there."""
+    parts = data[start : start + 16384].split(b"\0", _TOKENS)[:_TOKENS]
+    if len(parts) < _TOKENS or not all(0 < len(part) < 64 for part in parts[ord("0") : ord("9") + 1]):
+        return None
+    wanted = array("H", [0] * _TOKENS)
+    position = 0
+    for number, part in enumerate(parts):
+        wanted[number] = position & 0xFFFF
+        position += len(part) + 1
+    # The index says where each token starts, and so proves the table.
+    index = data.find(wanted.tobytes(), start + position, start + position + 64 + 2 * _TOKENS)
+    return None if index < 0 else (parts, index)
 
 
 def _markers(data: bytes, end: int) -> Iterator[tuple[int, array[int]]]:

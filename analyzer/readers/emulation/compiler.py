@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from analyzer.emulator.machine import Call, End, Stub
-from analyzer.emulator.reasons import EmulationError, Why
-from analyzer.readers.emulation.scene import ProgramKind, Scene
-from probes.asm import Insn, encode
+from tailcall_audit.analyzer.emulator.machine import Call, End, Stub
+from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
+from tailcall_audit.analyzer.readers.emulation.scene import ProgramKind, Scene
+from tailcall_audit.probes.kernel.instructions import Insn, encode
 
 __all__ = ["JIT", "Compiled", "Function", "compile_program", "jit_stubs"]
 

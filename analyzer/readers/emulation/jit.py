@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from analyzer.emulator.machine import End
-from analyzer.emulator.reasons import EmulationError, Why
-from analyzer.readers.emulation.compiler import JIT, Compiled, Function, compile_program, jit_stubs
-from analyzer.readers.emulation.scene import Scene
-from analyzer.readers.emulation.stage import Case, Finding, Outcome, Stage, control
-from probes.asm import FP, R0, R1, R2, R3, R6, Insn
-from probes.programs import HEALTHY, LIMIT
+from tailcall_audit.analyzer.emulator.machine import End
+from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
+from tailcall_audit.analyzer.readers.emulation.compiler import JIT, Compiled, Function, compile_program, jit_stubs
+from tailcall_audit.analyzer.readers.emulation.scene import Scene
+from tailcall_audit.analyzer.readers.emulation.stage import Case, Finding, Outcome, Stage, control
+from tailcall_audit.probes.kernel.instructions import FP, R0, R1, R2, R3, R6, Insn
+from tailcall_audit.probes.kernel.programs import HEALTHY, LIMIT
 
 __all__ = ["CASES", "count", "entry", "subprogram"]
 

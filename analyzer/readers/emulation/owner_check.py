@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from analyzer.emulator.machine import End, Run
-from analyzer.emulator.reasons import EmulationError, Why
-from analyzer.readers.emulation.scene import ProgramKind, Scene
-from analyzer.readers.emulation.stage import Case, Finding, Outcome, Stage, control
+from tailcall_audit.analyzer.emulator.machine import End, Run
+from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
+from tailcall_audit.analyzer.readers.emulation.scene import ProgramKind, Scene
+from tailcall_audit.analyzer.readers.emulation.stage import Case, Finding, Outcome, Stage, control
 
 __all__ = ["CASES"]
 

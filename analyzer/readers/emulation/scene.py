@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from typing import NamedTuple
 
-from analyzer.emulator.image import KernelImage
-from analyzer.emulator.isa import Isa, isa_of
-from analyzer.emulator.machine import Budget, Machine, Patch, Run, Stub
-from analyzer.emulator.objects import Filler, Layout, Objects
-from analyzer.emulator.reasons import EmulationError, Why
-from analyzer.emulator.sites import Sites
-from analyzer.emulator.stubs import STANDARD, install
+from tailcall_audit.analyzer.emulator.image import KernelImage
+from tailcall_audit.analyzer.emulator.isa import Isa, isa_of
+from tailcall_audit.analyzer.emulator.machine import Budget, Machine, Patch, Run, Stub
+from tailcall_audit.analyzer.emulator.objects import Filler, Layout, Objects
+from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
+from tailcall_audit.analyzer.emulator.sites import Sites
+from tailcall_audit.analyzer.emulator.stubs import STANDARD, install
 
 __all__ = ["Bench", "ProgramKind", "Scene"]
 

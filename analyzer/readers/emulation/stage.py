@@ -6,9 +6,9 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from enum import Enum
 from typing import NamedTuple
 
-from analyzer.emulator.machine import Patch, Stub
-from analyzer.emulator.reasons import EmulationError, Why
-from analyzer.readers.emulation.scene import Bench, Scene
+from tailcall_audit.analyzer.emulator.machine import Patch, Stub
+from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
+from tailcall_audit.analyzer.readers.emulation.scene import Bench, Scene
 
 __all__ = ["Answer", "Case", "Finding", "Outcome", "Stage", "run_case"]
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from functools import partial
 
-from analyzer.emulator.machine import Call, End, Run
-from analyzer.emulator.reasons import EmulationError, Why
-from analyzer.readers.emulation.compiler import Compiled, Function, compile_program, jit_stubs
-from analyzer.readers.emulation.jit import controls, count, entry, subprogram
-from analyzer.readers.emulation.scene import ProgramKind, Scene
-from analyzer.readers.emulation.stage import Case, Finding, Outcome, Stage, control
-from probes.asm import R0, R1, R2, Insn
-from probes.programs import HEALTHY, LIMIT
+from tailcall_audit.analyzer.emulator.machine import Call, End, Run
+from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
+from tailcall_audit.analyzer.readers.emulation.compiler import Compiled, Function, compile_program, jit_stubs
+from tailcall_audit.analyzer.readers.emulation.jit import controls, count, entry, subprogram
+from tailcall_audit.analyzer.readers.emulation.scene import ProgramKind, Scene
+from tailcall_audit.analyzer.readers.emulation.stage import Case, Finding, Outcome, Stage, control
+from tailcall_audit.probes.kernel.instructions import R0, R1, R2, Insn
+from tailcall_audit.probes.kernel.programs import HEALTHY, LIMIT
 
 __all__ = ["CASES"]
 
@@ -98,8 +98,22 @@ class _Traced:
 
 _STRUCT = 4
 """BTF_KIND_STRUCT."""
-_ENTERS = ["__bpf_prog_enter", "__bpf_prog_enter_recur", "__bpf_prog_enter_sleepable", "__bpf_prog_enter_sleepable_recur", "__bpf_prog_enter_lsm_cgroup"]
-_LEAVES = ["__bpf_prog_exit", "__bpf_prog_exit_recur", "__bpf_prog_exit_sleepable", "__bpf_prog_exit_sleepable_recur", "__bpf_prog_exit_lsm_cgroup", "__bpf_tramp_enter", "__bpf_tramp_exit"]
+_ENTERS = [
+    "__bpf_prog_enter",
+    "__bpf_prog_enter_recur",
+    "__bpf_prog_enter_sleepable",
+    "__bpf_prog_enter_sleepable_recur",
+    "__bpf_prog_enter_lsm_cgroup",
+]
+_LEAVES = [
+    "__bpf_prog_exit",
+    "__bpf_prog_exit_recur",
+    "__bpf_prog_exit_sleepable",
+    "__bpf_prog_exit_sleepable_recur",
+    "__bpf_prog_exit_lsm_cgroup",
+    "__bpf_tramp_enter",
+    "__bpf_tramp_exit",
+]
 
 
 def link_of(scene: Scene, struct: str, program: int) -> int:
@@ -185,7 +199,15 @@ def _updated(stage: Stage, before: int) -> int:
     return seen[0]
 
 
-_IMAGE = ["bpf_jit_charge_modmem", "bpf_jit_uncharge_modmem", "percpu_ref_init", "bpf_image_ksym_add", "bpf_image_ksym_init", "bpf_image_ksym_del", "set_vm_flush_reset_perms"]
+_IMAGE = [
+    "bpf_jit_charge_modmem",
+    "bpf_jit_uncharge_modmem",
+    "percpu_ref_init",
+    "bpf_image_ksym_add",
+    "bpf_image_ksym_init",
+    "bpf_image_ksym_del",
+    "set_vm_flush_reset_perms",
+]
 
 
 def _wished(stage: Stage) -> Finding:
@@ -258,7 +280,7 @@ def _run(scene: Scene, cell: int, attributes: int) -> str:
 
 
 def _encoded(insn: Insn) -> bytes:
-    from probes.asm import encode
+    from tailcall_audit.probes.kernel.instructions import encode
 
     return encode([insn])
 
