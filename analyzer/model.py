@@ -64,6 +64,7 @@ class EvidenceKind(Enum):
     SOURCE = "source"
     CODE = "code"
     BTF = "btf"
+    EMULATION = "emulation"
     HISTORY = "history"
     SERIES = "series"
     RELEASE = "release"

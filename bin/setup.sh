@@ -1,5 +1,5 @@
 # Sourced by the commands beside it: makes .venv with what pyproject.toml names, and does nothing when that is done already.
-# Usage: . bin/setup.sh EXTRAS      (EXTRAS: "" or "[dev]")
+# Usage: . bin/setup.sh EXTRAS      (EXTRAS: "", "[emulation]" or "[dev]")
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv="$root/.venv"

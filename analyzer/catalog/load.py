@@ -86,6 +86,7 @@ def _commit(key: str, data: dict[str, Any]) -> Commit:
         only_on_branch=data.get("only_on_branch"),
         signature_data=tuple(data.get("signature", ())),
         btf=data.get("btf"),
+        emulation=data.get("emulation"),
     )
 
 

@@ -83,7 +83,8 @@ class SignaturePart(NamedTuple):
 class Commit(NamedTuple):
     """A commit that introduces or fixes a defect. `key` is its first 12 hex digits; `id` is as long as it is known.
 
-    `btf` says how it shows in a kernel's type data: alternatives of struct.member, function() and enum:NAME (`tailcall_audit.analyzer.readers.btf`).
+    `btf` says how it shows in a kernel's type data: alternatives of struct.member, function() and enum:NAME (`tailcall_audit.analyzer.readers.btf`);
+    `emulation` how functions behave when they are run: alternatives of case=outcome (`tailcall_audit.analyzer.readers.emulation`).
     """
 
     key: str
@@ -99,6 +100,7 @@ class Commit(NamedTuple):
     only_on_branch: str | None
     signature_data: tuple[Mapping[str, Any], ...]
     btf: Mapping[str, Any] | None = None
+    emulation: Mapping[str, Any] | None = None
 
     @property
     def signature(self) -> tuple[SignaturePart, ...]:

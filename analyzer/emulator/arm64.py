@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from unicorn import UC_ARCH_ARM64, UC_MODE_ARM
+from unicorn import UC_ARCH_ARM64, UC_MODE_ARM, Uc
 from unicorn import arm64_const as arm
 
 from tailcall_audit.analyzer.emulator.isa import Isa
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tailcall_audit.analyzer.emulator.image import KernelImage
     from tailcall_audit.analyzer.emulator.machine import Machine
 
-__all__ = ["ISA"]
+__all__ = ["ISA", "Uc"]
 
 _TASK_SIZE = 1 << 16
 _NOP = struct.pack("<I", 0xD503201F)

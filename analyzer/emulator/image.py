@@ -11,6 +11,8 @@ from tailcall_audit.probes.kernel.btf import Btf
 
 __all__ = ["KernelImage"]
 
+_KERNEL = 1 << 63
+"""Addresses below are of user space."""
 _BUG_ENTRIES = (12, 16)
 """Bytes of an entry with relative pointers: address, file, line, flags; newer kernels have a format in addition."""
 _MAX_TABLE = 16 << 20
@@ -22,7 +24,8 @@ class KernelImage:
     def __init__(self, binary: Binary, architecture: str) -> None:
         self.binary = binary
         self.architecture = architecture
-        self.segments = binary.segments
+        self.segments = [item for item in binary.segments if item.address >= _KERNEL]
+        """What is mapped. The x86-64 per-CPU data that is linked at 0 is no memory there: what touches it follows a NULL pointer."""
         self._data = binary.data
         self._addresses: dict[str, tuple[int, ...]] = {}
 
@@ -72,9 +75,9 @@ class KernelImage:
 
     def read(self, address: int, size: int) -> bytes:
         """Bytes as a booted kernel has them before it patches itself: zeros behind the file's part, pointers relocated. Outside of the
-        kernel, zeros."""
+        kernel, zeros; what is linked at 0 is read there."""
         out = bytearray(size)
-        for item in self.segments:
+        for item in self.binary.segments:
             start, end = max(address, item.address), min(address + size, item.address + item.size)
             if start < end:
                 place = item.offset + start - item.address

@@ -63,4 +63,6 @@ def isa_of(architecture: str) -> Isa:
     except ImportError as error:
         raise EmulationError(Why.NO_EMULATOR, str(error)) from error
     found: Isa = module.ISA
+    # An empty machine makes the emulator load all that it loads late: where code of an image runs, no file can be opened.
+    module.Uc(*found.machine)
     return found

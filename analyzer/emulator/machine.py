@@ -5,7 +5,9 @@ The kernel is mapped piece by piece, when its code first touches a piece, so tha
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import NamedTuple
@@ -22,6 +24,10 @@ _PAGE = 4096
 _PIECE = 1 << 16
 _STACK = 1 << 18
 _PATCHES = 1 << 21
+_TRANSLATED = 8 << 20
+"""Bytes for the code that the emulator makes of the kernel's; it would reserve 1 GiB."""
+_WATCH = 0.05
+"""Seconds between two looks at the clock."""
 _ACCESS = {
     uc.UC_MEM_READ_UNMAPPED: "reads",
     uc.UC_MEM_WRITE_UNMAPPED: "writes",
@@ -94,6 +100,39 @@ Stub = Callable[[Call], int | None]
 """Answers a call: what it returns, or None to leave the result's register alone."""
 
 
+class _Watchdog:
+    """Stops the run of a machine that takes too long. One thread, started with the first run, watches all runs of a process."""
+
+    def __init__(self) -> None:
+        self._running: tuple[uc.Uc, float] | None = None
+        self._owner = 0
+        self._late = False
+
+    def start(self, machine: uc.Uc, seconds: float) -> None:
+        """Begin to watch a run."""
+        if self._owner != os.getpid():  # a fork leaves threads behind
+            self._owner = os.getpid()
+            threading.Thread(target=self._watch, daemon=True).start()
+        self._late = False
+        self._running = (machine, time.monotonic() + seconds)
+
+    def stop(self) -> bool:
+        """The run has ended; whether it was stopped for its time."""
+        self._running = None
+        return self._late
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(_WATCH)
+            running = self._running
+            if running is not None and time.monotonic() > running[1]:
+                self._late = True
+                running[0].emu_stop()
+
+
+_watchdog = _Watchdog()
+
+
 class Machine:
     """A machine that is used for one case and thrown away. Raises EmulationError where a budget ends or the kernel lacks something."""
 
@@ -121,6 +160,7 @@ class Machine:
         self._uc = uc.Uc(*isa.machine)
         if isa.cpu is not None:
             self._uc.ctl_set_cpu_model(isa.cpu)
+        self._uc.ctl_set_tcg_buffer_size(_TRANSLATED)
         # Without page tables of its own a machine would cut addresses to what it has of physical memory.
         self._uc.ctl_set_tlb_mode(uc.UC_TLB_VIRTUAL)
         self._heap = isa.heap
@@ -296,23 +336,24 @@ class Machine:
         self._stop = reason
         self._uc.emu_stop()
 
+    def close(self) -> None:
+        """Give the machine's memory back; nothing but `executed` and `warnings` can be asked of it afterwards."""
+        self._uc = None
+
     # Calls
 
     def call(self, address: int, *arguments: int) -> Run:
         """Call a function; arguments beyond the registers go onto the stack. Raises EmulationError where a budget is used up."""
         self._fault, self._trapped, self._stop, self._error = None, False, None, None
         self._enter(address, arguments)
-        timer = threading.Timer(self.budget.seconds, self._uc.emu_stop)
-        timer.daemon = True
-        timer.start()
         failure = None
+        _watchdog.start(self._uc, self.budget.seconds)
         try:
             self._uc.emu_start(address, self._return_to, count=self.budget.instructions)
         except uc.UcError as error:
             failure = error
         finally:
-            late = not timer.is_alive()
-            timer.cancel()
+            late = _watchdog.stop()
         return self._ended(failure, late)
 
     def _enter(self, address: int, arguments: tuple[int, ...]) -> None:

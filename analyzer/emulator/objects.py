@@ -33,6 +33,8 @@ class Layout:
         self.btf = btf
         self.field = cache(self._field)
         self.size = cache(self._size)
+        self.struct = cache(self._struct)
+        self.parameters = cache(btf.parameters)
 
     def _struct(self, name: str) -> int:
         number = self.btf.find(name, kinds.STRUCT) or self.btf.find(name, kinds.UNION)
@@ -40,9 +42,16 @@ class Layout:
             raise EmulationError(Why.NO_MEMBER, f"struct {name}")
         return number
 
+    def has(self, struct: str) -> bool:
+        """Whether the kernel has a structure of this name."""
+        try:
+            return bool(self.struct(struct))
+        except EmulationError:
+            return False
+
     def _size(self, struct: str) -> int:
         """A structure's size in bytes; raises EmulationError where there is none of this name."""
-        return self.btf.type(self._struct(struct)).value
+        return self.btf.type(self.struct(struct)).value
 
     def _bytes(self, number: int) -> int:
         found = self.btf.resolve(number)
@@ -58,7 +67,7 @@ class Layout:
 
     def _field(self, struct: str, path: str) -> Field | None:
         """A member; None where there is none."""
-        number, offset = self._struct(struct), 0
+        number, offset = self.struct(struct), 0
         size = 0
         for name in path.split("."):
             try:

@@ -20,7 +20,13 @@ from tailcall_audit.analyzer.emulator.isa import Isa
 from tailcall_audit.analyzer.emulator.machine import Patch
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 
-__all__ = ["Sites"]
+__all__ = ["TABLES", "Sites"]
+
+_JUMPS = ("__start___jump_table", "__stop___jump_table")
+_ALTERNATIVES = ("__alt_instructions", "__alt_instructions_end")
+_CALLS = ("__start_static_call_sites", "__stop_static_call_sites")
+TABLES = frozenset((*_JUMPS, *_ALTERNATIVES, *_CALLS, "__start___bug_table", "__stop___bug_table", "alt_cb_patch_nops"))
+"""Symbols that say where the tables are."""
 
 _JUMP_ENTRY = 16
 _STATIC_CALL_ENTRY = 8
@@ -50,7 +56,7 @@ class Sites:
     @cached_property
     def _jumps(self) -> list[tuple[int, int]]:
         """Address and target of each static key's jump, by rising address."""
-        table = self._kernel.table("__start___jump_table", "__stop___jump_table")
+        table = self._kernel.table(*_JUMPS)
         if table is None:
             return []
         start, data = table
@@ -62,7 +68,7 @@ class Sites:
 
     @cached_property
     def _alternatives(self) -> list[_Alternative]:
-        table = self._kernel.table("__alt_instructions", "__alt_instructions_end")
+        table = self._kernel.table(*_ALTERNATIVES)
         if table is None:
             return []
         start, data = table
@@ -88,7 +94,7 @@ class Sites:
 
     @cached_property
     def _static_calls(self) -> list[int]:
-        table = self._kernel.table("__start_static_call_sites", "__stop_static_call_sites")
+        table = self._kernel.table(*_CALLS)
         if table is None:
             return []
         start, data = table

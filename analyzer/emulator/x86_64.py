@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from unicorn import UC_ARCH_X86, UC_MODE_64
+from unicorn import UC_ARCH_X86, UC_MODE_64, Uc
 from unicorn import x86_const as x86
 
 from tailcall_audit.analyzer.emulator.isa import Isa
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tailcall_audit.analyzer.emulator.image import KernelImage
     from tailcall_audit.analyzer.emulator.machine import Machine
 
-__all__ = ["ISA"]
+__all__ = ["ISA", "Uc"]
 
 _PER_CPU = 0xFFFF_8883_0000_0000
 _PER_CPU_SIZE = 1 << 20
@@ -28,7 +28,7 @@ _REGISTERS = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", *(f"r{number}" fo
 
 def _prepare(machine: Machine) -> None:
     """Per-CPU data: until some 6.14 it is linked at 0 and found behind GS, since then it is at its own address, with GS at 0."""
-    first = next((item for item in machine.kernel.segments if item.address == 0), None)
+    first = next((item for item in machine.kernel.binary.segments if item.address == 0), None)
     base = 0
     if first is not None:
         base = _PER_CPU

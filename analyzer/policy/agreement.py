@@ -28,7 +28,7 @@ from tailcall_audit.probes.probe import Result
 
 __all__ = ["observe", "observe_all"]
 
-_CODE = (EvidenceKind.SOURCE, EvidenceKind.CODE, EvidenceKind.BTF)
+_CODE = (EvidenceKind.EMULATION, EvidenceKind.SOURCE, EvidenceKind.CODE, EvidenceKind.BTF)
 
 
 def observe(verdict: Verdict, result: Result, where: str) -> Verdict:

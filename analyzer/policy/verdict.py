@@ -10,7 +10,7 @@ The rules, in the order in which they are tried (each is a member of `tailcall_a
 - introduction-unknown, fix-unknown: what decides is not known.
 - no-fix-known, fix-absent: what it needs is there, and no complete fix is.
 
-For each commit the code outranks the log: the sources, an image's machine code, its type data; then history, what a changelog lists,
+For each commit what code does outranks how it looks, and the code outranks the log: functions of an image that were run, the sources, an image's machine code, its type data; then history, what a changelog lists,
 a distribution's series, and the release; what a changelog does not list comes last, since a stable release says the same with the whole survey behind it: see `weigh`. What
 was read and cannot be told (code of a shape that no signature knows, a partial revert) is unknown, whatever ranks below it says.
 """
@@ -29,6 +29,7 @@ from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Pr
 __all__ = ["Facts", "Weighed", "judge", "judge_all", "weigh"]
 
 _RANK = (
+    EvidenceKind.EMULATION,
     EvidenceKind.SOURCE,
     EvidenceKind.CODE,
     EvidenceKind.BTF,
@@ -144,6 +145,12 @@ def _config_excludes(defect: Defect, facts: Facts) -> tuple[str, Evidence] | Non
     return values, item
 
 
+def _proves_no_absence(item: Evidence) -> bool:
+    """Whether evidence that a commit is absent says nothing of what a defect needs: what a function does shows whether a fix works, and a
+    defect that never came in behaves as well as one that is fixed."""
+    return item.kind is EvidenceKind.EMULATION and item.presence is Presence.ABSENT
+
+
 class _Case:
     """One defect on one architecture: the evidence weighed once, and the verdict made from it."""
 
@@ -152,10 +159,13 @@ class _Case:
         self.facts = facts
         self.evidence: list[Evidence] = []
         self.weighed: dict[str, Weighed] = {}
+        self.needs: dict[str, Weighed] = {}
+        """The same as what the defect needs: see `_proves_no_absence`."""
         for name in (*defect.commits, *defect.capabilities):
             items = facts.about(name, architecture)
             self.evidence += items
             self.weighed[name] = weigh(items)
+            self.needs[name] = weigh([item for item in items if not _proves_no_absence(item)])
 
     def verdict(
         self, state: State, rule: Rule, brief: str, reason: str, confidence: int, settle: str | None = None
@@ -181,8 +191,8 @@ class _Case:
     def interval(self, name: str) -> Interval:
         return self.weighed[name].interval
 
-    def unknown(self, rule: Rule, names: Iterable[str]) -> Verdict:
-        open_ones = _decisive(self.weighed, names, Presence.UNKNOWN)
+    def unknown(self, rule: Rule, names: Iterable[str], weighed: dict[str, Weighed] | None = None) -> Verdict:
+        open_ones = _decisive(weighed or self.weighed, names, Presence.UNKNOWN)
         name, item = open_ones[0]
         settle = next(
             (pair[1].decisive.settle for pair in open_ones if pair[1].decisive is not None and pair[1].decisive.settle),
@@ -197,13 +207,11 @@ class _Case:
 
     def decide(self) -> Verdict:
         defect = self.defect
-        reach = evaluate(defect.reachable, self.interval)
+        reach = evaluate(defect.reachable, lambda name: self.needs[name].interval)
         fix = Interval(0, 0) if defect.fixed is None else evaluate(defect.fixed, self.interval)
         needed, fixes = tuple(leaves(defect.reachable)), tuple(leaves(defect.fixed))
         if reach.excluded:
-            missing = _decisive(self.weighed, needed, Presence.ABSENT) or _decisive(
-                self.weighed, needed, Presence.PRESENT
-            )
+            missing = _decisive(self.needs, needed, Presence.ABSENT) or _decisive(self.needs, needed, Presence.PRESENT)
             capability = next((pair for pair in missing if pair[0].startswith(CAPABILITY_PREFIX)), None)
             if capability is not None:
                 name = capability[0].removeprefix(CAPABILITY_PREFIX)
@@ -227,12 +235,12 @@ class _Case:
                 State.FIXED, Rule.FIX_PRESENT, f"has {there[0][0]}", f"fixed by {_cite(there)}", fix.confidence
             )
         if not reach.met:
-            if any(name.startswith(CAPABILITY_PREFIX) for name, _ in _decisive(self.weighed, needed, Presence.UNKNOWN)):
+            if any(name.startswith(CAPABILITY_PREFIX) for name, _ in _decisive(self.needs, needed, Presence.UNKNOWN)):
                 needed = tuple(sorted(needed, key=lambda name: not name.startswith(CAPABILITY_PREFIX)))
-            return self.unknown(Rule.INTRODUCTION_UNKNOWN, needed)
+            return self.unknown(Rule.INTRODUCTION_UNKNOWN, needed, self.needs)
         if not fix.excluded:
             return self.unknown(Rule.FIX_UNKNOWN, fixes)
-        because = _cite(_decisive(self.weighed, needed, Presence.PRESENT))
+        because = _cite(_decisive(self.needs, needed, Presence.PRESENT))
         if defect.fixed is None:
             return self.verdict(
                 State.AFFECTED,

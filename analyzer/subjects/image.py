@@ -29,7 +29,7 @@ __all__ = ["ImageFacts", "audit_image", "read_image", "read_running_btf", "with_
 _MAX_BTF = 64 << 20
 _STUB = 1 << 20
 """Bytes: Debian ships a System.map of a line or two in place of the real one, which has megabytes."""
-_BINARY = (EvidenceKind.CODE, EvidenceKind.BTF)
+_BINARY = (EvidenceKind.EMULATION, EvidenceKind.CODE, EvidenceKind.BTF)
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,39 @@ def read_image(
         )
     else:
         notes.append(f"image: {', '.join(kernel.form)}; machine code is read for x86-64 only")
+    found_by_running, told = _run_functions(target, binary, kernel.architecture, name, progress)
+    evidence += found_by_running
+    notes += told
     notes += [f"{name}: {text}" for text in binary.notes]
     return ImageFacts(banner, release, kernel.architecture, config, tuple(evidence), tuple(notes))
+
+
+def _run_functions(
+    target: Target, binary: Binary, architecture: str | None, name: str, progress: Callable[[str], None]
+) -> tuple[list[Evidence], list[str]]:
+    """What the kernel's own functions do when they are run in an emulator: evidence and notes."""
+    from tailcall_audit.analyzer.emulator.reasons import Why
+    from tailcall_audit.analyzer.readers.emulation.read import emulate, evidence_of, wanted_cases
+
+    if architecture is None:
+        return [], []
+    only = frozenset(key for defect in target.defects for key in defect.commits)
+    cases = wanted_cases(target.catalog, architecture, only)
+    if not cases:
+        return [], []
+    progress(f"running {len(cases)} cases on functions of {name}")
+    found = emulate(binary, architecture, cases)
+    if found.why is None:
+        answered = sum(item.outcome is not None for item in found.results.values())
+        note = f"{answered} of {len(cases)} cases of its functions, run in an emulator, have an answer"
+        return list(evidence_of(target.catalog, found, architecture, name, only)), [note]
+    if found.why.why is Why.NO_MACHINE:
+        return [], []
+    if found.why.why is Why.NO_EMULATOR:
+        return [], [
+            f"not run: {len(cases)} cases that could decide by what functions do; install tailcall-audit[emulation]"
+        ]
+    return [], [f"its functions were not run: {found.why}"]
 
 
 def read_running_btf(target: Target, path: str) -> tuple[list[Evidence], list[str]]:
@@ -135,7 +166,15 @@ def with_overruled(report: TargetReport) -> TargetReport:
     notes: dict[str, str] = {}
     for item in report.verdicts:
         for key, _, text in (text.partition(": ") for text in item.disagreements):
-            said = next((entry for entry in item.evidence if entry.commit == key and entry.kind in _BINARY), None)
+            said = next(
+                (
+                    entry
+                    for kind in _BINARY
+                    for entry in item.evidence
+                    if entry.commit == key and entry.kind is kind and entry.presence is not Presence.UNKNOWN
+                ),
+                None,
+            )
             if said is not None:
                 has = "is in the binary" if said.presence is Presence.PRESENT else "is not in the binary"
                 notes[key] = f"{key} {has}: {said.detail.partition(' (')[0]}; but {text}"

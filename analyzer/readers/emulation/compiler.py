@@ -14,10 +14,10 @@ from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 from tailcall_audit.analyzer.readers.emulation.scene import ProgramKind, Scene
 from tailcall_audit.probes.kernel.instructions import Insn, encode
 
-__all__ = ["JIT", "Compiled", "Function", "compile_program", "jit_stubs"]
+__all__ = ["CALL_BASE", "JIT", "Compiled", "Function", "compile_program", "jit_stubs"]
 
 JIT = "bpf_int_jit_compile"
-_CALL_BASE = "__bpf_call_base"
+CALL_BASE = "__bpf_call_base"
 _HEADER = 64
 """Bytes before the code of a program: struct bpf_binary_header, and room for its alignment."""
 _ENVIRONMENT_ROOM = 1 << 16
@@ -127,7 +127,7 @@ def _write(scene: Scene, program: int, insns: Sequence[Insn]) -> None:
 
 def _linked(scene: Scene, function: Function, entries: Sequence[int]) -> list[Insn]:
     """The instructions with the distances of the functions that they call from the kernel's own base of calls."""
-    base = scene.kernel.function(_CALL_BASE)
+    base = scene.kernel.function(CALL_BASE)
     return [
         insn._replace(imm=(entries[insn.off] - base + (1 << 31)) % (1 << 32) - (1 << 31))
         if insn.code == _CALL and insn.src == _PSEUDO_CALL
@@ -138,7 +138,7 @@ def _linked(scene: Scene, function: Function, entries: Sequence[int]) -> list[In
 
 def _environment(scene: Scene) -> int | None:
     """A verifier's state for a JIT that is handed one (since v7.2); None for one that is not."""
-    parameters = scene.layout.btf.parameters(JIT)
+    parameters = scene.layout.parameters(JIT)
     if parameters is None:
         raise EmulationError(Why.NO_BTF, f"no prototype of {JIT}()")
     if len(parameters) == 1:

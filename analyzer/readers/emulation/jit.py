@@ -11,13 +11,20 @@ from functools import partial
 
 from tailcall_audit.analyzer.emulator.machine import End
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
-from tailcall_audit.analyzer.readers.emulation.compiler import JIT, Compiled, Function, compile_program, jit_stubs
+from tailcall_audit.analyzer.readers.emulation.compiler import (
+    CALL_BASE,
+    JIT,
+    Compiled,
+    Function,
+    compile_program,
+    jit_stubs,
+)
 from tailcall_audit.analyzer.readers.emulation.scene import Scene
 from tailcall_audit.analyzer.readers.emulation.stage import Case, Finding, Outcome, Stage, control
 from tailcall_audit.probes.kernel.instructions import FP, R0, R1, R2, R3, R6, Insn
 from tailcall_audit.probes.kernel.programs import HEALTHY, LIMIT
 
-__all__ = ["CASES", "count", "entry", "subprogram"]
+__all__ = ["CASES", "SYMBOLS", "count", "entry", "subprogram"]
 
 _LOAD_64, _MOVE, _SET, _ADD, _LOAD, _STORE, _STORE_WORD, _JUMP_GREATER = 0x18, 0xBF, 0xB7, 0x07, 0x79, 0x7B, 0x63, 0x25
 _CALL, _EXIT, _TAIL_CALL = 0x85, 0x95, 0xF5
@@ -123,3 +130,4 @@ CASES: dict[str, Case] = {
     "jit/count-offset": partial(_count_offset, fills=(0, -1)),
 }
 """By the name that the catalogue calls them by."""
+SYMBOLS = frozenset((JIT, CALL_BASE, *jit_stubs()))

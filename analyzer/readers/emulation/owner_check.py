@@ -13,7 +13,7 @@ from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 from tailcall_audit.analyzer.readers.emulation.scene import ProgramKind, Scene
 from tailcall_audit.analyzer.readers.emulation.stage import Case, Finding, Outcome, Stage, control
 
-__all__ = ["CASES"]
+__all__ = ["CASES", "SYMBOLS"]
 
 _FUNCTIONS = ("bpf_prog_map_compatible", "__bpf_prog_map_compatible", "bpf_prog_array_compatible")
 _XDP, _TC = ProgramKind("XDP"), ProgramKind("SCHED_CLS")
@@ -165,3 +165,4 @@ CASES: dict[str, Case] = {
     "owner-check/not-sleepable": partial(_sleepable, owner=1),
 }
 """By the name that the catalogue calls them by."""
+SYMBOLS = frozenset(_FUNCTIONS)

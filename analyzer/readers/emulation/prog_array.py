@@ -10,7 +10,7 @@ from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 from tailcall_audit.analyzer.readers.emulation.scene import ProgramKind, Scene
 from tailcall_audit.analyzer.readers.emulation.stage import Case, Finding, Outcome, Stage, control
 
-__all__ = ["CASES"]
+__all__ = ["CASES", "SYMBOLS"]
 
 _PUT, _TAKE, _LINK = "prog_fd_array_get_ptr", "prog_fd_array_put_ptr", "bpf_trampoline_link_prog"
 _BUSY = -16 & 0xFFFF_FFFF_FFFF_FFFF
@@ -50,7 +50,7 @@ class _Target:
         scene, objects = self.scene, self.scene.objects
         extension = scene.program(ProgramKind("EXT", program={"bpf_func": self.program}, target=_XDP))
         trampoline = objects.new("bpf_trampoline", {"func.addr": self.program})
-        parameters = scene.layout.btf.parameters(_LINK) or []
+        parameters = scene.layout.parameters(_LINK) or []
         first = extension
         if parameters[:1] != ["prog"]:
             first = self._link_of(parameters[0] if parameters else "link", extension)
@@ -134,3 +134,4 @@ CASES: dict[str, Case] = {
     "prog-array/taken-then-extended": _taken_then_extended,
 }
 """By the name that the catalogue calls them by."""
+SYMBOLS = frozenset((_PUT, _TAKE, _LINK, "bpf_prog_get", "bpf_prog_put", "bpf_arch_text_poke"))

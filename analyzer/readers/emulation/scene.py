@@ -10,7 +10,7 @@ from tailcall_audit.analyzer.emulator.isa import Isa, isa_of
 from tailcall_audit.analyzer.emulator.machine import Budget, Machine, Patch, Run, Stub
 from tailcall_audit.analyzer.emulator.objects import Filler, Layout, Objects
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
-from tailcall_audit.analyzer.emulator.sites import Sites
+from tailcall_audit.analyzer.emulator.sites import TABLES, Sites
 from tailcall_audit.analyzer.emulator.stubs import STANDARD, install
 
 __all__ = ["Bench", "ProgramKind", "Scene"]
@@ -31,10 +31,18 @@ class ProgramKind(NamedTuple):
 
 
 class Bench:
-    """An image on the bench: what all machines of it share. `fill` gives the bytes of objects that no case sets."""
+    """An image on the bench: what all machines of it share. `fill` gives the bytes of objects that no case sets, `symbols` are those that
+    the cases will ask for: one pass over the symbol table finds all."""
 
-    def __init__(self, kernel: KernelImage, budget: Budget | None = None, fill: Filler | None = None) -> None:
+    def __init__(
+        self,
+        kernel: KernelImage,
+        budget: Budget | None = None,
+        fill: Filler | None = None,
+        symbols: frozenset[str] = frozenset(),
+    ) -> None:
         self.kernel = kernel
+        kernel.learn(symbols | STANDARD.keys() | TABLES)
         self.isa: Isa = isa_of(kernel.architecture)
         self.layout = Layout(kernel.btf)
         self.sites = Sites(kernel, self.isa)

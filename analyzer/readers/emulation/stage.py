@@ -60,8 +60,12 @@ class Stage:
         return found
 
     def executed(self) -> list[tuple[int, int]]:
-        """Start and size of all blocks of code that were run, each once, in order."""
-        return sorted(self._shared | {block for scene in self._scenes for block in scene.machine.executed})
+        """Start and size of all blocks of code that were run, each once, in order. Ends the stage's machines."""
+        for scene in self._scenes:
+            self._shared.update(scene.machine.executed)
+            scene.machine.close()
+        self._scenes.clear()
+        return sorted(self._shared)
 
     def once(self, name: Hashable, step: Callable[[Stage], int]) -> int:
         """The number that a step comes to, run once for all cases of a bench in this state of the code: controls are shared."""
@@ -93,8 +97,8 @@ def run_case(bench: Bench, name: str, case: Case) -> Answer:
     All sites are changed together first. Where that comes to something else, which may be a state that no kernel is ever in, each is
     changed alone.
     """
+    stage = Stage(bench)
     try:
-        stage = Stage(bench)
         finding = case(stage)
         sites = _Sites(bench)
         sites.add(stage)
@@ -107,6 +111,7 @@ def run_case(bench: Bench, name: str, case: Case) -> Answer:
                 _try_alone(bench, case, finding, sites.all())
                 break
     except EmulationError as error:
+        stage.executed()
         return Answer(name, None, error)
     return Answer(name, finding, sites=len(sites.all()))
 
@@ -156,4 +161,6 @@ def _agrees(finding: Finding, case: Case, stage: Stage) -> str | None:
         other = case(stage)
     except EmulationError as error:
         return str(error)
+    finally:
+        stage.executed()
     return None if other.outcome is finding.outcome else other.outcome.value

@@ -14,10 +14,10 @@ from tailcall_audit.analyzer.readers.emulation.compiler import Compiled, Functio
 from tailcall_audit.analyzer.readers.emulation.jit import controls, count, entry, subprogram
 from tailcall_audit.analyzer.readers.emulation.scene import ProgramKind, Scene
 from tailcall_audit.analyzer.readers.emulation.stage import Case, Finding, Outcome, Stage, control
-from tailcall_audit.probes.kernel.instructions import R0, R1, R2, Insn
+from tailcall_audit.probes.kernel.instructions import R0, R1, R2, Insn, encode
 from tailcall_audit.probes.kernel.programs import HEALTHY, LIMIT
 
-__all__ = ["CASES"]
+__all__ = ["CASES", "SYMBOLS"]
 
 _PREPARE, _CHECK, _LINK, _SIZE = (
     "arch_prepare_bpf_trampoline",
@@ -78,9 +78,7 @@ class _Traced:
     def _lists(self, kinds: tuple[int, ...]) -> int:
         """What the release's trampoline takes its programs from."""
         scene = self.scene
-        struct, members, number = next(
-            (row for row in _LISTS if scene.layout.btf.find(row[0], _STRUCT) is not None), ("", "", "")
-        )
+        struct, members, number = next((row for row in _LISTS if scene.layout.has(row[0])), ("", "", ""))
         if not struct:
             raise EmulationError(Why.NO_MEMBER, "no list of a trampoline's programs that is known")
         size = scene.layout.size(struct)
@@ -96,8 +94,6 @@ class _Traced:
         return link_of(self.scene, struct, self.tracer.programs[0])
 
 
-_STRUCT = 4
-"""BTF_KIND_STRUCT."""
 _ENTERS = [
     "__bpf_prog_enter",
     "__bpf_prog_enter_recur",
@@ -176,11 +172,10 @@ def _updated(stage: Stage, before: int) -> int:
     def executable(call: Call) -> int:
         return call.machine.allocate_code(_PAGE)
 
-    names = ("bpf_jit_alloc_exec_page", "bpf_jit_alloc_exec", "arch_alloc_bpf_trampoline")
     scene = stage.scene(
         {
             **{name: (lambda _: 0) for name in _IMAGE},
-            **dict.fromkeys(names, executable),
+            **dict.fromkeys(_EXECUTABLE, executable),
             _PREPARE: partial(flags_in, 4),
             _SIZE: partial(flags_in, 1),
         }
@@ -190,7 +185,7 @@ def _updated(stage: Stage, before: int) -> int:
     target = scene.program(ProgramKind("XDP", aux={"tail_call_reachable": 1}))
     trampoline = scene.objects.new("bpf_trampoline", {"flags": before, "func.addr": target})
     scene.layout.need("bpf_trampoline", "flags")
-    parameters = scene.layout.btf.parameters(_LINK) or ["link"]
+    parameters = scene.layout.parameters(_LINK) or ["link"]
     struct = {"prog": "bpf_tramp_progs", "node": "bpf_tramp_nodes"}.get(parameters[0], "bpf_tramp_links")
     run = scene.call(_LINK, link_of(scene, struct, tracer), trampoline, target)
     if not seen:
@@ -199,6 +194,7 @@ def _updated(stage: Stage, before: int) -> int:
     return seen[0]
 
 
+_EXECUTABLE = ("bpf_jit_alloc_exec_page", "bpf_jit_alloc_exec", "arch_alloc_bpf_trampoline")
 _IMAGE = [
     "bpf_jit_charge_modmem",
     "bpf_jit_uncharge_modmem",
@@ -251,8 +247,8 @@ def _attached(stage: Stage, reaches: int, before: int) -> int:
     members = {"expected_attach_type": number}
     # The first type of a program's BTF. 0 would be among the functions that nobody may trace, as those are that this kernel lacks.
     tracer = scene.program(ProgramKind("TRACING", program=members, aux={"attach_btf_id": 1}, target=target))
-    code = Insn(0xB7, R0), Insn(0x95)
-    scene.machine.write(tracer + scene.layout.place("bpf_prog", "insnsi"), b"".join(_encoded(insn) for insn in code))
+    code = encode([Insn(0xB7, R0), Insn(0x95)])
+    scene.machine.write(tracer + scene.layout.place("bpf_prog", "insnsi"), code)
     trampolines.append(scene.objects.new("bpf_trampoline", {"flags": before}))
     scene.layout.need("bpf_trampoline", "flags")
     if (pointer := scene.kernel.find("btf_vmlinux")) is not None:
@@ -279,12 +275,6 @@ def _run(scene: Scene, cell: int, attributes: int) -> str:
     return run.describe()
 
 
-def _encoded(insn: Insn) -> bytes:
-    from tailcall_audit.probes.kernel.instructions import encode
-
-    return encode([insn])
-
-
 _PERMITTED = ("capable", "ns_capable", "bpf_capable", "perfmon_capable", "bpf_token_capable", "bpf_token_allow_cmd")
 _PASSED = ("ktime_get", "ktime_get_ns", "security_bpf_prog_load", "bpf_check_attach_target", "bpf_prog_calc_tag")
 
@@ -297,3 +287,7 @@ CASES: dict[str, Case] = {
     "trampoline/adds-wish": _added,
 }
 """By the name that the catalogue calls them by."""
+
+SYMBOLS = frozenset(
+    (_PREPARE, _CHECK, _LINK, _SIZE, "btf_vmlinux", "btf_parse_vmlinux", "bpf_get_btf_vmlinux", "bpf_trampoline_get")
+).union(_ENTERS, _LEAVES, _IMAGE, _PERMITTED, _PASSED, _EXECUTABLE)

@@ -1,0 +1,85 @@
+"""Runs work in a bounded process of its own: an image is hostile, and the emulator compiles its code to the host's."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+
+from tailcall_audit.analyzer.emulator.confinement import confine
+from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
+from tailcall_audit.probes.processes import fork_worker
+
+__all__ = ["Limits", "run_bounded"]
+
+_CHUNK = 1 << 16
+_LONGEST = 1 << 20
+"""Bytes of an answer."""
+
+
+class Limits:
+    """The most that the process may use: bytes of memory beyond what it starts with, and seconds, of the processor and by the clock."""
+
+    def __init__(self, memory: int = 3 << 30, seconds: int = 60) -> None:
+        self.memory = memory
+        self.seconds = seconds
+
+
+def run_bounded(work: Callable[[], bytes], limits: Limits | None = None) -> bytes:
+    """What `work` returns, computed in a process that can do nothing else; raises EmulationError where it ends without an answer.
+
+    `work` must have loaded all modules that it needs: the process can open no file. It starts with a copy of this process's memory.
+    """
+    limits = limits or Limits()
+
+    def confined(writer: int) -> None:
+        _close_all_but(writer)
+        confine(limits.memory, limits.seconds)
+        data = work()
+        while data:
+            data = data[os.write(writer, data) :]
+
+    child, reader = fork_worker(confined)
+    try:
+        data = _read(reader, time.monotonic() + limits.seconds)
+    finally:
+        os.close(reader)
+        _end(child)
+    if not data:
+        raise EmulationError(Why.CRASHED, f"within {limits.seconds} s")
+    return data
+
+
+def _close_all_but(kept: int) -> None:
+    """Close every descriptor but one; what is written to the standard ones goes nowhere."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        if standard != kept:
+            os.dup2(nothing, standard)
+    os.closerange(3, kept)
+    os.closerange(kept + 1, max(kept + 1, os.sysconf("SC_OPEN_MAX")))
+
+
+def _read(reader: int, deadline: float) -> bytes:
+    """All that comes until the end; nothing where it comes too late or is too much."""
+    found = bytearray()
+    while True:
+        ready, _, _ = select.select([reader], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            return b""
+        piece = os.read(reader, _CHUNK)
+        if not piece:
+            return bytes(found)
+        found += piece
+        if len(found) > _LONGEST:
+            return b""
+
+
+def _end(child: int) -> None:
+    try:
+        os.kill(child, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    os.waitpid(child, 0)

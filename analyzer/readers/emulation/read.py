@@ -1,0 +1,164 @@
+"""Evidence from an image whose functions are run.
+
+The catalogue says which outcomes of which cases show a commit, present or absent: alternatives of which all conditions must hold, so that
+half a fix is no fix. The cases run in a process of their own, and what comes back from there is believed as far as it fits the registry.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tailcall_audit.analyzer.catalog.types import Catalog, Commit
+from tailcall_audit.analyzer.emulator.child import Limits, run_bounded
+from tailcall_audit.analyzer.emulator.image import KernelImage
+from tailcall_audit.analyzer.emulator.isa import ARCHITECTURES, isa_of
+from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
+from tailcall_audit.analyzer.kernelfiles.binary import Binary
+from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
+from tailcall_audit.analyzer.text import printable
+
+__all__ = ["CaseResult", "Emulation", "emulate", "evidence_of", "wanted_cases"]
+
+_LONGEST_STORY = 600
+
+
+class CaseResult(NamedTuple):
+    """What a case came to: an outcome with its story, or a reason. `sites` places on its path were run in every state."""
+
+    case: str
+    outcome: str | None
+    story: str
+    sites: int = 0
+
+
+class Emulation(NamedTuple):
+    """The results of all cases of an image by their names, or the one reason why none was run."""
+
+    results: Mapping[str, CaseResult]
+    why: EmulationError | None = None
+
+
+def _condition(atom: str) -> tuple[str, str]:
+    case, _, outcome = atom.partition("=")
+    return case, outcome
+
+
+def _applies(commit: Commit, architecture: str, only: frozenset[str] | None = None) -> bool:
+    if only is not None and commit.key not in only:
+        return False
+    return commit.emulation is not None and architecture in commit.emulation.get("architectures", (architecture,))
+
+
+def wanted_cases(catalog: Catalog, architecture: str, only: frozenset[str] | None = None) -> tuple[str, ...]:
+    """The cases that the catalogue names for an architecture, each once; `only` for these commits."""
+    return tuple(
+        dict.fromkeys(
+            _condition(atom)[0]
+            for commit in catalog.commits.values()
+            if commit.emulation is not None and _applies(commit, architecture, only)
+            for presence in ("present", "absent")
+            for alternative in commit.emulation[presence]
+            for atom in alternative
+        )
+    )
+
+
+def emulate(binary: Binary, architecture: str, cases: Sequence[str], limits: Limits | None = None) -> Emulation:
+    """Run cases on an image, in a process that can do nothing else."""
+    try:
+        if architecture not in ARCHITECTURES:
+            raise EmulationError(Why.NO_MACHINE, architecture)
+        isa_of(architecture)
+        # Loaded here, not in the process: it can open no file.
+        from tailcall_audit.analyzer.readers.emulation.registry import CASES, SYMBOLS
+        from tailcall_audit.analyzer.readers.emulation.scene import Bench
+        from tailcall_audit.analyzer.readers.emulation.stage import run_case
+
+        kernel = KernelImage(binary, architecture)
+        _ = kernel.btf
+        kernel.learn(SYMBOLS)
+
+        def work() -> bytes:
+            bench = Bench(kernel, symbols=SYMBOLS)
+            rows = []
+            for name in cases:
+                answer = run_case(bench, name, CASES[name])
+                found = answer.finding
+                rows.append(
+                    [name, None, str(answer.why), 0]
+                    if found is None
+                    else [name, found.outcome.value, found.story, answer.sites]
+                )
+            return json.dumps(rows).encode()
+
+        unknown = [name for name in cases if name not in CASES]
+        rows = _parse(run_bounded(work, limits), frozenset(cases) - frozenset(unknown))
+    except EmulationError as error:
+        return Emulation({}, error)
+    for name in unknown:
+        rows[name] = CaseResult(name, None, "no case of this name in this version")
+    return Emulation(rows)
+
+
+def _parse(data: bytes, cases: frozenset[str]) -> dict[str, CaseResult]:
+    """Check every field of what the process wrote; raises EmulationError."""
+    from tailcall_audit.analyzer.readers.emulation.stage import Outcome
+
+    outcomes = {item.value for item in Outcome}
+    found: dict[str, CaseResult] = {}
+    try:
+        rows: Any = json.loads(data)
+        for name, outcome, story, sites in rows:
+            if name not in cases or (outcome is not None and outcome not in outcomes) or not isinstance(sites, int):
+                raise ValueError(f"{name!r}: {outcome!r}")
+            found[name] = CaseResult(name, outcome, printable(str(story))[:_LONGEST_STORY], sites)
+    except (ValueError, TypeError) as error:
+        raise EmulationError(Why.CRASHED, f"what it wrote is no answer: {error}") from error
+    return found
+
+
+def evidence_of(
+    catalog: Catalog, emulation: Emulation, architecture: str, where: str, only: frozenset[str] | None = None
+) -> Iterator[Evidence]:
+    """What the results say of each commit that the catalogue has conditions for (`only` of these); nothing where no case was run."""
+    if emulation.why is not None:
+        return
+    for commit in catalog.commits.values():
+        if _applies(commit, architecture, only):
+            found = _evidence(commit, emulation.results, architecture, where)
+            if found is not None:
+                yield found
+
+
+def _evidence(commit: Commit, results: Mapping[str, CaseResult], architecture: str, where: str) -> Evidence | None:
+    spec = commit.emulation or {}
+    for presence in (Presence.ABSENT, Presence.PRESENT):
+        for alternative in spec[presence.value]:
+            conditions = [_condition(atom) for atom in alternative]
+            if all(name in results and results[name].outcome == outcome for name, outcome in conditions):
+                stories = "; ".join(dict.fromkeys(results[name].story for name, _ in conditions))
+                return _said(commit, presence, f"{stories} ({where}, run in an emulator)", architecture, where)
+    open_ones = [
+        results[name]
+        for name in dict.fromkeys(_condition(atom)[0] for group in spec["present"] for atom in group)
+        if name in results and results[name].outcome is None
+    ]
+    if not open_ones:
+        return None  # every case has an answer, and together they show neither
+    because = "; ".join(f"{item.case}: {item.story}" for item in open_ones)
+    return _said(commit, Presence.UNKNOWN, f"running it gives no answer: {because}", architecture, where)
+
+
+def _said(commit: Commit, presence: Presence, detail: str, architecture: str, where: str) -> Evidence:
+    return Evidence(
+        EvidenceKind.EMULATION,
+        commit.key,
+        presence,
+        f"{where}, run in an emulator",
+        detail,
+        Confidence.HIGH,
+        architecture=architecture,
+        unread=presence is Presence.UNKNOWN,
+    )
