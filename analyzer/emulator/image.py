@@ -30,6 +30,15 @@ class KernelImage:
         self._addresses: dict[str, tuple[int, ...]] = {}
 
     @cached_property
+    def text(self) -> tuple[int, int]:
+        """Start and end of the code that a booted kernel never writes to but by its own patching; both 0 where it is not known."""
+        start, end = self.find("_stext"), self.find("_etext")
+        if start is not None and end is not None:
+            return start, end
+        codes = [item for item in self.segments if item.is_code] if len(self.segments) > 1 else []
+        return (codes[0].address, codes[0].address + codes[0].size) if codes else (0, 0)
+
+    @cached_property
     def btf(self) -> Btf:
         """The kernel's types."""
         found = self.binary.btf

@@ -177,13 +177,13 @@ class Machine:
 
     # Memory
 
-    def map(self, address: int, size: int) -> None:
-        """Make memory of whole pages; raises EmulationError beyond the budget."""
+    def map(self, address: int, size: int, writable: bool = True) -> None:
+        """Make memory of whole pages, for code too; raises EmulationError beyond the budget."""
         self._memory += size
         if self._memory > self.budget.memory:
             raise EmulationError(Why.MEMORY, f"more than {self.budget.memory >> 20} MiB")
         try:
-            self._uc.mem_map(address, size)
+            self._uc.mem_map(address, size, uc.UC_PROT_ALL if writable else uc.UC_PROT_READ | uc.UC_PROT_EXEC)
         except uc.UcError as error:
             raise EmulationError(Why.MEMORY, f"{size} bytes at {address:#x}: {error}") from error
 
@@ -231,7 +231,8 @@ class Machine:
         ):
             return False
         self._mapped.add(piece)
-        self.map(piece, _PIECE)
+        start, end = self.kernel.text
+        self.map(piece, _PIECE, writable=not start <= piece <= end - _PIECE)
         data = bytearray(self.kernel.read(piece, _PIECE))
         for patch in self._patches:
             if piece <= patch.address < piece + _PIECE:

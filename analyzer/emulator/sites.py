@@ -25,7 +25,18 @@ __all__ = ["TABLES", "Sites"]
 _JUMPS = ("__start___jump_table", "__stop___jump_table")
 _ALTERNATIVES = ("__alt_instructions", "__alt_instructions_end")
 _CALLS = ("__start_static_call_sites", "__stop_static_call_sites")
-TABLES = frozenset((*_JUMPS, *_ALTERNATIVES, *_CALLS, "__start___bug_table", "__stop___bug_table", "alt_cb_patch_nops"))
+TABLES = frozenset(
+    (
+        "_stext",
+        "_etext",
+        *_JUMPS,
+        *_ALTERNATIVES,
+        *_CALLS,
+        "__start___bug_table",
+        "__stop___bug_table",
+        "alt_cb_patch_nops",
+    )
+)
 """Symbols that say where the tables are."""
 
 _JUMP_ENTRY = 16
