@@ -28,6 +28,7 @@ class KernelImage:
         """What is mapped. The x86-64 per-CPU data that is linked at 0 is no memory there: what touches it follows a NULL pointer."""
         self._data = binary.data
         self._addresses: dict[str, tuple[int, ...]] = {}
+        self._has_symbols = True
 
     @cached_property
     def text(self) -> tuple[int, int]:
@@ -51,8 +52,8 @@ class KernelImage:
         missing = names - self._addresses.keys()
         if missing:
             found = self.binary.addresses(missing)
-            if found is None:
-                raise EmulationError(Why.NO_SYMBOLS, "its symbol table cannot be read")
+            self._has_symbols = found is not None
+            found = found or {}
             self._addresses |= {name: found.get(name, ()) for name in missing}
 
     def find(self, name: str) -> int | None:
@@ -67,8 +68,10 @@ class KernelImage:
         return self._addresses[name]
 
     def function(self, name: str) -> int:
-        """The address of the one function of this name."""
+        """The address of the one function of this name; raises EmulationError."""
         self.learn(frozenset((name,)))
+        if not self._has_symbols:
+            raise EmulationError(Why.NO_SYMBOLS, "it has none, or one of a form that is not known here")
         found = self._addresses[name]
         if len(found) != 1:
             raise EmulationError(Why.SEVERAL_FUNCTIONS if found else Why.NO_FUNCTION, f"{name}()")

@@ -157,6 +157,7 @@ class Machine:
         self._stop: str | None = None
         self._error: BaseException | None = None
         self._answered: set[int] = set()
+        self._entered: set[int] = set()
         self._uc = uc.Uc(*isa.machine)
         if isa.cpu is not None:
             self._uc.ctl_set_cpu_model(isa.cpu)
@@ -283,9 +284,13 @@ class Machine:
         self._trapped = True
         return False
 
+    def _on_entry(self, _: uc.Uc, address: int, size: int, data: object) -> None:
+        del data
+        self.executed.append((address, size))
+
     def _on_block(self, _: uc.Uc, block: uc.unicorn_py3.unicorn.uc_tb, before: object, data: object) -> None:
         del before, data
-        if block.pc not in self._answered:
+        if block.pc not in self._answered and block.size:
             self.executed.append((block.pc, block.size))
 
     def answer(self, stubs: Mapping[int, tuple[str, Stub]]) -> None:
@@ -359,6 +364,10 @@ class Machine:
 
     def _enter(self, address: int, arguments: tuple[int, ...]) -> None:
         self._map_kernel(address)
+        if address not in self._entered:
+            # The first block of a run has none before it, so that no edge leads to it.
+            self._entered.add(address)
+            self._uc.hook_add(uc.UC_HOOK_BLOCK, self._on_entry, None, address, address)
         registers = self.isa.arguments
         rest = arguments[len(registers) :]
         place = self.isa.stack + _STACK - _PAGE

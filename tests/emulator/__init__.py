@@ -1,0 +1,1 @@
+"""The emulator, on kernels made by hand and on real ones."""
