@@ -19,6 +19,11 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "sparc64": ("sparc",),
     "parisc64": ("parisc", "hppa", "hppa64"),
     "arc": (),
+    # No JIT of BPF in the kernel, and packages all the same (Debian's ports).
+    "alpha": (),
+    "ia64": ("itanium",),
+    "m68k": (),
+    "sh": ("sh3", "sh4"),
 }
 ARCHITECTURES = tuple(_NAMES)
 _LOOKUP = {alias: name for name, aliases in _NAMES.items() for alias in (name, *aliases)}

@@ -221,7 +221,8 @@ class FirstFixed(NamedTuple):
 
 
 class Report(NamedTuple):
-    """The result of an audit. `first_fixed` is filled for a repository; `skipped` says of kernels of a lab why they are not in it."""
+    """The result of an audit. `first_fixed` is filled for a repository; `skipped` says why something that was named, or is in a repository
+    or a lab, is not among the targets."""
 
     targets: tuple[TargetReport, ...]
     catalog: Catalog

@@ -136,6 +136,21 @@ def _package_audit(
     return PackageAudit(fresh, Fetcher(offline=offline, refresh=refresh, progress=progress), progress, config)
 
 
+def _each(names: Sequence[str], skipped: list[str], one: Callable[[str], TargetReport]) -> list[TargetReport]:
+    """The reports of what is named. One that cannot be audited is added to `skipped`; raises AuditError where none can be."""
+    found = []
+    for name in names:
+        try:
+            found.append(one(name))
+        except AuditError as error:
+            if len(names) == 1:
+                raise
+            skipped.append(str(error))
+    if names and not found:
+        raise AuditError(skipped[0])
+    return found
+
+
 def audit(
     *,
     kernels: Sequence[str] = (),
@@ -164,7 +179,7 @@ def audit(
     `changelog` (at `package_version`, else the newest), one kernel by its configuration alone, or (nothing named) this host.
 
     What is fetched is kept in a cache: `offline` uses nothing else, `refresh` asks for everything anew. `only` selects defects by slug or pitfall number, `pitfalls` those that carry a number. `progress` is called with what is
-    being read. Raises AuditError on wrong usage and on input that cannot be read.
+    being read. Raises AuditError on wrong usage and on input that cannot be read; of several targets, only where none can be.
     """
     catalog = catalog or load_catalog()
     defects = select_defects(catalog, only, pitfalls)
@@ -193,35 +208,33 @@ def audit(
     def fresh() -> Target:
         return Target(catalog, defects, architecture, pitfalls)
 
+    skipped: list[str] = []
     targets: list[TargetReport] = []
-    for text in kernels:
-        targets.append(_audit_release(fresh(), text, kernel_config))
+    targets += _each(kernels, skipped, lambda text: _audit_release(fresh(), text, kernel_config))
     if trees:
         from tailcall_audit.analyzer.subjects.tree import (
             audit_tree,
         )  # libgit2 and the C parser are not loaded for a version string
 
-        for path in trees:
-            targets.append(audit_tree(fresh(), path, rev, kernel_config, progress))
+        targets += _each(trees, skipped, lambda path: audit_tree(fresh(), path, rev, kernel_config, progress))
     if images:
         from tailcall_audit.analyzer.subjects.image import audit_image
 
-        for name in images:
-            targets.append(audit_image(fresh(), name, kernel_config, system_map, progress))
+        targets += _each(images, skipped, lambda name: audit_image(fresh(), name, kernel_config, system_map, progress))
     firsts: tuple[FirstFixed, ...] = ()
     if packages or installed or repository or changelog:
         audits = _package_audit(fresh, offline, refresh, kernel_config, progress)
-        for name in packages:
-            targets.append(audits.named(name, distro))
+        targets += _each(packages, skipped, lambda name: audits.named(name, distro))
         if installed:
             targets += audits.installed()
         if repository:
-            found, firsts = audits.repository(repository)
+            found, firsts, rows = audits.repository(repository)
             targets += found
+            skipped += rows
         if changelog:
             targets.append(audits.changelog(changelog, package_version, changelog_format))
     if not targets:
         targets.append(
             _audit_host(fresh(), progress) if kernel_config is None else _audit_config(fresh(), kernel_config)
         )
-    return Report(tuple(targets), catalog, firsts)
+    return Report(tuple(targets), catalog, firsts, tuple(skipped))

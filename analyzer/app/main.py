@@ -184,7 +184,9 @@ def _run_audit(arguments: Sequence[str]) -> int:
         progress.clear()
     code = _exit_code(report, options.allow_unknown)
     _print_report(report, options)
-    return code
+    for text in report.skipped:
+        say(f"skipped: {text}")
+    return EXIT_USAGE if report.skipped and code != EXIT_CONTRADICTED else code
 
 
 def _run_lab(arguments: Sequence[str]) -> int:

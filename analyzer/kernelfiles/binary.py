@@ -7,14 +7,16 @@ import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from tailcall_audit.analyzer.kernelfiles.containers import Kernel
+from tailcall_audit.analyzer.kernelfiles.containers import ImageError, Kernel
 from tailcall_audit.analyzer.kernelfiles.kallsyms import Kallsyms, KallsymsError
 from tailcall_audit.analyzer.kernelfiles.relocations import Relocations, find_relocations
+from tailcall_audit.analyzer.libraries import elftools_errors
 from tailcall_audit.probes.kernel.btf import Btf, BtfError
 
 __all__ = ["Binary", "Function", "Segment", "read_system_map"]
@@ -80,19 +82,25 @@ class Binary:
             return None
         return text.decode("utf-8", "replace")
 
+    @contextmanager
+    def _noted(self, what: str) -> Iterator[None]:
+        """Within it pyelftools reads; what it raises becomes a note."""
+        try:
+            with elftools_errors(ImageError):
+                yield
+        except ImageError as error:
+            self.notes.append(f"{what}: {error}")
+
     @cached_property
     def _sections(self) -> dict[str, tuple[int, int, int]]:
         """Address, offset and size of each section."""
-        from elftools.common.exceptions import ELFError
         from elftools.elf.elffile import ELFFile
 
         found = {}
-        try:
+        with self._noted("its ELF sections cannot be read"):
             for section in ELFFile(io.BytesIO(self._data)).iter_sections():
                 if section["sh_type"] != "SHT_NOBITS":
                     found[section.name] = (section["sh_addr"], section["sh_offset"], section["sh_size"])
-        except (ELFError, ValueError, KeyError, AttributeError, UnicodeError, OverflowError, MemoryError) as error:
-            self.notes.append(f"its ELF sections cannot be read: {error or type(error).__name__}")
         return found
 
     @cached_property
@@ -246,19 +254,16 @@ class Binary:
 
     def _symbol_table(self) -> Iterator[tuple[str, str, int, int]]:
         """Name, variant, address and size of every function and object of an ELF file with symbols."""
-        from elftools.common.exceptions import ELFError
         from elftools.elf.elffile import ELFFile
         from elftools.elf.sections import SymbolTableSection
 
-        try:
+        with self._noted("its symbol table cannot be read"):
             table = ELFFile(io.BytesIO(self._data)).get_section_by_name(".symtab")
             for symbol in table.iter_symbols() if isinstance(table, SymbolTableSection) else ():
                 if symbol["st_info"]["type"] in ("STT_FUNC", "STT_OBJECT", "STT_NOTYPE"):
                     name, _, variant = symbol.name.partition(".")
                     is_function = symbol["st_info"]["type"] == "STT_FUNC"
                     yield name, variant, symbol["st_value"], symbol["st_size"] if is_function else 0
-        except (ELFError, ValueError, KeyError, AttributeError, UnicodeError) as error:
-            self.notes.append(f"its symbol table cannot be read: {error or type(error).__name__}")
 
     def _from_symbol_table(self, wanted: frozenset[str]) -> dict[str, tuple[int, int]]:
         found: dict[str, tuple[int, int]] = {}

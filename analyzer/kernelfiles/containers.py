@@ -6,9 +6,10 @@ Nothing is executed. Every step is bounded: an image may claim anything.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
-from tailcall_audit.analyzer.kernelfiles.compression import BROKEN
+from tailcall_audit.analyzer.libraries import compression_errors, pefile_errors
 from tailcall_audit.analyzer.model import AuditError
 
 __all__ = ["ImageError", "Kernel", "unpack"]
@@ -93,15 +94,12 @@ def _unified(data: bytes, name: str) -> bytes:
     """The kernel of a unified kernel image: the section .linux of a PE file."""
     import pefile
 
-    try:
+    with pefile_errors(lambda words: ImageError(f"{name}: a PE file that cannot be read: {words}")):
         found = pefile.PE(data=data, fast_load=True)
         for section in found.sections:
             if section.Name.rstrip(b"\0") == b".linux":
                 size = min(section.SizeOfRawData, section.Misc_VirtualSize or section.SizeOfRawData)
                 return bytes(section.get_data(length=size))
-    except Exception as error:
-        # pefile has errors of its own for few of the ways in which a header can be wrong.
-        raise ImageError(f"{name}: a PE file that cannot be read: {error or type(error).__name__}") from error
     raise ImageError(
         f"{name}: a PE file without a kernel: neither a bzImage nor a unified kernel image (no section .linux)"
     )
@@ -122,12 +120,7 @@ def _decompress(data: bytes, name: str) -> tuple[str, bytes]:
     )
     for magic, kind, read in readers:
         if start.startswith(magic):
-            try:
-                content = read(data)
-            except ImageError as error:
-                raise ImageError(f"{name}: {error}") from error
-            except (*BROKEN, RuntimeError, struct.error, MemoryError) as error:
-                raise ImageError(f"{name}: broken {kind} data: {error or type(error).__name__}") from error
+            content = _read(read, data, name, kind)
             if not content:
                 raise ImageError(f"{name}: broken {kind} data: there is nothing in it")
             return kind, content
@@ -135,6 +128,14 @@ def _decompress(data: bytes, name: str) -> tuple[str, bytes]:
         f"{name}: not a kernel image that this tool knows (bzImage, vmlinux, arm64 Image, zboot, UKI, or one of them compressed);"
         f" it starts with {data[:8].hex(' ') or 'nothing'}"
     )
+
+
+def _read(read: Callable[[bytes], bytes], data: bytes, name: str, kind: str) -> bytes:
+    try:
+        with compression_errors(lambda words: ImageError(f"broken {kind} data: {words}")):
+            return read(data)
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from error
 
 
 def _bounded(size: int) -> None:

@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
-from tailcall_audit.analyzer.kernelfiles.compression import BROKEN, Bounded, BrokenDataError, decompress, decompressing
+from tailcall_audit.analyzer.kernelfiles.compression import Bounded, decompress, decompressing
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, MetapackageError, PackageError
+from tailcall_audit.analyzer.libraries import Failure, debian_errors, tar_errors
 
 if TYPE_CHECKING:
     from debian.deb822 import Deb822
@@ -48,39 +49,41 @@ _CONFIG = re.compile(r"(?:boot/config-[^/]+|(?:usr/)?lib/modules/[^/]+/config)")
 _IMAGE = re.compile(r"(?:boot/vmlinu[xz]-[^/]+|(?:usr/)?lib/modules/[^/]+/vmlinu[xz])")
 
 
-@contextmanager
-def _errors(path: str) -> Iterator[None]:
-    """Turn what the libraries raise on broken packages into one error."""
-    from debian.arfile import ArError
-    from debian.debfile import DebError
+def _broken(path: str) -> Failure:
+    return lambda words: PackageError(f"{path}: not a Debian package, or a broken one: {words}")
 
-    try:
-        yield
-    except (PackageError, BrokenDataError):
-        raise
-    except (ArError, DebError) as error:
-        raise PackageError(f"{path}: not a Debian package, or a broken one: {error}") from error
-    except (tarfile.TarError, KeyError, UnicodeError, *BROKEN) as error:
-        raise PackageError(f"{path}: a broken package: {error or type(error).__name__}") from error
+
+@contextmanager
+def _opened(path: str) -> Iterator[DebFile]:
+    """The parts of a package; raises PackageError where they cannot be found."""
+    with debian_errors(_broken(path)):
+        from debian.debfile import DebFile
+
+        archive = DebFile(filename=path)
+    with archive:
+        yield archive
 
 
 def _members(archive: DebFile, path: str, part: str = "data") -> Iterator[tuple[str, int, Callable[[], bytes]]]:
     """Name, size and a reader of the content of every regular file in a part of the package, read as a stream."""
-    name = next((item for item in archive.getnames() if item.startswith(f"{part}.tar")), None)
-    if name is None:
-        raise PackageError(f"{path}: not a Debian package: no {part} part")
-    member = cast(IO[bytes], archive.getmember(name))
-    start = member.read(6)
-    member.seek(0)
+    with debian_errors(_broken(path)):
+        name = next((item for item in archive.getnames() if item.startswith(f"{part}.tar")), None)
+        if name is None:
+            raise PackageError(f"{path}: not a Debian package: no {part} part")
+        member = cast(IO[bytes], archive.getmember(name))
+        start = member.read(6)
+        member.seek(0)
     too_much = PackageError(f"{path}: unpacks to more than {_MAX_UNPACKED >> 30} GiB, which no kernel package does")
-    stream = Bounded(decompressing(member, start), _MAX_UNPACKED, too_much)
-    with tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]
+    stream = Bounded(decompressing(member, start, f"{path}:{name}"), _MAX_UNPACKED, too_much)
+    # An error of whoever takes the members does not pass through here.
+    with tar_errors(_broken(path)), tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]
         for item in tar:
             if item.isfile():
 
                 def content(item: tarfile.TarInfo = item) -> bytes:
-                    file = tar.extractfile(item)
-                    return b"" if file is None else file.read()
+                    with tar_errors(_broken(path)):
+                        file = tar.extractfile(item)
+                        return b"" if file is None else file.read()
 
                 yield item.name.removeprefix("./"), item.size, content
 
@@ -93,7 +96,9 @@ def _control(archive: DebFile, path: str) -> Deb822:
         if place == "control":
             if size > _MAX_CONTROL:
                 raise PackageError(f"{path}: control has {size:,} bytes, which no control file has")
-            return Deb822(content())
+            data = content()
+            with debian_errors(_broken(path)):
+                return Deb822(data)
     raise PackageError(f"{path}: not a Debian package: no control file")
 
 
@@ -115,9 +120,7 @@ def _contents(archive: DebFile, path: str) -> tuple[dict[str, tuple[str, bytes]]
 
 def read_deb_file(path: Path, place: str, limit: int) -> bytes:
     """One file of a Debian package; raises PackageError where it isn't there, or larger than `limit` bytes."""
-    from debian.debfile import DebFile
-
-    with _errors(str(path)), DebFile(filename=str(path)) as archive:
+    with _opened(str(path)) as archive:
         for name, size, content in _members(archive, str(path)):
             if name == place:
                 if size > limit:
@@ -136,8 +139,10 @@ def kernel_dependency(depends: str) -> tuple[str, str | None] | None:
     """The kernel image among a package's dependencies, and the version when exactly one will do."""
     from debian.deb822 import PkgRelation
 
+    with debian_errors(lambda words: PackageError(f"Depends: {depends[:100]!r}: {words}")):
+        relations = PkgRelation.parse_relations(depends) if depends.strip() else []
     # A relation that does not parse comes back raw, so a hostile name is filtered here.
-    for alternatives in PkgRelation.parse_relations(depends) if depends.strip() else ():
+    for alternatives in relations:
         for relation in alternatives:
             if _DEPENDENCY.fullmatch(relation["name"]):
                 constraint = relation["version"]
@@ -158,11 +163,11 @@ def _refuse(path: str, name: str, depends: str) -> None:
 
 def read_deb(path: Path) -> KernelPackage:
     """Read a Debian package; raises PackageError when it is none, is broken, or holds no kernel (MetapackageError)."""
-    from debian.debfile import DebFile
-
-    with _errors(str(path)), DebFile(filename=str(path)) as archive:
+    with _opened(str(path)) as archive:
         control = _control(archive, str(path))
-        package, version = str(control["Package"]), str(control["Version"])
+        package, version = str(control.get("Package", "")), str(control.get("Version", ""))
+        if not package or not version:
+            raise PackageError(f"{path}: a broken package: its control file names no Package or no Version")
         _refuse(str(path), package, str(control.get("Depends", "")))
         found, image = _contents(archive, str(path))
         return KernelPackage(

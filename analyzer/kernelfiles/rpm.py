@@ -8,11 +8,12 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from tailcall_audit.analyzer.kernelfiles.compression import BROKEN, Bounded, decompressing
+from tailcall_audit.analyzer.kernelfiles.compression import Bounded, decompressing
 from tailcall_audit.analyzer.kernelfiles.cpio import CpioError, read_cpio
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, PackageError
+from tailcall_audit.analyzer.libraries import rpmfile_errors
 
 __all__ = ["MAGIC", "changelog_text", "is_kernel", "read_rpm", "read_rpm_file"]
 
@@ -59,12 +60,66 @@ def _check_headers(data: bytes, path: str) -> None:
         position += -position % 8
 
 
-def _text(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
+class _Header(NamedTuple):
+    """What matters of a header, in the types that it should have; `folders` and `indexes` say where each of `files` lies."""
+
+    name: str
+    version: str
+    release: str
+    architecture: str
+    source: str
+    folders: tuple[str, ...]
+    files: tuple[str, ...]
+    indexes: tuple[int, ...]
+    times: tuple[int, ...]
+    authors: tuple[str, ...]
+    comments: tuple[str, ...]
 
 
-def _texts(value: object) -> list[str]:
-    return [_text(item) for item in value] if isinstance(value, list | tuple) else [_text(value)] if value else []
+def _text(headers: Mapping[str, object], key: str) -> str:
+    """A tag that holds one string; "" where it is not there. Raises ValueError where it holds anything else."""
+    value = headers.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, bytes | str):
+        raise ValueError(f"its tag {key} is not a string")
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _texts(headers: Mapping[str, object], key: str) -> tuple[str, ...]:
+    """A tag that holds strings; raises ValueError where it holds anything else."""
+    value = headers.get(key)
+    items = value if isinstance(value, list | tuple) else [] if value is None else [value]
+    found = [item.decode("utf-8", "replace") if isinstance(item, bytes) else item for item in items]
+    if not all(isinstance(item, str) for item in found):
+        raise ValueError(f"its tag {key} does not hold strings")
+    return tuple(map(str, found))
+
+
+def _numbers(headers: Mapping[str, object], key: str) -> tuple[int, ...]:
+    """A tag that holds numbers; raises ValueError where it holds anything else."""
+    value = headers.get(key)
+    items = value if isinstance(value, list | tuple) else [] if value is None else [value]
+    if not all(isinstance(item, int) for item in items):
+        raise ValueError(f"its tag {key} does not hold numbers")
+    return tuple(items)
+
+
+def _typed(headers: Mapping[str, object]) -> _Header:
+    """Check the types of a header's tags, which a broken one may give any; raises ValueError."""
+    return _Header(
+        name=_text(headers, "name"),
+        version=_text(headers, "version"),
+        release=_text(headers, "release"),
+        architecture=_text(headers, "arch"),
+        source=_text(headers, "sourcerpm"),
+        folders=_texts(headers, "dirnames"),
+        files=_texts(headers, "basenames"),
+        indexes=_numbers(headers, "dirindexes"),
+        times=_numbers(headers, "changelogtime"),
+        authors=_texts(headers, "authors"),
+        comments=_texts(headers, "comments"),
+    )
 
 
 def is_kernel(name: str) -> bool:
@@ -80,10 +135,8 @@ def changelog_text(entries: Iterable[tuple[int, str, str]]) -> bytes:
     ).encode()
 
 
-def _changelog(headers: Mapping[str, object]) -> bytes:
-    times = headers.get("changelogtime")
-    days = list(times) if isinstance(times, tuple | list) else [times] if isinstance(times, int) else []
-    return changelog_text(zip(days, _texts(headers.get("authors")), _texts(headers.get("comments")), strict=False))
+def _changelog(header: _Header) -> bytes:
+    return changelog_text(zip(header.times, header.authors, header.comments, strict=False))
 
 
 def _payload_file(
@@ -95,13 +148,14 @@ def _payload_file(
     file.seek(start)
     too_much = PackageError(f"{path}: unpacks to more than {_MAX_UNPACKED >> 30} GiB, which no kernel package does")
     try:
-        for name, size, content in read_cpio(Bounded(decompressing(file, magic), _MAX_UNPACKED, too_much)):
+        stream = Bounded(decompressing(file, magic, f"{path}: a broken RPM: its payload"), _MAX_UNPACKED, too_much)
+        for name, size, content in read_cpio(stream):
             if wanted.fullmatch(name):
                 if size > limit:
                     raise PackageError(f"{path}: {name[:100]} has {size:,} bytes, which no such file has")
                 return name.removeprefix("."), content()
-    except (CpioError, *BROKEN) as error:
-        raise PackageError(f"{path}: a broken RPM: its payload: {error or type(error).__name__}") from error
+    except CpioError as error:
+        raise PackageError(f"{path}: a broken RPM: its payload: {error}") from error
     return None
 
 
@@ -115,34 +169,32 @@ def read_rpm_file(path: Path, place: str, limit: int) -> bytes:
     return found[1]
 
 
-def _headers(file: BinaryIO, path: str) -> tuple[Mapping[str, object], int]:
-    """The header of an RPM, and where its payload starts."""
+def _headers(file: BinaryIO, path: str) -> tuple[_Header, int]:
+    """The header of an RPM, and where its payload starts; raises PackageError."""
     import rpmfile
+
+    def broken(words: str) -> PackageError:
+        return PackageError(f"{path}: a broken RPM: {words}")
 
     try:
         _check_headers(file.read(2 * _MAX_HEADER), path)
         file.seek(0)
-        with rpmfile.open(fileobj=file) as archive:
-            return dict(archive.headers), int(archive.data_offset)
-    except PackageError:
-        raise
-    except Exception as error:
-        # rpmfile has no error of its own: what is wrong in a header surfaces as whatever its code trips over.
-        raise PackageError(f"{path}: a broken RPM: {error or type(error).__name__}") from error
+        with rpmfile_errors(broken), rpmfile.open(fileobj=file) as archive:
+            headers, payload = dict(archive.headers), int(archive.data_offset)
+        return _typed(headers), payload
+    except (ValueError, struct.error) as error:
+        raise broken(str(error)) from error
 
 
-def _files(headers: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+def _files(header: _Header) -> Iterator[tuple[str, str]]:
     """The name and folder of every file in the package."""
-    folders = _texts(headers.get("dirnames"))
-    indexes = headers.get("dirindexes")
-    places = list(indexes) if isinstance(indexes, tuple | list) else [indexes] if isinstance(indexes, int) else []
-    for name, index in zip(_texts(headers.get("basenames")), places, strict=False):
-        if 0 <= index < len(folders):
-            yield name, folders[index]
+    for name, index in zip(header.files, header.indexes, strict=False):
+        if 0 <= index < len(header.folders):
+            yield name, header.folders[index]
 
 
-def _image(headers: Mapping[str, object]) -> str | None:
-    for name, folder in _files(headers):
+def _image(header: _Header) -> str | None:
+    for name, folder in _files(header):
         if name.startswith(("vmlinuz", "Image", "image-")):
             return f"{folder}{name}".lstrip("/")
     return None
@@ -159,19 +211,18 @@ def _refuse(path: str, name: str) -> None:
 def read_rpm(path: Path) -> KernelPackage:
     """Read an RPM; raises PackageError when it is none, is broken, or holds no kernel."""
     with path.open("rb") as file:
-        headers, payload = _headers(file, str(path))
-        name = _text(headers.get("name"))
-        _refuse(str(path), name)
-        listed = any(_CONFIG.fullmatch(f"{folder}{base}") for base, folder in _files(headers))
+        header, payload = _headers(file, str(path))
+        _refuse(str(path), header.name)
+        listed = any(_CONFIG.fullmatch(f"{folder}{base}") for base, folder in _files(header))
         config = _payload_file(file, payload, str(path), _CONFIG, _MAX_CONFIG) if listed else None
-    changelog = _changelog(headers)
+    changelog = _changelog(header)
     return KernelPackage(
         path=str(path),
-        name=name,
-        version=f"{_text(headers.get('version'))}-{_text(headers.get('release'))}",
-        architecture=_text(headers.get("arch")) or "noarch",
-        source=_text(headers.get("sourcerpm")),
+        name=header.name,
+        version=f"{header.version}-{header.release}",
+        architecture=header.architecture or "noarch",
+        source=header.source,
         changelog=("%changelog", changelog) if changelog else None,
         config=config,
-        image=_image(headers),
+        image=_image(header),
     )

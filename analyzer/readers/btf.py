@@ -73,7 +73,7 @@ def btf_evidence(catalog: Catalog, btf: Btf, where: str) -> Iterator[Evidence]:
 
 def code_evidence(binary: Binary, where: str) -> Iterator[Evidence]:
     """What the machine code shows; nothing for another architecture than x86-64, and for functions that can't be located."""
-    for item in findings(binary.functions(FUNCTIONS), binary.btf):
+    for item in findings(binary.functions(FUNCTIONS), binary.btf, binary.notes.append):
         presence = Presence.PRESENT if item.present else Presence.ABSENT
         citation = f"{where}: {item.function.name}() at {item.function.address:#x}"
         confidence = Confidence.HIGH if item.complete else Confidence.MEDIUM

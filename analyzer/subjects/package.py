@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tailcall_audit.analyzer.architecture import normalize_architecture
+from tailcall_audit.analyzer.architecture import UnknownArchitectureError, normalize_architecture
 from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import decode_changelog, parse_changelog, read_changelog
 from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Changelog, Family
@@ -39,6 +39,19 @@ def _release_of_version(package: KernelPackage) -> KernelRelease:
     if _UBUNTU_VERSION.fullmatch(package.version) and package.release is not None:
         return parse_release(package.release)  # the ABI's release string: Ubuntu's version says no more than that
     return parse_release(f"Debian {package.version}")._replace(release=package.version)
+
+
+def _architecture(package: KernelPackage, notes: list[str]) -> str | None:
+    """The architecture of a package; None, with a note where it is a word that no architecture goes by."""
+    if package.architecture in _EVERY_ARCHITECTURE:
+        return None
+    try:
+        return normalize_architecture(package.architecture)
+    except UnknownArchitectureError:
+        notes.append(
+            f"{package.path}: its architecture {package.architecture[:60]!r} is not known: judged for every one"
+        )
+        return None
 
 
 @dataclass(frozen=True)
@@ -84,8 +97,7 @@ class PackageAudit:
         """Audit a package that was read."""
         target = self.fresh()
         target.notes += notes
-        named = None if package.architecture in _EVERY_ARCHITECTURE else normalize_architecture(package.architecture)
-        architecture = target.architecture(named, package.path)
+        architecture = target.architecture(_architecture(package, target.notes), package.path)
         if package.via is not None:
             target.notes.append(
                 f"{package.via} is a metapackage: this is the kernel that it depends on, {package.path}"
@@ -172,24 +184,37 @@ class PackageAudit:
             raise AuditError("no kernel package is installed here; audit the running kernel without --installed")
         return [_with_pending_reboot(report, reports) for report in reports]
 
-    def repository(self, place: str) -> tuple[list[TargetReport], tuple[FirstFixed, ...]]:
-        """Every kernel of a repository, and the first version of each without each defect."""
+    def repository(self, place: str) -> tuple[list[TargetReport], tuple[FirstFixed, ...], tuple[str, ...]]:
+        """Every kernel of a repository, the first version of each without each defect, and what was wrong with those left out.
+
+        Raises AuditError where no kernel can be audited.
+        """
         repository = read_repository(place, self.fetcher, self.progress)
         reports: list[TargetReport] = []
-        series: dict[tuple[str, str], list[TargetReport]] = {}
+        skipped = [item.reason for item in repository.skipped]
+        series: dict[tuple[str, str], list[TargetReport | None]] = {}
         for number, package in enumerate(repository.kernels, 1):
             self.progress(f"judging {package.name} {package.version} ({number} of {len(repository.kernels)})")
-            report = self.package(package, self.config, repository.notes)
-            reports.append(report)
+            report = None
+            try:
+                report = self.package(package, self.config, repository.notes)
+                reports.append(report)
+            except AuditError as error:
+                skipped.append(f"{package.name} {package.version} {package.architecture}: {error}")
             # Debian's package names hold the version, so they are no series; RPM's are.
             name = package.name if package.source.endswith(".rpm") else "linux"
             series.setdefault((name, package.architecture), []).append(report)
+        for item in repository.skipped:
+            # Its place in the order is not known: it may be the newest.
+            series.setdefault((item.name, item.architecture), []).append(None)
         firsts = tuple(
-            item
+            first
             for (name, architecture), members in series.items()
-            for item in first_fixed(f"{name} {architecture}", members)
+            for first in first_fixed(f"{name} {architecture}", members)
         )
-        return reports, firsts
+        if not reports:
+            raise AuditError(skipped[0])
+        return reports, firsts, tuple(skipped)
 
 
 def _plain(version: str) -> str:
@@ -213,13 +238,17 @@ def _with_pending_reboot(report: TargetReport, reports: Sequence[TargetReport]) 
     return report._replace(notes=(*notes, *report.notes))
 
 
-def first_fixed(kernel: str, reports: Sequence[TargetReport]) -> list[FirstFixed]:
-    """For each defect the oldest version from which on none has it, nor may have it; `reports` are oldest first."""
-    states = [report.states for report in reports]
+def first_fixed(kernel: str, reports: Sequence[TargetReport | None]) -> list[FirstFixed]:
+    """For each defect the oldest version from which on none has it, nor may have it.
+
+    `reports` are oldest first; None is a kernel that could not be audited, and may have every defect.
+    """
+    states = [{} if report is None else report.states for report in reports]
     found = []
     for slug in dict.fromkeys(slug for each in states for slug in each):
         free = 0
         while free < len(states) and states[-1 - free].get(slug) in (State.FIXED, State.NOT_AFFECTED):
             free += 1
-        found.append(FirstFixed(kernel, slug, reports[-free].name if free else None))
+        oldest = reports[-free] if free else None
+        found.append(FirstFixed(kernel, slug, None if oldest is None else oldest.name))
     return found

@@ -9,16 +9,20 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cmp_to_key
 from pathlib import Path
-from typing import NamedTuple
-from xml.etree.ElementTree import Element, ParseError
+from typing import TYPE_CHECKING, NamedTuple
+from xml.etree.ElementTree import Element
 
-from tailcall_audit.analyzer.kernelfiles.compression import BROKEN, Bounded, BrokenDataError, decompress, decompressing
+from tailcall_audit.analyzer.kernelfiles.compression import Bounded, BrokenDataError, decompress, decompressing
 from tailcall_audit.analyzer.kernelfiles.deb import installed_image
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, PackageError
 from tailcall_audit.analyzer.kernelfiles.rpm import changelog_text, is_kernel
+from tailcall_audit.analyzer.libraries import debian_errors, rpm_vercmp_errors, xml_errors
 from tailcall_audit.analyzer.web.fetch import Fetcher, FetchError, is_url
 
-__all__ = ["Repository", "read_repository"]
+if TYPE_CHECKING:
+    from debian.deb822 import Packages
+
+__all__ = ["Repository", "Skipped", "read_repository"]
 
 _MAX_INDEX = 1 << 20
 _MAX_FETCHED = 512 << 20
@@ -31,12 +35,21 @@ _OTHER = "{http://linux.duke.edu/metadata/other}"
 _REPO = "{http://linux.duke.edu/metadata/repo}"
 
 
+class Skipped(NamedTuple):
+    """A kernel that is in the index and cannot be audited, and why."""
+
+    name: str
+    architecture: str
+    reason: str
+
+
 class Repository(NamedTuple):
-    """The kernels of a repository, oldest first in each name and architecture."""
+    """The kernels of a repository, oldest first in each name and architecture; `skipped` says of rows why they are not among them."""
 
     place: str
     kernels: tuple[KernelPackage, ...]
     notes: tuple[str, ...]
+    skipped: tuple[Skipped, ...] = ()
 
 
 class _Reader:
@@ -103,27 +116,25 @@ def read_repository(place: str, fetcher: Fetcher, progress: Callable[[str], None
                 raise  # no server, or one in trouble: the next file would fare no better
             failure = failure or error
             continue
+        skipped: list[Skipped] = []
         if candidate.rstrip("/").endswith("repomd.xml"):
             kernels = _read_repomd(reader, candidate, data, progress)
         else:
-            kernels = _read_packages(candidate, data)
+            kernels, skipped = _read_packages(candidate, data)
         if not kernels:
-            raise PackageError(f"{candidate}: there is no kernel in this repository")
-        return Repository(place, tuple(kernels), tuple(reader.notes))
+            raise PackageError(skipped[0].reason if skipped else f"{candidate}: there is no kernel in this repository")
+        return Repository(place, tuple(kernels), tuple(reader.notes), tuple(skipped))
     assert failure is not None
     raise failure
 
 
 def _read_repomd(reader: _Reader, place: str, data: bytes, progress: Callable[[str], None]) -> list[KernelPackage]:
-    from defusedxml.common import DefusedXmlException
     from defusedxml.ElementTree import fromstring
 
-    try:
-        if len(data) > _MAX_INDEX:
-            raise PackageError(f"{place}: larger than {_MAX_INDEX >> 20} MiB, which no repomd.xml is")
+    if len(data) > _MAX_INDEX:
+        raise PackageError(f"{place}: larger than {_MAX_INDEX >> 20} MiB, which no repomd.xml is")
+    with xml_errors(lambda words: PackageError(f"{place}: broken XML: {words}")):
         root = fromstring(data)
-    except (ParseError, DefusedXmlException, ValueError) as error:
-        raise PackageError(f"{place}: broken XML: {error or type(error).__name__}") from error
     part = next((item for item in root.iter(f"{_REPO}data") if item.get("type") == "other"), None)
     location = None if part is None else part.find(f"{_REPO}location")
     href = None if location is None else location.get("href")
@@ -147,23 +158,26 @@ def _read_repomd(reader: _Reader, place: str, data: bytes, progress: Callable[[s
                 f"{other}: not the file that {place} names: its checksum differs (--refresh fetches both anew)"
             )
     progress(f"reading {other}")
-    try:
-        return _sorted_rpms(list(_kernels_of_other(other, content)))
-    except (ParseError, DefusedXmlException, UnicodeError, *BROKEN) as error:
-        raise PackageError(f"{other}: broken: {error or type(error).__name__}") from error
+    return _sorted_rpms(other, list(_kernels_of_other(other, content)))
+
+
+def _events(place: str, stream: Bounded) -> Iterator[tuple[str, Element]]:
+    from defusedxml.ElementTree import iterparse
+
+    # What is raised where an event is used does not pass through here.
+    with xml_errors(lambda words: PackageError(f"{place}: broken XML: {words}")):
+        yield from iterparse(stream, events=("start", "end"))
 
 
 def _kernels_of_other(place: str, data: bytes) -> Iterator[KernelPackage]:
-    from defusedxml.ElementTree import iterparse
-
     stream = Bounded(
-        decompressing(io.BytesIO(data), data[:6]),
+        decompressing(io.BytesIO(data), data[:6], place),
         _MAX_OTHER,
         BrokenDataError(f"{place}: unpacks to more than {_MAX_OTHER >> 30} GiB, which no repository's changelogs do"),
     )
     root: Element | None = None
     count = 0
-    for event, element in iterparse(stream, events=("start", "end")):
+    for event, element in _events(place, stream):
         if root is None:
             root = element
         if event == "start" or element.tag != f"{_OTHER}package":
@@ -186,7 +200,7 @@ def _rpm_kernel(place: str, element: Element) -> KernelPackage | None:
     entries = [
         (int(entry.get("date", "0")), entry.get("author", ""), entry.text or "")
         for entry in element.iter(f"{_OTHER}changelog")
-        if entry.get("date", "").isdigit() and len(entry.get("date", "")) < 12
+        if re.fullmatch(r"\d{1,11}", entry.get("date", ""), re.ASCII)
     ]
     # createrepo writes the oldest entry first; `rpm -q --changelog` the newest.
     text = changelog_text(sorted(entries, key=lambda entry: -entry[0]))
@@ -202,12 +216,17 @@ def _rpm_kernel(place: str, element: Element) -> KernelPackage | None:
     )
 
 
-def _sorted_rpms(kernels: list[KernelPackage]) -> list[KernelPackage]:
+def _sorted_rpms(place: str, kernels: list[KernelPackage]) -> list[KernelPackage]:
     """Oldest first; of a kernel and its -core part, which share changelog and version, the part with the image."""
     from rpm_vercmp import vercmp
 
-    in_order = cmp_to_key(vercmp)
+    def compare(a: str, b: str) -> int:
+        with rpm_vercmp_errors(
+            lambda words: PackageError(f"{place}: not versions of RPM: {a[:60]!r}, {b[:60]!r}: {words}")
+        ):
+            return int(vercmp(a, b))
 
+    in_order = cmp_to_key(compare)
     have = {(kernel.name, kernel.version, kernel.architecture) for kernel in kernels}
     kept = {
         (kernel.name, kernel.version, kernel.architecture): kernel
@@ -217,9 +236,18 @@ def _sorted_rpms(kernels: list[KernelPackage]) -> list[KernelPackage]:
     return sorted(kept.values(), key=lambda kernel: (kernel.name, kernel.architecture, in_order(kernel.version)))
 
 
-def _read_packages(place: str, data: bytes) -> list[KernelPackage]:
-    """Every kernel image in a Packages file; flavours of one version are one row."""
+def _paragraphs(place: str, text: str) -> Iterator[Packages]:
+    """The paragraphs of kernels in a Packages file: of some 60,000 only these are parsed."""
     from debian.deb822 import Packages
+
+    wanted = re.compile(r"^Package: (?:linux-|proxmox-kernel|pve-kernel).*?(?:\n\n|\Z)", re.MULTILINE | re.DOTALL)
+    with debian_errors(lambda words: PackageError(f"{place}: broken: {words}")):
+        for match in wanted.finditer(text):
+            yield from Packages.iter_paragraphs(match.group(), use_apt_pkg=False)
+
+
+def _read_packages(place: str, data: bytes) -> tuple[list[KernelPackage], list[Skipped]]:
+    """Every kernel image in a Packages file, and what was wrong with those that are left out; flavours of one version are one row."""
     from debian.debian_support import NativeVersion
 
     text = decompress(data, place, _MAX_PACKAGES).decode("utf-8", "replace")
@@ -227,28 +255,27 @@ def _read_packages(place: str, data: bytes) -> list[KernelPackage]:
         raise PackageError(f'{place}: not a Packages file: no line starts with "Package: "')
     groups: dict[tuple[str, str], list[str]] = {}
     sources: dict[tuple[str, str], str] = {}
-    # Some 60,000 paragraphs: only those of kernels are parsed.
-    for match in re.finditer(
-        r"^Package: (?:linux-|proxmox-kernel|pve-kernel).*?(?:\n\n|\Z)", text, re.MULTILINE | re.DOTALL
-    ):
-        for paragraph in Packages.iter_paragraphs(match.group(), use_apt_pkg=False):
-            name, version = str(paragraph.get("Package", "")), str(paragraph.get("Version", ""))
-            # linux-image-6.12-amd64 is a metapackage: an image's release has three numbers.
-            if not version or not _IMAGE_RELEASE.match(installed_image(name) or ""):
-                continue
-            key = (version, str(paragraph.get("Architecture", "all")))
-            groups.setdefault(key, []).append(name)
-            sources[key] = str(paragraph.get("Source", name))
+    for paragraph in _paragraphs(place, text):
+        name, version = str(paragraph.get("Package", "")), str(paragraph.get("Version", ""))
+        # linux-image-6.12-amd64 is a metapackage: an image's release has three numbers.
+        if not version or not _IMAGE_RELEASE.match(installed_image(name) or ""):
+            continue
+        key = (version, str(paragraph.get("Architecture", "all")))
+        groups.setdefault(key, []).append(name)
+        sources[key] = str(paragraph.get("Source", name))
     if len(groups) > _MAX_KERNELS:
         raise PackageError(f"{place}: more than {_MAX_KERNELS} kernels")
 
-    def order(key: tuple[str, str]) -> tuple[str, NativeVersion]:
+    order: dict[tuple[str, str], tuple[str, NativeVersion]] = {}
+    skipped = []
+    for key, names in groups.items():
         try:
-            return key[1], NativeVersion(key[0])
-        except ValueError as error:
-            raise PackageError(f"{place}: not a version of Debian: {key[0][:60]!r}") from error
-
-    return [
+            with debian_errors(PackageError):
+                order[key] = key[1], NativeVersion(key[0])
+        except PackageError:
+            reason = f"{place}: {min(names, key=len)}: not a version of Debian: {key[0][:60]!r}"
+            skipped.append(Skipped("linux", key[1], reason))
+    kernels = [
         KernelPackage(
             path=place,
             name=min(groups[key], key=len),
@@ -260,5 +287,6 @@ def _read_packages(place: str, data: bytes) -> list[KernelPackage]:
             image=None,
             release=installed_image(min(groups[key], key=len)),
         )
-        for key in sorted(groups, key=order)
+        for key in sorted(order, key=order.__getitem__)
     ]
+    return kernels, skipped

@@ -6,6 +6,8 @@ import re
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.kernelfiles.binary import Function
+from tailcall_audit.analyzer.libraries import capstone_errors
+from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.probes.kernel.btf import Btf
 
 __all__ = ["MEMORY", "REGISTERS", "Finding", "Insn", "constants", "decode", "place_of"]
@@ -46,15 +48,16 @@ class Insn(NamedTuple):
 
 
 def decode(function: Function) -> list[Insn] | None:
-    """The instructions of a function; None where its bytes are not all code."""
-    from capstone import CS_ARCH_X86, CS_MODE_64, Cs
-
-    decoder = Cs(CS_ARCH_X86, CS_MODE_64)
+    """The instructions of a function; None where its bytes are not all code. Raises AuditError where capstone cannot be loaded."""
     found = []
     size = 0
-    for _, length, mnemonic, operands in decoder.disasm_lite(function.code, function.address):
-        found.append(Insn(mnemonic, operands))
-        size += length
+    with capstone_errors(lambda words: AuditError(f"machine code cannot be decoded: capstone: {words}")):
+        from capstone import CS_ARCH_X86, CS_MODE_64, Cs
+
+        decoder = Cs(CS_ARCH_X86, CS_MODE_64)
+        for _, length, mnemonic, operands in decoder.disasm_lite(function.code, function.address):
+            found.append(Insn(mnemonic, operands))
+            size += length
     # Up to the next symbol there may be padding that is no instruction.
     return found if size >= len(function.code) - 15 else None
 

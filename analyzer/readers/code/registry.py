@@ -11,13 +11,13 @@ gcc builds of a small configuration of 5.10.218 and 6.1.170, each with one fix t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from tailcall_audit.analyzer.kernelfiles.binary import Function
 from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import Finding, decode
 from tailcall_audit.analyzer.readers.code.jit import JIT, TRAMPOLINE, count_offset, hierarchy, trampoline
 from tailcall_audit.analyzer.readers.code.owner_check import ARRAY_PUT, OWNER_CHECK, array_put, owner_check
-from tailcall_audit.probes.kernel.btf import Btf
+from tailcall_audit.probes.kernel.btf import Btf, BtfError
 
 __all__ = ["FUNCTIONS", "Finding", "findings"]
 
@@ -25,12 +25,19 @@ FUNCTIONS = (*JIT, *TRAMPOLINE, *OWNER_CHECK, ARRAY_PUT)
 """The functions that are looked at."""
 
 
-def findings(functions: Mapping[str, Function], btf: Btf | None) -> Iterator[Finding]:
-    """Everything that the code shows."""
+def findings(
+    functions: Mapping[str, Function], btf: Btf | None, broken: Callable[[str], None] = lambda _: None
+) -> Iterator[Finding]:
+    """Everything that the code shows. `broken` hears why a signature gives no answer, where that is for broken BTF."""
     decoded = {name: insns for name, function in functions.items() if (insns := decode(function)) is not None}
     yield from hierarchy(functions, decoded)
     yield from trampoline(functions, decoded)
     if btf is not None:
-        yield from count_offset(functions, decoded, btf)
-        yield from owner_check(functions, decoded, btf)
-        yield from array_put(functions, decoded, btf)
+        for signature in (count_offset, owner_check, array_put):
+            try:
+                # All of a signature or nothing: what it says last may qualify what it says first.
+                found = list(signature(functions, decoded, btf))
+            except BtfError as error:
+                broken(f"its BTF is broken: {error}")
+            else:
+                yield from found

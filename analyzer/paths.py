@@ -1,0 +1,52 @@
+"""Files and folders that the user names. Nothing here raises anything but AuditError."""
+
+from __future__ import annotations
+
+import os
+import stat
+from enum import Enum
+from pathlib import Path
+
+from tailcall_audit.analyzer.model import AuditError
+
+__all__ = ["Kind", "check_file", "expanded", "is_file", "kind_of"]
+
+
+class Kind(Enum):
+    """What stands at a path, behind links."""
+
+    MISSING = "no such file"
+    FILE = "a file"
+    FOLDER = "a folder"
+    OTHER = "not a regular file"
+
+
+def expanded(text: str | os.PathLike[str]) -> Path:
+    """The path with its ``~`` replaced by a home directory, where there is one of that name."""
+    return Path(os.path.expanduser(text))
+
+
+def kind_of(path: Path) -> Kind:
+    """Raises AuditError where the system does not let us look: a name too long, a folder that is closed, a loop of links."""
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return Kind.MISSING
+    except (OSError, ValueError) as error:
+        raise AuditError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    return Kind.FILE if stat.S_ISREG(mode) else Kind.FOLDER if stat.S_ISDIR(mode) else Kind.OTHER
+
+
+def check_file(path: Path, hint: str, error: type[AuditError] = AuditError) -> None:
+    """Raises `error`, with a hint what to give instead, where there is no regular file."""
+    kind = kind_of(path)
+    if kind is not Kind.FILE:
+        raise error(f"{path}: {'no such file' if kind is Kind.MISSING else 'not a regular file'}; {hint}")
+
+
+def is_file(path: Path) -> bool:
+    """Whether a regular file is there and may be looked at."""
+    try:
+        return kind_of(path) is Kind.FILE
+    except AuditError:
+        return False
