@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from enum import Enum
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tailcall_audit.analyzer.model import AuditError
+
+if TYPE_CHECKING:
+    from pathlib import Path  # not loaded for a version string
 
 __all__ = ["Kind", "check_file", "expanded", "is_file", "kind_of"]
 
@@ -23,6 +26,8 @@ class Kind(Enum):
 
 def expanded(text: str | os.PathLike[str]) -> Path:
     """The path with its ``~`` replaced by a home directory, where there is one of that name."""
+    from pathlib import Path
+
     return Path(os.path.expanduser(text))
 
 

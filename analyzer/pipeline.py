@@ -121,9 +121,9 @@ def _audit_host(target: Target, progress: Progress) -> TargetReport:
 
 
 def _read_config(path: str | Path) -> KernelConfig:
-    from pathlib import Path
+    from tailcall_audit.analyzer.paths import expanded
 
-    return read_config(Path(path).expanduser())
+    return read_config(expanded(path))
 
 
 def _package_audit(

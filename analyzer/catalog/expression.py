@@ -24,6 +24,9 @@ __all__ = [
     "parse_expression",
 ]
 
+_MAX_DEPTH = 32
+"""The catalogue's deepest has 3 levels."""
+
 
 class Operator(Enum):
     """How the parts of an expression are joined."""
@@ -74,19 +77,21 @@ PRESENT = Interval(2, 2)
 UNKNOWN = Interval(0, 2, 0)
 
 
-def parse_expression(data: object) -> Expression:
+def parse_expression(data: object, depth: int = _MAX_DEPTH) -> Expression:
     """Build an expression from its JSON form: a string, or an object with one key ``all``, ``any`` or ``not``.
 
-    Raises ValueError on any other shape.
+    Raises ValueError on any other shape, and on one that is nested more than `depth` times.
     """
+    if depth < 0:
+        raise ValueError(f"an expression that is nested more than {_MAX_DEPTH} times")
     if isinstance(data, str):
         return Expression(Operator.LEAF, data)
     if isinstance(data, dict) and len(data) == 1:
         key, value = next(iter(data.items()))
         if key == "not":
-            return Expression(Operator.NOT, parts=(parse_expression(value),))
+            return Expression(Operator.NOT, parts=(parse_expression(value, depth - 1),))
         if key in ("all", "any") and isinstance(value, list) and value:
-            return Expression(Operator(key), parts=tuple(parse_expression(part) for part in value))
+            return Expression(Operator(key), parts=tuple(parse_expression(part, depth - 1) for part in value))
     raise ValueError(f"not an expression: {data!r}")
 
 

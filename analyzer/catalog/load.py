@@ -26,6 +26,7 @@ from tailcall_audit.analyzer.catalog.types import (
     NotAFix,
     SeriesFact,
 )
+from tailcall_audit.analyzer.libraries import jsonschema_errors, parse_json
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 
@@ -215,7 +216,8 @@ def _validate(data: object, path: str) -> None:
 
     with open(schema_path(), encoding="utf-8") as file:
         schema = json.load(file)
-    errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(data), key=lambda error: error.json_path)
+    with jsonschema_errors(lambda words: CatalogError(f"{path}: cannot be validated: {words}")):
+        errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(data), key=lambda error: error.json_path)
     if errors:
         first = errors[0]
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
@@ -232,18 +234,17 @@ def load_catalog(path: str | Path | None = None) -> Catalog:
     try:
         with open(place, "rb") as file:
             raw = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise CatalogError(f"{place}: cannot read the catalogue: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise CatalogError(f"{place}: cannot read the catalogue: {why}") from error
     if len(raw) > _MAX_BYTES:
         raise CatalogError(f"{place}: larger than {_MAX_BYTES >> 20} MiB, which no catalogue is")
-    try:
-        data = json.loads(raw)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        where = f":{error.lineno}:{error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise CatalogError(f"{place}{where}: not JSON: {error}") from error
+    data = parse_json(raw, lambda where, words: CatalogError(f"{place}{where}: not JSON: {words}"))
     if path is not None:
         _validate(data, str(place))
+    if not isinstance(data, dict):
+        raise CatalogError(f"{place}: not a catalogue: its JSON is no object")
     try:
         return build_catalog(data, raw, str(place))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CatalogError(f"{place}: not a catalogue: {error}") from error

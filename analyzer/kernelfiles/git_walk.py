@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pygit2
 
+from tailcall_audit.analyzer.libraries import pygit2_errors
+from tailcall_audit.analyzer.paths import is_file
 from tailcall_audit.probes.processes import ProgramError, find_program, start
 
 if TYPE_CHECKING:
@@ -78,11 +80,11 @@ def shallow_commits(repository: pygit2.Repository) -> frozenset[str]:
     """The commits at which a shallow clone was cut: they have parents, and those are not here."""
     common = Path(repository.path)
     pointer = common / "commondir"
-    if pointer.is_file():
-        common = (common / pointer.read_text(encoding="utf-8", errors="replace").strip()).resolve()
     try:
+        if is_file(pointer):
+            common = (common / pointer.read_text(encoding="utf-8", errors="replace").strip()).resolve()
         return frozenset((common / "shallow").read_text(encoding="ascii", errors="replace").split())
-    except OSError:
+    except (OSError, ValueError):
         return frozenset()
 
 
@@ -162,7 +164,7 @@ def _records(command: list[str]) -> Iterator[Record]:
 
 def _walk_by_libgit2(repository: pygit2.Repository, head: str, base: str | None, limit: int) -> Iterator[Record]:
     cut = shallow_commits(repository)
-    try:
+    with pygit2_errors(lambda words: WalkError(f"libgit2: {words}")):
         walker = repository.walk(head, pygit2.enums.SortMode.TOPOLOGICAL)
         if base is not None:
             walker.hide(base)
@@ -174,8 +176,6 @@ def _walk_by_libgit2(repository: pygit2.Repository, head: str, base: str | None,
             yield Record(name.encode(), " ".join(parents).encode(), commit.raw_message)
             if base is not None and base in parents:
                 yield Record(base.encode(), b"", b"", boundary=True)
-    except (KeyError, ValueError, pygit2.GitError) as error:
-        raise WalkError(f"libgit2: {error}") from error
 
 
 def walk(repository: pygit2.Repository, head: str, base: str | None, limit: int) -> Iterator[Record]:
@@ -200,8 +200,9 @@ def first_parent_subjects(repository: pygit2.Repository, head: str, limit: int) 
         if current is None:
             return
         try:
-            commit = repository[current].peel(pygit2.Commit)
-        except (KeyError, ValueError, pygit2.GitError):
+            with pygit2_errors(WalkError):
+                commit = repository[current].peel(pygit2.Commit)
+        except WalkError:
             return
         yield current, commit.raw_message.lstrip().split(b"\n", 1)[0]
         parents = commit.parent_ids

@@ -13,6 +13,7 @@ from tailcall_audit.analyzer.subjects.release_string import KernelRelease, Relea
 
 if TYPE_CHECKING:
     from pathlib import Path
+from tailcall_audit.analyzer.paths import check_file
 
 __all__ = ["ConfigError", "KernelConfig", "parse_config", "read_config"]
 
@@ -101,10 +102,7 @@ def _decompressed(path: Path) -> bytes:
 def read_config(path: Path) -> KernelConfig:
     """Read a ``.config``, plain or gzip-compressed by content; raises ConfigError."""
     try:
-        if not path.is_file():
-            raise ConfigError(
-                f"{path}: {'not a regular file' if path.exists() else 'no such file'}; give a .config, /boot/config-… or config.gz"
-            )
+        check_file(path, "give a .config, /boot/config-… or config.gz", ConfigError)
         with path.open("rb") as file:
             raw = file.read(_MAX_BYTES + 1)
     except OSError as error:

@@ -7,6 +7,7 @@ from glob import escape
 from pathlib import Path
 
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, MetapackageError, PackageError
+from tailcall_audit.analyzer.paths import Kind, check_file, expanded, kind_of
 
 __all__ = ["read_package"]
 
@@ -46,15 +47,12 @@ def _follow(path: Path, metapackage: MetapackageError) -> KernelPackage:
 
 def read_package(name: str) -> KernelPackage:
     """Read a kernel package: a file, told by its first bytes, or the name of an installed one; raises PackageError."""
-    path = Path(name).expanduser()
-    if not path.exists() and "/" not in name and not name.endswith((".deb", ".rpm")):
+    path = expanded(name)
+    if kind_of(path) is Kind.MISSING and "/" not in name and not name.endswith((".deb", ".rpm")):
         from tailcall_audit.analyzer.subjects.installed import find_installed
 
         return find_installed(name)
-    if not path.is_file():
-        raise PackageError(
-            f"{path}: {'not a regular file' if path.exists() else 'no such file'}; give a .deb or .rpm file"
-        )
+    check_file(path, "give a .deb or .rpm file", PackageError)
     try:
         with path.open("rb") as file:
             start = file.read(8)

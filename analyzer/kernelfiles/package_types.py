@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tailcall_audit.analyzer.model import AuditError, Bootable
+from tailcall_audit.analyzer.paths import is_file
 
 __all__ = ["KernelPackage", "MetapackageError", "NotInstalledError", "PackageError"]
 
@@ -57,6 +58,6 @@ class KernelPackage:
         """Where the image is: in the package file, or installed; None where the package has none, or only its index was read."""
         if self.image is None:
             return None
-        if self.path.endswith((".deb", ".rpm")) or Path(self.path).is_file():
+        if self.path.endswith((".deb", ".rpm")) or is_file(Path(self.path)):
             return Bootable(self.path, self.image)
         return Bootable(f"/{self.image}")

@@ -12,13 +12,17 @@ from typing import Protocol
 
 import pygit2
 
+from tailcall_audit.analyzer.libraries import pygit2_errors
+
 __all__ = ["BlobReader", "CheckoutReader", "DiskReader", "FileRead", "FileReader", "ReadState", "blob_id"]
 
 _MAX_BYTES = 3 << 20
 """The largest file that is read is kernel/bpf/verifier.c, of some 1 MB in 7.3."""
 _NOT_IN_CLONE = "its object is not in this clone (a partial clone)"
-# What libgit2 raises for an object that is not there: pygit2 makes it one or the other by version.
-_MISSING_OBJECT = (KeyError, ValueError, pygit2.GitError)
+
+
+class _ObjectError(Exception):
+    """An object that is not there, or is broken."""
 
 
 class ReadState(Enum):
@@ -93,12 +97,13 @@ class BlobReader:
 
     def _entry(self, path: str) -> FileRead | pygit2.Object:
         try:
-            entry: pygit2.Object = self._commit.tree
-            for name in path.split("/"):
-                if not isinstance(entry, pygit2.Tree) or name not in entry:
-                    return FileRead(path, ReadState.MISSING, reason="no such file in the commit")
-                entry = entry[name]
-        except _MISSING_OBJECT:
+            with pygit2_errors(_ObjectError):
+                entry: pygit2.Object = self._commit.tree
+                for name in path.split("/"):
+                    if not isinstance(entry, pygit2.Tree) or name not in entry:
+                        return FileRead(path, ReadState.MISSING, reason="no such file in the commit")
+                    entry = entry[name]
+        except _ObjectError:
             return FileRead(path, ReadState.UNREADABLE, reason=_NOT_IN_CLONE)
         return entry
 
@@ -112,10 +117,11 @@ class BlobReader:
         if entry.filemode == pygit2.enums.FileMode.LINK:
             return FileRead(path, ReadState.UNREADABLE, reason="is a symbolic link")
         try:
-            if entry.size > _MAX_BYTES:
-                return FileRead(path, ReadState.UNREADABLE, reason=f"larger than {_MAX_BYTES >> 20} MiB")
-            return FileRead(path, ReadState.READ, entry.data)
-        except _MISSING_OBJECT:
+            with pygit2_errors(_ObjectError):
+                if entry.size > _MAX_BYTES:
+                    return FileRead(path, ReadState.UNREADABLE, reason=f"larger than {_MAX_BYTES >> 20} MiB")
+                return FileRead(path, ReadState.READ, entry.data)
+        except _ObjectError:
             return FileRead(path, ReadState.UNREADABLE, reason=_NOT_IN_CLONE)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from tailcall_audit.analyzer.architecture import UnknownArchitectureError, normalize_architecture
 from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
 from tailcall_audit.analyzer.model import AuditError, Report, Rule, TargetKind, TargetReport
+from tailcall_audit.analyzer.paths import check_file, expanded
 from tailcall_audit.analyzer.policy.agreement import observe_all
 from tailcall_audit.analyzer.subjects.release_string import ReleaseError, parse_release
 from tailcall_audit.analyzer.subjects.schemes import Proof
@@ -167,9 +168,8 @@ def confirm_in_guest(report: Report, guests: Guests, image: str | None, progress
     targets = []
     for target in report.targets:
         if image is not None:
-            path = Path(image).expanduser()
-            if not path.is_file():
-                raise AuditError(f"--image {path}: {'not a regular file' if path.exists() else 'no such file'}")
+            path = expanded(image)
+            check_file(path, "give the image to boot with --image")
             targets.append(guests.confirm(target, path, progress)[0])
         else:
             targets.append(boot_target(target, guests, progress)[0])

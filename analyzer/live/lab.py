@@ -11,6 +11,7 @@ from pathlib import Path
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.live.confirm import Guests, boot_target
 from tailcall_audit.analyzer.model import AuditError, Report, TargetReport
+from tailcall_audit.analyzer.paths import Kind, expanded, is_file, kind_of
 from tailcall_audit.analyzer.pipeline import audit
 
 __all__ = ["find_kernels", "run_lab"]
@@ -21,20 +22,28 @@ _IMAGES = ("vmlinuz", "bzImage", "vmlinux")
 
 def _looks_like_a_kernel(path: Path) -> bool:
     """Whether a file of a folder is one to boot: by its name, since the folder may hold anything."""
-    return path.is_file() and (path.suffix in _PACKAGES or path.name.startswith(_IMAGES) or path.suffix == ".efi")
+    return is_file(path) and (path.suffix in _PACKAGES or path.name.startswith(_IMAGES) or path.suffix == ".efi")
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return sorted(filter(_looks_like_a_kernel, folder.iterdir()))
+    except OSError as error:
+        raise AuditError(f"{folder}: cannot read: {error.strerror or error}") from error
 
 
 def find_kernels(names: Sequence[str]) -> list[Path]:
     """The files named, and those of the folders named that look like kernels; raises AuditError where there are none."""
     found: list[Path] = []
     for name in names:
-        path = Path(name).expanduser()
-        if path.is_dir():
-            inside = sorted(filter(_looks_like_a_kernel, path.iterdir()))
+        path = expanded(name)
+        kind = kind_of(path)
+        if kind is Kind.FOLDER:
+            inside = _inside(path)
             if not inside:
                 raise AuditError(f"{path}: no vmlinuz…, bzImage…, .deb or .rpm in this folder")
             found += inside
-        elif path.exists():
+        elif kind is not Kind.MISSING:
             found.append(path)
         else:
             raise AuditError(f"{path}: no such file or folder")

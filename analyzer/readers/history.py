@@ -13,6 +13,7 @@ import pygit2
 
 from tailcall_audit.analyzer.catalog.types import Catalog, Commit
 from tailcall_audit.analyzer.kernelfiles.git_walk import WalkError, first_parent_subjects, shallow_commits, walk
+from tailcall_audit.analyzer.libraries import pygit2_errors
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.matching import Event, Matcher, PendingRevert
 from tailcall_audit.analyzer.version import UpstreamVersion
@@ -64,11 +65,13 @@ def _find_base(repository: pygit2.Repository, head: str, version: UpstreamVersio
     if base is None:
         return
     try:
-        tagged = repository.references.get(f"refs/tags/v{base}")
-        if tagged is not None:
-            yield Base(base, str(tagged.peel(pygit2.Commit).id), f"tag v{base}")
-    except (KeyError, ValueError, pygit2.GitError):
-        pass  # a tag whose commit is not in this clone: the walk below may still find it by its subject
+        with pygit2_errors(WalkError):
+            tagged = repository.references.get(f"refs/tags/v{base}")
+            name = None if tagged is None else str(tagged.peel(pygit2.Commit).id)
+    except WalkError:
+        name = None  # a tag whose commit is not in this clone: the walk below may still find it by its subject
+    if name is not None:
+        yield Base(base, name, f"tag v{base}")
     wanted = f"Linux {base}".encode()
     try:
         for name, subject in first_parent_subjects(repository, head, _MAX_FIRST_PARENTS):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tailcall_audit.analyzer.kernelfiles.kconfig import ConfigError, KernelConfig, read_config
 from tailcall_audit.analyzer.model import AuditError
+from tailcall_audit.analyzer.paths import is_file
 from tailcall_audit.analyzer.subjects.release_string import KernelRelease, parse_release
 
 __all__ = ["Host", "image_banner", "read_host"]
@@ -67,14 +68,14 @@ def _same_build(banner: str, proc_version: str) -> bool:
 
 def _find_config(root: Path, release: str, proc_version: str) -> tuple[KernelConfig | None, bool, list[str]]:
     running = root / "proc/config.gz"
-    if running.is_file():
+    if is_file(running):
         try:
             return read_config(running), True, []
         except ConfigError as error:
             return None, False, [str(error)]
     notes = []
     for path in (root / f"boot/config-{release}", root / f"lib/modules/{release}/config"):
-        if not path.is_file():
+        if not is_file(path):
             continue
         try:
             config = read_config(path)

@@ -11,7 +11,6 @@ from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
 from tailcall_audit.analyzer.kernelfiles.containers import ImageError, unpack
 from tailcall_audit.analyzer.kernelfiles.kconfig import ConfigError, KernelConfig, parse_config
 from tailcall_audit.analyzer.model import (
-    AuditError,
     Bootable,
     Evidence,
     EvidenceKind,
@@ -19,6 +18,7 @@ from tailcall_audit.analyzer.model import (
     TargetKind,
     TargetReport,
 )
+from tailcall_audit.analyzer.paths import check_file, expanded, is_file
 from tailcall_audit.analyzer.readers.btf import btf_evidence, code_evidence
 from tailcall_audit.analyzer.subjects.release_string import KernelRelease, ReleaseError, parse_release
 from tailcall_audit.analyzer.subjects.target import Target, identity_of
@@ -141,11 +141,8 @@ def audit_image(
     target: Target, name: str, config: KernelConfig | None, system_map: str | None, progress: Callable[[str], None]
 ) -> TargetReport:
     """Audit a kernel image; raises AuditError where it can't be read."""
-    path = Path(name).expanduser()
-    if not path.is_file():
-        raise AuditError(
-            f"{path}: {'not a regular file' if path.exists() else 'no such file'}; give a kernel image, as vmlinuz"
-        )
+    path = expanded(name)
+    check_file(path, "give a kernel image, as vmlinuz")
     bootable = Bootable(str(path))
     symbols = _system_map(path, system_map)
     facts = read_image(target, read_bootable(bootable), str(path), progress, symbols)
@@ -184,11 +181,10 @@ def with_overruled(report: TargetReport) -> TargetReport:
 def _system_map(image: Path, named: str | None) -> Path | None:
     """The System.map given, or the one beside the image under the same release."""
     if named is not None:
-        path = Path(named).expanduser()
-        if not path.is_file():
-            raise AuditError(f"--system-map {path}: no such file")
+        path = expanded(named)
+        check_file(path, "give the System.map of the image with --system-map")
         return path
     _, dash, release = image.name.partition("-")
     # Only where the names say that they belong together: addresses of another build would lead into the middle of nowhere.
     beside = image.with_name(f"System.map-{release}")
-    return beside if dash and beside.is_file() and beside.stat().st_size > _STUB else None
+    return beside if dash and is_file(beside) and beside.stat().st_size > _STUB else None

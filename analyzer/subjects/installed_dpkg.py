@@ -9,6 +9,7 @@ from pathlib import Path
 from tailcall_audit.analyzer.kernelfiles.compression import decompress
 from tailcall_audit.analyzer.kernelfiles.deb import installed_image, kernel_dependency
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, PackageError
+from tailcall_audit.analyzer.paths import is_file
 
 __all__ = ["dpkg_kernels", "follow_installed", "has_dpkg_database"]
 
@@ -21,7 +22,7 @@ def _read(root: Path, *places: str) -> tuple[str, bytes] | None:
     for place in places:
         path = root / place
         try:
-            if path.is_file():
+            if is_file(path):
                 with path.open("rb") as file:
                     return str(path), decompress(file.read(_MAX_FILE + 1), str(path), _MAX_FILE)
         except OSError:
@@ -49,7 +50,7 @@ def dpkg_kernels(root: Path = Path("/")) -> tuple[KernelPackage, ...]:
         release = installed_image(name)
         if release is None or not paragraph.get("Status", "").endswith(" ok installed"):
             continue
-        image = next((place for place in (f"boot/vmlinuz-{release}",) if (root / place).is_file()), None)
+        image = next((place for place in (f"boot/vmlinuz-{release}",) if is_file(root / place)), None)
         documents = f"usr/share/doc/{name}"
         found.append(
             KernelPackage(
@@ -69,7 +70,7 @@ def dpkg_kernels(root: Path = Path("/")) -> tuple[KernelPackage, ...]:
 
 def has_dpkg_database(root: Path) -> bool:
     """Whether the host is one of dpkg's."""
-    return (root / _STATUS).is_file()
+    return is_file(root / _STATUS)
 
 
 def follow_installed(name: str, kernels: Sequence[KernelPackage], root: Path) -> KernelPackage | None:

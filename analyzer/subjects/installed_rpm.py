@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, PackageError
 from tailcall_audit.analyzer.kernelfiles.rpm import is_kernel
+from tailcall_audit.analyzer.paths import is_file
 from tailcall_audit.probes.processes import ProgramError, find_program, missing_program, run
 
 __all__ = ["has_rpm_database", "rpm_kernels"]
@@ -20,7 +21,7 @@ _MAX_FILE = 16 << 20
 
 def _database(root: Path) -> Path | None:
     """The folder of the RPM database; None where there is none, or none with anything in it."""
-    return next((root / place for place in _PLACES if any((root / place / name).is_file() for name in _FILES)), None)
+    return next((root / place for place in _PLACES if any(is_file(root / place / name) for name in _FILES)), None)
 
 
 def has_rpm_database(root: Path) -> bool:

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pygit2
 
+from tailcall_audit.analyzer.kernelfiles.git_walk import shallow_commits
 from tailcall_audit.analyzer.kernelfiles.makefile import is_kernel_makefile
 from tailcall_audit.analyzer.kernelfiles.tree_files import BlobReader, CheckoutReader, DiskReader, FileReader, ReadState
+from tailcall_audit.analyzer.libraries import pygit2_errors
 from tailcall_audit.analyzer.model import AuditError
+from tailcall_audit.analyzer.paths import Kind, expanded, kind_of
 
 __all__ = ["KernelTree", "TreeError", "open_tree"]
 
@@ -49,38 +52,40 @@ def _kernel_root(path: Path) -> Path | None:
 
 def _open_repository(path: Path) -> pygit2.Repository | None:
     """Open the repository that a directory belongs to, whoever owns it: nothing of it is run, so its owner does not matter."""
+
     # libgit2 refuses a repository of another user as git does since CVE-2022-24765, where the danger is running its hooks.
-    pygit2.option(pygit2.enums.Option.SET_OWNER_VALIDATION, 0)
-    try:
+    def broken(words: str) -> TreeError:
+        return TreeError(f"{path}: its git repository cannot be opened: {words}; check it with `git -C {path} fsck`")
+
+    with pygit2_errors(broken):
+        pygit2.option(pygit2.enums.Option.SET_OWNER_VALIDATION, 0)
         found = pygit2.discover_repository(str(path))
         return None if found is None else pygit2.Repository(found)
-    except pygit2.GitError as error:
-        raise TreeError(
-            f"{path}: its git repository cannot be opened: {error}; check it with `git -C {path} fsck`"
-        ) from error
 
 
 def _resolve(repository: pygit2.Repository, rev: str | None, path: Path) -> pygit2.Commit | None:
-    if rev is None and repository.head_is_unborn:
-        return None
     name = "HEAD" if rev is None else rev
     if name.startswith("-") or not name:
         raise TreeError(f"{path}: {name!r} is no revision")
-    try:
-        found = repository.revparse_single(name).peel(pygit2.Commit)
-    except (KeyError, ValueError, pygit2.GitError) as error:
+
+    def missing(words: str) -> TreeError:
         hint = "list the tags with `git tag -l 'v6.1*'`"
-        if repository.is_shallow:
+        if shallow_commits(repository):
             hint = "it is a shallow clone: fetch it first (`git fetch --unshallow --tags`)"
-        raise TreeError(f"{path}: no commit {name!r} in {repository.path}: {error}; {hint}") from error
+        return TreeError(f"{path}: no commit {name!r} in {repository.path}: {words}; {hint}")
+
+    with pygit2_errors(missing):
+        if rev is None and repository.head_is_unborn:
+            return None
+        found = repository.revparse_single(name).peel(pygit2.Commit)
     assert isinstance(found, pygit2.Commit)
     return found
 
 
 def open_tree(path_text: str, rev: str | None) -> KernelTree:
     """Open the kernel tree at, above or (bare repository) in a path; raises TreeError when there is none."""
-    given = Path(path_text).expanduser()
-    if not given.exists():
+    given = expanded(path_text)
+    if kind_of(given) is Kind.MISSING:
         raise TreeError(f"{given}: no such file or directory")
     path = Path(os.path.realpath(given))
     if not path.is_dir():

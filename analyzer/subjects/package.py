@@ -15,6 +15,7 @@ from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig, parse_conf
 from tailcall_audit.analyzer.kernelfiles.package_file import read_package
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, NotInstalledError
 from tailcall_audit.analyzer.model import AuditError, Bootable, FirstFixed, State, TargetKind, TargetReport
+from tailcall_audit.analyzer.paths import is_file
 from tailcall_audit.analyzer.readers.changelog import read_changelog_facts
 from tailcall_audit.analyzer.subjects.host import read_host
 from tailcall_audit.analyzer.subjects.image import ImageFacts, read_image, with_overruled
@@ -125,7 +126,7 @@ class PackageAudit:
                 used = image.config
         if used is None and package.config is not None:
             place, content = package.config
-            label = place if (place.startswith("/") and Path(place).is_file()) else f"{package.path}:{place}"
+            label = place if (place.startswith("/") and is_file(Path(place))) else f"{package.path}:{place}"
             used = parse_config(content.decode("utf-8", "replace"), label)
         speaks = target.speaks(used, release, architecture)
         identity = identity_of(release, architecture, package=f"{package.name} {package.version}", image=package.image)

@@ -17,6 +17,7 @@ from tailcall_audit.analyzer.kernelfiles.deb import installed_image
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, PackageError
 from tailcall_audit.analyzer.kernelfiles.rpm import changelog_text, is_kernel
 from tailcall_audit.analyzer.libraries import debian_errors, rpm_vercmp_errors, xml_errors
+from tailcall_audit.analyzer.paths import Kind, expanded, is_file, kind_of
 from tailcall_audit.analyzer.web.fetch import Fetcher, FetchError, is_url
 
 if TYPE_CHECKING:
@@ -88,23 +89,23 @@ def _locate(place: str) -> list[str]:
     name = place.rstrip("/").rsplit("/", 1)[-1]
     if name == "repomd.xml" or name.startswith("Packages"):
         return [place]
-    if not is_url(place) and Path(place).is_file():
+    if not is_url(place) and kind_of(Path(place)) is Kind.FILE:
         raise PackageError(f"{place}: neither a repomd.xml nor a Packages file")
     inside = [] if name == "repodata" else ["repodata/repomd.xml"]
     candidates = [_join(place, item) for item in (*inside, "repomd.xml", "Packages.xz", "Packages.gz", "Packages")]
     if is_url(place):
         return candidates
-    found = [item for item in candidates if Path(item).is_file()]
+    found = [item for item in candidates if is_file(Path(item))]
     if not found:
         raise PackageError(
-            f"{place}: {'no such folder' if not Path(place).exists() else 'no repodata/repomd.xml and no Packages file in it'}"
+            f"{place}: {'no such folder' if kind_of(Path(place)) is Kind.MISSING else 'no repodata/repomd.xml and no Packages file in it'}"
         )
     return found
 
 
 def read_repository(place: str, fetcher: Fetcher, progress: Callable[[str], None]) -> Repository:
     """Read every kernel of a repository; raises PackageError, FetchError or BrokenDataError."""
-    place = place if is_url(place) else str(Path(place).expanduser())
+    place = place if is_url(place) else str(expanded(place))
     reader = _Reader(fetcher)
     failure: FetchError | None = None
     for candidate in _locate(place):

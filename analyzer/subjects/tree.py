@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pygit2
@@ -12,7 +11,9 @@ import pygit2
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig, read_config
 from tailcall_audit.analyzer.kernelfiles.makefile import TreeIdentity, identity_from_history, read_identity
 from tailcall_audit.analyzer.kernelfiles.tree_files import BlobReader, ReadState, blob_id
+from tailcall_audit.analyzer.libraries import pygit2_errors
 from tailcall_audit.analyzer.model import Confidence, TargetKind, TargetReport
+from tailcall_audit.analyzer.paths import expanded, is_file
 from tailcall_audit.analyzer.readers.history import History, read_history
 from tailcall_audit.analyzer.readers.patches import read_patch_queue
 from tailcall_audit.analyzer.subjects.locate_tree import KernelTree, TreeError, open_tree
@@ -41,7 +42,10 @@ class _Walk(threading.Thread):
         if self._tree.repository is None or self._tree.commit is None:
             return
         try:
-            repository = pygit2.Repository(self._tree.repository.path)
+            with pygit2_errors(
+                lambda words: TreeError(f"{self._tree.root}: its git repository cannot be opened: {words}")
+            ):
+                repository = pygit2.Repository(self._tree.repository.path)
             self._history = read_history(
                 self._target.catalog, repository, str(self._tree.commit.id), self._identity.version, self._progress
             )
@@ -74,7 +78,7 @@ def _changed_files(tree: KernelTree, source: SourceReader, paths: tuple[str, ...
 def _tree_config(tree: KernelTree, config: KernelConfig | None) -> KernelConfig | None:
     """The configuration given, else the tree's own .config; that of another revision is not taken."""
     own = tree.root / ".config"
-    if config is not None or not tree.on_disk or own.is_symlink() or not own.is_file():
+    if config is not None or not tree.on_disk or own.is_symlink() or not is_file(own):
         return config
     return read_config(own)
 
@@ -142,4 +146,4 @@ def audit_tree(
         commit=None if tree.commit is None else str(tree.commit.id),
         rev=tree.rev,
     )
-    return target.report(str(Path(path).expanduser()), TargetKind.TREE, facts, used, speaks)
+    return target.report(str(expanded(path)), TargetKind.TREE, facts, used, speaks)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tailcall_audit.analyzer.libraries import parse_json, requests_errors
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.probes.writing import write_file
 
@@ -26,6 +27,8 @@ __all__ = ["FetchError", "Fetched", "Fetcher", "is_url"]
 
 MAX_AGE = 24 * 3600
 """Seconds after which a cached copy is asked about again."""
+_END_OF_TIME = 1 << 40
+"""Seconds since 1970: JSON has NaN and infinities too."""
 _CONNECT_TIMEOUT, _READ_TIMEOUT = 10, 30
 _TOTAL_TIMEOUT = 600
 _TRIES = 3
@@ -80,7 +83,7 @@ class _Entry:
     """One address in the cache: its content, and beside it what the server said of it. Both are written whole or not at all."""
 
     def __init__(self, folder: Path, url: str) -> None:
-        name = hashlib.sha256(url.encode()).hexdigest()
+        name = hashlib.sha256(os.fsencode(url)).hexdigest()
         self._body = folder / name
         self._meta = folder / f"{name}.json"
         self._url = url
@@ -88,12 +91,18 @@ class _Entry:
     def read(self) -> tuple[bytes, dict[str, Any]] | None:
         """The content and what is known of it; None where there is none, or it isn't what was written."""
         try:
-            meta = json.loads(self._meta.read_text("utf-8"))
+            meta = parse_json(self._meta.read_bytes(), lambda _, words: _CutOffError(words))
             data = self._body.read_bytes()
-        except (OSError, ValueError):
+        except (OSError, _CutOffError):
             return None
-        whole = isinstance(meta, dict) and meta.get("url") == self._url and isinstance(meta.get("fetched"), int | float)
-        if not whole or hashlib.sha256(data).hexdigest() != meta.get("sha256"):
+        if not isinstance(meta, dict) or meta.get("url") != self._url:
+            return None
+        kept, fetched = meta.get("validators"), meta.get("fetched")
+        if not isinstance(kept, dict) or not all(isinstance(item, str) for item in (*kept, *kept.values())):
+            return None
+        if not isinstance(fetched, int | float) or not 0 <= fetched < _END_OF_TIME:
+            return None
+        if hashlib.sha256(data).hexdigest() != meta.get("sha256"):
             return None
         return data, meta
 
@@ -109,6 +118,12 @@ class _Entry:
             self._body.parent.mkdir(parents=True, exist_ok=True)
             write_file(self._body, data)
             write_file(self._meta, json.dumps(meta).encode())
+
+
+def _own_errors() -> tuple[type[Exception], ...]:
+    import requests
+
+    return (requests.RequestException,)
 
 
 class Fetcher:
@@ -198,6 +213,11 @@ class Fetcher:
             if kept in validators
         }
         self._progress(f"fetching {url}")
+        # A request is one call of a library that reads what the server sends, from the first byte of the headers to the last of the body.
+        with requests_errors(_CutOffError, _CutOffError, *_own_errors()):
+            return self._request(url, limit, headers)
+
+    def _request(self, url: str, limit: int, headers: dict[str, str]) -> tuple[bytes, dict[str, str], int] | None:
         end = time.monotonic() + _TOTAL_TIMEOUT
         with self._open_session().get(
             url, headers=headers, stream=True, timeout=(_CONNECT_TIMEOUT, _READ_TIMEOUT)

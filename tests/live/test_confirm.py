@@ -90,7 +90,7 @@ def test_without_an_image_there_is_nothing_to_boot() -> None:
     report = audit(kernels=["6.1.170"], arch=os.uname().machine)
     with pytest.raises(AuditError, match="no kernel image at hand to boot; name one with --image FILE"):
         confirm_in_guest(report, Guests(Guest()), None, lambda _: None)
-    with pytest.raises(AuditError, match="--image /nowhere: no such file"):
+    with pytest.raises(AuditError, match="/nowhere: no such file; give the image to boot with --image"):
         confirm_in_guest(report, Guests(Guest()), "/nowhere", lambda _: None)
 
 

@@ -9,6 +9,7 @@ from tailcall_audit.analyzer.kernelfiles.changelog import debian, rpm, suse
 from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Changelog, Family
 from tailcall_audit.analyzer.kernelfiles.compression import decompress
 from tailcall_audit.analyzer.model import AuditError
+from tailcall_audit.analyzer.paths import check_file, expanded
 
 __all__ = ["ChangelogError", "decode_changelog", "parse_changelog", "read_changelog"]
 
@@ -57,8 +58,7 @@ def _open(path: Path | None) -> bytes:
             if sys.stdin is None:
                 raise ChangelogError("standard input is closed: no changelog can be read from it")
             return sys.stdin.buffer.read(_MAX_BYTES + 1)
-        if not path.is_file():
-            raise ChangelogError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
+        check_file(path, "give a package's changelog, or - for standard input", ChangelogError)
         with path.open("rb") as file:
             return file.read(_MAX_BYTES + 1)
     except OSError as error:
@@ -72,6 +72,6 @@ def decode_changelog(data: bytes, label: str, family: Family | None = None) -> C
 
 def read_changelog(name: str, family: Family | None = None) -> Changelog:
     """Read a changelog from a file, or from standard input (``-``)."""
-    path = None if name == "-" else Path(name).expanduser()
+    path = None if name == "-" else expanded(name)
     label = "standard input" if path is None else str(path)
     return decode_changelog(_open(path), label, family)
