@@ -1,0 +1,29 @@
+"""What a guest booted from a mutant shows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from probes.initramfs import build_initramfs
+from probes.vm import Guest, GuestRun, run_in_guest
+
+__all__ = ["boot_elf"]
+
+_PATIENCE = 60.0
+"""Seconds without a word from a guest after which it counts as hung; a healthy one has its first word after 3 to 20."""
+
+
+def boot_elf(elf: bytes, name: str, slugs: Sequence[str], patience: float = _PATIENCE) -> GuestRun:
+    """Boot a kernel's ELF file and run the probes of some defects; raises GuestError where no guest can be started at all."""
+    initramfs = build_initramfs(user_cache_path("tailcall-audit", appauthor=False) / "guest")
+    # A file without a name: whatever ends this process, nothing is left behind.
+    descriptor = os.memfd_create(name[:200])
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(elf)
+        file.flush()
+        path = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+        return run_in_guest(path, initramfs, Guest(patience=patience), slugs, name=name)

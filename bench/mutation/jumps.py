@@ -1,0 +1,35 @@
+"""Every conditional jump of a function, made unconditional in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bench.mutation.subject import Instruction, Mutation, Subject, replace
+
+__all__ = ["always", "flips", "never"]
+
+_NOP = b"\x90"
+_LONG = 6
+"""Bytes of a conditional jump with a displacement of four bytes: 0f 8x and the displacement."""
+
+
+def never(jump: Instruction) -> bytes:
+    """Code as long as a conditional jump that falls through."""
+    return _NOP * len(jump.code)
+
+
+def always(jump: Instruction) -> bytes:
+    """Code as long as a conditional jump that always jumps to the same place; an unconditional jump is a byte shorter where it is long."""
+    if len(jump.code) == 2:
+        return b"\xeb" + jump.code[1:]
+    assert len(jump.code) == _LONG
+    return _NOP + b"\xe9" + jump.code[2:]
+
+
+def flips(subject: Subject, function: str) -> Iterator[Mutation]:
+    """Two mutations for each conditional jump of a function: one never jumps, one always does."""
+    for instruction in subject.instructions(function):
+        if not instruction.is_conditional_jump or len(instruction.code) not in (2, _LONG):
+            continue
+        for word, code in (("never", never(instruction)), ("always", always(instruction))):
+            yield replace(subject, function, f"{instruction.mnemonic} {word}", [(instruction, code)])

@@ -1,0 +1,66 @@
+"""Finding instructions by what they do: the compare of a structure's member, the jump behind it, a constant that is stored."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from bench.mutation.subject import Instruction, MutationError
+
+__all__ = ["Memory", "constant", "first", "following", "jump_behind", "memory", "with_constant"]
+
+_MEMORY = re.compile(r"(byte|word|dword|qword) ptr \[(\w+)(?: \+ (0x[0-9a-f]+|\d+))?\]")
+_NUMBER = re.compile(r"-?(?:0x[0-9a-f]+|\d+)")
+
+
+class Memory(NamedTuple):
+    """A memory operand: how wide it is, its base register and the displacement. `is_target` says that it is the first operand."""
+
+    width: str
+    base: str
+    displacement: int
+    is_target: bool
+
+
+def memory(instruction: Instruction) -> Memory | None:
+    """The memory operand of an instruction, where it has one with a base register and no index."""
+    found = _MEMORY.search(instruction.operands)
+    if found is None:
+        return None
+    return Memory(found.group(1), found.group(2), int(found.group(3) or "0", 0), found.start() == 0)
+
+
+def constant(instruction: Instruction) -> int | None:
+    """The constant that is an instruction's last operand."""
+    last = instruction.operands.rpartition(",")[2].strip()
+    return int(last, 0) if _NUMBER.fullmatch(last) else None
+
+
+def first(code: Sequence[Instruction], what: str, test: Callable[[Instruction], bool], start: int = 0) -> int:
+    """The index of the first instruction from `start` on that passes a test; raises MutationError that says what was looked for."""
+    for index in range(start, len(code)):
+        if test(code[index]):
+            return index
+    raise MutationError(f"no {what}")
+
+
+def following(code: Sequence[Instruction], index: int, count: int) -> Sequence[Instruction]:
+    """The next instructions behind one."""
+    return code[index + 1 : index + 1 + count]
+
+
+def jump_behind(code: Sequence[Instruction], index: int) -> Instruction:
+    """The conditional jump right behind a compare; raises MutationError where another instruction is there."""
+    if index + 1 < len(code) and code[index + 1].is_conditional_jump:
+        return code[index + 1]
+    raise MutationError(f"no conditional jump behind the compare at {code[index].address:#x}")
+
+
+def with_constant(instruction: Instruction, old: int, new: int) -> bytes:
+    """An instruction's code with the constant at its end replaced, of four bytes or of one; raises MutationError."""
+    for size in (4, 1):
+        tail = (old & ((1 << 8 * size) - 1)).to_bytes(size, "little")
+        if instruction.code.endswith(tail) and len(instruction.code) > size:
+            return instruction.code[:-size] + (new & ((1 << 8 * size) - 1)).to_bytes(size, "little")
+    raise MutationError(f"the code at {instruction.address:#x} does not end in the constant {old:#x}")

@@ -1,0 +1,159 @@
+"""A kernel whose machine code can be changed, and the changes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from capstone import CS_ARCH_X86, CS_MODE_64, Cs
+from elftools.elf.elffile import ELFFile
+
+from analyzer.image.binary import Binary, Function
+from analyzer.image.containers import Kernel, unpack
+from analyzer.model import AuditError, Bootable
+from analyzer.packages.image import read_bootable
+from analyzer.packages.read import read_package
+from probes.btf import Btf
+
+__all__ = ["Edit", "Instruction", "Mutation", "MutationError", "Subject"]
+
+
+class MutationError(Exception):
+    """A change that a kernel's code has no place for; the message names what was looked for."""
+
+
+class Edit(NamedTuple):
+    """Bytes at an address of the kernel, and those that replace them: as many."""
+
+    address: int
+    old: bytes
+    new: bytes
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A change of a kernel's machine code: the kernel's name, the function that is changed, the edits, and what they undo, in words."""
+
+    kernel: str
+    function: str
+    edits: tuple[Edit, ...]
+    undoes: str
+
+    @property
+    def address(self) -> int:
+        """The address of the first edit."""
+        return self.edits[0].address
+
+
+class Instruction(NamedTuple):
+    """A decoded instruction with its place: address and bytes, mnemonic and operands as capstone writes them."""
+
+    address: int
+    code: bytes
+    mnemonic: str
+    operands: str
+
+    @property
+    def is_conditional_jump(self) -> bool:
+        """Whether this is a conditional jump."""
+        return self.mnemonic.startswith("j") and self.mnemonic != "jmp"
+
+
+class Subject:
+    """An x86-64 kernel as an ELF file that QEMU boots by itself (CONFIG_PVH): its functions, its types, and mutants of it."""
+
+    def __init__(self, name: str, kernel: Kernel) -> None:
+        """Raises MutationError where the kernel is no ELF file of x86-64 or has no readable BTF."""
+        if not kernel.is_elf or kernel.architecture != "x86_64":
+            raise MutationError(f"{name}: mutants are made of x86-64 kernels in an ELF file only")
+        self.name = name
+        self.elf = kernel.data
+        self._binary = Binary(kernel)
+        if self._binary.btf is None:
+            raise MutationError(
+                f"{name}: no BTF (CONFIG_DEBUG_INFO_BTF), so the places of structure members are unknown"
+            )
+        self.btf: Btf = self._binary.btf
+
+    @classmethod
+    def read(cls, path: Path) -> Subject:
+        """The kernel of an image file or of a package; raises MutationError, naming the file."""
+        try:
+            if path.suffix in (".deb", ".rpm"):
+                member = read_package(str(path)).image
+                if member is None:
+                    raise MutationError(f"{path}: no kernel image in this package")
+                data = read_bootable(Bootable(str(path), member))
+            else:
+                data = path.read_bytes()
+            return cls(path.name, unpack(data, path.name))
+        except (AuditError, OSError) as error:
+            raise MutationError(str(error)) from error
+
+    @cached_property
+    def banner(self) -> str:
+        """The line that identifies this very build."""
+        return self._binary.banner or self.name
+
+    @cached_property
+    def _segments(self) -> tuple[tuple[int, int, int], ...]:
+        return tuple(
+            (segment["p_vaddr"], segment["p_offset"], segment["p_filesz"])
+            for segment in ELFFile(io.BytesIO(self.elf)).iter_segments()
+            if segment["p_type"] == "PT_LOAD"
+        )
+
+    def functions(self, names: Iterable[str]) -> dict[str, Function]:
+        """The functions of these names that the kernel's own symbols lead to."""
+        return self._binary.functions(names)
+
+    def instructions(self, name: str) -> tuple[Instruction, ...]:
+        """The instructions of a function; raises MutationError where it cannot be found."""
+        function = self.functions([name]).get(name)
+        if function is None:
+            raise MutationError(f"{self.name}: no function {name}() in its symbols")
+        return decode(function.code, function.address)
+
+    def place(self, struct: str, member: str) -> int:
+        """Where a member stands in its structure, in bytes; raises MutationError where BTF has no such member."""
+        found = self.btf.member(struct, member)
+        if found is None or found.offset % 8:
+            raise MutationError(f"{self.name}: struct {struct} has no member {member} at a whole byte")
+        return found.offset // 8
+
+    def mutant(self, mutation: Mutation) -> bytes:
+        """The kernel's ELF file with a change made; raises MutationError where the old bytes are not there."""
+        changed = bytearray(self.elf)
+        for edit in mutation.edits:
+            place = self._offset(edit.address)
+            if len(edit.old) != len(edit.new) or changed[place : place + len(edit.old)] != edit.old:
+                raise MutationError(
+                    f"{self.name}: {edit.address:#x} in {mutation.function}() does not hold {edit.old.hex()}"
+                )
+            changed[place : place + len(edit.new)] = edit.new
+        return bytes(changed)
+
+    def _offset(self, address: int) -> int:
+        for start, offset, size in self._segments:
+            if start <= address < start + size:
+                return offset + address - start
+        raise MutationError(f"{self.name}: no segment of the file holds the address {address:#x}")
+
+
+def decode(code: bytes, address: int) -> tuple[Instruction, ...]:
+    """The instructions in some machine code."""
+    decoder = Cs(CS_ARCH_X86, CS_MODE_64)
+    found: list[Instruction] = []
+    for start, size, mnemonic, operands in decoder.disasm_lite(code, address):
+        found.append(Instruction(start, code[start - address : start - address + size], mnemonic, operands))
+    return tuple(found)
+
+
+def replace(subject: Subject, function: str, undoes: str, changes: Sequence[tuple[Instruction, bytes]]) -> Mutation:
+    """The mutation that replaces instructions by others of the same length."""
+    edits = tuple(Edit(instruction.address, instruction.code, new) for instruction, new in changes)
+    return Mutation(subject.name, function, edits, undoes)
