@@ -40,7 +40,7 @@ _RANK = (
     EvidenceKind.RELEASE,
     EvidenceKind.CHANGELOG_SILENCE,
 )
-_CONTESTED = (EvidenceKind.SOURCE, EvidenceKind.HISTORY, EvidenceKind.CHANGELOG)
+_CONTESTED = (EvidenceKind.SOURCE, EvidenceKind.CODE, EvidenceKind.HISTORY, EvidenceKind.CHANGELOG)
 
 
 class Facts:

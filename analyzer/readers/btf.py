@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from tailcall_audit.analyzer.catalog.types import Catalog, Commit
 from tailcall_audit.analyzer.kernelfiles.binary import Binary
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
+from tailcall_audit.analyzer.readers.code.claims import Claim
 from tailcall_audit.analyzer.readers.code.registry import FUNCTIONS, findings
 from tailcall_audit.probes.kernel import btf as kinds
 from tailcall_audit.probes.kernel.btf import Btf, BtfError
@@ -71,11 +72,30 @@ def btf_evidence(catalog: Catalog, btf: Btf, where: str) -> Iterator[Evidence]:
             yield Evidence(EvidenceKind.BTF, commit.key, presence, where, f"its BTF {words} ({where})", sure)
 
 
+_CLAIMED = {
+    Claim.PRESENT: Presence.PRESENT,
+    Claim.ABSENT: Presence.ABSENT,
+    Claim.SIMILAR: Presence.UNKNOWN,
+    Claim.DOUBTFUL: Presence.UNKNOWN,
+}
+
+
 def code_evidence(binary: Binary, where: str) -> Iterator[Evidence]:
-    """What the machine code shows; nothing for another architecture than x86-64, and for functions that can't be located."""
+    """What the machine code shows; nothing for another architecture than x86-64, and for functions that can't be located.
+
+    What only looks like a commit leaves the answer to other evidence; what looks wrong is unknown, whatever a version says.
+    """
     for item in findings(binary.functions(FUNCTIONS), binary.btf, binary.notes.append):
-        presence = Presence.PRESENT if item.present else Presence.ABSENT
         citation = f"{where}: {item.function.name}() at {item.function.address:#x}"
-        confidence = Confidence.HIGH if item.complete else Confidence.MEDIUM
-        detail = f"{item.detail} ({citation})"
-        yield Evidence(EvidenceKind.CODE, item.commit, presence, citation, detail, confidence, architecture="x86_64")
+        yield Evidence(
+            EvidenceKind.CODE,
+            item.commit,
+            _CLAIMED[item.claim],
+            citation,
+            f"{item.detail} ({citation})",
+            architecture="x86_64",
+            settle=None
+            if item.claim in (Claim.PRESENT, Claim.ABSENT)
+            else f"tailcall-audit --image {where} --confirm=vm",
+            unread=item.claim is Claim.SIMILAR,
+        )

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from probes.initramfs import build_initramfs
-from probes.vm import Guest, GuestRun, run_in_guest
+from tailcall_audit.probes.guest.archive import build_initramfs
+from tailcall_audit.probes.guest.boot import Guest, GuestRun, run_in_guest
 
 __all__ = ["boot_elf"]
 

@@ -51,9 +51,12 @@ def following(code: Sequence[Instruction], index: int, count: int) -> Sequence[I
 
 
 def jump_behind(code: Sequence[Instruction], index: int) -> Instruction:
-    """The conditional jump right behind a compare; raises MutationError where another instruction is there."""
-    if index + 1 < len(code) and code[index + 1].is_conditional_jump:
-        return code[index + 1]
+    """The conditional jump that a compare decides, with nothing between that changes flags; raises MutationError where there is none."""
+    for item in code[index + 1 :]:
+        if item.is_conditional_jump:
+            return item
+        if item.mnemonic not in ("mov", "lea", "movzx"):
+            break
     raise MutationError(f"no conditional jump behind the compare at {code[index].address:#x}")
 
 

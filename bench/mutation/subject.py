@@ -12,12 +12,12 @@ from typing import NamedTuple
 from capstone import CS_ARCH_X86, CS_MODE_64, Cs
 from elftools.elf.elffile import ELFFile
 
-from analyzer.image.binary import Binary, Function
-from analyzer.image.containers import Kernel, unpack
-from analyzer.model import AuditError, Bootable
-from analyzer.packages.image import read_bootable
-from analyzer.packages.read import read_package
-from probes.btf import Btf
+from tailcall_audit.analyzer.kernelfiles.binary import Binary, Function
+from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
+from tailcall_audit.analyzer.kernelfiles.containers import Kernel, unpack
+from tailcall_audit.analyzer.kernelfiles.package_file import read_package
+from tailcall_audit.analyzer.model import AuditError, Bootable
+from tailcall_audit.probes.kernel.btf import Btf
 
 __all__ = ["Edit", "Instruction", "Mutation", "MutationError", "Subject"]
 

@@ -1,4 +1,4 @@
-"""Decoded x86-64 instructions, and what the signatures in `tailcall_audit.analyzer.readers.code.jit` and `tailcall_audit.analyzer.readers.code.owner_check` share."""
+"""Decoded x86-64 instructions, and what the signatures of code share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tailcall_audit.analyzer.libraries import capstone_errors
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.probes.kernel.btf import Btf
 
-__all__ = ["MEMORY", "REGISTERS", "Finding", "Insn", "constants", "decode", "place_of"]
+__all__ = ["MEMORY", "REGISTERS", "Insn", "constants", "decode", "place_of"]
 
 MEMORY = re.compile(r"(byte|word|dword|qword) ptr \[(\w+)(?: \+ (0x[0-9a-f]+|\d+))?\]")
 REGISTERS = {}
@@ -25,21 +25,12 @@ for _number in range(8, 16):
         REGISTERS[f"r{_number}{_suffix}"] = f"r{_number}"
 
 
-class Finding(NamedTuple):
-    """What the code shows of a commit: it is there or not, and in which words. `complete` is False where the fix has parts elsewhere."""
-
-    commit: str
-    present: bool
-    function: Function
-    detail: str
-    complete: bool = True
-
-
 class Insn(NamedTuple):
-    """A decoded instruction, as a disassembler writes it."""
+    """A decoded instruction, as a disassembler writes it, and its address."""
 
     mnemonic: str
     operands: str
+    address: int = 0
 
     @property
     def parts(self) -> list[str]:
@@ -55,8 +46,8 @@ def decode(function: Function) -> list[Insn] | None:
         from capstone import CS_ARCH_X86, CS_MODE_64, Cs
 
         decoder = Cs(CS_ARCH_X86, CS_MODE_64)
-        for _, length, mnemonic, operands in decoder.disasm_lite(function.code, function.address):
-            found.append(Insn(mnemonic, operands))
+        for address, length, mnemonic, operands in decoder.disasm_lite(function.code, function.address):
+            found.append(Insn(mnemonic, operands, address))
             size += length
     # Up to the next symbol there may be padding that is no instruction.
     return found if size >= len(function.code) - 15 else None

@@ -1,18 +1,18 @@
-"""Pitfalls 2, 3 and 4: what the x86-64 JIT and its trampolines emit."""
+"""Pitfalls 2 and 4: what the x86-64 JIT emits for tail calls and for calls of subprograms."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
 from tailcall_audit.analyzer.kernelfiles.binary import Function
-from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import MEMORY, Finding, Insn, constants, place_of
+from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import MEMORY, Insn, constants, place_of
+from tailcall_audit.analyzer.readers.code.claims import Finding, Place, PlaceState, taken_together
 from tailcall_audit.probes.kernel.btf import Btf
 
-__all__ = ["JIT", "TRAMPOLINE", "count_offset", "hierarchy", "trampoline"]
+__all__ = ["FUNCTIONS", "count_offset", "hierarchy"]
 
 _BODIES = ("do_jit", "bpf_int_jit_compile")
-JIT = (*_BODIES, "emit_bpf_tail_call_direct", "emit_bpf_tail_call_indirect", "emit_prologue")
-TRAMPOLINE = ("__arch_prepare_bpf_trampoline", "arch_prepare_bpf_trampoline")
+FUNCTIONS = (*_BODIES, "emit_bpf_tail_call_direct", "emit_bpf_tail_call_indirect", "emit_prologue")
 """The functions that are looked at: gcc inlines most into the first, clang 14 that into the second."""
 
 # What EMIT3() and EMIT4() of arch/x86/net/bpf_jit_comp.c store: an instruction's bytes as one little-endian word.
@@ -20,9 +20,12 @@ _LOAD_RAX_FROM_STACK = "0x858b48"  # mov rax, [rbp + disp32]
 _COMPARE_BEHIND_POINTER = "0x21388348"  # cmp qword ptr [rax], 33
 _COMPARE_POINTER = "0x21f88348"  # cmp rax, 33
 _COMPARE_COUNT = ("0x21f883", "0x20f883")  # cmp eax, 33 as seen in 6.1; 32 in 5.10
-_SET_FRAME_POINTER = "0xe58948"  # mov rbp, rsp
 _WINDOW = 24
 """Instructions between the store of `mov rax, [rbp + …]` and that of its displacement, at most: 12 were seen."""
+# Before a call: -16 - round_up(depth, 8), where the pointer to the count is, comes as -17 - ((depth - 1) | 7), or from the 16 itself;
+# -8 - round_up(depth, 8), where the count is, as -9 - ((depth - 1) | 7).
+_POINTER_SLOT = ("0xffffffef", "0xfffffff0", "-0x10", "-0x11")
+_COUNT_SLOT = "0xfffffff7"
 
 
 def hierarchy(functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]]) -> Iterator[Finding]:
@@ -33,45 +36,36 @@ def hierarchy(functions: Mapping[str, Function], decoded: Mapping[str, list[Insn
     body = next((name for name in _BODIES if name in decoded), None)
     if body is None:
         return
-    insns = [insn for name in JIT for insn in decoded.get(name, ())]
+    insns = [insn for name in FUNCTIONS for insn in decoded.get(name, ())]
     behind = constants(insns, _COMPARE_BEHIND_POINTER)
     pointer = constants(insns, _COMPARE_POINTER)
     plain = sum(constants(insns, value) for value in _COMPARE_COUNT)
     function = functions[body]
-    if (behind, plain) == (2, 0) and pointer:
-        yield Finding(
-            "116e04ba1459", True, function, "the JIT emits `cmp qword ptr [rax], 33`: it counts behind a pointer"
-        )
-    elif (behind, pointer, plain) == (0, 0, 2):
-        yield Finding(
-            "116e04ba1459",
-            False,
-            function,
-            "the JIT emits `cmp eax, 33`: it counts in a register that is not handed back",
-        )
+    if (behind, pointer, plain) == (0, 0, 2):
+        detail = "the JIT emits `cmp eax, 33`: it counts in a register that is not handed back"
+        yield from taken_together("116e04ba1459", [Place(PlaceState.LACKING, function, detail)])
+    elif (behind, plain) == (2, 0) and pointer:
+        detail = "the JIT emits `cmp qword ptr [rax], 33`: it counts behind a pointer"
+        compares = Place(PlaceState.THERE, function, detail)
+        yield from taken_together("116e04ba1459", [compares, _handed_down(function, decoded[body])])
 
 
-def trampoline(functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]]) -> Iterator[Finding]:
-    """Pitfall 3: whether a trampoline loads the count (or its pointer) back into rax, before the call and before it returns.
-
-    Linux kernel commit 2b5dcb31a19a ("bpf, x64: Fix tailcall infinite loop") (in v6.7). Its part in the verifier is not looked for.
-    """
-    name = next((name for name in TRAMPOLINE if name in decoded and constants(decoded[name], _SET_FRAME_POINTER)), None)
-    if name is None:
-        return
-    loads = constants(decoded[name], _LOAD_RAX_FROM_STACK)
-    if loads == 2:
-        yield Finding(
-            "2b5dcb31a19a",
-            True,
-            functions[name],
-            f"{name}() emits `mov rax, [rbp + …]` twice: it restores the count",
-            False,
+def _handed_down(function: Function, insns: list[Insn]) -> Place:
+    """Which slot of the stack is loaded before a call of a subprogram: that of the count's pointer, or that of the count."""
+    sites = [
+        index
+        for index, insn in enumerate(insns)
+        if insn.parts[-1] == _LOAD_RAX_FROM_STACK
+        and not constants(insns[index : index + _WINDOW], _COMPARE_BEHIND_POINTER)
+    ]
+    near = [insn.parts[-1] for index in sites for insn in insns[index : index + _WINDOW]]
+    if len(sites) == 1 and _COUNT_SLOT in near:
+        return Place(
+            PlaceState.LACKING, function, "the JIT hands the count itself to a subprogram, and no pointer to it"
         )
-    elif loads == 0:
-        yield Finding(
-            "2b5dcb31a19a", False, functions[name], f"{name}() emits no `mov rax, [rbp + …]`: it loses the count"
-        )
+    if len(sites) == 1 and any(slot in near for slot in _POINTER_SLOT):
+        return Place(PlaceState.THERE, function, "it hands the pointer to a subprogram")
+    return Place(PlaceState.UNSEEN, function, "what is handed to a subprogram")
 
 
 def count_offset(functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]], btf: Btf) -> Iterator[Finding]:
@@ -105,20 +99,10 @@ def count_offset(functions: Mapping[str, Function], decoded: Mapping[str, list[I
         ):
             if not reads:
                 return
-            if rounded:
-                yield Finding(
-                    "ff672c67ee76",
-                    True,
-                    functions[body],
-                    f"{body}() rounds the stack depth up to 8 for the count's place before a call",
-                )
-            else:
-                yield Finding(
-                    "ff672c67ee76",
-                    False,
-                    functions[body],
-                    f"{body}() takes the stack depth as it is for the count's place before a call",
-                )
+            how = "rounds the stack depth up to 8" if rounded else "takes the stack depth as it is"
+            state = PlaceState.THERE if rounded else PlaceState.LACKING
+            place = Place(state, functions[body], f"{body}() {how} for the count's place before a call")
+            yield from taken_together("ff672c67ee76", [place])
             return
         source = MEMORY.fullmatch(last)
         if (

@@ -14,14 +14,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from tailcall_audit.analyzer.kernelfiles.binary import Function
-from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import Finding, decode
-from tailcall_audit.analyzer.readers.code.jit import JIT, TRAMPOLINE, count_offset, hierarchy, trampoline
-from tailcall_audit.analyzer.readers.code.owner_check import ARRAY_PUT, OWNER_CHECK, array_put, owner_check
-from tailcall_audit.probes.kernel.btf import Btf, BtfError
+from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import decode
+from tailcall_audit.analyzer.readers.code import jit, owner_check, prog_array, trampoline
+from tailcall_audit.analyzer.readers.code.claims import Claim, Finding
+from tailcall_audit.probes.kernel.btf import Btf
 
-__all__ = ["FUNCTIONS", "Finding", "findings"]
+__all__ = ["FUNCTIONS", "Claim", "Finding", "findings"]
 
-FUNCTIONS = (*JIT, *TRAMPOLINE, *OWNER_CHECK, ARRAY_PUT)
+FUNCTIONS = tuple(dict.fromkeys((*jit.FUNCTIONS, *trampoline.FUNCTIONS, *owner_check.FUNCTIONS, *prog_array.FUNCTIONS)))
 """The functions that are looked at."""
 
 
@@ -30,14 +30,9 @@ def findings(
 ) -> Iterator[Finding]:
     """Everything that the code shows. `broken` hears why a signature gives no answer, where that is for broken BTF."""
     decoded = {name: insns for name, function in functions.items() if (insns := decode(function)) is not None}
-    yield from hierarchy(functions, decoded)
-    yield from trampoline(functions, decoded)
+    yield from jit.hierarchy(functions, decoded)
+    yield from trampoline.trampoline(functions, decoded, btf)
     if btf is not None:
-        for signature in (count_offset, owner_check, array_put):
-            try:
-                # All of a signature or nothing: what it says last may qualify what it says first.
-                found = list(signature(functions, decoded, btf))
-            except BtfError as error:
-                broken(f"its BTF is broken: {error}")
-            else:
-                yield from found
+        yield from jit.count_offset(functions, decoded, btf)
+        yield from owner_check.owner_check(functions, decoded, btf)
+        yield from prog_array.extended_programs(functions, decoded, btf)

@@ -1,0 +1,155 @@
+"""Pitfall 6: whether a program that is extended is refused by a prog array, and one that is in a prog array by an extension.
+
+Linux kernel commit d6083f040d5d ("bpf: Prevent tailcall infinite loop caused by freplace") (in v6.13). It changes prog_fd_array_get_ptr()
+and __bpf_trampoline_link_prog(), which are followed here, prog_fd_array_put_ptr() and the detaching, which take the marks back, and the
+initialisation of the lock; a kernel without those refuses more, and never less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from tailcall_audit.analyzer.kernelfiles.binary import Function
+from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import MEMORY, Insn, place_of
+from tailcall_audit.analyzer.kernelfiles.isa.x86_64_flow import Flow
+from tailcall_audit.analyzer.kernelfiles.isa.x86_64_paths import Fact, Path, Value, paths
+from tailcall_audit.analyzer.readers.code.claims import Finding, Place, PlaceState, taken_together
+from tailcall_audit.probes.kernel.btf import Btf
+
+__all__ = ["ATTACH", "FUNCTIONS", "PUT", "extended_programs"]
+
+PUT, ATTACH = "prog_fd_array_get_ptr", "__bpf_trampoline_link_prog"
+FUNCTIONS = (PUT, ATTACH)
+_COMMIT = "d6083f040d5d"
+_EXT = 0x1C
+"""BPF_PROG_TYPE_EXT, the same since 5.6."""
+_LAST_ADDRESS = -0x1000 % (1 << 64)
+"""IS_ERR(): an address above this is an error."""
+_EXTENDED, _COUNTED, _TYPE, _AUX = "is_extended", "prog_array_member_cnt", "type", "aux"
+
+
+def extended_programs(
+    functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]], btf: Btf
+) -> Iterator[Finding]:
+    """Pitfall 6: what the put into a prog array, and the attaching of an extension, do."""
+    if PUT not in decoded:
+        return
+    if btf.member("bpf_prog_aux", _EXTENDED) is None:
+        if btf.member("bpf_prog_aux", "dst_prog") is not None:
+            detail = "struct bpf_prog_aux has no is_extended to look at"
+            yield from taken_together(_COMMIT, [Place(PlaceState.LACKING, functions[PUT], detail)])
+        return
+    places = [_put(functions[PUT], Flow(decoded[PUT]), btf)]
+    if ATTACH in decoded:
+        places.append(_attach(functions[ATTACH], Flow(decoded[ATTACH]), btf))
+    else:
+        places.append(Place(PlaceState.UNSEEN, functions[PUT], f"{ATTACH}()"))
+    yield from taken_together(_COMMIT, places)
+
+
+def _put(function: Function, flow: Flow, btf: Btf) -> Place:
+    """What prog_fd_array_get_ptr() returns, by what it has looked at."""
+    places = [place_of(btf, "bpf_prog", name) for name in (_AUX, _TYPE)]
+    places += [place_of(btf, "bpf_prog_aux", name) for name in (_EXTENDED, _COUNTED)]
+    aux, kind, extended, counted = places
+    if aux is None or kind is None or extended is None or counted is None:
+        return Place(PlaceState.UNSEEN, function, f"{PUT}(), whose structures have another form")
+    members = {
+        ("call", "qword", aux): _AUX,
+        ("call", "dword", kind): _TYPE,
+        (_AUX, "byte", extended): _EXTENDED,
+        (_AUX, "qword", counted): _COUNTED,
+    }
+    reads = [
+        index
+        for index, insn in enumerate(flow.insns)
+        if any(_is_member(operand, "byte", extended) for operand in insn.parts)
+    ]
+    if not reads:
+        return Place(PlaceState.ODD, function, f"{PUT}() looks at no is_extended, which struct bpf_prog_aux has")
+    found = paths(flow, members)
+    if found is None:
+        return Place(PlaceState.UNSEEN, function, f"{PUT}(), which has too many paths to follow")
+    return _judge_put(function, found, not any(_decided_otherwise(flow, index) for index in reads))
+
+
+def _decided_otherwise(flow: Flow, index: int) -> bool:
+    """Whether something else than `je` or `jne` takes notice of what an instruction compares, or it does not compare."""
+    if flow.insns[index].mnemonic != "cmp":
+        return True
+    decider = flow.decided_by(index)
+    return decider is not None and flow.insns[decider].mnemonic not in ("je", "jne")
+
+
+def _judge_put(function: Function, found: list[Path], simple: bool) -> Place:
+    """What the paths say. `simple`: is_extended is compared in place, so that a path without such a fact has not looked at it."""
+    # The program is the object whose is_extended some path has looked at; without any, the first that a path returns.
+    programs = {fact.value.number for path in found for fact in path.facts if fact.value.kind == _EXTENDED}
+    programs = programs or {path.returned.number for path in found if path.returned and path.returned.kind == "call"}
+    if not programs:
+        return Place(PlaceState.UNSEEN, function, f"{PUT}(), which has another form")
+    number = min(programs)
+    program, extended = Value("call", number), Value(_EXTENDED, number)
+    error = Fact(program, _LAST_ADDRESS, "above", True)
+    taken = [path for path in found if path.returned == program and error not in path.facts]
+    if not taken:
+        known = all(path.returned is not None for path in found)
+        state = PlaceState.ODD if known else PlaceState.UNSEEN
+        return Place(state, function, f"{PUT}(), which looks at is_extended, and takes no program")
+    free, plain = Fact(extended, 0, "equal", True), Fact(Value(_TYPE, number), _EXT, "equal", False)
+    if any(Fact(extended, 0, "equal", False) in path.facts for path in taken) or (
+        simple and any(not any(fact.value == extended for fact in path.facts) for path in taken)
+    ):
+        return Place(PlaceState.LACKING, function, f"{PUT}() takes a program without regard to its is_extended")
+    if any(free not in path.facts for path in taken):
+        return Place(PlaceState.UNSEEN, function, f"what {PUT}() does about is_extended")
+    if any(Value(_COUNTED, number) not in path.increased for path in taken):
+        return Place(PlaceState.LACKING, function, f"{PUT}() does not count a program that it takes")
+    if any(plain not in path.facts for path in taken):
+        return Place(PlaceState.ODD, function, f"{PUT}() looks at is_extended, and takes freplace programs")
+    return Place(PlaceState.THERE, function, f"{PUT}() refuses a program that is extended, and counts what it takes")
+
+
+def _attach(function: Function, flow: Flow, btf: Btf) -> Place:
+    """Whether __bpf_trampoline_link_prog() attaches an extension only behind a look at the target's count, and marks the target."""
+    counted, extended = place_of(btf, "bpf_prog_aux", _COUNTED), place_of(btf, "bpf_prog_aux", _EXTENDED)
+    slot = place_of(btf, "bpf_trampoline", "extension_prog")
+    unseen = Place(PlaceState.UNSEEN, function, f"{ATTACH}(), which has another form")
+    if counted is None or extended is None or slot is None or not flow.is_whole:
+        return unseen
+    attached = {
+        index for index, insn in enumerate(flow.insns) if _writes(insn, "qword", slot) and insn.mnemonic == "mov"
+    }
+    compares = [
+        index for index, insn in enumerate(flow.insns) if insn.mnemonic == "cmp" and _writes(insn, "qword", counted)
+    ]
+    if not attached & flow.reached():
+        return unseen
+    if not compares:
+        # The look may be in a function of its own.
+        return unseen._replace(detail=f"{ATTACH}(), which looks at no prog_array_member_cnt")
+    if any(_decided_otherwise(flow, index) for index in compares):
+        return unseen
+    free = {step for index in compares if (step := flow.when_equal(index)) is not None}
+    if attached & flow.reached(without_steps=free):
+        return Place(
+            PlaceState.LACKING, function, f"{ATTACH}() attaches an extension without regard to prog_array_member_cnt"
+        )
+    marks = {
+        index
+        for index, insn in enumerate(flow.insns)
+        if _writes(insn, "byte", extended) and insn.mnemonic == "mov" and insn.parts[-1] == "1"
+    }
+    if attached & flow.reached(without=marks):
+        return Place(PlaceState.LACKING, function, f"{ATTACH}() does not mark the program that it extends")
+    return Place(PlaceState.THERE, function, f"{ATTACH}() refuses a target that is in a prog array, and marks others")
+
+
+def _writes(insn: Insn, width: str, place: int) -> bool:
+    """Whether an instruction's first operand is memory of a width at an offset of some object."""
+    return _is_member(insn.parts[0], width, place)
+
+
+def _is_member(operand: str, width: str, place: int) -> bool:
+    memory = MEMORY.fullmatch(operand)
+    return memory is not None and memory.group(1) == width and int(memory.group(3) or "0", 0) == place
