@@ -28,7 +28,9 @@ _POINTER_SLOT = ("0xffffffef", "0xfffffff0", "-0x10", "-0x11")
 _COUNT_SLOT = "0xfffffff7"
 
 
-def hierarchy(functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]]) -> Iterator[Finding]:
+def hierarchy(
+    functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]], btf: Btf | None = None
+) -> Iterator[Finding]:
     """Pitfall 4: what emit_bpf_tail_call_*() emits to compare the count, direct and indirect, and what emit_prologue() does.
 
     Linux kernel commit 116e04ba1459 ("bpf, x64: Fix tailcall hierarchy") (in v6.12).
@@ -68,7 +70,9 @@ def _handed_down(function: Function, insns: list[Insn]) -> Place:
     return Place(PlaceState.UNSEEN, function, "what is handed to a subprogram")
 
 
-def count_offset(functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]], btf: Btf) -> Iterator[Finding]:
+def count_offset(
+    functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]], btf: Btf | None
+) -> Iterator[Finding]:
     """Pitfall 2: how the place of the count is made from the program's stack depth before a call: rounded up to eight, or as it is.
 
     Linux kernel commit ff672c67ee76 ("bpf, x86: Fix tail call count offset calculation on bpf2bpf call") (in v5.19). Since 116e04ba1459 the
@@ -76,7 +80,7 @@ def count_offset(functions: Mapping[str, Function], decoded: Mapping[str, list[I
     """
     body = next((name for name in _BODIES if name in decoded), "")
     insns = decoded.get(body)
-    depth = place_of(btf, "bpf_prog_aux", "stack_depth")
+    depth = None if btf is None else place_of(btf, "bpf_prog_aux", "stack_depth")
     if insns is None or depth is None or constants(insns, _COMPARE_BEHIND_POINTER):
         return
     sites = [

@@ -30,12 +30,16 @@ _NEAR = 10
 _READING = frozenset(("cmp", "test", "push", "jmp", "nop", "ret"))
 
 
-def owner_check(functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]], btf: Btf) -> Iterator[Finding]:
+def owner_check(
+    functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]], btf: Btf | None
+) -> Iterator[Finding]:
     """Pitfalls 1 and 5: which type of a freplace program the owner check takes.
 
     It is saved_dst_prog_type since Linux kernel commit fdad456cbcca (in v6.11), dst_prog's type after a look since f7866c358733 (in
     v6.11), without one since 4a9c7bbe2ed4 (in v5.18) and 1c123c567fb1 (in v6.2), and EXT itself before.
     """
+    if btf is None:
+        return
     places = {name: place_of(btf, "bpf_prog_aux", name) for name in ("dst_prog", "saved_dst_prog_type")}
     type_place, aux_place = place_of(btf, "bpf_prog", "type"), place_of(btf, "bpf_prog", "aux")
     name = next((name for name in FUNCTIONS if name in decoded), None)

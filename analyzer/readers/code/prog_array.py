@@ -29,10 +29,10 @@ _EXTENDED, _COUNTED, _TYPE, _AUX = "is_extended", "prog_array_member_cnt", "type
 
 
 def extended_programs(
-    functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]], btf: Btf
+    functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]], btf: Btf | None
 ) -> Iterator[Finding]:
     """Pitfall 6: what the put into a prog array, and the attaching of an extension, do."""
-    if PUT not in decoded:
+    if PUT not in decoded or btf is None:
         return
     if btf.member("bpf_prog_aux", _EXTENDED) is None:
         if btf.member("bpf_prog_aux", "dst_prog") is not None:
