@@ -13,7 +13,7 @@ from tailcall_audit.probes.guest.boot import Guest, GuestRun, run_in_guest
 
 __all__ = ["boot_elf"]
 
-_PATIENCE = 60.0
+_PATIENCE = 30.0
 """Seconds without a word from a guest after which it counts as hung; a healthy one has its first word after 3 to 20."""
 
 

@@ -1,0 +1,76 @@
+"""Judges: each says of a kernel image, without booting it, which defects it has. A new one is one more row in `JUDGES`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from tailcall_audit.analyzer import audit
+from tailcall_audit.analyzer.catalog.expression import Interval, evaluate
+from tailcall_audit.analyzer.catalog.load import load_catalog
+from tailcall_audit.analyzer.catalog.types import Catalog, Defect
+from tailcall_audit.analyzer.kernelfiles.binary import Binary
+from tailcall_audit.analyzer.kernelfiles.containers import unpack
+from tailcall_audit.analyzer.model import Presence, State
+from tailcall_audit.analyzer.readers.btf import code_evidence
+
+__all__ = ["JUDGES", "SLUGS", "Judge"]
+
+SLUGS = (
+    "freplace-tailcallee",
+    "x86-count-offset",
+    "x86-trampoline-loop",
+    "x86-hierarchy",
+    "freplace-attached-panic",
+    "freplace-attached-refused",
+    "freplace-loop",
+)
+"""The defects whose fixes a signature of x86-64 code looks for."""
+
+
+class Judge(NamedTuple):
+    """A name for tables and files, and the function from an image and a name for it to a verdict on each of `SLUGS`."""
+
+    name: str
+    judge: Callable[[bytes, str], Mapping[str, State]]
+
+
+def _by_code(elf: bytes, name: str) -> Mapping[str, State]:
+    """What the signatures of machine code say by themselves: nothing that a version, a changelog or a type says counts."""
+    catalog = load_catalog()
+    seen = {item.commit: item.presence for item in code_evidence(Binary(unpack(elf, name)), name)}
+    return {slug: _verdict(_defect(catalog, slug), seen) for slug in SLUGS}
+
+
+def _defect(catalog: Catalog, slug: str) -> Defect:
+    return next(defect for defect in catalog.defects if defect.slug == slug)
+
+
+def _verdict(defect: Defect, seen: Mapping[str, Presence]) -> State:
+    values = {Presence.PRESENT: Interval(2, 2), Presence.ABSENT: Interval(0, 0)}
+
+    def interval(commit: str) -> Interval:
+        return values.get(seen.get(commit, Presence.UNKNOWN), Interval(0, 2, 0))
+
+    assert defect.fixed is not None
+    if evaluate(defect.reachable, interval).excluded:
+        return State.NOT_AFFECTED
+    fix = evaluate(defect.fixed, interval)
+    if fix.met:
+        return State.FIXED
+    return State.AFFECTED if fix.excluded else State.UNKNOWN
+
+
+def _by_audit(elf: bytes, name: str) -> Mapping[str, State]:
+    """The verdicts of a whole audit of the image, its version and its types included."""
+    descriptor = os.memfd_create(name[:200])
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(elf)
+        file.flush()
+        states = audit(images=[f"/proc/{os.getpid()}/fd/{descriptor}"], only=SLUGS).targets[0].states
+    return {slug: states[slug] for slug in SLUGS}
+
+
+JUDGES = (Judge("code", _by_code), Judge("audit", _by_audit))
+"""The judges that the lab holds against guests."""

@@ -1,0 +1,37 @@
+"""Which mutants a run makes of a kernel, in which order."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+
+from bench.mutation.jumps import flips
+from bench.mutation.subject import Mutation, MutationError, Subject
+from bench.mutation.undo import UNDONE
+from tailcall_audit.analyzer.readers.code.registry import FUNCTIONS, SIGNATURES
+
+__all__ = ["functions_of", "plan"]
+
+
+def functions_of(commits: Iterable[str]) -> frozenset[str]:
+    """The functions that the signatures of some commits read."""
+    wanted = set(commits)
+    return frozenset(name for item in SIGNATURES if wanted & set(item.commits) for name in item.functions)
+
+
+def plan(subject: Subject, limit: int | None, only: Iterable[str] = ()) -> Iterator[Mutation]:
+    """The fixes undone, then every flip of a conditional jump in the functions that signatures read (or in those named), the smallest
+    function first; of each at most `limit` flips, taken at random, the same in every run."""
+    chosen = tuple(only)
+    for undone in UNDONE:
+        try:
+            mutation = undone.make(subject)
+        except MutationError:
+            continue
+        if not chosen or mutation.function in chosen:
+            yield mutation
+    found = subject.functions(chosen or FUNCTIONS)
+    for function in sorted(found.values(), key=lambda item: (len(item.code), item.name)):
+        changes = list(flips(subject, function.name))
+        random.Random(function.name).shuffle(changes)
+        yield from changes[:limit]

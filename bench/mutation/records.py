@@ -1,0 +1,63 @@
+"""What was seen and judged of mutants, in tables that grow line by line, so that a run that was interrupted goes on."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
+
+__all__ = ["Key", "Seen", "Table"]
+
+_State = TypeVar("_State", bound=Enum)
+
+
+class Seen(Enum):
+    """What a guest showed of a defect. UNREACHED: its probe ran, and the defect could not have shown itself."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    UNREACHED = "unreached"
+    COULD_NOT_RUN = "could-not-run"
+
+
+class Key(NamedTuple):
+    """A mutant's identity: the kernel's release and its file's digest, the function, the address and the change."""
+
+    kernel: str
+    digest: str
+    function: str
+    address: str
+    change: str
+
+
+class Table(Generic[_State]):
+    """One line a mutant: its key, a state for each defect (tab-separated), and a remark. A line that is cut off is left out when read."""
+
+    def __init__(self, path: Path, slugs: Sequence[str], states: type[_State]) -> None:
+        self._path = path
+        self._slugs = tuple(slugs)
+        self._head = (*Key._fields, *self._slugs, "remark")
+        self.rows: dict[Key, Mapping[str, _State]] = dict(self._read(states)) if path.exists() else {}
+
+    def _read(self, states: type[_State]) -> Iterator[tuple[Key, Mapping[str, _State]]]:
+        with self._path.open(encoding="utf-8", newline="") as file:
+            lines = csv.reader(file, delimiter="\t")
+            if tuple(next(lines, ())) != self._head:
+                raise ValueError(f"{self._path}: another table, or of another version: move it away")
+            for line in lines:
+                if len(line) == len(self._head):
+                    found = zip(self._slugs, line[len(Key._fields) : -1], strict=True)
+                    yield Key(*line[: len(Key._fields)]), {slug: states(word) for slug, word in found}
+
+    def add(self, key: Key, found: Mapping[str, _State], remark: str = "") -> None:
+        """Write one more line at once."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not self._path.exists() or self._path.stat().st_size == 0
+        with self._path.open("a", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+            if is_new:
+                writer.writerow(self._head)
+            writer.writerow((*key, *(found[slug].value for slug in self._slugs), " ".join(remark.split())[:200]))
+        self.rows[key] = found
