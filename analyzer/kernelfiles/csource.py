@@ -1,17 +1,22 @@
-"""C source as scopes of tokens: the body of a function, of a struct, of a macro.
+"""C source as scopes of tokens: the definitions of a function, of a struct, of a macro, as far as they can be compiled.
 
-tree-sitter finds the definitions; what is compared are tokens, so white space, comments and line breaks do not matter.
+What is compared are tokens, so white space, comments and line breaks do not matter. Every definition of a name counts, in
+every branch of a conditional that is not surely off; one whose text differs by a conditional has several texts.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import tree_sitter
-import tree_sitter_c
+
+from tailcall_audit.analyzer.kernelfiles.cconstant import parse_c
+from tailcall_audit.analyzer.kernelfiles.deadcode import without_dead_code
+from tailcall_audit.analyzer.kernelfiles.preprocess import NO_ASSUMPTIONS, Assumptions, CText, Macro
 
 __all__ = ["CSource", "Scope", "tokenize"]
 
@@ -22,234 +27,324 @@ _TOKEN = re.compile(
     rb"|->|\+\+|--|<<=|>>=|<<|>>|<=|>=|==|!=|&&|\|\||[-+*/%&|^]=|\.\.\.|##|[^\s\w]",
     re.DOTALL,
 )
-_DIRECTIVE = re.compile(rb"^[ \t]*#[ \t]*(\w+)((?:\\\n|[^\n])*)", re.MULTILINE)
-# BTF_ID(func, x), EXPORT_SYMBOL_GPL(x) or __bpf_kfunc_start_defs() on lines of their own, often without a semicolon, keep
-# the parser from seeing the function behind them.
-_STATEMENT_MACRO = re.compile(rb"^(?:[A-Z][A-Z0-9_]+|__bpf_\w+_defs)(?:\([^(){};\n]*\))?[ \t]*;?[ \t]*$", re.MULTILINE)
-_FUNCTION = re.compile(rb"^(?:[A-Za-z_][\w \t*]*[ \t*])?(\w+)\([^;{}]{0,500}\)\s*\{", re.MULTILINE)
-_STRUCT = re.compile(rb"^(struct[ \t]+\w+)\s*\{", re.MULTILINE)
 _KEYWORDS = frozenset(
     b"if for while switch return sizeof do else case goto break continue typeof __typeof__ defined".split()
 )
-_PARSER_LANGUAGE = tree_sitter.Language(tree_sitter_c.language())
-_CONTAINERS = frozenset(
-    (
-        "translation_unit",
-        "preproc_if",
-        "preproc_ifdef",
-        "preproc_else",
-        "preproc_elif",
-        "linkage_specification",
-        "declaration_list",
-        "ERROR",
-    )
-)
+_CALLED = re.compile(rb"\b([A-Za-z_]\w*)\s*\(")
+_BRACE = re.compile(rb"[{}]")
+_ATTRIBUTES = re.compile(rb"\s*(?:[A-Za-z_]\w*\s*(?:\([^(){};]{0,200}\))?\s*){0,6}\{")
+_OLD_STYLE = re.compile(rb"\s*(?:[A-Za-z_][\w\s*,\[\]]{0,300};\s*){1,20}\{")
 _MAX_FOLLOW = 3
 _MAX_CALLEES = 300
+_MAX_DEFINITIONS = 24
+_MAX_VARIANTS = 64
+_MAX_PARAMETERS = 4000
+_MAX_BODY = 1 << 20
 
 
 def tokenize(text: bytes) -> list[bytes]:
-    """The tokens of C code, without comments; never raises."""
+    """Returns the tokens of C code, without comments; never raises."""
     return [token for token in _TOKEN.findall(text) if token[:2] not in (b"/*", b"//")]
-
-
-def _blank(text: bytes) -> bytes:
-    """As many lines and bytes of nothing, so that positions stay what they were."""
-    return re.sub(rb"[^\n]", b" ", text)
-
-
-def _without_dead_code(text: bytes) -> bytes:
-    """Blank what ``#if 0`` (or the other half of ``#if 1``) switches off."""
-    if re.search(rb"^[ \t]*#[ \t]*if[ \t]+[01]\b", text, re.MULTILINE) is None:
-        return text
-    out: list[bytes] = []
-    stack: list[bool | None] = []  # False: dead branch, True: live branch of #if 0/1, None: any other condition
-    position = 0
-    for match in _DIRECTIVE.finditer(text):
-        chunk = text[position : match.start()]
-        out.append(_blank(chunk) if False in stack else chunk)
-        word, condition = match.group(1), match.group(2).split(b"/*")[0].strip()
-        if word in (b"if", b"ifdef", b"ifndef"):
-            stack.append({b"0": False, b"1": True}.get(condition) if word == b"if" else None)
-        elif word in (b"else", b"elif") and stack and stack[-1] is not None:
-            stack[-1] = not stack[-1]
-        elif word == b"endif" and stack:
-            stack.pop()
-        out.append(match.group())
-        position = match.end()
-    chunk = text[position:]
-    out.append(_blank(chunk) if False in stack else chunk)
-    return b"".join(out)
 
 
 @dataclass(frozen=True)
 class Scope:
-    """A definition: its name, first line (1-based), and text."""
+    """A definition: its name, first line (1-based), and text.
+
+    `texts` has the texts that the compiler may see, by the conditionals in it; None where they are too many to try.
+    `certain` is False where the whole definition depends on a conditional that cannot be decided; `position` is its first byte
+    in the file. `oddity` says why the
+    definition cannot be read at all.
+    """
 
     name: str
     line: int
     text: bytes
+    texts: tuple[bytes, ...] | None = None
+    certain: bool = True
+    oddity: str | None = None
+    is_function: bool = False
+    position: int = 0
 
     @cached_property
-    def tokens(self) -> list[bytes]:
-        """Its tokens; preprocessor lines within it are left out."""
-        return tokenize(_DIRECTIVE.sub(lambda match: _blank(match.group()), self.text))
+    def streams(self) -> tuple[tuple[bytes, ...], ...]:
+        """The tokens of each text, without what no run reaches."""
+        texts = (self.text,) if self.texts is None else self.texts
+        return tuple(tuple(tokenize(self._live(text))) for text in texts)
+
+    @property
+    def tokens(self) -> tuple[bytes, ...]:
+        """The tokens of its first text."""
+        return self.streams[0]
+
+    def _live(self, text: bytes) -> bytes:
+        if not self.is_function:
+            return text
+        node = _function_node(text)
+        if node is None:
+            return text
+        return without_dead_code(*node) or text
 
     @cached_property
     def calls(self) -> set[str]:
         """The names in it that are followed by a parenthesis, its own left out."""
-        found = {
-            token.decode("ascii", "replace")
-            for token, following in zip(self.tokens, self.tokens[1:], strict=False)
-            if following == b"(" and (token[:1].isalpha() or token[:1] == b"_") and token not in _KEYWORDS
-        }
+        found: set[str] = set()
+        for stream in self.streams:
+            found |= {
+                token.decode("ascii", "replace")
+                for token, following in itertools.pairwise(stream)
+                if following == b"(" and (token[:1].isalpha() or token[:1] == b"_") and token not in _KEYWORDS
+            }
         return found - {self.name}
 
 
-class CSource:
-    """One C file. Parsing is done when a scope is first asked for; broken code gives fewer scopes, never an exception.
+def _function_node(text: bytes) -> tuple[bytes, tree_sitter.Node] | None:
+    """The node of the function that a text defines, and the text that it is a node of."""
+    # A return type on the line before is not part of the snippet.
+    for prefix in (b"", b"int "):
+        whole = prefix + text
+        for node in parse_c(whole).named_children:
+            if node.type == "function_definition":
+                return whole, node
+    return None
 
-    A definition is looked up by the kernel's style, in which it starts and ends at the margin, and parsed on its own: that is
-    ten times faster than the whole of verifier.c, and code that the parser cannot know elsewhere in the file (a macro without
-    a semicolon) does not hide it. What is not found so is searched for in a parse of the whole file.
-    """
+
+class CSource:
+    """One C file. Broken code gives fewer scopes, or scopes with an `oddity`, never an exception."""
 
     def __init__(self, data: bytes) -> None:
-        self._text = _without_dead_code(data.replace(b"\r\n", b"\n"))
-        self._functions: dict[str, list[Scope]] = {}
+        self._file = CText(data)
+        self._cache: dict[tuple[str, bool, Assumptions], list[Scope]] = {}
 
-    @cached_property
-    def whole(self) -> Scope:
-        """The whole file as one scope."""
-        return Scope("", 1, self._text)
+    @property
+    def macros(self) -> dict[str, list[Macro]]:
+        """The macros that the file defines, by name; those in code that is surely not compiled included."""
+        return self._file.macros
 
-    @cached_property
-    def _written(self) -> dict[str, list[int]]:
-        """Where the text looks like the start of a definition of a function or (``struct x``) of a struct."""
-        starts: dict[str, list[int]] = {}
-        for pattern in (_FUNCTION, _STRUCT):
-            for match in pattern.finditer(self._text):
-                starts.setdefault(b" ".join(match.group(1).split()).decode("ascii", "replace"), []).append(
-                    match.start()
-                )
-        return starts
+    @property
+    def undefined(self) -> set[str]:
+        """The names that the file undefines."""
+        return self._file.undefined
 
-    def _cut_out(self, key: str, name: str) -> list[Scope]:
-        """The definitions that the text shows, each parsed on its own."""
-        found = []
-        for start in self._written.get(key, ()):
-            end = self._text.find(b"\n}", start)
-            if end < 0:
+    @property
+    def oddities(self) -> list[str]:
+        """Why the file cannot be followed, if it cannot."""
+        return self._file.oddities
+
+    def live_macros(self, name: str, assumptions: Assumptions = NO_ASSUMPTIONS) -> list[Macro]:
+        """Returns the definitions of a macro that may be compiled."""
+        return [
+            macro
+            for macro in self._file.macros.get(name, ())
+            if self._file.compiled(macro.position, assumptions) is not False
+        ]
+
+    def mentions(self, name: str) -> bool:
+        """Whether a name occurs in the code, in any branch."""
+        encoded = name.encode()
+        return encoded in self._file.skeleton and re.search(rb"\b" + encoded + rb"\b", self._file.skeleton) is not None
+
+    def whole(self, assumptions: Assumptions = NO_ASSUMPTIONS) -> Scope:
+        """Returns the whole file as one scope: with every branch that may be compiled, and with none that may not be."""
+        text = self._file.text
+        pieces = [b"", b""]
+        position = 0
+        for start, end, state in self._spans(assumptions):
+            for index, wanted in ((0, (True,)), (1, (True, None))):
+                pieces[index] += text[start:end] if state in wanted else b" ; "
+            position = end
+        del position
+        return Scope("", 1, text, tuple(pieces), True, self._oddity())
+
+    def _oddity(self) -> str | None:
+        return self._file.oddities[0] if self._file.oddities else None
+
+    def _spans(self, assumptions: Assumptions) -> Iterator[tuple[int, int, bool | None]]:
+        """The text in order, as pieces that are compiled, not compiled, or may be."""
+        named = assumptions.without(self._file.own_names).named
+
+        def inside(
+            start: int, end: int, groups: list[object], state: bool | None
+        ) -> Iterator[tuple[int, int, bool | None]]:
+            position = start
+            for group in groups:
+                yield position, group.start, state  # type: ignore[attr-defined]
+                options = group.options(named)  # type: ignore[attr-defined]
+                for branch in group.branches:  # type: ignore[attr-defined]
+                    if branch in options:
+                        yield from inside(branch.start, branch.end, branch.groups, state if len(options) == 1 else None)
+                position = group.end  # type: ignore[attr-defined]
+            yield position, end, state
+
+        yield from inside(0, len(self._file.text), list(self._file.groups), True)
+
+    def functions(self, name: str, assumptions: Assumptions = NO_ASSUMPTIONS) -> list[Scope]:
+        """Returns the definitions of a function that may be compiled: one, or several under different conditions."""
+        return self._definitions(name, False, assumptions)
+
+    def structs(self, name: str, assumptions: Assumptions = NO_ASSUMPTIONS) -> list[Scope]:
+        """Returns the definitions of a struct that may be compiled."""
+        return self._definitions(name, True, assumptions)
+
+    def _definitions(self, name: str, is_struct: bool, assumptions: Assumptions) -> list[Scope]:
+        key = name, is_struct, assumptions
+        if key not in self._cache:
+            starts = list(self._struct_starts(name) if is_struct else self._function_starts(name))
+            self._cache[key] = [
+                scope
+                for start, brace in starts[:_MAX_DEFINITIONS]
+                if (scope := self._scope(name, start, brace, not is_struct, assumptions)) is not None
+            ]
+            if len(starts) > _MAX_DEFINITIONS:
+                odd = f"more than {_MAX_DEFINITIONS} definitions"
+                self._cache[key].append(Scope(name, 1, b"", None, False, odd))
+        return self._cache[key]
+
+    def _struct_starts(self, name: str) -> Iterator[tuple[int, int]]:
+        """Where a struct is defined: its first byte and its brace."""
+        pattern = re.compile(rb"\bstruct\s+(?:__\w+\s+)?" + re.escape(name.encode()) + rb"\s*\{")
+        for match in pattern.finditer(self._file.skeleton):
+            yield match.start(), match.end() - 1
+
+    def _function_starts(self, name: str) -> Iterator[tuple[int, int]]:
+        """Where a function is defined, in any style: the first byte of the line that names it, and its brace (-1: odd)."""
+        encoded = name.encode()
+        text = self._file.skeleton
+        if encoded not in text:
+            return
+        for match in re.finditer(rb"\b" + re.escape(encoded) + rb"\s*(\)\s*)?\(", text):
+            start = 1 + max(text.rfind(mark, 0, match.start()) for mark in (b"\n", b";", b"{", b"}"))
+            before = text[start : match.start()]
+            end = -1 if before.lstrip().startswith((b"#", b"%:")) else _closing(text, match.end() - 1)
+            if end < 0 or _is_call(before):
                 continue
-            end = self._text.find(b"\n", end + 1)
-            snippet = self._text[start : len(self._text) if end < 0 else end]
-            # A return type on the line before is not part of the snippet.
-            for prefix in (b"", b"int "):
-                root = tree_sitter.Parser(_PARSER_LANGUAGE).parse(prefix + snippet).root_node
-                if any(_defined_name(node) == key for node in _top_level(root)):
-                    found.append(Scope(name, self._text.count(b"\n", 0, start) + 1, snippet))
-                    break
+            behind = _ATTRIBUTES.match(text, end + 1)
+            if behind is not None:
+                yield start, behind.end() - 1
+            elif _OLD_STYLE.match(text, end + 1):
+                yield start, -1
+
+    def _scope(self, name: str, start: int, brace: int, is_function: bool, assumptions: Assumptions) -> Scope | None:
+        compiled = self._file.compiled(start, assumptions)
+        if compiled is False:
+            return None
+        line = self._file.line(start)
+        if brace < 0:
+            return Scope(name, line, b"", None, False, "a definition of the oldest style")
+        end = self._end(brace, assumptions)
+        if end < 0:
+            return Scope(name, line, b"", None, False, "a body whose braces do not match")
+        oddity = self._oddity()
+        if any(start <= position < end for position in self._file.includes):
+            oddity = oddity or "an #include in its body"
+        texts = self._file.variants(start, end, assumptions, _MAX_VARIANTS)
+        shown = self._file.text[start:end]
+        return Scope(
+            name, line, shown, None if texts is None else tuple(texts), compiled is True, oddity, is_function, start
+        )
+
+    def _end(self, brace: int, assumptions: Assumptions) -> int:
+        """The end of a body, by its braces; of a conditional in it the first branch that may be compiled counts."""
+        text = self._file.skeleton
+        skipped = self._skipped(brace, assumptions)
+        depth = 0
+        for match in _BRACE.finditer(text, brace, min(len(text), brace + _MAX_BODY)):
+            position = match.start()
+            while skipped and skipped[-1][1] <= position:
+                skipped.pop()
+            if skipped and skipped[-1][0] <= position:
+                continue
+            depth += 1 if match.group() == b"{" else -1
+            if depth == 0:
+                return position + 1
+        return -1
+
+    def _skipped(self, brace: int, assumptions: Assumptions) -> list[tuple[int, int]]:
+        """The branches behind a brace that do not count for its end, last first."""
+        named = assumptions.without(self._file.own_names).named
+        found: list[tuple[int, int]] = []
+        limit = min(len(self._file.text), brace + _MAX_BODY)
+        stack = list(self._file.groups_within(brace, limit))
+        while stack:
+            group = stack.pop()
+            options = [branch for branch in group.options(named) if branch is not None][:1]
+            for branch in group.branches:
+                if branch in options:
+                    stack += branch.groups
+                else:
+                    found.append((branch.start, branch.end))
+        return sorted(found, reverse=True)
+
+    @cached_property
+    def _written(self) -> set[str]:
+        """The names that the file may define as functions."""
+        text = self._file.skeleton
+        found = set()
+        for match in re.finditer(rb"^[A-Za-z_][^\n;{}=]*?\b(\w+)\(", text, re.MULTILINE):
+            found.add(match.group(1).decode("ascii", "replace"))
         return found
 
-    @cached_property
-    def _parsed(self) -> dict[str, list[Scope]]:
-        """All definitions, from a parse of the whole file."""
-        found: dict[str, list[Scope]] = {}
-        text = _STATEMENT_MACRO.sub(lambda match: _blank(match.group()), self._text)
-        for node in _top_level(tree_sitter.Parser(_PARSER_LANGUAGE).parse(text).root_node):
-            key = _defined_name(node)
-            if key:
-                found.setdefault(key, []).append(
-                    Scope(key.removeprefix("struct "), node.start_point[0] + 1, text[node.start_byte : node.end_byte])
-                )
-        return found
+    def always_defined(self, scopes: list[Scope], assumptions: Assumptions = NO_ASSUMPTIONS) -> bool:
+        """Whether one of these definitions is compiled, however the conditionals around them turn out."""
+        if any(scope.certain for scope in scopes):
+            return True
+        return self._file.covered([scope.position for scope in scopes], assumptions)
 
-    @cached_property
-    def _macros(self) -> dict[str, Scope]:
-        macros = {}
-        for match in _DIRECTIVE.finditer(self._text):
-            if match.group(1) != b"define":
-                continue
-            head = re.match(rb"\s*(\w+)(\([^)]*\))?", match.group(2))
-            if head is not None:
-                name = head.group(1).decode("ascii", "replace")
-                body = match.group(2)[head.end() :].replace(b"\\\n", b"  ")
-                macros[name] = Scope(name, 0, body)
-        return macros
-
-    def functions(self, name: str) -> list[Scope]:
-        """The definitions of a function: one, or several under different preprocessor conditions."""
-        if name not in self._functions:
-            self._functions[name] = self._cut_out(name, name) or self._parsed.get(name, [])
-        return self._functions[name]
-
-    def structs(self, name: str) -> list[Scope]:
-        """The definitions of a struct."""
-        return self._cut_out(f"struct {name}", name) or self._parsed.get(f"struct {name}", [])
-
-    def with_callees(self, scope: Scope) -> list[Scope]:
-        """A scope and the functions of the same file that it calls, up to three calls deep."""
+    def with_callees(self, scope: Scope, assumptions: Assumptions = NO_ASSUMPTIONS) -> list[Scope]:
+        """Returns a scope and the functions of the same file that it calls, up to three calls deep."""
         found = {scope.name: scope}
         edge = [scope]
         for _ in range(_MAX_FOLLOW):
             names = sorted(
                 {name for item in edge for name in item.calls if name not in found and name in self._written}
             )[:_MAX_CALLEES]
-            edge = [callee for name in names for callee in self.functions(name)]
+            edge = [callee for name in names for callee in self.functions(name, assumptions)]
             found.update((callee.name, callee) for callee in edge)
         return list(found.values())
 
-    def macro_tokens(self, tokens: list[bytes]) -> list[bytes]:
-        """The tokens of the file's own macros that are used among `tokens`, and of those that they use."""
-        seen: set[str] = set()
-        out: list[bytes] = []
-        edge = tokens
+    def macro_bodies(
+        self, tokens: tuple[bytes, ...], assumptions: Assumptions = NO_ASSUMPTIONS
+    ) -> dict[str, list[list[bytes]]]:
+        """Returns the bodies, as tokens, of the file's own macros that are used among `tokens`, and of those that they use.
+
+        A macro that is defined in several branches has several; one that may not be defined has an empty one too.
+        """
+        found: dict[str, list[list[bytes]]] = {}
+        edge = set(tokens)
         for _ in range(_MAX_FOLLOW):
-            names = {token.decode("ascii", "replace") for token in edge} & self._macros.keys() - seen
-            seen |= names
-            edge = [token for name in sorted(names) for token in (*self._macros[name].tokens, b";")]
-            out += edge
-        return out
+            names = {name for name in (token.decode("ascii", "replace") for token in edge) if name in self._file.macros}
+            edge = set()
+            for name in sorted(names - found.keys()):
+                live = self.live_macros(name, assumptions)
+                bodies = [tokenize(macro.body) for macro in live]
+                edge |= {token for body in bodies for token in body}
+                if not any(self._file.compiled(macro.position, assumptions) for macro in live):
+                    bodies.append([])
+                found[name] = bodies
+        return found
 
 
-def _top_level(root: tree_sitter.Node) -> Iterator[tree_sitter.Node]:
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        for child in reversed(node.children):
-            if child.type in _CONTAINERS:
-                stack.append(child)
-            elif child.type in ("function_definition", "struct_specifier", "declaration", "type_definition"):
-                yield child
+def _closing(text: bytes, opening: int) -> int:
+    """The parenthesis that closes the one at a position; -1 where there is none within reason."""
+    depth = 0
+    for position in range(opening, min(len(text), opening + _MAX_PARAMETERS)):
+        byte = text[position]
+        if byte == 0x28:
+            depth += 1
+        elif byte == 0x29:
+            depth -= 1
+            if depth == 0:
+                return position
+        elif byte in b";{}":
+            return -1
+    return -1
 
 
-def _defined_name(node: tree_sitter.Node) -> str | None:
-    """The name of the function that a node defines, or ``struct x``; None where it defines neither."""
-    if node.type == "function_definition":
-        return _function_name(node)
-    found = node if node.type == "struct_specifier" else node.child_by_field_name("type")
-    if found is None or found.type != "struct_specifier" or found.child_by_field_name("body") is None:
-        return None
-    label = found.child_by_field_name("name")
-    return None if label is None or label.text is None else "struct " + label.text.decode("ascii", "replace")
-
-
-def _function_name(node: tree_sitter.Node) -> str | None:
-    current = node.child_by_field_name("declarator")
-    for _ in range(8):
-        if current is None:
-            return None
-        if current.type == "identifier":
-            return None if current.text is None else current.text.decode("ascii", "replace")
-        inner = current.child_by_field_name("declarator")
-        if inner is None:
-            inner = next(
-                (
-                    child
-                    for child in current.children
-                    if child.type.endswith("declarator") or child.type == "identifier"
-                ),
-                None,
-            )
-        current = inner
-    return None
+def _is_call(before: bytes) -> bool:
+    """Whether what stands before a name makes it a call: an operator, a keyword."""
+    words = re.findall(rb"\w+", before)
+    return (
+        b"=" in before
+        or before.rstrip().endswith((b",", b"&&", b"||", b"!", b"?", b".", b">"))
+        or bool(words and words[-1] in _KEYWORDS)
+    )

@@ -18,6 +18,7 @@ __all__ = ["BlobReader", "CheckoutReader", "DiskReader", "FileRead", "FileReader
 
 _MAX_BYTES = 3 << 20
 """The largest file that is read is kernel/bpf/verifier.c, of some 1 MB in 7.3."""
+_MAX_NAMES = 20_000
 _NOT_IN_CLONE = "its object is not in this clone (a partial clone)"
 
 
@@ -48,6 +49,10 @@ class FileReader(Protocol):
 
     def read(self, path: str) -> FileRead:
         """Read a file; never raises for a file that is missing, too large or unreadable."""
+        ...
+
+    def names(self, folder: str) -> tuple[str, ...] | None:
+        """Returns the names in a folder, sorted; None where it is not there or cannot be listed whole."""
         ...
 
 
@@ -81,6 +86,17 @@ class DiskReader:
         if len(data) > _MAX_BYTES:
             return FileRead(path, ReadState.UNREADABLE, reason=f"larger than {_MAX_BYTES >> 20} MiB")
         return FileRead(path, ReadState.READ, data)
+
+    def names(self, folder: str) -> tuple[str, ...] | None:
+        """Lists a folder below the root, of at most 20,000 entries."""
+        place = os.path.realpath(os.path.join(self._real_root, folder))
+        if place != self._real_root and not place.startswith(self._real_root + os.sep):
+            return None
+        try:
+            found = os.listdir(place)
+        except OSError:
+            return None
+        return tuple(sorted(found)) if len(found) <= _MAX_NAMES else None
 
 
 class BlobReader:
@@ -124,6 +140,13 @@ class BlobReader:
         except _ObjectError:
             return FileRead(path, ReadState.UNREADABLE, reason=_NOT_IN_CLONE)
 
+    def names(self, folder: str) -> tuple[str, ...] | None:
+        """Lists a folder of the commit."""
+        entry = self._entry(folder)
+        if not isinstance(entry, pygit2.Tree) or len(entry) > _MAX_NAMES:
+            return None
+        return tuple(sorted(str(item.name) for item in entry))
+
 
 class CheckoutReader:
     """Reads the files of a checkout from disk. One that HEAD has and the disk has not is unreadable, not missing."""
@@ -140,6 +163,11 @@ class CheckoutReader:
             reason = "in HEAD and not on disk, a sparse checkout? --rev HEAD reads the commit"
             return FileRead(path, ReadState.UNREADABLE, reason=reason)
         return read
+
+    def names(self, folder: str) -> tuple[str, ...] | None:
+        """Lists a folder on disk together with what the commit has in it: a sparse checkout leaves files out."""
+        disk, head = self._disk.names(folder), self._head.names(folder)
+        return tuple(sorted({*(disk or ()), *(head or ())})) if disk or head else None
 
 
 def blob_id(data: bytes) -> str:

@@ -1,26 +1,50 @@
-"""What the source says: each signature of the catalogue decided on the parsed C, scoped to its function or struct."""
+"""What the source says: each signature of the catalogue decided on the parsed C, scoped to its function or struct.
+
+A commit counts as there only where the code that is compiled is proven to have it: every definition of a name that may be
+compiled, in every file that may define it, has the form; no macro stands in for one; no conditional that cannot be decided
+touches what decides. Else the answer is unknown, with the reason.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
+from tailcall_audit.analyzer.catalog.expression import leaves
 from tailcall_audit.analyzer.catalog.types import Capability, Catalog, Commit, SignaturePart
-from tailcall_audit.analyzer.kernelfiles.csource import CSource, Scope, tokenize
+from tailcall_audit.analyzer.kernelfiles.csource import CSource, Scope
+from tailcall_audit.analyzer.kernelfiles.preprocess import NO_ASSUMPTIONS, Assumptions
 from tailcall_audit.analyzer.kernelfiles.tree_files import FileRead, FileReader, ReadState
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
+from tailcall_audit.analyzer.readers.assumptions import assumptions_by_commit
+from tailcall_audit.analyzer.readers.older_tree import OlderTree
+from tailcall_audit.analyzer.readers.signature import in_words, match_forms, standing_macro, units
+from tailcall_audit.analyzer.version import UpstreamVersion
 
 __all__ = ["SourceReader", "signature_files"]
+
+_SHARED = ("kernel/", "include/")
+"""Code for every architecture: a name stands for one thing in all of it."""
 
 
 @dataclass(frozen=True)
 class _Part:
-    """The answer for one part of a signature."""
+    """The answer for one part of a signature. `missing`: nothing in the tree defines what the part looks at."""
 
     presence: Presence
     citation: str
     detail: str
     unread: bool = False
+    missing: bool = False
+
+
+@dataclass(frozen=True)
+class _Definition:
+    """One definition that a part looks at, and the file that it stands in."""
+
+    path: str
+    scope: Scope
 
 
 def signature_files(catalog: Catalog) -> tuple[str, ...]:
@@ -30,37 +54,20 @@ def signature_files(catalog: Catalog) -> tuple[str, ...]:
     return tuple(sorted(paths))
 
 
-def _joined(tokens: list[bytes]) -> bytes:
-    return b"\0" + b"\0".join(tokens) + b"\0"
-
-
-def _holds(fragments: tuple[str, ...], haystack: bytes) -> bool:
-    """Whether all fragments of an alternative occur in the tokens (those after ``!`` must not)."""
-    for fragment in fragments:
-        negated = _is_negated(fragment)
-        needle = _joined(tokenize(fragment.removeprefix("!").encode() if negated else fragment.encode()))
-        if (needle in haystack) is negated:
-            return False
-    return True
-
-
-def _in_words(alternative: tuple[str, ...]) -> str:
-    """What an alternative asks for: "has bpf_prog_get (, no is_extended"."""
-    words = [f"no {fragment[1:]}" if _is_negated(fragment) else f"has {fragment}" for fragment in alternative]
-    return ", ".join(sorted(words))
-
-
-def _is_negated(fragment: str) -> bool:
-    # "!" is also C's own operator: "! cookie" with a space is code, "!name" without one negates.
-    return fragment.startswith("!") and not fragment.startswith(("! ", "!="))
-
-
 class SourceReader:
     """Decides signatures on one tree; each file is read and parsed once."""
 
-    def __init__(self, reader: FileReader, progress: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        reader: FileReader,
+        progress: Callable[[str], None] = lambda _: None,
+        version: UpstreamVersion | None = None,
+    ) -> None:
+        """`version` is the tree's; with it, what an older tree does not name at all is absent."""
         self._reader = reader
         self._progress = progress
+        self._version = version
+        self._shared: tuple[str, ...] = ()
         self._files: dict[str, FileRead] = {}
         self._sources: dict[str, CSource] = {}
 
@@ -78,16 +85,28 @@ class SourceReader:
 
     def evidence(self, catalog: Catalog) -> Iterator[Evidence]:
         """Yield the evidence about every commit with a signature, and about every capability."""
+        self._shared = tuple(path for path in signature_files(catalog) if path.startswith(_SHARED))
+        assumed = assumptions_by_commit(catalog)
+        fixing = {name for defect in catalog.defects for name in leaves(defect.fixed)}
         for commit in catalog.commits.values():
             if commit.signature:
-                yield self.commit(commit)
+                yield self.commit(commit, assumed.get(commit.key, NO_ASSUMPTIONS), commit.key not in fixing)
         for capability in catalog.capabilities.values():
             yield from self._capability(capability)
 
-    def commit(self, commit: Commit) -> Evidence:
+    def commit(
+        self, commit: Commit, assumptions: Assumptions = NO_ASSUMPTIONS, introduces_only: bool = False
+    ) -> Evidence:
         """Decide a commit: present when all its parts are, absent when one is; a part of a strange shape makes it unknown,
-        since a rewrite of that part may do without the others."""
-        parts = [(part, self._part(part)) for part in commit.signature]
+        since a rewrite of that part may do without the others.
+
+        `assumptions` are the options without which no defect that names the commit can be reached. `introduces_only` says
+        that the commit fixes nothing: in an older tree that names nothing of it, it is absent."""
+        parts = [(part, self._part(part, assumptions)) for part in commit.signature]
+        if introduces_only and all(answer.missing for _, answer in parts):
+            older = self._older.without(commit, parts[0][1].citation)
+            if older is not None:
+                return older
         absent = [(part, answer) for part, answer in parts if answer.presence is Presence.ABSENT]
         open_ones = [(part, answer) for part, answer in parts if answer.presence is Presence.UNKNOWN]
         strange = [(part, answer) for part, answer in open_ones if not answer.unread]
@@ -121,86 +140,147 @@ class SourceReader:
             unread=presence is Presence.UNKNOWN and not strange,
         )
 
-    def _part(self, part: SignaturePart) -> _Part:
+    @cached_property
+    def _older(self) -> OlderTree:
+        return OlderTree(self._reader, self._version)
+
+    def _part(self, part: SignaturePart, assumptions: Assumptions) -> _Part:
         missing: list[str] = []
+        unreadable: list[FileRead] = []
         for path in part.files:
             read = self.file(path)
             if read.state is ReadState.UNREADABLE:
-                return _Part(Presence.UNKNOWN, path, f"cannot read {path}: {read.reason}", unread=True)
-            if read.state is ReadState.MISSING:
+                unreadable.append(read)
+            elif read.state is ReadState.MISSING:
                 missing.append(path)
-                continue
-            groups = self._scopes(part, path)
-            if groups:
-                return self._decide(part, path, groups)
+        if unreadable:
+            first = unreadable[0]
+            return _Part(Presence.UNKNOWN, first.path, f"cannot read {first.path}: {first.reason}", unread=True)
+        found = list(self._definitions(part, assumptions))
+        if found:
+            return self._decide(part, found, assumptions)
         names = ", ".join(part.files)
         if len(missing) == len(part.files):
             if part.absent_without_file and all(self._is_gone(path) for path in missing):
                 return _Part(Presence.ABSENT, names, f"there is no {names}")
-            return _Part(Presence.UNKNOWN, names, f"there is no {names}", unread=True)
+            gone = all(self._is_gone(path) for path in missing)
+            return _Part(Presence.UNKNOWN, names, f"there is no {names}", unread=True, missing=gone)
         what = " or ".join(name for names_ in part.functions for name in names_) or " or ".join(part.struct)
-        return _Part(Presence.UNKNOWN, names, f"no {what} in {names}: a shape that the catalogue does not know")
+        return _Part(
+            Presence.UNKNOWN,
+            names,
+            f"no {what} in {names}: a shape that the catalogue does not know",
+            missing=not any(self._macro(path, name, assumptions) for path in part.files for name in self._names(part)),
+        )
+
+    @staticmethod
+    def _names(part: SignaturePart) -> tuple[str, ...]:
+        return (*(name for names in part.functions for name in names), *part.struct)
 
     def _is_gone(self, path: str) -> bool:
         """Whether a missing file says something: in a headers package or a copy of some folders it says nothing."""
         witnesses = ["kernel/bpf/core.c", *(["arch/Kconfig"] if path.startswith("arch/") else [])]
         return all(self.file(name).state is ReadState.READ for name in witnesses)
 
-    def _scopes(self, part: SignaturePart, path: str) -> list[list[Scope]]:
-        """The definitions to look at: alternatives under different preprocessor conditions, each a group of scopes."""
-        source = self._source(path)
-        if part.struct:
-            return [[scope] for name in part.struct for scope in source.structs(name)]
-        if not part.functions:
-            return [[source.whole]]
-        groups: list[list[Scope]] = []
+    def _definitions(self, part: SignaturePart, assumptions: Assumptions) -> Iterator[_Definition]:
+        """Every definition that may be compiled, in each file of the part and in the shared code that was read."""
+        paths = [path for path in part.files if self.file(path).state is ReadState.READ]
+        if not part.functions and not part.struct:
+            for path in paths:
+                yield _Definition(path, self._source(path).whole(assumptions))
+            return
+        if any(path.startswith(_SHARED) for path in paths):
+            paths += [path for path in self._shared if path not in paths and self.file(path).state is ReadState.READ]
+        for name in part.struct:
+            yield from (
+                _Definition(path, scope) for path in paths for scope in self._source(path).structs(name, assumptions)
+            )
         for alternatives in part.functions:
             for name in alternatives:
-                found = source.functions(name)
-                if found:
-                    groups += [source.with_callees(scope) if part.follow else [scope] for scope in found]
+                found = [
+                    _Definition(path, scope)
+                    for path in paths
+                    for scope in self._source(path).functions(name, assumptions)
+                ]
+                if any(item.path in part.files for item in found):
+                    yield from found
                     break
-        return groups
 
-    def _decide(self, part: SignaturePart, path: str, groups: list[list[Scope]]) -> _Part:
-        """Decide a part; of several definitions an empty stub has no say, and two that differ make it unknown."""
-        answers = [self._one(part, path, group) for group in groups]
-        spoken = {answer.presence for answer in answers if answer.presence is not Presence.UNKNOWN}
+    def _macro(self, path: str, name: str, assumptions: Assumptions) -> bool:
+        return self.file(path).state is ReadState.READ and bool(self._source(path).live_macros(name, assumptions))
+
+    def _decide(self, part: SignaturePart, found: list[_Definition], assumptions: Assumptions) -> _Part:
+        """Decide a part: every definition that may be compiled must say the same."""
+        answers = [self._one(part, item, assumptions) for item in found]
+        spoken = {answer.presence for answer in answers}
         if len(spoken) == 1:
-            return next(answer for answer in answers if answer.presence in spoken)
-        if len(spoken) > 1:
-            return _Part(
-                Presence.UNKNOWN,
-                answers[0].citation,
-                "two definitions of it differ: " + ", ".join(answer.citation for answer in answers),
-            )
-        return answers[0]
+            if answers[0].presence is not Presence.UNKNOWN and not self._is_compiled(found, assumptions):
+                detail = f"{found[0].scope.name} depends on a condition that cannot be decided"
+                return _Part(Presence.UNKNOWN, answers[0].citation, detail)
+            return answers[0]
+        known = [answer for answer in answers if answer.presence is Presence.UNKNOWN]
+        if known:
+            return known[0]
+        places = ", ".join(answer.citation for answer in answers)
+        return _Part(Presence.UNKNOWN, answers[0].citation, f"two definitions of it differ: {places}")
 
-    def _one(self, part: SignaturePart, path: str, group: list[Scope]) -> _Part:
-        citation = f"{path}:{group[0].line}" if group[0].name else path
-        tokens = [token for scope in group for token in scope.tokens]
-        haystack = _joined(tokens + self._source(path).macro_tokens(tokens))
-        present = next((alternative for alternative in part.present if _holds(alternative, haystack)), None)
-        absent = next((alternative for alternative in part.absent if _holds(alternative, haystack)), None)
-        name = f"{group[0].name}()" if group[0].name and not part.struct else group[0].name or path
-        if present is not None and absent is None:
-            return _Part(Presence.PRESENT, citation, part.name)
-        if absent is not None and present is None:
-            strange = (
-                {call for scope in group for call in scope.calls}
-                - set(part.known_calls)
-                - {scope.name for scope in group}
+    def _is_compiled(self, found: list[_Definition], assumptions: Assumptions) -> bool:
+        by_path: dict[str, list[Scope]] = {}
+        for item in found:
+            by_path.setdefault(item.path, []).append(item.scope)
+        return any(self._source(path).always_defined(scopes, assumptions) for path, scopes in by_path.items())
+
+    def _one(self, part: SignaturePart, item: _Definition, assumptions: Assumptions) -> _Part:
+        source, scope = self._source(item.path), item.scope
+        citation = f"{item.path}:{scope.line}" if scope.name else item.path
+        name = f"{scope.name}()" if scope.name and not part.struct else scope.name or item.path
+
+        def unknown(detail: str) -> _Part:
+            return _Part(Presence.UNKNOWN, citation, f"{name} {detail}")
+
+        unit_list, odd = units(source, scope, part.follow, assumptions)
+        odd = scope.oddity or odd
+        if odd is not None:
+            return unknown(f"cannot be followed: {odd}")
+        if scope.texts is None:
+            return unknown("has more conditionals than can be tried")
+        present, absent = match_forms(part.present, unit_list), match_forms(part.absent, unit_list)
+        if present.maybe and absent.maybe:
+            surely = present.sure and absent.sure
+            return unknown(
+                "looks fixed and unfixed at once" if surely else "depends on a condition that cannot be decided"
             )
-            if part.known_calls and strange:
-                return _Part(
-                    Presence.UNKNOWN,
-                    citation,
-                    f"{name} calls {', '.join(sorted(strange)[:3])}, which no form of it that the catalogue knows does",
-                )
-            return _Part(Presence.ABSENT, citation, f"{name} has the older form ({_in_words(absent)})")
-        if present is not None:
-            return _Part(Presence.UNKNOWN, citation, f"{name} looks fixed and unfixed at once")
-        return _Part(Presence.UNKNOWN, citation, f"{name} has a shape that the catalogue does not know")
+        if not present.maybe and not absent.maybe:
+            return unknown("has a shape that the catalogue does not know")
+        if not (present.sure or absent.sure):
+            return unknown("depends on a condition that cannot be decided")
+        if present.sure:
+            macro = self._stands_in(part, scope.name, part.present[min(present.sure)], item.path, assumptions)
+            if macro is not None:
+                return unknown(macro)
+            return _Part(Presence.PRESENT, citation, part.name)
+        strange = (
+            {call for unit in unit_list for call in unit.calls}
+            - set(part.known_calls)
+            - {unit.name for unit in unit_list}
+        )
+        if part.known_calls and strange:
+            return unknown(f"calls {', '.join(sorted(strange)[:3])}, which no form of it that the catalogue knows does")
+        return _Part(
+            Presence.ABSENT, citation, f"{name} has the older form ({in_words(part.absent[min(absent.sure)])})"
+        )
+
+    def _stands_in(
+        self, part: SignaturePart, name: str, form: tuple[str, ...], path: str, assumptions: Assumptions
+    ) -> str | None:
+        """Why a macro keeps the form from being what is compiled; None where there is none."""
+        paths = dict.fromkeys((path, *part.files, *(self._shared if path.startswith(_SHARED) else ())))
+        for other in paths:
+            if self.file(other).state is ReadState.READ:
+                macro = standing_macro(self._source(other), name, form, assumptions)
+                if macro is not None:
+                    return f"may not be what is compiled: {other} defines the macro {macro}"
+        return None
 
     def _capability(self, capability: Capability) -> Iterator[Evidence]:
         """bpf_arch_text_poke() is a weak function that refuses; an architecture that can attach defines its own."""
@@ -211,10 +291,12 @@ class SourceReader:
             elif read.state is ReadState.MISSING:
                 presence = Presence.ABSENT if self._is_gone(path) else Presence.UNKNOWN
                 detail = f"there is no {path}"
-            elif b"bpf_arch_text_poke" not in read.data:
+            elif not self._source(path).mentions("bpf_arch_text_poke") and not self._source(path).oddities:
                 presence, detail = Presence.ABSENT, f"{path} does not define bpf_arch_text_poke()"
             elif scopes := self._source(path).functions("bpf_arch_text_poke"):
-                presence, detail = Presence.PRESENT, f"{path}:{scopes[0].line} defines bpf_arch_text_poke()"
+                certain = all(scope.certain and scope.oddity is None for scope in scopes)
+                presence = Presence.PRESENT if certain else Presence.UNKNOWN
+                detail = f"{path}:{scopes[0].line} defines bpf_arch_text_poke()"
             else:
                 presence, detail = Presence.UNKNOWN, f"{path} names bpf_arch_text_poke() and does not define it"
             yield Evidence(

@@ -113,7 +113,7 @@ def audit_tree(
     # git walks in a process of its own, so the code is read, and the C parser loaded, in the time that it takes.
     from tailcall_audit.analyzer.readers.source import SourceReader, signature_files
 
-    source = SourceReader(tree.files, progress)
+    source = SourceReader(tree.files, progress, identity.version)
     target.evidence += source.evidence(target.catalog)
     walk.join()
     history = walk.outcome()

@@ -34,7 +34,7 @@ def test_a_definition_in_another_style_is_found() -> None:
 
 def test_both_definitions_under_ifdef_are_found_and_dead_code_is_not() -> None:
     text = b"#ifdef A\nint f(void)\n{\n\treturn 1;\n}\n#else\nint f(void)\n{\n\treturn 2;\n}\n#endif\n#if 0\nint f(void)\n{\n\treturn 3;\n}\n#endif\n"
-    assert [scope.tokens[-3] for scope in CSource(text).functions("f")] == [b"1", b"2"]
+    assert [scope.streams[0][-3] for scope in CSource(text).functions("f")] == [b"1", b"2"]
 
 
 def test_the_other_half_of_if_1_is_dead() -> None:
@@ -56,7 +56,9 @@ def test_callees_of_the_same_file_are_followed_and_others_not() -> None:
 
 def test_macros_of_the_file_are_expanded() -> None:
     source = CSource(b"#define ROUND(x) round_up(x, 8)\n#define OFF(x) \\\n\t(-ROUND(x))\n")
-    assert b"round_up" in source.macro_tokens([b"OFF"])
+    bodies = source.macro_bodies((b"OFF",))
+    assert set(bodies) == {"OFF", "ROUND"}
+    assert b"round_up" in bodies["ROUND"][0]
 
 
 def test_comments_and_white_space_are_no_tokens() -> None:
@@ -69,7 +71,7 @@ def test_garbage_never_raises(data: bytes) -> None:
     source = CSource(data)
     source.functions("f")
     source.structs("s")
-    assert source.whole.tokens is not None
+    assert source.whole().tokens is not None
 
 
 @settings(max_examples=40, deadline=None)

@@ -317,7 +317,7 @@ def test_pitfall_4_four_corners(tmp_path: Path, oldest: Source) -> None:
     assert fixed.state("x86-hierarchy") == F
     assert fixed.take(JIT, "6.1", BOOKWORM_192).state("x86-hierarchy") == A
     assert oldest.state("x86-hierarchy") == A
-    oldest.edit(VERIFIER, "allow_tail_call_in_subprogs(env)) {", "true) {").edit(
+    oldest.edit(VERIFIER, "env->subprog_cnt > 1 && !allow_tail_call_in_subprogs(env)", "env->subprog_cnt > 1").edit(
         VERIFIER,
         '"tail_calls are not allowed in non-JITed programs with bpf-to-bpf calls\\n");\n			return -EINVAL;\n		}\n		break;',
         '"tail_calls are not allowed in programs with bpf-to-bpf calls\\n");\n			return -EINVAL;\n		}\n		break;',

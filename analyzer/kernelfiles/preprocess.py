@@ -1,0 +1,324 @@
+"""The text of a C file as the compiler's first phases see it, with every conditional kept as alternatives.
+
+Lines are spliced, comments are blanked, and ``#if`` groups are read as a tree. Nothing is included and no macro is expanded.
+Positions stay what they were up to the number of lines, so that a citation names the right one. `pcpp` does more and takes
+1.2 s for verifier.c, which is more than the rest of an audit.
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from tailcall_audit.analyzer.kernelfiles.cconstant import Named, condition_value
+
+__all__ = ["NO_ASSUMPTIONS", "Assumptions", "Branch", "CText", "Group", "Macro", "blank"]
+
+_SPLICE = re.compile(rb"\\[ \t\f\v]*\n")
+_SPLICED_LINE = re.compile(rb"(?:[^\n]*\\[ \t\f\v]*\n)+[^\n]*(?:\n|\Z)")
+_COMMENT_OR_TEXT = re.compile(
+    rb"/\*.*?(?:\*/|\Z)|//[^\n]*|\"(?:\\[^\n]|[^\"\\\n])*\"?|'(?:\\[^\n]|[^'\\\n])*'?", re.DOTALL
+)
+_DIRECTIVE = re.compile(rb"^[ \t\f\v]*(?:#|%:)[ \t\f\v]*(\w*)([^\n]*)", re.MULTILINE)
+_DEFINE = re.compile(rb"[ \t]*([A-Za-z_]\w*)(\([^)\n]*\))?")
+_ODD = re.compile(rb"\bR\"|<%|%>|<:|%:|\?\?[=/'()!<>-]")
+_RAW_STRING = re.compile(rb"\b(?:u8|[uUL])?R\"")
+_ODD_PRAGMA = re.compile(rb"\s*(?:weak|redefine_extname|push_macro|pop_macro)\b|.*\bpoison\b")
+_MAX_DIRECTIVES = 30_000
+_MAX_NESTING = 60
+
+
+def blank(text: bytes) -> bytes:
+    """Returns as many lines and bytes of nothing, so that positions stay what they were."""
+    return re.sub(rb"[^\n]", b" ", text)
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """Configuration options (``CONFIG_X``) that are taken as set or as not set: without them a defect cannot be reached."""
+
+    on: frozenset[str] = frozenset()
+    off: frozenset[str] = frozenset()
+
+    def without(self, names: frozenset[str]) -> Assumptions:
+        """Returns the same without options that a file defines or undefines itself."""
+        return Assumptions(self.on - names, self.off - names)
+
+    def named(self, name: str) -> bool | None:
+        """Whether a macro is defined; None where that is not known."""
+        return True if name in self.on else False if name in self.off else None
+
+
+NO_ASSUMPTIONS = Assumptions()
+
+
+@dataclass
+class Branch:
+    """One branch of a conditional: the text between two of its directives, and the condition as it is written."""
+
+    word: bytes
+    condition: bytes
+    start: int
+    end: int = -1
+    groups: list[Group] = field(default_factory=list)
+
+
+@dataclass
+class Group:
+    """A conditional from its ``#if`` to its ``#endif``. `guard`: it is the include guard of the whole file."""
+
+    start: int
+    parent: Group | None
+    branches: list[Branch]
+    end: int = -1
+    guard: bool = False
+
+    def options(self, named: Named) -> list[Branch | None]:
+        """Returns the branches that may be compiled; None among them where it may be none."""
+        found: list[Branch | None] = []
+        for branch in self.branches:
+            value = self._value(branch, named)
+            if value is not False:
+                found.append(branch)
+            if value is True:
+                return found
+        return [*found, None]
+
+    def _value(self, branch: Branch, named: Named) -> bool | None:
+        if branch.word == b"else" or self.guard:
+            return True
+        if branch.word in (b"if", b"elif"):
+            return condition_value(branch.condition, named)
+        name = re.match(rb"\w+", branch.condition)
+        value = named(name.group().decode("ascii", "replace")) if name is not None else None
+        return value if branch.word in (b"ifdef", b"elifdef") or value is None else not value
+
+
+@dataclass(frozen=True)
+class Macro:
+    """A ``#define``: its body, where it stands, and whether it takes parameters."""
+
+    name: str
+    body: bytes
+    position: int
+    takes_parameters: bool
+
+
+def _splice(text: bytes) -> bytes:
+    """Joins continued lines; the line breaks that this takes away follow the joined line."""
+    if _SPLICE.search(text) is None:
+        return text
+
+    def joined(match: re.Match[bytes]) -> bytes:
+        line = match.group()
+        body = line[:-1] if line.endswith(b"\n") else line
+        return _SPLICE.sub(b"", body) + b"\n" * line.count(b"\n")
+
+    return _SPLICED_LINE.sub(joined, text)
+
+
+class CText:
+    """One C file after splicing and without comments. `oddities` says why the file cannot be followed, if it cannot."""
+
+    def __init__(self, data: bytes) -> None:
+        text = _splice(data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n"))
+        self.oddities: list[str] = []
+        self.text = _COMMENT_OR_TEXT.sub(lambda found: self._uncommented(found.group()), text)
+        self.skeleton = _COMMENT_OR_TEXT.sub(lambda found: blank(found.group()), self.text)
+        if _ODD.search(self.skeleton) or _RAW_STRING.search(self.text):
+            self.oddities.append("digraphs, trigraphs or raw strings")
+        self.groups: list[Group] = []
+        self.macros: dict[str, list[Macro]] = {}
+        self.undefined: set[str] = set()
+        self.includes: list[int] = []
+        self._directives: list[tuple[int, int]] = []
+        self._read_directives()
+
+    @staticmethod
+    def _uncommented(found: bytes) -> bytes:
+        return blank(found) if found.startswith((b"/*", b"//")) else found
+
+    def _read_directives(self) -> None:
+        stack: list[Group] = []
+        first = True
+        guard: Group | None = None
+        guard_name: list[bytes] = []
+        for number, match in enumerate(_DIRECTIVE.finditer(self.text)):
+            if number >= _MAX_DIRECTIVES:
+                self.oddities.append(f"more than {_MAX_DIRECTIVES} preprocessor lines")
+                break
+            word, rest = match.group(1), match.group(2).strip()
+            self._directives.append((match.start(), match.end()))
+            if guard is not None and number == 1 and not (word == b"define" and rest.split()[:1] == guard_name):
+                guard = None
+            if word in (b"if", b"ifdef", b"ifndef"):
+                self._open(stack, word, rest, match)
+                if first and word == b"ifndef" and stack and not self.text[: match.start()].strip():
+                    guard, guard_name = stack[0], rest.split()[:1]
+            elif word in (b"elif", b"elifdef", b"elifndef", b"else", b"endif"):
+                self._next(stack, word, rest, match)
+            else:
+                self._other(word, match)
+            first = False
+        if stack:
+            self.oddities.append("an #if without its #endif")
+            for group in stack:
+                group.end = group.branches[-1].end = len(self.text)
+        if guard is not None and len(guard.branches) == 1 and not self.text[guard.end :].strip():
+            guard.guard = True
+
+    def _open(self, stack: list[Group], word: bytes, rest: bytes, match: re.Match[bytes]) -> None:
+        if len(stack) >= _MAX_NESTING:
+            self.oddities.append(f"conditionals nested more than {_MAX_NESTING} deep")
+            return
+        group = Group(match.start(), stack[-1] if stack else None, [Branch(word, rest, match.end())])
+        (stack[-1].branches[-1].groups if stack else self.groups).append(group)
+        stack.append(group)
+
+    def _next(self, stack: list[Group], word: bytes, rest: bytes, match: re.Match[bytes]) -> None:
+        if not stack or (word != b"endif" and stack[-1].branches[-1].word == b"else"):
+            self.oddities.append(f"an #{word.decode('ascii', 'replace')} without its #if")
+            return
+        group = stack[-1]
+        group.branches[-1].end = match.start()
+        if word == b"endif":
+            group.end = match.end()
+            stack.pop()
+        else:
+            group.branches.append(Branch(word, rest, match.end()))
+
+    def _other(self, word: bytes, match: re.Match[bytes]) -> None:
+        if word == b"define":
+            head = _DEFINE.match(match.group(2))
+            if head is not None:
+                name = head.group(1).decode("ascii", "replace")
+                body = match.group(2)[head.end() :]
+                macro = Macro(name, body, match.start(), head.group(2) is not None)
+                self.macros.setdefault(name, []).append(macro)
+        elif word == b"undef":
+            self.undefined.add(match.group(2).strip().decode("ascii", "replace"))
+        elif word in (b"include", b"include_next", b"import"):
+            self.includes.append(match.start())
+        elif word == b"pragma" and _ODD_PRAGMA.match(match.group(2)):
+            self.oddities.append("a #pragma that changes names")
+
+    @cached_property
+    def own_names(self) -> frozenset[str]:
+        """The names that the file defines or undefines."""
+        return frozenset(self.macros) | frozenset(self.undefined)
+
+    @cached_property
+    def plain(self) -> bytes:
+        """The text with its preprocessor lines blanked, of all branches."""
+        return self._without_directives(0, len(self.text))
+
+    def _without_directives(self, start: int, end: int) -> bytes:
+        out = []
+        position = start
+        for index in range(bisect.bisect_left(self._directives, (start, 0)), len(self._directives)):
+            left, right = self._directives[index]
+            if left >= end:
+                break
+            out += [self.text[position:left], blank(self.text[left : min(right, end)])]
+            position = min(right, end)
+        out.append(self.text[position:end])
+        return b"".join(out)
+
+    def line(self, position: int) -> int:
+        """Returns the line of a position, from 1."""
+        return self.text.count(b"\n", 0, position) + 1
+
+    def _around(self, position: int) -> Iterator[tuple[Group, Branch | None]]:
+        """The conditionals around a position, outermost first, and the branch that holds it."""
+        groups = self.groups
+        while True:
+            index = bisect.bisect_right(groups, position, key=lambda group: group.start) - 1
+            if index < 0 or position >= groups[index].end:
+                return
+            group = groups[index]
+            branch = next((item for item in group.branches if item.start <= position < item.end), None)
+            yield group, branch
+            if branch is None:
+                return
+            groups = branch.groups
+
+    def compiled(self, position: int, assumptions: Assumptions) -> bool | None:
+        """Whether the text at a position is compiled: True, False, or None where it depends on what is not known."""
+        named = assumptions.without(self.own_names).named
+        answer: bool | None = True
+        for group, branch in self._around(position):
+            options = group.options(named)
+            if branch not in options:
+                return False
+            if len(options) > 1:
+                answer = None
+        return answer
+
+    def covered(self, positions: list[int], assumptions: Assumptions) -> bool:
+        """Whether one of some positions is compiled, however the conditionals around them turn out."""
+        named = assumptions.without(self.own_names).named
+
+        def within(start: int, end: int, groups: list[Group]) -> bool:
+            inner = [group for group in groups if any(group.start <= item < group.end for item in positions)]
+            if any(
+                start <= item < end and not any(group.start <= item < group.end for group in inner)
+                for item in positions
+            ):
+                return True
+            return any(
+                all(
+                    branch is not None and within(branch.start, branch.end, branch.groups)
+                    for branch in group.options(named)
+                )
+                for group in inner
+            )
+
+        return within(0, len(self.text), self.groups)
+
+    def groups_within(self, start: int, end: int) -> list[Group]:
+        """Returns the outermost conditionals that lie whole between two positions of one branch."""
+        groups = self.groups
+        for _, branch in self._around(start):
+            if branch is None:
+                break
+            groups = branch.groups
+        first = bisect.bisect_left(groups, start, key=lambda group: group.start)
+        last = bisect.bisect_left(groups, end, key=lambda group: group.start)
+        return groups[first:last]
+
+    def variants(self, start: int, end: int, assumptions: Assumptions, limit: int) -> list[bytes] | None:
+        """Returns the texts that the compiler may see between two positions; None where they are more than `limit`."""
+        named = assumptions.without(self.own_names).named
+        groups = self.groups_within(start, end)
+        if any(group.end > end for group in groups):
+            return None
+        return self._combined(start, end, groups, named, limit)
+
+    def _combined(self, start: int, end: int, groups: list[Group], named: Named, limit: int) -> list[bytes] | None:
+        texts = [b""]
+        position = start
+        for group in groups:
+            head = self._without_directives(position, group.start)
+            choices = self._of_group(group, named, limit)
+            if choices is None or len(texts) * len(choices) > limit:
+                return None
+            texts = [text + head + choice for text in texts for choice in choices]
+            position = group.end
+        tail = self._without_directives(position, end)
+        return [text + tail for text in texts]
+
+    def _of_group(self, group: Group, named: Named, limit: int) -> list[bytes] | None:
+        choices: list[bytes] = []
+        for branch in group.options(named):
+            if branch is None:
+                choices.append(blank(self.text[group.start : group.end]))
+                continue
+            inner = self._combined(branch.start, branch.end, branch.groups, named, limit)
+            if inner is None or len(choices) + len(inner) > limit:
+                return None
+            before, after = blank(self.text[group.start : branch.start]), blank(self.text[branch.end : group.end])
+            choices += [before + text + after for text in inner]
+        return choices

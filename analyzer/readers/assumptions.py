@@ -1,0 +1,38 @@
+"""Which configuration options may be taken as set, or as not set, when a commit's code is read.
+
+A defect that needs CONFIG_BPF_JIT cannot be reached without it, whatever the code says; so code under that option counts as
+compiled. What a commit means for several defects is read under what all of them need.
+"""
+
+from __future__ import annotations
+
+from tailcall_audit.analyzer.catalog.expression import Expression, Operator
+from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.kernelfiles.preprocess import Assumptions
+
+__all__ = ["assumptions_by_commit"]
+
+
+def _needed(config: Expression) -> tuple[frozenset[str], frozenset[str]]:
+    """The options that an expression needs set, and those that it needs not set, whichever alternative holds."""
+    if config.operator is Operator.LEAF:
+        return frozenset((f"CONFIG_{config.name}",)), frozenset()
+    pairs = [_needed(part) for part in config.parts]
+    if config.operator is Operator.NOT:
+        # Of "not (A and B)" neither follows.
+        return (pairs[0][1], pairs[0][0]) if config.parts[0].operator is Operator.LEAF else (frozenset(), frozenset())
+    ons, offs = [on for on, _ in pairs], [off for _, off in pairs]
+    if config.operator is Operator.ANY:
+        return frozenset.intersection(*ons), frozenset.intersection(*offs)
+    return frozenset[str]().union(*ons), frozenset[str]().union(*offs)
+
+
+def assumptions_by_commit(catalog: Catalog) -> dict[str, Assumptions]:
+    """Returns the assumptions for every commit that a defect names."""
+    found: dict[str, Assumptions] = {}
+    for defect in catalog.defects:
+        on, off = _needed(defect.config)
+        for key in defect.commits:
+            known = found.get(key)
+            found[key] = Assumptions(on, off) if known is None else Assumptions(known.on & on, known.off & off)
+    return found

@@ -1,0 +1,77 @@
+"""What a tree proves by not having it: a version older than a commit, and nowhere a name that the commit brought.
+
+A rename or a moved file would leave the name somewhere in kernel/bpf, include/linux or arch/*/net. So a tree that is older by
+its Makefile and names nothing of what a signature looks at does not have the commit. Either alone proves nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+
+from tailcall_audit.analyzer.catalog.types import Commit, SignaturePart
+from tailcall_audit.analyzer.kernelfiles.tree_files import FileReader, ReadState
+from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
+from tailcall_audit.analyzer.version import UpstreamVersion
+
+__all__ = ["OlderTree"]
+
+_FOLDERS = ("kernel/bpf", "include/linux")
+_WITNESSES = ("kernel/bpf/core.c", "kernel/bpf/verifier.c", "include/linux/bpf.h", "include/linux/filter.h")
+_MAX_FILES = 4000
+_WORD = re.compile(rb"[A-Za-z_]\w{4,}")
+
+
+class OlderTree:
+    """The names that a tree's BPF code has, read when they are first asked for."""
+
+    def __init__(self, reader: FileReader, version: UpstreamVersion | None) -> None:
+        self._reader = reader
+        self._version = version
+
+    def _paths(self) -> list[str] | None:
+        """The files to look at; None where a folder cannot be listed."""
+        found: list[str] = []
+        architectures = self._reader.names("arch")
+        if architectures is None:
+            return None
+        for folder in (*_FOLDERS, *(f"arch/{name}/net" for name in architectures)):
+            names = self._reader.names(folder)
+            if names is None:
+                if folder in _FOLDERS:
+                    return None
+                continue
+            found += [f"{folder}/{name}" for name in names if name.endswith((".c", ".h", ".S"))]
+        return found if len(found) <= _MAX_FILES else None
+
+    @cached_property
+    def _words(self) -> frozenset[bytes] | None:
+        """Every name in the code; None where some of it could not be read."""
+        if any(self._reader.read(path).state is not ReadState.READ for path in _WITNESSES):
+            return None
+        paths = self._paths()
+        if paths is None:
+            return None
+        words: set[bytes] = set()
+        for path in paths:
+            read = self._reader.read(path)
+            if read.state is not ReadState.READ:
+                return None
+            words.update(_WORD.findall(read.data))
+        return frozenset(words)
+
+    def without(self, commit: Commit, citation: str) -> Evidence | None:
+        """Returns the evidence that a commit is absent, or None where the tree does not prove it."""
+        if self._version is None or self._version >= commit.first_release:
+            return None
+        names = {name for part in commit.signature for name in _brought(part)}
+        words = self._words if names else None
+        if words is None or any(name.encode() in words for name in names):
+            return None
+        listed = ", ".join(sorted(names))
+        detail = f"{self._version} is older than {commit.first_release}, and nothing in kernel/bpf, include/linux or arch/*/net names {listed}"
+        return Evidence(EvidenceKind.SOURCE, commit.key, Presence.ABSENT, citation, detail, Confidence.MEDIUM)
+
+
+def _brought(part: SignaturePart) -> tuple[str, ...]:
+    return (*(name for names in part.functions for name in names), *part.struct)

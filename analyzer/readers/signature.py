@@ -1,0 +1,147 @@
+"""Matches the forms of a signature on the tokens of definitions, over everything that the compiler may see.
+
+A fragment holds *surely* where every text of a definition has it, *maybe* where one has. A form is proven only by fragments
+that hold surely while no fragment of the other form may hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tailcall_audit.analyzer.kernelfiles.cconstant import condition_value
+from tailcall_audit.analyzer.kernelfiles.csource import CSource, Scope, tokenize
+from tailcall_audit.analyzer.kernelfiles.preprocess import Assumptions
+
+__all__ = ["Forms", "Unit", "in_words", "match_forms", "standing_macro", "units"]
+
+_KEYWORDS = frozenset(b"if else for while do switch case return goto break continue struct static inline".split())
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One name and the token streams that it may have: of several definitions or branches, one each.
+
+    `main` marks the definition that the signature names, as against what it calls and the macros that it uses. `calls` are
+    the names that it calls.
+    """
+
+    name: str
+    streams: tuple[bytes, ...]
+    main: bool
+    calls: frozenset[str] = frozenset()
+
+
+class Forms(NamedTuple):
+    """Which alternatives of a signature hold surely, and which may hold, by their place in the list."""
+
+    sure: frozenset[int]
+    maybe: frozenset[int]
+
+
+def _joined(tokens: Iterable[bytes]) -> bytes:
+    return b"\0" + b"\0".join(tokens) + b"\0"
+
+
+def is_negated(fragment: str) -> bool:
+    """Whether a fragment must not occur. "!" is also C's own operator: "! cookie" with a space is code, "!name" negates."""
+    return fragment.startswith("!") and not fragment.startswith(("! ", "!="))
+
+
+def is_body(fragment: str) -> bool:
+    """Whether a fragment is the whole body of a function: "{ return x ; }"."""
+    return fragment.startswith("{") and fragment.endswith("}")
+
+
+def _fragment(fragment: str, unit_list: Sequence[Unit]) -> tuple[bool, bool]:
+    """Whether a fragment holds surely, and whether it may hold."""
+    if is_body(fragment):
+        needle = _joined(tokenize(fragment.encode()))
+        hits = [stream.endswith(needle) for unit in unit_list if unit.main for stream in unit.streams]
+        return bool(hits) and all(hits), any(hits)
+    needle = _joined(tokenize(fragment.removeprefix("!").encode() if is_negated(fragment) else fragment.encode()))
+    found = [[needle in stream for stream in unit.streams] for unit in unit_list]
+    surely, maybe = any(all(hits) for hits in found if hits), any(any(hits) for hits in found)
+    return (not maybe, not surely) if is_negated(fragment) else (surely, maybe)
+
+
+def match_forms(alternatives: Sequence[Sequence[str]], unit_list: Sequence[Unit]) -> Forms:
+    """Returns which alternatives hold; each is a list of fragments that must all hold."""
+    sure, maybe = set(), set()
+    for index, fragments in enumerate(alternatives):
+        answers = [_fragment(fragment, unit_list) for fragment in fragments]
+        if all(answer[0] for answer in answers):
+            sure.add(index)
+        if all(answer[1] for answer in answers):
+            maybe.add(index)
+    return Forms(frozenset(sure), frozenset(maybe))
+
+
+def in_words(alternative: Sequence[str]) -> str:
+    """Returns what an alternative asks for: "has bpf_prog_get (, no is_extended"."""
+    words = [f"no {fragment[1:]}" if is_negated(fragment) else f"has {fragment}" for fragment in alternative]
+    return ", ".join(sorted(words))
+
+
+def _streams(scopes: Iterable[Scope]) -> tuple[bytes, ...]:
+    found = [_joined(stream) for scope in scopes for stream in scope.streams]
+    if any(not scope.certain for scope in scopes):
+        found.append(b"")
+    return tuple(dict.fromkeys(found))
+
+
+def units(source: CSource, scope: Scope, follow: bool, assumptions: Assumptions) -> tuple[list[Unit], str | None]:
+    """Returns a definition, what it calls in the same file (with `follow`) and the file's macros that it uses.
+
+    The second value says why one of them cannot be read, or is None.
+    """
+    members: dict[str, list[Scope]] = {scope.name: [scope]}
+    if follow:
+        for callee in source.with_callees(scope, assumptions):
+            if callee.name != scope.name:
+                members[callee.name] = source.functions(callee.name, assumptions)
+    odd = next((item.oddity for scopes in members.values() for item in scopes if item.oddity), None)
+    found = [
+        Unit(
+            name,
+            tuple(_joined(stream) for stream in scope.streams) if name == scope.name else _streams(scopes),
+            name == scope.name,
+            frozenset(call for item in scopes for call in item.calls),
+        )
+        for name, scopes in members.items()
+    ]
+    tokens = tuple(
+        token for scopes in members.values() for item in scopes for stream in item.streams for token in stream
+    )
+    found += [
+        Unit(name, tuple(_joined(body) for body in bodies), False)
+        for name, bodies in source.macro_bodies(tokens, assumptions).items()
+    ]
+    return found, odd
+
+
+def standing_macro(source: CSource, name: str, form: Sequence[str], assumptions: Assumptions) -> str | None:
+    """Returns a macro of a file that may replace a function or a word of a form before the compiler sees it, or None.
+
+    Names in capitals are macros in the kernel's own code too: of these one that is zero, or that has two values, counts.
+    """
+    words = {token for fragment in form if not is_negated(fragment) for token in tokenize(fragment.encode())}
+    for word in sorted({name.encode(), *words, *_KEYWORDS}):
+        key = word.decode("ascii", "replace")
+        live = source.live_macros(key, assumptions) if key in source.macros else []
+        if not live:
+            continue
+        bodies = {tuple(tokenize(macro.body)) for macro in live}
+        if (
+            key != key.upper()
+            or len(bodies) > 1
+            or key in source.undefined
+            or condition_value(live[0].body, _unnamed) is False
+        ):
+            return key
+    return None
+
+
+def _unnamed(_: str) -> bool | None:
+    return None
