@@ -259,6 +259,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AuditError as error:
         say(str(error))
         return EXIT_USAGE
+    except OSError as error:
+        say(f"{error.filename or 'input'}: {error.strerror or error}")
+        return EXIT_USAGE
     except MemoryError:
         say("not enough memory to read this input")
         return EXIT_USAGE

@@ -278,9 +278,12 @@ class Binary:
 
 
 def read_system_map(path: Path) -> dict[str, tuple[int, int]]:
-    """Address and size (up to the next symbol) of every function of a System.map; empty where it holds none."""
-    with path.open("rb") as file:
-        rows = [match.groups() for match in _SYSTEM_MAP_LINE.finditer(file.read(_MAX_SYSTEM_MAP))]
+    """Address and size (up to the next symbol) of every function of a System.map; empty where it holds none. Raises ImageError."""
+    try:
+        with path.open("rb") as file:
+            rows = [match.groups() for match in _SYSTEM_MAP_LINE.finditer(file.read(_MAX_SYSTEM_MAP))]
+    except OSError as error:
+        raise ImageError(f"{path}: cannot read: {error.strerror or error}") from error
     ordered = sorted((int(address, 16), name) for address, _, name in rows)
     found: dict[str, tuple[int, int]] = {}
     several: set[str] = set()

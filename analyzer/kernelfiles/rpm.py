@@ -182,7 +182,7 @@ def _headers(file: BinaryIO, path: str) -> tuple[_Header, int]:
         with rpmfile_errors(broken), rpmfile.open(fileobj=file) as archive:
             headers, payload = dict(archive.headers), int(archive.data_offset)
         return _typed(headers), payload
-    except (ValueError, struct.error) as error:
+    except (OSError, ValueError, struct.error) as error:
         raise broken(str(error)) from error
 
 

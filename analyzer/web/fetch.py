@@ -232,7 +232,8 @@ class Fetcher:
             total = int(length) if length.isascii() and length.isdigit() and len(length) < 16 else None
             parts: list[bytes] = []
             size = 0
-            for part in answer.iter_content(_CHUNK):
+            # What the server packed is left packed: requests unpacks one that is cut off without an error, and without a bound.
+            for part in answer.raw.stream(_CHUNK, decode_content=False):
                 parts.append(part)
                 size += len(part)
                 if size > limit:
@@ -265,7 +266,7 @@ def _reason(error: Exception) -> str:
         return f"its certificate is not trusted ({text[-120:]})"
     if isinstance(error, requests.exceptions.ProxyError):
         return "the proxy did not take the request"
-    if isinstance(error, requests.Timeout):
+    if isinstance(error, requests.Timeout) or "timed out" in text:
         return "no answer in time"
     if isinstance(error, requests.TooManyRedirects):
         return f"more than {_MAX_REDIRECTS} redirects"

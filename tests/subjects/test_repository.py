@@ -241,3 +241,60 @@ def test_a_version_that_lost_the_fix_again_is_not_the_first(tmp_path: Path) -> N
     targets = audit(repository=str(tmp_path), only=["freplace-loop"]).targets
     first = first_fixed("linux amd64", [targets[2], targets[1]])
     assert first[0].version is None
+
+
+def test_a_row_that_cannot_be_audited_costs_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        stanza("linux-image-6.1.0-90-alpha-generic", "6.1.192-2", "alpha"),
+        stanza("linux-image-6.1.0-90-zz", "6.1.192-2", "zz"),
+        stanza("linux-image-6.1.0-91-amd64", "6.1:2:3_!"),
+    ]
+    (tmp_path / "Packages").write_text(PACKAGES + "".join(rows))
+    report = audit(repository=str(tmp_path), only=["freplace-loop", "x86-hierarchy"])
+    architectures = {target.name: target.identity["architecture"] for target in report.targets}
+    assert len(architectures) == 5
+    assert architectures["linux-image-6.1.0-90-alpha-generic 6.1.192-2"] == "alpha"
+    assert architectures["linux-image-6.1.0-90-zz 6.1.192-2"] is None
+    assert list(report.skipped) == [
+        f"{tmp_path}/Packages: linux-image-6.1.0-91-amd64: not a version of Debian: '6.1:2:3_!'"
+    ]
+    # The version that is not read may be the newest, and may have every defect.
+    assert {item.version for item in report.first_fixed if item.kernel == "linux amd64"} == {None}
+    assert main(["--repo", str(tmp_path), "--only", "freplace-loop"]) == 2
+    captured = capsys.readouterr()
+    assert "linux-image-6.1.0-47-amd64 6.1.170-3" in captured.out
+    assert captured.err.startswith("tailcall-audit: skipped: ")
+    assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    ['ver="5.14.0&#10;1" rel="2"', 'ver="" rel=""', 'ver="x" rel="y"'],
+)
+def test_versions_that_are_none_cost_no_other_row_of_a_repodata(tmp_path: Path, attributes: str) -> None:
+    other = (
+        '<otherdata xmlns="http://linux.duke.edu/metadata/other">'
+        f'<package name="kernel-core" arch="x86_64"><version {attributes}/></package>'
+        '<package name="kernel-core" arch="x86_64"><version ver="5.14.0" rel="427.el9"/>'
+        '<changelog author="A &lt;a@b&gt; [5.14.0-427.el9]" date="\N{SUPERSCRIPT TWO}">- x</changelog></package></otherdata>'
+    )
+    place = repomd(tmp_path, other.encode())
+    try:
+        report = audit(repository=place)
+    except AuditError as error:
+        assert "not versions of RPM" in str(error)
+        return
+    assert [target.name for target in report.targets] == ["kernel-core 5.14.0-427.el9"]
+    assert len(report.skipped) == 1
+
+
+def test_one_of_several_targets_that_cannot_be_audited_costs_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--kernel", "6.1.170", "--kernel", "nonsense", "--kernel", "6.12.117", "--arch", "x86_64"]) == 2
+    captured = capsys.readouterr()
+    assert "6.1.170 \N{MIDDLE DOT}" in captured.out
+    assert "6.12.117 \N{MIDDLE DOT}" in captured.out
+    assert captured.err.startswith("tailcall-audit: skipped: ")
+    assert main(["--kernel", "nonsense", "--kernel", "rubbish"]) == 2
+    assert capsys.readouterr().out == ""
