@@ -1,0 +1,46 @@
+"""What the day of a build proves: a kernel that was built before a change was first posted cannot have it.
+
+This proves a fix absent, and never a commit that brings a defect in: reproducible builds stamp their sources, and patch
+afterwards (`tailcall_audit.analyzer.policy.verdict` counts it for fixes only). It counts only where the distribution's file
+says, with a source, that its build strings carry real dates, where the date is not older than the release that the kernel is
+based on, and for commits whose first posting is known from a source. No sourced date proves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
+from tailcall_audit.analyzer.subjects.release_string import KernelRelease
+
+__all__ = ["build_date_evidence"]
+
+_MARGIN_DAYS = 30
+"""A patch is known to its author, and to those who test it for him, before it is posted."""
+
+
+def build_date_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Evidence]:
+    """Yield the commits that were first posted 30 days or more after the kernel was built."""
+    branch = catalog.branches.get(release.version.branch)
+    if release.built is None or release.date_source is None or branch is None or branch.released is None:
+        return
+    from datetime import date, timedelta
+
+    try:
+        built = date.fromisoformat(release.built)
+    except ValueError:
+        return  # 31 February
+    if built < date.fromisoformat(branch.released):
+        return
+    for commit in catalog.commits.values():
+        posted = commit.first_posted
+        if posted is None or built + timedelta(days=_MARGIN_DAYS) > date.fromisoformat(posted.day):
+            continue
+        detail = (
+            f"built on {built}, {(date.fromisoformat(posted.day) - built).days} days before {commit.key} was first posted "
+            f"({posted.day}: {posted.source}); its build dates are real: {release.date_source}"
+        )
+        yield Evidence(
+            EvidenceKind.BUILD_DATE, commit.key, Presence.ABSENT, f"build string: {built}", detail, Confidence.MEDIUM
+        )
