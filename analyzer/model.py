@@ -68,6 +68,7 @@ class EvidenceKind(Enum):
     HISTORY = "history"
     SERIES = "series"
     RELEASE = "release"
+    BUILD_DATE = "build-date"
     PATCH_QUEUE = "patch-queue"
     CHANGELOG = "changelog"
     CHANGELOG_SILENCE = "changelog-silence"

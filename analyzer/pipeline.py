@@ -10,7 +10,7 @@ from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog, Defect
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig, read_config
 from tailcall_audit.analyzer.model import AuditError, Bootable, Confidence, FirstFixed, Report, TargetKind, TargetReport
-from tailcall_audit.analyzer.subjects.release_string import KernelRelease, parse_release
+from tailcall_audit.analyzer.subjects.release_string import KernelRelease, kernel_lines, parse_release
 from tailcall_audit.analyzer.subjects.schemes import Proof
 from tailcall_audit.analyzer.subjects.target import Target, identity_of
 
@@ -56,7 +56,7 @@ def _refine(release: KernelRelease, config: KernelConfig) -> tuple[KernelRelease
 
 
 def _audit_release(target: Target, text: str, config: KernelConfig | None) -> TargetReport:
-    release = parse_release(text)
+    release = parse_release(text, target.catalog)
     if release.architecture is not None or config is None:
         architecture = target.architecture(release.architecture, release.release)
     else:
@@ -197,6 +197,7 @@ def audit(
         raise AuditError("--offline and --refresh contradict each other")
     if (package_version or changelog_format) and not changelog:
         raise AuditError("--package-version and --changelog-format are about a changelog: name it with --changelog")
+    kernels = tuple(line for text in kernels for line in kernel_lines(text, catalog))
     if config is not None and len(kernels) + len(trees) + len(packages) + len(images) > 1:
         raise AuditError("--config is of one kernel: name one target with it")
     if rev is not None and len(trees) != 1:

@@ -72,5 +72,6 @@ def build_key(text: str) -> tuple[int, ...]:
     """The numbers of a distribution's build, for order within one series: ``5.14.0-427.13.1.el9_4`` before ``-427.20``.
 
     Everything from the distribution's tag on (``.el9``, ``.amzn2``) is left out: it names the rebuild, not the sources.
+    EulerOS's ``.h2572`` is a part of the number.
     """
-    return tuple(int(number[:9]) for number in re.findall(r"\d+", re.split(r"\.(?=[a-z])", text)[0], re.ASCII))
+    return tuple(int(number[:9]) for number in re.findall(r"\d+", re.split(r"\.(?=[a-z])(?!h\d)", text)[0], re.ASCII))

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tailcall_audit.analyzer.catalog.files import CatalogFiles, mappings, read_catalog_folder
+from tailcall_audit.analyzer.catalog.files import CatalogFiles, mapping, mappings, read_catalog_folder
 from tailcall_audit.analyzer.catalog.load import CatalogError, build_catalog
 from tailcall_audit.analyzer.catalog.ranges import derive_ranges
 from tailcall_audit.analyzer.catalog.types import BranchRanges
@@ -62,13 +62,19 @@ def _assembled(files: CatalogFiles) -> dict[str, Any]:
         "commits": {key: file.data for key, file in files.commits.items()},
         "capabilities": tables["capabilities"],
         "defects": _ordered("slug", {key: file.data for key, file in files.defects.items()}),
-        "distributions": _ordered("name", {key: file.data for key, file in files.distributions.items()}),
+        "distributions": _ordered("name", {key: _distribution(files, key) for key in files.distributions}),
         "distro_series": sorted(
             series, key=lambda fact: (fact["distro"], fact["series"], fact["commit"], fact["from"])
         ),
         "not_fixes": tables["exceptions"].get("not_fixes", []),
         "cosmetic_reverts": tables["exceptions"].get("cosmetic_reverts", []),
     }
+
+
+def _distribution(files: CatalogFiles, name: str) -> dict[str, Any]:
+    """A distribution with the survey of its changelogs, where there is one."""
+    survey = {"survey": files.surveys[name]} if name in files.surveys else {}
+    return {**mapping(files.distributions[name].data), **survey}
 
 
 def _ordered(key: str, entries: dict[str, Any]) -> list[dict[str, Any]]:

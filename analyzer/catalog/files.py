@@ -41,6 +41,7 @@ class CatalogFiles(NamedTuple):
     defects: dict[str, YamlFile]
     distributions: dict[str, YamlFile]
     series: dict[str, YamlFile]
+    surveys: dict[str, dict[str, Any]]
     tables: dict[str, YamlFile]
     complaints: tuple[Complaint, ...]
 
@@ -54,10 +55,30 @@ def read_catalog_folder(root: Path) -> CatalogFiles:
             path.stem: _checked(path, definition, complaints) for path in sorted((root / folder).glob("*.yaml"))
         }
     tables = {name: _checked(root / f"{name}.yaml", definition, complaints) for name, definition in _FILES.items()}
-    complaints += _strangers(root, {file.path for group in (*folders.values(), tables) for file in group.values()})
+    surveys = {path.stem: path for path in sorted((root / "surveys").glob("*.json"))}
+    known = {file.path for group in (*folders.values(), tables) for file in group.values()}
+    complaints += _strangers(root, known | set(surveys.values()))
+    read = {name: _survey(path, folders["distributions"], complaints) for name, path in surveys.items()}
     if not complaints:
         complaints += _dangling(folders, tables)
-    return CatalogFiles(root, **folders, tables=tables, complaints=tuple(sorted(complaints, key=_reading_order)))
+    return CatalogFiles(
+        root, **folders, surveys=read, tables=tables, complaints=tuple(sorted(complaints, key=_reading_order))
+    )
+
+
+def _survey(path: Path, distributions: dict[str, YamlFile], complaints: list[Complaint]) -> dict[str, Any]:
+    """A survey of a distribution, which a script wrote; every fault is a complaint."""
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        complaints.append(Complaint("wrong-value", path, 1, f"not a survey: {error}"))
+        return {}
+    if path.stem not in distributions:
+        complaints.append(Complaint("wrong-name", path, 1, f"there is no distributions/{path.stem}.yaml"))
+    for fault in _validator("survey").iter_errors(data):
+        where = ".".join(map(str, fault.absolute_path))
+        complaints.append(Complaint("wrong-value", path, 1, _shortened(f"{where}: {fault.message}")))
+    return data if isinstance(data, dict) else {}
 
 
 def _reading_order(complaint: Complaint) -> tuple[Path, int, str]:

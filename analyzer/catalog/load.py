@@ -23,7 +23,11 @@ from tailcall_audit.analyzer.catalog.types import (
     Catalog,
     Commit,
     Defect,
+    Distribution,
+    Form,
     NotAFix,
+    Posting,
+    Proof,
     SeriesFact,
 )
 from tailcall_audit.analyzer.libraries import jsonschema_errors, parse_json
@@ -33,7 +37,7 @@ from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["CatalogError", "build_catalog", "default_catalog_path", "load_catalog", "schema_path"]
+__all__ = ["CatalogError", "build_catalog", "default_catalog_path", "load_catalog", "schema_path", "shipped_catalog"]
 
 _MAX_BYTES = 16 << 20
 
@@ -87,6 +91,7 @@ def _commit(key: str, data: dict[str, Any]) -> Commit:
         only_on_branch=data.get("only_on_branch"),
         signature_data=tuple(data.get("signature", ())),
         btf=data.get("btf"),
+        first_posted=Posting(**data["first_posted"]) if "first_posted" in data else None,
         emulation=data.get("emulation"),
     )
 
@@ -162,6 +167,45 @@ def _not_fix(data: dict[str, Any]) -> NotAFix:
     return NotAFix(data["subject"], data["commit"], data["reason"], data["source"])
 
 
+_ZERO = {"zero": True, "other": False}
+
+
+def _form(data: dict[str, Any]) -> Form:
+    return Form(
+        data["match"],
+        tuple(data.get("contains", ())),
+        Proof(data["proves"]),
+        data["note"],
+        _ZERO.get(data.get("sublevel", "")),
+    )
+
+
+def _distribution(data: dict[str, Any]) -> Distribution:
+    return Distribution(
+        name=data["name"],
+        title=data["title"],
+        frozen=data["follows"] == "frozen",
+        surveyed=data["patches"] in ("surveyed", "none"),
+        self_built=data.get("self_built", False),
+        rebuilds=data.get("rebuilds"),
+        by_package=data.get("compare") == "package",
+        series_in_release=data.get("series_in_release", False),
+        keeps_marks=data.get("local_marks", False),
+        forms=tuple(_form(form) for form in data["forms"]),
+        builds=tuple(_form(form) for form in data.get("builds", ())),
+        settle=data.get("settle"),
+        package=data.get("package"),
+        flavour_packages=data.get("flavour_packages", {}),
+        build_dates=data["build_dates"]["source"] if "build_dates" in data else None,
+        config=tuple((mark["option"], mark["match"]) for mark in data.get("config", ())),
+        tree=tuple((mark["path"], mark["note"]) for mark in data.get("tree", ())),
+        packages=tuple(data.get("packages", ())),
+        changelog=data.get("changelog", {}),
+        published=data.get("published"),
+        survey=data.get("survey", {}),
+    )
+
+
 def _branch(name: str, data: dict[str, Any]) -> Branch:
     return Branch(name, data.get("released"), _version(data.get("last")), data.get("ended"))
 
@@ -181,6 +225,7 @@ def build_catalog(data: dict[str, Any], raw: bytes, path: str) -> Catalog:
         sources=data["sources"],
         not_fixes=tuple(_not_fix(entry) for entry in data["not_fixes"]),
         cosmetic_reverts=tuple(_not_fix(entry) for entry in data["cosmetic_reverts"]),
+        distributions=tuple(_distribution(entry) for entry in data.get("distributions", ())),
     )
     _check_names(catalog)
     return catalog
@@ -223,6 +268,12 @@ def _validate(data: object, path: str) -> None:
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         message = first.message if len(first.message) < 200 else first.message[:200] + " …"
         raise CatalogError(f"{path}: {first.json_path}: {message}{more}")
+
+
+@lru_cache(maxsize=1)
+def shipped_catalog() -> Catalog:
+    """The shipped catalogue, loaded once; raises CatalogError as `load_catalog` does."""
+    return load_catalog()
 
 
 def load_catalog(path: str | Path | None = None) -> Catalog:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any, NamedTuple
 
 from tailcall_audit.analyzer.catalog.expression import Expression
@@ -18,12 +19,18 @@ __all__ = [
     "Catalog",
     "Commit",
     "Defect",
+    "Distribution",
+    "Form",
     "NotAFix",
+    "Posting",
+    "Proof",
     "SeriesFact",
     "SignaturePart",
 ]
 
 CAPABILITY_PREFIX = "capability:"
+_EARLIER_MINORS = {1: 3, 2: 6, 3: 19}
+"""The last minor number of each major one before the catalogue's first branch, 4.2."""
 
 
 class BranchFact(NamedTuple):
@@ -80,6 +87,13 @@ class SignaturePart(NamedTuple):
         )
 
 
+class Posting(NamedTuple):
+    """The day (ISO) on which a change was first posted in public, in any version of it, and the source that says so."""
+
+    day: str
+    source: str
+
+
 class Commit(NamedTuple):
     """A commit that introduces or fixes a defect. `key` is its first 12 hex digits; `id` is as long as it is known.
 
@@ -100,6 +114,7 @@ class Commit(NamedTuple):
     only_on_branch: str | None
     signature_data: tuple[Mapping[str, Any], ...]
     btf: Mapping[str, Any] | None = None
+    first_posted: Posting | None = None
     emulation: Mapping[str, Any] | None = None
 
     @property
@@ -179,6 +194,73 @@ class SeriesFact(NamedTuple):
     note: str | None
 
 
+class Proof(Enum):
+    """What a release string proves of the upstream release."""
+
+    EXACT = "exact"
+    """The stable release, with nothing beside it that matters here (kernel.org, Debian, Alpine, Arch, …)."""
+    PATCHED = "patched"
+    """At least that release; the vendor put patches on top that the string does not show."""
+    BASE = "base"
+    """The mainline release only; which stable updates are in is not in the string."""
+    SNAPSHOT = "snapshot"
+    """A point of mainline's history between a release candidate and the next release."""
+    NOTHING = "nothing"
+    """Two statements contradict each other, so no version is proven."""
+
+
+class Form(NamedTuple):
+    """One way in which a distribution writes a release or a build string, and what that proves.
+
+    `match` is a regular expression. For a release it matches the whole rest behind the upstream version and may name the
+    groups ``abi``, ``flavour``, ``arch`` and ``rc``; for a build string (``uname -v``) it is searched for and names
+    ``version`` and ``stable``. It is tried only where one of `contains` occurs. `zero` says whether it is only for a
+    sublevel of zero (True), only for others (False), or for both (None). `note` may name ``{version}`` and ``{suffix}``.
+    """
+
+    match: str
+    contains: tuple[str, ...]
+    proof: Proof
+    note: str
+    zero: bool | None = None
+
+
+class Distribution(NamedTuple):
+    """How a distribution names its kernels, and what such a name proves.
+
+    `frozen` kernels take features of later releases, so that their base does not show what is absent. `surveyed` ones have
+    no patches of their own that the catalogue does not know. `self_built` is no distribution, but a list of local versions.
+    `rebuilds` names the distribution whose builds it has, fixes included. Facts about builds are compared with the package's
+    version (`by_package`) or with the release string, in which the series' tag occurs (`series_in_release`).
+    `settle` is the command that decides what the name does not; ``{release}``, ``{build}`` (without the flavour's ``+rt``),
+    ``{version}``, ``{flavour}`` and ``{package}`` (by flavour) are filled in. `build_dates` is the source that says that the
+    strings carry real build dates. `whole` are the ended series whose changelogs were read whole, with the commits that
+    those list; `abi` has the packages of each ABI number by series.
+    """
+
+    name: str
+    title: str
+    frozen: bool
+    surveyed: bool
+    self_built: bool
+    rebuilds: str | None
+    by_package: bool
+    series_in_release: bool
+    keeps_marks: bool
+    forms: tuple[Form, ...]
+    builds: tuple[Form, ...]
+    settle: str | None
+    package: str | None
+    flavour_packages: Mapping[str, str]
+    build_dates: str | None
+    config: tuple[tuple[str, str], ...]
+    tree: tuple[tuple[str, str], ...]
+    packages: tuple[str, ...]
+    changelog: Mapping[str, Any]
+    published: str | None
+    survey: Mapping[str, Any]
+
+
 class NotAFix(NamedTuple):
     """A subject or id that looks like a fix, or like its revert, and is none."""
 
@@ -212,6 +294,7 @@ class Catalog(NamedTuple):
     sources: Mapping[str, str]
     not_fixes: tuple[NotAFix, ...]
     cosmetic_reverts: tuple[NotAFix, ...]
+    distributions: tuple[Distribution, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -225,6 +308,15 @@ class Catalog(NamedTuple):
         if name.isascii() and name.isdigit():
             return tuple(defect for defect in self.defects if defect.pitfall == int(name[:4]))
         return tuple(defect for defect in self.defects if defect.slug == name)
+
+    def has_mainline(self, major: int, minor: int) -> bool:
+        """Whether Linux has had a release of these numbers, or may have had one since: the newest major goes on."""
+        newest = self.newest_mainline
+        if major >= newest.major:
+            return major == newest.major
+        if major in _EARLIER_MINORS:
+            return minor <= _EARLIER_MINORS[major]
+        return any(name == f"{major}.{minor}" for name in self.branches) or (major, minor) in ((4, 0), (4, 1))
 
     def previous_mainline(self, version: UpstreamVersion) -> UpstreamVersion | None:
         """The mainline release before this one's branch: 6.12 for 6.13-rc3, 5.19 for 6.0."""

@@ -38,6 +38,7 @@ _RANK = (
     EvidenceKind.CHANGELOG,
     EvidenceKind.SERIES,
     EvidenceKind.RELEASE,
+    EvidenceKind.BUILD_DATE,
     EvidenceKind.CHANGELOG_SILENCE,
 )
 _CONTESTED = (EvidenceKind.SOURCE, EvidenceKind.CODE, EvidenceKind.HISTORY, EvidenceKind.CHANGELOG)
@@ -146,9 +147,12 @@ def _config_excludes(defect: Defect, facts: Facts) -> tuple[str, Evidence] | Non
 
 
 def _proves_no_absence(item: Evidence) -> bool:
-    """Whether evidence that a commit is absent says nothing of what a defect needs: what a function does shows whether a fix works, and a
-    defect that never came in behaves as well as one that is fixed."""
-    return item.kind is EvidenceKind.EMULATION and item.presence is Presence.ABSENT
+    """Whether evidence that a commit is absent says nothing of what a defect needs.
+
+    What a function does shows whether a fix works, and a defect that never came in behaves as well as one that is fixed. A
+    build date may be that of the sources, which were patched afterwards: reproducible builds stamp so.
+    """
+    return item.kind in (EvidenceKind.EMULATION, EvidenceKind.BUILD_DATE) and item.presence is Presence.ABSENT
 
 
 class _Case:

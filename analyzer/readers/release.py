@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tailcall_audit.analyzer.architecture import ARCHITECTURES
-from tailcall_audit.analyzer.catalog.types import Capability, Catalog, Commit, SeriesFact
+from tailcall_audit.analyzer.catalog.types import Capability, Catalog, Commit, Proof, SeriesFact
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
+from tailcall_audit.analyzer.readers.build_date import build_date_evidence
 from tailcall_audit.analyzer.subjects.release_string import KernelRelease
-from tailcall_audit.analyzer.subjects.schemes import Proof
 from tailcall_audit.analyzer.version import UpstreamVersion, build_key
 
 __all__ = ["capability_in_release", "commit_in_release", "release_evidence", "series_evidence"]
@@ -106,8 +106,67 @@ def _unlisted_branch(catalog: Catalog, commit: Commit, version: UpstreamVersion,
     return _unknown(commit, "catalogue", f"nobody surveyed {version.branch}.y for {commit.key}", settle)
 
 
+def _in_contradiction(commit: Commit, release: KernelRelease) -> Evidence:
+    return _unknown(commit, f"the text {release.release!r}", release.notes[0], release.settle)
+
+
+def _in_snapshot(catalog: Catalog, commit: Commit, release: KernelRelease) -> Evidence:
+    """A point of mainline's history between a release candidate and the next one: what is newer than the release is absent.
+
+    A merge window opens when a release is out, so what came in a later release's was not in this one's tree
+    (Linux Documentation/process/2.Process.rst).
+    """
+    evidence = commit_in_release(catalog, commit, release.version)
+    if evidence.presence is not Presence.ABSENT or commit.first_release.base > release.version._replace(rc=None).base:
+        return evidence
+    detail = f"{commit.key} came to mainline in {commit.first_release}; {release.release} is a snapshot behind {release.version}, and may have it"
+    return _unknown(commit, evidence.citation, detail, release.settle)
+
+
+def _in_whole_branch(catalog: Catalog, commit: Commit, release: KernelRelease) -> Evidence | None:
+    """Whether no release of an ended branch has a commit, where the distribution's changelog of that series adds none.
+
+    Then the stable number, which an ABI number does not show, does not matter.
+    """
+    branch = catalog.branches.get(release.version.branch)
+    series = release.whole_series
+    if branch is None or branch.ended is None or branch.last is None or series is None:
+        return None
+    first, last = commit_in_release(catalog, commit, branch.last.base), commit_in_release(catalog, commit, branch.last)
+    if {first.presence, last.presence} != {Presence.ABSENT} or commit.key in series.adds:
+        return None
+    detail = f"no release of {branch.name}.y through its last, {branch.last} ({branch.ended}), has {commit.key}, and {series.source}, read whole, adds none"
+    return last._replace(detail=detail, confidence=min(last.confidence, Confidence.MEDIUM))
+
+
+def _in_packages(catalog: Catalog, commit: Commit, release: KernelRelease) -> Evidence | None:
+    """What all packages agree on that an ABI number may name."""
+    if not release.builds:
+        return None
+    found = [commit_in_release(catalog, commit, build.version) for build in release.builds]
+    for index, build in enumerate(release.builds):
+        named = release._replace(package=build.package, version=build.version, builds=())
+        for fact in series_evidence(catalog, named):
+            if fact.commit == commit.key:
+                found[index] = fact
+    if len({item.presence for item in found}) > 1 or found[0].presence is Presence.UNKNOWN:
+        return None
+    names = " to ".join(dict.fromkeys((release.builds[0].package, release.builds[-1].package)))
+    detail = f"{release.release} is the package {names} by its ABI number ({release.builds_source}); {found[0].detail}"
+    confidence = min(*(item.confidence for item in found), Confidence.MEDIUM)
+    return found[0]._replace(kind=EvidenceKind.RELEASE, detail=detail, confidence=confidence)
+
+
 def _on_top(catalog: Catalog, commit: Commit, release: KernelRelease) -> Evidence:
     """The same for a kernel with unknown patches, or with unknown stable updates: what is there stays, the rest is open."""
+    if release.proof is Proof.NOTHING:
+        return _in_contradiction(commit, release)
+    if release.snapshot:
+        return _in_snapshot(catalog, commit, release)
+    if release.proof is Proof.BASE:
+        decided = _in_packages(catalog, commit, release) or _in_whole_branch(catalog, commit, release)
+        if decided is not None:
+            return decided
     known_to_be_in = release.version if release.proof is Proof.PATCHED else release.version.base
     evidence = commit_in_release(catalog, commit, known_to_be_in)
     if evidence.presence is Presence.PRESENT:
@@ -169,9 +228,7 @@ def release_evidence(
     newer = release.version.base > catalog.newest_mainline
     if newer:
         limit = min(limit, Confidence.MEDIUM)
-    # A distribution's version does not tell its own patches, and one of them may be a fix that the release lacks. Debian's
-    # versions are the exception: its changelogs were surveyed.
-    own_patches = release.distro not in (None, "debian")
+    # A version does not show its vendor's own patches, and one of them may be a fix that the release lacks.
     for commit in catalog.commits.values():
         evidence = (
             commit_in_release(catalog, commit, release.version)
@@ -179,10 +236,13 @@ def release_evidence(
             else _on_top(catalog, commit, release)
         )
         absent = evidence.presence is Presence.ABSENT
-        yield _capped(evidence, min(limit, Confidence.MEDIUM) if own_patches and absent else limit)
+        yield _capped(evidence, min(limit, Confidence.MEDIUM) if release.own_patches and absent else limit)
     for capability in catalog.capabilities.values():
         for architecture in ARCHITECTURES:
-            yield _capped(capability_in_release(capability, architecture, release.version, release.vanilla_like), limit)
+            if release.proof is not Proof.NOTHING:
+                found = capability_in_release(capability, architecture, release.version, release.vanilla_like)
+                yield _capped(found, limit)
+    yield from build_date_evidence(catalog, release)
 
 
 def _capped(evidence: Evidence, limit: Confidence) -> Evidence:
@@ -191,24 +251,32 @@ def _capped(evidence: Evidence, limit: Confidence) -> Evidence:
     return evidence._replace(confidence=limit)
 
 
-def _builds_match(fact: SeriesFact, release: KernelRelease) -> bool:
-    ours = build_key(release.package or release.release)
-    theirs = build_key(fact.start)
+def _builds_match(fact: SeriesFact, name: str) -> bool:
+    """Whether a fact about a build, or about it and later ones, holds for this one. An exact build is compared whole."""
     if fact.exact:
-        return ours == theirs
+        return name == fact.start or name.startswith((f"{fact.start}.", f"{fact.start}+"))
+    ours, theirs = build_key(name), build_key(fact.start)
     return ours >= theirs if fact.present else ours <= theirs
 
 
 def series_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Evidence]:
-    """Yield what a distribution's own changelog proved about builds like this one."""
+    """Yield what a distribution's own changelog proved about builds like this one.
+
+    A rebuild has what the build has that it was made of; what that one lacks, the rebuild may have added.
+    """
+    distributions = {entry.name: entry for entry in catalog.distributions}
+    names = release.lineage or ((release.distro,) if release.distro else ())
     for fact in catalog.series:
-        if fact.distro != release.distro or fact.base != release.version.branch:
+        distribution = distributions.get(fact.distro)
+        if fact.distro not in names or fact.base != release.version.branch or release.proof is Proof.NOTHING:
             continue
-        if fact.distro == "debian" and release.package is None:
+        if fact.distro != names[0] and not fact.present:
+            continue
+        if distribution is not None and distribution.by_package and release.package is None:
             continue  # an ABI number cannot be compared with a package version
-        if fact.distro == "rhel" and f".{fact.series}" not in release.release:
+        if distribution is not None and distribution.series_in_release and f".{fact.series}" not in release.release:
             continue
-        if _builds_match(fact, release):
+        if _builds_match(fact, release.package or release.release):
             detail = f"{fact.series}: {fact.commit} {'from' if fact.present else 'not in'} {fact.start}"
             presence = Presence.PRESENT if fact.present else Presence.ABSENT
             sure = Confidence.MEDIUM if fact.note else Confidence.HIGH

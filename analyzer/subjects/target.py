@@ -19,7 +19,7 @@ def identity_of(release: KernelRelease | None, architecture: str | None, **more:
     """The identity of a report's target: what its release string says, its architecture, and more."""
     return {
         "release": None if release is None else release.release,
-        "upstream": None if release is None else str(release.version),
+        "upstream": None if release is None or release.proof is Proof.NOTHING else str(release.version),
         "proof": None if release is None else release.proof.value,
         "distro": None if release is None else release.distro,
         "package": None if release is None else release.package,
@@ -34,7 +34,7 @@ def _contradictions(config: KernelConfig, release: KernelRelease | None, archite
     found = []
     if release is not None and config.release is not None:
         ours, theirs = release.version, config.release.version
-        exact = release.proof is not Proof.BASE and release.distro not in ("rhel", "suse", "oracle-uek", "euleros")
+        exact = release.proof is not Proof.BASE and release.vanilla_like
         if ours.branch != theirs.branch or (exact and ours != theirs):
             found.append(f"its header says {theirs}, the target is {ours}")
     if architecture is not None and config.architecture is not None and architecture != config.architecture:

@@ -149,11 +149,13 @@ def test_a_missing_table_is_a_fault(folder: Path) -> None:
 
 
 def test_distributions_are_carried_through_in_their_order(folder: Path) -> None:
-    for path in (folder / "distributions").glob("*.yaml"):
+    for path in (*(folder / "distributions").glob("*.yaml"), *(folder / "surveys").glob("*.json")):
         path.unlink()
     (folder / "distributions").mkdir(exist_ok=True)
     for name, order in (("zeta", 10), ("alpha", 30), ("mid", 20)):
-        (folder / f"distributions/{name}.yaml").write_text(f"order: {order}\n")
+        form = f"{{match: '-{name}', contains: ['-{name}'], proves: exact, note: a test}}"
+        text = f"title: {name}\norder: {order}\nfollows: stable\npatches: own\nforms: [{form}]\n"
+        (folder / f"distributions/{name}.yaml").write_text(text)
     names = [entry["name"] for entry in json.loads(build(folder))["distributions"]]
     assert names == ["zeta", "mid", "alpha"]
 

@@ -37,11 +37,11 @@ def verdict(kernel: str, slug: str) -> Verdict:
         ("5.10.218", "freplace-loop", N, Result(PRESENT, ""), A, CONTRADICTED),
         ("5.10.218", "freplace-loop", N, Result(ABSENT, "", False), N, CONFIRMED),
         # An ABI number proves 6.1 and no update. 1c123c567fb1 came in 6.1.4: nobody knows whether it came in or was fixed.
-        ("6.1.0-47-amd64", "freplace-loop", U, Result(PRESENT, ""), A, SETTLED),
-        ("6.1.0-47-amd64", "freplace-loop", U, Result(ABSENT, ""), N, SETTLED),
-        ("6.1.0-47-amd64", "freplace-loop", U, Result(ABSENT, "", False), U, NOT_OBSERVED),
+        ("6.1.0-99-amd64", "freplace-loop", U, Result(PRESENT, ""), A, SETTLED),
+        ("6.1.0-99-amd64", "freplace-loop", U, Result(ABSENT, ""), N, SETTLED),
+        ("6.1.0-99-amd64", "freplace-loop", U, Result(ABSENT, "", False), U, NOT_OBSERVED),
         # What pitfall 4 needs is in 6.1 itself, so its absence is a fix.
-        ("6.1.0-47-amd64", "x86-hierarchy", U, Result(ABSENT, ""), F, SETTLED),
+        ("6.1.0-99-amd64", "x86-hierarchy", U, Result(ABSENT, ""), F, SETTLED),
     ],
 )
 def test_what_is_seen_and_what_was_predicted(
@@ -72,7 +72,7 @@ def test_what_is_not_seen_is_not_fixed_where_the_code_was_read_without_the_fix(k
 
 
 def test_a_settled_unknown_is_never_of_high_confidence_by_an_absence() -> None:
-    after = observe(verdict("6.1.0-47-amd64", "x86-hierarchy"), Result(ABSENT, ""), "on this host")
+    after = observe(verdict("6.1.0-99-amd64", "x86-hierarchy"), Result(ABSENT, ""), "on this host")
     assert after.confidence is Confidence.MEDIUM
 
 

@@ -1,0 +1,163 @@
+"""Where a kernel's number stands in a line of text, and what looks like one and is none.
+
+Kernels write it behind ``Linux version``, in a line of ``uname``, in an oops before its build number; tools write it behind
+``Kernel Version:``, in a node table's column, in file and package names. An address, a kubelet's, a distribution's, Docker's or
+another system's version is no kernel's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from enum import IntEnum
+from typing import NamedTuple
+
+from tailcall_audit.analyzer.version import UpstreamVersion
+
+__all__ = [
+    "Candidate",
+    "Place",
+    "clean_line",
+    "find_candidates",
+    "is_other_system",
+    "only_candidate",
+    "release_of_word",
+]
+
+_RELEASE = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,6}))?(?:-rc(\d{1,4}))?(?![0-9])", re.ASCII)
+_COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]", re.ASCII)
+# A compiler, a linker or a library is named in these lines too, with versions that look like a kernel's.
+_PARENTHESES = re.compile(r"\((?:[^()]|\([^()]*\))*\)")
+_REST = re.compile(r"(?:[-._+~][^\s:/@|<>()]*)?")
+_DOTTED_NUMBERS = re.compile(r"(?:\.\d+)+", re.ASCII)
+_FILE_PREFIX = re.compile(
+    r"(?:vmlinu[xz]|bzImage|Image|initrd\.img|initramfs|config|System\.map"
+    r"|linux-(?:signed-)?(?:image|headers|modules|modules-extra|binary|source|image-unsigned)"
+    r"|kernel(?:-(?:core|default|uek|uek-core|rt|rt-core|64k|64k-core|debug|debug-core|lt|ml|azure|modules))?"
+    r"|(?:proxmox|pve)-kernel)-(?=v?\d)",
+    re.ASCII,
+)
+_AROUND = "\"'`<>[]{}*,;:!?|\u201c\u201d\u2018\u2019"
+_BUILD_NUMBER = re.compile(r"#\d", re.ASCII)
+_OTHER_SYSTEMS = re.compile(
+    r"(?:^|[\s:=\"'])(?:Darwin|FreeBSD|NetBSD|OpenBSD|DragonFly|SunOS|AIX|HP-UX|VMkernel|VMware ESXi|ESXi|Microsoft Windows|Windows"
+    r"|CYGWIN_NT\S*|MINGW\d+_NT\S*|MSYS_NT\S*|Haiku|Minix|QNX|Fuchsia)(?=[\s\d]|$)",
+    re.ASCII,
+)
+_LABEL = re.compile(
+    r"(?:^|\W)(?:tested |running |linux )?kernel(?:[ _-]?(?:version|release))?[\"']?\s*[:=]?\s*[\"']?$", re.IGNORECASE
+)
+_TOOL_WORDS = frozenset(
+    ("gcc", "clang", "ld", "lld", "binutils", "rustc", "llvm", "glibc", "musl", "systemd", "openssl", "version")
+)
+# What stands beside a release in ``uname -sr``, ``-rm``, ``-srm``, ``-rmo``, ``-ro`` and the like.
+_UNAME_WORDS = re.compile(
+    r"Linux|GNU/Linux|Android|Toybox|unknown|SMP|PREEMPT\w*|x86_64|amd64|i[3-6]86|aarch64|arm64|armv\d\w*|riscv64|s390x|ppc64(?:le|el)?|loongarch64|loong64|mips\w*|uname:?|\$|-\w+",
+    re.ASCII,
+)
+
+
+class Place(IntEnum):
+    """How surely the number at a place is a kernel's."""
+
+    BARE = 1
+    """Nothing but the number's range speaks for it."""
+    FORM = 2
+    """It is written as a known distribution writes its kernels."""
+    KERNEL = 3
+    """It stands where a kernel's number is written."""
+
+
+class Candidate(NamedTuple):
+    """A word that may be a kernel's release: the version, what follows it, and where it was found (an offset in the line)."""
+
+    word: str
+    version: UpstreamVersion
+    rest: str
+    place: Place
+    start: int
+
+
+def clean_line(text: str) -> str:
+    """A line without terminal colours and with single spaces."""
+    return " ".join(_COLOURS.sub("", text).split())
+
+
+def is_other_system(line: str) -> bool:
+    """Whether a line is about another operating system, whose version numbers look like Linux's."""
+    return _OTHER_SYSTEMS.search(line) is not None and "Linux version" not in line
+
+
+def release_of_word(word: str) -> tuple[str, UpstreamVersion, str] | None:
+    """The release that a word is or names, without quotes, punctuation, path, file or package name around it."""
+    plain = word.strip(_AROUND).rstrip(".")
+    plain = re.split(r"[\"'=]", plain)[-1].rsplit("/", 1)[-1]
+    plain = _FILE_PREFIX.sub("", plain, count=1)
+    match = _RELEASE.match(plain)
+    if match is None:
+        return None
+    rest = plain[match.end() :]
+    if _REST.fullmatch(rest) is None:
+        return None
+    major, minor, sublevel, rc = match.groups()
+    version = UpstreamVersion(int(major), int(minor), int(sublevel or 0), None if rc is None else int(rc))
+    if _DOTTED_NUMBERS.fullmatch(rest) and version.major != 2:
+        return None  # an address, or another program's version; Linux had four numbers in 2.6 only
+    return plain.removeprefix("v") if plain[:1] == "v" and not rest else plain, version, rest
+
+
+def _opens(words: list[tuple[int, str]], index: int) -> bool:
+    """Whether a word begins a statement: the line's first, or behind a colon, a prompt or a quote."""
+    return index == 0 or words[index - 1][1][-1] in ":=\"'$>]"
+
+
+def _place(line: str, words: list[tuple[int, str]], index: int) -> Place:
+    """Where a word stands, by the words around it."""
+    before = [word.strip("\"'") for _, word in words[max(0, index - 2) : index]]
+    if index + 1 < len(words) and _BUILD_NUMBER.match(words[index + 1][1]):
+        return Place.KERNEL
+    if before == ["Linux", "version"]:
+        return Place.KERNEL
+    if before[-1:] == ["Linux"] and _opens(words, index - 1):
+        return Place.KERNEL  # uname -sr
+    if len(before) == 2 and before[0] == "Linux" and _opens(words, index - 2) and words[index][1].count(".") > 1:
+        return Place.KERNEL  # uname -snr
+    return Place.KERNEL if _LABEL.search(line[: words[index][0]]) else Place.BARE
+
+
+def find_candidates(
+    line: str, exists: Callable[[UpstreamVersion], bool], has_form: Callable[[str, UpstreamVersion], bool]
+) -> list[Candidate]:
+    """Every word of a cleaned line that may be a kernel's release, in their order.
+
+    `exists` says whether Linux had such a version, `has_form` whether a known distribution writes releases so. A bare number
+    counts where the line is nothing else, or (three numbers) as a second kernel beside one that is sure.
+    """
+    plain = _PARENTHESES.sub(lambda match: " " * len(match.group()), line)
+    words = [(match.start(), match.group()) for match in re.finditer(r"\S+", plain)]
+    found = []
+    for index, (start, word) in enumerate(words):
+        if word.startswith("#"):
+            continue
+        parsed = release_of_word(word)
+        if parsed is None or not exists(parsed[1]):
+            continue
+        name, version, rest = parsed
+        place = _place(plain, words, index)
+        if place is Place.BARE and rest and has_form(rest, version):
+            place = Place.FORM
+        previous = words[index - 1][1].lower().strip(":,") if index else ""
+        if place is Place.BARE and (previous in _TOOL_WORDS or name.count(".") < 2) and len(words) > 1:
+            others = [other for at, (_, other) in enumerate(words) if at != index and not _UNAME_WORDS.fullmatch(other)]
+            if others or previous in _TOOL_WORDS:
+                continue
+        found.append(Candidate(name, version, rest, place, start))
+    return found
+
+
+def only_candidate(line: str, candidates: Iterable[Candidate]) -> Candidate | None:
+    """The bare number that is all that a line says, apart from what `uname` puts beside it."""
+    plain = _PARENTHESES.sub(" ", line)
+    chosen = list(candidates)
+    others = [word for word in plain.split() if not _UNAME_WORDS.fullmatch(word) and release_of_word(word) is None]
+    return chosen[0] if chosen and not others else None
