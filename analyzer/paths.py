@@ -12,7 +12,7 @@ from tailcall_audit.analyzer.model import AuditError
 if TYPE_CHECKING:
     from pathlib import Path  # not loaded for a version string
 
-__all__ = ["Kind", "check_file", "expanded", "is_file", "kind_of"]
+__all__ = ["Kind", "cache_folder", "check_file", "expanded", "is_file", "kind_of"]
 
 
 class Kind(Enum):
@@ -22,6 +22,17 @@ class Kind(Enum):
     FILE = "a file"
     FOLDER = "a folder"
     OTHER = "not a regular file"
+
+
+def cache_folder() -> Path:
+    """The folder of this tool's caches (XDG_CACHE_HOME). Raises AuditError where it would be in the current directory: what lies
+    there may be anyone's."""
+    from platformdirs import user_cache_path
+
+    found = user_cache_path("tailcall-audit", appauthor=False)
+    if not found.is_absolute():
+        raise AuditError(f"{found}: no absolute folder for caches: set HOME or XDG_CACHE_HOME to one")
+    return found
 
 
 def expanded(text: str | os.PathLike[str]) -> Path:

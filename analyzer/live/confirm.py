@@ -10,7 +10,7 @@ from pathlib import Path
 from tailcall_audit.analyzer.architecture import UnknownArchitectureError, normalize_architecture
 from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
 from tailcall_audit.analyzer.model import AuditError, Report, Rule, TargetKind, TargetReport
-from tailcall_audit.analyzer.paths import check_file, expanded
+from tailcall_audit.analyzer.paths import cache_folder, check_file, expanded
 from tailcall_audit.analyzer.policy.agreement import observe_all
 from tailcall_audit.analyzer.subjects.release_string import ReleaseError, parse_release
 from tailcall_audit.analyzer.subjects.schemes import Proof
@@ -127,9 +127,7 @@ class Guests:
 
 
 def _cache() -> Path:
-    from platformdirs import user_cache_path
-
-    return user_cache_path("tailcall-audit", appauthor=False) / "guest"
+    return cache_folder() / "guest"
 
 
 def _same_kernel(target: TargetReport, run: GuestRun) -> None:

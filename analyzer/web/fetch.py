@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tailcall_audit.analyzer.libraries import parse_json, requests_errors
 from tailcall_audit.analyzer.model import AuditError
+from tailcall_audit.analyzer.paths import cache_folder
 from tailcall_audit.probes.writing import write_file
 
 if TYPE_CHECKING:
@@ -68,9 +69,7 @@ def _cache_directory() -> Path:
     named = os.environ.get("TAILCALL_AUDIT_HTTP_CACHE")
     if named:
         return Path(named)
-    from platformdirs import user_cache_path
-
-    return user_cache_path("tailcall-audit", appauthor=False) / "http"
+    return cache_folder() / "http"
 
 
 def _age(seconds: float) -> str:

@@ -349,3 +349,69 @@ def test_a_guest_loads_no_subprocess() -> None:
     root = str(Path(tailcall_audit.probes.__file__ or "").absolute().parents[2])
     done = run([sys.executable, *processes.PYTHON_OPTIONS, "-c", script, root], timeout=60)
     assert done.output.decode().split() == ["False"]
+
+
+@pytest.fixture
+def command() -> Path:
+    """The checkout's own command, which has set up what it needs."""
+    found = Path(__file__).resolve().parents[2] / "bin/tailcall-audit"
+    done = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"{found} cannot set itself up here: {done.stderr[-200:]}")
+    return found
+
+
+def test_the_checkouts_own_command_runs_nothing_of_the_current_directory(command: Path, hostile: Path) -> None:
+    # The loader acts on LD_* and bash on BASH_ENV before the first line of this command can do anything about it.
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(("LD_", "BASH_ENV"))}
+    done = subprocess.run([command, "--kernel", "6.1.170"], capture_output=True, text=True, check=False, env=environ)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert not hostile.exists()
+
+
+STARTS = """
+import sys, traceback
+found = []
+def hook(event, arguments):
+    if event in ("subprocess.Popen", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system", "pty.spawn"):
+        inner = [frame.f_code.co_filename for frame, _ in traceback.walk_stack(None)]
+        found.append(any(name.endswith("probes/processes.py") for name in inner))
+sys.addaudithook(hook)
+from tailcall_audit.analyzer.app.main import main
+codes = []
+for target in sys.argv[1:]:
+    codes.append(main(target.split("=", 1)))
+print(codes, found, sorted(sys.modules.keys() & {"multiprocessing", "pty"}), file=sys.stderr)
+"""
+
+
+def test_no_library_starts_a_process_of_its_own(tmp_path: Path) -> None:
+    """Seen by Python's audit events while every kind of target is read: python-debian would start unzstd for this package."""
+    import zstandard
+
+    from tests.repositories import stable_branch
+    from tests.rpms import FIRST, RHEL, rpm
+    from tests.subjects.test_packages import CONTROL, ar, tar
+
+    parts = [("control.tar.zst", {"./control": CONTROL}), ("data.tar.zst", {"./boot/vmlinuz-6.1.0-47-amd64": b"x"})]
+    members = [(name, zstandard.compress(tar(files))) for name, files in parts]
+    (tmp_path / "x.deb").write_bytes(ar([("debian-binary", b"2.0\n"), *members]))
+    (tmp_path / "Packages").write_bytes(CONTROL + b"\n")
+    (tmp_path / "config").write_bytes(b"CONFIG_BPF=y\n")
+    (tmp_path / "changelog").write_text(f"%changelog\n{RHEL}{FIRST}")
+    tree = stable_branch(tmp_path / "linux").path
+    targets = [
+        f"--package={tmp_path}/x.deb",
+        f"--package={rpm(tmp_path / 'rpm', RHEL + FIRST)}",
+        f"--repo={tmp_path}/Packages",
+        f"--config={tmp_path}/config",
+        f"--changelog={tmp_path}/changelog",
+        f"--tree={tree}",
+        "--kernel=6.1.170",
+    ]
+    done = subprocess.run([sys.executable, "-c", STARTS, *targets], capture_output=True, text=True, check=True)
+    codes, found, modules = ast.literal_eval(f"[{done.stderr.splitlines()[-1].replace('] [', '], [')}]")
+    assert set(codes) <= {0, 1, 3}, done.stderr
+    assert found  # git, for the tree
+    assert all(found)
+    assert modules == []
