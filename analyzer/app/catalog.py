@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tailcall_audit.analyzer.catalog.build import build
+from tailcall_audit.analyzer.catalog.build import InvalidCatalogError, build, load_built
+from tailcall_audit.analyzer.catalog.files import CatalogFiles, mapping, read_catalog_folder
+from tailcall_audit.analyzer.catalog.lint import lint
 from tailcall_audit.analyzer.catalog.load import CatalogError, default_catalog_path
+from tailcall_audit.analyzer.catalog.types import CAPABILITY_PREFIX, Catalog
+from tailcall_audit.analyzer.catalog.yaml_file import Complaint
 from tailcall_audit.analyzer.model import AuditError
+from tailcall_audit.analyzer.text import printable
 from tailcall_audit.probes.writing import write_file
+
+if TYPE_CHECKING:
+    from tailcall_audit.analyzer.catalog.yaml_file import Place
+    from tailcall_audit.analyzer.readers.examples import Example
 
 __all__ = ["run_catalog_tools"]
 
 EXIT_CLEAN = 0
 EXIT_FAULTS = 1
+EXIT_USAGE = 2
 
 
 def catalog_tools_parser() -> argparse.ArgumentParser:
-    """The options of ``catalog build``."""
+    """The options of ``catalog build`` and ``catalog lint``."""
     parser = argparse.ArgumentParser(
         prog="tailcall-audit catalog",
         description="For those who change the catalogue: docs/catalog.md says how a fact gets in.",
@@ -38,7 +50,86 @@ def catalog_tools_parser() -> argparse.ArgumentParser:
         "--check", action="store_true", help="write nothing; exit with 1 when the file is not what the folder gives"
     )
     build_command.add_argument("--debug", action="store_true", help="a traceback on an internal error")
+    _add_lint(commands)
     return parser
+
+
+def _add_lint(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "lint",
+        help="name what is doubtful in the folder catalog/",
+        description="Names what is doubtful in the folder catalog/, a line each; exits with 1 when there is something.",
+        allow_abbrev=False,
+    )
+    command.add_argument("--from", dest="folder", metavar="DIR", help="the folder (the checkout's own)")
+    command.add_argument(
+        "--sources",
+        metavar="DIR",
+        help="run the examples on the unpacked linux-source packages in DIR, each in a folder named after its version",
+    )
+    command.add_argument("--json", action="store_true", help="print the complaints as JSON")
+    command.add_argument("--debug", action="store_true", help="a traceback on an internal error")
+
+
+def _lint(options: argparse.Namespace) -> int:
+    files = read_catalog_folder(_folder(options.folder))
+    complaints = list(files.complaints)
+    ran = 0
+    if not complaints:
+        catalog = load_built(files)
+        complaints = lint(files, catalog)
+        if options.sources is not None:
+            failed, ran = _run_examples(files, catalog, Path(options.sources).expanduser())
+            complaints += failed
+    if options.json:
+        entries = [
+            {"name": item.name, "file": str(item.path), "line": item.line, "message": item.message}
+            for item in complaints
+        ]
+        print(json.dumps({"complaints": entries, "examples_run": ran}, indent=2))
+    else:
+        for item in complaints:
+            print(printable(str(item)))
+        examples = f"; {ran} examples run" if options.sources is not None else ""
+        print(f"{len(complaints)} complaints{examples}", file=sys.stderr)
+    return EXIT_FAULTS if complaints else EXIT_CLEAN
+
+
+def _place(files: CatalogFiles, example: Example) -> tuple[Path, int]:
+    """The file and line of an example."""
+    place: Place
+    if example.key in files.commits:
+        file, place = files.commits[example.key], ("signature",)
+        parts = mapping(file.data)["signature"]
+    else:
+        file = files.tables["capabilities"]
+        name = example.key.removeprefix(CAPABILITY_PREFIX)
+        place = (name, "architectures", example.architecture, "signature")
+        parts = mapping(file.data)[name]["architectures"][example.architecture]["signature"]
+    index = [part["name"] for part in parts].index(example.part)
+    return file.path, file.line((*place, index, "examples"))
+
+
+def _run_examples(files: CatalogFiles, catalog: Catalog, folder: Path) -> tuple[list[Complaint], int]:
+    """The examples that do not hold, and how many were run; raises AuditError on a folder without a source."""
+    from tailcall_audit.analyzer.readers.examples import run_source_examples, source_folders
+
+    if not folder.is_dir():
+        raise AuditError(f"--sources {folder}: no such folder")
+    sources = source_folders(folder)
+    if not sources:
+        raise AuditError(
+            f"--sources {folder}: no folder in it is named after a version, such as 6.1.192-2, and has a Makefile"
+        )
+    complaints, ran = [], 0
+    for version, source in sources.items():
+        for example in run_source_examples(catalog, version, source):
+            ran += 1
+            if not example.holds:
+                path, line = _place(files, example)
+                message = f"{example.part!r} is {example.seen.value} in {version}, and the example says {example.expected.value}"
+                complaints.append(Complaint("example-fails", path, line, message))
+    return complaints, ran
 
 
 def _folder(given: str | None) -> Path:
@@ -72,4 +163,9 @@ def _build(options: argparse.Namespace) -> int:
 def run_catalog_tools(arguments: Sequence[str]) -> int:
     """Run ``tailcall-audit catalog …`` and return its exit code; raises AuditError on files that cannot be used."""
     options = catalog_tools_parser().parse_args(arguments)
-    return _build(options)
+    try:
+        return _lint(options) if options.command == "lint" else _build(options)
+    except InvalidCatalogError as error:
+        for complaint in error.complaints:
+            print(printable(str(complaint)), file=sys.stderr)
+        return EXIT_USAGE

@@ -10,10 +10,10 @@ from typing import Any
 from tailcall_audit.analyzer.catalog.files import CatalogFiles, mapping, mappings, read_catalog_folder
 from tailcall_audit.analyzer.catalog.load import CatalogError, build_catalog
 from tailcall_audit.analyzer.catalog.ranges import derive_ranges
-from tailcall_audit.analyzer.catalog.types import BranchRanges
+from tailcall_audit.analyzer.catalog.types import BranchRanges, Catalog
 from tailcall_audit.analyzer.catalog.yaml_file import Complaint
 
-__all__ = ["InvalidCatalogError", "build", "build_from"]
+__all__ = ["InvalidCatalogError", "build", "build_from", "load_built"]
 
 SCHEMA_VERSION = 2
 _LAST = 1 << 30
@@ -38,6 +38,11 @@ def build(root: Path) -> bytes:
     return build_from(files)
 
 
+def load_built(files: CatalogFiles) -> Catalog:
+    """The catalogue that files without complaints give, without its derived ranges."""
+    return build_catalog(_assembled(files), b"", str(files.root))
+
+
 def build_from(files: CatalogFiles) -> bytes:
     """The content of `commits.json` for files without complaints."""
     data = _assembled(files)
@@ -59,7 +64,7 @@ def _assembled(files: CatalogFiles) -> dict[str, Any]:
         "newest_mainline": branches["newest_mainline"],
         "sources": tables["sources"],
         "branches": {"source": branches["source"], "entries": branches["entries"]},
-        "commits": {key: file.data for key, file in files.commits.items()},
+        "commits": {key: _without_lint(mapping(file.data)) for key, file in files.commits.items()},
         "capabilities": tables["capabilities"],
         "defects": _ordered("slug", {key: file.data for key, file in files.defects.items()}),
         "distributions": _ordered("name", {key: _distribution(files, key) for key in files.distributions}),
@@ -79,8 +84,13 @@ def _distribution(files: CatalogFiles, name: str) -> dict[str, Any]:
 
 def _ordered(key: str, entries: dict[str, Any]) -> list[dict[str, Any]]:
     """Entries by the order that they ask for, then by name."""
-    named = [{key: name, **entry} for name, entry in entries.items()]
+    named = [{key: name, **_without_lint(entry)} for name, entry in entries.items()]
     return sorted(named, key=lambda entry: (entry.get("order", _LAST), entry[key]))
+
+
+def _without_lint(entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry without what only the linter reads."""
+    return {key: value for key, value in entry.items() if key not in ("lint", "unseen")}
 
 
 def _range_data(entry: BranchRanges) -> dict[str, Any]:

@@ -102,13 +102,16 @@ def _capability(key: str, data: dict[str, Any]) -> Capability:
         key=CAPABILITY_PREFIX + key,
         title=data["title"],
         why=data["why"],
-        present_from={name: parse_version(entry["present_from"]) for name, entry in entries.items()},
-        absent_through={
-            name: parse_version(entry["absent_through"]) for name, entry in entries.items() if "absent_through" in entry
-        },
-        files={name: entry["file"] for name, entry in entries.items()},
+        settle=data["settle"],
+        present_from=_versions(entries, "present_from"),
+        absent_through=_versions(entries, "absent_through"),
+        signature_data={name: tuple(entry["signature"]) for name, entry in entries.items() if "signature" in entry},
         sources={name: entry["source"] for name, entry in entries.items()},
     )
+
+
+def _versions(entries: dict[str, Any], key: str) -> dict[str, UpstreamVersion]:
+    return {name: parse_version(entry[key]) for name, entry in entries.items() if key in entry}
 
 
 def _ranges(data: dict[str, Any]) -> tuple[BranchRanges, ...]:

@@ -10,6 +10,7 @@ from tailcall_audit.analyzer.catalog.expression import Expression
 from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 
 __all__ = [
+    "ANY_ARCHITECTURE",
     "CAPABILITY_PREFIX",
     "AffectedRange",
     "Branch",
@@ -20,6 +21,7 @@ __all__ = [
     "Commit",
     "Defect",
     "Distribution",
+    "Examples",
     "Form",
     "NotAFix",
     "Posting",
@@ -31,6 +33,8 @@ __all__ = [
 CAPABILITY_PREFIX = "capability:"
 _EARLIER_MINORS = {1: 3, 2: 6, 3: 19}
 """The last minor number of each major one before the catalogue's first branch, 4.2."""
+ANY_ARCHITECTURE = "*"
+"""The entry of a capability for the architectures that have none of their own."""
 
 
 class BranchFact(NamedTuple):
@@ -50,6 +54,23 @@ class BranchFact(NamedTuple):
     unverified: str | None
 
 
+class Examples(NamedTuple):
+    """Kernels on which a signature was seen to answer, by its answer: versions of Debian's linux-source, or PACKAGE=VERSION."""
+
+    present: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Examples:
+        """Build the examples from their JSON form."""
+        return cls(*(tuple(data.get(answer, ())) for answer in cls._fields))
+
+    def __str__(self) -> str:
+        answers = ((answer, getattr(self, answer)) for answer in self._fields)
+        return "; ".join(f"{answer} in {', '.join(kernels)}" for answer, kernels in answers if kernels)
+
+
 class SignaturePart(NamedTuple):
     """One place in the source that tells whether a commit's effect is there.
 
@@ -67,7 +88,8 @@ class SignaturePart(NamedTuple):
     absent: tuple[tuple[str, ...], ...]
     known_calls: tuple[str, ...]
     absent_without_file: bool
-    verified: str
+    examples: Examples
+    note: str | None
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> SignaturePart:
@@ -83,7 +105,8 @@ class SignaturePart(NamedTuple):
             absent=tuple(tuple(fragments) for fragments in data.get("absent", ())),
             known_calls=tuple(data.get("known_calls", ())),
             absent_without_file=data.get("missing_file") == "absent",
-            verified=data["verified"],
+            examples=Examples.from_data(data.get("examples", {})),
+            note=data.get("note"),
         )
 
 
@@ -127,15 +150,31 @@ class Commit(NamedTuple):
 
 
 class Capability(NamedTuple):
-    """Something an architecture must be able to do for a defect to be reachable; facts are releases and source files."""
+    """Something an architecture must be able to do for a defect to be reachable.
+
+    `present_from` and `absent_through` are mainline releases by architecture, `sources` where they are from; `ANY_ARCHITECTURE`
+    stands for those without an entry. `settle` is the command that settles it in a kernel's sources.
+    """
 
     key: str
     title: str
     why: str
+    settle: str
     present_from: Mapping[str, UpstreamVersion]
     absent_through: Mapping[str, UpstreamVersion]
-    files: Mapping[str, str]
+    signature_data: Mapping[str, tuple[Mapping[str, Any], ...]]
     sources: Mapping[str, str]
+
+    def entry(self, architecture: str) -> str:
+        """The name that an architecture's facts are under."""
+        return architecture if architecture in self.sources else ANY_ARCHITECTURE
+
+    @property
+    def signatures(self) -> Mapping[str, tuple[SignaturePart, ...]]:
+        """The places in the source that tell whether an architecture is able, by architecture; built on request."""
+        return {
+            name: tuple(SignaturePart.from_data(part) for part in parts) for name, parts in self.signature_data.items()
+        }
 
 
 class AffectedRange(NamedTuple):

@@ -60,7 +60,8 @@ def _commit_lines(commit: Commit) -> list[str]:
         if fact.unverified:
             lines.append(f"            unverified: {fact.unverified}")
     for part in commit.signature:
-        lines.append(f"    in source: {part.name} ({', '.join(part.files)}; {part.verified})")
+        seen = "; ".join(text for text in (str(part.examples), part.note) if text)
+        lines.append(f"    in source: {part.name} ({', '.join(part.files)}{'; ' if seen else ''}{seen})")
     return lines
 
 

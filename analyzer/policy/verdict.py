@@ -296,7 +296,7 @@ def _architectures_to_try(defect: Defect, facts: Facts, catalog: Catalog) -> tup
     """The architectures on which the answer may differ, when the target does not have one."""
     if defect.architectures:
         return defect.architectures
-    able = [set(catalog.capabilities[name].files) for name in defect.capabilities]
+    able = [set(catalog.capabilities[name].present_from) for name in defect.capabilities]
     return tuple(name for name in ARCHITECTURES if all(name in group for group in able)) if able else ()
 
 

@@ -16,7 +16,7 @@ from tailcall_audit.analyzer.readers.code.registry import FUNCTIONS, findings
 from tailcall_audit.probes.kernel import btf as kinds
 from tailcall_audit.probes.kernel.btf import Btf, BtfError
 
-__all__ = ["btf_evidence", "code_evidence"]
+__all__ = ["btf_evidence", "btf_presence", "code_evidence"]
 
 
 def _there(btf: Btf, atom: str) -> bool:
@@ -53,6 +53,12 @@ def _decide(btf: Btf, commit: Commit) -> tuple[Presence, str] | None:
         return None  # a shape that the catalogue does not know
     ((presence, atoms),) = told
     return presence, ", ".join(f"no {atom[1:]}" if atom.startswith("!") else f"has {atom}" for atom in atoms)
+
+
+def btf_presence(btf: Btf, commit: Commit) -> Presence:
+    """What the type data says of a commit that has a BTF signature; raises BtfError on broken data."""
+    found = _decide(btf, commit)
+    return Presence.UNKNOWN if found is None else found[0]
 
 
 def btf_evidence(catalog: Catalog, btf: Btf, where: str) -> Iterator[Evidence]:

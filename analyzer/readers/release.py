@@ -33,6 +33,10 @@ def commit_in_release(catalog: Catalog, commit: Commit, version: UpstreamVersion
 
     if first <= version.base and commit.only_on_branch is None:
         return found(Presence.PRESENT, f"{commit.key} is in mainline since {first}", commit.source)
+    if version.rc is not None and first == version._replace(rc=None):
+        # The catalogue names a release candidate only where one was seen with the commit.
+        detail = f"{commit.key} is in {first}; from which release candidate on is unknown"
+        return _unknown(commit, f"catalogue: {commit.source}", detail, settle)
     fact = commit.branches.get(version.branch)
     if fact is not None:
         confidence = _lowered(sure) if fact.unverified and sure is Confidence.HIGH else sure
@@ -192,9 +196,10 @@ def capability_in_release(
     capability: Capability, architecture: str, version: UpstreamVersion, vanilla_like: bool = True
 ) -> Evidence:
     """Whether an architecture could do something in a release, from the sources that were read."""
-    start = capability.present_from.get(architecture)
-    end = capability.absent_through.get(architecture)
-    citation = f"catalogue: {capability.sources.get(architecture, 'no source read for this architecture')}"
+    entry = capability.entry(architecture)
+    start = capability.present_from.get(entry)
+    end = capability.absent_through.get(entry)
+    citation = f"catalogue: {capability.sources.get(entry, 'no source read for this architecture')}"
 
     def found(presence: Presence, detail: str, settle: str | None = None) -> Evidence:
         return Evidence(
@@ -210,13 +215,12 @@ def capability_in_release(
 
     if start is not None and version.base >= start:
         return found(Presence.PRESENT, f"{architecture} has it by {start}")
-    # x86-64 has no release without it after `start`, so everything older is without.
-    if vanilla_like and start is not None and (architecture == "x86_64" or (end is not None and version.base <= end)):
-        return found(Presence.ABSENT, f"{architecture} is without it through {end or version.base}")
+    if vanilla_like and end is not None and version.base <= end:
+        return found(Presence.ABSENT, f"{architecture} is without it through {end}")
     return found(
         Presence.UNKNOWN,
         f"{capability.title.lower()}: nobody looked at {architecture} in {version.branch}",
-        "grep -rn 'bpf_arch_text_poke' arch/*/net   in the sources that it was built from",
+        f"{capability.settle}   in the sources that it was built from",
     )
 
 

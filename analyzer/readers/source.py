@@ -7,7 +7,7 @@ touches what decides. Else the answer is unknown, with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -50,7 +50,8 @@ class _Definition:
 def signature_files(catalog: Catalog) -> tuple[str, ...]:
     """The paths of all files that any signature reads, sorted."""
     paths = {path for commit in catalog.commits.values() for part in commit.signature for path in part.files}
-    paths |= {path for capability in catalog.capabilities.values() for path in capability.files.values()}
+    for capability in catalog.capabilities.values():
+        paths |= {path for parts in capability.signatures.values() for part in parts for path in part.files}
     return tuple(sorted(paths))
 
 
@@ -107,6 +108,11 @@ class SourceReader:
             older = self._older.without(commit, parts[0][1].citation)
             if older is not None:
                 return older
+        return self._all(commit.key, parts, None)
+
+    @staticmethod
+    def _all(key: str, parts: Sequence[tuple[SignaturePart, _Part]], architecture: str | None) -> Evidence:
+        """Join the answers for all parts of a commit or capability; `architecture` limits the statement to one."""
         absent = [(part, answer) for part, answer in parts if answer.presence is Presence.ABSENT]
         open_ones = [(part, answer) for part, answer in parts if answer.presence is Presence.UNKNOWN]
         strange = [(part, answer) for part, answer in open_ones if not answer.unread]
@@ -131,14 +137,21 @@ class SourceReader:
         )
         return Evidence(
             EvidenceKind.SOURCE,
-            commit.key,
+            key,
             presence,
             citation,
             f"{citation}: {detail}" if presence is not Presence.UNKNOWN else detail,
             Confidence.LOW if presence is Presence.UNKNOWN else Confidence.HIGH,
-            settle=f"tailcall-audit explain {commit.key}   and compare with {answer.citation}" if strange else None,
+            settle=f"tailcall-audit explain {key}   and compare with {answer.citation}"
+            if strange and architecture is None
+            else None,
+            architecture=architecture,
             unread=presence is Presence.UNKNOWN and not strange,
         )
+
+    def presence(self, part: SignaturePart, assumptions: Assumptions = NO_ASSUMPTIONS) -> Presence:
+        """Decide one part of a signature alone."""
+        return self._part(part, assumptions).presence
 
     @cached_property
     def _older(self) -> OlderTree:
@@ -283,28 +296,7 @@ class SourceReader:
         return None
 
     def _capability(self, capability: Capability) -> Iterator[Evidence]:
-        """bpf_arch_text_poke() is a weak function that refuses; an architecture that can attach defines its own."""
-        for architecture, path in capability.files.items():
-            read = self.file(path)
-            if read.state is ReadState.UNREADABLE:
-                presence, detail = Presence.UNKNOWN, f"cannot read {path}: {read.reason}"
-            elif read.state is ReadState.MISSING:
-                presence = Presence.ABSENT if self._is_gone(path) else Presence.UNKNOWN
-                detail = f"there is no {path}"
-            elif not self._source(path).mentions("bpf_arch_text_poke") and not self._source(path).oddities:
-                presence, detail = Presence.ABSENT, f"{path} does not define bpf_arch_text_poke()"
-            elif scopes := self._source(path).functions("bpf_arch_text_poke"):
-                certain = all(scope.certain and scope.oddity is None for scope in scopes)
-                presence = Presence.PRESENT if certain else Presence.UNKNOWN
-                detail = f"{path}:{scopes[0].line} defines bpf_arch_text_poke()"
-            else:
-                presence, detail = Presence.UNKNOWN, f"{path} names bpf_arch_text_poke() and does not define it"
-            yield Evidence(
-                EvidenceKind.SOURCE,
-                capability.key,
-                presence,
-                path,
-                detail,
-                architecture=architecture,
-                unread=presence is Presence.UNKNOWN,
-            )
+        """Decide a capability for each architecture that has a signature of it, in the same way as a commit."""
+        for architecture, signature in capability.signatures.items():
+            parts = [(part, self._part(part, NO_ASSUMPTIONS)) for part in signature]
+            yield self._all(capability.key, parts, architecture)

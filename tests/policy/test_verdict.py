@@ -145,13 +145,46 @@ def test_facts_end_where_the_survey_ends(kernel: str, slug: str, expected: State
         ("6.1.170", "riscv64", N),
         ("6.12.4", "riscv64", A),
         ("6.12.4", "s390x", A),
-        ("6.6.100", "s390x", U),  # between the sources that were read
+        ("6.6.100", "s390x", A),  # able since 6.3
+        ("6.3-rc4", "s390x", U),  # the release candidate of the capability is not known
         ("6.12.4", "powerpc64", N),
         ("6.12.4", "mips64", U),  # nobody looked
     ],
 )
 def test_what_freplace_needs_differs_by_architecture(kernel: str, arch: str, expected: State) -> None:
     assert states(kernel, arch)["freplace-loop"] is expected
+
+
+@pytest.mark.parametrize(
+    ("kernel", "arch", "slug", "expected"),
+    [
+        # Tail calls in subprograms: arm64 since 6.0, s390x since 6.3, LoongArch since 6.4, powerpc64 since 7.0, riscv64 since 7.3.
+        ("5.10.262", "x86_64", "tailcall-pkt-pointers", A),
+        ("5.15.200", "arm64", "tailcall-pkt-pointers", N),
+        ("6.1.170", "arm64", "tailcall-pkt-pointers", A),
+        ("6.1.170", "s390x", "tailcall-verifier-return-model", N),
+        ("6.12.100", "s390x", "tailcall-verifier-return-model", A),
+        ("6.18.10", "powerpc64", "tailcall-via-callback-subprog", N),
+        ("7.2.13", "powerpc64", "tailcall-via-callback-subprog", A),
+        ("7.2.13", "riscv64", "tailcall-via-callback-subprog", N),
+        ("7.2.13", "mips64", "tailcall-via-callback-subprog", N),
+        ("6.1.170", "riscv64", "trampoline-flags-clobber", N),
+        ("6.12.100", "riscv64", "trampoline-flags-clobber", A),  # 01793ed86b5d marks main programs too
+        ("6.1.170", "x86_64", "trampoline-flags-clobber", A),
+        # 30a59cc79754 breaks, 52fb1756ea1d mends.
+        ("6.12.100", "riscv64", "riscv-kcfi-tailcall-stack", A),
+        ("7.2.13", "riscv64", "riscv-kcfi-tailcall-stack", F),
+        ("6.9.5", "riscv64", "riscv-kcfi-tailcall-stack", N),
+        # A release whose candidates were not looked at says nothing of them.
+        ("6.13-rc5", "x86_64", "tailcall-pkt-pointers", U),
+        ("6.13", "x86_64", "tailcall-pkt-pointers", F),
+        ("5.10-rc3", "x86_64", "x86-count-offset", U),
+        ("5.10", "x86_64", "x86-count-offset", A),
+        ("6.13-rc1", "x86_64", "freplace-loop", F),  # seen in rc1
+    ],
+)
+def test_corrected_facts_decide(kernel: str, arch: str, slug: str, expected: State) -> None:
+    assert states(kernel, arch)[slug] is expected
 
 
 def test_only_a_known_architecture_makes_another_ones_defect_not_affected() -> None:
