@@ -18,11 +18,8 @@ __all__ = [
     "elftools_errors",
     "jsonschema_errors",
     "parse_json",
-    "pefile_errors",
     "pygit2_errors",
     "requests_errors",
-    "rpm_vercmp_errors",
-    "rpmfile_errors",
     "tar_errors",
     "xml_errors",
 ]
@@ -60,23 +57,8 @@ def debian_errors(fail: Failure) -> AbstractContextManager[None]:
     return _adapted(fail)
 
 
-def rpmfile_errors(fail: Failure) -> AbstractContextManager[None]:
-    """rpmfile: it has no error of its own."""
-    return _adapted(fail)
-
-
-def rpm_vercmp_errors(fail: Failure) -> AbstractContextManager[None]:
-    """rpm_vercmp: AttributeError on versions with a line break."""
-    return _adapted(fail)
-
-
 def elftools_errors(fail: Failure) -> AbstractContextManager[None]:
     """pyelftools: ELFError, and on headers that lie ValueError, KeyError, AttributeError, OverflowError, MemoryError and UnicodeError."""
-    return _adapted(fail)
-
-
-def pefile_errors(fail: Failure) -> AbstractContextManager[None]:
-    """pefile: PEFormatError, and on headers that lie struct.error, TypeError and others."""
     return _adapted(fail)
 
 
@@ -91,7 +73,7 @@ def pygit2_errors(fail: Failure) -> AbstractContextManager[None]:
 
 
 def xml_errors(fail: Failure) -> AbstractContextManager[None]:
-    """defusedxml and expat below it: ParseError, DefusedXmlException, ValueError and LookupError (an unknown encoding)."""
+    """expat: ExpatError, and ValueError and LookupError for encodings that it does not know."""
     return _adapted(fail)
 
 

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import io
 import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.kernelfiles.containers import ImageError, Kernel
+from tailcall_audit.analyzer.kernelfiles.elf import Elf, ElfError, Section, Segment
 from tailcall_audit.analyzer.kernelfiles.kallsyms import Kallsyms, KallsymsError
 from tailcall_audit.analyzer.kernelfiles.relocations import Relocations, find_relocations
-from tailcall_audit.analyzer.libraries import elftools_errors
 from tailcall_audit.probes.kernel.btf import Btf, BtfError
 
 __all__ = ["Binary", "Function", "Segment", "read_system_map"]
 
 _BANNER = re.compile(rb"Linux version (\d[^\0\n]{0,511})")
+_BUILD = re.compile(rb"\) #\d")
+_MAX_BANNERS = 64
+_LITTLE_64 = b"\x02\x01"
+_MAX_BTF = 64 << 20
 _CONFIG_START, _CONFIG_END = b"IKCFG_ST", b"IKCFG_ED"
 _MAX_CONFIG = 16 << 20
 _BTF_HEADER = b"\x9f\xeb\x01\0\x18\0\0\0"
@@ -41,16 +43,6 @@ class Function(NamedTuple):
     code: bytes
 
 
-class Segment(NamedTuple):
-    """A part of the file that is loaded: its place there, its address, its size in the file and (zeros behind it) in memory, in bytes."""
-
-    offset: int
-    address: int
-    size: int
-    memory: int
-    is_code: bool
-
-
 class Binary:
     """A kernel's binary. Every part is looked for when it is asked for; what is not there, or is broken, is None."""
 
@@ -58,15 +50,50 @@ class Binary:
         self._kernel = kernel
         self._data = kernel.data
         self._symbols = symbols
+        self._elf = Elf(kernel.data) if kernel.is_elf else None
         self.notes: list[str] = []
 
     @cached_property
-    def banner(self) -> str | None:
-        """The line that /proc/version would show."""
-        found = [match.group(1) for match in islice(_BANNER.finditer(self._data), 8)]
-        # Since 6.1 there is one without the number of the build (init/version.c), for the time before that is known.
-        text = next((line for line in found if re.search(rb"\) #\d", line)), found[0] if found else None)
-        return None if text is None else f"Linux version {text.decode('ascii', 'replace').rstrip()}"
+    def banners(self) -> tuple[str, ...]:
+        """The lines that /proc/version would show, every different one. A kernel has one.
+
+        Since 6.1 there is one without the number of the build too (init/version.c), for the time before that is known: it
+        counts only where nothing else names its release.
+        """
+        found = dict.fromkeys(match.group(1) for match in islice(_BANNER.finditer(self._data), _MAX_BANNERS))
+        whole = [line for line in found if _BUILD.search(line)]
+        named = {line.split()[0] for line in whole}
+        kept = [*whole, *(line for line in found if line not in whole and line.split()[0] not in named)]
+        return tuple(f"Linux version {line.decode('ascii', 'replace').rstrip()}" for line in kept)
+
+    def identify(self, name: str) -> str:
+        """The banner, where the image is one kernel and says so throughout; raises ImageError."""
+        if (reason := self.why_no_kernel) is not None:
+            raise ImageError(f"{name}: {reason}")
+        if not self.banners:
+            raise ImageError(
+                f'{name}: no banner in it ("Linux version …"): not a Linux kernel, or one that is encrypted or packed in a way unknown here'
+            )
+        if len(self.banners) > 1:
+            shown = " and ".join(repr(line[:100]) for line in self.banners[:2])
+            raise ImageError(f"{name}: it names {len(self.banners)} kernels, so which one it is is not known: {shown}")
+        banner, declared = self.banners[0], self._kernel.declared
+        if declared is not None and banner.split()[2] != declared:
+            raise ImageError(
+                f"{name}: its header names the release {declared[:100]!r} and the kernel in it {banner[:100]!r}:"
+                " which one it is is not known"
+            )
+        return banner
+
+    @cached_property
+    def why_no_kernel(self) -> str | None:
+        """Why this is not a kernel that a machine boots, None where nothing says so."""
+        if self._elf is None:
+            return None
+        try:
+            return self._elf.why_no_kernel()
+        except ElfError as error:
+            return f"a broken ELF file: {error}"
 
     @cached_property
     def config(self) -> str | None:
@@ -82,46 +109,26 @@ class Binary:
             return None
         return text.decode("utf-8", "replace")
 
-    @contextmanager
-    def _noted(self, what: str) -> Iterator[None]:
-        """Within it pyelftools reads; what it raises becomes a note."""
-        try:
-            with elftools_errors(ImageError):
-                yield
-        except ImageError as error:
-            self.notes.append(f"{what}: {error}")
-
     @cached_property
-    def _sections(self) -> dict[str, tuple[int, int, int]]:
-        """Address, offset and size of each section."""
-        from elftools.elf.elffile import ELFFile
-
-        found = {}
-        with self._noted("its ELF sections cannot be read"):
-            for section in ELFFile(io.BytesIO(self._data)).iter_sections():
-                if section["sh_type"] != "SHT_NOBITS":
-                    found[section.name] = (section["sh_addr"], section["sh_offset"], section["sh_size"])
-        return found
+    def _sections(self) -> dict[str, Section]:
+        try:
+            return {} if self._elf is None else self._elf.sections
+        except ElfError as error:
+            self.notes.append(f"its ELF sections cannot be read: {error}")
+            return {}
 
     @cached_property
     def segments(self) -> list[Segment]:
         """What is loaded of the kernel, and where."""
-        if not self._kernel.is_elf:
+        if self._elf is None:
             return self._flat() if self._kernel.architecture == "arm64" else []
-        if self._data[4:6] != b"\x02\x01":
+        if self._data[4:6] != _LITTLE_64:
             return []
-        offset, size, count = struct.unpack_from("<Q", self._data, 32)[0], *struct.unpack_from("<HH", self._data, 54)
-        found = []
-        if size == 56 and offset + size * count <= len(self._data):
-            for index in range(count):
-                kind, flags, place, address, _, length, memory, _ = struct.unpack_from(
-                    "<IIQQQQQQ", self._data, offset + 56 * index
-                )
-                if kind == 1 and place + length <= len(self._data):
-                    found.append(
-                        Segment(place, address, length, max(length, min(memory, _MAX_MEMORY)), bool(flags & 1))
-                    )
-        return found
+        try:
+            return list(self._elf.segments)
+        except ElfError as error:
+            self.notes.append(f"its ELF program headers cannot be read: {error}")
+            return []
 
     def _flat(self) -> list[Segment]:
         """All of an arm64 Image; its size in memory stands in its header (Linux Documentation/arch/arm64/booting.rst)."""
@@ -200,8 +207,8 @@ class Binary:
     @cached_property
     def btf(self) -> Btf | None:
         """The kernel's type data: the section .BTF, or wherever a header of it stands."""
-        section = self._sections.get(".BTF") if self._kernel.is_elf else None
-        whole = () if section is None else (self._data[section[1] : section[1] + section[2]],)
+        section = self._sections.get(".BTF")
+        whole = () if section is None else (self._data[section.offset : section.offset + section.size],)
         for data in whole or self._headers():
             try:
                 found = Btf(data)
@@ -219,7 +226,7 @@ class Binary:
             if place + 24 <= len(self._data):
                 types, types_size, strings, strings_size = struct.unpack_from("<IIII", self._data, place + 8)
                 end = place + 24 + max(types + types_size, strings + strings_size)
-                if types_size > 1000 and end <= len(self._data):
+                if types_size > 1000 and end <= min(len(self._data), place + _MAX_BTF):
                     yield self._data[place:end]
             place = self._data.find(_BTF_HEADER, place + 1)
 
@@ -254,16 +261,12 @@ class Binary:
 
     def _symbol_table(self) -> Iterator[tuple[str, str, int, int]]:
         """Name, variant, address and size of every function and object of an ELF file with symbols."""
-        from elftools.elf.elffile import ELFFile
-        from elftools.elf.sections import SymbolTableSection
-
-        with self._noted("its symbol table cannot be read"):
-            table = ELFFile(io.BytesIO(self._data)).get_section_by_name(".symtab")
-            for symbol in table.iter_symbols() if isinstance(table, SymbolTableSection) else ():
-                if symbol["st_info"]["type"] in ("STT_FUNC", "STT_OBJECT", "STT_NOTYPE"):
-                    name, _, variant = symbol.name.partition(".")
-                    is_function = symbol["st_info"]["type"] == "STT_FUNC"
-                    yield name, variant, symbol["st_value"], symbol["st_size"] if is_function else 0
+        try:
+            for symbol in () if self._elf is None else self._elf.symbols():
+                name, _, variant = symbol.name.partition(".")
+                yield name, variant, symbol.address, symbol.size if symbol.is_function else 0
+        except ElfError as error:
+            self.notes.append(f"its symbol table cannot be read: {error}")
 
     def _from_symbol_table(self, wanted: frozenset[str]) -> dict[str, tuple[int, int]]:
         found: dict[str, tuple[int, int]] = {}

@@ -6,6 +6,7 @@ Documentation/driver-api/early-userspace/buffer-format.rst).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 from tailcall_audit.analyzer.kernelfiles.compression import Readable
@@ -15,6 +16,7 @@ __all__ = ["CpioError", "read_cpio"]
 _HEADER = 110
 _MAX_NAME = 4096
 _CHUNK = 1 << 20
+_NUMBERS = re.compile(rb"[0-9a-fA-F]{104}")
 
 
 class CpioError(ValueError):
@@ -49,12 +51,11 @@ def read_cpio(stream: Readable) -> Iterator[tuple[str, int, Callable[[], bytes]]
         header = _exactly(stream, _HEADER)
         if header[:6] not in (b"070701", b"070702"):
             raise CpioError("a header is not where it should be")
-        try:
-            fields = [int(header[6 + 8 * index : 14 + 8 * index], 16) for index in range(13)]
-        except ValueError as error:
-            raise CpioError("a header with something else than numbers") from error
+        if not _NUMBERS.fullmatch(header, 6):
+            raise CpioError("a header with something else than numbers")
+        fields = [int(header[6 + 8 * index : 14 + 8 * index], 16) for index in range(13)]
         size, length = fields[6], fields[11]
-        if not 0 < length <= _MAX_NAME or size < 0:
+        if not 0 < length <= _MAX_NAME:
             raise CpioError(f"a name of {length:,} bytes")
         name = _exactly(stream, length)[:-1].decode("utf-8", "replace")
         _skip(stream, -(_HEADER + length) % 4)

@@ -1,4 +1,4 @@
-"""Debian packages: python-debian finds the parts, and the data part is read as a stream up to a bound.
+"""Debian packages: an ar archive of two tar archives (deb(5)), of which the data part is read as a stream up to a bound.
 
 Debian's *signed* images, which hosts run, are of the source linux-signed-amd64 with a version like 6.1.170+3 for linux
 6.1.170-3, and have ``changelog.gz`` instead of ``changelog.Debian.gz``. Since 7.2 the image is in linux-binary-*.
@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import logging
 import re
-import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import BinaryIO, NamedTuple
 
-from tailcall_audit.analyzer.kernelfiles.compression import Bounded, decompress, decompressing
+from tailcall_audit.analyzer.kernelfiles.ar import ArError, Member, open_member, read_members
+from tailcall_audit.analyzer.kernelfiles.compression import BrokenDataError, Decompressed, decompress
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, MetapackageError, PackageError
-from tailcall_audit.analyzer.libraries import Failure, debian_errors, tar_errors
+from tailcall_audit.analyzer.kernelfiles.tar import TarError, TarFile, read_tar
 
-if TYPE_CHECKING:
-    from debian.deb822 import Deb822
-    from debian.debfile import DebFile
-
-__all__ = ["installed_image", "kernel_dependency", "read_deb", "read_deb_file"]
+__all__ = ["installed_image", "kernel_dependency", "parse_control", "read_deb", "read_deb_file"]
 
 # python-debian logs a relation that it can't parse, raw; without a handler that goes to stderr, terminal escapes and all.
 logging.getLogger("debian").addHandler(logging.NullHandler())
@@ -30,6 +26,8 @@ _MAX_UNPACKED = 2 << 30
 """The largest kernel package without debug symbols unpacks to some 500 MB."""
 _MAX_FILE = 16 << 20
 _MAX_CONTROL = 1 << 20
+_MAX_SIMILAR = 8
+_FIELD = re.compile(r"^([!-9;-~]+):[ \t]*(.*(?:\n[ \t].*)*)$", re.MULTILINE)
 _KERNEL = re.compile(
     r"linux-(?:signed-)?(?:image|binary|modules|modules-extra|source|image-unsigned)-\S+|linux-source|(?:proxmox|pve)-kernel-\S+"
 )
@@ -42,91 +40,146 @@ _NO_KERNEL = {
     "linux-base": "scripts shared by kernel packages",
     "linux-config": "configurations only; unpack one and use --config",
 }
-_DEPENDENCY = re.compile(r"linux-(?:image|binary)-\d[a-zA-Z0-9.+~-]*")
+_DEPENDENCY = re.compile(
+    r"(linux-(?:image|binary)-\d[a-zA-Z0-9.+~-]*)(?::[a-z0-9]+)?"
+    r"(?: ?\( ?([<>=]{1,2}) ?([0-9A-Za-z:.+~-]+) ?\))?(?: ?\[[^\]]*\])?(?: ?<[^>]*>)?",
+    re.ASCII,
+)
+_MAX_RELATION = 512
 _INSTALLED = re.compile(r"linux-(?:image|binary)(?:-unsigned)?-(\d[^\s]*)|(?:proxmox|pve)-kernel-(\d\S*)")
 _CHANGELOG = re.compile(r"usr/share/doc/[^/]+/changelog(?:\.Debian)?(?:\.gz|\.xz|\.zst)?")
 _CONFIG = re.compile(r"(?:boot/config-[^/]+|(?:usr/)?lib/modules/[^/]+/config)")
 _IMAGE = re.compile(r"(?:boot/vmlinu[xz]-[^/]+|(?:usr/)?lib/modules/[^/]+/vmlinu[xz])")
 
 
-def _broken(path: str) -> Failure:
-    return lambda words: PackageError(f"{path}: not a Debian package, or a broken one: {words}")
+class _Archive(NamedTuple):
+    """An open package file and its members."""
+
+    file: BinaryIO
+    path: str
+    members: tuple[Member, ...]
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[DebFile]:
-    """The parts of a package; raises PackageError where they cannot be found."""
-    with debian_errors(_broken(path)):
-        from debian.debfile import DebFile
-
-        archive = DebFile(filename=path)
-    with archive:
-        yield archive
-
-
-def _members(archive: DebFile, path: str, part: str = "data") -> Iterator[tuple[str, int, Callable[[], bytes]]]:
-    """Name, size and a reader of the content of every regular file in a part of the package, read as a stream."""
-    with debian_errors(_broken(path)):
-        name = next((item for item in archive.getnames() if item.startswith(f"{part}.tar")), None)
-        if name is None:
-            raise PackageError(f"{path}: not a Debian package: no {part} part")
-        member = cast(IO[bytes], archive.getmember(name))
-        start = member.read(6)
-        member.seek(0)
-    too_much = PackageError(f"{path}: unpacks to more than {_MAX_UNPACKED >> 30} GiB, which no kernel package does")
-    stream = Bounded(decompressing(member, start, f"{path}:{name}"), _MAX_UNPACKED, too_much)
-    # An error of whoever takes the members does not pass through here.
-    with tar_errors(_broken(path)), tarfile.open(fileobj=stream, mode="r|") as tar:  # type: ignore[call-overload]
-        for item in tar:
-            if item.isfile():
-
-                def content(item: tarfile.TarInfo = item) -> bytes:
-                    with tar_errors(_broken(path)):
-                        file = tar.extractfile(item)
-                        return b"" if file is None else file.read()
-
-                yield item.name.removeprefix("./"), item.size, content
+def _open(path: Path) -> Iterator[_Archive]:
+    """Open a package; what is wrong in it becomes a PackageError."""
+    try:
+        with path.open("rb") as file:
+            yield _Archive(file, str(path), read_members(file))
+    except (ArError, TarError) as error:
+        raise PackageError(f"{path}: a broken package: {error}") from error
+    except BrokenDataError as error:
+        raise PackageError(str(error)) from error
+    except OSError as error:
+        raise PackageError(f"{path}: cannot read: {error.strerror or error}") from error
 
 
-def _control(archive: DebFile, path: str) -> Deb822:
-    """The fields of the control file. python-debian's own reader starts the program unzstd, wherever PATH finds one."""
-    from debian.deb822 import Deb822
+def _files(archive: _Archive, part: str) -> Iterator[TarFile]:
+    """Every regular file in a part of the package, ``control`` or ``data``, which stand where dpkg-deb(1) looks for them."""
+    names = [item.name for item in archive.members if not item.name.startswith("_")]
+    expected = ("debian-binary", "control.tar", "data.tar")
+    if len(names) < len(expected) or not all(map(str.startswith, names, expected)):
+        raise PackageError(f"{archive.path}: not a Debian package: it holds {', '.join(names[:4])[:100] or 'nothing'}")
+    name = names[1 if part == "control" else 2]
+    member = next(item for item in archive.members if item.name == name)
+    start = open_member(archive.file, member).read(9)
+    stream = Decompressed(open_member(archive.file, member), start, f"{archive.path}:{name}", _MAX_UNPACKED)
+    yield from read_tar(stream)
 
-    for place, size, content in _members(archive, path, "control"):
-        if place == "control":
-            if size > _MAX_CONTROL:
-                raise PackageError(f"{path}: control has {size:,} bytes, which no control file has")
-            data = content()
-            with debian_errors(_broken(path)):
-                return Deb822(data)
-    raise PackageError(f"{path}: not a Debian package: no control file")
+
+def _control(archive: _Archive) -> dict[str, str]:
+    """The fields of the control file; one that stands there twice is an error, as it is for dpkg."""
+    text: str | None = None
+    for file in _files(archive, "control"):
+        if file.name == "control":
+            if file.size > _MAX_CONTROL:
+                raise PackageError(f"{archive.path}: control has {file.size:,} bytes, which no control file has")
+            text = file.content().decode("utf-8", "replace")
+    if text is None:
+        raise PackageError(f"{archive.path}: not a Debian package: no control file")
+    try:
+        fields = parse_control(text)
+    except PackageError as error:
+        raise PackageError(f"{archive.path}: a broken package: {error}") from error
+    if not fields.get("Package") or not fields.get("Version"):
+        raise PackageError(f"{archive.path}: not a Debian package: its control file names no package or no version")
+    return fields
 
 
-def _contents(archive: DebFile, path: str) -> tuple[dict[str, tuple[str, bytes]], str | None]:
-    """The changelog and configuration in the data part, and the name of the image."""
-    found: dict[str, tuple[str, bytes]] = {}
-    image: str | None = None
-    for place, size, content in _members(archive, path):
-        if _IMAGE.fullmatch(place):
-            image = place
-        kind = "changelog" if _CHANGELOG.fullmatch(place) else "config" if _CONFIG.fullmatch(place) else None
-        if kind is None or kind in found:
+def parse_control(text: str) -> dict[str, str]:
+    """The fields of a paragraph (deb-control(5)), in title case; raises PackageError where one stands there twice."""
+    fields: dict[str, str] = {}
+    for match in _FIELD.finditer(text):
+        name = match.group(1).title()
+        if name in fields:
+            raise PackageError(f"two fields are named {name[:60]}")
+        fields[name] = match.group(2).strip()
+    return fields
+
+
+class _Contents(NamedTuple):
+    """The decompressed changelog and configuration in the data part, and the name of the image."""
+
+    changelog: tuple[str, bytes] | None
+    config: tuple[str, bytes] | None
+    image: str | None
+
+
+def _contents(archive: _Archive, package: str) -> _Contents:
+    """What the data part holds, read to its end: a name that stands there twice is an error."""
+    images: list[str] = []
+    found: dict[str, dict[str, bytes]] = {"changelog": {}, "config": {}}
+    for file in _files(archive, "data"):
+        if _IMAGE.fullmatch(file.name):
+            images.append(file.name)
+        kind = "changelog" if _CHANGELOG.fullmatch(file.name) else "config" if _CONFIG.fullmatch(file.name) else None
+        if kind is None:
             continue
-        if size > _MAX_FILE:
-            raise PackageError(f"{path}: {place} has {size:,} bytes, which no {kind} has")
-        found[kind] = (place, decompress(content(), f"{path}:{place}", _MAX_FILE))
-    return found, image
+        if file.size > _MAX_FILE or len(found[kind]) == _MAX_SIMILAR:
+            raise PackageError(f"{archive.path}: {file.name}: larger, or more of its kind, than any kernel package has")
+        found[kind][file.name] = file.content()
+    release = installed_image(package)
+    changelog = _own(archive.path, "changelog", found["changelog"], package)
+    config = _own(archive.path, "configuration", found["config"], release)
+    image = _own(archive.path, "kernel image", images, release)
+
+    def content(kind: str, name: str | None) -> tuple[str, bytes] | None:
+        if name is None:
+            return None
+        return name, decompress(found[kind][name], f"{archive.path}:{name}", _MAX_FILE)
+
+    return _Contents(content("changelog", changelog), content("config", config), image)
+
+
+def _own(path: str, what: str, names: Iterable[str], mark: str | None) -> str | None:
+    """The only file, or of several the one with `mark` in its name; raises PackageError where none can be told."""
+    every = list(names)
+    if len(every) <= 1:
+        return every[0] if every else None
+    own = [name for name in every if mark is not None and re.search(rf"[/-]{re.escape(mark)}(?:/|$)", name)]
+    # changelog.gz beside it is the one of those whose sources the package has.
+    own = [name for name in own if "/changelog.Debian" in name] or own
+    if len(own) != 1:
+        raise PackageError(
+            f"{path}: it holds {len(every)} files that could each be its {what} ({', '.join(sorted(every)[:3])}):"
+            " unpack it and audit them one by one"
+        )
+    return own[0]
 
 
 def read_deb_file(path: Path, place: str, limit: int) -> bytes:
     """One file of a Debian package; raises PackageError where it isn't there, or larger than `limit` bytes."""
-    with _opened(str(path)) as archive:
-        for name, size, content in _members(archive, str(path)):
-            if name == place:
-                if size > limit:
-                    raise PackageError(f"{path}: {place} has {size:,} bytes, which no kernel image has")
-                return content()
-    raise PackageError(f"{path}: there is no {place} in it")
+    found: bytes | None = None
+    with _open(path) as archive:
+        # Read to the end: a name that stands there twice is an error.
+        for file in _files(archive, "data"):
+            if file.name == place:
+                if file.size > limit:
+                    raise PackageError(f"{path}: {place} has {file.size:,} bytes, which no kernel image has")
+                found = file.content()
+    if found is None:
+        raise PackageError(f"{path}: there is no {place} in it")
+    return found
 
 
 def installed_image(name: str) -> str | None:
@@ -136,18 +189,12 @@ def installed_image(name: str) -> str | None:
 
 
 def kernel_dependency(depends: str) -> tuple[str, str | None] | None:
-    """The kernel image among a package's dependencies, and the version when exactly one will do."""
-    from debian.deb822 import PkgRelation
-
-    with debian_errors(lambda words: PackageError(f"Depends: {depends[:100]!r}: {words}")):
-        relations = PkgRelation.parse_relations(depends) if depends.strip() else []
-    # A relation that does not parse comes back raw, so a hostile name is filtered here.
-    for alternatives in relations:
-        for relation in alternatives:
-            if _DEPENDENCY.fullmatch(relation["name"]):
-                constraint = relation["version"]
-                exact = constraint is not None and constraint[0] == "="
-                return relation["name"], constraint[1] if constraint is not None and exact else None
+    """The kernel image among a package's dependencies (``a | b, c (= 1)``), and the version when exactly one will do."""
+    for relation in re.split(r"[,|]", depends):
+        # A hostile name is no match; a field is 1 MB at most, a relation of a kernel some 60 letters.
+        match = _DEPENDENCY.fullmatch(" ".join(relation[:_MAX_RELATION].split()))
+        if match is not None:
+            return match.group(1), match.group(3) if match.group(2) == "=" else None
     return None
 
 
@@ -163,20 +210,18 @@ def _refuse(path: str, name: str, depends: str) -> None:
 
 def read_deb(path: Path) -> KernelPackage:
     """Read a Debian package; raises PackageError when it is none, is broken, or holds no kernel (MetapackageError)."""
-    with _opened(str(path)) as archive:
-        control = _control(archive, str(path))
-        package, version = str(control.get("Package", "")), str(control.get("Version", ""))
-        if not package or not version:
-            raise PackageError(f"{path}: a broken package: its control file names no Package or no Version")
-        _refuse(str(path), package, str(control.get("Depends", "")))
-        found, image = _contents(archive, str(path))
+    with _open(path) as archive:
+        control = _control(archive)
+        package = control["Package"]
+        _refuse(str(path), package, control.get("Depends", ""))
+        contents = _contents(archive, package)
         return KernelPackage(
             path=str(path),
             name=package,
-            version=version,
-            architecture=str(control.get("Architecture", "all")),
-            source=str(control.get("Source", package)),
-            changelog=found.get("changelog"),
-            config=found.get("config"),
-            image=image,
+            version=control["Version"],
+            architecture=control.get("Architecture", "all"),
+            source=control.get("Source", package),
+            changelog=contents.changelog,
+            config=contents.config,
+            image=contents.image,
         )

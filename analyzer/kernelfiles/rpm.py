@@ -1,34 +1,33 @@
-"""RPM packages: rpmfile reads the header, which holds names, changelog and the list of files; the payload, a compressed cpio
-archive, is read as a stream and only up to the configuration."""
+"""RPM packages: the header holds names, changelog, and the files with their digests; the payload, a compressed cpio archive, is
+read as a stream and only up to the file that is wanted."""
 
 from __future__ import annotations
 
+import hashlib
 import re
-import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from tailcall_audit.analyzer.kernelfiles.compression import Bounded, decompressing
+from tailcall_audit.analyzer.kernelfiles.compression import Decompressed
 from tailcall_audit.analyzer.kernelfiles.cpio import CpioError, read_cpio
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, PackageError
-from tailcall_audit.analyzer.libraries import rpmfile_errors
+from tailcall_audit.analyzer.kernelfiles.rpm_header import MAGIC, Header, HeaderError, Tag, read_header
 
 __all__ = ["MAGIC", "changelog_text", "is_kernel", "read_rpm", "read_rpm_file"]
 
-MAGIC = b"\xed\xab\xee\xdb"
-_LEAD = 96
-_HEADER_MAGIC = b"\x8e\xad\xe8"
-_MAX_HEADER = 64 << 20
-"""A kernel's header holds its whole changelog and tens of thousands of file names: some 10 MB."""
 _KERNEL = re.compile(
     r"kernel(?:-(?:default|azure|uek|rt|64k|lt|ml|lts|mainline|longterm|kvmsmall|pae|desktop))?(?:-(?:core|base))?"
 )
 """The packages that hold an image: no modules, no debug builds."""
-_CONFIG = re.compile(r"\.?/?(?:boot/config-[^/]+|(?:usr/)?lib/modules/[^/]+/config)")
+_CONFIG = re.compile(r"(?:boot/config-[^/]+|(?:usr/)?lib/modules/[^/]+/config)")
+_IMAGE = re.compile(r"(?:boot|(?:usr/)?lib/modules/[^/]+)/(?:vmlinu[xz]|Image|image)[^/]*")
 _MAX_UNPACKED = 2 << 30
 _MAX_CONFIG = 16 << 20
+_DIGESTS = {1: "md5", 2: "sha1", 8: "sha256", 9: "sha384", 10: "sha512"}
+"""The algorithms of FILEDIGESTALGO (RFC 4880, 9.4); without that tag it is MD5."""
 _NO_KERNEL = {
     "kernel-headers": "headers of the C library's interface",
     "kernel-devel": "files to build modules with",
@@ -40,86 +39,45 @@ _NO_KERNEL = {
 }
 
 
-def _check_headers(data: bytes, path: str) -> None:
-    """Refuse counts and sizes that the header cannot hold, which would keep a reader busy for hours."""
-    position = _LEAD
-    for number in range(2):
-        if data[position : position + 3] != _HEADER_MAGIC:
-            raise PackageError(f"{path}: a broken RPM: header {number + 1} is not where it should be")
-        entries, size = struct.unpack_from(">II", data, position + 8)
-        start = position + 16
-        if size > _MAX_HEADER or entries * 16 > len(data) - start or size > len(data):
-            raise PackageError(
-                f"{path}: a broken RPM: header {number + 1} claims {entries:,} entries and {size:,} bytes"
-            )
-        for index in range(entries):
-            _, _, offset, count = struct.unpack_from(">IIiI", data, start + index * 16)
-            if count > size or offset > size:
-                raise PackageError(f"{path}: a broken RPM: an entry of header {number + 1} claims {count:,} values")
-        position = start + entries * 16 + size
-        position += -position % 8
+class _Opened(NamedTuple):
+    """An open package: its header, the digest in it of every file by its name without the first slash, and where the payload starts."""
+
+    file: BinaryIO
+    path: str
+    header: Header
+    files: dict[str, str]
+    payload: int
 
 
-class _Header(NamedTuple):
-    """What matters of a header, in the types that it should have; `folders` and `indexes` say where each of `files` lies."""
-
-    name: str
-    version: str
-    release: str
-    architecture: str
-    source: str
-    folders: tuple[str, ...]
-    files: tuple[str, ...]
-    indexes: tuple[int, ...]
-    times: tuple[int, ...]
-    authors: tuple[str, ...]
-    comments: tuple[str, ...]
-
-
-def _text(headers: Mapping[str, object], key: str) -> str:
-    """A tag that holds one string; "" where it is not there. Raises ValueError where it holds anything else."""
-    value = headers.get(key)
-    if value is None:
-        return ""
-    if not isinstance(value, bytes | str):
-        raise ValueError(f"its tag {key} is not a string")
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+@contextmanager
+def _open(path: Path) -> Iterator[_Opened]:
+    """Open a package; what is wrong in it becomes a PackageError."""
+    try:
+        with path.open("rb") as file:
+            header = read_header(file)
+            yield _Opened(file, str(path), header, _files(header), file.tell())
+    except HeaderError as error:
+        raise PackageError(f"{path}: a broken RPM: {error}") from error
+    except CpioError as error:
+        raise PackageError(f"{path}: a broken RPM: its payload: {error}") from error
+    except OSError as error:
+        raise PackageError(f"{path}: cannot read: {error.strerror or error}") from error
 
 
-def _texts(headers: Mapping[str, object], key: str) -> tuple[str, ...]:
-    """A tag that holds strings; raises ValueError where it holds anything else."""
-    value = headers.get(key)
-    items = value if isinstance(value, list | tuple) else [] if value is None else [value]
-    found = [item.decode("utf-8", "replace") if isinstance(item, bytes) else item for item in items]
-    if not all(isinstance(item, str) for item in found):
-        raise ValueError(f"its tag {key} does not hold strings")
-    return tuple(map(str, found))
-
-
-def _numbers(headers: Mapping[str, object], key: str) -> tuple[int, ...]:
-    """A tag that holds numbers; raises ValueError where it holds anything else."""
-    value = headers.get(key)
-    items = value if isinstance(value, list | tuple) else [] if value is None else [value]
-    if not all(isinstance(item, int) for item in items):
-        raise ValueError(f"its tag {key} does not hold numbers")
-    return tuple(items)
-
-
-def _typed(headers: Mapping[str, object]) -> _Header:
-    """Check the types of a header's tags, which a broken one may give any; raises ValueError."""
-    return _Header(
-        name=_text(headers, "name"),
-        version=_text(headers, "version"),
-        release=_text(headers, "release"),
-        architecture=_text(headers, "arch"),
-        source=_text(headers, "sourcerpm"),
-        folders=_texts(headers, "dirnames"),
-        files=_texts(headers, "basenames"),
-        indexes=_numbers(headers, "dirindexes"),
-        times=_numbers(headers, "changelogtime"),
-        authors=_texts(headers, "authors"),
-        comments=_texts(headers, "comments"),
-    )
+def _files(header: Header) -> dict[str, str]:
+    """The digest of every file of the package; raises HeaderError where a name stands there twice."""
+    folders = header.texts(Tag.DIRNAMES)
+    names, places = header.texts(Tag.BASENAMES), header.numbers(Tag.DIRINDEXES)
+    digests = header.texts(Tag.FILEDIGESTS) or [""] * len(names)
+    if not len(names) == len(places) == len(digests) or any(place >= len(folders) for place in places):
+        raise HeaderError("its list of files does not fit together")
+    found = {
+        f"{folders[place]}{name}".lstrip("/"): digest
+        for name, place, digest in zip(names, places, digests, strict=True)
+    }
+    if len(found) < len(names):
+        raise HeaderError("its list of files has a name twice")
+    return found
 
 
 def is_kernel(name: str) -> bool:
@@ -135,69 +93,54 @@ def changelog_text(entries: Iterable[tuple[int, str, str]]) -> bytes:
     ).encode()
 
 
-def _changelog(header: _Header) -> bytes:
-    return changelog_text(zip(header.times, header.authors, header.comments, strict=False))
+def _changelog(header: Header) -> bytes:
+    days, authors, texts = (
+        header.numbers(Tag.CHANGELOGTIME),
+        header.texts(Tag.CHANGELOGNAME),
+        header.texts(Tag.CHANGELOGTEXT),
+    )
+    if not len(days) == len(authors) == len(texts):
+        raise HeaderError("its changelog does not fit together")
+    return changelog_text(zip(days, authors, texts, strict=True))
 
 
-def _payload_file(
-    file: BinaryIO, start: int, path: str, wanted: re.Pattern[str], limit: int
-) -> tuple[str, bytes] | None:
-    """A file of the payload, a compressed cpio archive that starts there: the first whose name matches. Read up to it and no further."""
-    file.seek(start)
-    magic = file.read(6)
-    file.seek(start)
-    too_much = PackageError(f"{path}: unpacks to more than {_MAX_UNPACKED >> 30} GiB, which no kernel package does")
-    try:
-        stream = Bounded(decompressing(file, magic, f"{path}: a broken RPM: its payload"), _MAX_UNPACKED, too_much)
-        for name, size, content in read_cpio(stream):
-            if wanted.fullmatch(name):
-                if size > limit:
-                    raise PackageError(f"{path}: {name[:100]} has {size:,} bytes, which no such file has")
-                return name.removeprefix("."), content()
-    except CpioError as error:
-        raise PackageError(f"{path}: a broken RPM: its payload: {error}") from error
-    return None
+def _payload_file(package: _Opened, place: str, limit: int) -> bytes:
+    """A file of the payload, read up to it and no further. Its digest must be the one in the header, as rpm asks for too: so
+    another file under the same name behind it changes nothing."""
+    package.file.seek(package.payload)
+    start = package.file.read(9)
+    package.file.seek(package.payload)
+    stream = Decompressed(package.file, start, f"{package.path}: its payload", _MAX_UNPACKED)
+    for name, size, content in read_cpio(stream):
+        if name.removeprefix(".").lstrip("/") != place:
+            continue
+        if size > limit:
+            raise PackageError(f"{package.path}: {place[:100]} has {size:,} bytes, which no such file has")
+        data = content()
+        algorithm = _DIGESTS.get(next(iter(package.header.numbers(Tag.FILEDIGESTALGO)), 1))
+        if algorithm is None or hashlib.new(algorithm, data, usedforsecurity=False).hexdigest() != package.files[place]:
+            raise PackageError(f"{package.path}: a broken RPM: {place[:100]} is not the file that its header names")
+        return data
+    raise PackageError(f"{package.path}: a broken RPM: its header names {place[:100]}, and its payload has none")
 
 
 def read_rpm_file(path: Path, place: str, limit: int) -> bytes:
     """One file of an RPM; raises PackageError where it isn't there, or larger than `limit` bytes."""
-    with path.open("rb") as file:
-        _, payload = _headers(file, str(path))
-        found = _payload_file(file, payload, str(path), re.compile(rf"\.?/?{re.escape(place)}"), limit)
-    if found is None:
-        raise PackageError(f"{path}: there is no {place} in it")
-    return found[1]
+    with _open(path) as package:
+        if place not in package.files:
+            raise PackageError(f"{path}: there is no {place} in it")
+        return _payload_file(package, place, limit)
 
 
-def _headers(file: BinaryIO, path: str) -> tuple[_Header, int]:
-    """The header of an RPM, and where its payload starts; raises PackageError."""
-    import rpmfile
-
-    def broken(words: str) -> PackageError:
-        return PackageError(f"{path}: a broken RPM: {words}")
-
-    try:
-        _check_headers(file.read(2 * _MAX_HEADER), path)
-        file.seek(0)
-        with rpmfile_errors(broken), rpmfile.open(fileobj=file) as archive:
-            headers, payload = dict(archive.headers), int(archive.data_offset)
-        return _typed(headers), payload
-    except (OSError, ValueError, struct.error) as error:
-        raise broken(str(error)) from error
-
-
-def _files(header: _Header) -> Iterator[tuple[str, str]]:
-    """The name and folder of every file in the package."""
-    for name, index in zip(header.files, header.indexes, strict=False):
-        if 0 <= index < len(header.folders):
-            yield name, header.folders[index]
-
-
-def _image(header: _Header) -> str | None:
-    for name, folder in _files(header):
-        if name.startswith(("vmlinuz", "Image", "image-")):
-            return f"{folder}{name}".lstrip("/")
-    return None
+def _one(package: _Opened, pattern: re.Pattern[str], what: str) -> str | None:
+    """The file of this form; raises PackageError where there are several that are not the same."""
+    found = [name for name in package.files if pattern.fullmatch(name)]
+    if len({package.files[name] for name in found}) > 1:
+        raise PackageError(
+            f"{package.path}: it holds {len(found)} files that could each be its {what} ({', '.join(sorted(found)[:3])}):"
+            " unpack it and audit them one by one"
+        )
+    return found[0] if found else None
 
 
 def _refuse(path: str, name: str) -> None:
@@ -210,19 +153,20 @@ def _refuse(path: str, name: str) -> None:
 
 def read_rpm(path: Path) -> KernelPackage:
     """Read an RPM; raises PackageError when it is none, is broken, or holds no kernel."""
-    with path.open("rb") as file:
-        header, payload = _headers(file, str(path))
-        _refuse(str(path), header.name)
-        listed = any(_CONFIG.fullmatch(f"{folder}{base}") for base, folder in _files(header))
-        config = _payload_file(file, payload, str(path), _CONFIG, _MAX_CONFIG) if listed else None
-    changelog = _changelog(header)
-    return KernelPackage(
-        path=str(path),
-        name=header.name,
-        version=f"{header.version}-{header.release}",
-        architecture=header.architecture or "noarch",
-        source=header.source,
-        changelog=("%changelog", changelog) if changelog else None,
-        config=config,
-        image=_image(header),
-    )
+    with _open(path) as package:
+        header = package.header
+        name = header.text(Tag.NAME)
+        _refuse(str(path), name)
+        place = _one(package, _CONFIG, "configuration")
+        config = None if place is None else (f"/{place}", _payload_file(package, place, _MAX_CONFIG))
+        changelog = _changelog(header)
+        return KernelPackage(
+            path=str(path),
+            name=name,
+            version=f"{header.text(Tag.VERSION)}-{header.text(Tag.RELEASE)}",
+            architecture=header.text(Tag.ARCH) or "noarch",
+            source=header.text(Tag.SOURCERPM),
+            changelog=("%changelog", changelog) if changelog else None,
+            config=config,
+            image=_one(package, _IMAGE, "kernel image"),
+        )

@@ -59,11 +59,7 @@ def read_image(
                 f"{system_map}: no address of a function in it (Debian's is a stub): the image's own table is read"
             )
     binary = Binary(kernel, symbols or None)
-    banner = binary.banner
-    if banner is None:
-        raise ImageError(
-            f'{name}: no banner in it ("Linux version …"): not a Linux kernel, or one that is encrypted or packed in a way unknown here'
-        )
+    banner = binary.identify(name)
     try:
         release = parse_release(banner)
     except ReleaseError as error:

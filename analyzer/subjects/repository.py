@@ -1,47 +1,42 @@
-"""A repository of packages, from its index: every kernel in it. RPM's repodata and Debian's Packages file."""
+"""A repository of packages, from its indexes: every kernel in it. RPM's repodata and Debian's Packages files.
+
+What a file is, its content says. A folder may hold repodata, a Packages file, the ``dists`` of a mirror, or what apt keeps in
+/var/lib/apt/lists; an address may name any of these files, or the folder of one, or a suite with its Release file.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import posixpath
 import re
 from collections.abc import Callable, Iterator
-from functools import cmp_to_key
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-from xml.etree.ElementTree import Element
+from typing import NamedTuple
 
-from tailcall_audit.analyzer.kernelfiles.compression import Bounded, BrokenDataError, decompress, decompressing
-from tailcall_audit.analyzer.kernelfiles.deb import installed_image
+from tailcall_audit.analyzer.kernelfiles.compression import BrokenDataError, decompress
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, PackageError
-from tailcall_audit.analyzer.kernelfiles.rpm import changelog_text, is_kernel
-from tailcall_audit.analyzer.libraries import debian_errors, rpm_vercmp_errors, xml_errors
-from tailcall_audit.analyzer.paths import Kind, expanded, is_file, kind_of
+from tailcall_audit.analyzer.kernelfiles.packages_index import (
+    Unreadable,
+    is_packages_index,
+    read_packages_index,
+    sort_kernels,
+)
+from tailcall_audit.analyzer.kernelfiles.repodata import find_other, read_other
+from tailcall_audit.analyzer.kernelfiles.rpm_version import rpm_key
 from tailcall_audit.analyzer.web.fetch import Fetcher, FetchError, is_url
 
-if TYPE_CHECKING:
-    from debian.deb822 import Packages
-
-__all__ = ["Repository", "Skipped", "read_repository"]
+__all__ = ["Repository", "read_repository"]
 
 _MAX_INDEX = 1 << 20
 _MAX_FETCHED = 512 << 20
-_MAX_PACKAGES = 256 << 20
-_MAX_OTHER = 4 << 30
-"""The changelogs of RHEL's largest repositories unpack to some 1 GB."""
-_MAX_KERNELS = 2000
-_IMAGE_RELEASE = re.compile(r"\d+\.\d+(?:\.\d|[-~]rc)", re.ASCII)
-_OTHER = "{http://linux.duke.edu/metadata/other}"
-_REPO = "{http://linux.duke.edu/metadata/repo}"
-
-
-class Skipped(NamedTuple):
-    """A kernel that is in the index and cannot be audited, and why."""
-
-    name: str
-    architecture: str
-    reason: str
+_MAX_RELEASE = 4 << 20
+_MAX_INDEXES = 200
+_PACKAGES = ("Packages.xz", "Packages.gz", "Packages.zst", "Packages.lz4", "Packages.bz2", "Packages")
+_RELEASE_LINE = re.compile(r"^ ([0-9a-f]{64}) +\d+ +(\S+/binary-[a-z0-9-]+)/(Packages(?:\.\w+)?)$", re.MULTILINE)
+_REMEDY = (
+    "name the folder above repodata, a repomd.xml, a Packages file, or a suite (…/dists/bookworm);"
+    " or mirror it and name the folder"
+)
 
 
 class Repository(NamedTuple):
@@ -50,7 +45,14 @@ class Repository(NamedTuple):
     place: str
     kernels: tuple[KernelPackage, ...]
     notes: tuple[str, ...]
-    skipped: tuple[Skipped, ...] = ()
+    skipped: tuple[Unreadable, ...] = ()
+
+
+class _Index(NamedTuple):
+    """An index to read; `digest` is its SHA-256, where a Release file names it."""
+
+    place: str
+    digest: str | None = None
 
 
 class _Reader:
@@ -63,11 +65,7 @@ class _Reader:
     def read(self, place: str, limit: int) -> bytes:
         """Raises PackageError or FetchError."""
         if is_url(place):
-            fetched = self._fetcher.get(
-                place,
-                limit,
-                "name the folder above repodata, a repomd.xml or a Packages file, or mirror it and name the folder",
-            )
+            fetched = self._fetcher.get(place, limit, _REMEDY)
             self.notes += [fetched.note] if fetched.note else []
             return fetched.data
         try:
@@ -79,215 +77,162 @@ class _Reader:
             raise PackageError(f"{place}: larger than {limit >> 20} MiB, which no index of packages is")
         return data
 
+    def first(self, places: list[str]) -> tuple[str, bytes]:
+        """The first of these files of the web that there is; raises FetchError."""
+        failure: FetchError | None = None
+        for place in places:
+            try:
+                return place, self.read(place, _MAX_FETCHED)
+            except FetchError as error:
+                if error.status not in (403, 404):
+                    raise  # no server, or one in trouble: the next file would fare no better
+                failure = failure or error
+        assert failure is not None
+        raise failure
 
-def _join(place: str, *parts: str) -> str:
-    return "/".join((place.rstrip("/"), *parts)) if is_url(place) else str(Path(place, *parts))
+
+def _in_folder(folder: Path) -> Iterator[_Index]:
+    """The indexes in a folder; nothing where there is none."""
+    for name in ("repodata/repomd.xml", "repomd.xml", *_PACKAGES):
+        if (folder / name).is_file():
+            yield _Index(str(folder / name))
+            return
+    found: dict[Path, Path] = {}
+    # A suite goes by several names ("stable", "bookworm"), which are links to one folder.
+    for name in _PACKAGES:
+        for file in sorted((*folder.glob(f"**/binary-*/{name}"), *folder.glob(f"*_{name}"))):
+            if file.is_file():
+                real = file.resolve()
+                found.setdefault(
+                    real.with_name(real.name.removesuffix(real.suffix) if real.suffix else real.name), file
+                )
+    yield from (_Index(str(file)) for file in found.values())
 
 
-def _locate(place: str) -> list[str]:
-    """The files that the index could be, in the order to try them."""
+def _of_release(place: str, text: str) -> Iterator[_Index]:
+    """The indexes that the Release file of a suite names, of each the best compressed that is read."""
+    found: dict[str, dict[str, str]] = {}
+    for digest, folder, name in _RELEASE_LINE.findall(text):
+        if ".." not in folder.split("/") and not folder.startswith("/"):
+            found.setdefault(folder, {})[name] = digest
+    base = place.rsplit("/", 1)[0]
+    for folder, names in found.items():
+        best = next((name for name in _PACKAGES if name in names), None)
+        if best is not None:
+            yield _Index(f"{base}/{folder}/{best}", names[best])
+
+
+def _on_web(reader: _Reader, place: str) -> tuple[list[_Index], dict[str, bytes]]:
+    """The indexes at an address, and what has been fetched of them."""
     name = place.rstrip("/").rsplit("/", 1)[-1]
-    if name == "repomd.xml" or name.startswith("Packages"):
-        return [place]
-    if not is_url(place) and kind_of(Path(place)) is Kind.FILE:
-        raise PackageError(f"{place}: neither a repomd.xml nor a Packages file")
-    inside = [] if name == "repodata" else ["repodata/repomd.xml"]
-    candidates = [_join(place, item) for item in (*inside, "repomd.xml", "Packages.xz", "Packages.gz", "Packages")]
-    if is_url(place):
-        return candidates
-    found = [item for item in candidates if is_file(Path(item))]
-    if not found:
-        raise PackageError(
-            f"{place}: {'no such folder' if kind_of(Path(place)) is Kind.MISSING else 'no repodata/repomd.xml and no Packages file in it'}"
-        )
-    return found
+    if name == "repomd.xml" or "Packages" in name:
+        return [_Index(place)], {}
+    base = place.rstrip("/")
+    inside = () if name == "repodata" else ("repodata/repomd.xml",)
+    names = (*inside, "repomd.xml", *_PACKAGES[:2], "Packages", "Release")
+    try:
+        found, data = reader.first([*(f"{base}/{item}" for item in names)])
+    except FetchError as error:
+        if error.status is None:
+            raise
+        try:
+            return [_Index(place)], {place: reader.read(place, _MAX_FETCHED)}
+        except FetchError:
+            raise error from None
+    if found.endswith("/Release"):
+        return list(_of_release(found, data[:_MAX_RELEASE].decode("utf-8", "replace"))), {}
+    return [_Index(found)], {found: data}
 
 
 def read_repository(place: str, fetcher: Fetcher, progress: Callable[[str], None]) -> Repository:
     """Read every kernel of a repository; raises PackageError, FetchError or BrokenDataError."""
-    place = place if is_url(place) else str(expanded(place))
     reader = _Reader(fetcher)
-    failure: FetchError | None = None
-    for candidate in _locate(place):
-        progress(f"reading {candidate}")
+    have: dict[str, bytes] = {}
+    if is_url(place):
+        progress(f"reading {place}")
+        indexes, have = _on_web(reader, place)
+    else:
+        path = Path(place).expanduser()
+        indexes = [_Index(str(path))] if path.is_file() else list(_in_folder(path)) if path.is_dir() else []
+        if not path.exists():
+            raise PackageError(f"{path}: no such file or folder; name a repository")
+    if not indexes:
+        raise PackageError(f"{place}: no repodata/repomd.xml, no Packages file and no dists of a mirror in it")
+    if len(indexes) > _MAX_INDEXES:
+        raise PackageError(f"{place}: more than {_MAX_INDEXES} indexes: name one suite")
+    return _read_all(reader, place, indexes, have, progress)
+
+
+def _read_all(
+    reader: _Reader, place: str, indexes: list[_Index], have: dict[str, bytes], progress: Callable[[str], None]
+) -> Repository:
+    """One index that cannot be read costs the kernels in it; raises the error of the first where none can."""
+    kernels: list[KernelPackage] = []
+    skipped: list[Unreadable] = []
+    failure: PackageError | FetchError | BrokenDataError | None = None
+    is_rpm = False
+    for index in indexes:
+        progress(f"reading {index.place}")
         try:
-            data = reader.read(candidate, _MAX_FETCHED)
-        except FetchError as error:
-            if error.status not in (403, 404):
-                raise  # no server, or one in trouble: the next file would fare no better
+            data = have.pop(index.place, None) or reader.read(index.place, _MAX_FETCHED)
+            if index.digest is not None and hashlib.sha256(data).hexdigest() != index.digest:
+                raise PackageError(f"{index.place}: not the file that its Release file names: its checksum differs")
+            found, unreadable, is_rpm = _read_index(reader, index.place, data, progress)
+        except (PackageError, FetchError, BrokenDataError) as error:
             failure = failure or error
+            skipped.append(Unreadable(index.place, "", str(error)))
             continue
-        skipped: list[Skipped] = []
-        if candidate.rstrip("/").endswith("repomd.xml"):
-            kernels = _read_repomd(reader, candidate, data, progress)
-        else:
-            kernels, skipped = _read_packages(candidate, data)
-        if not kernels:
-            raise PackageError(skipped[0].reason if skipped else f"{candidate}: there is no kernel in this repository")
-        return Repository(place, tuple(kernels), tuple(reader.notes), tuple(skipped))
-    assert failure is not None
-    raise failure
+        kernels += found
+        skipped += unreadable
+    if not kernels:
+        if failure is not None and len(skipped) == len(indexes):
+            raise failure
+        raise PackageError(skipped[0].reason if skipped else f"{place}: there is no kernel in this repository")
+    ordered = _sorted_rpms(kernels) if is_rpm else sort_kernels(kernels)
+    return Repository(place, tuple(ordered), tuple(reader.notes), tuple(skipped))
 
 
-def _read_repomd(reader: _Reader, place: str, data: bytes, progress: Callable[[str], None]) -> list[KernelPackage]:
-    from defusedxml.ElementTree import fromstring
-
-    if len(data) > _MAX_INDEX:
+def _read_index(
+    reader: _Reader, place: str, data: bytes, progress: Callable[[str], None]
+) -> tuple[list[KernelPackage], list[Unreadable], bool]:
+    """The kernels of an index and its unreadable rows, and whether it is of RPMs."""
+    content = decompress(data, place, _MAX_FETCHED)
+    if is_packages_index(content):
+        index = read_packages_index(content, place)
+        return index.kernels, index.unreadable, False
+    if content[:_MAX_INDEX].lstrip()[:1] != b"<":
+        raise PackageError(f"{place}: neither a repomd.xml nor a Packages file")
+    if len(content) > _MAX_INDEX:
         raise PackageError(f"{place}: larger than {_MAX_INDEX >> 20} MiB, which no repomd.xml is")
-    with xml_errors(lambda words: PackageError(f"{place}: broken XML: {words}")):
-        root = fromstring(data)
-    part = next((item for item in root.iter(f"{_REPO}data") if item.get("type") == "other"), None)
-    location = None if part is None else part.find(f"{_REPO}location")
-    href = None if location is None else location.get("href")
-    if part is None or not href:
-        raise PackageError(f'{place}: it names no file of changelogs (data type="other")')
-    if href.startswith("/") or ".." in href.split("/") or "://" in href:
-        raise PackageError(f"{place}: the changelogs are said to be outside of the repository: {href[:100]!r}")
-    root_place = place[: -len("repomd.xml")].rstrip("/") or "."
-    if posixpath.basename(root_place) == "repodata":
-        root_place = root_place[: -len("repodata")].rstrip("/") or "."
+    return _read_repodata(reader, place, content, progress), [], True
+
+
+def _read_repodata(reader: _Reader, place: str, data: bytes, progress: Callable[[str], None]) -> list[KernelPackage]:
+    named = find_other(data, place)
+    href = named.href
+    root = posixpath.dirname(place) or "."
+    if posixpath.basename(root) == "repodata":
+        root = posixpath.dirname(root) or "."
     elif href.startswith("repodata/"):
         href = href[len("repodata/") :]
-    other = _join(root_place, href)
+    other = f"{root.rstrip('/')}/{href}"
     content = reader.read(other, _MAX_FETCHED)
-    checksum = part.find(f"{_REPO}checksum")
-    algorithm = "" if checksum is None else checksum.get("type", "")
-    if checksum is not None and checksum.text and algorithm in ("sha256", "sha512"):
-        differs = hashlib.new(algorithm, content).hexdigest() != checksum.text.strip().lower()
-        if differs:
+    if named.checksum is not None and named.checksum[0] in ("sha256", "sha512"):
+        algorithm, digest = named.checksum
+        if hashlib.new(algorithm, content).hexdigest() != digest:
             raise PackageError(
                 f"{other}: not the file that {place} names: its checksum differs (--refresh fetches both anew)"
             )
     progress(f"reading {other}")
-    return _sorted_rpms(other, list(_kernels_of_other(other, content)))
+    return list(read_other(content, other))
 
 
-def _events(place: str, stream: Bounded) -> Iterator[tuple[str, Element]]:
-    from defusedxml.ElementTree import iterparse
-
-    # What is raised where an event is used does not pass through here.
-    with xml_errors(lambda words: PackageError(f"{place}: broken XML: {words}")):
-        yield from iterparse(stream, events=("start", "end"))
-
-
-def _kernels_of_other(place: str, data: bytes) -> Iterator[KernelPackage]:
-    stream = Bounded(
-        decompressing(io.BytesIO(data), data[:6], place),
-        _MAX_OTHER,
-        BrokenDataError(f"{place}: unpacks to more than {_MAX_OTHER >> 30} GiB, which no repository's changelogs do"),
-    )
-    root: Element | None = None
-    count = 0
-    for event, element in _events(place, stream):
-        if root is None:
-            root = element
-        if event == "start" or element.tag != f"{_OTHER}package":
-            continue
-        kernel = _rpm_kernel(place, element)
-        # Tens of thousands of packages: each is let go of once it was looked at.
-        root.clear()
-        if kernel is not None:
-            count += 1
-            if count > _MAX_KERNELS:
-                raise PackageError(f"{place}: more than {_MAX_KERNELS} kernels")
-            yield kernel
-
-
-def _rpm_kernel(place: str, element: Element) -> KernelPackage | None:
-    name, arch = element.get("name", ""), element.get("arch", "")
-    version = element.find(f"{_OTHER}version")
-    if version is None or arch in ("src", "nosrc") or not is_kernel(name):
-        return None
-    entries = [
-        (int(entry.get("date", "0")), entry.get("author", ""), entry.text or "")
-        for entry in element.iter(f"{_OTHER}changelog")
-        if re.fullmatch(r"\d{1,11}", entry.get("date", ""), re.ASCII)
-    ]
-    # createrepo writes the oldest entry first; `rpm -q --changelog` the newest.
-    text = changelog_text(sorted(entries, key=lambda entry: -entry[0]))
-    return KernelPackage(
-        path=f"{place} ({name})",
-        name=name,
-        version=f"{version.get('ver', '')}-{version.get('rel', '')}",
-        architecture=arch,
-        source=f"{name}.src.rpm",
-        changelog=("%changelog", text) if text else None,
-        config=None,
-        image=None,
-    )
-
-
-def _sorted_rpms(place: str, kernels: list[KernelPackage]) -> list[KernelPackage]:
+def _sorted_rpms(kernels: list[KernelPackage]) -> list[KernelPackage]:
     """Oldest first; of a kernel and its -core part, which share changelog and version, the part with the image."""
-    from rpm_vercmp import vercmp
-
-    def compare(a: str, b: str) -> int:
-        with rpm_vercmp_errors(
-            lambda words: PackageError(f"{place}: not versions of RPM: {a[:60]!r}, {b[:60]!r}: {words}")
-        ):
-            return int(vercmp(a, b))
-
-    in_order = cmp_to_key(compare)
     have = {(kernel.name, kernel.version, kernel.architecture) for kernel in kernels}
     kept = {
         (kernel.name, kernel.version, kernel.architecture): kernel
         for kernel in kernels
         if (f"{kernel.name}-core", kernel.version, kernel.architecture) not in have
     }
-    return sorted(kept.values(), key=lambda kernel: (kernel.name, kernel.architecture, in_order(kernel.version)))
-
-
-def _paragraphs(place: str, text: str) -> Iterator[Packages]:
-    """The paragraphs of kernels in a Packages file: of some 60,000 only these are parsed."""
-    from debian.deb822 import Packages
-
-    wanted = re.compile(r"^Package: (?:linux-|proxmox-kernel|pve-kernel).*?(?:\n\n|\Z)", re.MULTILINE | re.DOTALL)
-    with debian_errors(lambda words: PackageError(f"{place}: broken: {words}")):
-        for match in wanted.finditer(text):
-            yield from Packages.iter_paragraphs(match.group(), use_apt_pkg=False)
-
-
-def _read_packages(place: str, data: bytes) -> tuple[list[KernelPackage], list[Skipped]]:
-    """Every kernel image in a Packages file, and what was wrong with those that are left out; flavours of one version are one row."""
-    from debian.debian_support import NativeVersion
-
-    text = decompress(data, place, _MAX_PACKAGES).decode("utf-8", "replace")
-    if not re.search(r"^Package: ", text, re.MULTILINE):
-        raise PackageError(f'{place}: not a Packages file: no line starts with "Package: "')
-    groups: dict[tuple[str, str], list[str]] = {}
-    sources: dict[tuple[str, str], str] = {}
-    for paragraph in _paragraphs(place, text):
-        name, version = str(paragraph.get("Package", "")), str(paragraph.get("Version", ""))
-        # linux-image-6.12-amd64 is a metapackage: an image's release has three numbers.
-        if not version or not _IMAGE_RELEASE.match(installed_image(name) or ""):
-            continue
-        key = (version, str(paragraph.get("Architecture", "all")))
-        groups.setdefault(key, []).append(name)
-        sources[key] = str(paragraph.get("Source", name))
-    if len(groups) > _MAX_KERNELS:
-        raise PackageError(f"{place}: more than {_MAX_KERNELS} kernels")
-
-    order: dict[tuple[str, str], tuple[str, NativeVersion]] = {}
-    skipped = []
-    for key, names in groups.items():
-        try:
-            with debian_errors(PackageError):
-                order[key] = key[1], NativeVersion(key[0])
-        except PackageError:
-            reason = f"{place}: {min(names, key=len)}: not a version of Debian: {key[0][:60]!r}"
-            skipped.append(Skipped("linux", key[1], reason))
-    kernels = [
-        KernelPackage(
-            path=place,
-            name=min(groups[key], key=len),
-            version=key[0],
-            architecture=key[1],
-            source=sources[key],
-            changelog=None,
-            config=None,
-            image=None,
-            release=installed_image(min(groups[key], key=len)),
-        )
-        for key in sorted(order, key=order.__getitem__)
-    ]
-    return kernels, skipped
+    return sorted(kept.values(), key=lambda kernel: (kernel.name, kernel.architecture, rpm_key(kernel.version)))

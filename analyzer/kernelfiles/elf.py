@@ -1,0 +1,166 @@
+"""ELF files, read by pyelftools within a budget: what is in them, and whether they are kernels.
+
+pyelftools looks names up byte by byte in a file that may have no end of them, so its reads are counted.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from tailcall_audit.analyzer.libraries import elftools_errors
+
+if TYPE_CHECKING:
+    from elftools.elf.elffile import ELFFile
+
+__all__ = ["Elf", "ElfError", "Section", "Segment", "Symbol"]
+
+_EXECUTABLE = 1
+_MAX_MEMORY = 512 << 20
+_READS = 100_000
+"""Reads for which no file is too small; a kernel with symbols has one to two reads for each 24 bytes of them."""
+_KERNEL_SECTIONS = frozenset((".init.text", "__ex_table", "__ksymtab", "__param", ".data..percpu", ".altinstructions"))
+_USER_MODE = ".uml."
+"""How the names of sections begin that only user-mode Linux has (arch/um/include/shared/init.h)."""
+_KERNEL_HALF = 0xFFFF_8000_0000_0000
+"""Where x86-64 links kernels: nothing of a program is there."""
+
+
+class ElfError(ValueError):
+    """A file that is no ELF file, a broken one, or one that takes too long to read."""
+
+
+class Segment(NamedTuple):
+    """A part of the file that is loaded: its place there, its address, its size in the file and (zeros behind it) in memory, in bytes."""
+
+    offset: int
+    address: int
+    size: int
+    memory: int
+    is_code: bool
+
+
+class Section(NamedTuple):
+    """A section that has bytes in the file."""
+
+    offset: int
+    size: int
+
+
+class Symbol(NamedTuple):
+    """A symbol of a function, an object, or a place without a type; `size` is in bytes."""
+
+    name: str
+    address: int
+    size: int
+    is_function: bool
+
+
+class _Counted(io.BytesIO):
+    """A file in memory that can be read so many times."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._left = _READS + len(data) // 12
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read, raising ElfError once the budget is used up."""
+        self._left -= 1
+        if self._left < 0:
+            raise ElfError("its tables take more reading than those of any kernel")
+        return super().read(size)
+
+
+def _errors() -> AbstractContextManager[None]:
+    return elftools_errors(ElfError)
+
+
+class Elf:
+    """An ELF file. Every part is read when it is asked for; raises ElfError where it is broken."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    @cached_property
+    def _file(self) -> ELFFile:
+        from elftools.elf.elffile import ELFFile
+
+        with _errors():
+            return ELFFile(_Counted(self._data))
+
+    @cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """What is loaded into memory."""
+        with _errors():
+            return tuple(
+                Segment(
+                    item["p_offset"],
+                    item["p_vaddr"],
+                    item["p_filesz"],
+                    max(item["p_filesz"], min(item["p_memsz"], _MAX_MEMORY)),
+                    bool(item["p_flags"] & _EXECUTABLE),
+                )
+                for item in self._file.iter_segments("PT_LOAD")
+                if item["p_offset"] + item["p_filesz"] <= len(self._data)
+            )
+
+    @cached_property
+    def sections(self) -> dict[str, Section]:
+        """The sections that have bytes, by name. Of two of one name neither is there."""
+        found: dict[str, Section] = {}
+        several: set[str] = set()
+        with _errors():
+            for item in self._file.iter_sections():
+                if item["sh_type"] == "SHT_NOBITS":
+                    continue
+                if item.name in found:
+                    several.add(item.name)
+                found[item.name] = Section(item["sh_offset"], item["sh_size"])
+        return {name: section for name, section in found.items() if name not in several}
+
+    def content(self, name: str) -> bytes | None:
+        """The bytes of a section, None where there is none of this name."""
+        section = self.sections.get(name)
+        return None if section is None else self._data[section.offset : section.offset + section.size]
+
+    def symbols(self) -> Iterator[Symbol]:
+        """Every function, object and place in the symbol table, in its order."""
+        from elftools.elf.sections import SymbolTableSection
+
+        with _errors():
+            table = self._file.get_section_by_name(".symtab")
+            for symbol in table.iter_symbols() if isinstance(table, SymbolTableSection) else ():
+                kind = symbol["st_info"]["type"]
+                if kind in ("STT_FUNC", "STT_OBJECT", "STT_NOTYPE"):
+                    yield Symbol(symbol.name, symbol["st_value"], symbol["st_size"], kind == "STT_FUNC")
+
+    def why_no_kernel(self) -> str | None:
+        """Why this is no kernel that a machine boots, None where it is one; raises ElfError.
+
+        A program names its interpreter or its libraries, and no program has a kernel's sections. User-mode Linux is a
+        kernel built as a program, with sections of its own.
+        """
+        with _errors():
+            names = {item.name for item in self._file.iter_sections()}
+            kinds = {item["p_type"] for item in self._file.iter_segments()}
+            needed = [item for item in self._file.iter_segments("PT_DYNAMIC") if _needs_libraries(item)]
+        if any(name.startswith(_USER_MODE) for name in names):
+            return "user-mode Linux (ARCH=um), a kernel that runs as a program and has no JIT of its own"
+        if "PT_INTERP" in kinds or needed:
+            return "a program with an interpreter or libraries, and no kernel"
+        if names and not names & _KERNEL_SECTIONS:
+            return "an ELF file with none of the sections of a kernel"
+        low = all(item.address < _KERNEL_HALF for item in self.segments)
+        if self._file["e_machine"] == "EM_X86_64" and low:
+            return "an ELF file that is not linked where x86-64 has its kernels"
+        return None
+
+
+def _needs_libraries(dynamic: object) -> bool:
+    from elftools.elf.dynamic import DynamicSegment
+
+    assert isinstance(dynamic, DynamicSegment)
+    return next(dynamic.iter_tags("DT_NEEDED"), None) is not None

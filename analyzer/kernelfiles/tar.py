@@ -1,0 +1,103 @@
+"""The files in a tar archive, read as a stream by tarfile, and bounded: dpkg-deb(1) reads and refuses the same.
+
+dpkg knows plain headers and GNU's long names (lib/dpkg/tarfn.c). A pax header, which may rename the next file, and a sparse file
+are errors there, and so they are here. A file that stands there twice would be read as one and installed as the other.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Self
+
+from tailcall_audit.analyzer.kernelfiles.compression import Readable
+
+__all__ = ["TarError", "TarFile", "read_tar"]
+
+_MAX_MEMBERS = 50_000
+_MAX_NAME = 4097
+_LONG_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_READ = frozenset(
+    (
+        tarfile.REGTYPE,
+        tarfile.AREGTYPE,
+        tarfile.LNKTYPE,
+        tarfile.SYMTYPE,
+        tarfile.CHRTYPE,
+        tarfile.BLKTYPE,
+        tarfile.DIRTYPE,
+        tarfile.FIFOTYPE,
+        *_LONG_NAMES,
+    )
+)
+
+
+class TarError(ValueError):
+    """Data that is no tar archive, a broken one, or one that dpkg would refuse."""
+
+
+class _Header(tarfile.TarInfo):
+    """A header that is looked at before tarfile reads what it claims."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Read a header; raises TarError where dpkg would refuse it."""
+        found = super().frombuf(buf, encoding, errors)
+        if found.type not in _READ:
+            raise TarError(f"a header of type {found.type!r}, which dpkg does not read")
+        if found.size < 0 or (found.type in _LONG_NAMES and found.size > _MAX_NAME):
+            raise TarError(f"a header that claims {found.size:,} bytes")
+        return found
+
+
+class TarFile(NamedTuple):
+    """A regular file of an archive. `content` reads it, and only before the next one is asked for."""
+
+    name: str
+    size: int
+    content: Callable[[], bytes]
+
+
+def read_tar(stream: Readable) -> Iterator[TarFile]:
+    """Every regular file, by its name without ``./`` in front; raises TarError, and whatever `stream` raises.
+
+    Only an archive that was read to its end is known to hold no name twice.
+    """
+    kinds: dict[str, bool] = {}
+    try:
+        with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as archive:  # type: ignore[call-overload]
+            for item in archive:
+                name = _plain(item.name)
+                _enter(kinds, name, item.isdir())
+                if item.isfile():
+
+                    def content(item: tarfile.TarInfo = item) -> bytes:
+                        file = archive.extractfile(item)
+                        return b"" if file is None else file.read()
+
+                    yield TarFile(name, item.size, content)
+    except (tarfile.TarError, UnicodeError, KeyError) as error:
+        raise TarError(str(error) or type(error).__name__) from error
+
+
+def _plain(name: str) -> str:
+    """A name as dpkg installs it: ``./a//b`` and ``/a/b`` as ``a/b``; raises TarError where it leads upwards."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise TarError(f"a name that leads out of the package: {name[:200]!r}")
+    return "/".join(parts)
+
+
+def _enter(kinds: dict[str, bool], name: str, is_folder: bool) -> None:
+    """Remember a name and the folders on the way to it; raises TarError where one of them is something else already."""
+    if name in kinds and not (is_folder and kinds[name]):
+        raise TarError(f"{name[:200]!r} stands there twice")
+    kinds[name] = is_folder
+    if len(kinds) > _MAX_MEMBERS:
+        raise TarError(f"more than {_MAX_MEMBERS:,} files")
+    # A link in place of a folder would put what is below it elsewhere.
+    end = name.rfind("/")
+    while end > 0:
+        if not kinds.setdefault(name[:end], True):
+            raise TarError(f"{name[:end][:200]!r} is both a file and a folder")
+        end = name.rfind("/", 0, end)
