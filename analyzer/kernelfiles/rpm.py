@@ -110,7 +110,7 @@ def _payload_file(package: _Opened, place: str, limit: int) -> bytes:
     package.file.seek(package.payload)
     start = package.file.read(9)
     package.file.seek(package.payload)
-    stream = Decompressed(package.file, start, f"{package.path}: its payload", _MAX_UNPACKED)
+    stream = Decompressed(package.file, start, f"{package.path}: a broken RPM: its payload", _MAX_UNPACKED)
     for name, size, content in read_cpio(stream):
         if name.removeprefix(".").lstrip("/") != place:
             continue

@@ -1,7 +1,8 @@
-"""The files in a tar archive, read as a stream by tarfile, and bounded: dpkg-deb(1) reads and refuses the same.
+"""The files in a tar archive, read as a stream by tarfile, and bounded: dpkg(1), which installs them, reads and refuses the same.
 
-dpkg knows plain headers and GNU's long names (lib/dpkg/tarfn.c). A pax header, which may rename the next file, and a sparse file
-are errors there, and so they are here. A file that stands there twice would be read as one and installed as the other.
+dpkg knows plain headers and GNU's long names (lib/dpkg/tarfn.c; `dpkg-deb -x` runs tar, which knows more). A pax header, which may
+rename the next file, and a sparse file are errors there, and so they are here. A file that stands there twice would be read as one
+and installed as the other.
 """
 
 from __future__ import annotations

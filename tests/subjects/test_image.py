@@ -213,9 +213,9 @@ def test_an_elf_with_a_broken_header_is_an_error_or_an_honest_answer(lab: Path, 
     ("content", "message"),
     [
         (b"", "not a kernel image"),
-        (b"\x1f\x8b", "gzip data that is cut off"),
+        (b"\x1f\x8b", "broken gzip data: it is cut off"),
         (b"PK\x03\x04" * 100, "not a kernel image"),
-        (b"\x7fELF" + bytes(100), "no banner in it"),
+        (b"\x7fELF" + bytes(100), "a broken ELF file"),
         (bzimage(b"")[:600], "cut off"),
     ],
 )

@@ -200,8 +200,8 @@ def test_ubuntu_versions_of_a_packages_file_are_no_stable_releases(tmp_path: Pat
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "not a Packages file"),
-        ("nothing", "not a Packages file"),
+        ("", "nor a Packages file"),
+        ("nothing", "nor a Packages file"),
         ("Package: bash\nVersion: 1\n", "no kernel in this repository"),
         (stanza("linux-image-6.1.0-9-amd64", "\x1b[31m"), "not a version of Debian"),
     ],
@@ -213,9 +213,9 @@ def test_a_packages_file_without_kernels_is_refused(tmp_path: Path, text: str, m
 
 
 def test_a_folder_without_an_index_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AuditError, match=r"no repodata/repomd.xml and no Packages file in it"):
+    with pytest.raises(AuditError, match=r"no repodata/repomd\.xml, no Packages file"):
         kernels(str(tmp_path))
-    with pytest.raises(AuditError, match="no such folder"):
+    with pytest.raises(AuditError, match="no such file or folder"):
         kernels(str(tmp_path / "gone"))
 
 
