@@ -129,11 +129,11 @@ ARCH, TIMES, AUTHORS, INDEXES = 1022, 1080, 1081, 1116
 @pytest.mark.parametrize(
     ("tag", "kind", "message"),
     [
-        (ARCH, 8, "its tag arch is not a string"),
-        (TIMES, 8, "its tag changelogtime does not hold numbers"),
-        (TIMES, 7, "its tag changelogtime does not hold numbers"),
-        (AUTHORS, 4, "its tag authors does not hold strings"),
-        (INDEXES, 8, "its tag dirindexes does not hold numbers"),
+        (ARCH, 8, "tag ARCH holds several texts"),
+        (TIMES, 8, "tag CHANGELOGTIME holds no numbers"),
+        (TIMES, 7, "tag CHANGELOGTIME holds no numbers"),
+        (AUTHORS, 4, "tag CHANGELOGNAME holds no text"),
+        (INDEXES, 8, "tag DIRINDEXES holds no numbers"),
     ],
 )
 def test_an_rpm_whose_tags_have_other_types(tmp_path: Path, tag: int, kind: int, message: str) -> None:

@@ -20,12 +20,13 @@ _LOOK_AT = 1 << 16
 _IMAGE_RELEASE = re.compile(r"\d+\.\d+(?:\.\d|[-~]rc)", re.ASCII)
 _BLANK = re.compile(r"\n(?:[ \t]*\n)+")
 _PACKAGE = re.compile(r"^Package:[ \t]*(\S+)", re.MULTILINE)
+_ARCHITECTURE = re.compile(r"^Architecture:[ \t]*(\S+)", re.MULTILINE)
 _FIRST = re.compile(rb"(?:^|\n)Package:[ \t]*\S")
 _VERSION = re.compile(r"(?:\d+:)?[0-9A-Za-z.+~-]+(?:-[0-9A-Za-z.+~]+)?", re.ASCII)
 
 
 class Unreadable(NamedTuple):
-    """A row of an index that cannot be read, and why."""
+    """A row of an index that cannot be read, and why. `name` and `architecture` are those of its series, "" where it may be of any."""
 
     name: str
     architecture: str
@@ -74,7 +75,9 @@ def read_packages_index(data: bytes, place: str) -> PackagesIndex:
             if len(version) > _MAX_VERSION or not _VERSION.fullmatch(version):
                 raise PackageError(f"not a version of Debian: {version[:60]!r}")
         except PackageError as error:
-            unreadable.append(Unreadable(name, "", f"{place}: {name}: {error}"))
+            architecture = _ARCHITECTURE.search(paragraph)
+            row = f"{place}: {name}: {error}"
+            unreadable.append(Unreadable("linux", "" if architecture is None else architecture.group(1)[:60], row))
             continue
         key = (version, fields.get("Architecture", "all"), fields.get("Source", name))
         groups.setdefault(key, []).append(name)

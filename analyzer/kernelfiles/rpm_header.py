@@ -73,8 +73,11 @@ class Header:
         return [part.decode("utf-8", "replace") for part in parts[: entry.values]]
 
     def text(self, tag: Tag) -> str:
-        """The first string of a tag, or nothing."""
-        return next(iter(self.texts(tag)), "")
+        """The only string of a tag, or nothing; raises HeaderError where it has several, of which rpm takes the first."""
+        found = self.texts(tag)
+        if len(found) > 1:
+            raise HeaderError(f"tag {tag.name} holds several texts")
+        return found[0] if found else ""
 
     def numbers(self, tag: Tag) -> tuple[int, ...]:
         """The integers of a tag; raises HeaderError where it has other values."""

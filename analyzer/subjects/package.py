@@ -207,7 +207,10 @@ class PackageAudit:
             series.setdefault((name, package.architecture), []).append(report)
         for item in repository.skipped:
             # Its place in the order is not known: it may be the newest.
-            series.setdefault((item.name, item.architecture), []).append(None)
+            for members in (
+                [series.setdefault((item.name, item.architecture), [])] if item.architecture else series.values()
+            ):
+                members.append(None)
         firsts = tuple(
             first
             for (name, architecture), members in series.items()

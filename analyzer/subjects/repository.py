@@ -23,6 +23,7 @@ from tailcall_audit.analyzer.kernelfiles.packages_index import (
 )
 from tailcall_audit.analyzer.kernelfiles.repodata import find_other, read_other
 from tailcall_audit.analyzer.kernelfiles.rpm_version import rpm_key
+from tailcall_audit.analyzer.paths import Kind, expanded, is_file, kind_of
 from tailcall_audit.analyzer.web.fetch import Fetcher, FetchError, is_url
 
 __all__ = ["Repository", "read_repository"]
@@ -94,14 +95,14 @@ class _Reader:
 def _in_folder(folder: Path) -> Iterator[_Index]:
     """The indexes in a folder; nothing where there is none."""
     for name in ("repodata/repomd.xml", "repomd.xml", *_PACKAGES):
-        if (folder / name).is_file():
+        if is_file(folder / name):
             yield _Index(str(folder / name))
             return
     found: dict[Path, Path] = {}
     # A suite goes by several names ("stable", "bookworm"), which are links to one folder.
     for name in _PACKAGES:
         for file in sorted((*folder.glob(f"**/binary-*/{name}"), *folder.glob(f"*_{name}"))):
-            if file.is_file():
+            if is_file(file):
                 real = file.resolve()
                 found.setdefault(
                     real.with_name(real.name.removesuffix(real.suffix) if real.suffix else real.name), file
@@ -152,10 +153,11 @@ def read_repository(place: str, fetcher: Fetcher, progress: Callable[[str], None
         progress(f"reading {place}")
         indexes, have = _on_web(reader, place)
     else:
-        path = Path(place).expanduser()
-        indexes = [_Index(str(path))] if path.is_file() else list(_in_folder(path)) if path.is_dir() else []
-        if not path.exists():
+        path = expanded(place)
+        kind = kind_of(path)
+        if kind is Kind.MISSING:
             raise PackageError(f"{path}: no such file or folder; name a repository")
+        indexes = [_Index(str(path))] if kind is Kind.FILE else list(_in_folder(path)) if kind is Kind.FOLDER else []
     if not indexes:
         raise PackageError(f"{place}: no repodata/repomd.xml, no Packages file and no dists of a mirror in it")
     if len(indexes) > _MAX_INDEXES:
@@ -180,7 +182,7 @@ def _read_all(
             found, unreadable, is_rpm = _read_index(reader, index.place, data, progress)
         except (PackageError, FetchError, BrokenDataError) as error:
             failure = failure or error
-            skipped.append(Unreadable(index.place, "", str(error)))
+            skipped.append(Unreadable("", "", str(error)))
             continue
         kernels += found
         skipped += unreadable

@@ -97,7 +97,7 @@ class Subject:
     @cached_property
     def banner(self) -> str:
         """The line that identifies this very build."""
-        return self._binary.banner or self.name
+        return next(iter(self._binary.banners), self.name)
 
     @cached_property
     def _segments(self) -> tuple[tuple[int, int, int], ...]:

@@ -385,4 +385,6 @@ def test_a_row_of_an_index_that_cannot_be_read_costs_that_row() -> None:
     ]
     index = read_packages_index("\n\n".join(rows).encode(), "x")
     assert [kernel.version for kernel in index.kernels] == ["6.1.170-3"]
-    assert [item.name for item in index.unreadable] == [f"linux-image-6.1.0-{number}-amd64" for number in (48, 49, 50)]
+    assert [item.architecture for item in index.unreadable] == ["amd64", "amd64", ""]
+    for item, number in zip(index.unreadable, (48, 49, 50), strict=True):
+        assert item.reason.startswith(f"x: linux-image-6.1.0-{number}-amd64: ")
