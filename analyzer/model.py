@@ -6,6 +6,7 @@ and the making of some 25 of them take 30 ms, half of what the whole audit may (
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +19,7 @@ __all__ = [
     "AuditError",
     "Bootable",
     "Confidence",
+    "Disagreement",
     "Evidence",
     "EvidenceKind",
     "FirstFixed",
@@ -26,15 +28,32 @@ __all__ = [
     "Presence",
     "Report",
     "Rule",
+    "Skipped",
     "State",
     "TargetKind",
     "TargetReport",
+    "UsageError",
     "Verdict",
 ]
 
 
 class AuditError(Exception):
     """Input that cannot be audited: wrong usage, an unreadable or a malformed file. The message names it and a remedy."""
+
+
+class UsageError(AuditError):
+    """Parameters that contradict each other or lack another one.
+
+    `template` names parameters of `audit()` in braces. The command line prints its own options in their place.
+    """
+
+    def __init__(self, template: str) -> None:
+        super().__init__(re.sub(r"\{(\w+)\}", r"\1", template))
+        self._template = template
+
+    def named(self, options: Mapping[str, str]) -> str:
+        """Returns the message with the names of options in the place of the parameters'."""
+        return re.sub(r"\{(\w+)\}", lambda match: options.get(match.group(1), match.group()), self._template)
 
 
 class Presence(Enum):
@@ -152,6 +171,16 @@ class Observation(NamedTuple):
     where: str
 
 
+class Disagreement(NamedTuple):
+    """A source that says something else about a commit than the one that decided. `commit` is empty for an observation."""
+
+    commit: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.commit}: {self.text}" if self.commit else self.text
+
+
 class Verdict(NamedTuple):
     """The answer for one defect, with what it rests on.
 
@@ -167,7 +196,7 @@ class Verdict(NamedTuple):
     reason: str
     settle: str | None = None
     evidence: tuple[Evidence, ...] = ()
-    disagreements: tuple[str, ...] = ()
+    disagreements: tuple[Disagreement, ...] = ()
     architectures: tuple[str, ...] = ()
     observation: Observation | None = None
 
@@ -192,8 +221,11 @@ class Bootable(NamedTuple):
 
 
 class TargetReport(NamedTuple):
-    """Everything about one audited kernel. `identity` is what the target says it is, `notes` what the reader should know,
-    `bootable` where its image is, if that is at hand."""
+    """Everything about one audited kernel.
+
+    `identity` is what the target says it is, `notes` what the reader should know, `bootable` where its image is, if that is
+    at hand. `is_running` marks the kernel that runs on this host, `series` the line of builds that it is one of.
+    """
 
     name: str
     kind: TargetKind
@@ -201,6 +233,8 @@ class TargetReport(NamedTuple):
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...] = ()
     bootable: Bootable | None = None
+    is_running: bool = False
+    series: str | None = None
 
     @property
     def states(self) -> dict[str, State]:
@@ -212,9 +246,19 @@ class TargetReport(NamedTuple):
         return found
 
 
+class Skipped(NamedTuple):
+    """An input that cannot be judged, and why. `series` is the line of builds that it is one of, if that is known."""
+
+    label: str
+    reason: str
+    series: str | None = None
+
+
 class FirstFixed(NamedTuple):
-    """Of one kernel in a repository the oldest version from which on none has the defect; None when even the newest has it,
-    or may have it."""
+    """The first version of a kernel in a repository after which no later version has the defect.
+
+    `version` is None where the newest version has the defect or may have it.
+    """
 
     kernel: str
     defect: str
@@ -222,13 +266,12 @@ class FirstFixed(NamedTuple):
 
 
 class Report(NamedTuple):
-    """The result of an audit. `first_fixed` is filled for a repository; `skipped` says why something that was named, or is in a repository
-    or a lab, is not among the targets."""
+    """The result of an audit. `first_fixed` is filled for a repository; `skipped` lists what could not be judged."""
 
     targets: tuple[TargetReport, ...]
     catalog: Catalog
     first_fixed: tuple[FirstFixed, ...] = ()
-    skipped: tuple[str, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
     def has(self, state: State) -> bool:
         """Whether any verdict is in this state."""

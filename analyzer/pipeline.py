@@ -1,27 +1,38 @@
-"""The audit: from a target to its report. Gathers evidence, asks `tailcall_audit.analyzer.policy.verdict`, prints nothing and never exits."""
+"""The audit: open, read, judge, report. The same for every kind of subject; prints nothing and never exits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from tailcall_audit.analyzer.architecture import UnknownArchitectureError, normalize_architecture
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog, Defect
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig, read_config
-from tailcall_audit.analyzer.model import AuditError, Bootable, Confidence, FirstFixed, Report, TargetKind, TargetReport
-from tailcall_audit.analyzer.subjects.release_string import KernelRelease, kernel_lines, parse_release
-from tailcall_audit.analyzer.subjects.schemes import Proof
-from tailcall_audit.analyzer.subjects.target import Target, identity_of
+from tailcall_audit.analyzer.model import (
+    AuditError,
+    Report,
+    Skipped,
+    TargetKind,
+    TargetReport,
+    UsageError,
+    Verdict,
+)
+from tailcall_audit.analyzer.policy.series import first_fixed_by_series, with_pending_reboots
+from tailcall_audit.analyzer.policy.verdict import Facts, judge_all, overruled_by_the_binary
+from tailcall_audit.analyzer.readers.registry import READERS, Reader, Reading
+from tailcall_audit.analyzer.subjects.release_string import kernel_lines
+from tailcall_audit.analyzer.subjects.subject import Progress, Request, Subject
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tailcall_audit.analyzer.subjects.host import Host
-    from tailcall_audit.analyzer.subjects.package import PackageAudit
-__all__ = ["audit", "select_defects"]
+__all__ = ["Source", "audit", "audit_sources", "judge_subject", "select_defects"]
 
-Progress = Callable[[str], None]
+Source = tuple[str, str]
+"""The module of `tailcall_audit.analyzer.subjects` that opens a subject, and what it opens: a path, a name, a text."""
 
 
 def select_defects(catalog: Catalog, only: Iterable[str] = (), pitfalls: bool = False) -> tuple[Defect, ...]:
@@ -38,117 +49,114 @@ def select_defects(catalog: Catalog, only: Iterable[str] = (), pitfalls: bool = 
     return tuple(found.values())
 
 
-def _refine(release: KernelRelease, config: KernelConfig) -> tuple[KernelRelease, list[str]]:
-    """A Debian or Ubuntu configuration names the stable release that an ABI number does not, if it is of that very kernel."""
-    known = config.release
-    if release.proof is not Proof.BASE or known is None or known.version.branch != release.version.branch:
-        return release, []
-    signature = config.options.get("VERSION_SIGNATURE", "")  # Ubuntu's: "Ubuntu 5.15.0-79.86-generic 5.15.111"
-    same_abi = bool(release.abi) and f"{release.version}.0-{release.abi}." in signature
-    if not same_abi and not config.path.endswith(f"config-{release.release}"):
-        note = (
-            f"{config.path} says {known.version}, but nothing in it or in its name says that it is of {release.release}"
-        )
-        return release, [note]
-    proof = Proof.EXACT if release.distro == "debian" else Proof.PATCHED
-    note = f"{config.path} says {known.version}: taken as the stable release that {release.release} was built from"
-    return release._replace(version=known.version, proof=proof), [note]
+class _Beside(threading.Thread):
+    """A reader that reads while the others do."""
 
+    def __init__(self, reader: Reader, subject: Subject, request: Request) -> None:
+        super().__init__(daemon=True)
+        self._reader, self._subject, self._request = reader, subject, request
+        self._reading = Reading()
+        self._error: BaseException | None = None
 
-def _audit_release(target: Target, text: str, config: KernelConfig | None) -> TargetReport:
-    release = parse_release(text, target.catalog)
-    if release.architecture is not None or config is None:
-        architecture = target.architecture(release.architecture, release.release)
-    else:
-        architecture = target.architecture(config.architecture, config.path)
-    confidence = Confidence.HIGH
-    if config is not None:
-        release, notes = _refine(release, config)
-        target.notes += notes
-        confidence = Confidence.MEDIUM if notes else confidence
-    target.release_facts(release, confidence)
-    speaks = target.speaks(config, release, architecture)
-    return target.report(release.release, TargetKind.RELEASE, identity_of(release, architecture), config, speaks)
-
-
-def _audit_config(target: Target, config: KernelConfig) -> TargetReport:
-    architecture = target.architecture(config.architecture, config.path)
-    if config.release is not None:
-        target.notes.append(f"the version {config.release.version} is the one in the header of {config.path}")
-        target.release_facts(config.release, Confidence.MEDIUM)
-    else:
-        target.notes.append(f"{config.path} names no version: add --kernel")
-    speaks = target.speaks(config, config.release, architecture)
-    return target.report(config.path, TargetKind.CONFIG, identity_of(config.release, architecture), config, speaks)
-
-
-def _read_host_binary(target: Target, host: Host, progress: Progress) -> None:
-    """Add what the image of the running kernel says, where it can be read; else what the running kernel says of its types."""
-    from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
-    from tailcall_audit.analyzer.subjects.image import read_image, read_running_btf
-
-    if host.image is not None:
+    def run(self) -> None:
+        """Reads; what goes wrong is kept for `outcome`."""
         try:
-            facts = read_image(target, read_bootable(Bootable(host.image)), host.image, progress)
+            self._reading = self._reader.read(self._subject, self._request)
+        except BaseException as error:
+            self._error = error
+
+    def outcome(self) -> Reading:
+        """Waits for the reading; raises what ended it."""
+        self.join()
+        if self._error is not None:
+            raise self._error
+        return self._reading
+
+
+def _read(subject: Subject, request: Request) -> list[Reading]:
+    """Reads everything there is to read of a subject, the highest rank first; raises AuditError."""
+    readers = [reader for reader in READERS if reader.applies(subject)]
+    beside = {reader.kind: _Beside(reader, subject, request) for reader in readers if reader.beside}
+    for thread in beside.values():
+        thread.start()
+    found = {reader.kind: reader.read(subject, request) for reader in readers if not reader.beside}
+    found |= {kind: thread.outcome() for kind, thread in beside.items()}
+    return [found[reader.kind] for reader in readers]
+
+
+def _asked_for(verdicts: Iterable[Verdict], request: Request, architecture: str | None) -> tuple[Verdict, ...]:
+    """Leaves out the pitfalls of other architectures, where only the pitfalls are wanted."""
+    if not request.pitfalls or architecture is None:
+        return tuple(verdicts)
+    return tuple(
+        item for item in verdicts if not item.defect.architectures or architecture in item.defect.architectures
+    )
+
+
+def judge_subject(subject: Subject, request: Request) -> TargetReport:
+    """Reads and judges one subject; raises AuditError where it cannot be read."""
+    readings = _read(subject, request)
+    facts = Facts(
+        [item for reading in readings for item in reading.evidence],
+        subject.architecture,
+        subject.config,
+        subject.config_applies,
+        subject.live_patched,
+    )
+    verdicts = _asked_for(judge_all(request.catalog, facts, request.defects), request, subject.architecture)
+    notes = [*overruled_by_the_binary(verdicts), *subject.notes, *(text for item in readings for text in item.notes)]
+    running = subject.is_running and subject.kind is not TargetKind.HOST
+    return TargetReport(
+        name=f"{subject.label} (running)" if running else subject.label,
+        kind=subject.kind,
+        identity=subject.identity,
+        verdicts=verdicts,
+        notes=tuple(dict.fromkeys(notes)),
+        bootable=subject.bootable,
+        is_running=subject.is_running,
+        series=subject.series,
+    )
+
+
+def _judged(request: Request, sources: Sequence[Source]) -> Iterator[TargetReport | AuditError | Skipped]:
+    """Yields the report of every subject, or why there is none: one that cannot be judged never costs the others."""
+    for opener, name in sources:
+        module = import_module(f"tailcall_audit.analyzer.subjects.{opener}")
+        label = name
+        try:
+            for subject in module.open_subjects(request, name):
+                if isinstance(subject, Skipped):
+                    yield subject
+                    continue
+                label = subject.label
+                yield judge_subject(subject, request)
         except AuditError as error:
-            target.notes.append(str(error))
+            yield Skipped(label, str(error)) if len(sources) > 1 else error
+
+
+def audit_sources(request: Request, sources: Sequence[Source]) -> Report:
+    """Audits every source; raises AuditError where none of them could be judged."""
+    items: list[TargetReport | Skipped] = []
+    for item in _judged(request, sources):
+        if isinstance(item, AuditError):
+            if not items:
+                raise item
+            items.append(Skipped(sources[0][1], str(item)))
         else:
-            target.evidence += facts.evidence
-            target.notes += facts.notes
-            return
-    if host.btf is not None:
-        evidence, notes = read_running_btf(target, host.btf)
-        target.evidence += evidence
-        target.notes += notes
+            items.append(item)
+    targets = [item for item in items if isinstance(item, TargetReport)]
+    skipped = [item for item in items if isinstance(item, Skipped)]
+    if not targets:
+        raise AuditError("; ".join(dict.fromkeys(item.reason for item in skipped)) or "there is nothing to audit")
+    return Report(tuple(with_pending_reboots(targets)), request.catalog, first_fixed_by_series(items), tuple(skipped))
 
 
-def _audit_host(target: Target, progress: Progress) -> TargetReport:
-    from tailcall_audit.analyzer.subjects.host import read_host
-
-    progress("reading the running kernel")
-    host = read_host()
-    architecture = target.architecture(host.release.architecture, "this host")
-    target.notes += host.notes
-    _read_host_binary(target, host, progress)
-    target.release_facts(host.release)
-    speaks = target.speaks(host.config, host.release, architecture) and host.config_speaks
-    identity = identity_of(host.release, architecture, live_patches=", ".join(host.live_patches) or None)
-    from tailcall_audit.analyzer.subjects.image import with_overruled
-
-    report = target.report("this host", TargetKind.HOST, identity, host.config, speaks, bool(host.live_patches))
-    report = with_overruled(report)
-    return report if host.image is None else report._replace(bootable=Bootable(host.image))
-
-
-def _read_config(path: str | Path) -> KernelConfig:
+def _read_config(path: str | Path | None) -> KernelConfig | None:
+    if path is None:
+        return None
     from tailcall_audit.analyzer.paths import expanded
 
     return read_config(expanded(path))
-
-
-def _package_audit(
-    fresh: Callable[[], Target], offline: bool, refresh: bool, config: KernelConfig | None, progress: Progress
-) -> PackageAudit:
-    # Archives, HTTP and XML are not loaded for a version string.
-    from tailcall_audit.analyzer.subjects.package import PackageAudit
-    from tailcall_audit.analyzer.web.fetch import Fetcher
-
-    return PackageAudit(fresh, Fetcher(offline=offline, refresh=refresh, progress=progress), progress, config)
-
-
-def _each(names: Sequence[str], skipped: list[str], one: Callable[[str], TargetReport]) -> list[TargetReport]:
-    """The reports of what is named. One that cannot be audited is added to `skipped`; raises AuditError where none can be."""
-    found = []
-    for name in names:
-        try:
-            found.append(one(name))
-        except AuditError as error:
-            if len(names) == 1:
-                raise
-            skipped.append(str(error))
-    if names and not found:
-        raise AuditError(skipped[0])
-    return found
 
 
 def audit(
@@ -174,68 +182,81 @@ def audit(
     pitfalls: bool = False,
     progress: Progress = lambda _: None,
 ) -> Report:
-    """Audit kernels named by release strings, trees by path, packages (.deb and .rpm files, names of installed
-    ones or of those that `distro` publishes, or all that are `installed`), kernel images, every kernel of a `repository`, a package by its
-    `changelog` (at `package_version`, else the newest), one kernel by its configuration alone, or (nothing named) this host.
+    """Audits kernels and returns the report.
 
-    What is fetched is kept in a cache: `offline` uses nothing else, `refresh` asks for everything anew. `only` selects defects by slug or pitfall number, `pitfalls` those that carry a number. `progress` is called with what is
-    being read. Raises AuditError on wrong usage and on input that cannot be read; of several targets, only where none can be.
+    The kernels are named by release strings (`kernels`), by the paths of `trees` and `images`, by `packages` (.deb and .rpm
+    files, names of installed packages or of those that `distro` publishes), by a `repository`, by a `changelog` (at
+    `package_version`, else its newest), by a `config` alone, or they are all that are `installed`. With none named, it is the
+    kernel of this host.
+
+    What is fetched is kept in a cache: `offline` uses nothing else, `refresh` asks for everything anew. `only` selects defects
+    by slug or pitfall number, `pitfalls` those that have a number. `progress` is called with what is being read.
+
+    One input that cannot be judged is listed in the report's `skipped`. Raises UsageError on parameters that contradict each
+    other, and AuditError where nothing could be judged.
     """
-    catalog = catalog or load_catalog()
-    defects = select_defects(catalog, only, pitfalls)
-    try:
-        architecture = None if arch is None else normalize_architecture(arch)
-    except UnknownArchitectureError as error:
-        raise AuditError(f"--arch: {error}") from error
-    if sum(map(bool, (kernels, trees, packages, images, installed, repository, changelog))) > 1:
-        raise AuditError(
-            "--kernel, --tree, --package, --image, --installed, --repo and --changelog name different targets: audit one after the other"
+    loaded = catalog or load_catalog()
+    kinds: dict[str, Sequence[str]] = {
+        "release": [line for text in kernels for line in kernel_lines(text, loaded)],
+        "tree": trees,
+        "package": packages,
+        "image": images,
+        "installed": ("",) if installed else (),
+        "repository": (repository,) if repository else (),
+        "changelog": (changelog,) if changelog else (),
+    }
+    sources = [(opener, name) for opener, names in kinds.items() for name in names]
+    if sum(map(bool, kinds.values())) > 1:
+        raise UsageError(
+            "{kernels}, {trees}, {packages}, {images}, {installed}, {repository} and {changelog} name different targets: audit one after the other"
         )
-    if distro and not packages:
-        raise AuditError("--distro says where a package's changelog is published: name the package with --package")
+    _check_parameters(len(sources), distro, packages, changelog, package_version or changelog_format, config)
     if offline and refresh:
-        raise AuditError("--offline and --refresh contradict each other")
-    if (package_version or changelog_format) and not changelog:
-        raise AuditError("--package-version and --changelog-format are about a changelog: name it with --changelog")
-    kernels = tuple(line for text in kernels for line in kernel_lines(text, catalog))
-    if config is not None and len(kernels) + len(trees) + len(packages) + len(images) > 1:
-        raise AuditError("--config is of one kernel: name one target with it")
+        raise UsageError("{offline} and {refresh} contradict each other")
     if rev is not None and len(trees) != 1:
-        raise AuditError("--rev is a revision of one tree: name it with --tree")
+        raise UsageError("{rev} is a revision of one tree: name it with {trees}")
     if system_map is not None and len(images) != 1:
-        raise AuditError("--system-map is of one image: name it with --image")
-    kernel_config = None if config is None else _read_config(config)
+        raise UsageError("{system_map} is of one image: name it with {images}")
+    request = Request(
+        catalog=loaded,
+        defects=select_defects(loaded, only, pitfalls),
+        arch=_architecture(arch),
+        config=_read_config(config),
+        pitfalls=pitfalls,
+        progress=progress,
+        rev=rev,
+        system_map=system_map,
+        distro=distro,
+        package_version=package_version,
+        changelog_format=changelog_format,
+        offline=offline,
+        refresh=refresh,
+    )
+    if not sources:
+        sources = [("host", "this host")] if config is None else [("config", str(config))]
+    return audit_sources(request, sources)
 
-    def fresh() -> Target:
-        return Target(catalog, defects, architecture, pitfalls)
 
-    skipped: list[str] = []
-    targets: list[TargetReport] = []
-    targets += _each(kernels, skipped, lambda text: _audit_release(fresh(), text, kernel_config))
-    if trees:
-        from tailcall_audit.analyzer.subjects.tree import (
-            audit_tree,
-        )  # libgit2 and the C parser are not loaded for a version string
+def _check_parameters(
+    count: int,
+    distro: str | None,
+    packages: Sequence[str],
+    changelog: str | None,
+    about_changelog: str | None,
+    config: str | Path | None,
+) -> None:
+    if distro and not packages:
+        raise UsageError("{distro} says where a package's changelog is published: name the package with {packages}")
+    if about_changelog and not changelog:
+        raise UsageError("{package_version} and {changelog_format} are about a changelog: name it with {changelog}")
+    if config is not None and count > 1:
+        raise UsageError("{config} is of one kernel: name one target with it")
 
-        targets += _each(trees, skipped, lambda path: audit_tree(fresh(), path, rev, kernel_config, progress))
-    if images:
-        from tailcall_audit.analyzer.subjects.image import audit_image
 
-        targets += _each(images, skipped, lambda name: audit_image(fresh(), name, kernel_config, system_map, progress))
-    firsts: tuple[FirstFixed, ...] = ()
-    if packages or installed or repository or changelog:
-        audits = _package_audit(fresh, offline, refresh, kernel_config, progress)
-        targets += _each(packages, skipped, lambda name: audits.named(name, distro))
-        if installed:
-            targets += audits.installed()
-        if repository:
-            found, firsts, rows = audits.repository(repository)
-            targets += found
-            skipped += rows
-        if changelog:
-            targets.append(audits.changelog(changelog, package_version, changelog_format))
-    if not targets:
-        targets.append(
-            _audit_host(fresh(), progress) if kernel_config is None else _audit_config(fresh(), kernel_config)
-        )
-    return Report(tuple(targets), catalog, firsts, tuple(skipped))
+def _architecture(name: str | None) -> str | None:
+    if name is None:
+        return None
+    try:
+        return normalize_architecture(name)
+    except UnknownArchitectureError as error:
+        raise UsageError(f"{{arch}}: {error}") from error

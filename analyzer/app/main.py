@@ -15,7 +15,7 @@ from tailcall_audit.analyzer.app.options import audit_parser, catalog_parser, la
 from tailcall_audit.analyzer.app.streams import prepare, say, say_lines, show, showing
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog
-from tailcall_audit.analyzer.model import AuditError, Report, State
+from tailcall_audit.analyzer.model import AuditError, Report, State, UsageError
 from tailcall_audit.analyzer.pipeline import audit, select_defects
 from tailcall_audit.analyzer.text import printable
 
@@ -23,6 +23,26 @@ if TYPE_CHECKING:
     from tailcall_audit.analyzer.live.confirm import Guests
 
 __all__ = ["main"]
+
+_OPTIONS = {
+    "kernels": "--kernel",
+    "trees": "--tree",
+    "packages": "--package",
+    "images": "--image",
+    "installed": "--installed",
+    "repository": "--repo",
+    "changelog": "--changelog",
+    "package_version": "--package-version",
+    "changelog_format": "--changelog-format",
+    "distro": "--distro",
+    "offline": "--offline",
+    "refresh": "--refresh",
+    "config": "--config",
+    "rev": "--rev",
+    "system_map": "--system-map",
+    "arch": "--arch",
+}
+"""The option of each parameter of `audit()`."""
 
 EXIT_CLEAN = 0
 EXIT_AFFECTED = 1
@@ -103,7 +123,7 @@ def _exit_code(report: Report, allow_unknown: bool) -> int:
         return EXIT_CONTRADICTED
     if report.has(State.AFFECTED):
         return EXIT_AFFECTED
-    if report.has(State.UNKNOWN) and not allow_unknown:
+    if (report.has(State.UNKNOWN) or report.skipped) and not allow_unknown:
         return EXIT_UNKNOWN
     return EXIT_CLEAN
 
@@ -143,7 +163,6 @@ def _run_audit(arguments: Sequence[str]) -> int:
         options.installed,
         options.repo,
         options.changelog,
-        options.config,
     )
     to_boot = options.image if options.image and any(others) else None
     if to_boot and options.confirm != "vm":
@@ -184,9 +203,7 @@ def _run_audit(arguments: Sequence[str]) -> int:
         progress.clear()
     code = _exit_code(report, options.allow_unknown)
     _print_report(report, options)
-    for text in report.skipped:
-        say(f"skipped: {text}")
-    return EXIT_USAGE if report.skipped and code != EXIT_CONTRADICTED else code
+    return code
 
 
 def _run_lab(arguments: Sequence[str]) -> int:
@@ -211,8 +228,6 @@ def _run_lab(arguments: Sequence[str]) -> int:
     else:
         text = render_lab(report)
     _emit(text, options.output)
-    if report.skipped and not report.has_contradiction():
-        return EXIT_USAGE
     return _exit_code(report, allow_unknown=False)
 
 
@@ -256,6 +271,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             return run_catalog_tools(given[1:])
         return _run_lab(given[1:]) if given[:1] == ["lab"] else _run_audit(given)
+    except UsageError as error:
+        say(error.named(_OPTIONS))
+        return EXIT_USAGE
     except AuditError as error:
         say(str(error))
         return EXIT_USAGE

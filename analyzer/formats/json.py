@@ -10,7 +10,7 @@ from tailcall_audit.analyzer.model import Evidence, Observation, Report, TargetR
 
 __all__ = ["SCHEMA_VERSION", "render_json", "report_as_data", "report_schema_path"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def report_schema_path() -> Path:
@@ -58,7 +58,7 @@ def _verdict(item: Verdict) -> dict[str, Any]:
         "settle": item.settle,
         "architectures": list(item.architectures),
         "evidence": [_evidence(entry) for entry in item.evidence],
-        "disagreements": list(item.disagreements),
+        "disagreements": [str(entry) for entry in item.disagreements],
         "observation": _observation(item.observation),
     }
 
@@ -80,7 +80,7 @@ def report_as_data(report: Report, tool_version: str) -> dict[str, Any]:
         "tool_version": tool_version,
         "catalog": {"date": report.catalog.date, "digest": report.catalog.digest, "path": report.catalog.path},
         "targets": [_target(target) for target in report.targets],
-        "skipped": list(report.skipped),
+        "skipped": [{"label": item.label, "reason": item.reason} for item in report.skipped],
         "first_fixed": [item._asdict() for item in report.first_fixed],
     }
 

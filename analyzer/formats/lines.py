@@ -5,10 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tailcall_audit.analyzer.model import Agreement, Observation, Presence, Rule, State, TargetReport, Verdict
+from tailcall_audit.analyzer.model import Agreement, Observation, Presence, Report, Rule, State, TargetReport, Verdict
 from tailcall_audit.analyzer.text import printable
 
-__all__ = ["Row", "columns", "contradictions", "details", "heading", "rows", "settlements", "shown", "summary"]
+__all__ = [
+    "Row",
+    "columns",
+    "contradictions",
+    "details",
+    "heading",
+    "rows",
+    "settlements",
+    "shown",
+    "skipped",
+    "summary",
+]
 
 _COLUMNS = ("#", "DEFECT", "VERDICT", "CONF", "BECAUSE")
 _SEEN = "SEEN"
@@ -108,6 +119,14 @@ def contradictions(verdicts: Sequence[Verdict]) -> list[str]:
         for item in verdicts
         if item.observation is not None and item.observation.agreement is Agreement.CONTRADICTED
         for text in item.disagreements[-1:]
+    ]
+
+
+def skipped(report: Report) -> list[str]:
+    """Returns a line for each input that could not be judged."""
+    return [
+        printable(f"skipped: {item.reason}" if item.label in item.reason else f"skipped: {item.label}: {item.reason}")
+        for item in report.skipped
     ]
 
 

@@ -7,7 +7,7 @@ from itertools import product
 from string import ascii_uppercase
 
 from tailcall_audit.analyzer.catalog.types import Defect
-from tailcall_audit.analyzer.formats.lines import contradictions
+from tailcall_audit.analyzer.formats.lines import contradictions, skipped
 from tailcall_audit.analyzer.formats.plain import aligned
 from tailcall_audit.analyzer.model import Agreement, Report, Rule, State, TargetReport
 from tailcall_audit.analyzer.text import printable
@@ -65,6 +65,7 @@ def render_matrix(report: Report, *, everything: bool) -> str:
     out.append(
         f"{_CELLS[State.NOT_AFFECTED]} not-affected, {_CELLS[State.UNKNOWN]} unknown; '-' as a version: the newest has it, or may have it"
     )
+    out += skipped(report)
     notes = [set(target.notes) for target in report.targets]
     common = [note for note in report.targets[0].notes if all(note in each for each in notes)] if notes else []
     out += [f"note: {printable(note)}" for note in common]
@@ -105,7 +106,7 @@ def render_lab(report: Report) -> str:
     out += ["", *aligned(table), ""]
     for letter, target in zip(letters, report.targets, strict=True):
         out += [f"{letter}: CONTRADICTED {text}" for text in contradictions(target.verdicts)]
-    out += [f"skipped: {printable(text)}" for text in report.skipped]
+    out += skipped(report)
     out.append(
         "predicted; nothing more: seen so; !! contradicted, by what was seen; * unknown, and seen; ? not observed (--json says why); - not-affected"
     )

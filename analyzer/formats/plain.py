@@ -12,6 +12,7 @@ from tailcall_audit.analyzer.formats.lines import (
     rows,
     settlements,
     shown,
+    skipped,
     summary,
 )
 from tailcall_audit.analyzer.model import Report
@@ -42,4 +43,6 @@ def render_plain(report: Report, *, everything: bool, explain: bool) -> str:
             out += [f"to settle {', '.join(slugs)}:", f"  {command}"]
         out += [f"note: {printable(note)}" for note in target.notes]
         out += [summary(target, everything), ""]
+    out += skipped(report)
+    out += [""] if report.skipped else []
     return "\n".join(out)

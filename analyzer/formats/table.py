@@ -16,6 +16,7 @@ from tailcall_audit.analyzer.formats.lines import (
     rows,
     settlements,
     shown,
+    skipped,
     summary,
 )
 from tailcall_audit.analyzer.model import Report, State
@@ -71,3 +72,5 @@ def render_terminal(report: Report, *, everything: bool, explain: bool) -> None:
             )
         )
         console.print()
+    for line in skipped(report):
+        console.print(Text(line, style="yellow"))

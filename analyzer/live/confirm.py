@@ -45,7 +45,7 @@ def announcement(target: TargetReport) -> str:
 
 
 def _this_kernel(target: TargetReport) -> bool:
-    if target.kind is TargetKind.HOST or target.name.endswith("(running)"):
+    if target.is_running:
         return True
     return target.kind is TargetKind.RELEASE and target.identity.get("release") == os.uname().release
 

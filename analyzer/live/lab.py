@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.live.confirm import Guests, boot_target
-from tailcall_audit.analyzer.model import AuditError, Report, TargetReport
+from tailcall_audit.analyzer.model import AuditError, Report, Skipped, TargetReport
 from tailcall_audit.analyzer.paths import Kind, expanded, is_file, kind_of
 from tailcall_audit.analyzer.pipeline import audit
 
@@ -96,4 +96,8 @@ def run_lab(
             raise
     if not done:
         raise AuditError(next(iter(failed.values())))
-    return Report(tuple(done[path] for path in kernels if path in done), catalog, skipped=tuple(failed.values()))
+    return Report(
+        tuple(done[path] for path in kernels if path in done),
+        catalog,
+        skipped=tuple(Skipped(str(path), why) for path, why in failed.items()),
+    )

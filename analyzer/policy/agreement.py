@@ -15,6 +15,7 @@ from tailcall_audit.analyzer.catalog.expression import leaves
 from tailcall_audit.analyzer.model import (
     Agreement,
     Confidence,
+    Disagreement,
     EvidenceKind,
     Observation,
     ObservationState,
@@ -45,7 +46,7 @@ def observe(verdict: Verdict, result: Result, where: str) -> Verdict:
     if agreement is Agreement.CONTRADICTED:
         disagreements = (
             *disagreements,
-            f"predicted {predicted.value} ({verdict.reason}), and seen {seen.value}: {result.detail}",
+            Disagreement("", f"predicted {predicted.value} ({verdict.reason}), and seen {seen.value}: {result.detail}"),
         )
     if seen is ObservationState.PRESENT:
         state, rule, brief = State.AFFECTED, Rule.SEEN_PRESENT, "seen present"

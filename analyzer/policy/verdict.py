@@ -24,30 +24,28 @@ from tailcall_audit.analyzer.architecture import ARCHITECTURES
 from tailcall_audit.analyzer.catalog.expression import Interval, evaluate, leaves
 from tailcall_audit.analyzer.catalog.types import CAPABILITY_PREFIX, Catalog, Defect
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig
-from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence, Rule, State, Verdict
-
-__all__ = ["Facts", "Weighed", "judge", "judge_all", "weigh"]
-
-_RANK = (
-    EvidenceKind.EMULATION,
-    EvidenceKind.SOURCE,
-    EvidenceKind.CODE,
-    EvidenceKind.BTF,
-    EvidenceKind.HISTORY,
-    EvidenceKind.PATCH_QUEUE,
-    EvidenceKind.CHANGELOG,
-    EvidenceKind.SERIES,
-    EvidenceKind.RELEASE,
-    EvidenceKind.BUILD_DATE,
-    EvidenceKind.CHANGELOG_SILENCE,
+from tailcall_audit.analyzer.model import (
+    Confidence,
+    Disagreement,
+    Evidence,
+    EvidenceKind,
+    Presence,
+    Rule,
+    State,
+    Verdict,
 )
+from tailcall_audit.analyzer.readers.registry import RANK
+
+__all__ = ["Facts", "Weighed", "judge", "judge_all", "overruled_by_the_binary", "weigh"]
+
+_BINARY = (EvidenceKind.EMULATION, EvidenceKind.CODE, EvidenceKind.BTF)
 _CONTESTED = (EvidenceKind.SOURCE, EvidenceKind.CODE, EvidenceKind.HISTORY, EvidenceKind.CHANGELOG)
 
 
 class Facts:
     """What the readers saw of one target.
 
-    `config_speaks` says whether the configuration is of this kernel (its version and architecture do not contradict it).
+    `config_applies` is True if the configuration is of this kernel, so that options that are off can rule defects out.
     `live_patched` keeps every answer from being certain. `architecture` is None when the target has none.
     """
 
@@ -56,12 +54,12 @@ class Facts:
         evidence: Iterable[Evidence],
         architecture: str | None = None,
         config: KernelConfig | None = None,
-        config_speaks: bool = False,
+        config_applies: bool = False,
         live_patched: bool = False,
     ) -> None:
         self.architecture = architecture
         self.config = config
-        self.config_speaks = config_speaks
+        self.config_applies = config_applies
         self.live_patched = live_patched
         self._by_key: dict[str, list[Evidence]] = {}
         for item in evidence:
@@ -97,9 +95,9 @@ def weigh(items: Sequence[Evidence]) -> Weighed:
     """Weigh the evidence about one commit; several statements of one kind count by the last one that is not unknown."""
     best: dict[EvidenceKind, Evidence] = {}
     for item in items:
-        if item.kind in _RANK and (item.kind not in best or item.presence is not Presence.UNKNOWN):
+        if item.kind in RANK and (item.kind not in best or item.presence is not Presence.UNKNOWN):
             best[item.kind] = item
-    ranked = [best[kind] for kind in _RANK if kind in best]
+    ranked = [best[kind] for kind in RANK if kind in best]
     if not ranked:
         return Weighed(Presence.UNKNOWN, Confidence.LOW, None)
     for item in ranked:
@@ -134,7 +132,7 @@ def _cite(pairs: Sequence[tuple[str, Weighed]]) -> str:
 
 def _config_excludes(defect: Defect, facts: Facts) -> tuple[str, Evidence] | None:
     """The options that exclude the defect, when the configuration may say so."""
-    if facts.config is None or not facts.config_speaks:
+    if facts.config is None or not facts.config_applies:
         return None
     config = facts.config
     if not evaluate(defect.config, config.value).excluded:
@@ -179,7 +177,7 @@ class _Case:
             level = min(level, Confidence.MEDIUM) if state in (State.AFFECTED, State.FIXED) else level
         if self.defect.unverified and state is not State.NOT_AFFECTED:
             level = min(level, Confidence.MEDIUM)
-        disagreements = [f"{name}: {text}" for name, item in self.weighed.items() for text in item.disagreements]
+        disagreements = [Disagreement(name, text) for name, item in self.weighed.items() for text in item.disagreements]
         return Verdict(
             defect=self.defect,
             state=state,
@@ -339,3 +337,26 @@ def judge_all(catalog: Catalog, facts: Facts, defects: Sequence[Defect]) -> tupl
         else:
             found.append(judge(defect, facts, None))
     return tuple(found)
+
+
+def overruled_by_the_binary(verdicts: Iterable[Verdict]) -> list[str]:
+    """Returns a note on each commit of which the binary says something else than the version or the changelog."""
+    notes: dict[str, str] = {}
+    for item in verdicts:
+        for disagreement in item.disagreements:
+            said = next(
+                (
+                    entry
+                    for kind in _BINARY
+                    for entry in item.evidence
+                    if entry.commit == disagreement.commit
+                    and entry.kind is kind
+                    and entry.presence is not Presence.UNKNOWN
+                ),
+                None,
+            )
+            if said is not None:
+                has = "is in the binary" if said.presence is Presence.PRESENT else "is not in the binary"
+                seen = said.detail.partition(" (")[0]
+                notes[disagreement.commit] = f"{disagreement.commit} {has}: {seen}; but {disagreement.text}"
+    return list(notes.values())

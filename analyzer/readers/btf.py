@@ -1,7 +1,7 @@
-"""What a kernel's binary says: its type data (BTF), and on x86-64 its machine code.
+"""Evidence from a kernel's type data (BTF).
 
-A struct's member shows that a struct changed, not that every check of a fix is in: BTF wants all that the catalogue lists, and is of medium
-confidence. Code is of high confidence where all of a fix is in the function looked at.
+A struct's member shows that a struct changed, not that every check of a fix is in. A BTF match needs every item that the catalogue
+lists, and a presence is never better than medium confidence.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tailcall_audit.analyzer.catalog.types import Catalog, Commit
-from tailcall_audit.analyzer.kernelfiles.binary import Binary
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
-from tailcall_audit.analyzer.readers.code.claims import Claim
-from tailcall_audit.analyzer.readers.code.registry import FUNCTIONS, findings
+from tailcall_audit.analyzer.readers.registry import Reading
+from tailcall_audit.analyzer.subjects.subject import Request, Subject
 from tailcall_audit.probes.kernel import btf as kinds
 from tailcall_audit.probes.kernel.btf import Btf, BtfError
 
-__all__ = ["btf_evidence", "btf_presence", "code_evidence"]
+__all__ = ["btf_evidence", "btf_presence", "read"]
+
+_MAX_BTF = 64 << 20
 
 
 def _there(btf: Btf, atom: str) -> bool:
@@ -78,30 +79,19 @@ def btf_evidence(catalog: Catalog, btf: Btf, where: str) -> Iterator[Evidence]:
             yield Evidence(EvidenceKind.BTF, commit.key, presence, where, f"its BTF {words} ({where})", sure)
 
 
-_CLAIMED = {
-    Claim.PRESENT: Presence.PRESENT,
-    Claim.ABSENT: Presence.ABSENT,
-    Claim.SIMILAR: Presence.UNKNOWN,
-    Claim.DOUBTFUL: Presence.UNKNOWN,
-}
-
-
-def code_evidence(binary: Binary, where: str) -> Iterator[Evidence]:
-    """What the machine code shows; nothing for another architecture than x86-64, and for functions that can't be located.
-
-    What only looks like a commit leaves the answer to other evidence; what looks wrong is unknown, whatever a version says.
-    """
-    for item in findings(binary.functions(FUNCTIONS), binary.btf, binary.notes.append):
-        citation = f"{where}: {item.function.name}() at {item.function.address:#x}"
-        yield Evidence(
-            EvidenceKind.CODE,
-            item.commit,
-            _CLAIMED[item.claim],
-            citation,
-            f"{item.detail} ({citation})",
-            architecture="x86_64",
-            settle=None
-            if item.claim in (Claim.PRESENT, Claim.ABSENT)
-            else f"tailcall-audit --image {where} --confirm=vm",
-            unread=item.claim is Claim.SIMILAR,
-        )
+def read(subject: Subject, request: Request) -> Reading:
+    """Reads the type data of an image, else that of the running kernel, which every user may read."""
+    image, path = subject.parts.image, subject.parts.types
+    if image is not None:
+        request.progress(f"reading the types in {image.name}")
+        if (btf := image.binary.btf) is not None:
+            return Reading(tuple(btf_evidence(request.catalog, btf, f"{image.name}: BTF")))
+        note = f"{image.name} has no BTF that can be read (CONFIG_DEBUG_INFO_BTF): its structures are not known"
+        return Reading(notes=(note,))
+    assert path is not None  # the registry's condition
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_MAX_BTF)
+        return Reading(tuple(btf_evidence(request.catalog, Btf(data), path)), (f"types read from {path}",))
+    except (OSError, BtfError) as error:
+        return Reading(notes=(f"{path}: {error}",))

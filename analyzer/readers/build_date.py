@@ -12,9 +12,11 @@ from collections.abc import Iterator
 
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
+from tailcall_audit.analyzer.readers.registry import Reading
 from tailcall_audit.analyzer.subjects.release_string import KernelRelease
+from tailcall_audit.analyzer.subjects.subject import Request, Subject
 
-__all__ = ["build_date_evidence"]
+__all__ = ["build_date_evidence", "read"]
 
 _MARGIN_DAYS = 30
 """A patch is known to its author, and to those who test it for him, before it is posted."""
@@ -44,3 +46,9 @@ def build_date_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Ev
         yield Evidence(
             EvidenceKind.BUILD_DATE, commit.key, Presence.ABSENT, f"build string: {built}", detail, Confidence.MEDIUM
         )
+
+
+def read(subject: Subject, request: Request) -> Reading:
+    """Reads what the build date of the subject's release proves."""
+    assert subject.release is not None  # the registry's condition
+    return Reading(tuple(build_date_evidence(request.catalog, subject.release)))

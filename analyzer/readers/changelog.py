@@ -15,12 +15,14 @@ from tailcall_audit.analyzer.kernelfiles.changelog.detect import ChangelogError
 from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Changelog, Entry, Family, Item, arch_neutral
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.messages import normalize_subject, unwrap_revert
+from tailcall_audit.analyzer.readers.registry import Reading
 from tailcall_audit.analyzer.subjects.release_string import KernelRelease, ReleaseError, parse_release
 from tailcall_audit.analyzer.subjects.schemes import Proof
+from tailcall_audit.analyzer.subjects.subject import Request, Subject
 from tailcall_audit.analyzer.text import printable
 from tailcall_audit.analyzer.version import UpstreamVersion
 
-__all__ = ["ChangelogFacts", "read_changelog_facts"]
+__all__ = ["ChangelogFacts", "read", "read_changelog_facts"]
 
 _SIGNED = re.compile(r"(\d[\d.]*~?[a-z0-9]*)\+(\d\S*)", re.ASCII)
 _UPSTREAM = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?", re.ASCII)
@@ -266,3 +268,10 @@ def read_changelog_facts(
     if changelog.family is Family.UBUNTU:
         notes.append(f"the newest stable release that Ubuntu has rolled in is {window.stable}")
     return ChangelogFacts(release, tuple(evidence), tuple(notes))
+
+
+def read(subject: Subject, request: Request) -> Reading:
+    """Reads what the changelog lists, and what it says that it takes back."""
+    assert subject.parts.changelog is not None  # the registry's condition
+    listed = (item for item in subject.parts.changelog.evidence if item.kind is EvidenceKind.CHANGELOG)
+    return Reading(tuple(listed))

@@ -16,9 +16,12 @@ from tailcall_audit.analyzer.kernelfiles.git_walk import WalkError, first_parent
 from tailcall_audit.analyzer.libraries import pygit2_errors
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.matching import Event, Matcher, PendingRevert
+from tailcall_audit.analyzer.readers.registry import Reading
+from tailcall_audit.analyzer.subjects.locate_tree import TreeError
+from tailcall_audit.analyzer.subjects.subject import Request, Subject
 from tailcall_audit.analyzer.version import UpstreamVersion
 
-__all__ = ["Base", "History", "read_history"]
+__all__ = ["Base", "History", "read", "read_history"]
 
 _MAX_COMMITS = 1_000_000
 """More than any ``base..head`` has: 6.1.170 is 36,000 commits after 6.1, a merge window some 14,000."""
@@ -238,3 +241,17 @@ def read_history(
     if gap is None and base is not None:
         notes.append(f"history: {walked.count:,} commits since {base.how} ({base.commit[:12]})")
     return History(evidence, base, walked.count, gap is None, tuple(notes))
+
+
+def read(subject: Subject, request: Request) -> Reading:
+    """Reads the history of a tree, if it has one. Runs in a thread of its own, so it opens a repository of its own."""
+    opened = subject.parts.tree
+    assert opened is not None  # the registry's condition
+    tree = opened.tree
+    if tree.repository is None or tree.commit is None:
+        return Reading()
+    # A handle of libgit2 belongs to one thread.
+    with pygit2_errors(lambda words: TreeError(f"{tree.root}: its git repository cannot be opened: {words}")):
+        repository = pygit2.Repository(tree.repository.path)
+    history = read_history(request.catalog, repository, str(tree.commit.id), opened.identity.version, request.progress)
+    return Reading(history.evidence, history.notes)

@@ -11,8 +11,10 @@ from tailcall_audit.analyzer.kernelfiles.tree_files import FileReader, ReadState
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.matching import Matcher
 from tailcall_audit.analyzer.readers.messages import unwrap_revert
+from tailcall_audit.analyzer.readers.registry import Reading
+from tailcall_audit.analyzer.subjects.subject import Request, Subject
 
-__all__ = ["PatchQueue", "read_patch_queue"]
+__all__ = ["PatchQueue", "read", "read_patch_queue"]
 
 _QUEUES = (
     ("debian/patches/series", "debian/patches/", ".pc/applied-patches"),
@@ -115,3 +117,11 @@ def read_patch_queue(catalog: Catalog, reader: FileReader, branch: str) -> Patch
                 )
         notes.append(f"patch queue {series}: {len(applied)} applied, {waiting} not")
     return PatchQueue(tuple(evidence), tuple(notes))
+
+
+def read(subject: Subject, request: Request) -> Reading:
+    """Reads the patch queues of a tree."""
+    opened = subject.parts.tree
+    assert opened is not None  # the registry's condition
+    queue = read_patch_queue(request.catalog, opened.tree.files, opened.identity.version.branch)
+    return Reading(queue.evidence, queue.notes)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tailcall_audit.analyzer.architecture import ARCHITECTURES
-from tailcall_audit.analyzer.catalog.types import Capability, Catalog, Commit, Proof, SeriesFact
+from tailcall_audit.analyzer.catalog.types import Capability, Catalog, Commit, Proof
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
-from tailcall_audit.analyzer.readers.build_date import build_date_evidence
+from tailcall_audit.analyzer.readers.registry import Reading
+from tailcall_audit.analyzer.readers.series import series_evidence
 from tailcall_audit.analyzer.subjects.release_string import KernelRelease
-from tailcall_audit.analyzer.version import UpstreamVersion, build_key
+from tailcall_audit.analyzer.subjects.subject import Request, Subject
+from tailcall_audit.analyzer.version import UpstreamVersion
 
-__all__ = ["capability_in_release", "commit_in_release", "release_evidence", "series_evidence"]
+__all__ = ["capability_in_release", "commit_in_release", "read", "release_evidence"]
 
 
 def _lowered(confidence: Confidence) -> Confidence:
@@ -246,7 +248,6 @@ def release_evidence(
             if release.proof is not Proof.NOTHING:
                 found = capability_in_release(capability, architecture, release.version, release.vanilla_like)
                 yield _capped(found, limit)
-    yield from build_date_evidence(catalog, release)
 
 
 def _capped(evidence: Evidence, limit: Confidence) -> Evidence:
@@ -255,33 +256,7 @@ def _capped(evidence: Evidence, limit: Confidence) -> Evidence:
     return evidence._replace(confidence=limit)
 
 
-def _builds_match(fact: SeriesFact, name: str) -> bool:
-    """Whether a fact about a build, or about it and later ones, holds for this one. An exact build is compared whole."""
-    if fact.exact:
-        return name == fact.start or name.startswith((f"{fact.start}.", f"{fact.start}+"))
-    ours, theirs = build_key(name), build_key(fact.start)
-    return ours >= theirs if fact.present else ours <= theirs
-
-
-def series_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Evidence]:
-    """Yield what a distribution's own changelog proved about builds like this one.
-
-    A rebuild has what the build has that it was made of; what that one lacks, the rebuild may have added.
-    """
-    distributions = {entry.name: entry for entry in catalog.distributions}
-    names = release.lineage or ((release.distro,) if release.distro else ())
-    for fact in catalog.series:
-        distribution = distributions.get(fact.distro)
-        if fact.distro not in names or fact.base != release.version.branch or release.proof is Proof.NOTHING:
-            continue
-        if fact.distro != names[0] and not fact.present:
-            continue
-        if distribution is not None and distribution.by_package and release.package is None:
-            continue  # an ABI number cannot be compared with a package version
-        if distribution is not None and distribution.series_in_release and f".{fact.series}" not in release.release:
-            continue
-        if _builds_match(fact, release.package or release.release):
-            detail = f"{fact.series}: {fact.commit} {'from' if fact.present else 'not in'} {fact.start}"
-            presence = Presence.PRESENT if fact.present else Presence.ABSENT
-            sure = Confidence.MEDIUM if fact.note else Confidence.HIGH
-            yield Evidence(EvidenceKind.SERIES, fact.commit, presence, fact.source, detail, sure)
+def read(subject: Subject, request: Request) -> Reading:
+    """Reads what the subject's release proves."""
+    assert subject.release is not None  # the registry's condition
+    return Reading(tuple(release_evidence(request.catalog, subject.release, subject.confidence)))

@@ -15,14 +15,17 @@ from tailcall_audit.analyzer.catalog.expression import leaves
 from tailcall_audit.analyzer.catalog.types import Capability, Catalog, Commit, SignaturePart
 from tailcall_audit.analyzer.kernelfiles.csource import CSource, Scope
 from tailcall_audit.analyzer.kernelfiles.preprocess import NO_ASSUMPTIONS, Assumptions
-from tailcall_audit.analyzer.kernelfiles.tree_files import FileRead, FileReader, ReadState
+from tailcall_audit.analyzer.kernelfiles.tree_files import BlobReader, FileRead, FileReader, ReadState, blob_id
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.assumptions import assumptions_by_commit
 from tailcall_audit.analyzer.readers.older_tree import OlderTree
+from tailcall_audit.analyzer.readers.registry import Reading
 from tailcall_audit.analyzer.readers.signature import in_words, match_forms, standing_macro, units
+from tailcall_audit.analyzer.subjects.locate_tree import KernelTree
+from tailcall_audit.analyzer.subjects.subject import Request, Subject
 from tailcall_audit.analyzer.version import UpstreamVersion
 
-__all__ = ["SourceReader", "signature_files"]
+__all__ = ["SourceReader", "read", "signature_files"]
 
 _SHARED = ("kernel/", "include/")
 """Code for every architecture: a name stands for one thing in all of it."""
@@ -300,3 +303,32 @@ class SourceReader:
         for architecture, signature in capability.signatures.items():
             parts = [(part, self._part(part, NO_ASSUMPTIONS)) for part in signature]
             yield self._all(capability.key, parts, architecture)
+
+
+def _changed_files(tree: KernelTree, source: SourceReader, paths: tuple[str, ...]) -> list[str]:
+    """Returns the files that matter in which the disk differs from HEAD."""
+    if not tree.on_disk or tree.repository is None or tree.commit is None:
+        return []
+    head = BlobReader(tree.repository, tree.commit)
+    changed = []
+    for path in (*paths, "Makefile"):
+        committed = head.entry_id(path)
+        read = source.file(path)
+        if committed is None or read.state is ReadState.UNREADABLE:
+            continue
+        if read.state is ReadState.MISSING or blob_id(read.data) != committed:
+            changed.append(path)
+    return changed
+
+
+def read(subject: Subject, request: Request) -> Reading:
+    """Reads the C code of a tree."""
+    opened = subject.parts.tree
+    assert opened is not None  # the registry's condition
+    source = SourceReader(opened.tree.files, request.progress, opened.identity.version)
+    evidence = tuple(source.evidence(request.catalog))
+    changed = _changed_files(opened.tree, source, signature_files(request.catalog))
+    if not changed:
+        return Reading(evidence)
+    note = f"files that matter differ from HEAD; what is on disk is audited: {', '.join(changed)}"
+    return Reading(evidence, (note,))

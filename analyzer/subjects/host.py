@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tailcall_audit.analyzer.kernelfiles.kconfig import ConfigError, KernelConfig, read_config
-from tailcall_audit.analyzer.model import AuditError
+from tailcall_audit.analyzer.model import AuditError, Bootable, TargetKind
 from tailcall_audit.analyzer.paths import is_file
 from tailcall_audit.analyzer.subjects.release_string import KernelRelease, parse_release
+from tailcall_audit.analyzer.subjects.subject import Parts, Request, Subject, make_subject
 
-__all__ = ["Host", "image_banner", "read_host"]
+__all__ = ["Host", "image_banner", "open_subjects", "read_host"]
 
 _MAX_TEXT = 1 << 16
 _BANNER_POINTER = 0x20E
@@ -26,7 +28,7 @@ class Host:
 
     release: KernelRelease
     config: KernelConfig | None
-    config_speaks: bool
+    config_applies: bool
     live_patches: tuple[str, ...]
     notes: tuple[str, ...]
     image: str | None = None
@@ -133,3 +135,36 @@ def read_host(root: Path = Path("/")) -> Host:
     btf = root / "sys/kernel/btf/vmlinux"
     readable = os.access(btf, os.R_OK)
     return Host(release, config, speaks, patches, tuple(notes), image, str(btf) if readable else None)
+
+
+def open_subjects(request: Request, _: str) -> Iterator[Subject]:
+    """Yields the running kernel, with its image where that can be read; raises AuditError where there is no Linux."""
+    from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
+    from tailcall_audit.analyzer.subjects.image import load_image
+
+    request.progress("reading the running kernel")
+    host = read_host(Path(request.root))
+    parts = Parts(types=host.btf)
+    notes = list(host.notes)
+    if host.image is not None:
+        try:
+            image = load_image(read_bootable(Bootable(host.image)), host.image, request.progress)
+        except AuditError as error:
+            notes.append(str(error))
+        else:
+            parts = Parts(image=image)
+            notes += image.notes
+    subject = make_subject(
+        request,
+        TargetKind.HOST,
+        "this host",
+        release=host.release,
+        architecture=(host.release.architecture, "this host"),
+        config=host.config,
+        config_is_of_this_build=host.config_applies,
+        parts=parts,
+        notes=notes,
+        live_patches=", ".join(host.live_patches) or None,
+    )
+    bootable = None if host.image is None else Bootable(host.image)
+    yield subject._replace(live_patched=bool(host.live_patches), is_running=True, bootable=bootable)

@@ -1,14 +1,17 @@
-"""The kernels that are installed on a host, whichever package manager put them there."""
+"""The kernels that are installed on a host as subjects, whichever package manager put them there."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, NotInstalledError, PackageError
+from tailcall_audit.analyzer.model import AuditError, Skipped
 from tailcall_audit.analyzer.subjects.installed_dpkg import dpkg_kernels, follow_installed, has_dpkg_database
 from tailcall_audit.analyzer.subjects.installed_rpm import has_rpm_database, rpm_kernels
+from tailcall_audit.analyzer.subjects.subject import Request, Subject
 
-__all__ = ["find_installed", "installed_kernels"]
+__all__ = ["find_installed", "installed_kernels", "open_subjects"]
 
 
 def installed_kernels(root: Path = Path("/")) -> tuple[KernelPackage, ...]:
@@ -39,3 +42,24 @@ def find_installed(name: str, root: Path = Path("/")) -> KernelPackage:
         return followed
     have = ", ".join(f"{package.name} {package.version}" for package in kernels) or "none"
     raise NotInstalledError(f"{name}: neither a file nor an installed kernel package (installed: {have})")
+
+
+def open_subjects(request: Request, _: str) -> Iterator[Subject | Skipped]:
+    """Yields every installed kernel, the running one marked; raises AuditError where there is none."""
+    from tailcall_audit.analyzer.subjects.host import read_host
+    from tailcall_audit.analyzer.subjects.package import subject_of_package
+
+    root = Path(request.root)
+    running = read_host(root).release
+    packages = installed_kernels(root)
+    if not packages:
+        raise AuditError("no kernel package is installed here; audit the running kernel without --installed")
+    for package in packages:
+        request.progress(f"reading {package.name}")
+        runs = package.release == running.release and (running.package in (None, package.version))
+        try:
+            subject = subject_of_package(request._replace(config=None), package)
+        except AuditError as error:
+            yield Skipped(f"{package.name} {package.version}", str(error))
+        else:
+            yield subject._replace(is_running=runs)

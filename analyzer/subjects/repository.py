@@ -23,10 +23,12 @@ from tailcall_audit.analyzer.kernelfiles.packages_index import (
 )
 from tailcall_audit.analyzer.kernelfiles.repodata import find_other, read_other
 from tailcall_audit.analyzer.kernelfiles.rpm_version import rpm_key
+from tailcall_audit.analyzer.model import AuditError, Skipped
 from tailcall_audit.analyzer.paths import Kind, expanded, is_file, kind_of
+from tailcall_audit.analyzer.subjects.subject import Request, Subject
 from tailcall_audit.analyzer.web.fetch import Fetcher, FetchError, is_url
 
-__all__ = ["Repository", "read_repository"]
+__all__ = ["Repository", "open_subjects", "read_repository"]
 
 _MAX_INDEX = 1 << 20
 _MAX_FETCHED = 512 << 20
@@ -238,3 +240,25 @@ def _sorted_rpms(kernels: list[KernelPackage]) -> list[KernelPackage]:
         if (f"{kernel.name}-core", kernel.version, kernel.architecture) not in have
     }
     return sorted(kept.values(), key=lambda kernel: (kernel.name, kernel.architecture, rpm_key(kernel.version)))
+
+
+def open_subjects(request: Request, place: str) -> Iterator[Subject | Skipped]:
+    """Yields every kernel of a repository, each as one of its series; raises PackageError or FetchError."""
+    from tailcall_audit.analyzer.subjects.package import subject_of_package
+
+    repository = read_repository(place, request.fetcher(), request.progress)
+    for number, package in enumerate(repository.kernels, 1):
+        label = f"{package.name} {package.version}"
+        request.progress(f"judging {label} ({number} of {len(repository.kernels)})")
+        # Debian's package names hold the version, so they are no series; RPM's are.
+        name = package.name if package.source.endswith(".rpm") else "linux"
+        series = f"{name} {package.architecture}"
+        try:
+            subject = subject_of_package(request, package, repository.notes)
+        except AuditError as error:
+            yield Skipped(label, str(error), series)
+        else:
+            yield subject._replace(series=series)
+    # Their place in the order is not known: each may be the newest.
+    for row in repository.skipped:
+        yield Skipped(row.name or place, row.reason, f"{row.name} {row.architecture}" if row.name else None)

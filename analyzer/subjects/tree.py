@@ -1,78 +1,19 @@
-"""The audit of a kernel tree: code, history, patch queues and version, each cited."""
+"""A kernel tree as a subject: unpacked sources or a git repository."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
-import pygit2
-
+from tailcall_audit.analyzer.catalog.types import Proof
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig, read_config
 from tailcall_audit.analyzer.kernelfiles.makefile import TreeIdentity, identity_from_history, read_identity
-from tailcall_audit.analyzer.kernelfiles.tree_files import BlobReader, ReadState, blob_id
-from tailcall_audit.analyzer.libraries import pygit2_errors
-from tailcall_audit.analyzer.model import Confidence, TargetKind, TargetReport
+from tailcall_audit.analyzer.kernelfiles.tree_files import ReadState
+from tailcall_audit.analyzer.model import Confidence, TargetKind
 from tailcall_audit.analyzer.paths import expanded, is_file
-from tailcall_audit.analyzer.readers.history import History, read_history
-from tailcall_audit.analyzer.readers.patches import read_patch_queue
 from tailcall_audit.analyzer.subjects.locate_tree import KernelTree, TreeError, open_tree
-from tailcall_audit.analyzer.subjects.schemes import Proof
-from tailcall_audit.analyzer.subjects.target import Target, identity_of
+from tailcall_audit.analyzer.subjects.subject import OpenTree, Parts, Request, Subject, make_subject
 
-if TYPE_CHECKING:
-    from tailcall_audit.analyzer.readers.source import SourceReader
-
-__all__ = ["audit_tree"]
-
-
-class _Walk(threading.Thread):
-    """Reads the history of a tree beside the rest; a tree without one has none to read."""
-
-    def __init__(
-        self, target: Target, tree: KernelTree, identity: TreeIdentity, progress: Callable[[str], None]
-    ) -> None:
-        super().__init__(daemon=True)
-        self._target, self._tree, self._identity, self._progress = target, tree, identity, progress
-        self._history: History | None = None
-        self._error: BaseException | None = None
-
-    def run(self) -> None:
-        """Read it, with a handle of its own: one of libgit2 belongs to one thread."""
-        if self._tree.repository is None or self._tree.commit is None:
-            return
-        try:
-            with pygit2_errors(
-                lambda words: TreeError(f"{self._tree.root}: its git repository cannot be opened: {words}")
-            ):
-                repository = pygit2.Repository(self._tree.repository.path)
-            self._history = read_history(
-                self._target.catalog, repository, str(self._tree.commit.id), self._identity.version, self._progress
-            )
-        except BaseException as error:  # handed to the thread that asked
-            self._error = error
-
-    def outcome(self) -> History | None:
-        """The history that was read, or the error that ended the reading."""
-        if self._error is not None:
-            raise self._error
-        return self._history
-
-
-def _changed_files(tree: KernelTree, source: SourceReader, paths: tuple[str, ...]) -> list[str]:
-    """The files that matter in which the disk differs from HEAD."""
-    if not tree.on_disk or tree.repository is None or tree.commit is None:
-        return []
-    head = BlobReader(tree.repository, tree.commit)
-    changed = []
-    for path in (*paths, "Makefile"):
-        committed = head.entry_id(path)
-        read = source.file(path)
-        if committed is None or read.state is ReadState.UNREADABLE:
-            continue
-        if read.state is ReadState.MISSING or blob_id(read.data) != committed:
-            changed.append(path)
-    return changed
+__all__ = ["open_subjects"]
 
 
 def _tree_config(tree: KernelTree, config: KernelConfig | None) -> KernelConfig | None:
@@ -83,7 +24,8 @@ def _tree_config(tree: KernelTree, config: KernelConfig | None) -> KernelConfig 
     return read_config(own)
 
 
-def _identify(target: Target, tree: KernelTree) -> TreeIdentity:
+def _identify(tree: KernelTree) -> TreeIdentity:
+    """Returns what the Makefile says, or the history where the Makefile cannot be read; raises TreeError."""
     identity = read_identity(tree.files)
     makefile = tree.files.read("Makefile")
     if (
@@ -96,54 +38,38 @@ def _identify(target: Target, tree: KernelTree) -> TreeIdentity:
     if identity is None:
         why = makefile.reason or "no VERSION and PATCHLEVEL in it"
         raise TreeError(f"{tree.root}: cannot tell the kernel version from its Makefile: {why}")
-    target.notes += [*identity.notes, *tree.notes]
     return identity
 
 
-def audit_tree(
-    target: Target, path: str, rev: str | None, config: KernelConfig | None, progress: Callable[[str], None]
-) -> TargetReport:
-    """Audit the tree at `path`; raises TreeError, or ConfigError for its .config."""
-    progress(f"opening {path}")
-    tree = open_tree(path, rev)
-    identity = _identify(target, tree)
-    used = _tree_config(tree, config)
-    walk = _Walk(target, tree, identity, progress)
-    walk.start()
-    # git walks in a process of its own, so the code is read, and the C parser loaded, in the time that it takes.
-    from tailcall_audit.analyzer.readers.source import SourceReader, signature_files
-
-    source = SourceReader(tree.files, progress, identity.version)
-    target.evidence += source.evidence(target.catalog)
-    walk.join()
-    history = walk.outcome()
-    if history is not None:
-        target.evidence += history.evidence
-        target.notes += history.notes
-        changed = _changed_files(tree, source, signature_files(target.catalog))
-        if changed:
-            target.notes.append(f"files that matter differ from HEAD; what is on disk is audited: {', '.join(changed)}")
-    queue = read_patch_queue(target.catalog, tree.files, identity.version.branch)
-    target.evidence += queue.evidence
-    target.notes += queue.notes
+def open_subjects(request: Request, path: str) -> Iterator[Subject]:
+    """Yields the kernel of the tree at `path`; raises TreeError, or ConfigError for its .config."""
+    request.progress(f"opening {path}")
+    tree = open_tree(path, request.rev)
+    identity = _identify(tree)
+    config = _tree_config(tree, request.config)
     # A tree may have any patch on top of the version that its Makefile names: what that release has is in it, the rest is open.
-    release = identity.release._replace(
+    proven = identity.release._replace(
         proof=Proof.PATCHED, vanilla_like=identity.vanilla_like, distro=identity.distro or "a tree", notes=()
     )
-    target.release_facts(release, Confidence.MEDIUM)
-    architecture = target.arch if used is None else target.architecture(used.architecture, used.path)
-    if architecture is None:
-        target.notes.append(
+    notes = [*identity.notes, *tree.notes]
+    if request.arch is None and (config is None or config.architecture is None):
+        notes.append(
             "a source tree has no architecture: judged for all that a defect has; --arch or a .config names one"
         )
-    speaks = target.speaks(used, identity.release, architecture)
-    facts = identity_of(
-        identity.release,
-        architecture,
+    yield make_subject(
+        request,
+        TargetKind.TREE,
+        str(expanded(path)),
+        release=identity.release,
+        proven=proven,
+        confidence=Confidence.MEDIUM,
+        architecture=(None, "") if config is None else (config.architecture, config.path),
+        config=config,
+        parts=Parts(tree=OpenTree(tree, identity)),
+        notes=notes,
         distro=identity.distro,
         proof=None,
         root=str(tree.root),
         commit=None if tree.commit is None else str(tree.commit.id),
         rev=tree.rev,
     )
-    return target.report(str(expanded(path)), TargetKind.TREE, facts, used, speaks)

@@ -13,7 +13,7 @@ from tailcall_audit.analyzer.catalog.types import Catalog, Defect
 from tailcall_audit.analyzer.kernelfiles.binary import Binary
 from tailcall_audit.analyzer.kernelfiles.containers import unpack
 from tailcall_audit.analyzer.model import Presence, State
-from tailcall_audit.analyzer.readers.btf import code_evidence
+from tailcall_audit.analyzer.readers.code.reader import code_evidence
 
 __all__ = ["JUDGES", "SLUGS", "Judge"]
 

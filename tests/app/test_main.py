@@ -116,7 +116,7 @@ def test_output_is_written_whole_or_not_at_all(capsys: pytest.CaptureFixture[str
     target = tmp_path / "report.json"
     code, out, _ = run(capsys, "--kernel", "6.12.117", "--arch", "x86_64", "--json", "--output", str(target))
     assert (code, out) == (0, "") or (code, out) == (1, "")
-    assert json.loads(target.read_text())["schema_version"] == 1
+    assert json.loads(target.read_text())["schema_version"] == 2
     before = target.read_text()
     code, _, err = run(capsys, "--kernel", "6.1", "--output", str(tmp_path / "nowhere/report"))
     assert code == 2

@@ -56,7 +56,7 @@ def test_what_is_seen_and_what_was_predicted(
     assert after.observation.predicted is predicted
     assert (after.rule in (Rule.SEEN_PRESENT, Rule.SEEN_ABSENT)) is (agreement in (CONTRADICTED, SETTLED))
     if agreement is CONTRADICTED:
-        assert after.disagreements[-1].startswith(f"predicted {predicted.value} (")
+        assert after.disagreements[-1].text.startswith(f"predicted {predicted.value} (")
     if after.state is not U:
         assert after.settle is None
 

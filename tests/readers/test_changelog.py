@@ -249,7 +249,7 @@ def test_a_revert_in_the_changelog_takes_the_fix_back(tmp_path: Path) -> None:
     text = debian([("6.1.80-2", f'  * Revert "{FIX_3}"\n'), listed, OLDER])
     item = verdict(tmp_path, text, "x86-trampoline-loop")
     assert item.state is State.AFFECTED
-    assert any("release says present" in said for said in item.disagreements)
+    assert any("release says present" in str(said) for said in item.disagreements)
     text = debian(
         [("6.1.80-3", f'  * Revert "Revert "{FIX_3}""\n'), ("6.1.80-2", f'  * Revert "{FIX_3}"\n'), listed, OLDER]
     )

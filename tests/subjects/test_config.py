@@ -112,12 +112,12 @@ def test_an_architecture_that_was_asked_for_wins_and_the_difference_is_said() ->
     assert any("says x86_64; judged for arm64" in note for note in report.notes)
 
 
-def test_the_riscv_loop_needs_kcfi(tmp_path: Path) -> None:
+def test_the_riscv_stack_corruption_needs_kcfi(tmp_path: Path) -> None:
     options = "CONFIG_64BIT=y\nCONFIG_BPF_SYSCALL=y\nCONFIG_BPF_JIT=y\n"
-    config = write(tmp_path / "config", options, "6.10", "riscv")
-    assert state("riscv-kcfi-tailcall-loop", config, "6.10") is State.NOT_AFFECTED
-    write(config, options + "CONFIG_CFI_CLANG=y\n", "6.10", "riscv")
-    assert state("riscv-kcfi-tailcall-loop", config, "6.10") is State.AFFECTED
+    config = write(tmp_path / "config", options, "6.13", "riscv")
+    assert state("riscv-kcfi-tailcall-stack", config, "6.13") is State.NOT_AFFECTED
+    write(config, options + "CONFIG_CFI_CLANG=y\n", "6.13", "riscv")
+    assert state("riscv-kcfi-tailcall-stack", config, "6.13") is State.AFFECTED
 
 
 def test_the_interpreter_defect_is_excluded_where_the_jit_is_always_on(tmp_path: Path) -> None:

@@ -49,30 +49,30 @@ def test_an_ubuntu_host_reads_the_signature(root: Path) -> None:
     assert (str(host.release.version), host.release.distro) == ("5.15.111", "ubuntu")
 
 
-def test_the_running_config_speaks(root: Path) -> None:
+def test_the_running_config_applies(root: Path) -> None:
     (root / "proc/config.gz").write_bytes(gzip.compress(CONFIG.encode()))
-    assert read_host(root).config_speaks
+    assert read_host(root).config_applies
 
 
 def test_a_config_in_boot_speaks_only_beside_the_running_image(root: Path) -> None:
     (root / "boot/config-6.1.0-47-amd64").write_text(CONFIG)
     host = read_host(root)
     assert host.config is not None
-    assert not host.config_speaks
+    assert not host.config_applies
     assert any("excludes nothing" in note for note in host.notes)
     (root / "boot/vmlinuz-6.1.0-47-amd64").write_bytes(
         image(BANNER.replace("6.1.170-3 (2026-05-08)", "6.1.176-1 (2026-07-01)"))
     )
-    assert not read_host(root).config_speaks
+    assert not read_host(root).config_applies
     (root / "boot/vmlinuz-6.1.0-47-amd64").write_bytes(image(BANNER))
-    assert read_host(root).config_speaks
+    assert read_host(root).config_applies
 
 
 def test_the_banner_of_a_real_image_is_read(lab: Path, root: Path) -> None:
     (root / "boot/config-6.1.0-47-cloud-amd64").write_text(CONFIG)
     (root / "boot/vmlinuz-6.1.0-47-cloud-amd64").symlink_to(lab / "kernels/vmlinuz-6.1.0-47-cloud-amd64")
     (root / "proc/version").write_text(PROC_VERSION.replace("6.1.0-47-amd64", "6.1.0-47-cloud-amd64"))
-    assert read_host(root).config_speaks
+    assert read_host(root).config_applies
 
 
 def test_live_patches_are_named(root: Path) -> None:

@@ -18,10 +18,9 @@ from tailcall_audit.analyzer import Catalog, State, audit
 from tailcall_audit.analyzer.kernelfiles.deb import kernel_dependency
 from tailcall_audit.analyzer.kernelfiles.package_file import read_package
 from tailcall_audit.analyzer.model import AuditError
+from tailcall_audit.analyzer.pipeline import audit_sources
 from tailcall_audit.analyzer.subjects.installed import find_installed, installed_kernels
-from tailcall_audit.analyzer.subjects.package import PackageAudit
-from tailcall_audit.analyzer.subjects.target import Target
-from tailcall_audit.analyzer.web.fetch import Fetcher
+from tailcall_audit.analyzer.subjects.subject import Request
 from tests.kernels import SIX, package_file
 from tests.rpms import FIRST, RHEL, rpm, rpm_database
 
@@ -259,7 +258,7 @@ def test_installed_kernels_are_found_with_their_files(scratch: Path) -> None:
 
 def test_a_pending_reboot_is_said(scratch: Path, catalog: Catalog) -> None:
     defects = catalog.defects
-    reports = PackageAudit(lambda: Target(catalog, defects, None, False), Fetcher(), lambda _: None).installed(scratch)
+    reports = audit_sources(Request(catalog, defects, root=str(scratch)), [("installed", "")]).targets
     assert [report.name.endswith("(running)") for report in reports] == [True, False]
     assert (
         reports[0]
@@ -359,9 +358,7 @@ def test_kernels_of_an_rpm_database_are_found_and_the_running_one_is_marked(tmp_
     assert find_installed("kernel-core", root).version == "5.14.0-427.13.1.el9_4"
     assert find_installed("kernel-core=5.14.0-362.18.1.el9_3", root).version == "5.14.0-362.18.1.el9_3"
     defects = catalog.find("x86-trampoline-loop")
-    first, second = PackageAudit(lambda: Target(catalog, defects, None, False), Fetcher(), lambda _: None).installed(
-        root
-    )
+    first, second = audit_sources(Request(catalog, defects, root=str(root)), [("installed", "")]).targets
     assert first.name == "kernel-core 5.14.0-362.18.1.el9_3 (running)"
     assert second.name == "kernel-core 5.14.0-427.13.1.el9_4"
     assert second.states["x86-trampoline-loop"] is F

@@ -70,7 +70,7 @@ def test_the_log_says_fixed_and_the_code_does_not(clone: History) -> None:
     clone.commit(backport(FIX_6, FIX_6_SUBJECT))
     item = verdict(clone.path)
     assert item.state is State.AFFECTED
-    assert any("history says present" in text for text in item.disagreements)
+    assert any("history says present" in str(text) for text in item.disagreements)
 
 
 def test_the_code_has_the_fix_and_the_log_is_silent(clone: History) -> None:
@@ -81,7 +81,7 @@ def test_the_code_has_the_fix_and_the_log_is_silent(clone: History) -> None:
     clone.checkout()
     item = verdict(clone.path)
     assert item.state is State.FIXED
-    assert any("history says absent" in text for text in item.disagreements)
+    assert any("history says absent" in str(text) for text in item.disagreements)
 
 
 def test_uncommitted_changes_are_what_is_audited_and_named(clone: History) -> None:
@@ -361,7 +361,7 @@ def test_a_patch_queue_names_what_is_not_applied(tmp_path: Path) -> None:
         item.kind.value == "patch-queue" and item.presence.value == "present" for item in found.verdicts[0].evidence
     )
     assert found.verdicts[0].state is State.AFFECTED
-    assert any("patch-queue says present" in text for text in found.verdicts[0].disagreements)
+    assert any("patch-queue says present" in str(text) for text in found.verdicts[0].disagreements)
 
 
 @pytest.mark.parametrize("body", ["", "\nThis reverts\ncommit d6083f040d5d8f8d748462c77e90547097df936e.\n"])

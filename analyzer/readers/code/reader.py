@@ -1,0 +1,60 @@
+"""Evidence from the machine code of an image: high confidence where all of a fix is in the function that was read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tailcall_audit.analyzer.kernelfiles.binary import Binary
+from tailcall_audit.analyzer.model import Evidence, EvidenceKind, Presence
+from tailcall_audit.analyzer.readers.code.claims import Claim
+from tailcall_audit.analyzer.readers.code.registry import FUNCTIONS, findings
+from tailcall_audit.analyzer.readers.registry import Reading
+from tailcall_audit.analyzer.subjects.subject import Request, Subject
+
+__all__ = ["code_evidence", "read"]
+
+
+_CLAIMED = {
+    Claim.PRESENT: Presence.PRESENT,
+    Claim.ABSENT: Presence.ABSENT,
+    Claim.SIMILAR: Presence.UNKNOWN,
+    Claim.DOUBTFUL: Presence.UNKNOWN,
+}
+
+
+def code_evidence(binary: Binary, where: str) -> Iterator[Evidence]:
+    """What the machine code shows; nothing for another architecture than x86-64, and for functions that can't be located.
+
+    What only looks like a commit leaves the answer to other evidence; what looks wrong is unknown, whatever a version says.
+    """
+    for item in findings(binary.functions(FUNCTIONS), binary.btf, binary.notes.append):
+        citation = f"{where}: {item.function.name}() at {item.function.address:#x}"
+        yield Evidence(
+            EvidenceKind.CODE,
+            item.commit,
+            _CLAIMED[item.claim],
+            citation,
+            f"{item.detail} ({citation})",
+            architecture="x86_64",
+            settle=None
+            if item.claim in (Claim.PRESENT, Claim.ABSENT)
+            else f"tailcall-audit --image {where} --confirm=vm",
+            unread=item.claim is Claim.SIMILAR,
+        )
+
+
+def read(subject: Subject, request: Request) -> Reading:
+    """Reads the functions of an image that a signature knows, on x86-64."""
+    image = subject.parts.image
+    assert image is not None  # the registry's condition
+    form = f"image: {', '.join(image.form)}"
+    reading = tuple(f"{image.name}: {text}" for text in image.binary.notes)
+    if image.architecture != "x86_64":
+        return Reading(notes=(f"{form}; machine code is read for x86-64 only", *reading))
+    request.progress(f"reading the code in {image.name}")
+    found = tuple(code_evidence(image.binary, image.name))
+    decided = len({item.commit for item in found})
+    words = (
+        f"machine code decides {decided} commits" if found else "machine code not recognised; judged by version and BTF"
+    )
+    return Reading(found, (f"{form}; {words}", *(f"{image.name}: {text}" for text in image.binary.notes)))

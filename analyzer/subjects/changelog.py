@@ -1,0 +1,55 @@
+"""A package's changelog as a subject: a file, an address, or standard input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tailcall_audit.analyzer.kernelfiles.changelog.detect import decode_changelog, read_changelog
+from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Changelog, Family
+from tailcall_audit.analyzer.model import TargetKind
+from tailcall_audit.analyzer.readers.changelog import read_changelog_facts
+from tailcall_audit.analyzer.subjects.subject import Parts, Request, Subject, make_subject
+from tailcall_audit.analyzer.web.fetch import is_url
+
+__all__ = ["MAX_CHANGELOG", "open_subjects", "subject_of_changelog"]
+
+MAX_CHANGELOG = 64 << 20
+"""Bytes of a changelog that is fetched."""
+
+
+def subject_of_changelog(
+    request: Request,
+    changelog: Changelog,
+    version: str | None,
+    notes: Sequence[str],
+    architecture: tuple[str | None, str],
+) -> Subject:
+    """Returns the kernel of one version of a changelog (None: its newest); raises ChangelogError where it has no such version."""
+    facts = read_changelog_facts(request.catalog, changelog, version)
+    return make_subject(
+        request,
+        TargetKind.CHANGELOG,
+        facts.release.package or facts.release.release,
+        release=facts.release,
+        architecture=architecture,
+        config=request.config,
+        parts=Parts(changelog=facts),
+        notes=[*facts.notes, *notes],
+        changelog=changelog.path,
+    )
+
+
+def open_subjects(request: Request, name: str) -> Iterator[Subject]:
+    """Yields the kernel of a changelog (``-`` is standard input); raises ChangelogError or FetchError."""
+    family = None if request.changelog_format is None else Family(request.changelog_format)
+    notes: list[str] = []
+    request.progress(f"reading {name}")
+    if is_url(name):
+        fetched = request.fetcher().get(name, MAX_CHANGELOG)
+        notes += [fetched.note] if fetched.note else []
+        changelog = decode_changelog(fetched.data, name, family)
+    else:
+        changelog = read_changelog(name, family)
+    config = request.config
+    named = (None, "") if config is None else (config.architecture, config.path)
+    yield subject_of_changelog(request, changelog, request.package_version, notes, named)

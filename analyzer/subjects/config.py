@@ -1,0 +1,31 @@
+"""A kernel configuration as a subject."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tailcall_audit.analyzer.kernelfiles.kconfig import read_config
+from tailcall_audit.analyzer.model import Confidence, TargetKind
+from tailcall_audit.analyzer.paths import expanded
+from tailcall_audit.analyzer.subjects.subject import Request, Subject, make_subject
+
+__all__ = ["open_subjects"]
+
+
+def open_subjects(request: Request, path: str) -> Iterator[Subject]:
+    """Yields the kernel that a configuration is of; raises ConfigError where it cannot be read."""
+    config = request.config or read_config(expanded(path))
+    if config.release is None:
+        note = f"{config.path} names no version: add the kernel's release string (--kernel)"
+    else:
+        note = f"the version {config.release.version} is the one in the header of {config.path}"
+    yield make_subject(
+        request,
+        TargetKind.CONFIG,
+        config.path,
+        release=config.release,
+        confidence=Confidence.MEDIUM,
+        architecture=(config.architecture, config.path),
+        config=config,
+        notes=[note],
+    )

@@ -1,0 +1,186 @@
+"""A subject is one kernel that is audited: what it says it is, and the parts of it that readers can read.
+
+The openers beside this module make subjects. `tailcall_audit.analyzer.pipeline` reads and judges them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from tailcall_audit.analyzer.catalog.types import Catalog, Defect, Proof
+from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig
+from tailcall_audit.analyzer.model import Bootable, Confidence, TargetKind
+from tailcall_audit.analyzer.subjects.release_string import KernelRelease
+
+if TYPE_CHECKING:
+    from tailcall_audit.analyzer.kernelfiles.makefile import TreeIdentity
+    from tailcall_audit.analyzer.readers.changelog import ChangelogFacts
+    from tailcall_audit.analyzer.subjects.image import OpenImage
+    from tailcall_audit.analyzer.subjects.locate_tree import KernelTree
+    from tailcall_audit.analyzer.web.fetch import Fetcher
+
+__all__ = ["OpenTree", "Parts", "Progress", "Request", "Subject", "make_subject"]
+
+Progress = Callable[[str], None]
+
+
+class Request(NamedTuple):
+    """What is wanted of an audit, whatever is audited.
+
+    `arch` is a normalised name, `config` the configuration that was given. `root` is the folder of the host's files.
+    The other fields are the parameters of `tailcall_audit.analyzer.pipeline.audit`.
+    """
+
+    catalog: Catalog
+    defects: Sequence[Defect]
+    arch: str | None = None
+    config: KernelConfig | None = None
+    pitfalls: bool = False
+    progress: Progress = lambda _: None
+    rev: str | None = None
+    system_map: str | None = None
+    distro: str | None = None
+    package_version: str | None = None
+    changelog_format: str | None = None
+    offline: bool = False
+    refresh: bool = False
+    root: str = "/"
+
+    def fetcher(self) -> Fetcher:
+        """Returns what fetches from the web, as `offline` and `refresh` say."""
+        from tailcall_audit.analyzer.web.fetch import Fetcher
+
+        return Fetcher(offline=self.offline, refresh=self.refresh, progress=self.progress)
+
+
+class OpenTree(NamedTuple):
+    """A kernel tree, and what its Makefile or its history says that it is."""
+
+    tree: KernelTree
+    identity: TreeIdentity
+
+
+class Parts(NamedTuple):
+    """What is at hand of a kernel; each reader reads one part. `types` is the path of the running kernel's BTF."""
+
+    tree: OpenTree | None = None
+    image: OpenImage | None = None
+    types: str | None = None
+    changelog: ChangelogFacts | None = None
+
+
+class Subject(NamedTuple):
+    """One kernel to judge.
+
+    `release` is what its version proves, at most with `confidence`. `config_applies` is True if options that are off in
+    `config` can exclude defects. `live_patched` keeps every verdict from being certain. The fields `is_running`, `bootable`
+    and `series` are those of `TargetReport`.
+    """
+
+    kind: TargetKind
+    label: str
+    identity: Mapping[str, str | None]
+    architecture: str | None
+    release: KernelRelease | None
+    confidence: Confidence
+    config: KernelConfig | None
+    config_applies: bool
+    parts: Parts
+    notes: tuple[str, ...]
+    live_patched: bool = False
+    bootable: Bootable | None = None
+    is_running: bool = False
+    series: str | None = None
+
+
+def _identity_of(
+    release: KernelRelease | None, architecture: str | None, more: Mapping[str, str | None]
+) -> dict[str, str | None]:
+    return {
+        "release": None if release is None else release.release,
+        "upstream": None if release is None or release.proof is Proof.NOTHING else str(release.version),
+        "proof": None if release is None else release.proof.value,
+        "distro": None if release is None else release.distro,
+        "package": None if release is None else release.package,
+        "flavour": None if release is None else release.flavour,
+        "architecture": architecture,
+        **more,
+    }
+
+
+def _contradictions(config: KernelConfig, release: KernelRelease | None, architecture: str | None) -> list[str]:
+    """Returns why a configuration is of another kernel than the subject; nothing if it is not."""
+    found = []
+    if release is not None and config.release is not None:
+        ours, theirs = release.version, config.release.version
+        exact = release.proof is not Proof.BASE and release.vanilla_like
+        if ours.branch != theirs.branch or (exact and ours != theirs):
+            found.append(f"its header says {theirs}, the target is {ours}")
+    if architecture is not None and config.architecture is not None and architecture != config.architecture:
+        found.append(f"it is for {config.architecture}, the target is {architecture}")
+    return found
+
+
+def _config_applies(
+    config: KernelConfig | None, release: KernelRelease | None, architecture: str | None
+) -> tuple[bool, list[str]]:
+    """Returns True if a configuration belongs to this kernel, so that options that are off rule defects out; and notes."""
+    if config is None:
+        return False, ["config not seen: nothing is excluded by it"]
+    contradictions = _contradictions(config, release, architecture)
+    notes = [f"{config.path} excludes nothing: {text}" for text in contradictions]
+    return not contradictions, [*config.notes, *notes]
+
+
+def _release_notes(request: Request, release: KernelRelease | None) -> list[str]:
+    if release is None:
+        return []
+    notes = list(release.notes)
+    if release.version.base > request.catalog.newest_mainline:
+        known = f"{request.catalog.date}, through {request.catalog.newest_mainline}"
+        notes.append(f"{release.version} is newer than the catalogue ({known}): defects found since then are not in it")
+    return notes
+
+
+def make_subject(
+    request: Request,
+    kind: TargetKind,
+    label: str,
+    *,
+    release: KernelRelease | None,
+    proven: KernelRelease | None = None,
+    confidence: Confidence = Confidence.HIGH,
+    architecture: tuple[str | None, str] = (None, ""),
+    config: KernelConfig | None = None,
+    config_is_of_this_build: bool = True,
+    parts: Parts = Parts(),  # noqa: B008 (a named tuple is immutable)
+    notes: Sequence[str] = (),
+    **more: str | None,
+) -> Subject:
+    """Returns a subject, with the notes that its release, its architecture and its configuration call for.
+
+    `release` is what the subject says it is and `proven` what that proves, where the two differ. `architecture` is the name
+    that the subject gives, and where; the one that was asked for comes first. `more` goes into the identity.
+    """
+    named, place = architecture
+    judged = request.arch or named
+    found = list(notes)
+    if request.arch is not None and named is not None and request.arch != named:
+        found.append(f"{place} says {named}; judged for {request.arch}, as asked")
+    found += _release_notes(request, proven or release)
+    applies, config_notes = _config_applies(config, release, judged)
+    identity = _identity_of(release, judged, more)
+    identity["config"] = None if config is None else config.path
+    return Subject(
+        kind=kind,
+        label=label,
+        identity=identity,
+        architecture=judged,
+        release=proven or release,
+        confidence=confidence,
+        config=config,
+        config_applies=applies and config_is_of_this_build,
+        parts=parts,
+        notes=(*found, *config_notes),
+    )
