@@ -29,7 +29,6 @@ from tailcall_audit.probes.processes import (
 )
 
 HOSTILE = {
-    "PYTHONPATH": ".",
     "PYTHONHOME": "/nonexistent",
     "PYTHONSTARTUP": "startup.py",
     "PYTHONINSPECT": "1",
@@ -42,10 +41,7 @@ HOSTILE = {
     "GLIBC_TUNABLES": "glibc.malloc.check=3",
     "BASH_ENV": "./canary.sh",
     "ENV": "./canary.sh",
-    "HOME": ".",
-    "XDG_CONFIG_HOME": ".",
     "GIT_DIR": "/nonexistent",
-    "GIT_EXEC_PATH": ".",
     "GIT_OBJECT_DIRECTORY": ".",
     "GIT_ALTERNATE_OBJECT_DIRECTORIES": ".",
     "GIT_CONFIG_COUNT": "1",
@@ -60,10 +56,8 @@ HOSTILE = {
     "GIT_PROXY_COMMAND": "./canary.sh",
     "GIT_REPLACE_REF_BASE": "refs/heads/",
     "GIT_SHALLOW_FILE": "./shallow",
-    "RPM_CONFIGDIR": ".",
     "RPM_POPTEXEC_PATH": ".",
     "RPM_TRACE": "1",
-    "QEMU_MODULE_DIR": ".",
     "QEMU_AUDIO_DRV": "wav",
     "QEMU_LD_PREFIX": ".",
     "QEMU_LOG": "all",
@@ -93,6 +87,8 @@ def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(folder)
     for name, value in HOSTILE.items():
         monkeypatch.setenv(name, value)
+    for name in ("HOME", "XDG_CONFIG_HOME", "RPM_CONFIGDIR", "GIT_EXEC_PATH", "QEMU_MODULE_DIR", "PYTHONPATH"):
+        monkeypatch.setenv(name, str(folder))
     monkeypatch.setenv("GIT_TRACE", str(ran))
     monkeypatch.setenv("GIT_TRACE2_EVENT", str(ran))
     monkeypatch.setenv("PATH", f".::bin:{os.environ['PATH']}")
@@ -172,6 +168,18 @@ def test_the_archive_of_a_guest_is_made_without_the_current_directory(hostile: P
     path = build_initramfs(tmp_path / "cache")
     assert path.stat().st_size > 1 << 20
     assert str(Path.cwd()).encode() not in path.read_bytes()
+    assert not hostile.exists()
+
+
+def test_python_finds_no_module_there_even_when_it_is_started_there(
+    hostile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The options of the interpreter alone: directory and environment are those of the user here."""
+    monkeypatch.setattr(processes, "_WORKING_DIRECTORY", str(Path.cwd()))
+    for name in [name for name in os.environ if name.startswith("LD_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(processes, "environment", lambda _=None: dict(os.environ))
+    build_initramfs(tmp_path / "cache")
     assert not hostile.exists()
 
 
