@@ -79,9 +79,12 @@ def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (folder / name).write_text(f"#!/bin/sh\necho program {name} >>{ran}\n")
         (folder / name).chmod(0o755)
     (folder / "gitconfig").write_text("[core]\n\tfsmonitor = ./canary.sh\n")
-    (folder / ".rpmmacros").write_text(f"%_query_all_fmt %(echo macros >>{ran})\n%_dbpath %(echo macros >>{ran})\n")
+    # rpm expands these whatever it is asked, and its option parser replaces options by aliases of the user.
+    (folder / ".rpmmacros").write_text(
+        f"%_keyring %(echo macros >>{ran})x\n%_db_backend %(echo macros >>{ran})sqlite\n"
+    )
     (folder / ".popt").write_text(
-        f"rpm alias -qa --eval '%(echo popt >>{ran})'\nrpm alias -ql --eval '%(echo popt >>{ran})'\n"
+        f"rpm alias --qf --eval '%(echo popt >>{ran})' --queryformat\nrpm exec --dbpath canary.sh\n"
     )
     (folder / "macros").write_text(f"%_dbpath %(echo configdir >>{ran})\n")
     monkeypatch.chdir(folder)
