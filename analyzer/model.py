@@ -32,6 +32,7 @@ __all__ = [
     "State",
     "TargetKind",
     "TargetReport",
+    "UnknownDefectError",
     "UsageError",
     "Verdict",
 ]
@@ -54,6 +55,17 @@ class UsageError(AuditError):
     def named(self, options: Mapping[str, str]) -> str:
         """Returns the message with the names of options in the place of the parameters'."""
         return re.sub(r"\{(\w+)\}", lambda match: options.get(match.group(1), match.group()), self._template)
+
+
+class UnknownDefectError(AuditError):
+    """A name that no defect of the catalogue has; the message proposes the closest one."""
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        from difflib import get_close_matches  # loaded for an error only
+
+        close = get_close_matches(name[:80], known, n=1, cutoff=0.6)
+        meant = f"did you mean {close[0]}?" if close else "`tailcall-audit list` shows them"
+        super().__init__(f"no defect {name!r} in the catalogue; {meant}")
 
 
 class Presence(Enum):

@@ -17,6 +17,7 @@ from tailcall_audit.analyzer.model import (
     Skipped,
     TargetKind,
     TargetReport,
+    UnknownDefectError,
     UsageError,
     Verdict,
 )
@@ -44,7 +45,7 @@ def select_defects(catalog: Catalog, only: Iterable[str] = (), pitfalls: bool = 
     for name in names:
         matches = catalog.find(name)
         if not matches:
-            raise AuditError(f"no defect {name!r} in the catalogue; `tailcall-audit list` shows them")
+            raise UnknownDefectError(name, [defect.slug for defect in catalog.defects])
         found.update((defect.slug, defect) for defect in matches)
     return tuple(found.values())
 

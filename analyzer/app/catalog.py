@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tailcall_audit.analyzer.app.parser import Parser
 from tailcall_audit.analyzer.catalog.build import InvalidCatalogError, build, load_built
 from tailcall_audit.analyzer.catalog.files import CatalogFiles, mapping, read_catalog_folder
 from tailcall_audit.analyzer.catalog.lint import lint
@@ -23,21 +24,21 @@ if TYPE_CHECKING:
     from tailcall_audit.analyzer.catalog.yaml_file import Place
     from tailcall_audit.analyzer.readers.examples import Example
 
-__all__ = ["run_catalog_tools"]
+__all__ = ["parser", "run"]
 
 EXIT_CLEAN = 0
 EXIT_FAULTS = 1
 EXIT_USAGE = 2
 
 
-def catalog_tools_parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The options of ``catalog build`` and ``catalog lint``."""
-    parser = argparse.ArgumentParser(
-        prog="tailcall-audit catalog",
-        description="For those who change the catalogue: docs/catalog.md says how a fact gets in.",
-        allow_abbrev=False,
+    found = Parser(
+        "tailcall-audit catalog", "For those who change the catalogue: docs/catalog.md says how a fact gets in."
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = found.add_subparsers(
+        parser_class=argparse.ArgumentParser, dest="command", required=True, metavar="COMMAND"
+    )
     build_command = commands.add_parser(
         "build",
         help="write commits.json from the folder catalog/",
@@ -51,7 +52,7 @@ def catalog_tools_parser() -> argparse.ArgumentParser:
     )
     build_command.add_argument("--debug", action="store_true", help="a traceback on an internal error")
     _add_lint(commands)
-    return parser
+    return found
 
 
 def _add_lint(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -160,9 +161,9 @@ def _build(options: argparse.Namespace) -> int:
     return EXIT_CLEAN
 
 
-def run_catalog_tools(arguments: Sequence[str]) -> int:
+def run(arguments: Sequence[str]) -> int:
     """Run ``tailcall-audit catalog …`` and return its exit code; raises AuditError on files that cannot be used."""
-    options = catalog_tools_parser().parse_args(arguments)
+    options = parser().read(arguments)
     try:
         return _lint(options) if options.command == "lint" else _build(options)
     except InvalidCatalogError as error:

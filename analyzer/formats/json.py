@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tailcall_audit import __version__
+from tailcall_audit.analyzer.formats.registry import View
 from tailcall_audit.analyzer.model import Evidence, Observation, Report, TargetReport, Verdict
 
-__all__ = ["SCHEMA_VERSION", "render_json", "report_as_data", "report_schema_path"]
+__all__ = ["SCHEMA_VERSION", "render", "report_as_data", "report_schema_path"]
 
 SCHEMA_VERSION = 2
 
@@ -85,6 +87,6 @@ def report_as_data(report: Report, tool_version: str) -> dict[str, Any]:
     }
 
 
-def render_json(report: Report, tool_version: str) -> str:
-    """The report as JSON text; everything beyond ASCII is escaped, so no terminal acts on it."""
-    return json.dumps(report_as_data(report, tool_version), indent=2) + "\n"
+def render(report: Report, _: View) -> str:
+    """Returns the report as JSON text; everything beyond ASCII is escaped, so no terminal acts on it."""
+    return json.dumps(report_as_data(report, __version__), indent=2) + "\n"

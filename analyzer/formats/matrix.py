@@ -1,20 +1,19 @@
-"""Many kernels at once, a row each: of a repository, with the first version without each defect, and of a lab, with what was seen."""
+"""Many kernels of a repository, a row each, and the first version without each defect."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import product
-from string import ascii_uppercase
+from collections.abc import Sequence
 
 from tailcall_audit.analyzer.catalog.types import Defect
-from tailcall_audit.analyzer.formats.lines import contradictions, skipped
+from tailcall_audit.analyzer.formats.lines import skipped
 from tailcall_audit.analyzer.formats.plain import aligned
-from tailcall_audit.analyzer.model import Agreement, Report, Rule, State, TargetReport
+from tailcall_audit.analyzer.formats.registry import View
+from tailcall_audit.analyzer.model import Report, Rule, State
 from tailcall_audit.analyzer.text import printable
 
-__all__ = ["column_titles", "render_lab", "render_matrix"]
+__all__ = ["CELLS", "column_titles", "render"]
 
-_CELLS = {State.AFFECTED: "AFFECTED", State.FIXED: "fixed", State.NOT_AFFECTED: "-", State.UNKNOWN: "?"}
+CELLS = {State.AFFECTED: "AFFECTED", State.FIXED: "fixed", State.NOT_AFFECTED: "-", State.UNKNOWN: "?"}
 _MAX_COLUMNS = 8
 
 
@@ -31,8 +30,9 @@ def column_titles(defects: Sequence[Defect]) -> list[str]:
     ]
 
 
-def render_matrix(report: Report, *, everything: bool) -> str:
-    """The report of a repository as text; other architectures' defects are left out unless `everything` is wanted."""
+def render(report: Report, view: View) -> str:
+    """Returns the report of a repository as text; other architectures' defects are left out unless all are wanted."""
+    everything = view.everything
     seen: dict[str, Defect] = {}
     for target in report.targets:
         for item in target.verdicts:
@@ -48,7 +48,7 @@ def render_matrix(report: Report, *, everything: bool) -> str:
         counts = [
             f"{others.count(state)} {state.value}" for state in (State.AFFECTED, State.UNKNOWN) if others.count(state)
         ]
-        cells = [_CELLS[states[defect.slug]] if defect.slug in states else "" for defect in columns]
+        cells = [CELLS[states[defect.slug]] if defect.slug in states else "" for defect in columns]
         name = f"{target.name} {target.identity.get('architecture') or ''}".strip()
         table.append([printable(name), *cells, *([", ".join(counts) or "none"] if rest else [])])
     out = [*aligned(table), ""]
@@ -63,57 +63,10 @@ def render_matrix(report: Report, *, everything: bool) -> str:
     if len(seen) > len(columns):
         out.append("others: the defects that are no pitfalls; --only NAME,… shows some as columns, --json all")
     out.append(
-        f"{_CELLS[State.NOT_AFFECTED]} not-affected, {_CELLS[State.UNKNOWN]} unknown; '-' as a version: the newest has it, or may have it"
+        f"{CELLS[State.NOT_AFFECTED]} not-affected, {CELLS[State.UNKNOWN]} unknown; '-' as a version: the newest has it, or may have it"
     )
     out += skipped(report)
     notes = [set(target.notes) for target in report.targets]
     common = [note for note in report.targets[0].notes if all(note in each for each in notes)] if notes else []
     out += [f"note: {printable(note)}" for note in common]
     return "\n".join([*out, ""])
-
-
-_MARKS = {Agreement.CONFIRMED: "", Agreement.SETTLED: "*", Agreement.CONTRADICTED: "!!", Agreement.NOT_OBSERVED: "?"}
-
-
-def _lab_cell(target: TargetReport, slug: str) -> str:
-    item = next((item for item in target.verdicts if item.defect.slug == slug), None)
-    if item is None:
-        return ""
-    if item.observation is None:
-        return f"({item.state.value})"
-    predicted = _CELLS[item.observation.predicted]
-    mark = _MARKS[item.observation.agreement]
-    if item.observation.agreement in (Agreement.CONTRADICTED, Agreement.SETTLED):
-        return f"{predicted} {mark} {item.observation.state.value}"
-    return f"{predicted} {mark}".strip()
-
-
-def render_lab(report: Report) -> str:
-    """The report of a lab as text: kernels by defects, turned so that a defect is a row."""
-    slugs = {item.defect.slug: item.defect for target in report.targets for item in target.verdicts if item.observation}
-    out: list[str] = [
-        f"{letter}  {printable(target.name)}" for letter, target in zip(_letters(), report.targets, strict=False)
-    ]
-    letters = [line.split()[0] for line in out]
-    table = [["#", "DEFECT", *letters]]
-    for slug, defect in slugs.items():
-        cells = [_lab_cell(target, slug) for target in report.targets]
-        table.append([str(defect.pitfall or ""), slug, *cells])
-    seen = [item.observation for target in report.targets for item in target.verdicts if item.observation is not None]
-    counts = ", ".join(
-        f"{sum(item.agreement is agreement for item in seen)} {agreement.value}" for agreement in Agreement
-    )
-    out += ["", *aligned(table), ""]
-    for letter, target in zip(letters, report.targets, strict=True):
-        out += [f"{letter}: CONTRADICTED {text}" for text in contradictions(target.verdicts)]
-    out += skipped(report)
-    out.append(
-        "predicted; nothing more: seen so; !! contradicted, by what was seen; * unknown, and seen; ? not observed (--json says why); - not-affected"
-    )
-    return "\n".join([*out, counts, ""])
-
-
-def _letters() -> Iterator[str]:
-    """A, B, …, Z, AA, AB, …"""
-    for size in range(1, 4):
-        yield from ("".join(letters) for letters in product(ascii_uppercase, repeat=size))

@@ -15,10 +15,11 @@ from tailcall_audit.analyzer.formats.lines import (
     skipped,
     summary,
 )
+from tailcall_audit.analyzer.formats.registry import View
 from tailcall_audit.analyzer.model import Report
 from tailcall_audit.analyzer.text import printable
 
-__all__ = ["aligned", "render_plain"]
+__all__ = ["aligned", "render"]
 
 
 def aligned(table: Sequence[Sequence[str]]) -> list[str]:
@@ -27,8 +28,9 @@ def aligned(table: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
 
 
-def render_plain(report: Report, *, everything: bool, explain: bool) -> str:
-    """The whole report as text."""
+def render(report: Report, view: View) -> str:
+    """Returns the whole report as text."""
+    everything, explain = view
     out: list[str] = []
     for target in report.targets:
         verdicts = shown(target, everything)

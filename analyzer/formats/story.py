@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
+from collections.abc import Sequence
+from typing import Any
 
 from tailcall_audit.analyzer.catalog.expression import leaves
 from tailcall_audit.analyzer.catalog.types import CAPABILITY_PREFIX, BranchRanges, Catalog, Commit, Defect
 from tailcall_audit.analyzer.formats.plain import aligned
 from tailcall_audit.analyzer.text import printable_lines
 
-__all__ = ["render_list", "render_story"]
+__all__ = ["render_list", "render_story", "stories_as_json"]
 
 _WIDTH = 88
 
@@ -143,3 +146,59 @@ def _folded(line: str) -> list[str]:
     return textwrap.wrap(
         line, _WIDTH + 12, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     ) or [""]
+
+
+def _commit_as_data(commit: Commit) -> dict[str, Any]:
+    return {
+        "id": commit.id,
+        "subject": commit.subject,
+        "first_release": str(commit.first_release),
+        "source": commit.source,
+        "unverified": commit.unverified,
+        "branches": [
+            {
+                "branch": fact.branch,
+                "state": "backported" if fact.backported else "absent",
+                "release": None if fact.release is None else str(fact.release),
+                "present_by": None if fact.present_by is None else str(fact.present_by),
+                "surveyed_through": None if fact.surveyed_through is None else str(fact.surveyed_through),
+                "id": fact.id,
+                "source": fact.source,
+            }
+            for fact in commit.branches.values()
+        ],
+    }
+
+
+def stories_as_json(catalog: Catalog, defects: Sequence[Defect]) -> str:
+    """Returns the defects, each with its commits, as JSON text."""
+    data = [
+        {
+            "defect": defect.slug,
+            "pitfall": defect.pitfall,
+            "title": defect.title,
+            "mechanism": defect.mechanism,
+            "consequence": defect.consequence,
+            "severity": defect.severity,
+            "architectures": list(defect.architectures),
+            "config": str(defect.config),
+            "reachable": str(defect.reachable),
+            "fixed": None if defect.fixed is None else str(defect.fixed),
+            "cves": list(defect.cves),
+            "references": list(defect.references),
+            "notes": list(defect.notes),
+            "unverified": defect.unverified,
+            "ranges": [
+                {
+                    "branch": item.branch,
+                    "affected": [{"from": span.start, "fixed": span.fixed} for span in item.affected],
+                    "surveyed_through": item.surveyed_through,
+                }
+                for item in defect.ranges
+            ],
+            "commits": [_commit_as_data(catalog.commits[key]) for key in defect.commits],
+        }
+        for defect in defects
+    ]
+    document = {"catalog": {"date": catalog.date, "digest": catalog.digest}, "defects": data}
+    return json.dumps(document, indent=2) + "\n"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+import io
+import os
+import shutil
 
 from rich.console import Console
 from rich.table import Table
@@ -19,17 +21,25 @@ from tailcall_audit.analyzer.formats.lines import (
     skipped,
     summary,
 )
+from tailcall_audit.analyzer.formats.registry import View
 from tailcall_audit.analyzer.model import Report, State
 from tailcall_audit.analyzer.text import printable
 
-__all__ = ["render_terminal"]
+__all__ = ["render"]
 
 _STYLES = {State.AFFECTED: "bold red", State.FIXED: "green", State.NOT_AFFECTED: "green", State.UNKNOWN: "yellow"}
 
 
-def render_terminal(report: Report, *, everything: bool, explain: bool) -> None:
-    """Print the whole report to standard output."""
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=False)
+def render(report: Report, view: View) -> str:
+    """Returns the whole report as text with colours, as wide as the terminal."""
+    everything, explain = view
+    width = shutil.get_terminal_size().columns
+    # With a file of its own rich can't see the terminal, and decides by these alone.
+    colours = "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    written = io.StringIO()
+    console = Console(
+        file=written, highlight=False, soft_wrap=False, width=width, force_terminal=colours, no_color=not colours
+    )
     for target in report.targets:
         verdicts = shown(target, everything)
         console.print(Text(heading(target), style="bold"))
@@ -74,3 +84,4 @@ def render_terminal(report: Report, *, everything: bool, explain: bool) -> None:
         console.print()
     for line in skipped(report):
         console.print(Text(line, style="yellow"))
+    return written.getvalue()

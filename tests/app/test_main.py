@@ -16,7 +16,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tailcall_audit.analyzer.app import main as cli
+from tailcall_audit.analyzer.app import shared
 from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.formats.json import report_schema_path
 from tests.repositories import FIX_6, FIX_6_SUBJECT, INTRODUCTION_6, INTRODUCTION_6_SUBJECT, backport, stable_branch
@@ -72,7 +72,7 @@ def test_wrong_options_exit_with_2(arguments: tuple[str, ...]) -> None:
 def test_an_internal_error_is_one_line_and_a_traceback_with_debug(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tailcall_audit.analyzer.app.main.audit", lambda **_: 1 / 0)
+    monkeypatch.setattr("tailcall_audit.analyzer.app.audit.audit", lambda **_: 1 / 0)
     code, _, err = run(capsys, "--kernel", "6.1")
     assert (code, err.count("\n")) == (4, 1)
     assert "ZeroDivisionError" in err
@@ -242,18 +242,18 @@ def test_escapes_in_an_argument_do_not_reach_the_terminal(capsys: pytest.Capture
 
 def test_progress_shows_after_a_second_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("tailcall_audit.analyzer.app.main.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("tailcall_audit.analyzer.app.shared.time.monotonic", lambda: now[0])
     parent, child = pty.openpty()
     with os.fdopen(child, "w") as terminal:
         monkeypatch.setattr("tailcall_audit.analyzer.app.main.sys.stderr", terminal)
-        progress = cli._Progress(enabled=True)
+        progress = shared.Progress(enabled=True)
         progress("early")
         now[0] = 1.5
         progress("reading \x1b[2Jthings")
         progress("too soon after the last")
         progress.clear()
         shown = os.read(parent, 4096).decode()
-        silent = cli._Progress(enabled=False)
+        silent = shared.Progress(enabled=False)
         now[0] = 9.0
         silent("nothing")
     os.close(parent)
@@ -275,10 +275,14 @@ def test_the_wheel_carries_the_catalogue_and_the_schemas(tmp_path: Path) -> None
         "tailcall_audit/analyzer/catalog/commits.schema.json",
         "tailcall_audit/analyzer/formats/report.schema.json",
         "tailcall_audit/py.typed",
+        "tailcall_audit-0.1.0.data/data/share/man/man1/tailcall-audit.1",
+        "tailcall_audit-0.1.0.data/data/share/bash-completion/completions/tailcall-audit",
     }
     assert wanted <= files
     # Other wheels on PyPI are called `analyzer` and `probes`: nothing of ours may stand where theirs would.
-    assert {name.split("/")[0] for name in files if ".dist-info/" not in name} == {"tailcall_audit"}
+    assert {
+        name.split("/")[0] for name in files if not re.match(r"tailcall_audit-[^/]*\.(?:dist-info|data)/", name)
+    } == {"tailcall_audit"}
     code = "import tailcall_audit; print(tailcall_audit.load_catalog().path)"
     done = subprocess.run(
         [sys.executable, "-c", code],

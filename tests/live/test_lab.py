@@ -193,7 +193,7 @@ def test_the_lab_makes_a_matrix_and_says_what_it_skipped(
         (tmp_path / name).symlink_to(lab / "kernels" / name)
     (tmp_path / "vmlinuz-broken").write_bytes(b"x" * 5000)
     (tmp_path / "notes.txt").write_text("no kernel")
-    assert main(["lab", str(tmp_path), "--only", "x86-count-offset", "--only", "x86-hierarchy"]) == 2
+    assert main(["lab", str(tmp_path), "--only", "x86-count-offset", "--only", "x86-hierarchy"]) == 1
     out = capsys.readouterr().out
     lines = [line.split() for line in out.splitlines()]
     assert ["2", "x86-count-offset", "AFFECTED", "fixed"] in lines
@@ -211,5 +211,5 @@ def test_the_lab_makes_a_matrix_and_says_what_it_skipped(
 
 def test_another_release_than_the_audited_one_is_not_judged(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image = str(lab / "kernels/vmlinuz-6.12.117+deb13-cloud-amd64")
-    assert main(["--kernel", "6.1.170", "--image", image, "--confirm=vm", "--only", "x86-hierarchy"]) == 2
+    assert main(["--kernel", "6.1.170", "--image", image, "--confirm=vm", "--only", "x86-hierarchy"]) == 1
     assert "what one shows says nothing about the other" in capsys.readouterr().err

@@ -1,0 +1,128 @@
+"""The audit: what ``tailcall-audit`` does without a subcommand."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from tailcall_audit.analyzer.app.audit_options import audit_parser
+from tailcall_audit.analyzer.app.shared import Progress, emit, exit_code, load, make_guests, names
+from tailcall_audit.analyzer.app.streams import say
+from tailcall_audit.analyzer.formats.registry import View, find_format
+from tailcall_audit.analyzer.model import AuditError, Report
+from tailcall_audit.analyzer.pipeline import audit
+
+__all__ = ["run"]
+
+
+def _format_of(options: argparse.Namespace) -> str:
+    """Returns the name of the format that the options and the terminal call for."""
+    if options.json:
+        return "json"
+    if options.repo:
+        return "matrix"
+    at_terminal = options.output is None and sys.stdout is not None and sys.stdout.isatty()
+    return "table" if at_terminal else "plain"
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuses options that contradict each other or would have no effect; raises AuditError."""
+    if options.repo and options.confirm:
+        raise AuditError("--confirm: a repository's kernels are not at hand; name one with --package FILE")
+    guest = {"--kvm": options.kvm, "--guest-memory": options.guest_memory, "--guest-timeout": options.guest_timeout}
+    for name, given in guest.items():
+        if given and options.confirm != "vm":
+            raise AuditError(f"{name} is about the guest that is booted: add --confirm=vm")
+    fetches = options.package or options.repo or options.changelog
+    for name, given in {"--offline": options.offline, "--refresh": options.refresh}.items():
+        if given and not fetches:
+            raise AuditError(f"{name} is about what is fetched, and nothing is: name --package, --repo or --changelog")
+
+
+def _confirm(report: Report, options: argparse.Namespace, image: str | None, progress: Progress) -> Report:
+    """Run the probes where the user asked for them."""
+    from tailcall_audit.analyzer.live.confirm import confirm_in_guest, confirm_on_host
+
+    if options.confirm == "vm":
+        return confirm_in_guest(report, make_guests(options), image, progress)
+
+    def announce(text: str) -> None:
+        progress.clear()
+        say(text)
+
+    return confirm_on_host(report, announce, progress)
+
+
+def _targets(options: argparse.Namespace) -> dict[str, list[str]]:
+    """Returns what was named by options, with what was named without one added to its kind; raises AuditError."""
+    found: dict[str, list[str]] = {
+        "kernel": list(options.kernel),
+        "tree": list(options.tree),
+        "package": list(options.package),
+        "image": [],
+        "repo": [options.repo] if options.repo else [],
+        "changelog": [options.changelog] if options.changelog else [],
+        "config": [options.config] if options.config else [],
+    }
+    if options.targets:
+        from tailcall_audit.analyzer.app.recognise import recognise
+
+        for name in options.targets:
+            found[recognise(name)].append(name)
+    for kind in ("repo", "changelog", "config"):
+        if len(found[kind]) > 1:
+            raise AuditError(f"{found[kind][1]}: one --{kind} at a time, and {found[kind][0]} is named too")
+    return found
+
+
+def _audit(options: argparse.Namespace, targets: Mapping[str, list[str]], progress: Progress) -> Report:
+    others = any(targets[kind] for kind in ("kernel", "tree", "package", "repo", "changelog")) or options.installed
+    to_boot = options.image if options.image and others else None
+    if to_boot and options.confirm != "vm":
+        raise AuditError(
+            "--image beside another target is the image to boot for it: say --confirm=vm, or audit it alone"
+        )
+    arch = options.arch
+    if options.confirm and arch is None and any(targets[kind] for kind in ("kernel", "tree", "changelog", "config")):
+        arch = os.uname().machine  # of what names no architecture, that of the kernel to probe is meant
+    report = audit(
+        kernels=targets["kernel"],
+        trees=targets["tree"],
+        rev=options.rev,
+        packages=targets["package"],
+        images=[*targets["image"], *([options.image] if options.image and not to_boot else [])],
+        system_map=options.system_map,
+        installed=options.installed,
+        distro=options.distro,
+        repository=next(iter(targets["repo"]), None),
+        changelog=next(iter(targets["changelog"]), None),
+        package_version=options.package_version,
+        changelog_format=options.changelog_format,
+        offline=options.offline,
+        refresh=options.refresh,
+        config=next(iter(targets["config"]), None),
+        arch=arch,
+        catalog=load(options.catalog),
+        only=names(options),
+        pitfalls=options.pitfalls,
+        progress=progress,
+    )
+    return _confirm(report, options, to_boot, progress) if options.confirm else report
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs an audit and returns the exit code; raises AuditError."""
+    options = audit_parser().read(arguments)
+    _check(options)
+    progress = Progress(enabled=sys.stderr is not None and sys.stderr.isatty() and not options.quiet)
+    try:
+        targets = _targets(options)
+        options.repo = next(iter(targets["repo"]), None)
+        report = _audit(options, targets, progress)
+    finally:
+        progress.clear()
+    view = View(everything=options.all, explain=options.explain)
+    emit(find_format(_format_of(options)).render(report, view), options.output)
+    return exit_code(report, options.allow_unknown)

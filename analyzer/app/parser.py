@@ -1,0 +1,63 @@
+"""argparse with messages that are safe to print, that fit a terminal, and that propose what was meant."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from tailcall_audit.analyzer.app.streams import say_lines, show
+from tailcall_audit.analyzer.text import printable, printable_lines
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
+
+__all__ = ["Parser", "did_you_mean"]
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """Returns "; did you mean X?" for the closest known word, or nothing where none is close."""
+    from difflib import get_close_matches  # loaded for an error only
+
+    close = get_close_matches(given[:80], list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    # With a width of its own argparse need not import shutil, and all of compression with it, to ask the terminal.
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=100)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, whose messages quote what was given: nothing of that reaches a terminal raw."""
+
+    def __init__(self, prog: str, description: str, epilog: str = "", usage: str | None = None) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=epilog,
+            usage=usage,
+            formatter_class=_formatter,
+            allow_abbrev=False,
+        )
+
+    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Returns the options. On wrong ones prints why, with what may have been meant, and exits with 2."""
+        options, rest = self.parse_known_args(arguments)
+        if rest:
+            unknown = next((word for word in rest if word.startswith("-")), rest[0])
+            known = [option for option in self._option_string_actions if option.startswith("--")]
+            self.error(f"unrecognized arguments: {' '.join(rest)}{did_you_mean(unknown.partition('=')[0], known)}")
+        return options
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the message, in a line of its own, and exit with 2."""
+        super().error(printable(message))
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        # Help, version and errors all end here, in every Python so far. Without a file, standard output is closed.
+        if file is sys.stderr:
+            say_lines(message)
+        else:
+            show(printable_lines(message))

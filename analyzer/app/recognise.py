@@ -1,0 +1,88 @@
+"""What a target is that was named without an option: by the contents of a file or folder, else as a release string."""
+
+from __future__ import annotations
+
+from tailcall_audit.analyzer.app.commands import COMMANDS
+from tailcall_audit.analyzer.app.parser import did_you_mean
+from tailcall_audit.analyzer.model import AuditError
+from tailcall_audit.analyzer.paths import Kind, expanded, kind_of
+
+__all__ = ["recognise"]
+
+_HEAD = 1 << 20
+_DEB, _RPM = b"!<arch>\n", b"\xed\xab\xee\xdb"
+_IMAGES = (b"\x7fELF", b"MZ", b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh", b"\x28\xb5\x2f\xfd", b"\x02\x21\x4c\x18", b"\x89LZO")
+_SETUP = slice(0x202, 0x206)
+"""Where a bzImage has "HdrS" (Linux Documentation/arch/x86/boot.rst)."""
+
+
+def _kind_of_text(data: bytes) -> str | None:
+    lines = data.splitlines()[:2000]
+    if any(line.startswith((b"CONFIG_", b"# CONFIG_")) for line in lines):
+        return "config"
+    if any(line.startswith(b"Package: ") for line in lines) or b"<repomd" in data[:4096]:
+        return "repo"
+    if any(line.startswith((b"* ", b"%changelog", b" -- ", b"-" * 60)) for line in lines):
+        return "changelog"
+    return None
+
+
+def _unpacked(data: bytes, path: str) -> bytes:
+    """Returns the beginning of what a compressed file holds; the bytes themselves where they are not compressed."""
+    import io
+
+    from tailcall_audit.analyzer.kernelfiles.compression import Decompressed
+
+    try:
+        return Decompressed(io.BytesIO(data), data[:9], path, 1 << 30).read(1 << 16)
+    except (AuditError, OSError, EOFError):
+        return data
+
+
+def _kind_of_file(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_HEAD)
+    except OSError as error:
+        raise AuditError(f"{path}: cannot read: {error.strerror or error}") from error
+    if data.startswith(_DEB) or data.startswith(_RPM):
+        return "package"
+    found = _kind_of_text(_unpacked(data, path))
+    if found is not None:
+        return found
+    if data.startswith(_IMAGES) or data[_SETUP] == b"HdrS":
+        return "image"
+    raise AuditError(
+        f"{path}: neither a kernel image, a package, a changelog, a configuration nor an index of packages;"
+        " say what it is: --image, --package, --changelog, --config, --repo"
+    )
+
+
+def _kind_of_folder(path: str) -> str:
+    place = expanded(path)
+    if any(
+        (place / name).exists()
+        for name in ("repodata", "repomd.xml", "Packages", "Packages.xz", "Packages.gz", "dists")
+    ):
+        return "repo"
+    return "tree"
+
+
+def recognise(name: str) -> str:
+    """Returns the kind of a target, which is the name of its option; raises AuditError where it is none."""
+    if name.startswith(("http://", "https://")):
+        raise AuditError(f"{name}: say what is at this address: --changelog or --repo")
+    path = expanded(name)
+    kind = kind_of(path)
+    if kind is Kind.FOLDER:
+        return _kind_of_folder(name)
+    if kind is Kind.FILE:
+        return _kind_of_file(str(path))
+    if any(letter.isdigit() for letter in name) and "/" not in name and not name[0].isalpha():
+        return "kernel"
+    if name.startswith(("linux-image", "kernel-", "kernel=")):
+        return "package"
+    if (name[:1] == "v" and name[1:2].isdigit()) or name.startswith(("Linux ", "#")):
+        return "kernel"
+    meant = did_you_mean(name, (command.name for command in COMMANDS))
+    raise AuditError(f"{name}: neither a file, a folder, a kernel release nor a subcommand{meant}")

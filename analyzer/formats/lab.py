@@ -1,0 +1,62 @@
+"""Many kernels of a lab, a column each: what was predicted of each defect, and what the probes saw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from string import ascii_uppercase
+
+from tailcall_audit.analyzer.formats.lines import contradictions, skipped
+from tailcall_audit.analyzer.formats.matrix import CELLS
+from tailcall_audit.analyzer.formats.plain import aligned
+from tailcall_audit.analyzer.formats.registry import View
+from tailcall_audit.analyzer.model import Agreement, Report, TargetReport
+from tailcall_audit.analyzer.text import printable
+
+__all__ = ["render"]
+
+_MARKS = {Agreement.CONFIRMED: "", Agreement.SETTLED: "*", Agreement.CONTRADICTED: "!!", Agreement.NOT_OBSERVED: "?"}
+
+
+def _lab_cell(target: TargetReport, slug: str) -> str:
+    item = next((item for item in target.verdicts if item.defect.slug == slug), None)
+    if item is None:
+        return ""
+    if item.observation is None:
+        return f"({item.state.value})"
+    predicted = CELLS[item.observation.predicted]
+    mark = _MARKS[item.observation.agreement]
+    if item.observation.agreement in (Agreement.CONTRADICTED, Agreement.SETTLED):
+        return f"{predicted} {mark} {item.observation.state.value}"
+    return f"{predicted} {mark}".strip()
+
+
+def render(report: Report, _: View) -> str:
+    """Returns the report of a lab as text. A defect is a row, a kernel is a column."""
+    slugs = {item.defect.slug: item.defect for target in report.targets for item in target.verdicts if item.observation}
+    out: list[str] = [
+        f"{letter}  {printable(target.name)}" for letter, target in zip(_letters(), report.targets, strict=False)
+    ]
+    letters = [line.split()[0] for line in out]
+    table = [["#", "DEFECT", *letters]]
+    for slug, defect in slugs.items():
+        cells = [_lab_cell(target, slug) for target in report.targets]
+        table.append([str(defect.pitfall or ""), slug, *cells])
+    seen = [item.observation for target in report.targets for item in target.verdicts if item.observation is not None]
+    counts = ", ".join(
+        f"{sum(item.agreement is agreement for item in seen)} {agreement.value}" for agreement in Agreement
+    )
+    out += ["", *aligned(table), ""]
+    for letter, target in zip(letters, report.targets, strict=True):
+        out += [f"{letter}: CONTRADICTED {text}" for text in contradictions(target.verdicts)]
+    out += skipped(report)
+    out.append(
+        "each cell: the prediction, then the probe: (nothing) confirmed, !! contradicted, * prediction was unknown and the probe decided, ? the probe could not decide (reason in --json); - not-affected"
+    )
+    return "\n".join([*out, counts, ""])
+
+
+def _letters() -> Iterator[str]:
+    """A, B, …, Z, AA, AB, …"""
+    for size in range(1, 4):
+        yield from ("".join(letters) for letters in product(ascii_uppercase, repeat=size))
