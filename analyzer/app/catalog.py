@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from tailcall_audit.analyzer.app.parser import Parser
 from tailcall_audit.analyzer.catalog.build import InvalidCatalogError, build, load_built
+from tailcall_audit.analyzer.catalog.docs import documents, with_tables
 from tailcall_audit.analyzer.catalog.files import CatalogFiles, mapping, read_catalog_folder
 from tailcall_audit.analyzer.catalog.lint import lint
-from tailcall_audit.analyzer.catalog.load import CatalogError, default_catalog_path
+from tailcall_audit.analyzer.catalog.load import CatalogError, default_catalog_path, load_catalog
 from tailcall_audit.analyzer.catalog.types import CAPABILITY_PREFIX, Catalog
 from tailcall_audit.analyzer.catalog.yaml_file import Complaint
 from tailcall_audit.analyzer.model import AuditError
@@ -32,7 +33,7 @@ EXIT_USAGE = 2
 
 
 def parser() -> Parser:
-    """The options of ``catalog build`` and ``catalog lint``."""
+    """The options of ``catalog build``, ``catalog lint`` and ``catalog docs``."""
     found = Parser(
         "tailcall-audit catalog", "For those who change the catalogue: docs/catalog.md says how a fact gets in."
     )
@@ -52,7 +53,23 @@ def parser() -> Parser:
     )
     build_command.add_argument("--debug", action="store_true", help="a traceback on an internal error")
     _add_lint(commands)
+    _add_docs(commands)
     return found
+
+
+def _add_docs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "docs",
+        help="write the tables of the documentation that repeat facts",
+        description="Writes the tables of README.md and docs/ that repeat facts, between their markers, from commits.json.",
+        allow_abbrev=False,
+    )
+    command.add_argument("--root", metavar="DIR", help="the checkout with the documents (this one)")
+    command.add_argument("--catalog", metavar="FILE", help="another commits.json")
+    command.add_argument(
+        "--check", action="store_true", help="write nothing; exit with 1 when a table is not what the catalogue gives"
+    )
+    command.add_argument("--debug", action="store_true", help="a traceback on an internal error")
 
 
 def _add_lint(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -161,11 +178,38 @@ def _build(options: argparse.Namespace) -> int:
     return EXIT_CLEAN
 
 
+def _docs(options: argparse.Namespace) -> int:
+    root = Path(default_catalog_path()).parent if options.root is None else Path(options.root).expanduser()
+    catalog = load_catalog(options.catalog)
+    stale, seen = [], 0
+    for path in documents(root):
+        try:
+            text = path.read_text(encoding="utf-8")
+            wanted = with_tables(text, catalog, str(path))
+            seen += "<!-- catalog: " in text
+            if wanted != text:
+                stale.append(path)
+                if not options.check:
+                    write_file(path, wanted.encode())
+        except (OSError, UnicodeDecodeError) as error:
+            raise AuditError(f"{path}: {error}") from error
+    if not seen:
+        raise AuditError(f"{root}: no document here has a table of the catalogue; name a checkout with --root")
+    for path in stale:
+        print(f"{path}: {'out of date: run tailcall-audit catalog docs' if options.check else 'written'}")
+    if not stale:
+        print(f"the tables of {seen} documents are up to date")
+    return EXIT_FAULTS if stale and options.check else EXIT_CLEAN
+
+
+_COMMANDS = {"build": _build, "lint": _lint, "docs": _docs}
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run ``tailcall-audit catalog …`` and return its exit code; raises AuditError on files that cannot be used."""
     options = parser().read(arguments)
     try:
-        return _lint(options) if options.command == "lint" else _build(options)
+        return _COMMANDS[options.command](options)
     except InvalidCatalogError as error:
         for complaint in error.complaints:
             print(printable(str(complaint)), file=sys.stderr)
