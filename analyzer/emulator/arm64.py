@@ -90,4 +90,5 @@ ISA = Isa(
     jump=_jump,
     jump_size=_jump_size,
     moved=_moved,
+    returns=struct.pack("<I", 0xD65F03C0),
 )

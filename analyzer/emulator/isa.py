@@ -27,7 +27,7 @@ class Isa(NamedTuple):
     `patches` are where objects, the stack and code that the kernel writes go: `patches` depends on the kernel, since code must reach it.
     `no_operation` makes so many bytes that do nothing; `jump` is a jump of so many bytes from one address to another; `jump_size` is
     the length of the static key's code (a jump or a no-operation) that bytes begin with, 0 where it is neither; `moved` is code that
-    works at another address as it does at its own; `thunks` are functions that stand for a return or an indirect jump, of which a
+    works at another address as it does at its own; `returns` is the code of a function that does nothing; `thunks` are functions that stand for a return or an indirect jump, of which a
     booted kernel takes the one that its processor needs: all of them lead to the same place. `traced` says where in the code at an
     address the call of a tracer's trampoline goes, and that call; None where the code has no room for one.
     """
@@ -50,6 +50,7 @@ class Isa(NamedTuple):
     jump: Callable[[int, int, int], bytes]
     jump_size: Callable[[bytes], int]
     moved: Callable[[bytes, int, int], bytes]
+    returns: bytes
     thunks: tuple[str, ...] = ()
     traced: Callable[[bytes, int, int], tuple[int, bytes] | None] | None = None
 

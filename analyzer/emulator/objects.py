@@ -34,6 +34,7 @@ class Layout:
         self.field = cache(self._field)
         self.size = cache(self._size)
         self.struct = cache(self._struct)
+        self.has = cache(self._has)
         self.parameters = cache(btf.parameters)
 
     def _struct(self, name: str) -> int:
@@ -42,7 +43,7 @@ class Layout:
             raise EmulationError(Why.NO_MEMBER, f"struct {name}")
         return number
 
-    def has(self, struct: str) -> bool:
+    def _has(self, struct: str) -> bool:
         """Whether the kernel has a structure of this name."""
         try:
             return bool(self.struct(struct))

@@ -11,7 +11,7 @@ from tailcall_audit.analyzer.emulator.image import KernelImage
 from tailcall_audit.analyzer.emulator.machine import Call, Stub
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 
-__all__ = ["STANDARD", "allocator", "install", "returns"]
+__all__ = ["STANDARD", "TRACER_ENTRIES", "allocator", "install", "returns", "tracer_entries"]
 
 _LARGEST = 16 << 20
 """Bytes: more than any function that is run here asks for."""
@@ -73,7 +73,6 @@ kfree kvfree vfree kfree_sensitive kvfree_sensitive kmem_cache_free kvfree_call_
 __kasan_check_write check_stack_object __check_object_size
 set_memory_ro set_memory_rw set_memory_x set_memory_nx set_memory_rox flush_icache_range caches_clean_inval_pou
 smp_text_poke_sync_each_cpu text_poke_sync perf_event_text_poke perf_event_bpf_event perf_event_ksymbol
-__fentry__ _mcount ftrace_caller
 """
 _STANDARD: dict[str, Stub] = {name: returns(0) for name in _NOTHING.split()}
 _STANDARD |= dict.fromkeys(("_raw_spin_lock_irqsave",), _keep_flags)
@@ -101,8 +100,7 @@ _STANDARD |= {
 _STANDARD |= {name: allocator(None) for name in _SIZE_UNKNOWN.split()}
 STANDARD: Mapping[str, Stub] = _STANDARD
 """By the name of the function."""
-_SILENT = frozenset(("__fentry__", "_mcount", "ftrace_caller"))
-"""The tracer's entry, which keeps every register."""
+TRACER_ENTRIES = frozenset(("__fentry__", "_mcount", "ftrace_caller"))
 
 
 def install(
@@ -112,10 +110,15 @@ def install(
     kernel.learn(frozenset(stubs))
     found: dict[int, tuple[str, Stub]] = {}
     for name, stub in stubs.items():
-        answer = (lambda _: None) if name in _SILENT else stub
         for address in kernel.all_of(name):
-            found[address] = (name, answer if see is None else _seen(name, answer, see))
+            found[address] = (name, stub if see is None else _seen(name, stub, see))
     return found
+
+
+def tracer_entries(kernel: KernelImage) -> tuple[int, ...]:
+    """Where the functions are that every traced function calls first, which keep every register."""
+    kernel.learn(TRACER_ENTRIES)
+    return tuple(address for name in TRACER_ENTRIES for address in kernel.all_of(name))
 
 
 def _seen(name: str, stub: Stub, see: Callable[[str], None]) -> Stub:

@@ -119,6 +119,7 @@ ISA = Isa(
     jump=_jump,
     jump_size=_jump_size,
     moved=_moved,
+    returns=b"\xc3",
     traced=_traced,
     thunks=("__x86_return_thunk", *(f"__x86_indirect_thunk_{name}" for name in _REGISTERS)),
 )

@@ -11,7 +11,7 @@ from tailcall_audit.analyzer.emulator.machine import Budget, Machine, Patch, Run
 from tailcall_audit.analyzer.emulator.objects import Filler, Layout, Objects
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 from tailcall_audit.analyzer.emulator.sites import TABLES, Sites
-from tailcall_audit.analyzer.emulator.stubs import STANDARD, install
+from tailcall_audit.analyzer.emulator.stubs import STANDARD, TRACER_ENTRIES, install, tracer_entries
 
 __all__ = ["Bench", "ProgramKind", "Scene"]
 
@@ -42,8 +42,10 @@ class Bench:
         symbols: frozenset[str] = frozenset(),
     ) -> None:
         self.kernel = kernel
-        kernel.learn(symbols | STANDARD.keys() | TABLES)
         self.isa: Isa = isa_of(kernel.architecture)
+        kernel.learn(symbols | STANDARD.keys() | TABLES | TRACER_ENTRIES)
+        self.quiet = tuple(Patch(place, self.isa.returns, "tracer") for place in tracer_entries(kernel))
+        """The tracer's entry returns at once, as in a booted kernel that traces nothing."""
         self.layout = Layout(kernel.btf)
         self.sites = Sites(kernel, self.isa)
         self.budget = budget or Budget()
@@ -54,7 +56,9 @@ class Bench:
 
     def number(self, enum: str, name: str) -> int:
         """The value of an enumerator; raises EmulationError where this kernel has none of the name."""
-        found = self._numbers.setdefault(enum, self.layout.btf.enumerators(enum))
+        if enum not in self._numbers:
+            self._numbers[enum] = self.layout.btf.enumerators(enum)
+        found = self._numbers[enum]
         if name not in found:
             raise EmulationError(Why.NO_MEMBER, f"enum {enum}: {name}")
         return found[name]
@@ -67,7 +71,7 @@ class Scene:
         self.bench = bench
         self.kernel = bench.kernel
         self.layout = bench.layout
-        self.machine = Machine(bench.kernel, bench.isa, bench.budget, patches)
+        self.machine = Machine(bench.kernel, bench.isa, bench.budget, (*bench.quiet, *patches))
         self.objects = Objects(self.machine, bench.layout, bench.fill)
         self.called: list[str] = []
         self.machine.answer(install(bench.kernel, {**STANDARD, **(stubs or {})}, self.called.append))

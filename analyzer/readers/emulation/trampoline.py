@@ -206,11 +206,20 @@ _IMAGE = [
 ]
 
 
+_IN_USE = _CALL_ORIG | _SKIP_FRAME | _SHARE_IPMODIFY
+"""Flags of a trampoline that other programs are attached to already."""
+
+
+def _flags_after(stage: Stage, reaches: int) -> int:
+    """The flags that attaching leaves in a trampoline in use, run once for both cases that look at them."""
+    return stage.once(("attached", reaches), partial(_attached, reaches=reaches))
+
+
 def _wished(stage: Stage) -> Finding:
     """Attaching to a program that tail-calls must ask the trampoline to carry the count."""
-    flags = _attached(stage, reaches=0, before=0)
+    flags = _flags_after(stage, reaches=0)
     control(flags & _TAIL_CALL_CTX == 0, "attaching to a program without tail calls asks for it too")
-    flags = _attached(stage, reaches=1, before=0)
+    flags = _flags_after(stage, reaches=1)
     outcome = Outcome.DONE if flags & _TAIL_CALL_CTX else Outcome.NOT_DONE
     address = stage.bench.kernel.function(_CHECK)
     return Finding(
@@ -222,16 +231,15 @@ def _wished(stage: Stage) -> Finding:
 
 def _added(stage: Stage) -> Finding:
     """The wish is added to the flags that a trampoline in use has."""
-    before = _CALL_ORIG | _SKIP_FRAME | _SHARE_IPMODIFY
-    flags = _attached(stage, reaches=0, before=before)
-    control(flags == before, f"attaching to a program without tail calls leaves {flags:#x} of {before:#x}")
-    flags = _attached(stage, reaches=1, before=before)
+    flags = _flags_after(stage, reaches=0)
+    control(flags == _IN_USE, f"attaching to a program without tail calls leaves {flags:#x} of {_IN_USE:#x}")
+    flags = _flags_after(stage, reaches=1)
     address = stage.bench.kernel.function(_CHECK)
-    words = f"{_CHECK}() at {address:#x} leaves the flags {flags:#x} in a trampoline that has {before:#x}"
-    return Finding(Outcome.DONE if flags & before == before else Outcome.NOT_DONE, words)
+    words = f"{_CHECK}() at {address:#x} leaves the flags {flags:#x} in a trampoline that has {_IN_USE:#x}"
+    return Finding(Outcome.DONE if flags & _IN_USE == _IN_USE else Outcome.NOT_DONE, words)
 
 
-def _attached(stage: Stage, reaches: int, before: int) -> int:
+def _attached(stage: Stage, reaches: int) -> int:
     """The trampoline's flags after the verifier was handed a tracer of a program; how the rest of the verifier ends is of no interest."""
     trampolines: list[int] = []
     stubs = {
@@ -249,7 +257,7 @@ def _attached(stage: Stage, reaches: int, before: int) -> int:
     tracer = scene.program(ProgramKind("TRACING", program=members, aux={"attach_btf_id": 1}, target=target))
     code = encode([Insn(0xB7, R0), Insn(0x95)])
     scene.machine.write(tracer + scene.layout.place("bpf_prog", "insnsi"), code)
-    trampolines.append(scene.objects.new("bpf_trampoline", {"flags": before}))
+    trampolines.append(scene.objects.new("bpf_trampoline", {"flags": _IN_USE}))
     scene.layout.need("bpf_trampoline", "flags")
     if (pointer := scene.kernel.find("btf_vmlinux")) is not None:
         scene.machine.write(pointer, scene.machine.allocate(_PAGE).to_bytes(8, "little"))
