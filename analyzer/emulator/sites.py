@@ -19,6 +19,7 @@ from tailcall_audit.analyzer.emulator.image import KernelImage
 from tailcall_audit.analyzer.emulator.isa import Isa
 from tailcall_audit.analyzer.emulator.machine import Patch
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
+from tailcall_audit.analyzer.emulator.stubs import TRACER_ENTRIES
 
 __all__ = ["TABLES", "Sites"]
 
@@ -116,8 +117,10 @@ class Sites:
 
     def on_path(self, blocks: Iterable[tuple[int, int]]) -> Iterator[Patch]:
         """The other state of every site inside blocks of code (start and size in bytes); raises EmulationError where one is not known."""
-        self._kernel.learn(frozenset(self._isa.thunks))
-        thunks = {address for name in self._isa.thunks for address in self._kernel.all_of(name)}
+        # A machine's tracer entry returns at once whatever is patched there.
+        names = TRACER_ENTRIES.union(self._isa.thunks)
+        self._kernel.learn(names)
+        thunks = {address for name in names for address in self._kernel.all_of(name)}
         for start, size in blocks:
             if start in thunks:
                 continue
