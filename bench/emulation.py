@@ -1,0 +1,157 @@
+"""What running functions of an image costs and says, against what else is known of it.
+
+    python -m bench.emulation cost [IMAGE …]       seconds and instructions by case (without images: those of TAILCALL_AUDIT_LAB)
+    python -m bench.emulation truth IMAGE …        a line for each image and commit: emulation, release, code; then the sums
+    python -m bench.emulation guest IMAGE …        the same image's boot and probes in a guest, to compare the cost with
+
+`truth` ends with exit code 1 where emulation and the catalogue's release facts contradict each other. An image may be a kernel image or a
+package.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tailcall_audit.analyzer import AuditError, audit
+from tailcall_audit.analyzer.catalog.load import load_catalog
+from tailcall_audit.analyzer.emulator.image import KernelImage
+from tailcall_audit.analyzer.kernelfiles.binary import Binary
+from tailcall_audit.analyzer.kernelfiles.containers import unpack
+from tailcall_audit.analyzer.model import Evidence, EvidenceKind, Presence, TargetReport
+from tailcall_audit.analyzer.readers.emulation.read import emulate, wanted_cases
+from tailcall_audit.analyzer.readers.emulation.registry import CASES, SYMBOLS
+from tailcall_audit.analyzer.readers.emulation.scene import Bench
+from tailcall_audit.analyzer.readers.emulation.stage import run_case
+
+_ROUNDS = 3
+_FACTS = (EvidenceKind.RELEASE, EvidenceKind.SERIES)
+
+
+class Row(NamedTuple):
+    """What is said of one commit in one image; None where nothing is."""
+
+    image: str
+    architecture: str
+    release: str
+    commit: str
+    emulation: Evidence
+    fact: Evidence | None
+    code: Evidence | None
+
+
+def _cost(images: Sequence[str]) -> None:
+    catalog = load_catalog()
+    for name in images:
+        kernel = unpack(Path(name).read_bytes(), name)
+        binary = Binary(kernel)
+        architecture = kernel.architecture or "none"
+        _ = binary.btf
+        wanted = wanted_cases(catalog, architecture)
+        whole = min(_seconds(lambda b=binary, a=architecture, w=wanted: emulate(b, a, w)) for _ in range(_ROUNDS))
+        print(f"{Path(name).name}: {len(wanted)} cases in {whole:.2f} s, the process included")
+        image = KernelImage(binary, architecture)
+        start = time.perf_counter()
+        bench = Bench(image, symbols=SYMBOLS)
+        print(f"  {'symbols':40} {time.perf_counter() - start:6.3f} s")
+        for case in wanted:
+            start = time.perf_counter()
+            answer = run_case(bench, case, CASES[case])
+            what = answer.finding.outcome.value if answer.finding else f"no answer: {answer.why}"
+            print(f"  {case:40} {time.perf_counter() - start:6.3f} s  {answer.sites:3} sites  {what}")
+    print(f"largest resident set of a process: {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10} MB")
+
+
+def _seconds(work: object) -> float:
+    assert callable(work)
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _audited(name: str) -> TargetReport:
+    is_package = name.endswith((".deb", ".rpm"))
+    return audit(packages=[name] if is_package else [], images=[] if is_package else [name]).targets[0]
+
+
+def _rows(name: str) -> Iterator[Row]:
+    target = _audited(name)
+    seen = {
+        item.commit: item
+        for verdict in target.verdicts
+        for item in verdict.evidence
+        if item.kind is EvidenceKind.EMULATION
+    }
+    everything = [item for verdict in target.verdicts for item in verdict.evidence]
+    for commit, said in seen.items():
+        of_it = [item for item in everything if item.commit == commit]
+        fact = next((item for kind in _FACTS for item in of_it if item.kind is kind), None)
+        code = next((item for item in of_it if item.kind is EvidenceKind.CODE), None)
+        identity = target.identity
+        yield Row(Path(name).name, str(identity["architecture"]), str(identity["upstream"]), commit, said, fact, code)
+
+
+def _word(item: Evidence | None) -> str:
+    return "-" if item is None else item.presence.value
+
+
+def _truth(images: Sequence[str]) -> int:
+    sums: Counter[str] = Counter()
+    contradictions = 0
+    for name in images:
+        try:
+            rows = list(_rows(name))
+        except AuditError as error:
+            print(f"{name}\terror\t{error}", flush=True)
+            continue
+        for row in rows:
+            relation = _relation(row)
+            contradictions += relation == "contradicts"
+            sums[f"{row.architecture} {relation}"] += 1
+            words = "\t".join((_word(row.emulation), _word(row.fact), _word(row.code), relation))
+            why = row.emulation.detail if relation in ("contradicts", "no answer") else ""
+            print(f"{row.image}\t{row.architecture}\t{row.release}\t{row.commit}\t{words}\t{why}", flush=True)
+    for key, number in sorted(sums.items()):
+        print(f"# {number}\t{key}")
+    return 1 if contradictions else 0
+
+
+def _relation(row: Row) -> str:
+    if row.emulation.presence is Presence.UNKNOWN:
+        return "no answer"
+    if row.fact is None or row.fact.presence is Presence.UNKNOWN:
+        return "settles"
+    return "agrees" if row.fact.presence is row.emulation.presence else "contradicts"
+
+
+def _guest(images: Sequence[str]) -> None:
+    from tailcall_audit.analyzer.live.confirm import Guests
+    from tailcall_audit.analyzer.live.lab import run_lab
+
+    for name in images:
+        start = time.perf_counter()
+        run_lab([name], Guests(), catalog=load_catalog(), jobs=1)
+        print(f"{Path(name).name}: audit, boot and probes in {time.perf_counter() - start:.2f} s")
+
+
+def main() -> int:
+    """Run one of the commands; returns the exit code."""
+    command, *images = sys.argv[1:] or [""]
+    if not images and command == "cost":
+        images = sorted(map(str, Path(os.environ.get("TAILCALL_AUDIT_LAB", ".")).glob("kernels/vmlinuz-*")))
+    if command not in ("cost", "truth", "guest") or not images:
+        sys.exit(__doc__)
+    if command == "truth":
+        return _truth(images)
+    (_cost if command == "cost" else _guest)(images)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
