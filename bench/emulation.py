@@ -133,10 +133,11 @@ def _relation(row: Row) -> str:
 def _guest(images: Sequence[str]) -> None:
     from tailcall_audit.analyzer.live.confirm import Guests
     from tailcall_audit.analyzer.live.lab import run_lab
+    from tailcall_audit.probes.guest.boot import Guest
 
     for name in images:
         start = time.perf_counter()
-        run_lab([name], Guests(), catalog=load_catalog(), jobs=1)
+        run_lab([name], Guests(Guest()), catalog=load_catalog(), jobs=1)
         print(f"{Path(name).name}: audit, boot and probes in {time.perf_counter() - start:.2f} s")
 
 

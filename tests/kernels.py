@@ -77,25 +77,28 @@ def _machine_mirrors() -> tuple[str, str] | None:
 
 
 @functools.cache
-def _apt() -> list[str]:
-    """The options of a private apt with the lists of all suites fetched; skips where that is not possible."""
+def _apt(architecture: str | None = None) -> list[str]:
+    """The options of a private apt with the lists of all suites fetched, of another Debian architecture if one is named; skips where that is
+    not possible."""
     mirrors = _machine_mirrors()
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None or mirrors is None:
         pytest.skip(
             "no Debian mirror on this machine: tests on Debian's kernel sources need apt-get and a Debian entry in its sources"
         )
-    root = cache_directory() / "apt"
+    name = "apt" if architecture is None else f"apt-{architecture}"
+    root = cache_directory() / name
     options = [
         f"Dir::Etc::sourcelist={root}/sources.list",
         "Dir::Etc::sourceparts=/dev/null",
         f"Dir::State={root}/state",
         f"Dir::Cache={root}/cache",
         f"Dir::State::status={root}/status",
+        *([] if architecture is None else [f"APT::Architecture={architecture}", f"APT::Architectures={architecture}"]),
     ]
     arguments = [word for option in options for word in ("-o", option)]
-    with locked("apt"):
-        for name in ("state/lists/partial", "cache/archives/partial"):
-            (root / name).mkdir(parents=True, exist_ok=True)
+    with locked(name):
+        for folder in ("state/lists/partial", "cache/archives/partial"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
         (root / "status").touch()
         signed = f"[signed-by={KEYRING}] " if KEYRING.is_file() else ""
         lines = [f"deb {signed}{mirrors[0]} {suite} main" for suite in SUITES] + [
@@ -113,10 +116,10 @@ def _apt() -> list[str]:
 
 
 @functools.cache
-def available(package: str) -> tuple[str, ...]:
-    """The versions of a package that the mirror has, newest first."""
+def available(package: str, architecture: str | None = None) -> tuple[str, ...]:
+    """The versions of a package that the mirror has (for another Debian architecture, if one is named), newest first."""
     output = subprocess.run(
-        ["apt-cache", *_apt(), "madison", package], capture_output=True, text=True, timeout=60, check=False
+        ["apt-cache", *_apt(architecture), "madison", package], capture_output=True, text=True, timeout=60, check=False
     ).stdout
     return tuple(dict.fromkeys(line.split("|")[1].strip() for line in output.splitlines() if line.count("|") >= 2))
 
@@ -138,9 +141,9 @@ def kernel_source(series: str, version: str | None = None) -> tuple[Path, str]:
     return target, chosen
 
 
-def package_file(package: str, version: str | None = None) -> Path:
-    """A package file of the mirror: the version asked for, else the newest."""
-    versions = available(package)
+def package_file(package: str, version: str | None = None, architecture: str | None = None) -> Path:
+    """A package file of the mirror: the version asked for, else the newest; of another Debian architecture, if one is named."""
+    versions = available(package, architecture)
     if not versions:
         pytest.skip(f"the Debian mirror of this machine has no {package}")
     chosen = version if version in versions else versions[0]
@@ -149,7 +152,7 @@ def package_file(package: str, version: str | None = None) -> Path:
     with locked(f"package-{package}-{chosen}"):
         kept = list(folder.glob(f"{package}_{chosen.replace(':', '%3a')}_*.deb"))
         if not kept:
-            command = ["apt-get", *_apt(), "-q", "download", f"{package}={chosen}"]
+            command = ["apt-get", *_apt(architecture), "-q", "download", f"{package}={chosen}"]
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
             kept = list(folder.glob(f"{package}_{chosen.replace(':', '%3a')}_*.deb"))
             if done.returncode != 0 or not kept:

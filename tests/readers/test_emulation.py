@@ -1,0 +1,231 @@
+"""Functions of real kernels, run: what is known of these kernels from guests and sources must come out, and nothing else."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import capstone
+import pytest
+
+from tailcall_audit.analyzer.catalog.load import load_catalog
+from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.emulator.image import KernelImage
+from tailcall_audit.analyzer.emulator.reasons import Why
+from tailcall_audit.analyzer.kernelfiles.binary import Binary
+from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
+from tailcall_audit.analyzer.kernelfiles.containers import Kernel, unpack
+from tailcall_audit.analyzer.kernelfiles.package_file import read_package
+from tailcall_audit.analyzer.model import Presence
+from tailcall_audit.analyzer.readers.emulation.read import CaseResult, Emulation, emulate, evidence_of, wanted_cases
+from tailcall_audit.analyzer.readers.emulation.registry import CASES, SYMBOLS
+from tailcall_audit.analyzer.readers.emulation.scene import Bench
+from tailcall_audit.analyzer.readers.emulation.stage import Outcome, run_case
+from tests.emulator.kernels import tiny_kernel
+from tests.kernelfiles.images import kernel
+from tests.kernels import package_file
+
+PRESENT, ABSENT = Presence.PRESENT, Presence.ABSENT
+EXTENSION, PANIC, REFUSED, COUNT, TRAMPOLINE, HIERARCHY, LOOP = (
+    "1c123c567fb1", "f7866c358733", "fdad456cbcca", "ff672c67ee76", "2b5dcb31a19a", "116e04ba1459", "d6083f040d5d",
+)  # fmt: skip
+FUNCTION, ATTACH, STORAGE, BRIDGE, CLOBBER, ARM = (
+    "28ead3eaabc1", "4540aed51b12", "abad3d0bad72", "10627ddc0167", "61aaa8782bec", "66ff4d61dc12",
+)  # fmt: skip
+COMMON = (EXTENSION, PANIC, REFUSED, LOOP, FUNCTION, ATTACH, STORAGE, BRIDGE, CLOBBER)
+
+# "Verdicts by behaviour" of the research, and the branches of the catalogue for what is no pitfall.
+IN_5_10 = {
+    EXTENSION: ABSENT,
+    COUNT: PRESENT,
+    TRAMPOLINE: ABSENT,
+    HIERARCHY: ABSENT,
+    LOOP: ABSENT,
+    FUNCTION: ABSENT,
+    ATTACH: ABSENT,
+    STORAGE: ABSENT,
+}
+IN_6_1_170 = {
+    **dict.fromkeys((EXTENSION, PANIC, REFUSED, COUNT, TRAMPOLINE, FUNCTION, ATTACH, STORAGE), PRESENT),
+    **dict.fromkeys((HIERARCHY, LOOP, BRIDGE, CLOBBER), ABSENT),
+}  # fmt: skip
+IN_6_12 = dict.fromkeys((*COMMON, COUNT, TRAMPOLINE, HIERARCHY), PRESENT)
+LAB = {
+    "vmlinuz-5.10.0-30-cloud-amd64": IN_5_10,
+    "vmlinuz-5.10.218-lab-no-ff672c67ee76": IN_5_10 | {COUNT: ABSENT},
+    "vmlinuz-6.1.0-47-cloud-amd64": IN_6_1_170,
+    "vmlinuz-6.1.170-lab-no-f7866c358733": IN_6_1_170 | {PANIC: ABSENT, REFUSED: ABSENT},
+    "vmlinuz-6.12.117+deb13-cloud-amd64": IN_6_12,
+}
+# The storage of cgroups is not built into the small configuration of the lab.
+DEBIAN = {
+    ("linux-image-6.1.0-56-cloud-arm64", "arm64"): {**dict.fromkeys(COMMON, PRESENT), ARM: ABSENT},
+    ("linux-image-6.12.118+deb13-cloud-arm64", "arm64"): dict.fromkeys((*COMMON, ARM), PRESENT),
+    ("linux-binary-7.3.4+deb13-cloud-amd64", None): IN_6_12,
+}  # fmt: skip
+
+
+def results(found: Kernel, catalog: Catalog) -> Emulation:
+    architecture = found.architecture or ""
+    return emulate(Binary(found), architecture, wanted_cases(catalog, architecture))
+
+
+@cache
+def lab_results(path: Path) -> Emulation:
+    return results(kernel(path), load_catalog())
+
+
+def decided(emulation: Emulation, architecture: str, catalog: Catalog) -> dict[str, Presence]:
+    """The answers about fixes; c04992612ed4 exists on 5.15 only, and is absent on the others."""
+    assert emulation.why is None, emulation.why
+    return {
+        item.commit: item.presence
+        for item in evidence_of(catalog, emulation, architecture, "the image")
+        if item.presence is not Presence.UNKNOWN and item.commit != "c04992612ed4"
+    }
+
+
+@pytest.mark.parametrize("name", LAB)
+def test_the_kernels_of_the_research(lab: Path, catalog: Catalog, name: str) -> None:
+    assert decided(lab_results(lab / "kernels" / name), "x86_64", catalog) == LAB[name]
+
+
+@pytest.mark.parametrize(("package", "architecture"), DEBIAN, ids=[name for name, _ in DEBIAN])
+def test_debian_kernels_of_two_architectures(catalog: Catalog, package: str, architecture: str | None) -> None:
+    path = package_file(package, architecture=architecture)
+    bootable = read_package(str(path)).bootable
+    assert bootable is not None
+    found = unpack(read_bootable(bootable), path.name)
+    assert decided(results(found, catalog), architecture or "x86_64", catalog) == DEBIAN[package, architecture]
+
+
+def test_the_panic_is_seen_at_the_address_that_the_oops_of_the_guest_names(lab: Path, catalog: Catalog) -> None:
+    emulation = lab_results(lab / "kernels/vmlinuz-6.1.170-lab-no-f7866c358733")
+    found = emulation.results["owner-check/attached-extension"]
+    assert found.outcome == "null-dereference"
+    assert "reads address 0x4 " in found.story
+
+
+def test_the_counts_are_those_of_the_guests(lab: Path, catalog: Catalog) -> None:
+    old = lab_results(lab / "kernels/vmlinuz-5.10.0-30-cloud-amd64").results
+    new = lab_results(lab / "kernels/vmlinuz-6.12.117+deb13-cloud-amd64").results
+    assert "makes 89 entries" in old["jit/hierarchy"].story
+    assert "makes 34 entries" in new["jit/hierarchy"].story
+    for kind, calls in (("fentry", 60), ("fexit", 60), ("both", 120)):
+        assert f"which is called {calls} times" in old[f"trampoline/carries-{kind}"].story
+    for kind, calls in (("fentry", 34), ("fexit", 34), ("both", 68)):
+        assert f"which is called {calls} times" in new[f"trampoline/carries-{kind}"].story
+
+
+def mutants(found: Kernel, function: str) -> list[Kernel]:
+    """The kernel with one conditional jump of a function turned round, for each."""
+    binary = Binary(found)
+    (item,) = binary.functions([function]).values()
+    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    segment = next(part for part in binary.segments if part.address <= item.address < part.address + part.size)
+    made = []
+    for address, size, mnemonic, _ in decoder.disasm_lite(item.code, item.address):
+        if mnemonic.startswith("j") and mnemonic != "jmp":
+            place = segment.offset + address - segment.address + (1 if size == 6 else 0)
+            data = bytearray(found.data)
+            data[place] ^= 1
+            made.append(found._replace(data=bytes(data)))
+    return made
+
+
+MUTATED = {
+    "prog_fd_array_get_ptr": LOOP,
+    "__bpf_prog_map_compatible": EXTENSION,
+    "bpf_prog_map_compatible": EXTENSION,
+}
+
+
+@pytest.mark.parametrize("function", MUTATED)
+def test_mutants_of_a_function_lose_its_fix_or_give_no_answer(lab: Path, catalog: Catalog, function: str) -> None:
+    """No mutant is better than the kernel, which has the fix; in guests some of each function's show the defect."""
+    commit = MUTATED[function]
+    cases = wanted_cases(catalog, "x86_64", frozenset((commit,)))
+    said = []
+    for mutant in mutants(kernel(lab / "kernels/vmlinuz-6.12.117+deb13-cloud-amd64"), function):
+        emulation = emulate(Binary(mutant), "x86_64", cases)
+        assert emulation.why is None
+        (item,) = evidence_of(catalog, emulation, "x86_64", "it", frozenset((commit,)))
+        said.append(item.presence)
+    assert said.count(PRESENT) < len(said)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_an_object_holds_beside_what_matters_changes_no_answer(lab: Path, seed: int) -> None:
+    found = kernel(lab / "kernels/vmlinuz-6.12.117+deb13-cloud-amd64")
+    generator = random.Random(seed)
+    kept: dict[str, bytes] = {}
+
+    def fill(struct: str, size: int) -> bytes:
+        # Two programs of one case have the same contents where the case sets nothing.
+        return kept.setdefault(struct, generator.randbytes(size))
+
+    image = KernelImage(Binary(found), "x86_64")
+    plain, random_bench = Bench(image, symbols=SYMBOLS), Bench(image, fill=fill, symbols=SYMBOLS)
+    for name, case in CASES.items():
+        if name.startswith("owner-check/"):
+            expected, got = run_case(plain, name, case), run_case(random_bench, name, case)
+            assert got.finding is not None, got.why
+            assert expected.finding is not None
+            assert got.finding.outcome is expected.finding.outcome, name
+
+
+def test_a_kernel_without_types_gives_one_reason(catalog: Catalog) -> None:
+    tiny = tiny_kernel(b"\xc3")
+    found = emulate(tiny.binary, "x86_64", wanted_cases(catalog, "x86_64"))
+    assert found.why is not None
+    assert found.why.why is Why.NO_BTF
+
+
+def test_the_types_of_another_kernel_are_found_out_by_the_controls(lab: Path, catalog: Catalog) -> None:
+    """Objects laid out wrongly may make anything of a function, but never a fix."""
+    old = kernel(lab / "kernels/vmlinuz-5.10.0-30-cloud-amd64")
+    wrong = Binary(old)
+    wrong.__dict__["btf"] = Binary(kernel(lab / "kernels/vmlinuz-6.12.117+deb13-cloud-amd64")).btf
+    emulation = emulate(wrong, "x86_64", wanted_cases(catalog, "x86_64"))
+    assert emulation.why is None
+    for item in evidence_of(catalog, emulation, "x86_64", "the image"):
+        assert item.presence is not PRESENT or item.commit in LAB["vmlinuz-5.10.0-30-cloud-amd64"], item
+        if item.presence is PRESENT:
+            assert LAB["vmlinuz-5.10.0-30-cloud-amd64"][item.commit] is PRESENT, item
+
+
+@pytest.mark.parametrize("architecture", ["s390x", "mips64"])
+def test_an_architecture_without_a_machine_is_a_reason(architecture: str) -> None:
+    found = emulate(tiny_kernel(b"\xc3").binary, architecture, ())
+    assert found.why is not None
+    assert found.why.why is Why.NO_MACHINE
+
+
+def test_every_condition_of_the_catalogue_names_a_case_and_an_outcome(catalog: Catalog) -> None:
+    outcomes = {item.value for item in Outcome}
+    for commit in catalog.commits.values():
+        for presence in ("present", "absent"):
+            for alternative in (commit.emulation or {}).get(presence, ()):
+                for atom in alternative:
+                    case, _, outcome = atom.partition("=")
+                    assert case in CASES, f"{commit.key}: {atom}"
+                    assert outcome in outcomes, f"{commit.key}: {atom}"
+
+
+def test_half_a_fix_is_seen_as_half(catalog: Catalog) -> None:
+    whole = {
+        name: CaseResult(name, "stops" if "carries" in name else "done", "as it should")
+        for name in wanted_cases(catalog, "x86_64", frozenset((TRAMPOLINE,)))
+    }
+
+    def said(results: Mapping[str, CaseResult]) -> Presence:
+        (item,) = evidence_of(catalog, Emulation(results), "x86_64", "it", frozenset((TRAMPOLINE,)))
+        return item.presence
+
+    assert said(whole) is PRESENT
+    for name, result in whole.items():
+        bad = "loops" if "carries" in name else "not-done"
+        assert said(whole | {name: result._replace(outcome=bad)}) is ABSENT
+        assert said(whole | {name: result._replace(outcome=None)}) is Presence.UNKNOWN
