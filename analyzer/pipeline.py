@@ -181,6 +181,7 @@ def audit(
     catalog: Catalog | None = None,
     only: Iterable[str] = (),
     pitfalls: bool = False,
+    emulate: bool = True,
     progress: Progress = lambda _: None,
 ) -> Report:
     """Audits kernels and returns the report.
@@ -191,7 +192,8 @@ def audit(
     kernel of this host.
 
     What is fetched is kept in a cache: `offline` uses nothing else, `refresh` asks for everything anew. `only` selects defects
-    by slug or pitfall number, `pitfalls` those that have a number. `progress` is called with what is being read.
+    by slug or pitfall number, `pitfalls` those that have a number. With `emulate`, functions of an
+    image are run in an emulator (docs/emulation.md). `progress` is called with what is being read.
 
     One input that cannot be judged is listed in the report's `skipped`. Raises UsageError on parameters that contradict each
     other, and AuditError where nothing could be judged.
@@ -232,6 +234,7 @@ def audit(
         changelog_format=changelog_format,
         offline=offline,
         refresh=refresh,
+        emulate=emulate,
     )
     if not sources:
         sources = [("host", "this host")] if config is None else [("config", str(config))]

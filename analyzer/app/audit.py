@@ -107,6 +107,7 @@ def _audit(options: argparse.Namespace, targets: Mapping[str, list[str]], progre
         catalog=load(options.catalog),
         only=names(options),
         pitfalls=options.pitfalls,
+        emulate=options.emulate,
         progress=progress,
     )
     return _confirm(report, options, to_boot, progress) if options.confirm else report

@@ -126,6 +126,12 @@ def _add_target_options(parser: argparse.ArgumentParser) -> None:
     target.add_argument(
         "--system-map", metavar="FILE", help="the image's System.map, where its own symbols can't be read"
     )
+    target.add_argument(
+        "--no-emulation",
+        action="store_false",
+        dest="emulate",
+        help="run no function of an image in the emulator (docs/emulation.md): read it only",
+    )
 
 
 def _add_source_options(parser: argparse.ArgumentParser) -> None:

@@ -34,6 +34,11 @@ def parser() -> Parser:
         "files", nargs="+", metavar="FILE|DIR", help="kernel images, .deb and .rpm packages, folders of them"
     )
     found.add_argument("--jobs", type=positive, default=2, metavar="N", help="how many guests at a time (2)")
+    found.add_argument(
+        "--emulate",
+        action="store_true",
+        help="show beside each prediction, which is made without it, what functions of the image do in the emulator",
+    )
     add_guest_options(found.add_argument_group("guests"))
     add_choice_options(found)
     found.add_argument("--json", action="store_true", help="print the report as JSON (docs/report.md)")
@@ -56,8 +61,9 @@ def run(arguments: Sequence[str]) -> int:
         jobs=options.jobs,
         only=names(options),
         pitfalls=options.pitfalls,
+        emulate=options.emulate,
         say=lambda text: say(text) if shows else None,
     )
-    chosen = find_format("json" if options.json else "lab")
+    chosen = find_format("json" if options.json else "compared" if options.emulate else "lab")
     emit(chosen.render(report, View()), options.output)
     return exit_code(report, allow_unknown=False)

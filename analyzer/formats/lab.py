@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from string import ascii_uppercase
 
@@ -13,7 +13,7 @@ from tailcall_audit.analyzer.formats.registry import View
 from tailcall_audit.analyzer.model import Agreement, Report, TargetReport
 from tailcall_audit.analyzer.text import printable
 
-__all__ = ["render"]
+__all__ = ["render", "render_cells"]
 
 _MARKS = {Agreement.CONFIRMED: "", Agreement.SETTLED: "*", Agreement.CONTRADICTED: "!!", Agreement.NOT_OBSERVED: "?"}
 
@@ -31,8 +31,16 @@ def _lab_cell(target: TargetReport, slug: str) -> str:
     return f"{predicted} {mark}".strip()
 
 
+_LEGEND = "each cell: the prediction, then the probe: (nothing) confirmed, !! contradicted, * prediction was unknown and the probe decided, ? the probe could not decide (reason in --json); - not-affected"
+
+
 def render(report: Report, _: View) -> str:
     """Returns the report of a lab as text. A defect is a row, a kernel is a column."""
+    return render_cells(report, _lab_cell, _LEGEND)
+
+
+def render_cells(report: Report, cell: Callable[[TargetReport, str], str], legend: str) -> str:
+    """Returns a lab's report as text; `cell` makes the cell of a kernel and a defect's slug, `legend` says what it means."""
     slugs = {item.defect.slug: item.defect for target in report.targets for item in target.verdicts if item.observation}
     out: list[str] = [
         f"{letter}  {printable(target.name)}" for letter, target in zip(_letters(), report.targets, strict=False)
@@ -40,7 +48,7 @@ def render(report: Report, _: View) -> str:
     letters = [line.split()[0] for line in out]
     table = [["#", "DEFECT", *letters]]
     for slug, defect in slugs.items():
-        cells = [_lab_cell(target, slug) for target in report.targets]
+        cells = [cell(target, slug) for target in report.targets]
         table.append([str(defect.pitfall or ""), slug, *cells])
     seen = [item.observation for target in report.targets for item in target.verdicts if item.observation is not None]
     counts = ", ".join(
@@ -50,9 +58,7 @@ def render(report: Report, _: View) -> str:
     for letter, target in zip(letters, report.targets, strict=True):
         out += [f"{letter}: CONTRADICTED {text}" for text in contradictions(target.verdicts)]
     out += skipped(report)
-    out.append(
-        "each cell: the prediction, then the probe: (nothing) confirmed, !! contradicted, * prediction was unknown and the probe decided, ? the probe could not decide (reason in --json); - not-affected"
-    )
+    out.append(legend)
     return "\n".join([*out, counts, ""])
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.live.confirm import Guests, boot_target
-from tailcall_audit.analyzer.model import AuditError, Report, Skipped, TargetReport
+from tailcall_audit.analyzer.model import AuditError, EvidenceKind, Report, Skipped, TargetReport
 from tailcall_audit.analyzer.paths import Kind, expanded, is_file, kind_of
 from tailcall_audit.analyzer.pipeline import audit
 
@@ -58,23 +58,37 @@ def run_lab(
     jobs: int = 2,
     only: Sequence[str] = (),
     pitfalls: bool = False,
+    emulate: bool = False,
     progress: Callable[[str], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Report:
-    """Audit and boot every kernel; raises AuditError where none could be. `say` hears of each that is done, or could not be."""
+    """Audit and boot every kernel; raises AuditError where none could be. `say` hears of each that is done, or could not be.
+
+    With `emulate` the predictions are made without running functions of the image, and what that says is evidence beside them.
+    """
     kernels = find_kernels(names)
     stop = threading.Event()
     guests = replace(guests, cancelled=stop.is_set)
 
-    def one(path: Path) -> TargetReport:
-        name = str(path)
-        if path.suffix in _PACKAGES:
-            report = audit(packages=[name], catalog=catalog, only=only, pitfalls=pitfalls)
-        else:
-            report = audit(images=[name], catalog=catalog, only=only, pitfalls=pitfalls)
+    def audited(path: Path, run_functions: bool) -> TargetReport:
+        is_package = path.suffix in _PACKAGES
+        report = audit(
+            packages=[str(path)] if is_package else [],
+            images=[] if is_package else [str(path)],
+            catalog=catalog,
+            only=only,
+            pitfalls=pitfalls,
+            emulate=run_functions,
+        )
         (target,) = report.targets
+        return target
+
+    def one(path: Path) -> TargetReport:
+        target = audited(path, run_functions=not emulate)
         if target.bootable is None:
             raise AuditError(f"{path}: no kernel image in this package")
+        if emulate:
+            target = _with_emulation(target, audited(path, run_functions=True))
         return boot_target(target, guests, progress)[0]
 
     guests.prepare()  # once, before several guests at a time look for it
@@ -101,3 +115,16 @@ def run_lab(
         catalog,
         skipped=tuple(Skipped(str(path), why) for path, why in failed.items()),
     )
+
+
+def _with_emulation(predicted: TargetReport, emulated: TargetReport) -> TargetReport:
+    """Returns a report with the evidence of a second one that comes from running functions; its verdicts stay as they are."""
+    found = {
+        verdict.defect.slug: tuple(item for item in verdict.evidence if item.kind is EvidenceKind.EMULATION)
+        for verdict in emulated.verdicts
+    }
+    verdicts = tuple(
+        verdict._replace(evidence=verdict.evidence + found.get(verdict.defect.slug, ()))
+        for verdict in predicted.verdicts
+    )
+    return predicted._replace(verdicts=verdicts)

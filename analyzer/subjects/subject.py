@@ -46,6 +46,7 @@ class Request(NamedTuple):
     offline: bool = False
     refresh: bool = False
     root: str = "/"
+    emulate: bool = True
 
     def fetcher(self) -> Fetcher:
         """Returns what fetches from the web, as `offline` and `refresh` say."""

@@ -13,7 +13,7 @@ __all__ = ["read"]
 def read(subject: Subject, request: Request) -> Reading:
     """Runs the functions that decide the defects that are asked for."""
     image = subject.parts.image
-    if image is None or image.architecture is None:
+    if image is None or image.architecture is None or not request.emulate:
         return Reading()
     only = frozenset(key for defect in request.defects for key in defect.commits)
     cases = wanted_cases(request.catalog, image.architecture, only)

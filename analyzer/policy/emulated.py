@@ -1,0 +1,21 @@
+"""What running functions of an image says of a defect by itself, beside the verdict that weighs everything."""
+
+from __future__ import annotations
+
+from tailcall_audit.analyzer.catalog.expression import Interval, evaluate
+from tailcall_audit.analyzer.model import EvidenceKind, ObservationState, Presence, Verdict
+
+__all__ = ["emulated"]
+
+_VALUES = {Presence.PRESENT: Interval(2, 2), Presence.ABSENT: Interval(0, 0)}
+
+
+def emulated(verdict: Verdict) -> ObservationState:
+    """Whether the functions that a fix of the defect changed show the defect, are healthy in every case, or gave no answer."""
+    seen = {item.commit: item.presence for item in verdict.evidence if item.kind is EvidenceKind.EMULATION}
+    if verdict.defect.fixed is None:
+        return ObservationState.COULD_NOT_RUN
+    fix = evaluate(verdict.defect.fixed, lambda name: _VALUES.get(seen.get(name, Presence.UNKNOWN), Interval(0, 2, 0)))
+    if fix.met:
+        return ObservationState.ABSENT
+    return ObservationState.PRESENT if fix.excluded else ObservationState.COULD_NOT_RUN
