@@ -6,6 +6,7 @@ compares. Then it is called with the program in question.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
 from tailcall_audit.analyzer.emulator.machine import End, Run
@@ -137,6 +138,68 @@ def _sleepable(stage: Stage, owner: int) -> Finding:
     return _case(stage, kind(owner), kind(1 - owner), words)
 
 
+def _locked(stage: Stage) -> Finding:
+    """The owner is written down under a lock: one that is a function, or one that is inlined and writes to its own word."""
+    scene = stage.scene()
+    function = scene.first_of(_FUNCTIONS)
+    array, program = scene.prog_array(), scene.program(_XDP)
+    written: list[int] = []
+    for place, size in _locks(scene, array):
+        scene.machine.watch_writes(place, size, lambda where, *_: written.append(where))
+    run = scene.call(function, array, program)
+    control(_answer(run) is Outcome.ACCEPTED, f"{function}() refuses the first program: {run.describe()}")
+    called = [name for name in scene.called if name in _LOCKS]
+    address = stage.bench.kernel.function(function)
+    how = f"calls {called[0]}()" if called else "writes to the owner's lock" if written else "takes no lock"
+    outcome = Outcome.DONE if called or written else Outcome.NOT_DONE
+    return Finding(outcome, f"{function}() at {address:#x} {how} when it makes a program the owner")
+
+
+def _locks(scene: Scene, array: int) -> Iterator[tuple[int, int]]:
+    """Where the lock of the owner is, in whichever structure a release has it, and its size in bytes."""
+    places = [("bpf_array", "map.owner_lock", array), ("bpf_array", "map.owner.lock", array)]
+    if scene.layout.field("bpf_array", "aux") is not None:
+        places.append(("bpf_array_aux", "owner.lock", scene.objects.get(array, "bpf_array", "aux")))
+    for struct, path, base in places:
+        field = scene.layout.field(struct, path)
+        if field is not None:
+            yield base + field.offset // 8, max(1, field.size // 8)
+
+
+_LOCKS = (
+    "_raw_spin_lock",
+    "__raw_spin_lock",
+    "rt_spin_lock",
+    "_raw_spin_lock_bh",
+    "_raw_spin_lock_irqsave",
+    "mutex_lock",
+)
+
+
+def _loaded_extension(stage: Stage) -> Finding:
+    """Looking a kfunc up for a freplace program that is verified without a target, whose type cannot be had from one."""
+    parameters = stage.bench.layout.parameters(_KFUNC) or []
+    if "prog" not in parameters:
+        raise EmulationError(Why.NO_FUNCTION, f"{_KFUNC}() of a program")
+    scene = stage.scene()
+
+    def call(kind: ProgramKind) -> Run:
+        values = {"btf": scene.objects.new("btf"), "kfunc_btf_id": 1, "prog": scene.program(kind)}
+        return scene.call(_KFUNC, *(values.get(name, 0) for name in parameters))
+
+    plain = call(_XDP)
+    control(plain.end is End.RETURNED, f"{_KFUNC}() for an XDP program: {plain.describe()}")
+    number = stage.bench.number("bpf_prog_type", "BPF_PROG_TYPE_XDP")
+    run = call(ProgramKind("EXT", aux={"saved_dst_prog_type": number}))
+    if run.end is not End.RETURNED:
+        _answer(run)  # raises where it is no NULL pointer that is followed
+    outcome = Outcome.DONE if run.end is End.RETURNED else Outcome.NULL_DEREFERENCE
+    address = stage.bench.kernel.function(_KFUNC)
+    did = "returns" if run.end is End.RETURNED else run.describe()
+    return Finding(outcome, f"{_KFUNC}() at {address:#x} {did} for a freplace program whose dst_prog is NULL")
+
+
+_KFUNC = "btf_kfunc_id_set_contains"
 _STORAGES = ("shared", "per-CPU")
 """enum bpf_cgroup_storage_type."""
 
@@ -161,8 +224,10 @@ CASES: dict[str, Case] = {
     "owner-check/other-storage-per-cpu": partial(_other_storage, index=1),
     "owner-check/bridge-shared": partial(_bridge, index=0),
     "owner-check/bridge-per-cpu": partial(_bridge, index=1),
+    "owner-check/locked": _locked,
+    "owner-check/loaded-extension": _loaded_extension,
     "owner-check/sleepable": partial(_sleepable, owner=0),
     "owner-check/not-sleepable": partial(_sleepable, owner=1),
 }
 """By the name that the catalogue calls them by."""
-SYMBOLS = frozenset(_FUNCTIONS)
+SYMBOLS = frozenset((*_FUNCTIONS, _KFUNC))

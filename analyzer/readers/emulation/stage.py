@@ -25,6 +25,7 @@ class Outcome(Enum):
     MISCOUNTS = "miscounts"
     DONE = "done"
     NOT_DONE = "not-done"
+    BUG = "bug"
 
 
 class Finding(NamedTuple):

@@ -1,0 +1,117 @@
+"""Cases of the jumps that a constant tail call is: the kernel writes them into a program's code when the prog_array changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tailcall_audit.analyzer.emulator.machine import Call, End, Run, Stub
+from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
+from tailcall_audit.analyzer.readers.emulation.scene import ProgramKind
+from tailcall_audit.analyzer.readers.emulation.stage import Case, Finding, Outcome, Stage, control
+
+__all__ = ["CASES", "SYMBOLS"]
+
+_RUN, _IS_BPF_TEXT = "prog_array_map_poke_run", "is_bpf_text_address"
+_WRITERS = ("text_poke_bp", "smp_text_poke_single", "text_poke")
+_KEY = 1
+_JUMP = 5
+"""Bytes of a jump, and of what stands in its place."""
+_NOTHING = tuple(map(bytes.fromhex, ("0f1f440000", "6666666690", "3e8d742600")))
+"""The no-operations of five bytes that releases have had (Linux arch/x86/include/asm/nops.h)."""
+_XDP = ProgramKind("XDP")
+
+
+class _Poked:
+    """A program with one constant tail call through entry 1 of a prog_array, in a fresh machine."""
+
+    def __init__(self, stage: Stage, nothing: bytes, is_known: bool) -> None:
+        stubs: Mapping[str, Stub] = {
+            _IS_BPF_TEXT: lambda _: int(is_known),
+            **dict.fromkeys(_WRITERS, self._write),
+        }
+        scene = self.scene = stage.scene(stubs)
+        self.array = scene.prog_array()
+        self.code = scene.machine.allocate_code(4096)
+        self.target, self.bypass, self.around = self.code, self.code + 16, self.code + 64
+        scene.machine.write(self.target, nothing)
+        jump = scene.bench.isa.jump(self.bypass, self.around, _JUMP)
+        scene.machine.write(self.bypass, jump)
+        self._descriptor()
+
+    def _write(self, call: Call) -> int:
+        call.machine.write(call.argument(0), call.machine.read(call.argument(1), min(call.argument(2), 16)))
+        return 0
+
+    def _descriptor(self) -> None:
+        """The descriptor of the jump, and the array's list of programs with such jumps."""
+        scene, objects = self.scene, self.scene.objects
+        struct = "bpf_jit_poke_descriptor"
+        for member in ("tailcall_target", "tailcall_bypass", "bypass_addr", "tailcall_target_stable"):
+            scene.layout.need(struct, member)
+        reason = scene.bench.number("bpf_jit_poke_reason", "BPF_POKE_REASON_TAIL_CALL")
+        members = {
+            "tailcall_target": self.target, "tailcall_bypass": self.bypass, "bypass_addr": self.around, "adj_off": 0,
+            "tailcall_target_stable": 1, "reason": reason, "tail_call.map": self.array, "tail_call.key": _KEY,
+        }  # fmt: skip
+        descriptor = objects.new(struct, members)
+        program = objects.get(scene.program(_XDP), "bpf_prog", "aux")
+        objects.set(program, "bpf_prog_aux", "poke_tab", descriptor)
+        objects.set(program, "bpf_prog_aux", "size_poke_tab", 1)
+        aux = objects.get(self.array, "bpf_array", "aux")
+        head = aux + scene.layout.place("bpf_array_aux", "poke_progs")
+        # The mutex is held, as it is when the kernel comes here.
+        objects.set(aux, "bpf_array_aux", "poke_mutex.owner.counter", 1)
+        element = objects.new("prog_poke_elem", {"aux": program})
+        link = element + scene.layout.place("prog_poke_elem", "list")
+        scene.machine.write(link, head.to_bytes(8, "little") * 2)
+        scene.machine.write(head, link.to_bytes(8, "little") * 2)
+
+    def callee(self) -> int:
+        """A program to jump to."""
+        return self.scene.program(ProgramKind("XDP", program={"bpf_func": self.scene.machine.allocate_code(4096)}))
+
+    def change(self, old: int, new: int) -> Run:
+        """Tell the program that the entry changes; 0 is no program."""
+        return self.scene.call(_RUN, self.array, _KEY, old, new)
+
+    def jumps_to(self, program: int) -> bool:
+        """Whether the code jumps to a program now."""
+        entry = self.scene.objects.get(program, "bpf_prog", "bpf_func")
+        expected = self.scene.bench.isa.jump(self.target, entry, _JUMP)
+        return self.scene.machine.read(self.target, _JUMP) == expected
+
+
+def _changes(stage: Stage, nothing: bytes, is_known: bool) -> Outcome:
+    """Put a program, put another one in its place, take that out."""
+    poked = _Poked(stage, nothing, is_known)
+    first, second = poked.callee(), poked.callee()
+    for old, new in ((0, first), (first, second), (second, 0)):
+        run = poked.change(old, new)
+        if run.end is End.TRAP:
+            return Outcome.BUG
+        if run.end is not End.RETURNED:
+            raise EmulationError(Why.UNEXPECTED_FAULT, f"{_RUN}() {run.describe()}")
+        if new and not poked.jumps_to(new):
+            return Outcome.NOT_DONE
+    return Outcome.DONE if poked.scene.machine.read(poked.target, _JUMP) == nothing else Outcome.NOT_DONE
+
+
+def _unknown_program(stage: Stage) -> Finding:
+    """While a program is loaded or torn down, kallsyms does not know its code. Its jumps must change all the same: else a later change
+    finds code that it does not expect."""
+    nothing = next((item for item in _NOTHING if _changes(stage, item, is_known=True) is Outcome.DONE), None)
+    if nothing is None:
+        raise EmulationError(Why.CONTROL, f"{_RUN}() does not change the jumps of a program that is in use")
+    outcome = _changes(stage, nothing, is_known=False)
+    control(outcome in (Outcome.DONE, Outcome.NOT_DONE), f"{_RUN}() traps although it was not in its way before")
+    address = stage.bench.kernel.function(_RUN)
+    did = "changes" if outcome is Outcome.DONE else "leaves"
+    return Finding(
+        outcome, f"{_RUN}() at {address:#x} {did} the jump of a program that kallsyms does not know (yet, or any more)"
+    )
+
+
+CASES: dict[str, Case] = {"poke/unknown-program": _unknown_program}
+"""By the name that the catalogue calls them by."""
+
+SYMBOLS = frozenset((_RUN, _IS_BPF_TEXT, *_WRITERS))
