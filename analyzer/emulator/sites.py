@@ -115,6 +115,11 @@ class Sites:
             for place in range(0, len(data) - _STATIC_CALL_ENTRY + 1, _STATIC_CALL_ENTRY)
         )
 
+    @property
+    def are_known(self) -> bool:
+        """Whether the tables are found. Every kernel has alternatives; one without symbols of data (arm64 before 6.6 at Debian) hides them."""
+        return bool(self._alternatives)
+
     def on_path(self, blocks: Iterable[tuple[int, int]]) -> Iterator[Patch]:
         """The other state of every site inside blocks of code (start and size in bytes); raises EmulationError where one is not known."""
         # A machine's tracer entry returns at once whatever is patched there.

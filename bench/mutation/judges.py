@@ -14,6 +14,7 @@ from tailcall_audit.analyzer.kernelfiles.binary import Binary
 from tailcall_audit.analyzer.kernelfiles.containers import unpack
 from tailcall_audit.analyzer.model import Presence, State
 from tailcall_audit.analyzer.readers.code.reader import code_evidence
+from tailcall_audit.analyzer.readers.emulation.read import emulate, evidence_of, wanted_cases
 
 __all__ = ["JUDGES", "SLUGS", "Judge"]
 
@@ -47,16 +48,20 @@ def _defect(catalog: Catalog, slug: str) -> Defect:
     return next(defect for defect in catalog.defects if defect.slug == slug)
 
 
-def _verdict(defect: Defect, seen: Mapping[str, Presence]) -> State:
+def _interval(seen: Mapping[str, Presence]) -> Callable[[str], Interval]:
     values = {Presence.PRESENT: Interval(2, 2), Presence.ABSENT: Interval(0, 0)}
+    return lambda commit: values.get(seen.get(commit, Presence.UNKNOWN), Interval(0, 2, 0))
 
-    def interval(commit: str) -> Interval:
-        return values.get(seen.get(commit, Presence.UNKNOWN), Interval(0, 2, 0))
 
-    assert defect.fixed is not None
-    if evaluate(defect.reachable, interval).excluded:
+def _verdict(defect: Defect, seen: Mapping[str, Presence]) -> State:
+    if evaluate(defect.reachable, _interval(seen)).excluded:
         return State.NOT_AFFECTED
-    fix = evaluate(defect.fixed, interval)
+    return _fix(defect, seen)
+
+
+def _fix(defect: Defect, seen: Mapping[str, Presence]) -> State:
+    assert defect.fixed is not None
+    fix = evaluate(defect.fixed, _interval(seen))
     if fix.met:
         return State.FIXED
     return State.AFFECTED if fix.excluded else State.UNKNOWN
@@ -72,5 +77,15 @@ def _by_audit(elf: bytes, name: str) -> Mapping[str, State]:
     return {slug: states[slug] for slug in SLUGS}
 
 
-JUDGES = (Judge("code", _by_code), Judge("audit", _by_audit))
+def _by_emulation(elf: bytes, name: str) -> Mapping[str, State]:
+    """What running the functions says by itself: of each defect, whether its fix works. It says nothing of what a defect needs."""
+    catalog = load_catalog()
+    defects = {slug: _defect(catalog, slug) for slug in SLUGS}
+    only = frozenset(key for defect in defects.values() for key in defect.commits)
+    found = emulate(Binary(unpack(elf, name)), "x86_64", wanted_cases(catalog, "x86_64", only))
+    seen = {item.commit: item.presence for item in evidence_of(catalog, found, "x86_64", name, only)}
+    return {slug: _fix(defect, seen) for slug, defect in defects.items()}
+
+
+JUDGES = (Judge("code", _by_code), Judge("emulation", _by_emulation), Judge("audit", _by_audit))
 """The judges that the lab holds against guests."""

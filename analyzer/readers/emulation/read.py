@@ -25,12 +25,13 @@ _LONGEST_STORY = 600
 
 
 class CaseResult(NamedTuple):
-    """What a case came to: an outcome with its story, or a reason. `sites` places on its path were run in every state."""
+    """What a case came to: an outcome with its story, or a reason. `sites` places on its path were run in every state; None where the
+    kernel does not say which places it patches."""
 
     case: str
     outcome: str | None
     story: str
-    sites: int = 0
+    sites: int | None = 0
 
 
 class Emulation(NamedTuple):
@@ -89,7 +90,7 @@ def emulate(binary: Binary, architecture: str, cases: Sequence[str], limits: Lim
                 rows.append(
                     [name, None, str(answer.why), 0]
                     if found is None
-                    else [name, found.outcome.value, found.story, answer.sites]
+                    else [name, found.outcome.value, found.story, answer.sites if bench.sites.are_known else None]
                 )
             return json.dumps(rows).encode()
 
@@ -111,7 +112,11 @@ def _parse(data: bytes, cases: frozenset[str]) -> dict[str, CaseResult]:
     try:
         rows: Any = json.loads(data)
         for name, outcome, story, sites in rows:
-            if name not in cases or (outcome is not None and outcome not in outcomes) or not isinstance(sites, int):
+            if (
+                name not in cases
+                or (outcome is not None and outcome not in outcomes)
+                or not isinstance(sites, int | None)
+            ):
                 raise ValueError(f"{name!r}: {outcome!r}")
             found[name] = CaseResult(name, outcome, printable(str(story))[:_LONGEST_STORY], sites)
     except (ValueError, TypeError) as error:
@@ -139,7 +144,10 @@ def _evidence(commit: Commit, results: Mapping[str, CaseResult], architecture: s
             conditions = [_condition(atom) for atom in alternative]
             if all(name in results and results[name].outcome == outcome for name, outcome in conditions):
                 stories = "; ".join(dict.fromkeys(results[name].story for name, _ in conditions))
-                return _said(commit, presence, f"{stories} ({where}, run in an emulator)", architecture, where)
+                once = any(results[name].sites is None for name, _ in conditions)
+                how = "run in an emulator" + (", code that is patched at boot in its first state only" if once else "")
+                said = _said(commit, presence, f"{stories} ({where}, {how})", architecture, where)
+                return said._replace(confidence=Confidence.MEDIUM) if once else said
     open_ones = [
         results[name]
         for name in dict.fromkeys(_condition(atom)[0] for group in spec["present"] for atom in group)
