@@ -34,10 +34,13 @@ EXTENSION, PANIC, REFUSED, COUNT, TRAMPOLINE, HIERARCHY, LOOP = (
 FUNCTION, ATTACH, STORAGE, BRIDGE, CLOBBER, ARM = (
     "28ead3eaabc1", "4540aed51b12", "abad3d0bad72", "10627ddc0167", "61aaa8782bec", "66ff4d61dc12",
 )  # fmt: skip
-COMMON = (EXTENSION, PANIC, REFUSED, LOOP, FUNCTION, ATTACH, STORAGE, BRIDGE, CLOBBER)
+LOCK, POKE = "54713c85f536", "4b7de801606e"
+COMMON = (LOCK, EXTENSION, PANIC, REFUSED, LOOP, FUNCTION, ATTACH, STORAGE, BRIDGE, CLOBBER)
 
 # "Verdicts by behaviour" of the research, and the branches of the catalogue for what is no pitfall.
 IN_5_10 = {
+    LOCK: PRESENT,
+    POKE: ABSENT,
     EXTENSION: ABSENT,
     COUNT: PRESENT,
     TRAMPOLINE: ABSENT,
@@ -48,10 +51,10 @@ IN_5_10 = {
     STORAGE: ABSENT,
 }
 IN_6_1_170 = {
-    **dict.fromkeys((EXTENSION, PANIC, REFUSED, COUNT, TRAMPOLINE, FUNCTION, ATTACH, STORAGE), PRESENT),
+    **dict.fromkeys((EXTENSION, PANIC, REFUSED, COUNT, TRAMPOLINE, FUNCTION, ATTACH, STORAGE, LOCK, POKE), PRESENT),
     **dict.fromkeys((HIERARCHY, LOOP, BRIDGE, CLOBBER), ABSENT),
 }  # fmt: skip
-IN_6_12 = dict.fromkeys((*COMMON, COUNT, TRAMPOLINE, HIERARCHY), PRESENT)
+IN_6_12 = dict.fromkeys((*COMMON, COUNT, TRAMPOLINE, HIERARCHY, POKE), PRESENT)
 LAB = {
     "vmlinuz-5.10.0-30-cloud-amd64": IN_5_10,
     "vmlinuz-5.10.218-lab-no-ff672c67ee76": IN_5_10 | {COUNT: ABSENT},
@@ -59,7 +62,6 @@ LAB = {
     "vmlinuz-6.1.170-lab-no-f7866c358733": IN_6_1_170 | {PANIC: ABSENT, REFUSED: ABSENT},
     "vmlinuz-6.12.117+deb13-cloud-amd64": IN_6_12,
 }
-# The storage of cgroups is not built into the small configuration of the lab.
 DEBIAN = {
     ("linux-image-6.1.0-56-cloud-arm64", "arm64"): {**dict.fromkeys(COMMON, PRESENT), ARM: ABSENT},
     ("linux-image-6.12.118+deb13-cloud-arm64", "arm64"): dict.fromkeys((*COMMON, ARM), PRESENT),

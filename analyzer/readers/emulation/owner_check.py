@@ -184,7 +184,7 @@ def _loaded_extension(stage: Stage) -> Finding:
     scene = stage.scene()
 
     def call(kind: ProgramKind) -> Run:
-        values = {"btf": scene.objects.new("btf"), "kfunc_btf_id": 1, "prog": scene.program(kind)}
+        values = {"btf": scene.objects.new("btf", {"kfunc_set_tab": 0}), "kfunc_btf_id": 1, "prog": scene.program(kind)}
         return scene.call(_KFUNC, *(values.get(name, 0) for name in parameters))
 
     plain = call(_XDP)
