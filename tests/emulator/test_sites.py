@@ -1,0 +1,100 @@
+"""The places that a kernel patches, found in its own tables, and their other states."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import capstone
+import pytest
+
+from tailcall_audit.analyzer.emulator.image import KernelImage
+from tailcall_audit.analyzer.emulator.isa import isa_of
+from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
+from tailcall_audit.analyzer.emulator.sites import Sites
+from tailcall_audit.analyzer.kernelfiles.binary import Binary
+from tests.emulator.kernels import tiny_kernel
+from tests.kernelfiles.images import kernel
+
+DEBIAN = ("vmlinuz-5.10.0-30-cloud-amd64", "vmlinuz-6.1.0-47-cloud-amd64", "vmlinuz-6.12.117+deb13-cloud-amd64")
+
+
+def opened(lab: Path, name: str) -> tuple[KernelImage, Sites]:
+    image = KernelImage(Binary(kernel(lab / "kernels" / name)), "x86_64")
+    return image, Sites(image, isa_of("x86_64"))
+
+
+def text(image: KernelImage) -> tuple[int, int]:
+    start, end = image.text
+    return start, end - start
+
+
+@pytest.mark.parametrize("name", DEBIAN)
+def test_every_site_of_a_kernel_has_another_state_of_its_own_length(lab: Path, name: str) -> None:
+    image, sites = opened(lab, name)
+    patches = list(sites.on_path([text(image)]))
+    kinds = {word: sum(patch.why.startswith(word) for patch in patches) for word in ("static key", "alternative")}
+    # Thousands of each in every kernel of a distribution; counts of other tables would not fit together.
+    assert min(kinds.values()) > 700
+    for patch in patches:
+        assert image.read(patch.address, len(patch.code)) != patch.code or "alternative" in patch.why
+        assert len(patch.code) in (2, 5) or "alternative" in patch.why
+
+
+@pytest.mark.parametrize("name", DEBIAN)
+def test_static_keys_are_turned_from_a_jump_to_nothing_and_back(lab: Path, name: str) -> None:
+    image, sites = opened(lab, name)
+    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    turned = 0
+    for patch in sites.on_path([text(image)]):
+        if patch.why.startswith("static key"):
+            old = next(decoder.disasm_lite(image.read(patch.address, 16), patch.address))
+            new = next(decoder.disasm_lite(patch.code, patch.address))
+            assert {old[2], new[2]} == {"nop", "jmp"}, (old, new)
+            target = int((new if new[2] == "jmp" else old)[3], 16)
+            assert image.segment_of(target) is not None
+            turned += 1
+    assert turned > 700
+
+
+def test_a_block_has_the_sites_that_begin_in_it_and_no_others(lab: Path) -> None:
+    image, sites = opened(lab, DEBIAN[2])
+    first = next(iter(sites.on_path([text(image)])))
+    assert [patch.address for patch in sites.on_path([(first.address, 1)])][:1] == [first.address]
+    assert not list(sites.on_path([(first.address + 1, 1)]))
+
+
+def test_a_relative_call_works_where_it_is_moved_to() -> None:
+    isa = isa_of("x86_64")
+    call = bytes.fromhex("e800010000")  # to 0x1105 from 0x1000
+    moved = isa.moved(call, 0x1000, 0x1080)
+    assert 0x1080 + 5 + int.from_bytes(moved[1:], "little", signed=True) == 0x1105
+    assert isa.moved(b"\x90\x90", 0x1000, 0x2000) == b"\x90\x90"
+
+
+def test_a_branch_of_arm64_works_where_it_is_moved_to() -> None:
+    isa = isa_of("arm64")
+    outside = (0x14000000 | 0x40).to_bytes(4, "little")  # b +0x100
+    moved = int.from_bytes(isa.moved(outside, 0x1000, 0x1080), "little")
+    assert 0x1080 + 4 * (moved & 0x3FFFFFF) == 0x1100
+    inside = (0x14000001).to_bytes(4, "little") + bytes(4)  # b +4, to the other code's own second word
+    assert isa.moved(inside, 0x1000, 0x1080) == inside
+
+
+def test_a_kernel_without_tables_has_no_sites_and_says_so() -> None:
+    sites = Sites(tiny_kernel(b"\xc3"), isa_of("x86_64"))
+    assert not sites.are_known
+    assert not list(sites.on_path([(0xFFFF_FFFF_8100_0000, 4096)]))
+
+
+def test_what_is_neither_a_jump_nor_nothing_is_a_reason(lab: Path) -> None:
+    image, sites = opened(lab, DEBIAN[2])
+    key = next(patch for patch in sites.on_path([text(image)]) if patch.why.startswith("static key"))
+    segment = image.segment_of(key.address)
+    assert segment is not None
+    broken = kernel(lab / "kernels" / DEBIAN[2])
+    data = bytearray(broken.data)
+    data[segment.offset + key.address - segment.address] = 0xCC
+    other = KernelImage(Binary(broken._replace(data=bytes(data))), "x86_64")
+    with pytest.raises(EmulationError) as caught:
+        list(Sites(other, isa_of("x86_64")).on_path([(key.address, 1)]))
+    assert caught.value.why is Why.UNPATCHABLE
