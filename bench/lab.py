@@ -63,7 +63,7 @@ def main() -> None:
         for image in map(Path, names):
             bare, probed, probes = [], [], []
             for _ in range(_ROUNDS):
-                bare.append(_bare(qemu, image, busybox))
+                bare.append(_bare(qemu.program, image, busybox))
                 start = time.monotonic()
                 run = run_in_guest(image, ours, Guest(), qemu=qemu)
                 probed.append((time.monotonic() - start) / run.boots)

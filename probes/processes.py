@@ -136,18 +136,29 @@ def start(
     errors: int | None = None,
     more: Mapping[str, str] | None = None,
     dies_with_us: bool = False,
+    limits: Mapping[int, int] | None = None,
+    user: int | None = None,
 ) -> AbstractContextManager[Process]:
     """Starts a program with its standard output in an unbuffered pipe; at the end of the context it is killed if it still runs.
 
     `descriptors` are the only ones that it inherits. `errors` is the descriptor of its standard error (None: a pipe).
-    With `dies_with_us` the kernel kills it when this process ends, however that ends. Raises ProgramError where it does not start.
+    With `dies_with_us` the kernel kills it when this process ends, however that ends. `limits` are those of setrlimit(2), by
+    their numbers; `user` is the number of the user and the group that it runs as, without other groups. Raises ProgramError
+    where it does not start.
     """
     import subprocess
     from contextlib import contextmanager
 
     _check(command)
-    if dies_with_us:
-        import ctypes  # noqa: F401 - loaded before the fork: what runs after it makes one system call
+    # Loaded before the fork: what runs after it makes a few system calls.
+    import ctypes  # noqa: F401
+    import resource
+
+    def prepare() -> None:
+        for number, limit in (limits or {}).items():
+            resource.setrlimit(number, (limit, limit))
+        if dies_with_us:
+            _die_with_parent()
 
     @contextmanager
     def started() -> Iterator[Process]:
@@ -161,7 +172,10 @@ def start(
                 cwd=_WORKING_DIRECTORY,
                 bufsize=0,
                 pass_fds=descriptors,
-                preexec_fn=_die_with_parent if dies_with_us else None,  # noqa: PLW1509
+                preexec_fn=prepare if dies_with_us or limits else None,  # noqa: PLW1509
+                user=user,
+                group=user,
+                extra_groups=None if user is None else (),
             )
         except OSError as error:
             raise ProgramError(f"{command[0]} does not run: {error.strerror or error}") from error

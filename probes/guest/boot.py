@@ -9,33 +9,35 @@ from __future__ import annotations
 import os
 import re
 import selectors
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tailcall_audit.probes.defects import PROBES
 from tailcall_audit.probes.guest.console import oops, why_not
 from tailcall_audit.probes.guest.frames import parse
+from tailcall_audit.probes.guest.machines import Machine
+from tailcall_audit.probes.guest.qemu import NOBODY, GuestError, Qemu, find_machine, find_qemu
+from tailcall_audit.probes.guest.qemu import limits as resource_limits
 from tailcall_audit.probes.probe import ABSENT, COULD_NOT_RUN, PRESENT, Result
-from tailcall_audit.probes.processes import ProgramError, find_program, missing_program, run, start
+from tailcall_audit.probes.processes import ProgramError, start
 
-__all__ = ["Guest", "GuestError", "GuestRun", "find_qemu", "run_in_guest"]
+if TYPE_CHECKING:
+    from tailcall_audit.probes.processes import Process
 
-MINIMUM_QEMU = (5, 0)
-"""The oldest QEMU that the options used here were looked up for: -cpu max under emulation, and serial lines to files."""
-_ARCHITECTURES = {"x86_64": "x86_64"}
-_PLACES = ("/usr/libexec/qemu-kvm", "/usr/bin/qemu-kvm")
-# An emulated timer may miss its check on a busy host ("IO-APIC + timer doesn't work"): Documentation/admin-guide/kernel-parameters.txt.
-_COMMAND_LINE = "console=ttyS0 quiet panic=-1 oops=panic no_timer_check PYTHONHASHSEED=0"
+__all__ = ["Guest", "GuestError", "GuestRun", "Qemu", "find_qemu", "run_in_guest"]
+
+_COMMAND_LINE = "quiet panic=-1 oops=panic PYTHONHASHSEED=0"
 """Words with a value that the kernel doesn't know become the environment of its first process: a young guest has no random numbers."""
+_BOOT_TIME = 4
+"""A boot may take this many times the patience, whatever it sends."""
+_RUN_TIME = 10
+"""The boots of a run together may take this many times the patience."""
 _MAX_CONSOLE = 4 << 20
 _MAX_FRAMES = 10 * len(PROBES)
 _STATES = (PRESENT, ABSENT, COULD_NOT_RUN)
-
-
-class GuestError(RuntimeError):
-    """A guest that can't be started; the message says why, and what to do."""
 
 
 class Guest(NamedTuple):
@@ -70,111 +72,133 @@ class _Boot(NamedTuple):
     stderr: str
 
 
-def find_qemu(machine: str | None = None) -> str:
-    """The QEMU for kernels of this host's architecture; raises GuestError where there is none, or one that is too old."""
-    machine = machine or os.uname().machine
-    if machine not in _ARCHITECTURES:
-        raise GuestError(f"guests of {machine} were never tried here: run --confirm=host on such a host")
-    name = f"qemu-system-{_ARCHITECTURES[machine]}"
-    found = find_program(name, _PLACES)
-    if found is None:
-        raise GuestError(
-            f"{missing_program(name)}: install it (Debian and Ubuntu: apt-get install qemu-system-x86; Fedora and RHEL: dnf install"
-            " qemu-kvm; SUSE: zypper install qemu-x86; Arch: pacman -S qemu-system-x86)"
-        )
+class _Limits(NamedTuple):
+    """When a boot is given up: seconds of silence, and a point of time.monotonic()."""
+
+    patience: float
+    end: float
+
+
+def _copy(path: Path) -> int:
+    """Returns the descriptor of a copy in memory: QEMU may run as a user who cannot read the file. Raises GuestError."""
+    descriptor = os.memfd_create(path.name[:200])
     try:
-        done = run([found, "--version"], timeout=20)
-    except ProgramError as error:
-        raise GuestError(str(error)) from error
-    output = done.output.decode("utf-8", "replace").strip()
-    match = re.search(r"version (\d{1,4})\.(\d{1,4})", output)
-    if match is None:
-        raise GuestError(f"{found} does not say its version: {(output or done.complaint())[:200]}")
-    if (int(match.group(1)), int(match.group(2))) < MINIMUM_QEMU:
-        raise GuestError(
-            f"{found} is version {match.group(1)}.{match.group(2)}; {MINIMUM_QEMU[0]}.{MINIMUM_QEMU[1]} is needed"
-        )
-    return found
+        with path.open("rb") as file, os.fdopen(os.dup(descriptor), "wb") as copy:
+            shutil.copyfileobj(file, copy, 1 << 20)
+    except OSError as error:
+        os.close(descriptor)
+        raise GuestError(f"{path}: cannot read: {error.strerror or error}") from error
+    return descriptor
+
+
+def _command(qemu: Qemu, machine: Machine, guest: Guest, words: str, files: Sequence[int]) -> list[str]:
+    """Returns QEMU's command line; `files` are the descriptors of the kernel, the archive and the second serial line."""
+    image, initramfs, results = files
+    accelerator = ("-accel", "kvm", "-cpu", "host") if guest.kvm else ("-accel", "tcg", *machine.options)
+    return [
+        *(qemu.program, *qemu.confinement, "-nodefaults", "-no-user-config", "-monitor", "none"),
+        *("-display", "none", "-nic", "none", "-no-reboot", "-smp", "1", "-m", str(guest.memory), *accelerator),
+        *("-serial", "stdio", "-serial", f"file:/dev/fd/{results}"),
+        *("-kernel", f"/dev/fd/{image}", "-initrd", f"/dev/fd/{initramfs}"),
+        *("-append", " ".join((machine.command_line, _COMMAND_LINE, guest.append, words)).strip()),
+    ]
+
+
+class _Listener:
+    """Collects what a guest says on its console and its second serial line, and what QEMU says."""
+
+    def __init__(self, told: Callable[[list[str]], None]) -> None:
+        self.frames: dict[int, list[str]] = {}
+        self.buffers = {"console": bytearray(), "results": bytearray(), "stderr": bytearray()}
+        self._partial = {"console": b"", "results": b""}
+        self._told = told
+
+    def hear(self, source: str, data: bytes) -> bool:
+        """Takes what came from a source; returns True if there was a new frame in it."""
+        if len(self.buffers[source]) < _MAX_CONSOLE:
+            self.buffers[source] += data
+        if source == "stderr":
+            return False
+        # Frames come on the second line, or between the messages of the only one.
+        lines = (self._partial[source] + data).split(b"\n")
+        self._partial[source] = lines.pop()[-8192:]
+        news = False
+        for number, fields in filter(None, map(parse, lines)):
+            # The kernel in there is whatever the user audits: it may send anything, but not without end.
+            if number not in self.frames and len(self.frames) < _MAX_FRAMES:
+                self.frames[number] = fields
+                self._told(fields)
+                news = True
+        return news
+
+
+def _listen(
+    process: Process, results: int, listener: _Listener, limits: _Limits, cancelled: Callable[[], bool]
+) -> bool:
+    """Reads until the guest ends; returns True if it was given up. Raises GuestError where the user cancelled."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with selectors.DefaultSelector() as selector:
+        for source, name in (
+            (process.stdout.fileno(), "console"),
+            (process.stderr.fileno(), "stderr"),
+            (results, "results"),
+        ):
+            os.set_blocking(source, False)
+            selector.register(source, selectors.EVENT_READ, name)
+        deadline = min(time.monotonic() + limits.patience, limits.end)
+        while selector.get_map():
+            for key, _ in selector.select(timeout=max(0.0, min(1.0, deadline - time.monotonic()))):
+                data = os.read(key.fd, 1 << 16)
+                if not data:
+                    selector.unregister(key.fd)
+                elif listener.hear(key.data, data):
+                    deadline = min(time.monotonic() + limits.patience, limits.end)
+            if cancelled():
+                raise GuestError("cancelled")
+            if time.monotonic() > deadline:
+                return True
+    return False
 
 
 def _boot(
-    qemu: str,
-    image: Path,
-    initramfs: Path,
+    qemu: Qemu,
+    machine: Machine,
+    files: Sequence[int],
     guest: Guest,
     words: str,
+    limits: _Limits,
     told: Callable[[list[str]], None],
     cancelled: Callable[[], bool],
 ) -> _Boot:
-    """Boot once and read until the guest ends or goes silent."""
+    """Boots once and reads until the guest ends or goes silent; `files` are descriptors of the kernel and the archive."""
+    # Where root started this, QEMU is nobody. A QEMU without a sandbox is one that a caller brought: it runs as the caller.
+    user = NOBODY if os.geteuid() == 0 and qemu.confinement and not guest.kvm else None
     reader, writer = os.pipe()
-    command = [qemu, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-m", str(guest.memory)]
-    command += ["-accel", "kvm", "-cpu", "host"] if guest.kvm else ["-accel", "tcg", "-cpu", "max"]
-    command += [
-        "-serial",
-        "stdio",
-        "-serial",
-        f"file:/dev/fd/{writer}",
-        "-kernel",
-        os.path.abspath(image),
-        "-initrd",
-        os.path.abspath(initramfs),
-    ]
-    command += ["-append", " ".join((_COMMAND_LINE, guest.append, words)).strip()]
-    frames: dict[int, list[str]] = {}
-    buffers = {"console": bytearray(), "results": bytearray(), "stderr": bytearray()}
-    partial = {"console": b"", "results": b""}
-    timed_out = False
+    listener = _Listener(told)
     try:
-        with (
-            start(command, descriptors=(writer,), dies_with_us=True) as process,
-            selectors.DefaultSelector() as selector,
-        ):
+        if user is not None:
+            os.fchown(writer, user, user)  # QEMU opens it by its name
+        command = _command(qemu, machine, guest, words, (*files, writer))
+        with start(
+            command,
+            descriptors=(*files, writer),
+            dies_with_us=True,
+            limits=resource_limits(guest.memory, limits.end - time.monotonic()),
+            user=user,
+        ) as process:
             os.close(writer)
             writer = -1
-            assert process.stdout is not None
-            assert process.stderr is not None
-            for source, name in (
-                (process.stdout.fileno(), "console"),
-                (process.stderr.fileno(), "stderr"),
-                (reader, "results"),
-            ):
-                os.set_blocking(source, False)
-                selector.register(source, selectors.EVENT_READ, name)
-            deadline = time.monotonic() + guest.patience
-            while selector.get_map():
-                ready = selector.select(timeout=max(0.0, min(1.0, deadline - time.monotonic())))
-                for key, _ in ready:
-                    data = os.read(key.fd, 1 << 16)
-                    if not data:
-                        selector.unregister(key.fd)
-                        continue
-                    if len(buffers[key.data]) < _MAX_CONSOLE:
-                        buffers[key.data] += data
-                    if key.data == "stderr":
-                        continue
-                    # Frames come on the second line, or between the messages of the only one.
-                    lines = (partial[key.data] + data).split(b"\n")
-                    partial[key.data] = lines.pop()[-8192:]
-                    for found in filter(None, map(parse, lines)):
-                        # The kernel in there is whatever the user audits: it may tell anything, but not without end.
-                        if found[0] not in frames and len(frames) < _MAX_FRAMES:
-                            frames[found[0]] = found[1]
-                            deadline = time.monotonic() + guest.patience
-                            told(found[1])
-                if cancelled():
-                    raise GuestError("cancelled")
-                if time.monotonic() > deadline:
-                    timed_out = True
-                    break
+            timed_out = _listen(process, reader, listener, limits, cancelled)
     except ProgramError as error:
         raise GuestError(str(error)) from error
     finally:
         os.close(reader)
         if writer >= 0:
             os.close(writer)
-    text = {name: data.decode("utf-8", "replace") for name, data in buffers.items()}
-    return _Boot([frames[number] for number in sorted(frames)], text["console"], timed_out, text["stderr"])
+    text = {name: data.decode("utf-8", "replace") for name, data in listener.buffers.items()}
+    frames = [listener.frames[number] for number in sorted(listener.frames)]
+    return _Boot(frames, text["console"], timed_out, text["stderr"])
 
 
 class _Told(NamedTuple):
@@ -210,58 +234,96 @@ def _read(frames: Sequence[Sequence[str]], known: set[str]) -> _Told:
     return _Told(hello, results, started, end, error)
 
 
+class _Run:
+    """The boots of one kernel, until every probe has a result or the guest cannot give one."""
+
+    def __init__(self, guest: Guest, slugs: Sequence[str] | None) -> None:
+        self._guest = guest
+        self.waiting = [probe for probe in PROBES if slugs is None or probe.slug in slugs]
+        self.failure: str | None = None
+        self._results: dict[str, Result] = {}
+        self._consoles: list[str] = []
+        self._hello = ["", "", "", "", ""]
+        self._seconds: float | None = None
+        self._left: tuple[str, ...] = ()
+        self._end = time.monotonic() + _RUN_TIME * guest.patience
+
+    def limits(self) -> _Limits:
+        """Returns when the next boot is given up."""
+        patience = self._guest.patience
+        return _Limits(patience, min(time.monotonic() + _BOOT_TIME * patience, self._end))
+
+    def add(self, boot: _Boot) -> None:
+        """Takes what a boot showed."""
+        self._consoles.append(boot.console)
+        said = _read(boot.frames, {probe.slug for probe in self.waiting})
+        self._results |= said.results
+        silent_for = self._guest.patience if boot.timed_out else None
+        self.failure = said.error
+        if said.hello is not None:
+            self._hello = said.hello
+        if said.hello is None:
+            self.failure = self.failure or why_not(boot.console, boot.stderr, silent_for)
+        elif said.started is not None:
+            probe = next(probe for probe in self.waiting if probe.slug == said.started)
+            self._results[said.started] = oops(probe, boot.console, silent_for)
+        elif said.end is None:
+            self.failure = self.failure or "the guest ended between two probes"
+        else:
+            self._seconds, self._left = said.end
+        self.waiting = [probe for probe in self.waiting if probe.slug not in self._results]
+        if said.end is not None and self.waiting:
+            self.failure = self.failure or "the guest did not report every probe"
+        if self.waiting and time.monotonic() > self._end:
+            self.failure = self.failure or f"its boots took more than {_RUN_TIME * self._guest.patience:g} s"
+
+    def outcome(self) -> GuestRun:
+        """Returns everything that the boots showed."""
+        for probe in self.waiting:
+            self._results[probe.slug] = Result(COULD_NOT_RUN, self.failure or "the guest did not run it", False)
+        release, version, *facts = self._hello
+        named = dict(zip(("jit", "btf", "lockdown"), facts, strict=True)) if release else {}
+        consoles = tuple(self._consoles)
+        return GuestRun(
+            release, version, named, self._results, consoles, self.failure, len(consoles), self._seconds, self._left
+        )
+
+
 def run_in_guest(
     image: Path,
     initramfs: Path,
     guest: Guest | None = None,
     slugs: Sequence[str] | None = None,
     progress: Callable[[str], None] = lambda _: None,
-    qemu: str | None = None,
+    qemu: Qemu | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     name: str | None = None,
 ) -> GuestRun:
-    """Run probes (None: all) in guests booted from a kernel image; raises GuestError where no guest can be started at all."""
+    """Runs probes (None: all) in guests booted from a kernel image; raises GuestError where no guest can be started at all.
+
+    A boot takes at most `_BOOT_TIME` times the patience, and all boots together `_RUN_TIME` times, whatever the kernel does.
+    """
     qemu = qemu or find_qemu()
     guest = guest or Guest()
     label = name or image.name
     if guest.kvm and not os.access("/dev/kvm", os.R_OK | os.W_OK):
         raise GuestError("--kvm: /dev/kvm cannot be used here; without --kvm the guest is emulated")
-    waiting = [probe for probe in PROBES if slugs is None or probe.slug in slugs]
-    results: dict[str, Result] = {}
-    release = version = ""
-    facts: dict[str, str] = {}
-    consoles: list[str] = []
-    failure: str | None = None
-    seconds: float | None = None
-    left: tuple[str, ...] = ()
-    while waiting and failure is None:
-        progress(f"booting {label} ({len(waiting)} probes)")
-        words = f"tca.only={','.join(probe.slug for probe in waiting)}"
 
-        def told(fields: list[str]) -> None:
-            if fields[0] == "start" and len(fields) == 2:
-                progress(f"{label}: {fields[1]}")
+    def told(fields: list[str]) -> None:
+        if fields[0] == "start" and len(fields) == 2:
+            progress(f"{label}: {fields[1]}")
 
-        boot = _boot(qemu, image, initramfs, guest, words, told, cancelled)
-        consoles.append(boot.console)
-        said = _read(boot.frames, {probe.slug for probe in waiting})
-        results |= said.results
-        if said.hello is not None:
-            release, version, *rest = said.hello
-            facts = dict(zip(("jit", "btf", "lockdown"), rest, strict=True))
-        failure = said.error
-        if said.hello is None:
-            failure = failure or why_not(boot.console, boot.stderr, guest.patience if boot.timed_out else None)
-        elif said.started is not None:
-            probe = next(probe for probe in waiting if probe.slug == said.started)
-            results[said.started] = oops(probe, boot.console, guest.patience if boot.timed_out else None)
-        elif said.end is None:
-            failure = failure or "the guest ended between two probes"
-        else:
-            seconds, left = said.end
-        waiting = [probe for probe in waiting if probe.slug not in results]
-        if said.end is not None and waiting:
-            failure = failure or "the guest did not tell of every probe"
-    for probe in waiting:
-        results[probe.slug] = Result(COULD_NOT_RUN, failure or "the guest did not run it", False)
-    return GuestRun(release, version, facts, results, tuple(consoles), failure, len(consoles), seconds, left)
+    machine = find_machine()
+    files: list[int] = []
+    try:
+        for path in (image, initramfs):
+            files.append(_copy(path))
+        found = _Run(guest, slugs)
+        while found.waiting and found.failure is None:
+            progress(f"booting {label} ({len(found.waiting)} probes)")
+            words = f"tca.only={','.join(probe.slug for probe in found.waiting)}"
+            found.add(_boot(qemu, machine, files, guest, words, found.limits(), told, cancelled))
+    finally:
+        for descriptor in files:
+            os.close(descriptor)
+    return found.outcome()

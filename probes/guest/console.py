@@ -9,7 +9,11 @@ from tailcall_audit.probes.probe import COULD_NOT_RUN, PRESENT, Probe, Result
 __all__ = ["oops", "why_not"]
 
 _RIP = re.compile(r"RIP: [0-9a-f]+:(\w+)\+0x")
-_FRAME = re.compile(r"^(?:\[[ 0-9.]+\])?\s+(?:\? )?(\w+)\+0x[0-9a-f]+/0x[0-9a-f]+", re.MULTILINE)
+_FRAME = re.compile(
+    r"(?:\[[ 0-9.]{1,20}\])?[ \t]{1,20}(?:\? )?(\w{1,200})\+0x[0-9a-f]{1,16}/0x[0-9a-f]{1,16}", re.ASCII
+)
+_LONGEST_LINE = 400
+"""Characters of a line of the console that are looked at; the kernel's own are shorter."""
 _OOPS = re.compile(r"(?:BUG: |Oops: |general protection fault|kernel BUG at|Kernel panic - not syncing: )[^\n]*")
 _REASONS = (
     (re.compile(r"unpacking failed|Initramfs unpacking"), "the kernel could not unpack its initramfs"),
@@ -33,7 +37,9 @@ def oops(probe: Probe, console: str, silent_for: float | None) -> Result:
             COULD_NOT_RUN, f"the guest {ended} in the middle of it{': ' + last[0].strip()[:200] if last else ''}", False
         )
     trace = console[found.start() :]
-    functions = [*_RIP.findall(trace)[:1], *_FRAME.findall(trace)[:40]]
+    # Line by line: a pattern over all of it takes time that grows with the square of what a hostile kernel prints.
+    frames = (_FRAME.match(line[:_LONGEST_LINE]) for line in trace.split("\n"))
+    functions = [*_RIP.findall(trace)[:1], *[frame.group(1) for frame in frames if frame is not None][:40]]
     guilty = next((name for name in functions if name in probe.panics_in), None)
     what = found.group().strip()[:160]
     if guilty is None:

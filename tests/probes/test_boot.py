@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tailcall_audit.probes.guest import boot as vm
-from tailcall_audit.probes.guest.boot import Guest, GuestError, GuestRun, find_qemu, run_in_guest
+from tailcall_audit.probes.guest import qemu as qemu_module
+from tailcall_audit.probes.guest.boot import Guest, GuestError, GuestRun, Qemu, find_qemu, run_in_guest
 from tailcall_audit.probes.guest.frames import frame
 from tailcall_audit.probes.probe import ABSENT, COULD_NOT_RUN, PRESENT, Result
 
@@ -37,7 +38,7 @@ def qemu(tmp_path: Path, script: str) -> str:
 def run(tmp_path: Path, script: str, patience: float = 20.0, slugs: tuple[str, ...] = ("x86-hierarchy",)) -> GuestRun:
     image = tmp_path / "vmlinuz"
     image.write_bytes(b"")
-    return run_in_guest(image, image, Guest(patience=patience), slugs, qemu=qemu(tmp_path, script))
+    return run_in_guest(image, image, Guest(patience=patience), slugs, qemu=Qemu(qemu(tmp_path, script)))
 
 
 def tell(*frames: tuple[str, ...]) -> str:
@@ -99,7 +100,7 @@ def test_a_guest_that_tells_nonsense_is_not_believed(tmp_path: Path) -> None:
         ("",),
     )
     found = run(tmp_path, told)
-    assert found.results == {"x86-hierarchy": Result(COULD_NOT_RUN, "the guest did not tell of every probe", False)}
+    assert found.results == {"x86-hierarchy": Result(COULD_NOT_RUN, "the guest did not report every probe", False)}
     assert found.seconds is None
 
 
@@ -139,7 +140,7 @@ def test_a_panic_elsewhere_and_a_silent_end_say_nothing_about_the_defect(tmp_pat
 
 def test_no_qemu_and_an_old_one_say_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(vm, "_PLACES", ())
+    monkeypatch.setattr(qemu_module, "_PLACES", ())
     with pytest.raises(GuestError, match="apt-get install qemu-system-x86"):
         find_qemu("x86_64")
     with pytest.raises(GuestError, match="guests of riscv64 were never tried"):
@@ -156,7 +157,7 @@ def test_the_guest_dies_with_whoever_started_it(tmp_path: Path) -> None:
     program = qemu(tmp_path, f"echo $$ >{tmp_path}/pid\nexec sleep 300")
     script = (
         "from pathlib import Path; from tailcall_audit.probes.guest.boot import *\n"
-        f"run_in_guest(Path('{tmp_path}/vmlinuz'), Path('{tmp_path}/vmlinuz'), slugs=['x86-hierarchy'], qemu='{program}')"
+        f"run_in_guest(Path('{tmp_path}/vmlinuz'), Path('{tmp_path}/vmlinuz'), slugs=['x86-hierarchy'], qemu=Qemu('{program}'))"
     )
     audit = subprocess.Popen([sys.executable, "-c", script], cwd=Path(vm.__file__).parents[3])
     marker = tmp_path / "pid"
@@ -173,3 +174,48 @@ def test_the_guest_dies_with_whoever_started_it(tmp_path: Path) -> None:
         time.sleep(0.05)
     os.kill(guest, signal.SIGKILL)
     pytest.fail("the guest outlived the process that started it")
+
+
+def test_a_guest_that_never_stops_telling_costs_a_bounded_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each new frame starts the patience anew, and a hostile kernel has as many as it likes."""
+    monkeypatch.setattr(vm, "_BOOT_TIME", 2)
+    monkeypatch.setattr(vm, "_RUN_TIME", 3)
+    hello = frame(0, HELLO).decode().strip()
+    script = (
+        f"printf '{hello}\\n' >$results\nfor n in $(seq 1 1000); do\n"
+        + "".join(
+            f"printf '{frame(number, ('note', str(number))).decode().strip()}\\n' >$results; sleep 0.2\n"
+            for number in range(1, 120)
+        )
+        + "done\n"
+    )
+    start = time.monotonic()
+    found = run(tmp_path, script, patience=1.0)
+    assert found.boots <= 2
+    assert found.results["x86-hierarchy"].state == COULD_NOT_RUN
+    assert time.monotonic() - start < 60  # not a measure: without the bound it is half an hour
+
+
+def test_qemu_is_confined_and_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What QEMU is started with: a sandbox, no devices but those meant, limits, and no privileges where root starts it."""
+    script = (
+        'echo "$@" >'
+        + f"{tmp_path}/arguments; id -u >{tmp_path}/user; ulimit -v >{tmp_path}/memory; ulimit -c >{tmp_path}/core"
+    )
+    tmp_path.chmod(0o777)
+    for parent in tmp_path.parents:
+        if parent.stat().st_uid == os.getuid() and str(parent).startswith("/tmp/"):
+            parent.chmod(parent.stat().st_mode | 0o011)
+    image = tmp_path / "vmlinuz"
+    image.write_bytes(b"")
+    confined = Qemu(qemu(tmp_path, script), ("-sandbox", "on"))
+    run_in_guest(image, image, Guest(memory=300, patience=20), ("x86-hierarchy",), qemu=confined)
+    words = (tmp_path / "arguments").read_text().split()
+    assert words[words.index("-sandbox") + 1] == "on"
+    assert words[words.index("-nic") + 1] == "none"
+    assert "-nodefaults" in words
+    assert not {"-drive", "-hda", "-netdev", "-virtfs", "-fsdev"} & set(words)
+    assert 300 << 10 < int((tmp_path / "memory").read_text()) < 4 << 20
+    assert (tmp_path / "core").read_text().strip() == "0"
+    if os.geteuid() == 0:
+        assert (tmp_path / "user").read_text().strip() == "65534"

@@ -1,0 +1,76 @@
+"""QEMU: where it is, what it can do, and how it is confined. The kernel that it boots may be hostile."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from tailcall_audit.probes.guest.machines import MACHINES, Machine
+from tailcall_audit.probes.processes import ProgramError, find_program, missing_program, run
+
+__all__ = ["NOBODY", "GuestError", "Qemu", "find_machine", "find_qemu", "limits"]
+
+MINIMUM_QEMU = (5, 0)
+"""The oldest QEMU that the options used here were looked up for: -cpu max under emulation, and serial lines to files."""
+NOBODY = 65534
+"""The user and the group that own nothing, on every Linux distribution."""
+_PLACES = ("/usr/libexec/qemu-kvm", "/usr/bin/qemu-kvm")
+_SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+_OVERHEAD = 3 << 30
+"""Bytes of address space that QEMU maps beside the guest's memory: translated code, threads, libraries."""
+
+
+class GuestError(RuntimeError):
+    """A guest that cannot be started; the message says why, and what to do."""
+
+
+class Qemu(NamedTuple):
+    """A QEMU: its path, and the options that confine it (none where it was built without seccomp)."""
+
+    program: str
+    confinement: tuple[str, ...] = ()
+
+
+def find_machine(architecture: str | None = None) -> Machine:
+    """Returns the machine of an architecture, as ``uname -m`` names it (None: this host's); raises GuestError."""
+    wanted = architecture or os.uname().machine
+    found = next((machine for machine in MACHINES if machine.architecture == wanted), None)
+    if found is None:
+        raise GuestError(f"guests of {wanted} were never tried here: run --confirm=host on such a host")
+    return found
+
+
+def find_qemu(architecture: str | None = None) -> Qemu:
+    """Returns the QEMU for an architecture; raises GuestError where there is none, or one that is too old."""
+    machine = find_machine(architecture)
+    found = find_program(machine.program, _PLACES)
+    if found is None:
+        raise GuestError(f"{missing_program(machine.program)}: install it ({machine.install})")
+    try:
+        done = run([found, "--version"], timeout=20)
+        confined = run([found, "-sandbox", _SANDBOX, "--version"], timeout=20)
+    except ProgramError as error:
+        raise GuestError(str(error)) from error
+    output = done.output.decode("utf-8", "replace").strip()
+    match = re.search(r"version (\d{1,4})\.(\d{1,4})", output)
+    if match is None:
+        raise GuestError(f"{found} does not say its version: {(output or done.complaint())[:200]}")
+    if (int(match.group(1)), int(match.group(2))) < MINIMUM_QEMU:
+        raise GuestError(
+            f"{found} is version {match.group(1)}.{match.group(2)}; {MINIMUM_QEMU[0]}.{MINIMUM_QEMU[1]} is needed"
+        )
+    return Qemu(found, ("-sandbox", _SANDBOX) if confined.status == 0 else ())
+
+
+def limits(memory: int, seconds: float) -> Mapping[int, int]:
+    """Returns the limits of a QEMU: `memory` MiB of the guest and what QEMU needs, and processor time for `seconds`."""
+    return {
+        resource.RLIMIT_AS: (memory << 20) + _OVERHEAD,
+        # Two processors' worth: the guest has one, and QEMU's own threads run beside it.
+        resource.RLIMIT_CPU: int(2 * seconds) + 10,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_NOFILE: 256,
+    }
