@@ -34,6 +34,10 @@ _CALLED = re.compile(rb"\b([A-Za-z_]\w*)\s*\(")
 _BRACE = re.compile(rb"[{}]")
 _ATTRIBUTES = re.compile(rb"\s*(?:[A-Za-z_]\w*\s*(?:\([^(){};]{0,200}\))?\s*){0,6}\{")
 _OLD_STYLE = re.compile(rb"\s*(?:[A-Za-z_][\w\s*,\[\]]{0,300};\s*){1,20}\{")
+_PARAMETERS = re.compile(rb"\s*(?:\)\s*)?\(")
+_OPENED = re.compile(rb"\s*\{")
+_STRUCT_HEAD = re.compile(rb"\bstruct\s+(?:__\w+\s+)?\Z")
+_WORD_BYTE = re.compile(rb"\w")
 _MAX_FOLLOW = 3
 _MAX_CALLEES = 300
 _MAX_DEFINITIONS = 24
@@ -142,7 +146,7 @@ class CSource:
     def mentions(self, name: str) -> bool:
         """Whether a name occurs in the code, in any branch."""
         encoded = name.encode()
-        return encoded in self._file.skeleton and re.search(rb"\b" + encoded + rb"\b", self._file.skeleton) is not None
+        return next(_occurrences(self._file.skeleton, encoded), None) is not None
 
     def whole(self, assumptions: Assumptions = NO_ASSUMPTIONS) -> Scope:
         """Returns the whole file as one scope: with every branch that may be compiled, and with none that may not be."""
@@ -202,19 +206,24 @@ class CSource:
 
     def _struct_starts(self, name: str) -> Iterator[tuple[int, int]]:
         """Where a struct is defined: its first byte and its brace."""
-        pattern = re.compile(rb"\bstruct\s+(?:__\w+\s+)?" + re.escape(name.encode()) + rb"\s*\{")
-        for match in pattern.finditer(self._file.skeleton):
-            yield match.start(), match.end() - 1
+        text = self._file.skeleton
+        for position in _occurrences(text, name.encode()):
+            brace = _OPENED.match(text, position + len(name))
+            head = _STRUCT_HEAD.search(text, max(0, position - 80), position) if brace is not None else None
+            if brace is not None and head is not None:
+                yield head.start(), brace.end() - 1
 
     def _function_starts(self, name: str) -> Iterator[tuple[int, int]]:
         """Where a function is defined, in any style: the first byte of the line that names it, and its brace (-1: odd)."""
         encoded = name.encode()
         text = self._file.skeleton
-        if encoded not in text:
-            return
-        for match in re.finditer(rb"\b" + re.escape(encoded) + rb"\s*(\)\s*)?\(", text):
-            start = 1 + max(text.rfind(mark, 0, match.start()) for mark in (b"\n", b";", b"{", b"}"))
-            before = text[start : match.start()]
+        for position in _occurrences(text, encoded):
+            match = _PARAMETERS.match(text, position + len(encoded))
+            if match is None:
+                continue
+            begin = max(0, position - 500)
+            start = max(begin, *(text.rfind(mark, begin, position) + 1 for mark in (b"\n", b";", b"{", b"}")))
+            before = text[start:position]
             end = -1 if before.lstrip().startswith((b"#", b"%:")) else _closing(text, match.end() - 1)
             if end < 0 or _is_call(before):
                 continue
@@ -322,6 +331,16 @@ class CSource:
                     bodies.append([])
                 found[name] = bodies
         return found
+
+
+def _occurrences(text: bytes, name: bytes) -> Iterator[int]:
+    """Where a name occurs as a whole word."""
+    position = text.find(name)
+    while position >= 0:
+        around = text[max(0, position - 1) : position] + text[position + len(name) : position + len(name) + 1]
+        if _WORD_BYTE.search(around) is None:
+            yield position
+        position = text.find(name, position + 1)
 
 
 def _closing(text: bytes, opening: int) -> int:

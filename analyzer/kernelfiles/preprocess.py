@@ -33,7 +33,7 @@ _MAX_NESTING = 60
 
 def blank(text: bytes) -> bytes:
     """Returns as many lines and bytes of nothing, so that positions stay what they were."""
-    return re.sub(rb"[^\n]", b" ", text)
+    return b"\n".join([b" " * len(line) for line in text.split(b"\n")])
 
 
 @dataclass(frozen=True)
@@ -120,14 +120,29 @@ def _splice(text: bytes) -> bytes:
     return _SPLICED_LINE.sub(joined, text)
 
 
+def _uncommented(text: bytes) -> tuple[bytes, bytes]:
+    """The text with its comments blanked, and the same with strings and characters blanked too."""
+    kept: list[bytes] = []
+    bare: list[bytes] = []
+    position = 0
+    for match in _COMMENT_OR_TEXT.finditer(text):
+        found = match.group()
+        nothing = blank(found)
+        before = text[position : match.start()]
+        kept += (before, nothing if found[:1] == b"/" else found)
+        bare += (before, nothing)
+        position = match.end()
+    rest = text[position:]
+    return b"".join((*kept, rest)), b"".join((*bare, rest))
+
+
 class CText:
     """One C file after splicing and without comments. `oddities` says why the file cannot be followed, if it cannot."""
 
     def __init__(self, data: bytes) -> None:
         text = _splice(data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n"))
         self.oddities: list[str] = []
-        self.text = _COMMENT_OR_TEXT.sub(lambda found: self._uncommented(found.group()), text)
-        self.skeleton = _COMMENT_OR_TEXT.sub(lambda found: blank(found.group()), self.text)
+        self.text, self.skeleton = _uncommented(text)
         if _ODD.search(self.skeleton) or _RAW_STRING.search(self.text):
             self.oddities.append("digraphs, trigraphs or raw strings")
         self.groups: list[Group] = []
@@ -136,10 +151,6 @@ class CText:
         self.includes: list[int] = []
         self._directives: list[tuple[int, int]] = []
         self._read_directives()
-
-    @staticmethod
-    def _uncommented(found: bytes) -> bytes:
-        return blank(found) if found.startswith((b"/*", b"//")) else found
 
     def _read_directives(self) -> None:
         stack: list[Group] = []

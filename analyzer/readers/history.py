@@ -162,7 +162,7 @@ def _event_evidence(events: list[Event]) -> Evidence:
             last.key,
             Presence.UNKNOWN,
             citation,
-            f"{citation} {last.how if last.how.startswith('reverts a') else 'reverts a part of it'}",
+            f"{citation} {last.how}",
             Confidence.LOW,
             settle=f"git show {last.id[:12]}",
         )
@@ -171,8 +171,8 @@ def _event_evidence(events: list[Event]) -> Evidence:
     conditional = last.conditional
     if conditional:
         detail += ", with conflicts resolved"
-    if last.effect and last.how.startswith("reverts"):
-        applied = next((event for event in events if event.effect and not event.how.startswith("reverts")), last)
+    if last.effect and last.is_revert:
+        applied = next((event for event in events if event.effect and not event.is_revert), last)
         conditional = applied.conditional
     settle = f"git show {last.id[:12]}   and compare it with {last.key}" if conditional else None
     return Evidence(EvidenceKind.HISTORY, last.key, presence, citation, detail, last.confidence, conditional, settle)

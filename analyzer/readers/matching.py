@@ -14,13 +14,18 @@ from tailcall_audit.analyzer.readers.messages import (
     has_conflicts,
     normalize_subject,
     reverts_merge,
-    unwrap_revert,
+    says_revert,
+    unwrap,
 )
 from tailcall_audit.analyzer.text import printable
 
 __all__ = ["Event", "Matcher", "PendingRevert"]
 
 SUBJECT_LENGTH = 120
+_ELSEWHERE = ("selftests", "tools/", "libbpf", "bpftool", "docs", "Documentation")
+"""What these subjects change is not in a kernel, whatever they quote."""
+_LEAST_CORE = 20
+"""The shortest subject that is looked for inside of longer ones; the shortest in the catalogue is longer."""
 _MENTIONED = re.compile(rb"ommit:?[ \t]+([0-9a-f]{12})")
 _ODD_STARTS = (
     b"UPSTREAM",
@@ -51,6 +56,7 @@ class Event:
     how: str
     confidence: Confidence
     conditional: bool = False
+    is_revert: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,11 @@ class Matcher:
             for name in (commit.id, *commit.aliases, *(fact.id for fact in commit.branches.values() if fact.id)):
                 self._by_id.setdefault(name[:12], key)
             self._by_subject.setdefault(normalize_subject(commit.subject), key)
+        self._cores = [(subject, key) for subject, key in self._by_subject.items() if len(subject) >= _LEAST_CORE]
+        # An inner word of each subject: what contains the subject has it between blanks.
+        self._marks = {
+            max(subject.split()[1:-1], key=len).encode() for subject, _ in self._cores if subject.count(" ") > 1
+        }
         self._id_bytes = {name.encode() for name in self._by_id}
         self._subject_bytes = {commit.subject.encode() for commit in catalog.commits.values()}
         self._full = {commit.id[:12]: commit.id for commit in catalog.commits.values()}
@@ -105,6 +116,8 @@ class Matcher:
             return True
         subject = message.partition(b"\n")[0]
         if subject in self._subject_bytes or record.id[:12] in self._id_bytes or b"everts " in message:
+            return True
+        if not self._marks.isdisjoint(subject.split()):
             return True
         # An unusual start or end, folded by `normalize_subject`, or a revert told by its subject only.
         odd = (
@@ -150,18 +163,31 @@ class Matcher:
             )
         if not events and by_subject is not None and (normalize_subject(subject), by_subject) not in self.exceptions:
             events.append(Event(name, shown, by_subject, True, "has its subject", Confidence.MEDIUM, conditional))
-        return events, None
+        return events or self._alike(name, subject, shown), None
+
+    def _alike(self, name: str, subject: str, shown: str) -> list[Event]:
+        """A subject that contains that of a commit and is in no form that is known: what it does is open."""
+        folded = " ".join(subject.split())
+        if folded.startswith(_ELSEWHERE):
+            return []
+        keys = [key for core, key in self._cores if core in folded]
+        what = "looks like a revert of it" if says_revert(subject) else "looks like it"
+        return [
+            Event(name, shown, key, None, what, Confidence.LOW)
+            for key in keys
+            if (normalize_subject(subject), key) not in self.exceptions
+        ]
 
     def _revert(self, record: Record, subject: str, shown: str) -> PendingRevert | None:
         reverts = find_reverts(record.message)
-        _, depth = unwrap_revert(subject)
-        if not reverts and depth == 0:
+        unwrapped = unwrap(subject)
+        if not reverts and unwrapped.depth == 0:
             return None
         return PendingRevert(
             record.id.decode("ascii", "replace"),
             shown if len(subject) > SUBJECT_LENGTH else subject,
             tuple(item.id for item in reverts),
-            any(item.partial for item in reverts),
+            unwrapped.partial or any(item.partial for item in reverts),
             reverts_merge(record.message),
         )
 
@@ -175,8 +201,8 @@ class Matcher:
             # It takes back commits that it does not name, and any that was seen until now may be one of them.
             keys = dict.fromkeys(event.key for found in seen.values() for event in found)
             how = "reverts a merge that may have brought it"
-            return [Event(revert.id, shown, key, None, how, Confidence.LOW) for key in keys]
-        inner, depth = unwrap_revert(revert.subject)
+            return [Event(revert.id, shown, key, None, how, Confidence.LOW, is_revert=True) for key in keys]
+        unwrapped = unwrap(revert.subject)
         effects: list[tuple[str, bool | None]] = []
         for target in revert.targets:
             local = [
@@ -190,16 +216,17 @@ class Matcher:
             elif upstream is not None:
                 effects.append((upstream, False))
         if not effects:
-            key = self.subject(inner) if depth else None
+            key = self.subject(unwrapped.subject) if unwrapped.depth else None
             if key is None:
-                return []
-            effects = [(key, depth % 2 == 0)]
+                return self._alike(revert.id, revert.subject, shown)
+            effects = [(key, unwrapped.depth % 2 == 0)]
         events = []
-        for key, effect in dict(effects).items():
+        for key, whole in dict(effects).items():
             if (normalize_subject(revert.subject), key) in self.cosmetic:
                 continue
-            how = "reverts it" if not effect else "reverts its revert"
-            events.append(Event(revert.id, shown, key, None if revert.partial else effect, how, Confidence.HIGH))
+            effect = None if revert.partial else whole
+            how = {None: "reverts a part of it", False: "reverts it", True: "reverts its revert"}[effect]
+            events.append(Event(revert.id, shown, key, effect, how, Confidence.HIGH, is_revert=True))
         return events
 
 
