@@ -6,6 +6,7 @@ that hold surely while no fragment of the other form may hold.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,6 +17,8 @@ from tailcall_audit.analyzer.kernelfiles.preprocess import Assumptions
 
 __all__ = ["Forms", "Unit", "in_words", "match_forms", "standing_macro", "units"]
 
+_TIMES = re.compile(r"([2-9])x ")
+""""2x name (": at least twice in one definition."""
 _KEYWORDS = frozenset(b"if else for while do switch case return goto break continue struct static inline".split())
 
 
@@ -54,14 +57,24 @@ def is_body(fragment: str) -> bool:
     return fragment.startswith("{") and fragment.endswith("}")
 
 
+def _occurs(needle: bytes, stream: bytes, least: int) -> bool:
+    if least == 1:
+        return needle in stream
+    # The separator between two tokens belongs to both of two neighbours.
+    return stream.replace(b"\0", b"\0\0").count(needle.replace(b"\0", b"\0\0")[1:-1]) >= least
+
+
 def _fragment(fragment: str, unit_list: Sequence[Unit]) -> tuple[bool, bool]:
     """Whether a fragment holds surely, and whether it may hold."""
     if is_body(fragment):
         needle = _joined(tokenize(fragment.encode()))
         hits = [stream.endswith(needle) for unit in unit_list if unit.main for stream in unit.streams]
         return bool(hits) and all(hits), any(hits)
-    needle = _joined(tokenize(fragment.removeprefix("!").encode() if is_negated(fragment) else fragment.encode()))
-    found = [[needle in stream for stream in unit.streams] for unit in unit_list]
+    text = fragment.removeprefix("!") if is_negated(fragment) else fragment
+    counted = _TIMES.match(text)
+    least, text = (int(counted.group(1)), text[counted.end() :]) if counted is not None else (1, text)
+    needle = _joined(tokenize(text.encode()))
+    found = [[_occurs(needle, stream, least) for stream in unit.streams] for unit in unit_list]
     surely, maybe = any(all(hits) for hits in found if hits), any(any(hits) for hits in found)
     return (not maybe, not surely) if is_negated(fragment) else (surely, maybe)
 
