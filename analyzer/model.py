@@ -113,7 +113,8 @@ class Evidence(NamedTuple):
     `citation` says where it was read (commit and subject, file:line, catalogue source). `conditional` marks a history entry
     that proves the fix only when the source agrees (conflicts were resolved). `settle` is the command that would turn an
     unknown into an answer. `architecture` limits the statement to one architecture. `unread` marks an unknown whose input
-    could not be read, as against one that was read and looks like nothing known.
+    could not be read, as against one that was read and looks like nothing known. `guessed` marks a statement that rests on
+    a release that was not verified.
     """
 
     kind: EvidenceKind
@@ -126,6 +127,7 @@ class Evidence(NamedTuple):
     settle: str | None = None
     architecture: str | None = None
     unread: bool = False
+    guessed: bool = False
 
 
 class State(Enum):

@@ -210,7 +210,7 @@ def _distribution(data: dict[str, Any]) -> Distribution:
 
 
 def _branch(name: str, data: dict[str, Any]) -> Branch:
-    return Branch(name, data.get("released"), _version(data.get("last")), data.get("ended"))
+    return Branch(name, data.get("released"), _version(data.get("last")), data.get("ended"), data.get("mainline"))
 
 
 def build_catalog(data: dict[str, Any], raw: bytes, path: str) -> Catalog:

@@ -310,12 +310,16 @@ class NotAFix(NamedTuple):
 
 
 class Branch(NamedTuple):
-    """A stable branch: its base release's date, and its last release and that one's date once it has ended (ISO dates)."""
+    """A stable branch: its base release's date, and its last release and that one's date once it has ended (ISO dates).
+
+    `mainline` is the full id of the commit that mainline's tag of the base release names.
+    """
 
     name: str
     released: str | None
     last: UpstreamVersion | None
     ended: str | None
+    mainline: str | None = None
 
 
 class Catalog(NamedTuple):

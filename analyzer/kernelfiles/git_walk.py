@@ -11,13 +11,13 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pygit2
 
+from tailcall_audit.analyzer.kernelfiles.loose_objects import BrokenObjectError, LooseObjects, common_directory
 from tailcall_audit.analyzer.libraries import pygit2_errors
-from tailcall_audit.analyzer.paths import is_file
+from tailcall_audit.analyzer.paths import Kind, is_file, kind_of
 from tailcall_audit.probes.processes import ProgramError, find_program, start
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ _SAFE = (
     "diff.external=",
     "protocol.allow=never",
     "log.showSignature=false",
+    # A commit-graph is an index that anyone can write: the commits themselves say what their parents are.
+    "core.commitGraph=false",
 )
 """Settings that overrule those of the repository's configuration that name a program."""
 
@@ -78,14 +80,24 @@ class Record(NamedTuple):
 
 def shallow_commits(repository: pygit2.Repository) -> frozenset[str]:
     """The commits at which a shallow clone was cut: they have parents, and those are not here."""
-    common = Path(repository.path)
-    pointer = common / "commondir"
+    shallow = common_directory(repository) / "shallow"
     try:
-        if is_file(pointer):
-            common = (common / pointer.read_text(encoding="utf-8", errors="replace").strip()).resolve()
-        return frozenset((common / "shallow").read_text(encoding="ascii", errors="replace").split())
+        if not is_file(shallow) or shallow.stat().st_size > _MAX_FIELD:
+            return frozenset()
+        return frozenset(shallow.read_text(encoding="ascii", errors="replace").split())
     except (OSError, ValueError):
         return frozenset()
+
+
+def _check_for_libgit2(repository: pygit2.Repository) -> None:
+    """Raises WalkError where libgit2 would believe or read what it should not: grafts, loose objects that are cut off."""
+    grafts = common_directory(repository) / "info/grafts"
+    if kind_of(grafts) is not Kind.MISSING:
+        raise WalkError(f"{grafts} rewrites the history for libgit2: remove it, or install git")
+    try:
+        LooseObjects(repository).check_all()
+    except BrokenObjectError as error:
+        raise WalkError(str(error)) from error
 
 
 def _git_command(repository: pygit2.Repository, *arguments: str) -> list[str] | None:
@@ -163,6 +175,7 @@ def _records(command: list[str]) -> Iterator[Record]:
 
 
 def _walk_by_libgit2(repository: pygit2.Repository, head: str, base: str | None, limit: int) -> Iterator[Record]:
+    _check_for_libgit2(repository)
     cut = shallow_commits(repository)
     with pygit2_errors(lambda words: WalkError(f"libgit2: {words}")):
         walker = repository.walk(head, pygit2.enums.SortMode.TOPOLOGICAL)
@@ -194,6 +207,10 @@ def first_parent_subjects(repository: pygit2.Repository, head: str, limit: int) 
     if command is not None:
         for header, subject in _groups(command, 2):
             yield header.strip()[len("commit ") :].decode("ascii", "replace"), subject
+        return
+    try:
+        _check_for_libgit2(repository)
+    except WalkError:
         return
     current: str | None = head
     for _ in range(limit):

@@ -12,12 +12,19 @@ from tailcall_audit.analyzer.kernelfiles.tree_files import FileRead, FileReader,
 from tailcall_audit.analyzer.subjects.release_string import KernelRelease, ReleaseError, parse_release
 from tailcall_audit.analyzer.version import UpstreamVersion
 
-__all__ = ["TreeIdentity", "identity_from_history", "is_kernel_makefile", "read_identity"]
+__all__ = ["TreeIdentity", "identity_from_history", "is_kernel_makefile", "is_kernel_tree", "read_identity"]
 
 _RELEASE_SUBJECT = re.compile(rb"Linux (\d+\.\d+(?:\.\d+)?(?:-rc\d+)?)")
 _MAX_FIRST_PARENTS = 150_000
 
-_VARIABLE = re.compile(rb"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION)[ \t]*=[ \t]*(\S*)[ \t]*$", re.MULTILINE)
+_VARIABLE = re.compile(
+    rb"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION)[ \t]*(?::{1,3}|\?)?=[ \t]*([^\s#]*)[ \t]*(?:#[^\n]*)?$", re.MULTILINE
+)
+_MAX_HEAD = 65536
+_MAJORS = range(2, 100)
+"""Other projects have the same kind of Makefile: BusyBox is at 1, barebox and U-Boot count by years."""
+_FOLDERS = frozenset(("kernel", "mm", "arch", "drivers", "include", "fs"))
+_LEAST_ENTRIES = 12
 _MARKS = (
     ("Makefile.rhelver", "rhel", "Makefile.rhelver: a tree of the RHEL family, with backports of whole subsystems"),
     ("localversion-next", "linux-next", "localversion-next: linux-next, with what the next release may bring"),
@@ -35,28 +42,45 @@ _NOT_VANILLA = frozenset(("rhel", "suse", "oracle-uek", "android", "linux-next")
 class TreeIdentity:
     """What a tree says it is: the Makefile's version, the distribution whose marks it has, and notes about both."""
 
-    release: KernelRelease
+    release: KernelRelease | None
     distro: str | None
     vanilla_like: bool
     notes: tuple[str, ...]
 
     @property
-    def version(self) -> UpstreamVersion:
-        """The upstream version of the Makefile."""
-        return self.release.version
+    def version(self) -> UpstreamVersion | None:
+        """The upstream version of the Makefile; None where nothing in the tree says it."""
+        return None if self.release is None else self.release.version
+
+
+def _values(data: bytes) -> dict[bytes, str]:
+    """The variables of a Makefile that name its version, the first assignment of each."""
+    head = data[:_MAX_HEAD].removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
+    return {
+        match.group(1): match.group(2).decode("ascii", "replace") for match in reversed(list(_VARIABLE.finditer(head)))
+    }
 
 
 def is_kernel_makefile(data: bytes) -> bool:
-    """Whether a Makefile is the top-level one of a kernel."""
-    found = {match.group(1) for match in _VARIABLE.finditer(data[:65536])}
-    return {b"VERSION", b"PATCHLEVEL", b"SUBLEVEL"} <= found and b"KERNELVERSION" in data
+    """Whether a Makefile is the top-level one of a kernel, by its variables and its major version."""
+    values = _values(data)
+    if not {b"VERSION", b"PATCHLEVEL", b"SUBLEVEL"} <= values.keys() or b"KERNELVERSION" not in data:
+        return False
+    major = values[b"VERSION"]
+    return not major.isdigit() or (len(major) < 5 and int(major) in _MAJORS)
+
+
+def is_kernel_tree(reader: FileReader) -> bool:
+    """Whether a folder is a kernel's top directory: its Makefile is a kernel's, and so are its folders, where it has many."""
+    makefile = reader.read("Makefile")
+    if makefile.state is not ReadState.READ or not is_kernel_makefile(makefile.data):
+        return False
+    names = reader.names("")
+    return names is None or len(names) < _LEAST_ENTRIES or not _FOLDERS.isdisjoint(names)
 
 
 def _version_text(makefile: FileRead) -> str | None:
-    values = {
-        match.group(1): match.group(2).decode("ascii", "replace")
-        for match in reversed(list(_VARIABLE.finditer(makefile.data[:65536])))
-    }
+    values = _values(makefile.data)
     if not {b"VERSION", b"PATCHLEVEL"} <= values.keys():
         return None
     return (

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import pygit2
 
+from tailcall_audit.analyzer.kernelfiles.loose_objects import BrokenObjectError, LooseObjects
 from tailcall_audit.analyzer.libraries import pygit2_errors
 
 __all__ = ["BlobReader", "CheckoutReader", "DiskReader", "FileRead", "FileReader", "ReadState", "blob_id"]
@@ -100,11 +101,15 @@ class DiskReader:
 
 
 class BlobReader:
-    """Reads the files of one commit. Objects that a partial clone left out are unreadable, not missing."""
+    """Reads the files of one commit, or those below a folder of it. Objects that a partial clone left out are unreadable, not
+    missing; so are loose ones that are cut off.
+    """
 
-    def __init__(self, repository: pygit2.Repository, commit: pygit2.Commit) -> None:
+    def __init__(self, repository: pygit2.Repository, commit: pygit2.Commit, folder: str = "") -> None:
         self._repository = repository
         self._commit = commit
+        self._folder = folder.strip("/")
+        self._loose = LooseObjects(repository)
 
     def entry_id(self, path: str) -> str | None:
         """The object id of a path in the commit, or None where it has none or its tree is not there."""
@@ -113,13 +118,19 @@ class BlobReader:
 
     def _entry(self, path: str) -> FileRead | pygit2.Object:
         try:
+            self._loose.check(str(self._commit.tree_id))
             with pygit2_errors(_ObjectError):
                 entry: pygit2.Object = self._commit.tree
-                for name in path.split("/"):
+                for name in filter(None, f"{self._folder}/{path}".split("/")):
                     if not isinstance(entry, pygit2.Tree) or name not in entry:
                         return FileRead(path, ReadState.MISSING, reason="no such file in the commit")
                     entry = entry[name]
-        except _ObjectError:
+                    self._loose.check(str(entry.id))
+        except BrokenObjectError as error:
+            return FileRead(path, ReadState.UNREADABLE, reason=str(error))
+        except _ObjectError as error:
+            if isinstance(error.__cause__, BrokenObjectError):
+                return FileRead(path, ReadState.UNREADABLE, reason=str(error.__cause__))
             return FileRead(path, ReadState.UNREADABLE, reason=_NOT_IN_CLONE)
         return entry
 

@@ -91,21 +91,44 @@ def _say(item: Evidence) -> str:
     return f"{item.kind.value} says {item.presence.value} ({item.detail or item.citation})"
 
 
+def _of_one_kind(items: Sequence[Evidence]) -> tuple[Evidence, tuple[str, ...]]:
+    """The statement that several of one kind amount to, and, where they disagree, what each of them says."""
+    known = [item for item in items if item.presence is not Presence.UNKNOWN]
+    contested = [item for item in items if item.presence is Presence.UNKNOWN and not item.unread]
+    if not known:
+        return (contested or list(items))[0], ()
+    if len({item.presence for item in known}) == 1 and not (contested and items[0].kind in _CONTESTED):
+        return max(known, key=lambda item: (not item.conditional, item.confidence)), ()
+    first = known[0]
+    detail = f"{first.kind.value} contradicts itself: " + "; ".join(_say(item) for item in (*known, *contested))
+    combined = first._replace(
+        presence=Presence.UNKNOWN, confidence=Confidence.LOW, detail=detail, conditional=False, unread=False
+    )
+    return combined, tuple(_say(item) for item in known)
+
+
 def weigh(items: Sequence[Evidence]) -> Weighed:
-    """Weigh the evidence about one commit; several statements of one kind count by the last one that is not unknown."""
-    best: dict[EvidenceKind, Evidence] = {}
+    """Weighs the evidence about one commit.
+
+    Several statements of one kind count as one where they agree. Where they disagree, nothing of that kind decides, and nothing
+    that ranks below it.
+    """
+    by_kind: dict[EvidenceKind, list[Evidence]] = {}
     for item in items:
-        if item.kind in RANK and (item.kind not in best or item.presence is not Presence.UNKNOWN):
-            best[item.kind] = item
+        by_kind.setdefault(item.kind, []).append(item)
+    best: dict[EvidenceKind, Evidence] = {}
+    torn: dict[EvidenceKind, tuple[str, ...]] = {}
+    for kind, group in by_kind.items():
+        best[kind], torn[kind] = _of_one_kind(group)
     ranked = [best[kind] for kind in RANK if kind in best]
     if not ranked:
         return Weighed(Presence.UNKNOWN, Confidence.LOW, None)
     for item in ranked:
-        if item.presence is Presence.UNKNOWN and item.kind in _CONTESTED and not item.unread:
+        if item.presence is Presence.UNKNOWN and (torn[item.kind] or (item.kind in _CONTESTED and not item.unread)):
             # It was read and can't be told: code of an unknown shape, a partial revert, a changelog entry that lists a fix and
             # its revert. What ranks below knows less of this kernel: it is shown, and decides nothing.
             others = tuple(_say(other) for other in ranked if other.presence is not Presence.UNKNOWN)
-            return Weighed(Presence.UNKNOWN, Confidence.LOW, item, others)
+            return Weighed(Presence.UNKNOWN, Confidence.LOW, item, (*torn[item.kind], *others))
         # A backport whose message speaks of conflicts proves the fix only where the code agrees, and it did not speak.
         if item.presence is Presence.UNKNOWN or item.conditional:
             continue
@@ -153,6 +176,14 @@ def _proves_no_absence(item: Evidence) -> bool:
     return item.kind in (EvidenceKind.EMULATION, EvidenceKind.BUILD_DATE) and item.presence is Presence.ABSENT
 
 
+def _without_guess(item: Evidence, safe: Presence) -> Evidence:
+    """A statement that rests on a release that was not verified makes no verdict safe: in that direction it is open."""
+    if not item.guessed or item.presence is not safe:
+        return item
+    detail = f"{item.detail} (not verified)"
+    return item._replace(presence=Presence.UNKNOWN, confidence=Confidence.LOW, detail=detail, unread=True)
+
+
 class _Case:
     """One defect on one architecture: the evidence weighed once, and the verdict made from it."""
 
@@ -166,8 +197,9 @@ class _Case:
         for name in (*defect.commits, *defect.capabilities):
             items = facts.about(name, architecture)
             self.evidence += items
-            self.weighed[name] = weigh(items)
-            self.needs[name] = weigh([item for item in items if not _proves_no_absence(item)])
+            self.weighed[name] = weigh([_without_guess(item, Presence.PRESENT) for item in items])
+            needed = [item for item in items if not _proves_no_absence(item)]
+            self.needs[name] = weigh([_without_guess(item, Presence.ABSENT) for item in needed])
 
     def verdict(
         self, state: State, rule: Rule, brief: str, reason: str, confidence: int, settle: str | None = None

@@ -13,6 +13,7 @@ import pygit2
 
 from tailcall_audit.analyzer.catalog.types import Catalog, Commit
 from tailcall_audit.analyzer.kernelfiles.git_walk import WalkError, first_parent_subjects, shallow_commits, walk
+from tailcall_audit.analyzer.kernelfiles.loose_objects import LooseObjects
 from tailcall_audit.analyzer.libraries import pygit2_errors
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.matching import Event, Matcher, PendingRevert
@@ -60,6 +61,20 @@ class _Walked:
     broken: str | None = None
 
 
+def _mainline_id(catalog: Catalog, base: UpstreamVersion) -> str | None:
+    branch = catalog.branches.get(base.branch)
+    return None if branch is None or base.rc is not None or base.sublevel else branch.mainline
+
+
+def _check_tag(repository: pygit2.Repository, name: str) -> None:
+    """Raises BrokenObjectError where a tag or what it names is a loose object that is cut off."""
+    loose = LooseObjects(repository)
+    loose.check(name)
+    found = repository[name]
+    if isinstance(found, pygit2.Tag):
+        loose.check(str(found.target))
+
+
 def _find_base(repository: pygit2.Repository, head: str, version: UpstreamVersion, catalog: Catalog) -> Iterator[Base]:
     """Candidates for the base release, best first: the tag of the Makefile's release, then the commit that made it."""
     base = (
@@ -70,11 +85,19 @@ def _find_base(repository: pygit2.Repository, head: str, version: UpstreamVersio
     try:
         with pygit2_errors(WalkError):
             tagged = repository.references.get(f"refs/tags/v{base}")
+            if tagged is not None:
+                _check_tag(repository, str(tagged.resolve().target))
             name = None if tagged is None else str(tagged.peel(pygit2.Commit).id)
     except WalkError:
         name = None  # a tag whose commit is not in this clone: the walk below may still find it by its subject
-    if name is not None:
+    known = _mainline_id(catalog, base)
+    if name is not None and known in (None, name):
         yield Base(base, name, f"tag v{base}")
+    if known is not None:
+        # The tag may be missing, or moved; mainline's own commit is the base wherever it is an ancestor.
+        if name != known and known in repository:
+            yield Base(base, known, f"mainline's commit of v{base}")
+        return
     wanted = f"Linux {base}".encode()
     try:
         for name, subject in first_parent_subjects(repository, head, _MAX_FIRST_PARENTS):
@@ -129,8 +152,8 @@ def _order_events(matcher: Matcher, walked: _Walked) -> dict[str, list[Event]]:
 
 
 def _why_incomplete(
-    repository: pygit2.Repository, base: Base | None, walked: _Walked, version: UpstreamVersion
-) -> tuple[str, str] | None:
+    repository: pygit2.Repository, base: Base | None, walked: _Walked, version: UpstreamVersion, known: str | None
+) -> tuple[str, str | None] | None:
     """Why an absence proves nothing here, and the command that mends it; None when the range was seen whole."""
     deepen = "git fetch --unshallow --tags   in that clone"
     if walked.broken is not None:
@@ -140,8 +163,15 @@ def _why_incomplete(
         )
     if base is not None and walked.base_met and not walked.cut:
         return None
+    if walked.count <= 1 and base is None and not repository.is_shallow:
+        return "a dump of one commit, which says nothing of where its code is from", None
     if walked.cut and repository.is_shallow:
         return f"a shallow clone, cut after {walked.count:,} commits", deepen
+    if base is None and known is not None:
+        return (
+            f"mainline's commit of v{version.branch} ({known[:12]}) is not in this history, whatever its tags are (a rewritten import?)",
+            "git fetch --tags   in that clone, from a remote with mainline's own commits",
+        )
     if base is None:
         return (
             f"neither tag v{version.branch} nor a commit that made it is in this history",
@@ -179,7 +209,12 @@ def _event_evidence(events: list[Event]) -> Evidence:
 
 
 def _evidence(
-    commit: Commit, events: list[Event], base: Base | None, walked: _Walked, gap: tuple[str, str] | None, head: str
+    commit: Commit,
+    events: list[Event],
+    base: Base | None,
+    walked: _Walked,
+    gap: tuple[str, str | None] | None,
+    head: str,
 ) -> Evidence:
     if events:
         return _event_evidence(events)
@@ -232,12 +267,17 @@ def read_history(
     if walked is None:
         progress("reading the history, without a base")
         walked = _walk(repository, head, None, matcher, progress)
-    gap = _why_incomplete(repository, base, walked, version or UpstreamVersion(0, 0))
+    known = None if version is None else _mainline_id(catalog, UpstreamVersion(version.major, version.minor))
+    gap = _why_incomplete(repository, base, walked, version or UpstreamVersion(0, 0), known)
     by_key = _order_events(matcher, walked)
     evidence = tuple(
         _evidence(commit, by_key.get(key, []), base, walked, gap, head) for key, commit in catalog.commits.items()
     )
-    notes = [] if gap is None else [f"history: {gap[0]}; what is not found in it is unknown, not absent ({gap[1]})"]
+    notes = (
+        []
+        if gap is None
+        else [f"history: {gap[0]}; what is not found in it is unknown, not absent{f' ({gap[1]})' if gap[1] else ''}"]
+    )
     if gap is None and base is not None:
         notes.append(f"history: {walked.count:,} commits since {base.how} ({base.commit[:12]})")
     return History(evidence, base, walked.count, gap is None, tuple(notes))

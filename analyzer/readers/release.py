@@ -30,8 +30,13 @@ def commit_in_release(catalog: Catalog, commit: Commit, version: UpstreamVersion
     first = commit.first_release
     settle = f"tailcall-audit --tree PATH --rev v{version}   on a clone of the stable tree that has this release"
 
-    def found(presence: Presence, detail: str, source: str, confidence: Confidence = sure) -> Evidence:
-        return Evidence(EvidenceKind.RELEASE, commit.key, presence, f"catalogue: {source}", detail, confidence)
+    def found(
+        presence: Presence, detail: str, source: str, confidence: Confidence = sure, guessed: bool = False
+    ) -> Evidence:
+        citation, command = f"catalogue: {source}", settle if guessed else None
+        return Evidence(
+            EvidenceKind.RELEASE, commit.key, presence, citation, detail, confidence, settle=command, guessed=guessed
+        )
 
     if first <= version.base and commit.only_on_branch is None:
         return found(Presence.PRESENT, f"{commit.key} is in mainline since {first}", commit.source)
@@ -49,6 +54,7 @@ def commit_in_release(catalog: Catalog, commit: Commit, version: UpstreamVersion
                 f"{version.branch}.y has {commit.key} since {fact.release}",
                 fact.source,
                 confidence,
+                fact.unverified is not None,
             )
         if fact.present_by is not None:
             if version >= fact.present_by:
@@ -57,6 +63,7 @@ def commit_in_release(catalog: Catalog, commit: Commit, version: UpstreamVersion
                     f"{version.branch}.y has {commit.key} by {fact.present_by}",
                     fact.source,
                     confidence,
+                    fact.unverified is not None,
                 )
             if version.sublevel == 0:
                 return found(
@@ -75,6 +82,7 @@ def commit_in_release(catalog: Catalog, commit: Commit, version: UpstreamVersion
                 f"{version.branch}.y has no {commit.key} through {fact.surveyed_through}",
                 fact.source,
                 confidence,
+                fact.unverified is not None,
             )
         return _unknown(
             commit,

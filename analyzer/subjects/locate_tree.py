@@ -9,7 +9,8 @@ from pathlib import Path
 import pygit2
 
 from tailcall_audit.analyzer.kernelfiles.git_walk import shallow_commits
-from tailcall_audit.analyzer.kernelfiles.makefile import is_kernel_makefile
+from tailcall_audit.analyzer.kernelfiles.loose_objects import LooseObjects
+from tailcall_audit.analyzer.kernelfiles.makefile import is_kernel_makefile, is_kernel_tree
 from tailcall_audit.analyzer.kernelfiles.tree_files import BlobReader, CheckoutReader, DiskReader, FileReader, ReadState
 from tailcall_audit.analyzer.libraries import pygit2_errors
 from tailcall_audit.analyzer.model import AuditError
@@ -40,9 +41,69 @@ class KernelTree:
     notes: tuple[str, ...]
 
 
+_ARCHIVES = (
+    (0, b"\x1f\x8b"),
+    (0, b"\xfd7zXZ\x00"),
+    (0, b"BZh"),
+    (0, b"\x28\xb5\x2f\xfd"),
+    (0, b"PK\x03\x04"),
+    (257, b"ustar"),
+)
+_MAX_FOLDERS = 500
+_MAX_LINE = 200
+
+
 def _is_kernel_root(path: Path) -> bool:
-    makefile = DiskReader(path).read("Makefile")
-    return makefile.state is ReadState.READ and is_kernel_makefile(makefile.data)
+    return is_kernel_tree(DiskReader(path))
+
+
+def _is_archive(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError:
+        return False
+    return any(head[place : place + len(magic)] == magic for place, magic in _ARCHIVES)
+
+
+def _kernels_below(reader: FileReader) -> list[str]:
+    """The folders of a folder that are kernels."""
+    found = []
+    for name in (reader.names("") or ())[:_MAX_FOLDERS]:
+        makefile = reader.read(f"{name}/Makefile")
+        if makefile.state is ReadState.READ and is_kernel_makefile(makefile.data):
+            found.append(name)
+    return found
+
+
+def _no_tree(given: str, reader: FileReader, what: str, below: str) -> TreeError:
+    """The error for what is no kernel tree, with what to give instead where that can be seen. `below` has {} for a folder."""
+    kernels = _kernels_below(reader)
+    if kernels:
+        named = ", ".join(kernels[:5])
+        example = below.format(kernels[0])
+        return TreeError(f"{what} is not a kernel tree, and has these in folders: {named}; name one: {example}")
+    config = reader.read("rpm/config.sh")
+    if config.state is ReadState.READ and reader.read("series.conf").state is ReadState.READ:
+        base = next(
+            (line for line in config.data.decode("utf-8", "replace").split("\n") if line.startswith("SRCVERSION=")), ""
+        )
+        version = base.removeprefix("SRCVERSION=").strip("\"' ")[:_MAX_LINE]
+        named = f" on Linux {version}" if version else ""
+        return TreeError(
+            f"{what} is SUSE's kernel-source: patches{named} without the sources; unpack and patch them "
+            "(scripts/sequence-patch.sh) and give that tree, or audit the package (--package NAME=VERSION --distro suse)"
+        )
+    names = reader.names("") or ()
+    spec = next((name for name in names if name.endswith(".spec")), None)
+    if spec is not None:
+        return TreeError(f"{what} has patches and no sources; its changelog can be audited: --changelog {given}/{spec}")
+    if reader.read("debian/changelog").state is ReadState.READ:
+        return TreeError(f"{what} has no sources; its changelog can be audited: --changelog {given}/debian/changelog")
+    return TreeError(
+        f"{what} is not a kernel tree: no Makefile with VERSION, PATCHLEVEL and KERNELVERSION of a kernel here or above; "
+        "give the top directory of a kernel source, or a clone of one"
+    )
 
 
 def _kernel_root(path: Path) -> Path | None:
@@ -77,9 +138,20 @@ def _resolve(repository: pygit2.Repository, rev: str | None, path: Path) -> pygi
     with pygit2_errors(missing):
         if rev is None and repository.head_is_unborn:
             return None
+        loose = LooseObjects(repository)
+        if rev is None:
+            loose.check(str(repository.head.target))
+        else:
+            loose.check_all()  # which objects a revision leads over is not known before
         found = repository.revparse_single(name).peel(pygit2.Commit)
     assert isinstance(found, pygit2.Commit)
     return found
+
+
+def _parted(rev: str) -> tuple[str, str]:
+    """The commit and the folder of ``HEAD:linux-6.1``; a search (``:/text``) and a range are revisions as a whole."""
+    name, colon, folder = rev.partition(":")
+    return (name, folder.strip("/")) if colon and name and folder else (rev, "")
 
 
 def open_tree(path_text: str, rev: str | None) -> KernelTree:
@@ -89,6 +161,8 @@ def open_tree(path_text: str, rev: str | None) -> KernelTree:
         raise TreeError(f"{given}: no such file or directory")
     path = Path(os.path.realpath(given))
     if not path.is_dir():
+        if _is_archive(path):
+            raise TreeError(f"{given}: an archive; unpack it and give the folder")
         path = path.parent
     root = _kernel_root(path)
     notes: list[str] = []
@@ -108,13 +182,11 @@ def open_tree(path_text: str, rev: str | None) -> KernelTree:
             )
             repository = None
     if repository is None and root is None:
-        raise TreeError(
-            f"{given}: not a kernel tree: no Makefile with VERSION, PATCHLEVEL and KERNELVERSION here or above; "
-            "give the top directory of a kernel source, or a clone of one"
-        )
+        raise _no_tree(str(given), DiskReader(path), f"{given}:", f"--tree {given}/{{}}")
     if repository is None and rev is not None:
         raise TreeError(f"{given}: --rev needs a git repository, and {root} has none of its own")
-    commit = None if repository is None else _resolve(repository, rev, given)
+    revision, folder = (rev, "") if rev is None else _parted(rev)
+    commit = None if repository is None else _resolve(repository, revision, given)
     if repository is None or commit is None:
         if root is None:
             raise TreeError(f"{given}: a git repository without a commit")
@@ -123,14 +195,17 @@ def open_tree(path_text: str, rev: str | None) -> KernelTree:
         return KernelTree(root, DiskReader(root), None, None, True, None, tuple(notes))
     if rev is None and root is not None:
         return KernelTree(root, CheckoutReader(root, repository, commit), repository, commit, True, None, ())
-    reader = BlobReader(repository, commit)
-    makefile = reader.read("Makefile")
-    if makefile.state is ReadState.MISSING or (
-        makefile.state is ReadState.READ and not is_kernel_makefile(makefile.data)
-    ):
-        raise TreeError(
-            f"{given}: {'its HEAD' if rev is None else rev} is not a kernel tree: no Makefile with VERSION, PATCHLEVEL and KERNELVERSION"
+    reader = BlobReader(repository, commit, folder)
+    if reader.read("Makefile").state is not ReadState.UNREADABLE and not is_kernel_tree(reader):
+        what = f"{given}: {'its HEAD' if rev is None else rev}"
+        raise _no_tree(
+            str(given), reader, what, f"--tree {given} --rev {revision or 'HEAD'}:{folder and folder + '/'}{{}}"
         )
+    if folder:
+        notes.append(
+            f"{folder} of the repository {repository.path} is audited: its history is not the kernel's own and is not used"
+        )
+        return KernelTree(root or Path(repository.path), reader, None, None, False, rev, tuple(notes))
     if rev is None and not repository.is_bare:
         notes.append("no files are checked out: the commit that HEAD names is audited")
     return KernelTree(

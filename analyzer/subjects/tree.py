@@ -35,6 +35,11 @@ def _identify(tree: KernelTree) -> TreeIdentity:
         and tree.commit is not None
     ):
         identity = identity_from_history(tree.repository, str(tree.commit.id))
+    if identity is None and makefile.state is ReadState.UNREADABLE and tree.commit is not None:
+        note = (
+            f"the version is unknown: the Makefile could not be read ({makefile.reason}), and no commit names a release"
+        )
+        return TreeIdentity(None, None, True, (note,))
     if identity is None:
         why = makefile.reason or "no VERSION and PATCHLEVEL in it"
         raise TreeError(f"{tree.root}: cannot tell the kernel version from its Makefile: {why}")
@@ -48,7 +53,7 @@ def open_subjects(request: Request, path: str) -> Iterator[Subject]:
     identity = _identify(tree)
     config = _tree_config(tree, request.config)
     # A tree may have any patch on top of the version that its Makefile names: what that release has is in it, the rest is open.
-    proven = identity.release._replace(
+    proven = identity.release and identity.release._replace(
         proof=Proof.PATCHED, vanilla_like=identity.vanilla_like, distro=identity.distro or "a tree", notes=()
     )
     notes = [*identity.notes, *tree.notes]

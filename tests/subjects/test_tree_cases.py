@@ -1,0 +1,366 @@
+"""Cases from real trees: each stands for its kind. The numbers are those of the collection that they were taken from."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import zlib
+from pathlib import Path
+
+import pytest
+
+from tailcall_audit.analyzer import State, audit
+from tailcall_audit.analyzer.catalog.load import load_catalog
+from tailcall_audit.analyzer.kernelfiles.loose_objects import BrokenObjectError, LooseObjects
+from tailcall_audit.analyzer.model import Presence, TargetReport
+from tailcall_audit.analyzer.readers.history import read_history
+from tailcall_audit.analyzer.subjects.locate_tree import TreeError, open_tree
+from tailcall_audit.analyzer.version import parse_version
+from tests.kernels import kernel_source
+from tests.repositories import (
+    FIX_6,
+    FIX_6_SUBJECT,
+    INTRODUCTION_6,
+    INTRODUCTION_6_SUBJECT,
+    History,
+    backport,
+    git,
+    makefile,
+    stable_branch,
+)
+
+
+def report(path: Path, *only: str, rev: str | None = None, arch: str = "x86_64") -> TargetReport:
+    return audit(trees=[str(path)], rev=rev, arch=arch, only=only).targets[0]
+
+
+def states(path: Path, *only: str, arch: str = "x86_64") -> dict[str, State]:
+    return report(path, *only, arch=arch).states
+
+
+@pytest.fixture
+def bookworm(tmp_path: Path) -> Path:
+    """The files that matter of Debian's linux-source-6.1."""
+    source, _ = kernel_source("6.1", "6.1.192-2")
+    target = tmp_path / "linux-6.1"
+    shutil.copytree(source, target)
+    return target
+
+
+MAKEFILES = (
+    makefile("6.1.192").replace(b"\n", b"\r\n"),
+    makefile("6.1.192").replace(b" = ", b" := "),
+    makefile("6.1.192").replace(b"SUBLEVEL = 192", b"SUBLEVEL = 192 # vendor"),
+    b"\xef\xbb\xbf" + makefile("6.1.192").removeprefix(b"# SPDX-License-Identifier: GPL-2.0\n"),
+)
+
+
+@pytest.mark.parametrize("data", MAKEFILES)
+def test_case_3_a_makefile_in_other_forms_is_read(bookworm: Path, data: bytes) -> None:
+    (bookworm / "Makefile").write_bytes(data)
+    assert report(bookworm, "freplace-loop").identity["upstream"] == "6.1.192"
+
+
+def test_case_3_windows_line_ends_change_no_verdict(bookworm: Path) -> None:
+    before = states(bookworm)
+    for path in (*bookworm.rglob("*.[ch]"), bookworm / "Makefile"):
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert states(bookworm) == before
+
+
+def _s390_6_6(text: str) -> str:
+    """The call of 6.6: the count is copied before the call and not back after it."""
+    return re.sub(
+        r"(\t\tif \(insn->src_reg == BPF_PSEUDO_CALL\)\n\t\t\t/\*[^/]*\*/\n)\t\t\t_EMIT6\(0xd203f000 \|[^;]*;",
+        "\t\t;",
+        text,
+        count=1,
+    )
+
+
+def test_case_4_s390_without_the_copy_back_is_affected(tmp_path: Path) -> None:
+    source, _ = kernel_source("6.12", "6.12.117-1")
+    shutil.copytree(source, tmp_path / "linux")
+    jit = tmp_path / "linux/arch/s390/net/bpf_jit_comp.c"
+    assert states(tmp_path / "linux", "s390-tailcall-hierarchy", arch="s390x")["s390-tailcall-hierarchy"] is State.FIXED
+    text = jit.read_text()
+    changed = _s390_6_6(text)
+    assert changed != text
+    jit.write_text(changed)
+    found = states(tmp_path / "linux", "s390-tailcall-hierarchy", arch="s390x")
+    assert found["s390-tailcall-hierarchy"] is State.AFFECTED
+
+
+def _without(text: str, name: str) -> str:
+    """A file without a function or struct, and without what names it."""
+    pattern = (
+        rf"^(?:static )?(?:inline )?[\w ]*\*?{name}\([^;{{]*\)\n\{{.*?^\}}\n"
+        if " " not in name
+        else rf"^{name} \{{.*?^\}};\n"
+    )
+    text = re.sub(pattern, "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(rf"\b{name.rsplit(' ', maxsplit=1)[-1]}\b", "something_older", text)
+
+
+def test_case_5_an_older_tree_without_what_came_later_is_not_affected(bookworm: Path) -> None:
+    """Nothing of the names is there, and the version is older: absent. Either alone proves nothing."""
+    slugs = (
+        "poke-desc-tnum-oob",
+        "mixed-tailcall-subprog-null-deref",
+        "subprog-poke-uaf",
+        "freplace-tailcallee",
+        "tailcall-pkt-pointers",
+    )
+    (bookworm / "kernel/bpf/trampoline.c").unlink()
+    for path in (
+        *bookworm.glob("kernel/bpf/*.c"),
+        *bookworm.glob("include/linux/*.h"),
+        *bookworm.glob("arch/*/net/*.c"),
+    ):
+        text = path.read_text()
+        for name in (
+            "struct bpf_jit_poke_descriptor",
+            "record_func_key",
+            "do_check_subprogs",
+            "bpf_attach_type_to_tramp",
+        ):
+            text = _without(text, name)
+        path.write_text(text)
+    (bookworm / "Makefile").write_bytes(makefile("5.4.286"))
+    by_version = audit(kernels=["5.4.286"], arch="x86_64", only=slugs).targets[0].states
+    assert set(by_version.values()) == {State.NOT_AFFECTED}
+    assert states(bookworm, *slugs) == by_version
+    (bookworm / "Makefile").write_bytes(makefile("6.1.192"))
+    assert State.NOT_AFFECTED not in states(bookworm, *slugs).values()
+    (bookworm / "Makefile").write_bytes(makefile("5.4.286"))
+    with (bookworm / "kernel/bpf/core.c").open("a") as file:
+        file.write("int record_func_key(void);\n")
+    assert states(bookworm, "poke-desc-tnum-oob")["poke-desc-tnum-oob"] is State.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "text", ["VERSION = 2023\nPATCHLEVEL = 10\nSUBLEVEL = 0\n", "VERSION = 1\nPATCHLEVEL = 36\nSUBLEVEL = 1\n"]
+)
+def test_case_9_other_projects_with_this_kind_of_makefile_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "Makefile").write_text(text + "KERNELVERSION = $(VERSION).$(PATCHLEVEL)\n")
+    with pytest.raises(TreeError, match="not a kernel tree"):
+        open_tree(str(tmp_path), None)
+
+
+def test_case_9_a_project_without_any_folder_of_a_kernel_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_bytes(makefile("5.4.0"))
+    for name in (
+        "common",
+        "commands",
+        "lib",
+        "dts",
+        "net",
+        "scripts",
+        "images",
+        "pbl",
+        "test",
+        "crypto",
+        "defaultenv",
+        "x",
+    ):
+        (tmp_path / name).mkdir()
+    with pytest.raises(TreeError, match="not a kernel tree"):
+        open_tree(str(tmp_path), None)
+    (tmp_path / "kernel").mkdir()
+    assert open_tree(str(tmp_path), None).root == tmp_path
+
+
+def test_case_10_an_archive_inside_a_tree_is_refused(bookworm: Path) -> None:
+    archive = bookworm / "linux-5.4.tar.gz"
+    archive.write_bytes(b"\x1f\x8b\x08" + bytes(100))
+    with pytest.raises(TreeError, match="unpack it"):
+        report(archive)
+    archive.rename(bookworm / "notes.txt")  # by its content, not by its name
+    with pytest.raises(TreeError, match="unpack it"):
+        report(bookworm / "notes.txt")
+
+
+@pytest.mark.parametrize("bare", [True, False])
+def test_case_11_a_kernel_in_a_folder_is_named_and_read(tmp_path: Path, bare: bool) -> None:
+    source, _ = kernel_source("6.1", "6.1.170-3")
+    history = History(tmp_path / "outer", bare=bare)
+    history.files = {
+        f"linux-6.1/{path.relative_to(source)}": path.read_bytes()
+        for path in source.rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    }
+    history.files["README"] = b"two kernels\n"
+    history.commit("import\n")
+    if not bare:
+        history.checkout()
+    with pytest.raises(TreeError, match=r"linux-6\.1"):
+        open_tree(str(history.path), None)
+    found = report(history.path, "freplace-loop", rev="HEAD:linux-6.1")
+    assert found.states["freplace-loop"] is State.AFFECTED
+    assert any("not the kernel's own" in note for note in found.notes)
+    with pytest.raises(TreeError, match="not a kernel tree"):
+        open_tree(str(history.path), "HEAD:nothing")
+
+
+def test_case_12_patches_without_sources_say_what_to_give(tmp_path: Path) -> None:
+    (tmp_path / "suse/rpm").mkdir(parents=True)
+    (tmp_path / "suse/rpm/config.sh").write_text("# The version\nSRCVERSION=6.4\n")
+    (tmp_path / "suse/series.conf").write_text("patches.suse/x.patch\n")
+    with pytest.raises(TreeError, match=r"SUSE's kernel-source: patches on Linux 6\.4"):
+        open_tree(str(tmp_path / "suse"), None)
+    (tmp_path / "rpm").mkdir()
+    (tmp_path / "rpm/kernel.spec").write_text("Name: kernel\n")
+    with pytest.raises(TreeError, match=r"--changelog .*kernel\.spec"):
+        open_tree(str(tmp_path / "rpm"), None)
+    (tmp_path / "deb/debian").mkdir(parents=True)
+    (tmp_path / "deb/debian/changelog").write_text("linux (6.1.170-3) bookworm; urgency=medium\n")
+    with pytest.raises(TreeError, match=r"--changelog .*debian/changelog"):
+        open_tree(str(tmp_path / "deb"), None)
+
+
+def test_case_15_a_dump_of_one_commit_gets_no_advice_to_fetch(bookworm: Path, tmp_path: Path) -> None:
+    history = History(tmp_path / "dump")
+    history.files = {
+        str(path.relative_to(bookworm)): path.read_bytes()
+        for path in bookworm.rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    }
+    history.commit("Initial commit\n")
+    history.checkout()
+    notes = report(history.path, "freplace-loop").notes
+    assert any("a dump of one commit" in note for note in notes)
+    assert not any("git fetch" in note for note in notes)
+
+
+def test_case_16_the_log_against_the_code_is_shown(tmp_path: Path) -> None:
+    source, _ = kernel_source("6.1", "6.1.170-3")
+    history = stable_branch(tmp_path / "linux", "6.1.170")
+    history.commit(
+        "the sources\n", {str(path.relative_to(source)): path.read_bytes() for path in source.rglob("*.[ch]")}
+    )
+    history.commit(backport(INTRODUCTION_6, INTRODUCTION_6_SUBJECT))
+    history.commit(f"UPSTREAM: {FIX_6_SUBJECT}\n\n(cherry picked from commit {FIX_6})\n")
+    history.checkout()
+    found = report(history.path, "freplace-loop").verdicts[0]
+    assert found.state is State.AFFECTED
+    assert any("history says present" in str(text) for text in found.disagreements)
+
+
+def test_a_blobless_clone_without_tags_or_releases_gets_a_report(tmp_path: Path) -> None:
+    history = History(tmp_path / "linux")
+    history.commit("one\n")
+    history.commit(backport(FIX_6, FIX_6_SUBJECT))
+    git("config", "uploadpack.allowFilter", "true", cwd=history.path)
+    git("clone", "-q", "--bare", "--filter=blob:none", f"file://{history.path}", str(tmp_path / "partial"))
+    found = report(tmp_path / "partial")
+    assert any("the version is unknown" in note for note in found.notes)
+    assert found.states["freplace-attached-panic"] is State.UNKNOWN
+
+
+# Git metadata that its own objects do not back
+
+
+def _truncate(history: History, name: str) -> None:
+    path = history.path / ".git/objects" / name[:2] / name[2:]
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-14])
+
+
+def test_a_loose_object_that_is_cut_off_ends_in_a_message(tmp_path: Path) -> None:
+    history = stable_branch(tmp_path / "linux", "6.1.170")
+    head = history.commit("top\n")
+    history.checkout()
+    objects = LooseObjects(history.repository)
+    objects.check(head)
+    objects.check_all()
+    _truncate(history, head)
+    with pytest.raises(BrokenObjectError, match="cut off"):
+        LooseObjects(history.repository).check(head)
+    for rev in (None, "HEAD"):
+        with pytest.raises(TreeError, match="cut off"):
+            open_tree(str(history.path), rev)
+
+
+def test_a_blob_that_is_cut_off_is_unreadable(tmp_path: Path) -> None:
+    history = stable_branch(tmp_path / "linux", "6.1.170", bare=False)
+    history.commit("code\n", {"kernel/bpf/core.c": b"int x;\n"})
+    tree = open_tree(str(history.path), None)
+    name = tree.files.entry_id("kernel/bpf/core.c")  # type: ignore[attr-defined]
+    _truncate(history, name)
+    read = open_tree(str(history.path), None).files.read("kernel/bpf/core.c")
+    assert "cut off" in read.reason
+
+
+def test_an_object_that_inflates_without_end_is_refused(tmp_path: Path) -> None:
+    history = stable_branch(tmp_path / "linux", "6.1.170")
+    place = history.path / ".git/objects/00"
+    place.mkdir(exist_ok=True)
+    (place / ("1" * 38)).write_bytes(zlib.compress(b"blob 0\0" + bytes(300 << 20), 1))
+    with pytest.raises(BrokenObjectError, match="larger than"):
+        LooseObjects(history.repository).check("00" + "1" * 38)
+
+
+def _presence(history: History, mainline: str | None, key: str = "1c123c567fb1") -> Presence:
+    catalog = load_catalog()
+    branches = {**catalog.branches, "6.1": catalog.branches["6.1"]._replace(mainline=mainline)}
+    head = str(history.repository.head.target)
+    found = read_history(catalog._replace(branches=branches), history.repository, head, parse_version("6.1.170"))
+    return next(item for item in found.evidence if item.commit == key).presence
+
+
+def test_a_tag_that_is_not_mainlines_is_no_base(tmp_path: Path) -> None:
+    history = stable_branch(tmp_path / "linux", "6.1.170")
+    honest = str(history.repository.references["refs/tags/v6.1"].target)
+    history.commit(backport(INTRODUCTION_6, INTRODUCTION_6_SUBJECT))
+    history.commit("net: top\n")
+    assert _presence(history, honest) is Presence.PRESENT
+    history.repository.references.create("refs/tags/v6.1", history.repository.head.target, force=True)
+    assert _presence(history, None) is Presence.ABSENT  # what a moved tag does where mainline's id is not known
+    assert _presence(history, honest) is Presence.PRESENT
+    elsewhere = "0123456789abcdef0123456789abcdef01234567"
+    assert _presence(history, elsewhere, "d6083f040d5d") is Presence.UNKNOWN  # a rewritten import
+
+
+def test_a_forged_commit_graph_is_not_believed(tmp_path: Path) -> None:
+    import hashlib
+
+    history = stable_branch(tmp_path / "linux", "6.1.170")
+    history.commit(backport(INTRODUCTION_6, INTRODUCTION_6_SUBJECT))
+    history.commit(backport(FIX_6, FIX_6_SUBJECT))
+    before = str(history.repository.head.target)
+    history.commit(f'Revert "{FIX_6_SUBJECT}"\n\nThis reverts commit {before}.\n')
+    history.commit("net: top\n")
+    honest = _presence(history, None, "d6083f040d5d")
+    assert honest is Presence.ABSENT
+    git("commit-graph", "write", "--reachable", cwd=history.path)
+    graph = history.path / ".git/objects/info/commit-graph"
+    data = bytearray(graph.read_bytes())
+    names = sorted(bytes.fromhex(line) for line in git("rev-list", "--all", cwd=history.path).split())
+    start = data.index(b"".join(names)) + 20 * len(
+        names
+    )  # the commit data follow the ids in git's default order of chunks
+    count = int.from_bytes(data[6:7], "big")
+    chunks = {
+        bytes(data[8 + 12 * n : 12 + 12 * n]): int.from_bytes(data[12 + 12 * n : 20 + 12 * n], "big")
+        for n in range(count)
+    }
+    head = names.index(bytes.fromhex(str(history.repository.head.target)))
+    place = chunks[b"CDAT"] + 36 * head + 20
+    assert start <= len(data)
+    data[place : place + 4] = names.index(bytes.fromhex(before)).to_bytes(4, "big")
+    data[-20:] = hashlib.sha1(data[:-20]).digest()
+    graph.chmod(0o644)
+    graph.write_bytes(data)
+    assert f"{before}" in git("rev-list", "--parents", "-1", "HEAD", cwd=history.path)  # git by itself believes it
+    assert _presence(history, None, "d6083f040d5d") is honest
+
+
+def test_grafts_are_refused_where_git_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = stable_branch(tmp_path / "linux", "6.1.170")
+    history.commit(backport(INTRODUCTION_6, INTRODUCTION_6_SUBJECT))
+    history.commit("net: top\n")
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert _presence(history, None) is Presence.PRESENT
+    (history.path / ".git/info").mkdir(exist_ok=True)
+    (history.path / ".git/info/grafts").write_text("")
+    assert _presence(history, None) is Presence.UNKNOWN
