@@ -131,7 +131,8 @@ def _in_snapshot(catalog: Catalog, commit: Commit, release: KernelRelease) -> Ev
     (Linux Documentation/process/2.Process.rst).
     """
     evidence = commit_in_release(catalog, commit, release.version)
-    if evidence.presence is not Presence.ABSENT or commit.first_release.base > release.version._replace(rc=None).base:
+    later = release.vanilla_like and commit.first_release.base > release.version._replace(rc=None).base
+    if evidence.presence is not Presence.ABSENT or later:
         return evidence
     detail = f"{commit.key} came to mainline in {commit.first_release}; {release.release} is a snapshot behind {release.version}, and may have it"
     return _unknown(commit, evidence.citation, detail, release.settle)

@@ -28,6 +28,7 @@ _RELEASE = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,6}))?(?:-rc(\d{1,4}))?(
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]", re.ASCII)
 # A compiler, a linker or a library is named in these lines too, with versions that look like a kernel's.
 _PARENTHESES = re.compile(r"\((?:[^()]|\([^()]*\))*\)")
+_JSON = re.compile(r"[\"{}]|(?<=\"),")
 _REST = re.compile(r"(?:[-._+~][^\s:/@|<>()]*)?")
 _DOTTED_NUMBERS = re.compile(r"(?:\.\d+)+", re.ASCII)
 _FILE_PREFIX = re.compile(
@@ -38,6 +39,7 @@ _FILE_PREFIX = re.compile(
     re.ASCII,
 )
 _AROUND = "\"'`<>[]{}*,;:!?|\u201c\u201d\u2018\u2019"
+_RUNTIME = re.compile(r"(?:containerd|cri-o|docker|rkt|cri-dockerd|garden|frakti)://", re.ASCII)
 _BUILD_NUMBER = re.compile(r"#\d", re.ASCII)
 _OTHER_SYSTEMS = re.compile(
     r"(?:^|[\s:=\"'])(?:Darwin|FreeBSD|NetBSD|OpenBSD|DragonFly|SunOS|AIX|HP-UX|VMkernel|VMware ESXi|ESXi|Microsoft Windows|Windows"
@@ -52,7 +54,7 @@ _TOOL_WORDS = frozenset(
 )
 # What stands beside a release in ``uname -sr``, ``-rm``, ``-srm``, ``-rmo``, ``-ro`` and the like.
 _UNAME_WORDS = re.compile(
-    r"Linux|GNU/Linux|Android|Toybox|unknown|SMP|PREEMPT\w*|x86_64|amd64|i[3-6]86|aarch64|arm64|armv\d\w*|riscv64|s390x|ppc64(?:le|el)?|loongarch64|loong64|mips\w*|uname:?|\$|-\w+",
+    r"Linux|GNU/Linux|Android|Toybox|unknown|SMP|PREEMPT\w*|x86_64|amd64|i[3-6]86|aarch64|arm64|armv\d\w*|riscv64|s390x|ppc64(?:le|el)?|loongarch64|loong64|mips\w*|uname:?|\$|-\w+:?",
     re.ASCII,
 )
 
@@ -85,7 +87,7 @@ def clean_line(text: str) -> str:
 
 def is_other_system(line: str) -> bool:
     """Whether a line is about another operating system, whose version numbers look like Linux's."""
-    return _OTHER_SYSTEMS.search(line) is not None and "Linux version" not in line
+    return _OTHER_SYSTEMS.search(line) is not None and "Linux version" not in line and not line.startswith("Linux ")
 
 
 def release_of_word(word: str) -> tuple[str, UpstreamVersion, str] | None:
@@ -114,8 +116,9 @@ def _opens(words: list[tuple[int, str]], index: int) -> bool:
 def _place(line: str, words: list[tuple[int, str]], index: int) -> Place:
     """Where a word stands, by the words around it."""
     before = [word.strip("\"'") for _, word in words[max(0, index - 2) : index]]
-    if index + 1 < len(words) and _BUILD_NUMBER.match(words[index + 1][1]):
-        return Place.KERNEL
+    after = words[index + 1][1] if index + 1 < len(words) else ""
+    if _BUILD_NUMBER.match(after) or _RUNTIME.match(after):
+        return Place.KERNEL  # uname -a, an oops; a node table's column before the container runtime's
     if before == ["Linux", "version"]:
         return Place.KERNEL
     if before[-1:] == ["Linux"] and _opens(words, index - 1):
@@ -134,6 +137,7 @@ def find_candidates(
     counts where the line is nothing else, or (three numbers) as a second kernel beside one that is sure.
     """
     plain = _PARENTHESES.sub(lambda match: " " * len(match.group()), line)
+    plain = _JSON.sub(" ", plain)
     words = [(match.start(), match.group()) for match in re.finditer(r"\S+", plain)]
     found = []
     for index, (start, word) in enumerate(words):

@@ -154,7 +154,7 @@ def _marks(rest: str) -> tuple[tuple[str, ...], str]:
 def _of_distribution(matched: Matched, word: str, version: UpstreamVersion, rest: str, text: str) -> KernelRelease:
     """A release in the words of a known distribution."""
     distribution, parts = matched.distribution, matched.parts
-    if parts.get("rc"):
+    if parts.get("rc") is not None:
         version = version._replace(rc=int(parts["rc"] or 0))
     found = KernelRelease(
         text=text,
@@ -262,7 +262,9 @@ def _with_build(release: KernelRelease | None, matched: Matched, text: str) -> K
     if release is not None:
         foreign = release.distro is not None and not release.distro.startswith(distribution.name)
         alike = release.distro == "debian-or-kali" or release.proof is Proof.BASE
-        if _sublevels_differ(release, version) or (foreign and not alike):
+        names = {build.package for build in release.builds}
+        other_abi = bool(names) and distribution.name == release.distro and re.sub(r"\+b\d+$", "", package) not in names
+        if _sublevels_differ(release, version) or (foreign and not alike) or other_abi:
             return _contradicted(release, says, text)
     found = release or KernelRelease(text, package, version, Proof.EXACT)
     return found._replace(
