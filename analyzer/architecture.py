@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["ARCHITECTURES", "UnknownArchitectureError", "architecture_of_config", "normalize_architecture"]
+__all__ = [
+    "ARCHITECTURES",
+    "UnknownArchitectureError",
+    "architecture_of_config",
+    "architecture_of_options",
+    "normalize_architecture",
+]
 
 _NAMES: dict[str, tuple[str, ...]] = {
     "x86_64": ("x86-64", "amd64", "x64", "em64t", "intel64"),
@@ -51,3 +57,16 @@ def architecture_of_config(header: str, options: dict[str, str]) -> str | None:
     if header in ("mips", "sparc", "parisc"):
         return {"mips": "mips64", "sparc": "sparc64", "parisc": "parisc64"}[header] if wide else _LOOKUP.get(header)
     return _LOOKUP.get(header)
+
+
+_BY_OPTION = ("X86", "ARM64", "ARM", "RISCV", "S390", "PPC", "LOONGARCH", "MIPS", "SPARC", "PARISC", "ARC")
+
+
+def architecture_of_options(options: dict[str, str]) -> str | None:
+    """The architecture that a ``.config`` without a header is for, by the option of its name (``CONFIG_S390=y``)."""
+    if options.get("UML") == "y":
+        return None
+    for name in _BY_OPTION:
+        if options.get(name) == "y" or (name == "X86" and options.get("X86_64") == "y"):
+            return architecture_of_config("powerpc" if name == "PPC" else name.lower(), options)
+    return None

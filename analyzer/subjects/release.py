@@ -25,9 +25,9 @@ def _refine(release: KernelRelease, config: KernelConfig) -> tuple[KernelRelease
             f"{config.path} says {known.version}, but nothing in it or in its name says that it is of {release.release}"
         )
         return release, [note]
-    proof = Proof.EXACT if release.distro == "debian" else Proof.PATCHED
+    proof = Proof.PATCHED if release.own_patches else Proof.EXACT
     note = f"{config.path} says {known.version}: taken as the stable release that {release.release} was built from"
-    return release._replace(version=known.version, proof=proof), [note]
+    return release._replace(version=known.version, proof=proof, builds=(), whole_series=None), [note]
 
 
 def open_subjects(request: Request, text: str) -> Iterator[Subject]:

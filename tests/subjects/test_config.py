@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import gzip
+import lzma
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,10 +19,12 @@ from tailcall_audit.analyzer.kernelfiles.kconfig import ConfigError, parse_confi
 
 HEADER = "#\n# Automatically generated file; DO NOT EDIT.\n# Linux/{} {} Kernel Configuration\n#\n"
 USUAL = "CONFIG_64BIT=y\nCONFIG_X86_64=y\nCONFIG_BPF_SYSCALL=y\nCONFIG_BPF_JIT=y\nCONFIG_BPF_EVENTS=y\nCONFIG_CGROUP_BPF=y\nCONFIG_NET=y\n"
+REST = "".join(f"# CONFIG_OTHER_{number} is not set\n" for number in range(250)) + "# end of Kernel hacking\n"
+"""What makes a configuration as long as a generated one, and closes its last menu."""
 
 
 def write(path: Path, text: str, version: str = "6.1.170", arch: str = "x86", header: bool = True) -> Path:
-    path.write_text((HEADER.format(arch, version) if header else "") + text)
+    path.write_text(HEADER.format(arch, version) + text + REST if header else text)
     return path
 
 
@@ -127,10 +133,107 @@ def test_the_interpreter_defect_is_excluded_where_the_jit_is_always_on(tmp_path:
     assert state("interp-fallback-tailcall-subprog", config, "5.10.20") is State.AFFECTED
 
 
-def test_a_compressed_config_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "config.gz"
-    path.write_bytes(gzip.compress((HEADER.format("x86", "6.1.170") + USUAL).encode()))
-    assert read_config(path).options["BPF_JIT"] == "y"
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, zstandard.ZstdCompressor().compress, bz2.compress])
+def test_a_compressed_config_is_read(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "config"
+    path.write_bytes(compress((HEADER.format("x86", "6.1.170") + USUAL + REST).encode()))
+    config = read_config(path)
+    assert (config.options["BPF_JIT"], config.complete) == ("y", True)
+
+
+def test_a_config_that_is_cut_excludes_nothing(tmp_path: Path) -> None:
+    # The first lines of a real one, cut in an option's name; the same cut behind a line; a handful of options.
+    start = "CONFIG_64BIT=y\nCONFIG_X86_64=y\nCONFIG_NET=y\n"
+    for text in (start + "CONFIG_BPF_SYSCA", start.rstrip("\n"), start, start + REST.split("# end")[0]):
+        config = tmp_path / "config"
+        config.write_text(HEADER.format("x86", "6.1.170") + text)
+        assert state("x86-hierarchy", config, None) is State.AFFECTED
+        assert not parse_config(config.read_text(), "c").complete
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "CONFIG_BPF_SYSCALL = y",
+        "CONFIG_BPF_SYSCALL=Y",
+        'CONFIG_X="open',
+        "# CONFIG_BPF_SYSCALL is not",
+        "#CONFIG_BPF_SYSCALL is not set",
+        "# CONFIG_64BIT is not set",
+        "BPF_SYSCALL=y",
+    ],
+)
+def test_a_line_that_cannot_be_read_or_contradicts_another_excludes_nothing(tmp_path: Path, line: str) -> None:
+    config = write(tmp_path / "config", USUAL.replace("CONFIG_BPF_SYSCALL=y", line))
+    assert state("x86-hierarchy", config) is State.AFFECTED
+    assert not read_config(config).sound
+
+
+def test_ubuntus_signature_in_a_config_counts_as_it_does_in_a_name(tmp_path: Path) -> None:
+    signature = "Ubuntu 6.8.0-90.91-generic 6.8.12"
+    config = write(tmp_path / "config", USUAL + f'CONFIG_VERSION_SIGNATURE="{signature}"\n', "6.8.12")
+    by_config = audit(config=config, pitfalls=True).targets[0]
+    by_name = audit(kernels=[signature], arch="x86_64", pitfalls=True).targets[0]
+    assert by_config.states == by_name.states
+    assert State.AFFECTED not in by_config.states.values()
+    assert by_config.identity["distro"] == "ubuntu"
+
+
+@pytest.mark.parametrize(
+    ("version", "more", "distro"),
+    [
+        ("5.14.21", "CONFIG_SUSE_KERNEL=y\n", "suse"),
+        ("5.14.0", "CONFIG_RHEL_DIFFERENCES=y\n", "rhel"),
+        ("5.10.134", 'CONFIG_LOCALVERSION="-19.1.al8.x86_64"\n', "alibaba"),
+        ("5.10.0", 'CONFIG_LOCALVERSION="-60.oe2203.x86_64"\n', "openeuler"),
+        ("5.14.0-427.13.1.el9_4.x86_64", "", "rhel"),
+    ],
+)
+def test_a_vendors_config_is_not_vanilla(tmp_path: Path, version: str, more: str, distro: str) -> None:
+    report = audit(
+        config=write(tmp_path / "config", USUAL + more, version), only=["x86-hierarchy", "freplace-loop"]
+    ).targets[0]
+    assert report.identity["distro"] == distro
+    assert set(report.states.values()) == {State.UNKNOWN}
+
+
+def test_the_salt_of_a_debian_config_names_its_release(tmp_path: Path) -> None:
+    config = write(tmp_path / "config", USUAL + 'CONFIG_BUILD_SALT="5.10.0-30-cloud-amd64"\n', "5.10.218")
+    found = read_config(config).release
+    assert found is not None
+    assert (found.distro, str(found.version), found.proof.value) == ("debian", "5.10.218", "exact")
+    other = write(tmp_path / "other", USUAL + 'CONFIG_BUILD_SALT="6.1.0-47-amd64"\n', "5.10.218")
+    assert set(audit(config=other, pitfalls=True).targets[0].states.values()) == {State.UNKNOWN}
+
+
+@pytest.mark.parametrize("option", ["S390", "ARM64", "UML"])
+def test_another_architectures_config_excludes_nothing_here(tmp_path: Path, option: str) -> None:
+    config = write(tmp_path / "defconfig", f"CONFIG_{option}=y\n# CONFIG_BPF_SYSCALL is not set\n", header=False)
+    if option != "UML":
+        assert state("x86-hierarchy", config, arch="x86_64") is State.AFFECTED
+    um = write(tmp_path / "um", f"CONFIG_{option}=y\n# CONFIG_BPF_SYSCALL is not set\n", arch="um")
+    assert state("x86-hierarchy", um, arch="x86_64") is State.AFFECTED
+
+
+def test_attach_func_proto_needs_a_program_type_that_has_one(tmp_path: Path) -> None:
+    # As in Firecracker's guest configurations: without the JIT and without BPF_EVENTS.
+    off = USUAL.replace("CONFIG_BPF_JIT=y", "# CONFIG_BPF_JIT is not set").replace("CONFIG_BPF_EVENTS=y\n", "")
+    slug = "tailcall-compat-attach-func-proto"
+    assert state(slug, write(tmp_path / "config", off, "5.10.252"), None) is State.NOT_AFFECTED
+    events = off + "CONFIG_BPF_EVENTS=y\n"
+    assert state(slug, write(tmp_path / "config", events, "5.10.252"), None) is State.AFFECTED
+
+
+@given(st.integers(0, 12_000))
+def test_a_cut_configuration_never_excludes(length: int) -> None:
+    whole = HEADER.format("x86", "6.1.170") + USUAL.replace("BPF_SYSCALL=y\n", "NFS=m\n") + REST
+    assert parse_config(whole, "x").value("BPF_SYSCALL").excluded
+    cut = whole[:length]
+    if length >= len(whole) or "CONFIG_" not in cut:
+        return
+    config = parse_config(cut, "x")
+    assert not config.value("BPF_SYSCALL").excluded
+    assert not config.complete
 
 
 @pytest.mark.parametrize(
@@ -140,10 +243,11 @@ def test_a_compressed_config_is_read(tmp_path: Path) -> None:
         (b"", "no CONFIG_ line"),
         (b"\x1f\x8b\x08\x00broken", "broken gzip"),
         (gzip.compress(b"CONFIG_A=y\n" * 3)[:-6], "broken gzip"),
+        (lzma.compress(b"CONFIG_A=y\n" * 3)[:-6], "broken xz"),
         (gzip.compress(b"\0" * (64 << 20)), "larger than"),
         (b"\xff" * 100, "no CONFIG_ line"),
     ],
-    ids=["text", "empty", "broken-gzip", "cut-gzip", "bomb", "binary"],
+    ids=["text", "empty", "broken-gzip", "cut-gzip", "cut-xz", "bomb", "binary"],
 )
 def test_what_is_no_config_is_an_error(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "config"
