@@ -228,10 +228,12 @@ def test_attach_func_proto_needs_a_program_type_that_has_one(tmp_path: Path) -> 
 def test_a_cut_configuration_never_excludes(length: int) -> None:
     whole = HEADER.format("x86", "6.1.170") + USUAL.replace("BPF_SYSCALL=y\n", "NFS=m\n") + REST
     assert parse_config(whole, "x").value("BPF_SYSCALL").excluded
-    cut = whole[:length]
-    if length >= len(whole) or "CONFIG_" not in cut:
+    if length >= len(whole):
         return
-    config = parse_config(cut, "x")
+    try:
+        config = parse_config(whole[:length], "x")
+    except ConfigError:
+        return  # no option in it
     assert not config.value("BPF_SYSCALL").excluded
     assert not config.complete
 
