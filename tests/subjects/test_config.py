@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tailcall_audit.analyzer import State, audit
@@ -224,6 +224,7 @@ def test_attach_func_proto_needs_a_program_type_that_has_one(tmp_path: Path) -> 
     assert state(slug, write(tmp_path / "config", events, "5.10.252"), None) is State.AFFECTED
 
 
+@settings(deadline=None)
 @given(st.integers(0, 12_000))
 def test_a_cut_configuration_never_excludes(length: int) -> None:
     whole = HEADER.format("x86", "6.1.170") + USUAL.replace("BPF_SYSCALL=y\n", "NFS=m\n") + REST
