@@ -176,12 +176,10 @@ def read_config(path: Path) -> KernelConfig:
 
 
 def _decompressed(raw: bytes, path: Path) -> bytes:
-    """At most one byte more than is allowed of compressed data; the data itself where it is not compressed. Raises ConfigError."""
-    import io
-
-    from tailcall_audit.analyzer.kernelfiles.compression import BrokenDataError, decompressing
+    """The content of compressed data; the data itself where it is not compressed. Raises ConfigError."""
+    from tailcall_audit.analyzer.kernelfiles.compression import BrokenDataError, decompress
 
     try:
-        return decompressing(io.BytesIO(raw), raw[:8], str(path)).read(_MAX_BYTES + 1)
+        return decompress(raw, str(path), _MAX_BYTES)
     except BrokenDataError as error:
         raise ConfigError(str(error)) from error
