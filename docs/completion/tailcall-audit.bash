@@ -5,21 +5,22 @@
 #    source ~/.local/share/bash_completion/tailcall-audit
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_tailcall_audit_catalog_subparsers=(build lint)
+_shtab_tailcall_audit_catalog_subparsers=(build lint docs)
 _shtab_tailcall_audit_subparsers=(list explain lab catalog completion)
 
 _shtab_tailcall_audit_list_option_strings=(-h --help --json --output --catalog --debug)
 _shtab_tailcall_audit_explain_option_strings=(-h --help --json --output --catalog --debug)
-_shtab_tailcall_audit_lab_option_strings=(-h --help --jobs --kvm --guest-memory --guest-timeout --only --pitfalls --json --output --quiet --catalog --debug)
+_shtab_tailcall_audit_lab_option_strings=(-h --help --jobs --emulate --kvm --guest-memory --guest-timeout --only --pitfalls --json --output --quiet --catalog --debug)
 _shtab_tailcall_audit_catalog_build_option_strings=(-h --help --from --output --check --debug)
 _shtab_tailcall_audit_catalog_lint_option_strings=(-h --help --from --sources --json --debug)
+_shtab_tailcall_audit_catalog_docs_option_strings=(-h --help --root --catalog --check --debug)
 _shtab_tailcall_audit_catalog_option_strings=(-h --help)
 _shtab_tailcall_audit_completion_option_strings=(-h --help --debug)
-_shtab_tailcall_audit_option_strings=(-h --help --kernel --tree --rev --package --distro --installed --repo --changelog --package-version --changelog-format --config --arch --image --system-map --offline --refresh --confirm --kvm --guest-memory --guest-timeout --only --pitfalls --all --explain --json --output --allow-unknown --quiet --catalog --debug --version)
+_shtab_tailcall_audit_option_strings=(-h --help --kernel --tree --rev --package --distro --installed --repo --changelog --package-version --changelog-format --config --arch --image --system-map --no-emulation --offline --refresh --confirm --kvm --guest-memory --guest-timeout --only --pitfalls --all --explain --json --output --allow-unknown --quiet --catalog --debug --version)
 
 
 
-_shtab_tailcall_audit_catalog_pos_0_choices=(build lint)
+_shtab_tailcall_audit_catalog_pos_0_choices=(build lint docs)
 _shtab_tailcall_audit_completion_pos_0_choices=(bash zsh tcsh)
 _shtab_tailcall_audit_pos_0_choices=(list explain lab catalog completion)
 _shtab_tailcall_audit___changelog_format_choices=(debian ubuntu rpm suse)
@@ -36,6 +37,7 @@ _shtab_tailcall_audit_explain___debug_nargs=0
 _shtab_tailcall_audit_lab_pos_0_nargs=+
 _shtab_tailcall_audit_lab__h_nargs=0
 _shtab_tailcall_audit_lab___help_nargs=0
+_shtab_tailcall_audit_lab___emulate_nargs=0
 _shtab_tailcall_audit_lab___kvm_nargs=0
 _shtab_tailcall_audit_lab___pitfalls_nargs=0
 _shtab_tailcall_audit_lab___json_nargs=0
@@ -49,6 +51,10 @@ _shtab_tailcall_audit_catalog_lint__h_nargs=0
 _shtab_tailcall_audit_catalog_lint___help_nargs=0
 _shtab_tailcall_audit_catalog_lint___json_nargs=0
 _shtab_tailcall_audit_catalog_lint___debug_nargs=0
+_shtab_tailcall_audit_catalog_docs__h_nargs=0
+_shtab_tailcall_audit_catalog_docs___help_nargs=0
+_shtab_tailcall_audit_catalog_docs___check_nargs=0
+_shtab_tailcall_audit_catalog_docs___debug_nargs=0
 _shtab_tailcall_audit_catalog_pos_0_nargs=A...
 _shtab_tailcall_audit_catalog__h_nargs=0
 _shtab_tailcall_audit_catalog___help_nargs=0
@@ -59,6 +65,7 @@ _shtab_tailcall_audit_pos_0_nargs=A...
 _shtab_tailcall_audit__h_nargs=0
 _shtab_tailcall_audit___help_nargs=0
 _shtab_tailcall_audit___installed_nargs=0
+_shtab_tailcall_audit___no_emulation_nargs=0
 _shtab_tailcall_audit___offline_nargs=0
 _shtab_tailcall_audit___refresh_nargs=0
 _shtab_tailcall_audit___confirm_nargs='?'
