@@ -59,7 +59,7 @@ class _Decoder(Protocol):
     def needs_input(self) -> bool: ...
 
     @property
-    def unused_data(self) -> bytes: ...
+    def unused_data(self) -> bytes | None: ...
 
     def decompress(self, data: bytes, max_length: int) -> bytes: ...
 
@@ -284,7 +284,7 @@ class Decompressed:
                 data = b""
                 if self._decoder.eof:
                     # Parts that were compressed on their own may follow each other; padding ends the data.
-                    data = self._decoder.unused_data
+                    data = self._decoder.unused_data or b""  # lz4 says None where nothing follows
                     data += self._source.read(self._form.piece) if len(data) < _MAGIC else b""
                     if _form_of(data) is not self._form or self._form.stream is None:
                         self._decoder = None

@@ -13,6 +13,7 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import lz4.frame
 import pytest
 import zstandard
 from hypothesis import given
@@ -154,6 +155,12 @@ def test_a_pax_header_that_renames_a_file_is_refused_as_dpkg_does(tmp_path: Path
 
 
 # ------------------------------------------------------------------------------------------------------------- bounded
+@pytest.mark.parametrize("frames", [1, 2])
+def test_an_index_that_apt_keeps_as_lz4_is_read_whole(frames: int) -> None:
+    content = b"Package: linux-image-6.1.0-47-amd64\nVersion: 6.1.170-3\n\n" * 9
+    assert decompress(lz4.frame.compress(content) * frames, "Packages.lz4", 1 << 20) == content * frames
+
+
 def test_an_ar_member_of_negative_size_is_refused() -> None:
     data = ar(("debian-binary", b"2.0\n"), ("control.tar", b"x" * 300), sizes=("-60",))
     with pytest.raises(ArError, match="a size that is no number"):
