@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Source", "audit", "audit_sources", "judge_subject", "select_defects"]
 
+_HARMLESS = ("release",)
+"""Sources that are read by a few patterns only: a process of their own would cost more than the audit."""
 Source = tuple[str, str]
 """The module of `tailcall_audit.analyzer.subjects` that opens a subject, and what it opens: a path, a name, a text."""
 
@@ -119,20 +121,34 @@ def judge_subject(subject: Subject, request: Request) -> TargetReport:
     )
 
 
+def _judge_source(request: Request, source: Source) -> Iterator[TargetReport | Skipped]:
+    """Yields the reports of a source's subjects; raises AuditError where it cannot be opened or read."""
+    opener, name = source
+    module = import_module(f"tailcall_audit.analyzer.subjects.{opener}")
+    for subject in module.open_subjects(request, name):
+        yield subject if isinstance(subject, Skipped) else judge_subject(subject, request)
+
+
+def _judge_apart(request: Request, source: Source) -> Iterator[TargetReport | Skipped]:
+    """The same in a process with limits, where the source can be hostile and the request asks for it."""
+    from tailcall_audit.analyzer.worker import LIMITS, judge_apart
+
+    return judge_apart(
+        lambda progress: _judge_source(request._replace(progress=progress), source),
+        LIMITS[source[0]],
+        request.catalog,
+        request.progress,
+    )
+
+
 def _judged(request: Request, sources: Sequence[Source]) -> Iterator[TargetReport | AuditError | Skipped]:
     """Yields the report of every subject, or why there is none: one that cannot be judged never costs the others."""
-    for opener, name in sources:
-        module = import_module(f"tailcall_audit.analyzer.subjects.{opener}")
-        label = name
+    for source in sources:
+        apart = request.apart and source[0] not in _HARMLESS
         try:
-            for subject in module.open_subjects(request, name):
-                if isinstance(subject, Skipped):
-                    yield subject
-                    continue
-                label = subject.label
-                yield judge_subject(subject, request)
+            yield from (_judge_apart if apart else _judge_source)(request, source)
         except AuditError as error:
-            yield Skipped(label, str(error)) if len(sources) > 1 else error
+            yield Skipped(source[1], str(error)) if len(sources) > 1 else error
 
 
 def audit_sources(request: Request, sources: Sequence[Source]) -> Report:
@@ -183,6 +199,7 @@ def audit(
     pitfalls: bool = False,
     emulate: bool = True,
     progress: Progress = lambda _: None,
+    apart: bool = False,
 ) -> Report:
     """Audits kernels and returns the report.
 
@@ -194,6 +211,8 @@ def audit(
     What is fetched is kept in a cache: `offline` uses nothing else, `refresh` asks for everything anew. `only` selects defects
     by slug or pitfall number, `pitfalls` those that have a number. With `emulate`, functions of an
     image are run in an emulator (docs/emulation.md). `progress` is called with what is being read.
+
+    With `apart` each source is read in a forked process with limits of time and memory: call it from a program without threads.
 
     One input that cannot be judged is listed in the report's `skipped`. Raises UsageError on parameters that contradict each
     other, and AuditError where nothing could be judged.
@@ -234,6 +253,7 @@ def audit(
         changelog_format=changelog_format,
         offline=offline,
         refresh=refresh,
+        apart=apart,
         emulate=emulate,
     )
     if not sources:

@@ -109,6 +109,7 @@ def _audit(options: argparse.Namespace, targets: Mapping[str, list[str]], progre
         pitfalls=options.pitfalls,
         emulate=options.emulate,
         progress=progress,
+        apart=True,
     )
     return _confirm(report, options, to_boot, progress) if options.confirm else report
 

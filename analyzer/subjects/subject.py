@@ -46,6 +46,7 @@ class Request(NamedTuple):
     offline: bool = False
     refresh: bool = False
     root: str = "/"
+    apart: bool = False
     emulate: bool = True
 
     def fetcher(self) -> Fetcher:

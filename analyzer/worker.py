@@ -1,0 +1,184 @@
+"""One source a process: what is opened and read may be hostile, or break a library in C that no Python can interrupt.
+
+A worker is forked, so that it costs some ten milliseconds. It has limits of processor time and memory, the one who waits for it
+has a limit of time, and its end by a signal is a reason in words. Its answer is unpickled by a reader that makes nothing but the
+types of a report.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import resource
+import selectors
+import signal
+import struct
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from tailcall_audit.analyzer.catalog.types import Catalog, Defect
+from tailcall_audit.analyzer.model import AuditError, Skipped, TargetReport
+from tailcall_audit.probes.processes import fork_worker
+
+__all__ = ["LIMITS", "Limits", "judge_apart"]
+
+_MIB = 1 << 20
+_MOST = 256 * _MIB
+"""Bytes of one answer: a report with the evidence of every commit has less than 1 MiB."""
+_HEADER = struct.Struct("<cQ")
+_PROGRESS, _ITEM, _ERROR = b"p", b"i", b"e"
+_MODULES = ("tailcall_audit.analyzer.model", "tailcall_audit.analyzer.version")
+_DEFECT = "defect"
+
+
+class Limits(NamedTuple):
+    """What a worker may use: seconds of processor time and of the clock, MiB of memory beside what it starts with."""
+
+    processor: int
+    clock: int
+    memory: int
+
+
+LIMITS: Mapping[str, Limits] = {
+    "config": Limits(20, 120, 512),
+    "changelog": Limits(60, 900, 1024),
+    "image": Limits(120, 900, 4096),
+    "package": Limits(180, 1800, 4096),
+    "repository": Limits(900, 7200, 1536),
+    "tree": Limits(3600, 14400, 2048),
+    "installed": Limits(900, 7200, 4096),
+    "host": Limits(180, 1800, 4096),
+}
+"""The limits by the opener. A release string has none: a worker would cost it half of what the whole audit takes.
+
+An image's are wide: its functions are run in a process with limits of its own, which has them as its upper bound.
+"""
+
+
+class _Pickler(pickle.Pickler):
+    """Writes a report; a defect goes as its slug, since both sides have the catalogue."""
+
+    def persistent_id(self, obj: object) -> tuple[str, str] | None:
+        """Returns what stands for an object, or None where it is written itself."""
+        return (_DEFECT, obj.slug) if isinstance(obj, Defect) else None
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads a report, and makes nothing else of what a worker sends."""
+
+    def __init__(self, data: bytes, defects: Mapping[str, Defect]) -> None:
+        super().__init__(io.BytesIO(data))
+        self._defects = defects
+
+    def persistent_load(self, pid: object) -> Defect:
+        """Returns the defect of a slug."""
+        if isinstance(pid, tuple) and len(pid) == 2 and pid[0] == _DEFECT and pid[1] in self._defects:
+            return self._defects[pid[1]]
+        raise pickle.UnpicklingError(f"not a defect: {pid!r}")
+
+    def find_class(self, module: str, name: str) -> object:
+        """Returns a type of reports."""
+        if module not in _MODULES or "." in name:
+            raise pickle.UnpicklingError(f"not a type of reports: {module}.{name}")
+        found = super().find_class(module, name)
+        if not isinstance(found, type):
+            raise pickle.UnpicklingError(f"not a type: {module}.{name}")
+        return found
+
+
+def _send(writer: int, kind: bytes, data: bytes) -> None:
+    message = _HEADER.pack(kind, len(data)) + data
+    while message:
+        message = message[os.write(writer, message) :]
+
+
+def _work(
+    writer: int, limits: Limits, judge: Callable[[Callable[[str], None]], Iterator[TargetReport | Skipped]]
+) -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (limits.processor, limits.processor + 5))
+    # Not the address space: libgit2 maps packs of gigabytes, of which little is read.
+    resource.setrlimit(resource.RLIMIT_DATA, (limits.memory * _MIB, limits.memory * _MIB))
+    try:
+        for item in judge(lambda text: _send(writer, _PROGRESS, text.encode("utf-8", "replace"))):
+            written = io.BytesIO()
+            _Pickler(written).dump(item)
+            _send(writer, _ITEM, written.getvalue())
+    except AuditError as error:
+        _send(writer, _ERROR, str(error).encode("utf-8", "replace"))
+    except MemoryError:
+        _send(writer, _ERROR, f"reading it takes more than {limits.memory} MiB of memory".encode())
+
+
+def _why(status: int, limits: Limits) -> str:
+    """Returns why a worker ended without an answer."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        if number in (signal.SIGXCPU, signal.SIGKILL):
+            return f"reading it takes more than {limits.processor} s of processor time"
+        return f"the process that read it was ended by {signal.Signals(number).name}"
+    return f"the process that read it ended with {os.waitstatus_to_exitcode(status)} and no answer"
+
+
+def _messages(reader: int, limits: Limits) -> Iterator[tuple[bytes, bytes]]:
+    """Yields what a worker sends until it closes its pipe; raises TimeoutError where that takes too long."""
+    end = time.monotonic() + limits.clock
+    buffer = bytearray()
+    with selectors.DefaultSelector() as selector:
+        selector.register(reader, selectors.EVENT_READ)
+        while True:
+            if not selector.select(timeout=max(0.0, end - time.monotonic())):
+                raise TimeoutError
+            data = os.read(reader, 1 << 16)
+            if not data:
+                if buffer:
+                    raise pickle.UnpicklingError("it is cut off")
+                return
+            buffer += data
+            while len(buffer) >= _HEADER.size:
+                kind, size = _HEADER.unpack_from(buffer)
+                if size > _MOST:
+                    raise pickle.UnpicklingError(f"an answer of {size} bytes")
+                if len(buffer) < _HEADER.size + size:
+                    break
+                yield kind, bytes(buffer[_HEADER.size : _HEADER.size + size])
+                del buffer[: _HEADER.size + size]
+
+
+def judge_apart(
+    judge: Callable[[Callable[[str], None]], Iterator[TargetReport | Skipped]],
+    limits: Limits,
+    catalog: Catalog,
+    progress: Callable[[str], None],
+) -> Iterator[TargetReport | Skipped]:
+    """Yields what `judge` does, which runs in a worker and is given what to call with its progress.
+
+    Raises AuditError where `judge` does, and where the worker ends before its time, at a limit or by a fault of a library.
+    """
+    child, reader = fork_worker(lambda writer: _work(writer, limits, judge))
+    defects = {defect.slug: defect for defect in catalog.defects}
+    status: int | None = None
+    try:
+        for kind, data in _messages(reader, limits):
+            if kind == _PROGRESS:
+                progress(data.decode("utf-8", "replace"))
+            elif kind == _ERROR:
+                raise AuditError(data.decode("utf-8", "replace"))
+            else:
+                item = _Unpickler(data, defects).load()
+                if not isinstance(item, (TargetReport, Skipped)):
+                    raise pickle.UnpicklingError("not a report")
+                yield item
+        status = os.waitpid(child, 0)[1]
+    except TimeoutError as error:
+        raise AuditError(f"reading it takes more than {limits.clock} s") from error
+    except (pickle.UnpicklingError, EOFError, AttributeError, TypeError, ValueError, IndexError, KeyError) as error:
+        raise AuditError(f"the process that read it gave no report: {error}") from error
+    finally:
+        os.close(reader)
+        if status is None:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    if status != 0:
+        raise AuditError(_why(status, limits))
