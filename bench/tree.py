@@ -10,7 +10,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
+from bench.audit_tree import catalog_without_ids
 from bench.measure import Run, run
 from bench.repository import kernel_shaped_repository
 
@@ -26,10 +28,11 @@ def main() -> None:
     """Print times, peak memory and ratios."""
     repository = kernel_shaped_repository()
     git = ["git", f"--git-dir={repository}"]
-    audit = [sys.executable, "-m", "tailcall_audit", "--quiet", "--tree", str(repository)]
     graph = repository / "objects/info/commit-graph"
     with tempfile.TemporaryDirectory() as empty:
         without_git = {"PATH": empty}
+        catalog = catalog_without_ids(Path(empty) / "commits.json")
+        audit = [sys.executable, "-m", "bench.audit_tree", str(catalog), "--quiet", "--tree", str(repository)]
         for with_graph in (False, True):
             graph.unlink(missing_ok=True)
             if with_graph:

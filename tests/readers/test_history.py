@@ -393,3 +393,15 @@ def test_a_revert_before_the_backport_in_date_but_after_in_history_undoes_it(
     stable.commit(f'Revert "{FIX_6_SUBJECT}"\n\nThis reverts commit {local}.\n')
     stable.commit("net: on top\n")
     assert about(read(catalog, stable.path)).presence is A
+
+
+def test_a_clone_that_is_cut_on_a_side_branch_proves_no_absence(catalog: Catalog, tmp_path: Path) -> None:
+    """The base is reached, and what the side branch brought before its cut is not in the clone."""
+    history = stable_branch(tmp_path / "linux", "6.1.170")
+    base = str(history.repository.references["refs/tags/v6.1"].target)
+    main = history.commit("net: main line\n")
+    side = history.commit("net: a side branch\n", parents=[base])
+    history.commit("Merge branch 'side'\n", parents=[main, side])
+    assert about(read(catalog, history.path)).presence is A
+    (history.path / ".git/shallow").write_text(f"{side}\n")
+    assert about(read(catalog, history.path)).presence is U

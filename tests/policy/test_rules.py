@@ -1,0 +1,303 @@
+"""The rules of the policy one by one, and properties over generated evidence.
+
+The oracle is a truth table: an expression is evaluated by a few lines of this file for every way in which what is unknown may
+turn out, not by the arithmetic under test.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tailcall_audit.analyzer import State, audit
+from tailcall_audit.analyzer.catalog.expression import Expression, Operator, leaves
+from tailcall_audit.analyzer.catalog.load import load_catalog
+from tailcall_audit.analyzer.catalog.types import BranchFact, Defect
+from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
+from tailcall_audit.analyzer.policy.verdict import Facts, judge, weigh
+from tailcall_audit.analyzer.readers.release import commit_in_release
+from tailcall_audit.analyzer.version import parse_version
+
+CATALOG = load_catalog()
+PRESENT, ABSENT, UNKNOWN = Presence.PRESENT, Presence.ABSENT, Presence.UNKNOWN
+HIGH, MEDIUM, LOW = Confidence.HIGH, Confidence.MEDIUM, Confidence.LOW
+KEY = "d6083f040d5d"
+
+ORDER = (
+    EvidenceKind.EMULATION,
+    EvidenceKind.SOURCE,
+    EvidenceKind.CODE,
+    EvidenceKind.BTF,
+    EvidenceKind.HISTORY,
+    EvidenceKind.PATCH_QUEUE,
+    EvidenceKind.CHANGELOG,
+    EvidenceKind.SERIES,
+    EvidenceKind.RELEASE,
+    EvidenceKind.BUILD_DATE,
+    EvidenceKind.CHANGELOG_SILENCE,
+)
+"""The order of docs/trees.md: what code does, how it looks, what its log says, what its version says."""
+
+
+def say(
+    kind: EvidenceKind, presence: Presence, confidence: Confidence = HIGH, key: str = KEY, **more: object
+) -> Evidence:
+    return Evidence(kind, key, presence, f"{kind.value} {presence.value}", "", confidence, **more)  # type: ignore[arg-type]
+
+
+def truth(expression: Expression, there: dict[str, bool]) -> bool:
+    if expression.operator is Operator.LEAF:
+        return there[expression.name]
+    parts = [truth(part, there) for part in expression.parts]
+    if expression.operator is Operator.NOT:
+        return not parts[0]
+    return all(parts) if expression.operator is Operator.ALL else any(parts)
+
+
+def completions(defect: Defect, presences: dict[str, Presence]) -> Iterator[dict[str, bool]]:
+    """Every way in which what is unknown may turn out."""
+    names = (*defect.commits, *defect.capabilities)
+    choices = [
+        (True, False) if presences.get(name, UNKNOWN) is UNKNOWN else (presences[name] is PRESENT,) for name in names
+    ]
+    for values in itertools.product(*choices):
+        yield dict(zip(names, values, strict=True))
+
+
+def judged(defect: Defect, presences: dict[str, Presence]) -> State:
+    items = [say(EvidenceKind.HISTORY, presence, key=name) for name, presence in presences.items()]
+    return judge(defect, Facts(items, "x86_64" if not defect.architectures else defect.architectures[0]), None).state
+
+
+CASES = st.sampled_from(CATALOG.defects).flatmap(
+    lambda defect: st.tuples(
+        st.just(defect),
+        st.dictionaries(st.sampled_from((*defect.commits, *defect.capabilities)), st.sampled_from(list(Presence))),
+    )
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(CASES)
+def test_a_verdict_holds_however_what_is_unknown_turns_out(case: tuple[Defect, dict[str, Presence]]) -> None:
+    defect, presences = case
+    state = judged(defect, presences)
+    ways = list(completions(defect, presences))
+    reached = [truth(defect.reachable, way) for way in ways]
+    fixed = [defect.fixed is not None and truth(defect.fixed, way) for way in ways]
+    if state is State.FIXED:
+        assert all(fixed)
+    elif state is State.AFFECTED:
+        assert all(reached)
+        assert not any(fixed)
+    elif state is State.NOT_AFFECTED:
+        assert not any(reached)
+
+
+@settings(max_examples=200, deadline=None)
+@given(CASES)
+def test_what_is_known_whole_is_decided(case: tuple[Defect, dict[str, Presence]]) -> None:
+    defect, presences = case
+    whole = {name: presences.get(name, UNKNOWN) for name in (*defect.commits, *defect.capabilities)}
+    whole = {name: PRESENT if presence is PRESENT else ABSENT for name, presence in whole.items()}
+    assert judged(defect, whole) is not State.UNKNOWN
+
+
+def _under_not(expression: Expression, inside: bool = False) -> Iterator[str]:
+    if expression.operator is Operator.LEAF:
+        if inside:
+            yield expression.name
+        return
+    for part in expression.parts:
+        yield from _under_not(part, inside or expression.operator is Operator.NOT)
+
+
+SAFER = (State.NOT_AFFECTED, State.FIXED, State.UNKNOWN, State.AFFECTED)
+
+
+@settings(max_examples=600, deadline=None)
+@given(CASES, st.data())
+def test_evidence_that_an_introducing_commit_is_there_makes_nothing_safer(
+    case: tuple[Defect, dict[str, Presence]], data: st.DataObject
+) -> None:
+    defect, presences = case
+    both = {*leaves(defect.fixed), *_under_not(defect.reachable)}
+    introducing = sorted(set(defect.commits) - both)
+    name = data.draw(st.sampled_from(introducing))
+    before = judged(defect, presences)
+    after = judged(defect, {**presences, name: PRESENT})
+    assert SAFER.index(after) >= SAFER.index(before)
+
+
+@pytest.mark.parametrize(("upper", "lower"), list(itertools.combinations(ORDER, 2)))
+def test_each_kind_outranks_the_next_and_shows_it(upper: EvidenceKind, lower: EvidenceKind) -> None:
+    for said, other in ((PRESENT, ABSENT), (ABSENT, PRESENT)):
+        for items in ([say(upper, said), say(lower, other)], [say(lower, other), say(upper, said)]):
+            found = weigh(items)
+            assert found.presence is said
+            assert len(found.disagreements) == 1
+            assert lower.value in found.disagreements[0]
+
+
+def test_no_evidence_is_unknown_and_not_absent() -> None:
+    assert weigh([]).presence is UNKNOWN
+    for defect in CATALOG.defects:
+        architecture = defect.architectures[0] if defect.architectures else "x86_64"
+        verdict = judge(defect, Facts([], architecture), architecture)
+        assert verdict.state is State.UNKNOWN
+        assert verdict.settle
+
+
+@pytest.mark.parametrize("kind", ORDER)
+def test_two_statements_of_one_kind_that_disagree_decide_nothing(kind: EvidenceKind) -> None:
+    for first, second in ((PRESENT, ABSENT), (ABSENT, PRESENT)):
+        found = weigh([say(kind, first), say(kind, second), say(EvidenceKind.CHANGELOG_SILENCE, second)])
+        if kind is EvidenceKind.CHANGELOG_SILENCE:
+            found = weigh([say(kind, first), say(kind, second)])
+        assert found.presence is UNKNOWN
+        text = " ".join(found.disagreements)
+        assert "says present" in text
+        assert "says absent" in text
+
+
+def test_two_statements_of_one_kind_that_agree_count_by_the_surer() -> None:
+    items = [say(EvidenceKind.SERIES, PRESENT, LOW), say(EvidenceKind.SERIES, PRESENT, MEDIUM)]
+    assert weigh(items).confidence is MEDIUM
+    assert weigh(items[::-1]).confidence is MEDIUM
+    resolved = say(EvidenceKind.HISTORY, PRESENT, HIGH, conditional=True)
+    plain = say(EvidenceKind.HISTORY, PRESENT, MEDIUM)
+    assert weigh([resolved, plain]).presence is PRESENT
+    assert weigh([resolved, plain]).confidence is MEDIUM
+
+
+def test_what_could_not_be_read_does_not_contest_what_was() -> None:
+    waiting = say(EvidenceKind.PATCH_QUEUE, UNKNOWN, unread=True)
+    assert weigh([waiting, say(EvidenceKind.PATCH_QUEUE, PRESENT)]).presence is PRESENT
+
+
+def _with(defect: Defect, confidences: dict[str, Confidence], fixed: Presence) -> Confidence:
+    assert defect.fixed is not None
+    fixes = set(leaves(defect.fixed))
+    items = [
+        say(EvidenceKind.HISTORY, fixed if name in fixes else PRESENT, confidences.get(name, HIGH), name)
+        for name in defect.commits
+    ]
+    return judge(defect, Facts(items, "x86_64"), "x86_64").confidence
+
+
+@pytest.mark.parametrize("level", list(Confidence))
+def test_a_verdict_is_as_sure_as_the_least_that_it_needs(level: Confidence) -> None:
+    (defect,) = CATALOG.find("x86-hierarchy")
+    for name in leaves(defect.reachable):
+        assert _with(defect, {name: level}, ABSENT) is level
+        assert _with(defect, {name: level}, PRESENT) is HIGH  # a fix is one wherever the defect came in
+    assert _with(defect, {"116e04ba1459": level}, ABSENT) is level
+    assert _with(defect, {"116e04ba1459": level}, PRESENT) is level
+
+
+def test_any_of_several_fixes_counts_by_the_surest() -> None:
+    (defect,) = CATALOG.find("resolve-prog-type-null-deref-load")
+    assert _with(defect, {"f7866c358733": LOW, "fdad456cbcca": MEDIUM}, PRESENT) is MEDIUM
+    assert _with(defect, {"f7866c358733": LOW, "fdad456cbcca": MEDIUM}, ABSENT) is LOW
+
+
+@pytest.mark.parametrize("kind", [EvidenceKind.CODE, EvidenceKind.BTF])
+def test_a_binary_that_shows_a_part_is_as_sure_as_who_agrees_with_it(kind: EvidenceKind) -> None:
+    alone = weigh([say(kind, PRESENT, MEDIUM)])
+    agreed = weigh([say(kind, PRESENT, MEDIUM), say(EvidenceKind.RELEASE, PRESENT, HIGH)])
+    denied = weigh([say(kind, PRESENT, MEDIUM), say(EvidenceKind.RELEASE, ABSENT, HIGH)])
+    assert (alone.confidence, agreed.confidence, denied.confidence) == (MEDIUM, HIGH, MEDIUM)
+
+
+def test_without_an_architecture_no_defect_is_left_out() -> None:
+    report = audit(kernels=["6.1.170"]).targets[0]
+    assert {item.defect.slug for item in report.verdicts} == {defect.slug for defect in CATALOG.defects}
+
+
+def _release(version: str, *facts: BranchFact, key: str = KEY) -> Evidence:
+    commit = CATALOG.commits[key]._replace(branches={fact.branch: fact for fact in facts})
+    return commit_in_release(CATALOG, commit, parse_version(version))
+
+
+def _fact(**more: object) -> BranchFact:
+    fields = {
+        "branch": "6.1",
+        "backported": True,
+        "release": None,
+        "present_by": None,
+        "surveyed_through": None,
+        "id": None,
+        "source": "a test",
+        "unverified": None,
+        **more,
+    }
+    return BranchFact(**fields)  # type: ignore[arg-type]
+
+
+def test_a_release_by_which_a_commit_was_there_leaves_the_ones_before_open() -> None:
+    fact = _fact(present_by=parse_version("6.1.50"))
+    assert [_release(version, fact).presence for version in ("6.1.49", "6.1.50", "6.1.51")] == [
+        UNKNOWN,
+        PRESENT,
+        PRESENT,
+    ]
+    assert _release("6.1", fact).presence is ABSENT
+
+
+def test_a_survey_proves_absence_up_to_its_last_release() -> None:
+    fact = _fact(backported=False, surveyed_through=parse_version("6.1.50"))
+    assert [_release(version, fact).presence for version in ("6.1.49", "6.1.50", "6.1.51")] == [ABSENT, ABSENT, UNKNOWN]
+
+
+def test_a_branch_that_ended_before_a_fix_existed_is_without_it() -> None:
+    assert _release("6.8.12").presence is ABSENT  # ended in May 2024; the fix came in the merge window of 6.13
+    assert _release("6.8.13").presence is UNKNOWN  # no release of kernel.org
+    assert _release("6.12.30").presence is UNKNOWN  # lives on
+
+
+@pytest.mark.parametrize(
+    ("kernel", "expected"), [("6.1.0-47-amd64", ABSENT), ("5.14.0-427.13.1.el9_4.x86_64", UNKNOWN)]
+)
+def test_a_feature_of_a_later_release_is_not_in_a_distribution_that_follows_stable(
+    kernel: str, expected: Presence
+) -> None:
+    verdict = next(
+        item
+        for item in audit(kernels=[kernel], arch="x86_64").targets[0].verdicts
+        if item.defect.slug == "tailcall-locks-rcu-preempt"
+    )
+    release = [item for item in verdict.evidence if item.kind is EvidenceKind.RELEASE and item.commit == "fc7566ad0a82"]
+    assert [item.presence for item in release] == [expected]
+
+
+def test_a_guessed_release_makes_no_verdict_safe() -> None:
+    (defect,) = CATALOG.find("x86-hierarchy")
+
+    def state(fix: Presence, intro: Presence, guessed: str) -> State:
+        items = [
+            say(EvidenceKind.RELEASE, fix if name == "116e04ba1459" else intro, key=name, guessed=name == guessed)
+            for name in defect.commits
+        ]
+        return judge(defect, Facts(items, "x86_64"), "x86_64").state
+
+    assert state(PRESENT, PRESENT, "") is State.FIXED
+    assert state(PRESENT, PRESENT, "116e04ba1459") is State.UNKNOWN
+    assert state(ABSENT, PRESENT, "116e04ba1459") is State.AFFECTED
+    assert state(ABSENT, ABSENT, "") is State.NOT_AFFECTED
+
+
+def test_an_absence_that_was_guessed_does_not_exclude() -> None:
+    (defect,) = CATALOG.find("freplace-loop")
+    items = [
+        say(EvidenceKind.RELEASE, ABSENT if name == "be8704ff07d2" else PRESENT, key=name, guessed=True)
+        for name in (*defect.commits, *defect.capabilities)
+        if name != KEY
+    ]
+    items.append(say(EvidenceKind.RELEASE, ABSENT))
+    assert judge(defect, Facts(items, "x86_64"), "x86_64").state is State.UNKNOWN
+    fact = _fact(backported=False, surveyed_through=parse_version("6.1.50"), unverified="nobody looked")
+    assert _release("6.1.40", fact).guessed
