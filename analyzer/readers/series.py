@@ -17,7 +17,7 @@ __all__ = ["read", "series_evidence"]
 def _builds_match(fact: SeriesFact, name: str) -> bool:
     """Whether a fact about a build, or about it and later ones, holds for this one. An exact build is compared whole."""
     if fact.exact:
-        return name == fact.start or name.startswith((f"{fact.start}.", f"{fact.start}+"))
+        return name == fact.start or name.startswith((f"{fact.start}.", f"{fact.start}+", f"{fact.start}-"))
     ours, theirs = build_key(name), build_key(fact.start)
     return ours >= theirs if fact.present else ours <= theirs
 

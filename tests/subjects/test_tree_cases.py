@@ -218,6 +218,12 @@ def test_case_12_patches_without_sources_say_what_to_give(tmp_path: Path) -> Non
         open_tree(str(tmp_path / "deb"), None)
 
 
+def test_case_13_androids_release_proves_less_than_its_base() -> None:
+    kernel = "5.10.198-android12-9-00015-gabcdef012345"
+    found = audit(kernels=[kernel], arch="x86_64", only=["subprog-poke-uaf"]).targets[0]
+    assert found.states["subprog-poke-uaf"] is not State.FIXED
+
+
 def test_case_15_a_dump_of_one_commit_gets_no_advice_to_fetch(bookworm: Path, tmp_path: Path) -> None:
     history = History(tmp_path / "dump")
     history.files = {
