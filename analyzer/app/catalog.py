@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tailcall_audit.analyzer.app.parser import Parser
+from tailcall_audit.analyzer.app.streams import say_lines, show
 from tailcall_audit.analyzer.catalog.build import InvalidCatalogError, build, load_built
 from tailcall_audit.analyzer.catalog.docs import documents, with_tables
 from tailcall_audit.analyzer.catalog.files import CatalogFiles, mapping, read_catalog_folder
@@ -18,6 +18,7 @@ from tailcall_audit.analyzer.catalog.load import CatalogError, default_catalog_p
 from tailcall_audit.analyzer.catalog.types import CAPABILITY_PREFIX, Catalog
 from tailcall_audit.analyzer.catalog.yaml_file import Complaint
 from tailcall_audit.analyzer.model import AuditError
+from tailcall_audit.analyzer.paths import Kind, expanded, is_file, kind_of
 from tailcall_audit.analyzer.text import printable
 from tailcall_audit.probes.writing import write_file
 
@@ -97,19 +98,18 @@ def _lint(options: argparse.Namespace) -> int:
         catalog = load_built(files)
         complaints = lint(files, catalog)
         if options.sources is not None:
-            failed, ran = _run_examples(files, catalog, Path(options.sources).expanduser())
+            failed, ran = _run_examples(files, catalog, expanded(options.sources))
             complaints += failed
     if options.json:
         entries = [
             {"name": item.name, "file": str(item.path), "line": item.line, "message": item.message}
             for item in complaints
         ]
-        print(json.dumps({"complaints": entries, "examples_run": ran}, indent=2))
+        show(json.dumps({"complaints": entries, "examples_run": ran}, indent=2) + "\n")
     else:
-        for item in complaints:
-            print(printable(str(item)))
+        show("".join(f"{printable(str(item))}\n" for item in complaints))
         examples = f"; {ran} examples run" if options.sources is not None else ""
-        print(f"{len(complaints)} complaints{examples}", file=sys.stderr)
+        say_lines(f"{len(complaints)} complaints{examples}\n")
     return EXIT_FAULTS if complaints else EXIT_CLEAN
 
 
@@ -132,7 +132,7 @@ def _run_examples(files: CatalogFiles, catalog: Catalog, folder: Path) -> tuple[
     """The examples that do not hold, and how many were run; raises AuditError on a folder without a source."""
     from tailcall_audit.analyzer.readers.examples import run_source_examples, source_folders
 
-    if not folder.is_dir():
+    if kind_of(folder) is not Kind.FOLDER:
         raise AuditError(f"--sources {folder}: no such folder")
     sources = source_folders(folder)
     if not sources:
@@ -152,8 +152,8 @@ def _run_examples(files: CatalogFiles, catalog: Catalog, folder: Path) -> tuple[
 
 def _folder(given: str | None) -> Path:
     """The folder with the catalogue's files; raises CatalogError."""
-    folder = Path(default_catalog_path()).parent / "catalog" if given is None else Path(given).expanduser()
-    if not folder.is_dir():
+    folder = Path(default_catalog_path()).parent / "catalog" if given is None else expanded(given)
+    if kind_of(folder) is not Kind.FOLDER:
         remedy = "name one with --from, from a checkout of the project" if given is None else "is it the right path?"
         raise CatalogError(f"{folder}: no such folder: {remedy}")
     return folder
@@ -161,20 +161,20 @@ def _folder(given: str | None) -> Path:
 
 def _build(options: argparse.Namespace) -> int:
     folder = _folder(options.folder)
-    target = folder.parent / "commits.json" if options.output is None else Path(options.output).expanduser()
+    target = folder.parent / "commits.json" if options.output is None else expanded(options.output)
     content = build(folder)
     try:
-        current = target.read_bytes() if target.exists() else None
+        current = target.read_bytes() if is_file(target) else None
         if current == content:
-            print(f"{target} is up to date")
+            show(printable(f"{target} is up to date") + "\n")
             return EXIT_CLEAN
         if options.check:
-            print(f"{target} is not what {folder} gives: run tailcall-audit catalog build", file=sys.stderr)
+            say_lines(printable(f"{target} is not what {folder} gives: run tailcall-audit catalog build") + "\n")
             return EXIT_FAULTS
         write_file(target, content)
     except OSError as error:
         raise AuditError(f"{target}: {error.strerror or error}") from error
-    print(f"wrote {target}")
+    show(printable(f"wrote {target}") + "\n")
     return EXIT_CLEAN
 
 
@@ -211,6 +211,5 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return _COMMANDS[options.command](options)
     except InvalidCatalogError as error:
-        for complaint in error.complaints:
-            print(printable(str(complaint)), file=sys.stderr)
+        say_lines("".join(f"{printable(str(complaint))}\n" for complaint in error.complaints))
         return EXIT_USAGE

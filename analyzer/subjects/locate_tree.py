@@ -160,7 +160,7 @@ def open_tree(path_text: str, rev: str | None) -> KernelTree:
     if kind_of(given) is Kind.MISSING:
         raise TreeError(f"{given}: no such file or directory")
     path = Path(os.path.realpath(given))
-    if not path.is_dir():
+    if kind_of(path) is not Kind.FOLDER:
         if _is_archive(path):
             raise TreeError(f"{given}: an archive; unpack it and give the folder")
         path = path.parent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -86,6 +87,22 @@ def test_the_locale_c_will_do() -> None:
     assert done.stdout.startswith("6.1.170 - x86_64")
 
 
+def test_only_one_module_writes_to_the_standard_streams_and_every_parser_is_ours() -> None:
+    """But for rich, which writes the table of a terminal, and the line of progress."""
+    found = []
+    for path in (ROOT / "analyzer").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            text = ast.unparse(node) if isinstance(node, ast.Call) else ""
+            if text.startswith(("print(", "sys.stdout.write(", "sys.stderr.write(", "argparse.ArgumentParser(")):
+                found.append(f"{path.relative_to(ROOT)}: {text}")
+    allowed = (
+        "analyzer/app/streams.py: sys.",
+        "analyzer/app/shared.py: sys.stderr.write('\\r",
+        "analyzer/app/shared.py: sys.stderr.write(f'\\r",
+    )
+    assert [line for line in found if not line.startswith(allowed)] == []
+
+
 HOSTILE = "\x1b]0;owned\x07\x9b2J\x08\r\u202e\u2028\nfixed"
 
 
@@ -115,6 +132,10 @@ HOSTILE = "\x1b]0;owned\x07\x9b2J\x08\r\u202e\u2028\nfixed"
         ("list", HOSTILE),
         ("lab", HOSTILE),
         ("lab", "--jobs", HOSTILE, "x"),
+        ("catalog", HOSTILE),
+        ("catalog", "lint", f"--{HOSTILE}"),
+        ("catalog", "lint", "--from", HOSTILE),
+        ("catalog", "build", "--from", HOSTILE),
         ("--package", "x=1", "--distro", HOSTILE),
     ],
 )
