@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tailcall_audit.analyzer.app.parser import Parser
+from tailcall_audit.analyzer.app.parser import Parser, SafeParser
 from tailcall_audit.analyzer.app.streams import say_lines, show
 from tailcall_audit.analyzer.catalog.build import InvalidCatalogError, build, load_built
 from tailcall_audit.analyzer.catalog.docs import documents, with_tables
@@ -38,9 +38,7 @@ def parser() -> Parser:
     found = Parser(
         "tailcall-audit catalog", "For those who change the catalogue: docs/catalog.md says how a fact gets in."
     )
-    commands = found.add_subparsers(
-        parser_class=argparse.ArgumentParser, dest="command", required=True, metavar="COMMAND"
-    )
+    commands = found.add_subparsers(parser_class=SafeParser, dest="command", required=True, metavar="COMMAND")
     build_command = commands.add_parser(
         "build",
         help="write commits.json from the folder catalog/",
@@ -58,7 +56,7 @@ def parser() -> Parser:
     return found
 
 
-def _add_docs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_docs(commands: argparse._SubParsersAction[SafeParser]) -> None:
     command = commands.add_parser(
         "docs",
         help="write the tables of the documentation that repeat facts",
@@ -73,7 +71,7 @@ def _add_docs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command.add_argument("--debug", action="store_true", help="a traceback on an internal error")
 
 
-def _add_lint(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_lint(commands: argparse._SubParsersAction[SafeParser]) -> None:
     command = commands.add_parser(
         "lint",
         help="name what is doubtful in the folder catalog/",
@@ -196,9 +194,10 @@ def _docs(options: argparse.Namespace) -> int:
     if not seen:
         raise AuditError(f"{root}: no document here has a table of the catalogue; name a checkout with --root")
     for path in stale:
-        print(f"{path}: {'out of date: run tailcall-audit catalog docs' if options.check else 'written'}")
+        state = "out of date: run tailcall-audit catalog docs" if options.check else "written"
+        show(printable(f"{path}: {state}") + "\n")
     if not stale:
-        print(f"the tables of {seen} documents are up to date")
+        show(f"the tables of {seen} documents are up to date\n")
     return EXIT_FAULTS if stale and options.check else EXIT_CLEAN
 
 

@@ -13,7 +13,7 @@ from tailcall_audit.analyzer.text import printable, printable_lines
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
-__all__ = ["Parser", "did_you_mean"]
+__all__ = ["Parser", "SafeParser", "did_you_mean"]
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
@@ -29,8 +29,23 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=100)
 
 
-class Parser(argparse.ArgumentParser):
+class SafeParser(argparse.ArgumentParser):
     """argparse, whose messages quote what was given: nothing of that reaches a terminal raw."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the message, in a line of its own, and exit with 2."""
+        super().error(printable(message))
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        # Help, version and errors all end here, in every Python so far. Without a file, standard output is closed.
+        if file is sys.stderr:
+            say_lines(message)
+        else:
+            show(printable_lines(message))
+
+
+class Parser(SafeParser):
+    """The parser of a subcommand."""
 
     def __init__(self, prog: str, description: str, epilog: str = "", usage: str | None = None) -> None:
         super().__init__(
@@ -50,14 +65,3 @@ class Parser(argparse.ArgumentParser):
             known = [option for option in self._option_string_actions if option.startswith("--")]
             self.error(f"unrecognized arguments: {' '.join(rest)}{did_you_mean(unknown.partition('=')[0], known)}")
         return options
-
-    def error(self, message: str) -> NoReturn:
-        """Print the usage and the message, in a line of its own, and exit with 2."""
-        super().error(printable(message))
-
-    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
-        # Help, version and errors all end here, in every Python so far. Without a file, standard output is closed.
-        if file is sys.stderr:
-            say_lines(message)
-        else:
-            show(printable_lines(message))

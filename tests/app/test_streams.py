@@ -133,6 +133,7 @@ HOSTILE = "\x1b]0;owned\x07\x9b2J\x08\r\u202e\u2028\nfixed"
         ("lab", HOSTILE),
         ("lab", "--jobs", HOSTILE, "x"),
         ("catalog", HOSTILE),
+        ("catalog", "lint", "--json=" + HOSTILE),
         ("catalog", "lint", f"--{HOSTILE}"),
         ("catalog", "lint", "--from", HOSTILE),
         ("catalog", "build", "--from", HOSTILE),
