@@ -119,7 +119,7 @@ def test_release_strings(text: str, version: str, proof: Proof, distro: str | No
         (
             "Linux version 6.18.44-fc-v657 (builder@sandboxing) (gcc (GCC) 15.3.0, GNU ld (GNU Binutils) 2.46) #1 SMP PREEMPT_DYNAMIC @0",
             "6.18.44",
-            E,
+            P,
             None,
             None,
         ),
