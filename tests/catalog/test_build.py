@@ -252,3 +252,40 @@ def test_a_faulty_folder_leaves_the_file_alone(folder: Path, capsys: pytest.Capt
 def test_a_folder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["catalog", "build", "--from", str(tmp_path / "none")]) == 2
     assert "no such folder" in capsys.readouterr().err
+
+
+NEW_DISTRIBUTION = r"""
+title: Example Linux
+order: 86
+follows: stable
+patches: own
+forms:
+  - match: '-(?P<abi>\d+)\.ex\d+\.(?P<arch>x86_64|aarch64)'
+    contains: ['.ex']
+    proves: exact
+    note: Example Linux builds the stable release
+settle: tailcall-audit --package kernel-{release}   (on that host)
+"""
+
+
+def test_a_distribution_is_one_file(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "commits.json"
+    common = ["--catalog", str(output), "--kernel", "6.1.170-3.ex4.x86_64", "--only", "x86-hierarchy", "--json"]
+
+    def judged() -> tuple[str | None, str | None, str]:
+        assert main(["catalog", "build", "--from", str(folder)]) == 0
+        capsys.readouterr()
+        main(common)
+        (target,) = json.loads(capsys.readouterr().out)["targets"]
+        identity = target["identity"]
+        return identity["distro"], identity["architecture"], target["verdicts"][0]["verdict"]
+
+    assert judged() == (None, "x86_64", "unknown")
+    (folder / "distributions/example.yaml").write_text(NEW_DISTRIBUTION)
+    assert judged() == ("example", "x86_64", "affected")
+
+
+def test_a_survey_without_its_distribution_is_a_fault(folder: Path) -> None:
+    (folder / "surveys/nowhere.json").write_text('{"source": "x", "series": {"6.1": {"abi": {"1": []}}}}')
+    with pytest.raises(InvalidCatalogError, match=r"there is no distributions/nowhere\.yaml"):
+        build(folder)
