@@ -190,8 +190,8 @@ def open_tree(path_text: str, rev: str | None) -> KernelTree:
     if repository is None or commit is None:
         if root is None:
             raise TreeError(f"{given}: a git repository without a commit")
-        what = "sources without a git history" if repository is None else "a git repository without a commit"
-        notes.append(f"{what}: only the code and the version speak")
+        what = "no git history" if repository is None else "a git repository without a commit"
+        notes.append(f"{what}: judged by the code and the version")
         return KernelTree(root, DiskReader(root), None, None, True, None, tuple(notes))
     if rev is None and root is not None:
         return KernelTree(root, CheckoutReader(root, repository, commit), repository, commit, True, None, ())

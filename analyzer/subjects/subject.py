@@ -131,7 +131,7 @@ def _config_applies(
 ) -> tuple[bool, list[str]]:
     """Returns True if a configuration belongs to this kernel, so that options that are off rule defects out; and notes."""
     if config is None:
-        return False, ["config not seen: nothing is excluded by it"]
+        return False, ["no .config given: defects that a configuration would rule out are listed too"]
     contradictions = _contradictions(config, release, architecture)
     notes = [f"{config.path} excludes nothing: {text}" for text in contradictions]
     return not contradictions, [*config.notes, *notes]
