@@ -143,7 +143,7 @@ _WORSE = (State.NOT_AFFECTED, State.FIXED, State.UNKNOWN, State.AFFECTED)
 
 
 class Rule(Enum):
-    """The rule that decided: of `tailcall_audit.analyzer.policy.verdict`, or (the last two) of `tailcall_audit.analyzer.policy.agreement`."""
+    """The rule that decided. The last two are explained in `tailcall_audit.analyzer.policy.agreement`, the others in `….policy.verdict`."""
 
     OTHER_ARCHITECTURE = "other-architecture"
     CONFIG_EXCLUDES = "config-excludes"
@@ -167,7 +167,7 @@ class ObservationState(Enum):
 
 
 class Agreement(Enum):
-    """How an observation relates to the prediction. `SETTLED`: none was made, and the observation answers."""
+    """How an observation relates to the prediction. `SETTLED`: the prediction was unknown; the probe decided."""
 
     CONFIRMED = "confirmed"
     CONTRADICTED = "contradicted"
@@ -288,10 +288,10 @@ class Report(NamedTuple):
     skipped: tuple[Skipped, ...] = ()
 
     def has(self, state: State) -> bool:
-        """Whether any verdict is in this state."""
+        """Returns True if any verdict is in this state."""
         return any(verdict.state is state for target in self.targets for verdict in target.verdicts)
 
     def has_contradiction(self) -> bool:
-        """Whether anything was seen that a prediction denied."""
+        """Returns True if a probe contradicts a prediction."""
         seen = (verdict.observation for target in self.targets for verdict in target.verdicts)
         return any(item is not None and item.agreement is Agreement.CONTRADICTED for item in seen)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     class Result(NamedTuple):
         """What was seen of one defect: PRESENT, ABSENT or COULD_NOT_RUN, and how that was seen, or why not.
 
-        `reproducible` is False where an absence only says that the defect could not be reached here, as on a kernel that never
-        had what it needs: such an absence makes nothing fixed.
+        `conclusive` is False if an absence only means that the defect could not be reached here, as on a kernel that never had
+        what it needs. Such an absence does not make a verdict *fixed*.
         """
 
         state: str

@@ -9,7 +9,7 @@ import time
 
 from tailcall_audit.probes.guest.frames import SEPARATOR
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
-from tailcall_audit.probes.kernel.privileges import explain
+from tailcall_audit.probes.kernel.privileges import refusal_in_words
 from tailcall_audit.probes.probe import COULD_NOT_RUN, InconclusiveError, Probe, Result
 from tailcall_audit.probes.processes import fork_worker
 
@@ -41,7 +41,7 @@ def _observe(probe: Probe, in_guest: bool) -> tuple[Result, list[tuple[str, int]
             try:
                 result = run(kernel)
             except BpfError as error:
-                result = Result(COULD_NOT_RUN, f"unexpected: {explain(kernel, error)}", False)
+                result = Result(COULD_NOT_RUN, f"unexpected: {refusal_in_words(kernel, error)}", False)
     except InconclusiveError as reason:
         result = Result(COULD_NOT_RUN, str(reason), False)
     except OSError as error:

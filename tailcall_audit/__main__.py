@@ -1,4 +1,4 @@
-"""``python -m analyzer``."""
+"""``python -m tailcall_audit``."""
 
 import sys
 

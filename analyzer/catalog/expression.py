@@ -1,8 +1,8 @@
 """Requirements as any/all/not expressions, evaluated with intervals.
 
 A requirement over kernel options follows Kconfig: ``n``, ``m`` and ``y`` are 0, 1 and 2, "and" is the minimum, "or" the
-maximum and "not" is 2 minus the value (Linux Documentation/kbuild/kconfig-language.rst, "Menu dependencies"). A value that
-nobody knows is the whole interval, so a requirement is met, excluded or undecided without a rule of its own for each case.
+maximum and "not" is 2 minus the value (Linux Documentation/kbuild/kconfig-language.rst, "Menu dependencies"). An unknown
+value is the whole interval, so a requirement is met, excluded or undecided without a rule of its own for each case.
 Requirements over commits use the same arithmetic with absent = 0 and present = 2.
 """
 

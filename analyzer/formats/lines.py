@@ -138,12 +138,12 @@ def summary(target: TargetReport, everything: bool) -> str:
     more = f"; {hidden} in code of other architectures not shown (--all)" if hidden else ""
     probed = [item.observation for item in seen if item.observation is not None]
     if probed:
-        told = [
+        counts = [
             f"{number} {agreement.value}"
             for agreement in Agreement
             if (number := sum(item.agreement is agreement for item in probed))
         ]
-        more += f"; probes: {', '.join(told)}"
+        more += f"; probes: {', '.join(counts)}"
     return ", ".join(counts) + more
 
 

@@ -31,7 +31,7 @@ class ImageError(AuditError):
 
 
 class Kernel(NamedTuple):
-    """The kernel of an image: `form` is what it was wrapped in, outermost first; `architecture` is None where it can't be told;
+    """The kernel of an image: `form` is what it was wrapped in, outermost first; `architecture` is None if it is not known;
     `declared` is the release that the wrapping names, where it names one."""
 
     data: bytes

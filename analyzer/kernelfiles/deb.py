@@ -152,7 +152,7 @@ def _contents(archive: _Archive, package: str) -> _Contents:
 
 
 def _own(path: str, what: str, names: Iterable[str], mark: str | None) -> str | None:
-    """The only file, or of several the one with `mark` in its name; raises PackageError where none can be told."""
+    """The only file, or of several the one with `mark` in its name; raises PackageError if that does not single one out."""
     every = list(names)
     if len(every) <= 1:
         return every[0] if every else None

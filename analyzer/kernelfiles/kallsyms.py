@@ -16,7 +16,7 @@ from itertools import pairwise
 __all__ = ["Kallsyms", "KallsymsError"]
 
 _TOKENS = 256
-# Digits stand for themselves, one after the other: nothing else in a kernel looks like that.
+# In the token table each digit maps to itself, so the bytes `0 NUL 1 NUL … 9 NUL` locate the table.
 _DIGITS = b"".join(b"%d\0" % digit for digit in range(10))
 _MAX_NAMES_SPAN = 32 << 20
 _MAX_SYMBOLS = 1 << 20

@@ -1,4 +1,4 @@
-"""Kernel configurations: what a ``.config`` says, and whether it may speak for the audited kernel."""
+"""Kernel configurations: what a ``.config`` says, and which kernel it belongs to."""
 
 from __future__ import annotations
 

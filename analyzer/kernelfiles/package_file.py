@@ -46,7 +46,7 @@ def _follow(path: Path, metapackage: MetapackageError) -> KernelPackage:
 
 
 def read_package(name: str) -> KernelPackage:
-    """Read a kernel package: a file, told by its first bytes, or the name of an installed one; raises PackageError."""
+    """Read a kernel package: a file, recognised by its first bytes, or the name of an installed one; raises PackageError."""
     path = expanded(name)
     if kind_of(path) is Kind.MISSING and "/" not in name and not name.endswith((".deb", ".rpm")):
         from tailcall_audit.analyzer.subjects.installed import find_installed

@@ -1,10 +1,10 @@
-"""The policy of observations: what a probe saw, held against what was predicted. Facts come from `probes`.
+"""The policy of observations: compares what a probe saw with the prediction. The observations come from `probes`.
 
-- Seen present outranks every prediction: the defect is there.
-- Seen absent outranks one only where the probe was conclusive: every control passed and every path ran. It means fixed where what the
-  defect needs is known to be there and nobody has read in the code that the fix is not; else not-affected, "not reproduced": it never
-  came in, or something else is in the way.
-- An absence that only says that the defect could not be reached here confirms that it is not affected, and nothing more.
+- If a probe reproduces the defect, the verdict is affected, whatever was predicted.
+- If a conclusive probe (every control passed, every path ran) does not reproduce the defect, the prediction is overruled. The verdict is
+  fixed when the introducing commits are known to be present and no code evidence says that the fix is missing; otherwise it is
+  not-affected ("not reproduced"): the defect never came in, or something else prevents it.
+- An absence that is not conclusive (the defect could not be reached here) confirms not-affected and changes nothing else.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def observe(verdict: Verdict, result: Result, where: str) -> Verdict:
     settled = agreement in (Agreement.CONTRADICTED, Agreement.SETTLED)
     if not settled:
         return verdict._replace(observation=observation)
-    told = f"seen {where}: {result.detail}"
+    reason = f"seen {where}: {result.detail}"
     disagreements = verdict.disagreements
     if agreement is Agreement.CONTRADICTED:
         disagreements = (
@@ -60,7 +60,7 @@ def observe(verdict: Verdict, result: Result, where: str) -> Verdict:
         rule=rule,
         confidence=confidence,
         brief=f"{brief}; predicted {predicted.value}" if agreement is Agreement.CONTRADICTED else brief,
-        reason=told,
+        reason=reason,
         settle=None,
         disagreements=disagreements,
         observation=observation,
@@ -68,7 +68,7 @@ def observe(verdict: Verdict, result: Result, where: str) -> Verdict:
 
 
 def _fix_is_missing(verdict: Verdict) -> bool:
-    """Whether somebody has read the code, and a fix was not in it: then its absence from sight has another cause."""
+    """True if code evidence says that a fix is missing: then the probe did not show the defect for another reason."""
     fixes = set(leaves(verdict.defect.fixed))
     return any(
         item.kind in _CODE and item.presence is Presence.ABSENT and item.commit in fixes for item in verdict.evidence

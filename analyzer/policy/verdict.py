@@ -3,16 +3,17 @@
 The rules, in the order in which they are tried (each is a member of `tailcall_audit.analyzer.model.Rule`):
 
 - other-architecture: the defect is in code of another architecture than the audited one.
-- config-excludes: the configuration speaks for this kernel, and without an option that is off the defect cannot be reached.
+- config-excludes: the configuration is of this kernel, and an option that the defect needs is off.
 - capability-absent: the architecture cannot do what the defect needs.
 - never-introduced: what the defect needs is surely not there.
 - fix-present: a complete fix is there.
 - introduction-unknown, fix-unknown: what decides is not known.
 - no-fix-known, fix-absent: what it needs is there, and no complete fix is.
 
-For each commit what code does outranks how it looks, and the code outranks the log: functions of an image that were run, the sources, an image's machine code, its type data; then history, what a changelog lists,
-a distribution's series, and the release; what a changelog does not list comes last, since a stable release says the same with the whole survey behind it: see `weigh`. What
-was read and cannot be told (code of a shape that no signature knows, a partial revert) is unknown, whatever ranks below it says.
+Evidence about a commit is ranked (`RANK`), and the higher rank wins (`weigh`): functions of an image that were run, the sources, an image's
+machine code, its type data, the history, a patch queue, what a changelog lists, a distribution's series, the release, the day of the
+build. A changelog's silence ranks last, because the release survey answers the same question better. If a high-ranking source was read
+but not understood (an unknown code shape, a partial revert), the answer is unknown: lower ranks may not overrule it.
 """
 
 from __future__ import annotations
@@ -125,17 +126,17 @@ def weigh(items: Sequence[Evidence]) -> Weighed:
         return Weighed(Presence.UNKNOWN, Confidence.LOW, None)
     for item in ranked:
         if item.presence is Presence.UNKNOWN and (torn[item.kind] or (item.kind in _CONTESTED and not item.unread)):
-            # It was read and can't be told: code of an unknown shape, a partial revert, a changelog entry that lists a fix and
-            # its revert. What ranks below knows less of this kernel: it is shown, and decides nothing.
+            # It was read and not understood: code of an unknown shape, a partial revert, a changelog entry that lists a fix
+            # and its revert. Lower ranks know less about this kernel: they are shown and decide nothing.
             others = tuple(_say(other) for other in ranked if other.presence is not Presence.UNKNOWN)
             return Weighed(Presence.UNKNOWN, Confidence.LOW, item, (*torn[item.kind], *others))
-        # A backport whose message speaks of conflicts proves the fix only where the code agrees, and it did not speak.
+        # A backport whose message mentions conflicts proves the fix only if the code agrees, and the code gave no answer.
         if item.presence is Presence.UNKNOWN or item.conditional:
             continue
         others = tuple(_say(other) for other in ranked if other.presence not in (Presence.UNKNOWN, item.presence))
         confidence = item.confidence
         if item.kind in (EvidenceKind.CODE, EvidenceKind.BTF):
-            # They may show a part of a fix only: whoever agrees with them may be surer.
+            # They may show only a part of a fix: a source that agrees with them may have more confidence.
             confidence = max(other.confidence for other in ranked if other.presence is item.presence)
         return Weighed(item.presence, confidence, item, others)
     return Weighed(Presence.UNKNOWN, Confidence.LOW, next((item for item in ranked if item.settle), ranked[0]))

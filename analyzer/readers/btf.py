@@ -49,10 +49,10 @@ def _decide(btf: Btf, commit: Commit) -> tuple[Presence, str] | None:
         )
         for presence in (Presence.PRESENT, Presence.ABSENT)
     }
-    told = [(presence, atoms) for presence, atoms in answers.items() if atoms is not None]
-    if len(told) != 1:
+    matching = [(presence, atoms) for presence, atoms in answers.items() if atoms is not None]
+    if len(matching) != 1:
         return None  # a shape that the catalogue does not know
-    ((presence, atoms),) = told
+    ((presence, atoms),) = matching
     return presence, ", ".join(f"no {atom[1:]}" if atom.startswith("!") else f"has {atom}" for atom in atoms)
 
 

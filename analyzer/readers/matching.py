@@ -119,7 +119,7 @@ class Matcher:
             return True
         if not self._marks.isdisjoint(subject.split()):
             return True
-        # An unusual start or end, folded by `normalize_subject`, or a revert told by its subject only.
+        # An unusual start or end, folded by `normalize_subject`, or a revert known by its subject only.
         odd = (
             not subject
             or subject.startswith(_ODD_STARTS)
@@ -132,7 +132,7 @@ class Matcher:
         )
 
     def read(self, record: Record) -> tuple[list[Event], PendingRevert | None]:
-        """The events in one commit. Reverts are told from backports first: both name an upstream commit."""
+        """The events in one commit. Reverts are recognised before backports: both name an upstream commit."""
         subject = _subject_of(record)
         shown = printable(subject, SUBJECT_LENGTH)
         events: list[Event] = []

@@ -188,11 +188,11 @@ def find_reverts(message: bytes) -> list[Revert]:
 
 
 def reverts_merge(message: bytes) -> bool:
-    """Whether a message says that it takes back a merge, and with it commits that it does not name."""
+    """Returns True if a message reverts a merge, and with it commits that it does not name."""
     return b"everts " in message and _MERGE_REVERT.search(message) is not None
 
 
 def has_conflicts(message: bytes) -> bool:
-    """Whether a message speaks of conflicts: then what was committed may not be what was picked."""
+    """Returns True if a message mentions conflicts: what was committed may then differ from what was picked."""
     _, _, body = message.partition(b"\n")
     return _CONFLICT.search(body) is not None

@@ -105,7 +105,7 @@ def commit_in_release(catalog: Catalog, commit: Commit, version: UpstreamVersion
 
 
 def _unlisted_branch(catalog: Catalog, commit: Commit, version: UpstreamVersion, settle: str) -> Evidence:
-    """A fix on a branch that nobody surveyed: absent when the branch ended before the fix existed, else unknown."""
+    """A fix on a branch that was not surveyed: absent if the branch ended before the fix existed, else unknown."""
     branch = catalog.branches.get(version.branch)
     existed = catalog.existed_by(commit)
     if branch is not None and branch.ended is not None and branch.last is not None:
@@ -117,7 +117,7 @@ def _unlisted_branch(catalog: Catalog, commit: Commit, version: UpstreamVersion,
             return Evidence(
                 EvidenceKind.RELEASE, commit.key, Presence.ABSENT, "catalogue: branches", detail, Confidence.MEDIUM
             )
-    return _unknown(commit, "catalogue", f"nobody surveyed {version.branch}.y for {commit.key}", settle)
+    return _unknown(commit, "catalogue", f"{version.branch}.y was not surveyed for {commit.key}", settle)
 
 
 def _in_contradiction(commit: Commit, release: KernelRelease) -> Evidence:
@@ -230,7 +230,7 @@ def capability_in_release(
         return found(Presence.ABSENT, f"{architecture} is without it through {end}")
     return found(
         Presence.UNKNOWN,
-        f"{capability.title.lower()}: nobody looked at {architecture} in {version.branch}",
+        f"{capability.title.lower()}: {architecture} was not looked at in {version.branch}",
         f"{capability.settle}   in the sources that it was built from",
     )
 

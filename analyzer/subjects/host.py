@@ -23,8 +23,8 @@ _BANNER_POINTER = 0x20E
 
 @dataclass(frozen=True)
 class Host:
-    """The running kernel, its configuration when one speaks for it, the live patches that are loaded, and the file of its image
-    where that can be read and is the build that runs, and the file of its type data."""
+    """The running kernel, its configuration if one is found, the live patches that are loaded, and the files of its image (if it can be
+    read and is the build that runs) and of its type data. `config_applies` is True if the configuration belongs to this kernel."""
 
     release: KernelRelease
     config: KernelConfig | None
@@ -115,7 +115,7 @@ def read_host(root: Path = Path("/")) -> Host:
     if release.architecture is None and root == Path("/"):
         named = parse_release(f"{proc_version} {os.uname().machine}")
         release = release._replace(architecture=named.architecture)
-    config, speaks, notes = _find_config(root, proc_version.split()[2], proc_version)
+    config, applies, notes = _find_config(root, proc_version.split()[2], proc_version)
     try:
         patches = tuple(sorted(entry.name for entry in (root / "sys/kernel/livepatch").iterdir()))
     except OSError:
@@ -134,7 +134,7 @@ def read_host(root: Path = Path("/")) -> Host:
     )
     btf = root / "sys/kernel/btf/vmlinux"
     readable = os.access(btf, os.R_OK)
-    return Host(release, config, speaks, patches, tuple(notes), image, str(btf) if readable else None)
+    return Host(release, config, applies, patches, tuple(notes), image, str(btf) if readable else None)
 
 
 def open_subjects(request: Request, _: str) -> Iterator[Subject]:

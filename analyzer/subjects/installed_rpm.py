@@ -1,4 +1,4 @@
-"""The kernels installed on a host with RPM, as its own ``rpm`` tells them: the database has had three formats so far."""
+"""The kernels installed on a host with RPM, as its own ``rpm`` lists them: the database has had three formats so far."""
 
 from __future__ import annotations
 

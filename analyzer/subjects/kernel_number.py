@@ -63,7 +63,7 @@ class Place(IntEnum):
     """How surely the number at a place is a kernel's."""
 
     BARE = 1
-    """Nothing but the number's range speaks for it."""
+    """Only the number's range suggests it."""
     FORM = 2
     """It is written as a known distribution writes its kernels."""
     KERNEL = 3

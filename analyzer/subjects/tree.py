@@ -42,7 +42,7 @@ def _identify(tree: KernelTree) -> TreeIdentity:
         return TreeIdentity(None, None, True, (note,))
     if identity is None:
         why = makefile.reason or "no VERSION and PATCHLEVEL in it"
-        raise TreeError(f"{tree.root}: cannot tell the kernel version from its Makefile: {why}")
+        raise TreeError(f"{tree.root}: its Makefile does not give the kernel version: {why}")
     return identity
 
 

@@ -95,7 +95,7 @@ def _debian(name: str, version: str | None, release: str | None) -> Publication:
         return Publication(f"{base}/main/l/linux/linux_{source}_changelog", source, None)
     if re.search(r"\d+\.\d+", name):
         raise PublicationError(
-            f"{name}: not installed here, and its name does not tell its version: give {name}=VERSION (as in 6.1.170-3)"
+            f"{name}: not installed here, and its name does not contain its version: give {name}=VERSION (as in 6.1.170-3)"
         )
     if release is None:
         raise PublicationError(

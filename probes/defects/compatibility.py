@@ -10,7 +10,7 @@ import errno
 
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
 from tailcall_audit.probes.kernel.instructions import R1, R6, Program
-from tailcall_audit.probes.kernel.privileges import explain
+from tailcall_audit.probes.kernel.privileges import refusal_in_words
 from tailcall_audit.probes.kernel.programs import return_value, tail_call
 from tailcall_audit.probes.probe import InconclusiveError
 
@@ -31,13 +31,13 @@ def enters(kernel: Bpf, array: int, program: int, what: str) -> str | None:
         kernel.put(array, 0, program)
     except BpfError as error:
         if error.errno != errno.EINVAL:
-            raise InconclusiveError(f"{what}: {explain(kernel, error)}") from error
+            raise InconclusiveError(f"{what}: {refusal_in_words(kernel, error)}") from error
         return error.words
     return None
 
 
 def must_enter(kernel: Bpf, array: int, program: int, what: str) -> None:
-    """The control: a program that nothing speaks against must enter; raises InconclusiveError."""
+    """The control: a program that no check refuses must enter; raises InconclusiveError."""
     refusal = enters(kernel, array, program, what)
     if refusal is not None:
         raise InconclusiveError(f"control: {what} is refused ({refusal})")

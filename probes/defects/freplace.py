@@ -7,7 +7,7 @@ import errno
 from tailcall_audit.probes.kernel import bpf
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError, Function, function_number
 from tailcall_audit.probes.kernel.instructions import R1, R6, Program
-from tailcall_audit.probes.kernel.privileges import explain
+from tailcall_audit.probes.kernel.privileges import refusal_in_words
 from tailcall_audit.probes.kernel.programs import adjust_head, count_entry, expect, load_simple, return_value, tail_call
 from tailcall_audit.probes.probe import ABSENT, InconclusiveError, Result
 
@@ -74,7 +74,7 @@ def resolves_target_type(kernel: Bpf) -> str | None:
     except BpfError as error:
         if error.errno != errno.EINVAL:
             raise InconclusiveError(
-                f"control: a tail call into another type's prog_array: {explain(kernel, error)}"
+                f"control: a tail call into another type's prog_array: {refusal_in_words(kernel, error)}"
             ) from error
     else:
         raise InconclusiveError(
@@ -84,7 +84,7 @@ def resolves_target_type(kernel: Bpf) -> str | None:
         extension(kernel, replaced, same)
     except BpfError as error:
         if error.errno != errno.EINVAL or error.log.strip().endswith("not supported"):
-            raise InconclusiveError(f"a freplace program that tail-calls: {explain(kernel, error)}") from error
+            raise InconclusiveError(f"a freplace program that tail-calls: {refusal_in_words(kernel, error)}") from error
         return error.words
     return None
 
@@ -93,7 +93,7 @@ def extension_is_refused(kernel: Bpf) -> str | None:
     """The kernel's words when no freplace program may enter a prog_array, as the fix of pitfall 6 has it; None when one may.
 
     Linux kernel commit d6083f040d5d ("bpf: Prevent tailcall infinite loop caused by freplace") (in v6.13). Nothing is attached, and
-    the prog_array is empty and nobody's, so nothing else is in the way.
+    the prog_array is empty and has no owner, so no other check refuses.
     """
     _, replacement = extension_of(kernel)
     array = kernel.prog_array()
@@ -103,14 +103,16 @@ def extension_is_refused(kernel: Bpf) -> str | None:
         kernel.put(array, 0, replacement)
     except BpfError as error:
         if error.errno != errno.EINVAL:
-            raise InconclusiveError(f"a freplace program in an empty prog_array: {explain(kernel, error)}") from error
+            raise InconclusiveError(
+                f"a freplace program in an empty prog_array: {refusal_in_words(kernel, error)}"
+            ) from error
         return error.words
     return None
 
 
 def look_only(kernel: Bpf) -> Result:
-    """What can be seen of pitfall 5 with nothing attached, on a host: whether it can be reached; raises InconclusiveError where only
-    a guest can tell."""
+    """What can be seen of pitfall 5 with nothing attached, on a host: whether it can be reached; raises InconclusiveError if only
+    a guest can show it."""
     refusal = extension_is_refused(kernel)
     if refusal is not None:
         return Result(
@@ -123,5 +125,5 @@ def look_only(kernel: Bpf) -> Result:
             False,
         )
     raise InconclusiveError(
-        "only a guest can tell: putting an attached freplace program into a prog_array may panic this kernel"
+        "only a guest can show this: putting an attached freplace program into a prog_array may panic this kernel"
     )

@@ -4,8 +4,8 @@ In a guest: loads a freplace program, attaches it and puts it into an empty prog
 prog->aux->dst_prog, which is NULL once it is attached, the kernel oopses in bpf_prog_map_compatible(), called from
 prog_fd_array_get_ptr().
 
-On a host only the same with nothing attached is done: a refusal there says that the fix of pitfall 6 keeps every freplace program out,
-acceptance on a kernel with pitfall 1 that nothing ever resolved the type. Else a guest must tell.
+On a host the put is tried with nothing attached. A refusal means that the fix of pitfall 6 keeps every freplace program out; acceptance on a
+kernel with pitfall 1 means that the type is never resolved. Otherwise only a guest can show it.
 
 Needs 4a9c7bbe2ed4 (in v5.18) and 1c123c567fb1 (in v6.2, 6.1.4); Linux kernel commit f7866c358733 ("bpf: Fix null pointer dereference in
 resolve_prog_type() for BPF_PROG_TYPE_EXT") (in v6.11) ends it.
@@ -17,7 +17,7 @@ import errno
 
 from tailcall_audit.probes.defects.freplace import extension_of, look_only
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
-from tailcall_audit.probes.kernel.privileges import explain
+from tailcall_audit.probes.kernel.privileges import refusal_in_words
 from tailcall_audit.probes.kernel.programs import expect
 from tailcall_audit.probes.probe import ABSENT, InconclusiveError, Probe, Result
 
@@ -33,7 +33,7 @@ def _run(kernel: Bpf) -> Result:
     except BpfError as error:
         if error.errno != errno.EINVAL:
             raise InconclusiveError(
-                f"an attached freplace program in a prog_array: {explain(kernel, error)}"
+                f"an attached freplace program in a prog_array: {refusal_in_words(kernel, error)}"
             ) from error
         return Result(
             ABSENT, f"an attached freplace program is refused by a prog_array, without an oops ({error.words})"

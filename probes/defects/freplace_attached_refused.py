@@ -21,7 +21,7 @@ from tailcall_audit.probes.defects.freplace import (
 )
 from tailcall_audit.probes.kernel import bpf
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
-from tailcall_audit.probes.kernel.privileges import explain
+from tailcall_audit.probes.kernel.privileges import refusal_in_words
 from tailcall_audit.probes.kernel.programs import expect
 from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Probe, Result
 
@@ -41,7 +41,7 @@ def _run(kernel: Bpf) -> Result:
     except BpfError as error:
         if error.errno != errno.EINVAL:
             raise InconclusiveError(
-                f"an attached freplace program in a prog_array: {explain(kernel, error)}"
+                f"an attached freplace program in a prog_array: {refusal_in_words(kernel, error)}"
             ) from error
         return Result(
             PRESENT, f"a prog_array took a freplace program and refuses it once it is attached ({error.words})"

@@ -17,7 +17,7 @@ import errno
 from tailcall_audit.probes.defects.freplace import extension, resolves_target_type, target
 from tailcall_audit.probes.kernel import bpf
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
-from tailcall_audit.probes.kernel.privileges import explain
+from tailcall_audit.probes.kernel.privileges import refusal_in_words
 from tailcall_audit.probes.kernel.programs import HEALTHY, LIMIT, control, expect
 from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Probe, Result
 
@@ -42,7 +42,7 @@ def _build(kernel: Bpf, attach_first: bool) -> tuple[int | None, str]:
             step()
         except BpfError as error:
             if error.errno != errno.EBUSY:
-                raise InconclusiveError(f"the {name}: {explain(kernel, error)}") from error
+                raise InconclusiveError(f"the {name}: {refusal_in_words(kernel, error)}") from error
             return None, name
     kernel.run(entry)
     return kernel.count(counters), ""

@@ -9,7 +9,7 @@ import errno
 
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError, Function
 from tailcall_audit.probes.kernel.instructions import Program
-from tailcall_audit.probes.kernel.privileges import explain
+from tailcall_audit.probes.kernel.privileges import refusal_in_words
 from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Result
 
 __all__ = ["judge"]
@@ -35,13 +35,15 @@ def judge(
     try:
         kernel.load(kind, control, functions=functions, name="control")
     except BpfError as error:
-        raise InconclusiveError(f"control: the same without the tail call: {explain(kernel, error)}") from error
+        raise InconclusiveError(
+            f"control: the same without the tail call: {refusal_in_words(kernel, error)}"
+        ) from error
     try:
         kernel.load(kind, unsafe, functions=functions, name="unsafe")
     except BpfError as error:
         if error.errno in (errno.EACCES, errno.EINVAL) and any(message in error.log for message in refusals):
             return Result(ABSENT, f"the verifier refuses it ({error.words})")
         raise InconclusiveError(
-            f"refused, and not for the reason that the fix gives: {explain(kernel, error)}"
+            f"refused, and not for the reason that the fix gives: {refusal_in_words(kernel, error)}"
         ) from error
     return Result(PRESENT, accepted)

@@ -73,9 +73,9 @@ def _run(kernel: Bpf) -> Result:
         seen[f"{way}, above ones"] = expect(kernel, partial(_pattern, kernel, -1, indirect), what)
         seen[f"{way}, alone"] = expect(kernel, partial(_alone, kernel, indirect), what)
     wrong = {way: entries for way, entries in seen.items() if entries != HEALTHY}
-    told = ", ".join(f"{entries} ({way})" for way, entries in (wrong or seen).items())
+    counts = ", ".join(f"{entries} ({way})" for way, entries in (wrong or seen).items())
     if wrong:
-        return Result(PRESENT, f"a caller with 4 bytes of stack: {told} entries instead of {HEALTHY}")
+        return Result(PRESENT, f"a caller with 4 bytes of stack: {counts} entries instead of {HEALTHY}")
     return Result(ABSENT, f"a caller with 4 bytes of stack: {HEALTHY} entries whatever its stack held before")
 
 

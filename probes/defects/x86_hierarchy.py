@@ -1,7 +1,8 @@
 """Pitfall 4: the limit of tail calls does not hold over sibling subprograms.
 
-Loads a program that calls a tail-calling subprogram twice. Observes how often it is entered: where the count is handed down and not
-back, each return goes on where its caller was, and some 2^33 entries would follow if the program did not stop itself.
+Loads a program that calls a tail-calling subprogram twice. Observes how often it is entered: affected kernels
+pass the counter to callees but never back, so each call starts again from the caller's value (about 2^33 entries if the program did not stop
+itself).
 
 do_jit() and emit_bpf_tail_call_*() of arch/x86/net/bpf_jit_comp.c decide: Linux kernel commit 116e04ba1459 ("bpf, x64: Fix tailcall
 hierarchy") (in v6.12) counts behind a pointer.
@@ -28,8 +29,8 @@ def _run(kernel: Bpf) -> Result:
     }
     wrong = {way: entries for way, entries in seen.items() if entries != HEALTHY}
     if wrong:
-        told = ", ".join(f"{entries} ({way})" for way, entries in wrong.items())
-        return Result(PRESENT, f"two calls of a subprogram that tail-calls: {told} entries instead of {HEALTHY}")
+        counts = ", ".join(f"{entries} ({way})" for way, entries in wrong.items())
+        return Result(PRESENT, f"two calls of a subprogram that tail-calls: {counts} entries instead of {HEALTHY}")
     return Result(ABSENT, f"two calls of a subprogram that tail-calls: {HEALTHY} entries")
 
 

@@ -1,7 +1,8 @@
 """Pitfall 3: the trampoline of an fentry or fexit program resets the tail call count.
 
 Loads a program whose subprogram tail-calls the program, and fentry and fexit programs for that subprogram. Observes how often the
-program is entered while it is traced, by either and by both, and that the tracer was there: a tracer that was not counts for nothing.
+program is entered while it is traced, by either and by both, and checks that the tracer really ran; if it did
+not, the run is inconclusive.
 
 arch_prepare_bpf_trampoline() of arch/x86/net/bpf_jit_comp.c decides: it lost rax, in which the count travels, until Linux kernel
 commit 2b5dcb31a19a ("bpf, x64: Fix tailcall infinite loop") (in v6.7). Beyond some 400 entries the stack would overflow; the program
@@ -62,8 +63,8 @@ def _run(kernel: Bpf) -> Result:
             seen[f"{name}, {'indirect' if indirect else 'direct'}"] = _traced(kernel, kinds, indirect)
     wrong = {way: entries for way, entries in seen.items() if entries != HEALTHY}
     if wrong:
-        told = ", ".join(f"{entries} ({way})" for way, entries in wrong.items())
-        return Result(PRESENT, f"a traced subprogram that tail-calls: {told} entries instead of {HEALTHY}")
+        counts = ", ".join(f"{entries} ({way})" for way, entries in wrong.items())
+        return Result(PRESENT, f"a traced subprogram that tail-calls: {counts} entries instead of {HEALTHY}")
     return Result(ABSENT, f"a traced subprogram that tail-calls: {HEALTHY} entries, by fentry, by fexit and by both")
 
 

@@ -68,7 +68,7 @@ def write_cpio(members: list[tuple[str, int, bytes, tuple[int, int]]]) -> bytes:
 
 
 def _without_sections(data: bytes) -> bytes:
-    """An ELF file cut off behind what is loaded: symbols and debug data are several times the rest, and nobody reads them here."""
+    """An ELF file cut off behind what is loaded: symbols and debug data are several times the rest and are not needed here."""
     if data[:5] != b"\x7fELF\x02" or data[5] != 1:
         return data
     offset, size, count = struct.unpack_from("<Q", data, 32)[0], *struct.unpack_from("<HH", data, 54)

@@ -41,7 +41,7 @@ _STATES = (PRESENT, ABSENT, COULD_NOT_RUN)
 
 
 class Guest(NamedTuple):
-    """How to boot: memory in MiB, seconds until it must have told something new, KVM instead of emulation, words for the kernel's
+    """How to boot: memory in MiB, seconds that it may be silent, KVM instead of emulation, words for the kernel's
     command line (some of which the guest's first process reads)."""
 
     memory: int = 512
@@ -51,7 +51,7 @@ class Guest(NamedTuple):
 
 
 class GuestRun(NamedTuple):
-    """What a guest told: the kernel's release, version and facts about it, each probe's result by slug, the consoles of its boots,
+    """What a guest reported: the kernel's release, version and facts about it, each probe's result by slug, the consoles of its boots,
     and why it never began, if so. `seconds` is what the probes took in the last boot, `left` what they left behind in the kernel."""
 
     release: str

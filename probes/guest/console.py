@@ -66,5 +66,5 @@ def why_not(console: str, stderr: str, silent_for: float | None) -> str:
         more = f" within {silent_for:g} s" if silent_for is not None else ""
         return f"nothing on its serial line{more}: the kernel has no console there (CONFIG_SERIAL_8250_CONSOLE), does not start on this machine, or wants more memory (--guest-memory)"
     last = [line for line in console.splitlines() if line.strip()][-1].strip()[:200]
-    how = f"told nothing for {silent_for:g} s" if silent_for is not None else "ended before it told anything"
+    how = f"reported nothing for {silent_for:g} s" if silent_for is not None else "ended before it reported anything"
     return f"the guest {how}; its last words: {last}"

@@ -1,4 +1,4 @@
-"""How a guest tells its results: lines that console noise can't break without being noticed.
+"""The form in which a guest sends its results: lines with a checksum, so that console noise in them is noticed.
 
 A frame is ``~TCA NUMBER CHECKSUM HEX``, on a line of its own. Whatever else stands on the line is noise.
 """

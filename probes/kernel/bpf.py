@@ -216,7 +216,7 @@ class Bpf:
         `functions` describes each of its functions, in order, for BTF: a program with subprograms that tail-call must have it
         (check_subprogs(), "tail_call is not allowed in subprogs without BTF"), so without it they are taken for static. `target` is the descriptor of the program that a freplace or
         tracing program is for, and the BTF number there of the function that it replaces or traces (see `function_number`).
-        `attach_type` is the expected one, 0 where nobody asks: with BPF_XDP, a loader's default, 6.1 behaves differently.
+        `attach_type` is the expected attach type, 0 if none is asked for: with BPF_XDP, a loader's default, 6.1 behaves differently.
         """
         code = program.encode()
         insns, license_, log = _buffer(code), _buffer(b"GPL\0"), ctypes.create_string_buffer(_LOG_SIZE)

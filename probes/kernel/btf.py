@@ -83,10 +83,7 @@ else:
 
 
 class Btf:
-    """Reads BTF. The types are found once; raises BtfError on anything that is not whole.
-
-    `little` is the byte order of the data; only little-endian kernels are read.
-    """
+    """Reads BTF of little-endian kernels. The types are indexed once; raises BtfError on data that is broken or cut off."""
 
     def __init__(self, data: bytes) -> None:
         if len(data) < _HEADER.size:
@@ -175,7 +172,7 @@ class Btf:
         return None
 
     def has_function(self, name: str) -> bool:
-        """Whether the kernel has a function of this name that it tells BTF of (inlined ones it doesn't)."""
+        """Returns True if BTF lists a function of this name; inlined functions are not listed."""
         return self.find(name, FUNC) is not None
 
     def members(self, number: int) -> list[Member]:

@@ -7,13 +7,13 @@ import os
 
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
 
-__all__ = ["explain", "missing_capabilities"]
+__all__ = ["missing_capabilities", "refusal_in_words"]
 
 _ENOTSUPP = 524
 """The kernel's own, which bpf_prog_load() leaks to user space where the JIT refuses; libc has no name for it."""
 
 
-def explain(kernel: Bpf, error: BpfError) -> str:
+def refusal_in_words(kernel: Bpf, error: BpfError) -> str:
     """An error that keeps a probe from running, in words, with what is known to cause it."""
     if error.errno in (errno.EPERM, errno.EACCES) and not error.log:
         return f"{error.words}: {_missing(kernel)}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from tailcall_audit.probes.kernel import bpf
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
 from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL, R0, R1, R2, R3, R6, Program
-from tailcall_audit.probes.kernel.privileges import explain
+from tailcall_audit.probes.kernel.privileges import refusal_in_words
 from tailcall_audit.probes.probe import InconclusiveError
 
 TYPE_CHECKING = False
@@ -118,7 +118,7 @@ def control(kernel: Bpf, kind: int = bpf.SOCKET_FILTER) -> None:
             try:
                 entries = count_chain(kernel, kind, through_subprogram=through, indirect=indirect)
             except BpfError as error:
-                raise InconclusiveError(f"control: {name}: {explain(kernel, error)}") from error
+                raise InconclusiveError(f"control: {name}: {refusal_in_words(kernel, error)}") from error
             if entries != HEALTHY:
                 how = "with an index known at run time only" if indirect else "with a constant index"
                 raise InconclusiveError(
@@ -131,4 +131,4 @@ def expect(kernel: Bpf, call: Callable[[], int | None], what: str) -> int:
     try:
         return call() or 0
     except BpfError as error:
-        raise InconclusiveError(f"{what}: {explain(kernel, error)}") from error
+        raise InconclusiveError(f"{what}: {refusal_in_words(kernel, error)}") from error

@@ -125,8 +125,8 @@ def test_without_the_jit_the_pitfalls_cannot_be_judged_and_the_reason_is_said(la
     ("kernel", "state", "conclusive", "words"),
     [
         ("vmlinuz-5.10.0-30-cloud-amd64", ABSENT, False, "does not resolve the type of a freplace program (pitfall 1)"),
-        ("vmlinuz-6.1.0-47-cloud-amd64", COULD_NOT_RUN, False, "only a guest can tell"),
-        ("vmlinuz-6.1.170-lab-no-f7866c358733", COULD_NOT_RUN, False, "only a guest can tell"),
+        ("vmlinuz-6.1.0-47-cloud-amd64", COULD_NOT_RUN, False, "only a guest can show"),
+        ("vmlinuz-6.1.170-lab-no-f7866c358733", COULD_NOT_RUN, False, "only a guest can show"),
         ("vmlinuz-6.12.117+deb13-cloud-amd64", ABSENT, True, "no freplace program may enter a prog_array"),
     ],
 )

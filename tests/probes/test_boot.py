@@ -68,8 +68,8 @@ HELLO = ("hello", "6.1.0", "#1 SMP", "1", "1", "")
             "echo '[ 1.0] Kernel panic - not syncing: ACPI'",
             "panicked before it reached user space: Kernel panic - not syncing: ACPI",
         ),
-        ("echo 'Booting...'", "ended before it told anything; its last words: Booting..."),
-        ("echo 'Booting...'; sleep 60", "told nothing for 0.5 s; its last words: Booting..."),
+        ("echo 'Booting...'", "ended before it reported anything; its last words: Booting..."),
+        ("echo 'Booting...'; sleep 60", "reported nothing for 0.5 s; its last words: Booting..."),
     ],
 )
 def test_a_guest_that_never_comes_up_says_why(tmp_path: Path, script: str, reason: str) -> None:
