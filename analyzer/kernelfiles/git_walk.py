@@ -143,8 +143,10 @@ def _fields(command: list[str]) -> Iterator[list[bytes]]:
         yield [rest]
         if process.wait() != 0:
             complaints.seek(0)
-            complaint = complaints.read(4096).decode("utf-8", "replace").strip()
-            raise WalkError(f"git: {complaint.splitlines()[0] if complaint else f'exit status {process.returncode}'}")
+            lines = complaints.read(4096).decode("utf-8", "replace").splitlines()
+            # git calls the empty file that it gets for grafts deprecated, in several lines of hints.
+            said = [line for line in lines if line.strip() and not line.startswith("hint:")]
+            raise WalkError(f"git: {said[0] if said else f'exit status {process.returncode}'}")
 
 
 def _groups(command: list[str], size: int) -> Iterator[tuple[bytes, ...]]:

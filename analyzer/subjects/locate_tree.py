@@ -9,7 +9,7 @@ from pathlib import Path
 import pygit2
 
 from tailcall_audit.analyzer.kernelfiles.git_walk import shallow_commits
-from tailcall_audit.analyzer.kernelfiles.loose_objects import LooseObjects
+from tailcall_audit.analyzer.kernelfiles.loose_objects import BrokenObjectError, LooseObjects
 from tailcall_audit.analyzer.kernelfiles.makefile import is_kernel_makefile, is_kernel_tree
 from tailcall_audit.analyzer.kernelfiles.tree_files import BlobReader, CheckoutReader, DiskReader, FileReader, ReadState
 from tailcall_audit.analyzer.libraries import pygit2_errors
@@ -124,6 +124,18 @@ def _open_repository(path: Path) -> pygit2.Repository | None:
         return None if found is None else pygit2.Repository(found)
 
 
+def _check_objects(repository: pygit2.Repository, rev: str | None, path: Path) -> None:
+    """Raises TreeError where libgit2 would read a loose object that is cut off. Which ones a revision leads over is not known."""
+    loose = LooseObjects(repository)
+    try:
+        if rev is None:
+            loose.check(str(repository.head.target))
+        else:
+            loose.check_all()
+    except BrokenObjectError as error:
+        raise TreeError(f"{path}: {repository.path}: {error}") from error
+
+
 def _resolve(repository: pygit2.Repository, rev: str | None, path: Path) -> pygit2.Commit | None:
     name = "HEAD" if rev is None else rev
     if name.startswith("-") or not name:
@@ -138,11 +150,7 @@ def _resolve(repository: pygit2.Repository, rev: str | None, path: Path) -> pygi
     with pygit2_errors(missing):
         if rev is None and repository.head_is_unborn:
             return None
-        loose = LooseObjects(repository)
-        if rev is None:
-            loose.check(str(repository.head.target))
-        else:
-            loose.check_all()  # which objects a revision leads over is not known before
+        _check_objects(repository, rev, path)
         found = repository.revparse_single(name).peel(pygit2.Commit)
     assert isinstance(found, pygit2.Commit)
     return found
@@ -186,7 +194,13 @@ def open_tree(path_text: str, rev: str | None) -> KernelTree:
     if repository is None and rev is not None:
         raise TreeError(f"{given}: --rev needs a git repository, and {root} has none of its own")
     revision, folder = (rev, "") if rev is None else _parted(rev)
-    commit = None if repository is None else _resolve(repository, revision, given)
+    try:
+        commit = None if repository is None else _resolve(repository, revision, given)
+    except TreeError as error:
+        if root is None or rev is not None:
+            raise
+        notes.append(str(error))
+        repository = commit = None
     if repository is None or commit is None:
         if root is None:
             raise TreeError(f"{given}: a git repository without a commit")
