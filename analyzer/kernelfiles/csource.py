@@ -41,6 +41,8 @@ _WORD_BYTE = re.compile(rb"\w")
 _MAX_FOLLOW = 3
 _MAX_CALLEES = 300
 _MAX_DEFINITIONS = 24
+_MAX_OCCURRENCES = 2000
+"""More than any function of the kernel is named in one file; what comes after is not looked at, and makes it odd."""
 _MAX_VARIANTS = 64
 _MAX_PARAMETERS = 4000
 _MAX_BODY = 1 << 20
@@ -217,7 +219,10 @@ class CSource:
         """Where a function is defined, in any style: the first byte of the line that names it, and its brace (-1: odd)."""
         encoded = name.encode()
         text = self._file.skeleton
-        for position in _occurrences(text, encoded):
+        for number, position in enumerate(_occurrences(text, encoded)):
+            if number >= _MAX_OCCURRENCES:
+                yield position, -1
+                return
             match = _PARAMETERS.match(text, position + len(encoded))
             if match is None:
                 continue
@@ -239,7 +244,7 @@ class CSource:
             return None
         line = self._file.line(start)
         if brace < 0:
-            return Scope(name, line, b"", None, False, "a definition of the oldest style")
+            return Scope(name, line, b"", None, False, "a definition of the oldest style, or too many calls to look at")
         end = self._end(brace, assumptions)
         if end < 0:
             return Scope(name, line, b"", None, False, "a body whose braces do not match")

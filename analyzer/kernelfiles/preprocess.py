@@ -18,7 +18,7 @@ from tailcall_audit.analyzer.kernelfiles.cconstant import Named, condition_value
 __all__ = ["NO_ASSUMPTIONS", "Assumptions", "Branch", "CText", "Group", "Macro", "blank"]
 
 _SPLICE = re.compile(rb"\\[ \t\f\v]*\n")
-_SPLICED_LINE = re.compile(rb"(?:[^\n]*\\[ \t\f\v]*\n)+[^\n]*(?:\n|\Z)")
+_SPLICED_LINE = re.compile(rb"^(?:[^\n]*\\[ \t\f\v]*\n)+[^\n]*(?:\n|\Z)", re.MULTILINE)
 _COMMENT_OR_TEXT = re.compile(
     rb"/\*.*?(?:\*/|\Z)|//[^\n]*|\"(?:\\[^\n]|[^\"\\\n])*\"?|'(?:\\[^\n]|[^'\\\n])*'?", re.DOTALL
 )

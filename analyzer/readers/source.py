@@ -20,7 +20,7 @@ from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Pr
 from tailcall_audit.analyzer.readers.assumptions import assumptions_by_commit
 from tailcall_audit.analyzer.readers.older_tree import OlderTree
 from tailcall_audit.analyzer.readers.registry import Reading
-from tailcall_audit.analyzer.readers.signature import in_words, match_forms, standing_macro, units
+from tailcall_audit.analyzer.readers.signature import Unit, in_words, match_forms, standing_macro, units
 from tailcall_audit.analyzer.subjects.locate_tree import KernelTree
 from tailcall_audit.analyzer.subjects.subject import Request, Subject
 from tailcall_audit.analyzer.version import UpstreamVersion
@@ -74,6 +74,7 @@ class SourceReader:
         self._shared: tuple[str, ...] = ()
         self._files: dict[str, FileRead] = {}
         self._sources: dict[str, CSource] = {}
+        self._units: dict[tuple[str, str, int, bool, Assumptions], tuple[list[Unit], str | None]] = {}
 
     def file(self, path: str) -> FileRead:
         """Read a file, once."""
@@ -254,7 +255,10 @@ class SourceReader:
         def unknown(detail: str) -> _Part:
             return _Part(Presence.UNKNOWN, citation, f"{name} {detail}")
 
-        unit_list, odd = units(source, scope, part.follow, assumptions)
+        key = (item.path, scope.name, scope.line, part.follow, assumptions)
+        if key not in self._units:
+            self._units[key] = units(source, scope, part.follow, assumptions)
+        unit_list, odd = self._units[key]
         odd = scope.oddity or odd
         if odd is not None:
             return unknown(f"cannot be followed: {odd}")

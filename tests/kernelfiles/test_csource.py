@@ -87,3 +87,15 @@ def test_broken_c_never_raises(pieces: list[bytes]) -> None:
     source = CSource(b"".join(pieces))
     for scope in source.functions("f"):
         source.with_callees(scope)
+
+
+def test_a_name_that_occurs_without_end_is_odd_and_not_searched_for_ever() -> None:
+    scopes = CSource(b"f(" * 50_000).functions("f")
+    assert scopes
+    assert scopes[-1].oddity
+
+
+def test_lines_are_joined_before_comments_and_strings_are_read() -> None:
+    source = CSource(b"int f(void)\n{\n\t// was: \\\n\treturn 1;\n\treturn 2;\n}\nint g(void)\n{\n\treturn 3;\n}\n")
+    assert b"1" not in source.functions("f")[0].tokens
+    assert names(source, "g") == [7]
