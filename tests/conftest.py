@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
 from tailcall_audit.analyzer.catalog import load
 from tailcall_audit.analyzer.catalog.load import load_catalog
-from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.catalog.types import Branch, Catalog
 
 # No test fails because the machine is busy.
 settings.register_profile("patient", deadline=None)
@@ -35,16 +35,16 @@ def lab() -> Path:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _ids_of_small_histories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _ids_of_small_histories() -> Iterator[None]:
     """Takes mainline's ids of tags out of the catalogue: the histories that tests write have a v6.1 of their own.
 
     Tests of the ids give a catalogue with theirs.
     """
-    data = json.loads(Path(load.default_catalog_path()).read_bytes())
-    for branch in data["branches"]["entries"].values():
-        branch.pop("mainline", None)
-    place = tmp_path_factory.mktemp("catalog") / "commits.json"
-    place.write_text(json.dumps(data))
+    original = load._branch
+
+    def without_id(name: str, data: dict[str, Any]) -> Branch:
+        return original(name, data)._replace(mainline=None)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(load, "default_catalog_path", lambda: str(place))
+        patch.setattr(load, "_branch", without_id)
         yield
