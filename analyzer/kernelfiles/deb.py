@@ -224,4 +224,5 @@ def read_deb(path: Path) -> KernelPackage:
             changelog=contents.changelog,
             config=contents.config,
             image=contents.image,
+            is_file=True,
         )

@@ -39,7 +39,8 @@ class KernelPackage:
 
     `changelog` and `config` are the decompressed contents with the names they have in the package, None where it has none;
     `image` is the name of the kernel image. `architecture` is the package's own word (``amd64``, ``all``). `via` names the
-    metapackage that led to this package, `release` the ``uname -r`` that it boots to, where it is known.
+    metapackage that led to this package, `release` the ``uname -r`` that it boots to, where it is known. `is_file` says that
+    `path` is the package file itself.
     """
 
     path: str
@@ -52,12 +53,14 @@ class KernelPackage:
     image: str | None
     via: str | None = None
     release: str | None = None
+    is_rpm: bool = False
+    is_file: bool = False
 
     @property
     def bootable(self) -> Bootable | None:
         """Where the image is: in the package file, or installed; None where the package has none, or only its index was read."""
         if self.image is None:
             return None
-        if self.path.endswith((".deb", ".rpm")) or is_file(Path(self.path)):
+        if self.is_file:
             return Bootable(self.path, self.image)
         return Bootable(f"/{self.image}")

@@ -195,6 +195,7 @@ class _Other(_Handler):
             changelog=("%changelog", text) if text else None,
             config=None,
             image=None,
+            is_rpm=True,
         )
 
 

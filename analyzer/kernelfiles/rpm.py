@@ -169,4 +169,6 @@ def read_rpm(path: Path) -> KernelPackage:
             changelog=("%changelog", changelog) if changelog else None,
             config=config,
             image=_one(package, _IMAGE, "kernel image"),
+            is_rpm=True,
+            is_file=True,
         )

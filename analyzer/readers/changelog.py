@@ -9,23 +9,44 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tailcall_audit.analyzer.catalog.types import Catalog, Commit
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import ChangelogError
 from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Changelog, Entry, Family, Item, arch_neutral
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.messages import normalize_subject, unwrap_revert
+from tailcall_audit.analyzer.readers.hints import read_hints
 from tailcall_audit.analyzer.readers.registry import Reading
+from tailcall_audit.analyzer.subjects.package_release import (
+    debian_version,
+    distribution_of,
+    is_source_of,
+    package_release,
+    rpm_release,
+    upstream_of,
+)
 from tailcall_audit.analyzer.subjects.release_string import KernelRelease, ReleaseError, parse_release
 from tailcall_audit.analyzer.subjects.schemes import Proof
 from tailcall_audit.analyzer.subjects.subject import Request, Subject
 from tailcall_audit.analyzer.text import printable
 from tailcall_audit.analyzer.version import UpstreamVersion
 
-__all__ = ["ChangelogFacts", "read", "read_changelog_facts"]
+__all__ = ["ChangelogFacts", "PackageName", "read", "read_changelog_facts"]
 
-_SIGNED = re.compile(r"(\d[\d.]*~?[a-z0-9]*)\+(\d\S*)", re.ASCII)
-_UPSTREAM = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?", re.ASCII)
+_EPOCH = re.compile(r"^\d+:")
+_RPM_ARCHITECTURE = re.compile(r"\.(?:x86_64|aarch64|s390x|ppc64le|noarch|i686)$")
+_JUMP = re.compile(
+    r"\b(?:updat|rebas|upgrad|bump|switch|mov|sync|auto-?upgrad)\w*\b.{0,80}?\b(?:to|version|onto|at)\W{1,3}"
+    r"(?:the |kernel |linux |version |upstream |stable |release ){0,4}v?(\d{1,4})\.(\d{1,4})",
+    re.IGNORECASE | re.ASCII,
+)
+"""The words of openEuler ("update kernel-rt version to 6.6.0-64.0.0.5"), Azure Linux ("Auto-upgrade to 6.6.134.1"), Photon ("Update to
+version 4.19.127") and XCP-ng ("Update kernel to 4.19")."""
+_WHOLE_KERNEL = re.compile(r"\b(?:kernel|linux|upstream|bpf)\b", re.IGNORECASE)
+_MAX_JUMP = 300
+_MAX_ITEM = 4000
+"""Letters of an item that can be a subject with its references."""
 _SHOWN_HOLES = 6
 
 
@@ -48,27 +69,25 @@ class _Window:
     gap: str | None
 
 
-def _debian_version(text: str) -> str:
-    """Debian's signed packages are versioned 6.1.170+3 for the sources 6.1.170-3."""
-    match = _SIGNED.fullmatch(text)
-    return text if match is None or "-" in text else f"{match.group(1)}-{match.group(2)}"
+class PackageName(NamedTuple):
+    """What a package that a changelog came in says of itself: its version, source package, name, and the release in that."""
+
+    version: str
+    source: str = ""
+    name: str = ""
+    release: str | None = None
 
 
 def _cut(changelog: Changelog, version: str | None) -> tuple[Entry, ...]:
-    """The entries up to the audited version; raises ChangelogError when the file does not have it."""
-    if version is None:
+    """The entries up to the audited version; raises ChangelogError when the file does not have it.
+
+    A file without versions is that of one build, which `version` names.
+    """
+    if version is None or changelog.family is Family.SUSE or not any(entry.version for entry in changelog.entries):
         return changelog.entries
-    if changelog.family is Family.SUSE:
-        raise ChangelogError(
-            f"{changelog.path}: a .changes file has no versions, so it cannot be cut at {version}: give the file of that build"
-        )
-    wanted = {
-        version,
-        _debian_version(version),
-        re.sub(r"^\d+:", "", re.sub(r"\.(?:x86_64|aarch64|s390x|ppc64le|noarch|i686)$", "", version)),
-    }
+    wanted = {version, debian_version(version), _RPM_ARCHITECTURE.sub("", _EPOCH.sub("", version))}
     for index, entry in enumerate(changelog.entries):
-        if entry.version in wanted or _debian_version(entry.version) in wanted:
+        if entry.version in wanted or debian_version(entry.version) in wanted:
             return changelog.entries[index:]
     near = ", ".join(entry.version for entry in changelog.entries[:3] if entry.version)
     raise ChangelogError(
@@ -76,15 +95,8 @@ def _cut(changelog: Changelog, version: str | None) -> tuple[Entry, ...]:
     )
 
 
-def _upstream(version: str) -> UpstreamVersion | None:
-    match = _UPSTREAM.match(version)
-    return (
-        None if match is None else UpstreamVersion(int(match.group(1)), int(match.group(2)), int(match.group(3) or 0))
-    )
-
-
 def _same_series(entry: Entry, base: UpstreamVersion) -> bool:
-    version = _upstream(entry.version)
+    version = upstream_of(entry.version)
     return version is None or version.branch == base.branch
 
 
@@ -95,7 +107,24 @@ def _holes(entries: Sequence[Entry], stable: UpstreamVersion) -> list[str]:
     return [str(version) for version in wanted if version not in listed]
 
 
-def _window(changelog: Changelog, entries: tuple[Entry, ...], release: KernelRelease) -> _Window:
+def _jump(path: str, entries: Sequence[Entry], base: UpstreamVersion) -> str | None:
+    """Where an RPM's changelog moves to another version without listing what came with it."""
+    for entry in entries:
+        for item in entry.items:
+            found = _JUMP.search(item.text[:_MAX_JUMP])
+            if found is None:
+                continue
+            to = (int(found.group(1)), int(found.group(2)))
+            named = _WHOLE_KERNEL.search(item.text[:_MAX_JUMP]) is not None
+            if to == (base.major, base.minor) or (named and to > (base.major, base.minor) and to[0] <= base.major + 3):
+                text = printable(item.text, 80)
+                return f'entry {entry.version or entry.date} says "{text}" and does not list what came with that ({path}:{item.line})'
+    return None
+
+
+def _window(
+    changelog: Changelog, entries: tuple[Entry, ...], release: KernelRelease, lists_commits: bool
+) -> _Window:
     base = release.version.base
     kept = tuple(entry for entry in entries if _same_series(entry, base))
     reaches_past = len(kept) < len(entries)
@@ -123,38 +152,42 @@ def _window(changelog: Changelog, entries: tuple[Entry, ...], release: KernelRel
         first = re.compile(rf"{base.major}\.{base.minor}(?:\.0)?-1(?:\.|$)")
         if any(item.text.startswith("Linux v") for entry in kept for item in entry.items):
             gap = "this distribution names stable releases and does not list their subjects"
+        elif jump := _jump(changelog.path, kept, base):
+            gap = jump
         elif not any(first.match(entry.version) for entry in kept):
             oldest = kept[-1] if kept else entries[-1]
             gap = f"it ends with {oldest.version or 'an entry without a version'} of {oldest.date}, before the first build of {base}"
     else:
         gap = "a .changes file does not say where the base release begins"
+    if gap is None and not lists_commits:
+        gap = "it is not known that its vendor lists every commit that it takes"
     return _Window(kept, base, stable, gap)
 
 
-def _identify(changelog: Changelog, entry: Entry, version: str | None) -> KernelRelease:
-    """The kernel that a package version names."""
-    named = version or entry.version
-    if not named:
-        raise ChangelogError(
-            f"{changelog.path}: its newest entry has no version; name the package's with --package-version"
-        )
-    if changelog.family is Family.DEBIAN:
-        package = _debian_version(named)
-        release = parse_release(f"Debian {package}")
-        return release._replace(
-            release=package, notes=(f"Debian's package version {package} is the upstream stable release",)
-        )
+def _identify(catalog: Catalog, changelog: Changelog, entry: Entry, package: PackageName) -> KernelRelease:
+    """The kernel that a package is; raises ChangelogError where its version names none."""
+    named = package.version
     try:
-        release = parse_release(named)
+        if changelog.family in (Family.DEBIAN, Family.UBUNTU):
+            source = package.source or entry.package
+            is_ubuntu = changelog.family is Family.UBUNTU
+            if is_ubuntu and is_source_of(catalog, "ubuntu", source):
+                return parse_release(named, catalog)._replace(
+                    distro="ubuntu", package=named, proof=Proof.PATCHED, vanilla_like=True, local=None, notes=()
+                )
+            return package_release(
+                catalog,
+                source=source,
+                version=named,
+                name=package.name,
+                release=package.release,
+                is_ubuntu=is_ubuntu,
+            )
+        return rpm_release(catalog, named, is_suse=changelog.family is Family.SUSE)
     except ReleaseError as error:
         raise ChangelogError(
             f"{changelog.path}: {named!r} is no kernel version; name the package's with --package-version"
         ) from error
-    if changelog.family is Family.UBUNTU:
-        return release._replace(
-            distro="ubuntu", package=named, proof=Proof.PATCHED, vanilla_like=True, local=None, notes=()
-        )
-    return release
 
 
 class _Subjects:
@@ -168,9 +201,9 @@ class _Subjects:
         # A cheap test first: most lines of a changelog share no word with the catalogue.
         self._ends = {subject.split()[-1] for subject in (*self._whole, *self._neutral)}
 
-    def find(self, item: Item) -> tuple[Commit, bool] | None:
-        """The commit that an item applies (True) or takes back (False)."""
-        if item.own:
+    def find(self, item: Item) -> tuple[Commit, bool | None] | None:
+        """The commit that an item applies (True), takes back (False), or is dropped as a patch (None): then it may be either."""
+        if item.own or len(item.text) > _MAX_ITEM:
             return None
         if not any(end in item.text for end in self._ends):
             return None
@@ -181,12 +214,12 @@ class _Subjects:
             commit = self._neutral.get(arch_neutral(name))
         if commit is None or (name, commit.key) in self._exceptions:
             return None
-        return commit, depth % 2 == 0
+        return commit, None if item.dropped else depth % 2 == 0
 
 
 def _listed(catalog: Catalog, changelog: Changelog, window: _Window) -> Iterator[Evidence]:
     subjects = _Subjects(catalog, window.base.branch)
-    last: dict[str, tuple[Entry, list[tuple[Item, bool]]]] = {}
+    last: dict[str, tuple[Entry, list[tuple[Item, bool | None]]]] = {}
     for entry in reversed(window.entries):
         for item in entry.items:
             found = subjects.find(item)
@@ -202,15 +235,11 @@ def _listed(catalog: Catalog, changelog: Changelog, window: _Window) -> Iterator
         citation = f"{changelog.path}:{item.line}"
         name = entry.version or entry.date
         if not ordered and len({state for _, state in mentions}) > 1:
-            yield Evidence(
-                EvidenceKind.CHANGELOG,
-                key,
-                Presence.UNKNOWN,
-                citation,
-                f"entry {name} both lists and reverts it, in no certain order ({citation})",
-                Confidence.LOW,
-                settle="tailcall-audit --tree PATH   on the unpacked sources of this package",
-            )
+            yield _open_question(key, citation, f"entry {name} both lists and reverts it, in no certain order ({citation})")
+            continue
+        if applied is None:
+            text = f"entry {name} drops a patch of it, which may have been applied upstream or taken out ({citation})"
+            yield _open_question(key, citation, text)
             continue
         what = "" if applied else "reverted: "
         detail = f'{what}entry {name} lists "{printable(item.subject, 120)}" ({citation})'
@@ -218,18 +247,43 @@ def _listed(catalog: Catalog, changelog: Changelog, window: _Window) -> Iterator
         yield Evidence(EvidenceKind.CHANGELOG, key, presence, citation, detail, Confidence.HIGH)
 
 
+def _open_question(key: str, citation: str, detail: str) -> Evidence:
+    """What was read and cannot be told: whatever ranks below decides nothing."""
+    return Evidence(
+        EvidenceKind.CHANGELOG,
+        key,
+        Presence.UNKNOWN,
+        citation,
+        detail,
+        Confidence.LOW,
+        settle="tailcall-audit --tree PATH   on the unpacked sources of this package",
+    )
+
+
 def read_changelog_facts(
-    catalog: Catalog, changelog: Changelog, version: str | None = None, package: str | None = None
+    catalog: Catalog,
+    changelog: Changelog,
+    version: str | None = None,
+    package: PackageName | None = None,
 ) -> ChangelogFacts:
     """Read what a changelog says about a package version (None: its newest entry); raises ChangelogError where it has none.
 
-    `package` is the version of the package that the changelog came in, where its entries need not name it.
+    `package` is the package that the changelog came in, whose version its entries need not name.
     """
     entries = _cut(changelog, version)
-    release = _identify(changelog, entries[0], version or package)
-    window = _window(changelog, entries, release)
+    named = version or (package.version if package is not None else entries[0].version)
+    if not named:
+        raise ChangelogError(
+            f"{changelog.path}: its newest entry has no version; name the package's with --package-version"
+        )
+    release = _identify(catalog, changelog, entries[0], (package or PackageName(named))._replace(version=named))
+    distribution = distribution_of(catalog, release)
+    lists_commits = distribution is not None and distribution.changelog.get("lists") == "commits"
+    window = _window(changelog, entries, release, lists_commits)
     release = release._replace(version=window.stable)
     evidence = list(_listed(catalog, changelog, window))
+    known = {item.commit for item in evidence}
+    evidence += read_hints(catalog, changelog, window.entries, known)
     seen = {item.commit for item in evidence}
     oldest = changelog.entries[-1]
     span = (
@@ -263,6 +317,8 @@ def read_changelog_facts(
                 )
             )
     notes = [f"changelog: {span}; the file goes back to {oldest.version or oldest.date}"]
+    if not any(entry.version for entry in entries):
+        notes.append(f"{changelog.path} has no versions: taken whole as the changelog of {named}")
     if window.gap is not None:
         notes.append(f"the changelog is not complete: {window.gap}")
     if changelog.family is Family.UBUNTU:

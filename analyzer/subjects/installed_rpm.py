@@ -83,6 +83,7 @@ def rpm_kernels(root: Path = Path("/")) -> tuple[KernelPackage, ...]:
                 config=_config(root, image.group(1) or image.group(2)),
                 image=image.group().lstrip("/"),
                 release=image.group(1) or image.group(2),
+                is_rpm=True,
             )
         )
     return tuple(sorted(found, key=lambda package: package.name))

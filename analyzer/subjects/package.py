@@ -7,36 +7,42 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tailcall_audit.analyzer.architecture import UnknownArchitectureError, normalize_architecture
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import decode_changelog, parse_changelog
 from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Family
+from tailcall_audit.analyzer.kernelfiles.deb import installed_image
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig, parse_config
 from tailcall_audit.analyzer.kernelfiles.package_file import read_package
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, NotInstalledError
 from tailcall_audit.analyzer.model import AuditError, TargetKind
 from tailcall_audit.analyzer.paths import is_file
-from tailcall_audit.analyzer.readers.changelog import ChangelogFacts, read_changelog_facts
+from tailcall_audit.analyzer.readers.changelog import ChangelogFacts, PackageName, read_changelog_facts
 from tailcall_audit.analyzer.subjects.changelog import MAX_CHANGELOG, subject_of_changelog
 from tailcall_audit.analyzer.subjects.image import OpenImage, load_image
-from tailcall_audit.analyzer.subjects.release_string import KernelRelease, parse_release
+from tailcall_audit.analyzer.subjects.package_release import debian_version, package_release, rpm_release
+from tailcall_audit.analyzer.subjects.release_string import KernelRelease
 from tailcall_audit.analyzer.subjects.subject import Parts, Request, Subject, make_subject
 from tailcall_audit.analyzer.web.publication import find_publication, host_distribution
 
 __all__ = ["open_subjects", "subject_of_package"]
 
 _EVERY_ARCHITECTURE = frozenset(("all", "any", "noarch", "src"))
-_UBUNTU_VERSION = re.compile(r"\d+\.\d+\.0-\d+\.\d+\S*", re.ASCII)
 _FLAVOUR = re.compile(r"-(amd64|arm64|armhf|i386|ppc64el|riscv64|s390x)(?:-|$)", re.ASCII)
 """linux-image-6.1.0-47-amd64: the flavour names the architecture."""
 
 
-def _release_of_version(package: KernelPackage) -> KernelRelease:
+def _release_of_version(catalog: Catalog, package: KernelPackage) -> KernelRelease:
     """Returns the kernel that a package's version names, where nothing but the version is known of it."""
-    if package.source.endswith(".rpm"):
-        return parse_release(package.version)
-    if _UBUNTU_VERSION.fullmatch(package.version) and package.release is not None:
-        return parse_release(package.release)  # the ABI's release string: Ubuntu's version says no more than that
-    return parse_release(f"Debian {package.version}")._replace(release=package.version)
+    if package.is_rpm:
+        return rpm_release(catalog, package.version)
+    return package_release(
+        catalog,
+        source=package.source,
+        version=package.version,
+        name=package.name,
+        release=package.release or installed_image(package.name),
+    )
 
 
 def _architecture(package: KernelPackage, notes: list[str]) -> str | None:
@@ -57,16 +63,14 @@ def _changelog_of(request: Request, package: KernelPackage) -> ChangelogFacts | 
         return None
     place, content = package.changelog
     label = place if place.startswith("/") else f"{package.path}:{place}"
-    family = Family.RPM if place == "%changelog" else None
+    family = Family.RPM if package.is_rpm else None
     changelog = parse_changelog(content.decode("utf-8", "replace"), label, family)
     # An RPM's newest entry need not bear its version: a rebuild may add none.
     version = None if family is Family.RPM else package.version
-    return read_changelog_facts(request.catalog, changelog, version, package.version)
-
-
-def _plain(version: str) -> str:
-    """Returns a Debian version as its sources have it: a signed package's 6.1.170+3 is 6.1.170-3."""
-    return version if "-" in version else version.replace("+", "-", 1)
+    named = PackageName(
+        package.version, package.source, package.name, package.release or installed_image(package.name)
+    )
+    return read_changelog_facts(request.catalog, changelog, version, named)
 
 
 def _image_of(request: Request, package: KernelPackage) -> tuple[OpenImage | None, list[str]]:
@@ -80,11 +84,17 @@ def _image_of(request: Request, package: KernelPackage) -> tuple[OpenImage | Non
         )
     except AuditError as error:
         return None, [f"the image is not read: {error}"]
-    built = image.release.package
-    notes = list(image.notes)
-    if built is not None and package.source.startswith("linux") and _plain(built) != _plain(package.version):
-        notes.append(f"CONTRADICTION: the package is {package.version}, and the image in it says {built}")
-    return image, notes
+    return image, list(image.notes)
+
+
+def _contradiction(package: KernelPackage, release: KernelRelease, image: OpenImage | None) -> str | None:
+    """Returns what the image says otherwise than the package; None where they agree, or one does not say."""
+    built = None if image is None else image.release.package
+    if image is None or release.distro != image.release.distro:
+        return None
+    if built is not None and not package.is_rpm and debian_version(built) != debian_version(package.version):
+        return f"CONTRADICTION: the package is {package.version}, and the image in it says {built}"
+    return None
 
 
 def _config_of(request: Request, package: KernelPackage, image: OpenImage | None) -> KernelConfig | None:
@@ -111,11 +121,14 @@ def subject_of_package(request: Request, package: KernelPackage, notes: Sequence
     else:
         found += facts.notes
     image, image_notes = _image_of(request, package)
+    release = _release_of_version(request.catalog, package) if facts is None else facts.release
+    if (contradiction := _contradiction(package, release, image)) is not None:
+        image_notes.append(contradiction)
     subject = make_subject(
         request,
         TargetKind.PACKAGE,
         f"{package.name} {package.version}",
-        release=_release_of_version(package) if facts is None else facts.release,
+        release=release,
         architecture=(named, package.path),
         config=_config_of(request, package, image),
         parts=Parts(changelog=facts, image=image),

@@ -17,6 +17,7 @@ from tailcall_audit.analyzer.kernelfiles.changelog.grammar import (
     Family,
     Item,
     StableUpdate,
+    drops_patches,
     stable_version,
 )
 from tailcall_audit.analyzer.version import UpstreamVersion
@@ -71,6 +72,8 @@ class _Building:
     listed: int = 0
     unnamed: list[int] = field(default_factory=list)
     base_heading: bool = False
+    # The indent of the heading that takes patches out, while what stands under it is read.
+    dropping: int | None = None
 
     def close(self) -> None:
         """End the list under the last headings."""
@@ -97,12 +100,16 @@ class _Building:
 
 def _unfolded(lines: list[str], start: int) -> Iterator[tuple[int, int, str, str]]:
     """The bullets of a changelog from a line on: line number, indent, bullet ("" for any other line at the margin), text."""
-    current: tuple[int, int, str, str] | None = None
+    current: tuple[int, int, str, list[str]] | None = None
+
+    def whole(found: tuple[int, int, str, list[str]]) -> tuple[int, int, str, str]:
+        return *found[:3], " ".join(found[3])
+
     for number in range(start, len(lines)):
         line = lines[number]
         if line[:1] not in (" ", "\t"):
             if current is not None:
-                yield current
+                yield whole(current)
             current = None
             if line.strip():
                 yield number + 1, 0, "", line
@@ -110,25 +117,30 @@ def _unfolded(lines: list[str], start: int) -> Iterator[tuple[int, int, str, str
         match = _BULLET.match(line)
         if match is not None:
             if current is not None:
-                yield current
-            current = (number + 1, len(match.group(1)), match.group(2), match.group(3))
+                yield whole(current)
+            current = (number + 1, len(match.group(1)), match.group(2), [match.group(3)])
         elif line.startswith(" -- "):
             if current is not None:
-                yield current
+                yield whole(current)
             current = None
             yield number + 1, 1, "", line
         elif not line.strip():
             continue
         elif _UPSTREAM_LOG.match(line.strip()):
             if current is not None:
-                yield current
+                yield whole(current)
             current = None
             yield number + 1, 4, "", line.strip()
         elif current is not None:
-            current = (*current[:3], f"{current[3]} {line.strip()}")
+            current[3].append(line.strip())
+    if current is not None:
+        yield whole(current)
 
 
-def _bullet(building: _Building, number: int, bullet: str, text: str) -> None:
+def _bullet(building: _Building, number: int, indent: int, bullet: str, text: str) -> None:
+    dropped = building.dropping is not None and indent > building.dropping
+    if not dropped:
+        building.dropping = indent if drops_patches(text) else None
     if bullet == "*":
         building.close()
         building.base_heading = text.startswith("New upstream release")
@@ -144,7 +156,7 @@ def _bullet(building: _Building, number: int, bullet: str, text: str) -> None:
             return
     elif building.open:
         building.listed += 1
-    building.items.append(Item(number, text, own=_OWN.match(text) is not None))
+    building.items.append(Item(number, text, own=_OWN.match(text) is not None, dropped=dropped))
 
 
 def parse_debian(text: str, path: str) -> Changelog:
@@ -157,7 +169,7 @@ def parse_debian(text: str, path: str) -> Changelog:
     for number, indent, bullet, content in _unfolded(lines, 0):
         if bullet:
             if building is not None:
-                _bullet(building, number, bullet, content)
+                _bullet(building, number, indent, bullet, content)
         elif indent == 4:
             log = _UPSTREAM_LOG.match(content)
             version = None if log is None else stable_version(log.group(1))

@@ -13,16 +13,28 @@ from typing import NamedTuple
 from tailcall_audit.analyzer.architecture import UnknownArchitectureError, normalize_architecture
 from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 
-__all__ = ["Changelog", "Entry", "Family", "Item", "StableUpdate", "arch_neutral", "clean_subject", "split_tags"]
+__all__ = [
+    "Changelog",
+    "Entry",
+    "Family",
+    "Item",
+    "StableUpdate",
+    "arch_neutral",
+    "clean_subject",
+    "drops_patches",
+    "split_tags",
+]
 
 _CVE = re.compile(r"CVE-\d{4}-\d{4,}", re.ASCII)
 _TAG = re.compile(r"\[([a-z0-9_*][a-z0-9_*, -]*)\]\s+", re.ASCII)
-# What distributions put behind a subject: (CVE-…), (Closes: #…), (LP: #…), (regression in …), {CVE-…}, [RHEL-…], [Orabug: …]
-_TRAILING = re.compile(
-    r"\s*(?:\((?:[^()]*CVE-\d{4}-\d+[^()]*|Closes: [^()]*|LP: [^()]*|regression in [^()]*|fixes [^()]*)\)|\{[^{}]*\}|\[[^\[\]]*\])\s*$",
-    re.ASCII,
+_MAX_TAGS = 64
+_REMARK = re.compile(r"CVE-\d{4}-\d|(?:Closes: |LP: |regression in |fixes )", re.ASCII)
+"""What distributions put in parentheses behind a subject; the words stand at the start, a CVE anywhere."""
+_DROPS = re.compile(
+    r"\b(?:drop|remov|delet|revert|exclud|omit|unappl|back(?:ed)? out|not applied)\w*(?:\W*$|[^\n]{0,200}"
+    r"\b(?:patch|commit|change|fix|following|backport|merged|applied|included|upstream))",
+    re.IGNORECASE,
 )
-_GLUED_CVE = re.compile(r"\((?:CVE-\d{4}-\d+[,; ]*)+\)\s*$", re.ASCII)
 _ARCH_WORDS = frozenset(
     (
         "s390",
@@ -61,7 +73,8 @@ class StableUpdate:
 
 
 class Item(NamedTuple):
-    """One line of an entry, unfolded, as it stands there; `line` is 1-based. `own` marks what is no upstream commit.
+    """One line of an entry, unfolded, as it stands there; `line` is 1-based. `own` marks what is no upstream commit, `dropped`
+    what stands under a heading that takes patches out: that says neither that a commit is in nor that it is not.
 
     (A named tuple: a changelog has tens of thousands.)
     """
@@ -69,6 +82,7 @@ class Item(NamedTuple):
     line: int
     text: str
     own: bool = False
+    dropped: bool = False
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -105,19 +119,27 @@ class Entry:
 
 @dataclass(frozen=True)
 class Changelog:
-    """A parsed changelog, newest entry first. `trimmed` is the line that says older entries were removed."""
+    """A parsed changelog, newest entry first. `trimmed` is the line that says older entries were removed.
+
+    `patches` are the files that the patch list of a .spec names, with their lines.
+    """
 
     path: str
     family: Family
     entries: tuple[Entry, ...]
     trimmed: str | None = None
     notes: tuple[str, ...] = field(default=())
+    patches: tuple[tuple[int, str], ...] = ()
 
 
 def split_tags(text: str) -> tuple[tuple[str, ...], str]:
     """The architecture tags at the start of an item, normalised, and the rest."""
     names: list[str] = []
-    while (match := _TAG.match(text)) is not None:
+    position = 0
+    for _ in range(_MAX_TAGS):
+        match = _TAG.match(text, position)
+        if match is None:
+            break
         for word in match.group(1).split(","):
             name = word.strip().rstrip("*")
             try:
@@ -125,18 +147,39 @@ def split_tags(text: str) -> tuple[tuple[str, ...], str]:
                 names += ["x86_64", "i386"] if name == "x86" else [normalize_architecture(name)]
             except UnknownArchitectureError:
                 continue
-        text = text[match.end() :]
-    return tuple(names), text
+        position = match.end()
+    return tuple(names), text[position:]
 
 
 def clean_subject(text: str) -> str:
-    """A subject without what distributions put behind it."""
-    text = _GLUED_CVE.sub("", text.strip())
-    while True:
-        shorter = _TRAILING.sub("", text)
-        if shorter == text:
-            return text.strip()
-        text = shorter
+    """A subject without what distributions put behind it: ``(CVE-…)``, ``(Closes: #…)``, ``{CVE-…}``, ``[RHEL-…]``.
+
+    Walks back from the end, each letter once.
+    """
+    end = _end_of_text(text, len(text))
+    while end > 0 and text[end - 1] in ")]}":
+        start = text.rfind({")": "(", "]": "[", "}": "{"}[text[end - 1]], 0, end)
+        inside = text[start + 1 : end - 1]
+        if start < 0 or any(letter in inside for letter in ("()" if text[end - 1] == ")" else "[]{}")):
+            break
+        if text[end - 1] == ")":
+            found = _REMARK.search(inside)
+            if found is None or not (found.start() == 0 or found.group().startswith("CVE-")):
+                break
+        end = _end_of_text(text, start)
+    return text[:end].strip()
+
+
+def _end_of_text(text: str, end: int) -> int:
+    """Where the text before `end` ends, without the blanks behind it."""
+    while end > 0 and text[end - 1].isspace():
+        end -= 1
+    return end
+
+
+def drops_patches(heading: str) -> bool:
+    """Whether what stands under a heading, or in the rest of the line, is said to be taken out of the package."""
+    return _DROPS.search(heading) is not None
 
 
 def arch_neutral(subject: str) -> str:

@@ -9,31 +9,46 @@ import re
 
 from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Changelog, Entry, Family, Item
 
-__all__ = ["HEADER", "SEPARATOR", "parse_suse"]
+__all__ = ["HEADER", "SEPARATOR", "parse_suse", "suse_item"]
 
 SEPARATOR = re.compile(r"-{50,}\s*$")
 HEADER = re.compile(r"(\w{3} \w{3} +\d{1,2} [\d:]+ \w+ \d{4}) - (\S+)", re.ASCII)
 _METADATA = re.compile(r"(?:Update|Refresh|Delete|Drop|Rename|Disable|Move|Re-enable)\b", re.IGNORECASE)
 _PATCH_PREFIX = re.compile(r"patches\.\w+/\S+:\s+")
-_REFERENCES = re.compile(r"\s*\([^()]*(?:git-fixes|bsc#|bnc#|boo#|CVE-|jsc#|stable-fixes|bugzilla)[^()]*\)\.?\s*$")
+_REFERENCE = re.compile(r"git-fixes|bsc#|bnc#|boo#|CVE-|jsc#|stable-fixes|bugzilla")
+
+
+def _without_references(text: str) -> str:
+    """An item without the references in parentheses at its end."""
+    kept = text.rstrip()
+    kept = kept.removesuffix(".").rstrip()
+    if not kept.endswith(")"):
+        return text
+    start = kept.rfind("(")
+    inside = kept[start + 1 : -1]
+    return text if start < 0 or ")" in inside or not _REFERENCE.search(inside) else kept[:start].rstrip()
+
+
+def suse_item(line: int, content: str) -> Item:
+    """An item: its subject without references and the patch's name; metadata of patches marked as no commit."""
+    subject = _without_references(content)
+    prefix = _PATCH_PREFIX.match(subject)
+    subject = subject[prefix.end() :] if prefix is not None else subject
+    own = _METADATA.match(content) is not None or content.startswith("commit ")
+    return Item(line, subject.rstrip("."), own=own)
 
 
 def parse_suse(text: str, path: str) -> Changelog:
     """Parse a .changes file; never raises, and keeps an entry for every header line. It has no versions."""
     entries: list[Entry] = []
     header: tuple[int, str] | None = None
-    items: list[tuple[int, str]] = []
+    parts: list[tuple[int, list[str]]] = []
 
     def finish() -> None:
         if header is not None:
-            kept = []
-            for line, content in items:
-                subject = _PATCH_PREFIX.sub("", _REFERENCES.sub("", content), count=1).rstrip(".")
-                kept.append(
-                    Item(line, subject, own=_METADATA.match(content) is not None or content.startswith("commit "))
-                )
-            entries.append(Entry("kernel", "", header[0], header[1], tuple(kept)))
-        items.clear()
+            kept = tuple(suse_item(line, " ".join(words)) for line, words in parts)
+            entries.append(Entry("kernel", "", header[0], header[1], kept))
+        parts.clear()
 
     for number, line in enumerate(text.split("\n"), 1):
         match = HEADER.match(line)
@@ -43,9 +58,9 @@ def parse_suse(text: str, path: str) -> Changelog:
         elif SEPARATOR.match(line) or header is None:
             continue
         elif line.startswith("- "):
-            items.append((number, line[2:].strip()))
+            parts.append((number, [line[2:].strip()]))
         # The body of a message is indented by two; only what continues the references or the subject belongs to it.
-        elif line.strip() and items and not items[-1][1].endswith((").", ")")) and not line.startswith("    "):
-            items[-1] = (items[-1][0], f"{items[-1][1]} {line.strip()}")
+        elif line.strip() and parts and not parts[-1][1][-1].endswith((").", ")")) and not line.startswith("    "):
+            parts[-1][1].append(line.strip())
     finish()
     return Changelog(path, Family.SUSE, tuple(entries))

@@ -1,0 +1,171 @@
+"""The kernel that a package is: its distribution, told by its source package, and the release that its version names.
+
+Which source packages are kernels of which distribution is in `catalog/distributions/`. A package of none is one of an unknown
+vendor: the form of its changelog, or its name, makes it nobody else's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from tailcall_audit.analyzer.catalog.types import Catalog, Distribution
+from tailcall_audit.analyzer.model import AuditError
+from tailcall_audit.analyzer.subjects.release_string import KernelRelease, ReleaseError, parse_release
+from tailcall_audit.analyzer.version import UpstreamVersion
+
+__all__ = ["NoKernelPackageError", "debian_version", "distribution_of", "is_source_of", "package_release", "rpm_release", "upstream_of"]
+
+_EPOCH = re.compile(r"\d+:")
+_SIGNED = re.compile(r"(\d[\d.]*~?[a-z0-9]*)\+(\d\S*)", re.ASCII)
+_UPSTREAM = re.compile(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,6}))?", re.ASCII)
+_KERNEL = re.compile(r"(?:linux|kernel|proxmox-kernel|pve-kernel)(?:-\S+)?|\S+-(?:linux|kernel)", re.ASCII)
+_ARCHITECTURE = re.compile(r"\.(?:x86_64|aarch64|s390x|ppc64le|noarch|i686)$")
+_NOBODY = "unknown.vendor"
+"""A suffix that no distribution has."""
+_DPKG_GRAMMARS = ("debian", "ubuntu")
+
+
+class NoKernelPackageError(AuditError):
+    """A package that holds no kernel, or whose version names none."""
+
+
+def debian_version(text: str) -> str:
+    """A version without its epoch, as the sources have it: a signed package's 6.1.170+3 is 6.1.170-3."""
+    plain = _EPOCH.sub("", text, count=1) if _EPOCH.match(text) else text
+    match = _SIGNED.fullmatch(plain)
+    return plain if match is None or "-" in plain else f"{match.group(1)}-{match.group(2)}"
+
+
+def upstream_of(version: str) -> UpstreamVersion | None:
+    """The upstream version that a package's version starts with, None where it starts with none."""
+    match = _UPSTREAM.match(debian_version(version))
+    if match is None:
+        return None
+    return UpstreamVersion(int(match.group(1)), int(match.group(2)), int(match.group(3) or 0))
+
+
+def _candidates(catalog: Catalog, source: str) -> Iterator[tuple[Distribution, str | None]]:
+    """The distributions of dpkg that have a kernel of this source package, and the version that its name holds."""
+    for distribution in catalog.distributions:
+        if distribution.changelog.get("grammar") not in _DPKG_GRAMMARS:
+            continue
+        for pattern in distribution.changelog.get("sources", ()):
+            match = re.fullmatch(pattern, source, re.ASCII)
+            if match is not None:
+                yield distribution, match.groupdict().get("version")
+                break
+
+
+def is_source_of(catalog: Catalog, name: str, source: str) -> bool:
+    """Whether a source package is one of a distribution's kernels."""
+    return any(item.name == name for item, _ in _candidates(catalog, source))
+
+
+def distribution_of(catalog: Catalog, release: KernelRelease) -> Distribution | None:
+    """The distribution of a release, None for an unknown vendor's."""
+    return next((item for item in catalog.distributions if item.name == release.distro), None)
+
+
+def _try(text: str, catalog: Catalog) -> KernelRelease | None:
+    try:
+        return parse_release(text, catalog)
+    except ReleaseError:
+        return None
+
+
+def _named(distribution: Distribution, version: str, name: str) -> str | None:
+    """The release string that a distribution makes of a package's version and name, as its file says."""
+    form = distribution.changelog.get("release")
+    if form is None:
+        return None
+    flavour = ""
+    for pattern in distribution.packages:
+        match = re.fullmatch(pattern, name, re.ASCII)
+        flavour = flavour or ("" if match is None else match.groupdict().get("flavour") or "")
+    return str(form).format(version=version, flavour=flavour)
+
+
+def _of_distribution(
+    catalog: Catalog, distribution: Distribution, version: str, name: str, release: str | None
+) -> KernelRelease | None:
+    """The release of a package of a distribution; None where the version is not in the distribution's form."""
+    texts = [f"{distribution.title} {version}"] if distribution.builds else []
+    texts += [text for text in (_named(distribution, version, name), release) if text]
+    for text in texts:
+        found = _try(text, catalog)
+        if found is not None and found.distro == distribution.name and _agrees(found, version):
+            return found
+    return None
+
+
+def _agrees(release: KernelRelease, version: str) -> bool:
+    """Whether a release is of the version: an ABI number names the series alone."""
+    ours = upstream_of(version)
+    if ours is None or ours.branch != release.version.branch:
+        return False
+    return not (ours.sublevel and release.version.sublevel) or ours.sublevel == release.version.sublevel
+
+
+def package_release(
+    catalog: Catalog, *, source: str, version: str, name: str = "", release: str | None = None, is_ubuntu: bool | None = None
+) -> KernelRelease:
+    """The kernel of a Debian-form package; raises NoKernelPackageError.
+
+    `source` is the control file's field (``linux-signed-amd64 (6.1.170+3)``) or the package of a changelog's header, `name` the
+    binary package, `release` the ``uname -r`` in its name. `is_ubuntu` says whether the changelog names a series of Ubuntu's, None without one.
+    """
+    source = source.split(" ", 1)[0]
+    plain = debian_version(version)
+    for distribution, named in _candidates(catalog, source):
+        if is_ubuntu is not None and (distribution.changelog["grammar"] == "ubuntu") is not is_ubuntu:
+            continue
+        found = _of_distribution(catalog, distribution, named or plain, name, release)
+        if found is not None:
+            return found._replace(release=release or plain, package=plain)
+    if not _KERNEL.fullmatch(source) and not _KERNEL.fullmatch(name):
+        raise NoKernelPackageError(f"{name or source}: the source package {source} is no kernel")
+    return _of_unknown_vendor(catalog, source, plain, name, release)
+
+
+def _of_unknown_vendor(
+    catalog: Catalog, source: str, version: str, name: str, release: str | None
+) -> KernelRelease:
+    """A vendor that is told by the release in the package's name, where its file names no sources; else one that is not known."""
+    found = None if release is None else _try(release, catalog)
+    if found is not None and _agrees(found, version):
+        known = distribution_of(catalog, found)
+        if known is None or known.self_built or not known.changelog.get("sources"):
+            return found._replace(release=release or found.release, package=version)
+    upstream = upstream_of(version)
+    found = None if upstream is None else _try(f"{upstream}-{_NOBODY}", catalog)
+    if found is None:
+        raise NoKernelPackageError(
+            f"{name or source} {version}: its version is not that of a kernel, and nothing else in the package names one:"
+            " audit its image with --image, or its release with --kernel"
+        )
+    title = f"the source package {source} is of no distribution that this catalogue knows"
+    return found._replace(
+        release=version,
+        package=version,
+        distro=None,
+        lineage=(),
+        own_patches=True,
+        notes=(f"{title}: it proves what every kernel of {upstream} has, and leaves open what its builder changed",),
+    )
+
+
+def rpm_release(catalog: Catalog, version: str, *, is_suse: bool = False) -> KernelRelease:
+    """The kernel of an RPM's ``VERSION-RELEASE``; raises ReleaseError.
+
+    SUSE's versions name no flavour, without which they are in nobody's form.
+    """
+    plain = _ARCHITECTURE.sub("", re.sub(r"^\d+:", "", version))
+    if is_suse:
+        for distribution in catalog.distributions:
+            if distribution.changelog.get("grammar") == "suse":
+                text = _named(distribution, plain, "")
+                found = None if text is None else _try(text, catalog)
+                if found is not None and found.distro == distribution.name:
+                    return found._replace(release=plain, package=plain, flavour=None)
+    return parse_release(plain, catalog)
