@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from tailcall_audit.analyzer.model import AuditError, Bootable
-from tailcall_audit.analyzer.paths import is_file
 
 __all__ = ["KernelPackage", "MetapackageError", "NotInstalledError", "PackageError"]
 

@@ -15,8 +15,8 @@ from tailcall_audit.analyzer.catalog.types import Catalog, Commit
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import ChangelogError
 from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Changelog, Entry, Family, Item, arch_neutral
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
-from tailcall_audit.analyzer.readers.messages import normalize_subject, unwrap_revert
 from tailcall_audit.analyzer.readers.hints import read_hints
+from tailcall_audit.analyzer.readers.messages import normalize_subject, unwrap_revert
 from tailcall_audit.analyzer.readers.registry import Reading
 from tailcall_audit.analyzer.subjects.package_release import (
     debian_version,
@@ -122,9 +122,7 @@ def _jump(path: str, entries: Sequence[Entry], base: UpstreamVersion) -> str | N
     return None
 
 
-def _window(
-    changelog: Changelog, entries: tuple[Entry, ...], release: KernelRelease, lists_commits: bool
-) -> _Window:
+def _window(changelog: Changelog, entries: tuple[Entry, ...], release: KernelRelease, lists_commits: bool) -> _Window:
     base = release.version.base
     kept = tuple(entry for entry in entries if _same_series(entry, base))
     reaches_past = len(kept) < len(entries)
@@ -235,7 +233,9 @@ def _listed(catalog: Catalog, changelog: Changelog, window: _Window) -> Iterator
         citation = f"{changelog.path}:{item.line}"
         name = entry.version or entry.date
         if not ordered and len({state for _, state in mentions}) > 1:
-            yield _open_question(key, citation, f"entry {name} both lists and reverts it, in no certain order ({citation})")
+            yield _open_question(
+                key, citation, f"entry {name} both lists and reverts it, in no certain order ({citation})"
+            )
             continue
         if applied is None:
             text = f"entry {name} drops a patch of it, which may have been applied upstream or taken out ({citation})"

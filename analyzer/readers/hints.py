@@ -59,9 +59,7 @@ def _hint(commit: Commit, what: str, citation: str) -> Evidence:
     )
 
 
-def read_hints(
-    catalog: Catalog, changelog: Changelog, entries: Sequence[Entry], known: Set[str]
-) -> Iterator[Evidence]:
+def read_hints(catalog: Catalog, changelog: Changelog, entries: Sequence[Entry], known: Set[str]) -> Iterator[Evidence]:
     """The hints in a changelog, and in the patch list of a .spec, at commits of which nothing better is known; one a commit."""
     seen = set(known)
     for line, patch in changelog.patches:

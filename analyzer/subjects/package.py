@@ -67,9 +67,7 @@ def _changelog_of(request: Request, package: KernelPackage) -> ChangelogFacts | 
     changelog = parse_changelog(content.decode("utf-8", "replace"), label, family)
     # An RPM's newest entry need not bear its version: a rebuild may add none.
     version = None if family is Family.RPM else package.version
-    named = PackageName(
-        package.version, package.source, package.name, package.release or installed_image(package.name)
-    )
+    named = PackageName(package.version, package.source, package.name, package.release or installed_image(package.name))
     return read_changelog_facts(request.catalog, changelog, version, named)
 
 

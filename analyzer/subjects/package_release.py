@@ -14,7 +14,15 @@ from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.subjects.release_string import KernelRelease, ReleaseError, parse_release
 from tailcall_audit.analyzer.version import UpstreamVersion
 
-__all__ = ["NoKernelPackageError", "debian_version", "distribution_of", "is_source_of", "package_release", "rpm_release", "upstream_of"]
+__all__ = [
+    "NoKernelPackageError",
+    "debian_version",
+    "distribution_of",
+    "is_source_of",
+    "package_release",
+    "rpm_release",
+    "upstream_of",
+]
 
 _EPOCH = re.compile(r"\d+:")
 _SIGNED = re.compile(r"(\d[\d.]*~?[a-z0-9]*)\+(\d\S*)", re.ASCII)
@@ -90,9 +98,9 @@ def _of_distribution(
     catalog: Catalog, distribution: Distribution, version: str, name: str, release: str | None
 ) -> KernelRelease | None:
     """The release of a package of a distribution; None where the version is not in the distribution's form."""
-    texts = [f"{distribution.title} {version}"] if distribution.builds else []
-    texts += [text for text in (_named(distribution, version, name), release) if text]
-    for text in texts:
+    for text in (_named(distribution, version, name), release):
+        if text is None:
+            continue
         found = _try(text, catalog)
         if found is not None and found.distro == distribution.name and _agrees(found, version):
             return found
@@ -108,7 +116,13 @@ def _agrees(release: KernelRelease, version: str) -> bool:
 
 
 def package_release(
-    catalog: Catalog, *, source: str, version: str, name: str = "", release: str | None = None, is_ubuntu: bool | None = None
+    catalog: Catalog,
+    *,
+    source: str,
+    version: str,
+    name: str = "",
+    release: str | None = None,
+    is_ubuntu: bool | None = None,
 ) -> KernelRelease:
     """The kernel of a Debian-form package; raises NoKernelPackageError.
 
@@ -121,6 +135,9 @@ def package_release(
         if is_ubuntu is not None and (distribution.changelog["grammar"] == "ubuntu") is not is_ubuntu:
             continue
         found = _of_distribution(catalog, distribution, named or plain, name, release)
+        if found is None and distribution.self_built and release is not None:
+            own = _try(release, catalog)
+            found = own if own is not None and own.distro is None and _agrees(own, plain) else None
         if found is not None:
             return found._replace(release=release or plain, package=plain)
     if not _KERNEL.fullmatch(source) and not _KERNEL.fullmatch(name):
@@ -128,14 +145,12 @@ def package_release(
     return _of_unknown_vendor(catalog, source, plain, name, release)
 
 
-def _of_unknown_vendor(
-    catalog: Catalog, source: str, version: str, name: str, release: str | None
-) -> KernelRelease:
+def _of_unknown_vendor(catalog: Catalog, source: str, version: str, name: str, release: str | None) -> KernelRelease:
     """A vendor that is told by the release in the package's name, where its file names no sources; else one that is not known."""
     found = None if release is None else _try(release, catalog)
     if found is not None and _agrees(found, version):
         known = distribution_of(catalog, found)
-        if known is None or known.self_built or not known.changelog.get("sources"):
+        if known is not None and not known.changelog.get("sources"):
             return found._replace(release=release or found.release, package=version)
     upstream = upstream_of(version)
     found = None if upstream is None else _try(f"{upstream}-{_NOBODY}", catalog)

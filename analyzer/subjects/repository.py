@@ -251,7 +251,7 @@ def open_subjects(request: Request, place: str) -> Iterator[Subject | Skipped]:
         label = f"{package.name} {package.version}"
         request.progress(f"judging {label} ({number} of {len(repository.kernels)})")
         # Debian's package names hold the version, so they are no series; RPM's are.
-        name = package.name if package.source.endswith(".rpm") else "linux"
+        name = package.name if package.is_rpm else "linux"
         series = f"{name} {package.architecture}"
         try:
             subject = subject_of_package(request, package, repository.notes)

@@ -133,7 +133,7 @@ def tar(files: dict[str, bytes], links: dict[str, str] | None = None) -> bytes:
     return buffer.getvalue()
 
 
-CONTROL = b"Package: linux-image-6.1.0-47-amd64\nVersion: 6.1.170-3\nArchitecture: amd64\nMaintainer: A <a@b.c>\nDescription: x\n"
+CONTROL = b"Package: linux-image-6.1.0-47-amd64\nSource: linux\nVersion: 6.1.170-3\nArchitecture: amd64\nMaintainer: A <a@b.c>\nDescription: x\n"
 CHANGELOG = b"linux (6.1.170-3) unstable; urgency=low\n\n  * x\n\n -- A <a@b.c>  Fri, 08 May 2026 21:59:49 +0200\n"
 
 
