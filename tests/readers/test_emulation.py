@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import capstone
 import pytest
 
+from tailcall_audit.analyzer import audit
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.emulator.image import KernelImage
@@ -18,7 +20,7 @@ from tailcall_audit.analyzer.kernelfiles.binary import Binary
 from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
 from tailcall_audit.analyzer.kernelfiles.containers import Kernel, unpack
 from tailcall_audit.analyzer.kernelfiles.package_file import read_package
-from tailcall_audit.analyzer.model import Presence
+from tailcall_audit.analyzer.model import EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.emulation.read import CaseResult, Emulation, emulate, evidence_of, wanted_cases
 from tailcall_audit.analyzer.readers.emulation.registry import CASES, SYMBOLS
 from tailcall_audit.analyzer.readers.emulation.scene import Bench
@@ -231,3 +233,24 @@ def test_half_a_fix_is_seen_as_half(catalog: Catalog) -> None:
         bad = "loops" if "carries" in name else "not-done"
         assert said(whole | {name: result._replace(outcome=bad)}) is ABSENT
         assert said(whole | {name: result._replace(outcome=None)}) is Presence.UNKNOWN
+
+
+def test_without_the_emulator_one_note_says_what_could_have_been_run(
+    lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "unicorn", None)
+    for name in ("x86_64", "arm64", "machine"):
+        monkeypatch.delitem(sys.modules, f"tailcall_audit.analyzer.emulator.{name}", raising=False)
+    image = str(lab / "kernels/vmlinuz-6.1.170-lab-no-f7866c358733")
+    (target,) = audit(images=[image], only=["freplace-loop"]).targets
+    (note,) = [note for note in target.notes if "tailcall-audit[emulation]" in note]
+    assert note.startswith("not run: ")
+    assert not [item for item in target.verdicts[0].evidence if item.kind is EvidenceKind.EMULATION]
+
+
+def test_nothing_is_run_where_nothing_may_be(lab: Path) -> None:
+    image = str(lab / "kernels/vmlinuz-6.1.170-lab-no-f7866c358733")
+    for emulate_it in (True, False):
+        (target,) = audit(images=[image], only=["freplace-loop"], emulate=emulate_it).targets
+        kinds = {item.kind for item in target.verdicts[0].evidence}
+        assert (EvidenceKind.EMULATION in kinds) is emulate_it
