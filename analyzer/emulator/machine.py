@@ -5,20 +5,17 @@ The kernel is mapped piece by piece, when its code first touches a piece, so tha
 
 from __future__ import annotations
 
-import os
-import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
-from enum import Enum
-from typing import NamedTuple
 
 import unicorn as uc
 
+from tailcall_audit.analyzer.emulator.calls import Budget, Call, End, Patch, Run, Stub
 from tailcall_audit.analyzer.emulator.image import KernelImage
 from tailcall_audit.analyzer.emulator.isa import Isa
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
+from tailcall_audit.analyzer.emulator.watchdog import WATCHDOG
 
-__all__ = ["Budget", "Call", "End", "Machine", "Patch", "Run", "Stub"]
+__all__ = ["Machine"]
 
 _PAGE = 4096
 _PIECE = 1 << 16
@@ -26,8 +23,6 @@ _STACK = 1 << 18
 _PATCHES = 1 << 21
 _TRANSLATED = 8 << 20
 """Bytes for the code that the emulator makes of the kernel's; it would reserve 1 GiB."""
-_WATCH = 0.05
-"""Seconds between two looks at the clock."""
 _ACCESS = {
     uc.UC_MEM_READ_UNMAPPED: "reads",
     uc.UC_MEM_WRITE_UNMAPPED: "writes",
@@ -36,101 +31,6 @@ _ACCESS = {
     uc.UC_MEM_WRITE_PROT: "writes",
     uc.UC_MEM_FETCH_PROT: "jumps to",
 }
-
-
-class Budget(NamedTuple):
-    """The most that one call may use: instructions, seconds, and bytes of memory of its machine."""
-
-    instructions: int = 2_000_000
-    seconds: float = 3.0
-    memory: int = 96 << 20
-
-
-class End(Enum):
-    """How a call ended."""
-
-    RETURNED = "returned"
-    FAULT = "fault"
-    TRAP = "trap"
-    STOPPED = "stopped"
-    """by a stub, or by a watch, that had seen enough"""
-
-
-class Run(NamedTuple):
-    """The end of a call: the result (RETURNED), the address that was touched and how (FAULT), where, in which function."""
-
-    end: End
-    value: int = 0
-    touched: int = 0
-    access: str = ""
-    pc: int = 0
-    function: str | None = None
-    reason: str = ""
-
-    def describe(self) -> str:
-        """What happened, in words."""
-        where = f"{self.function or 'code'} at {self.pc:#x}"
-        if self.end is End.RETURNED:
-            return f"returns {self.value:#x}"
-        if self.end is End.FAULT:
-            return f"{self.access} address {self.touched:#x} ({where})"
-        return f"traps ({where})" if self.end is End.TRAP else f"is stopped: {self.reason}"
-
-
-class Patch(NamedTuple):
-    """Other bytes for a place of the kernel's code; `why` says what patches it."""
-
-    address: int
-    code: bytes
-    why: str
-
-
-class Call(NamedTuple):
-    """A call that a stub answers."""
-
-    machine: Machine
-    name: str
-
-    def argument(self, number: int) -> int:
-        """An argument, counted from 0, as 64 bits."""
-        return self.machine.register(self.machine.isa.arguments[number])
-
-
-Stub = Callable[[Call], int | None]
-"""Answers a call: what it returns, or None to leave the result's register alone."""
-
-
-class _Watchdog:
-    """Stops the run of a machine that takes too long. One thread, started with the first run, watches all runs of a process."""
-
-    def __init__(self) -> None:
-        self._running: tuple[uc.Uc, float] | None = None
-        self._owner = 0
-        self._late = False
-
-    def start(self, machine: uc.Uc, seconds: float) -> None:
-        """Begin to watch a run."""
-        if self._owner != os.getpid():  # a fork leaves threads behind
-            self._owner = os.getpid()
-            threading.Thread(target=self._watch, daemon=True).start()
-        self._late = False
-        self._running = (machine, time.monotonic() + seconds)
-
-    def stop(self) -> bool:
-        """The run has ended; whether it was stopped for its time."""
-        self._running = None
-        return self._late
-
-    def _watch(self) -> None:
-        while True:
-            time.sleep(_WATCH)
-            running = self._running
-            if running is not None and time.monotonic() > running[1]:
-                self._late = True
-                running[0].emu_stop()
-
-
-_watchdog = _Watchdog()
 
 
 class Machine:
@@ -353,13 +253,13 @@ class Machine:
         self._fault, self._trapped, self._stop, self._error = None, False, None, None
         self._enter(address, arguments)
         failure = None
-        _watchdog.start(self._uc, self.budget.seconds)
+        WATCHDOG.start(self._uc, self.budget.seconds)
         try:
             self._uc.emu_start(address, self._return_to, count=self.budget.instructions)
         except uc.UcError as error:
             failure = error
         finally:
-            late = _watchdog.stop()
+            late = WATCHDOG.stop()
         return self._ended(failure, late)
 
     def _enter(self, address: int, arguments: tuple[int, ...]) -> None:

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import NamedTuple
 
+from tailcall_audit.analyzer.emulator.calls import Patch
 from tailcall_audit.analyzer.emulator.image import KernelImage
 from tailcall_audit.analyzer.emulator.isa import Isa
-from tailcall_audit.analyzer.emulator.machine import Patch
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 from tailcall_audit.analyzer.emulator.stubs import TRACER_ENTRIES
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from tailcall_audit.analyzer.emulator.calls import Call, Stub
 from tailcall_audit.analyzer.emulator.image import KernelImage
-from tailcall_audit.analyzer.emulator.machine import Call, Stub
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 
 __all__ = ["STANDARD", "TRACER_ENTRIES", "allocator", "install", "returns", "tracer_entries"]

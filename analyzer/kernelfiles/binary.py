@@ -174,7 +174,7 @@ class Binary:
 
     def _all_of_symbol_table(self, wanted: frozenset[str]) -> dict[str, tuple[int, ...]]:
         found: dict[str, list[int]] = {}
-        for name, variant, address, _ in self._symbol_table():
+        for name, variant, address, _ in self._symbol_table:
             if name in wanted and not variant.startswith(("cold", "part")):
                 found.setdefault(name, []).append(address)
         return {name: tuple(dict.fromkeys(where)) for name, where in found.items()}
@@ -259,19 +259,22 @@ class Binary:
             self.notes.append(f"its functions cannot be located: {error}")
             return None
 
-    def _symbol_table(self) -> Iterator[tuple[str, str, int, int]]:
-        """Name, variant, address and size of every function and object of an ELF file with symbols."""
+    @cached_property
+    def _symbol_table(self) -> list[tuple[str, str, int, int]]:
+        """Name, variant, address and size (0 of data) of every symbol of an ELF file with symbols."""
+        found = []
         try:
             for symbol in () if self._elf is None else self._elf.symbols():
                 name, _, variant = symbol.name.partition(".")
-                yield name, variant, symbol.address, symbol.size if symbol.is_function else 0
+                found.append((name, variant, symbol.address, symbol.size if symbol.is_function else 0))
         except ElfError as error:
             self.notes.append(f"its symbol table cannot be read: {error}")
+        return found
 
     def _from_symbol_table(self, wanted: frozenset[str]) -> dict[str, tuple[int, int]]:
         found: dict[str, tuple[int, int]] = {}
         several: set[str] = set()
-        for plain, variant, address, size in self._symbol_table():
+        for plain, variant, address, size in self._symbol_table:
             if plain in wanted and size and not variant.startswith("cold"):
                 name = f"{plain}.part" if variant.startswith("part") else plain
                 if name in found:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tailcall_audit.analyzer.emulator.calls import Budget, End, Patch
 from tailcall_audit.analyzer.emulator.isa import isa_of
-from tailcall_audit.analyzer.emulator.machine import Budget, End, Machine, Patch
+from tailcall_audit.analyzer.emulator.machine import Machine
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 from tailcall_audit.analyzer.emulator.stubs import allocator, returns
 from tests.emulator.kernels import DATA, TEXT, tiny_kernel

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from tailcall_audit.analyzer.emulator.machine import Call, End, Stub
+from tailcall_audit.analyzer.emulator.calls import Call, End, Stub
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 from tailcall_audit.analyzer.readers.emulation.scene import ProgramKind, Scene
 from tailcall_audit.probes.kernel.instructions import Insn, encode

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from tailcall_audit.analyzer.emulator.machine import End
+from tailcall_audit.analyzer.emulator.calls import End
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 from tailcall_audit.analyzer.readers.emulation.compiler import (
     CALL_BASE,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from tailcall_audit.analyzer.emulator.machine import End, Run
+from tailcall_audit.analyzer.emulator.calls import End, Run
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 from tailcall_audit.analyzer.readers.emulation.scene import ProgramKind, Scene
 from tailcall_audit.analyzer.readers.emulation.stage import Case, Finding, Outcome, Stage, control

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tailcall_audit.analyzer.emulator.machine import Call, End, Run, Stub
+from tailcall_audit.analyzer.emulator.calls import Call, End, Run, Stub
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 from tailcall_audit.analyzer.readers.emulation.scene import ProgramKind
 from tailcall_audit.analyzer.readers.emulation.stage import Case, Finding, Outcome, Stage, control

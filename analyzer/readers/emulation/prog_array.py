@@ -5,7 +5,7 @@ The linking and the put are the kernel's own code, and what one of them leaves i
 
 from __future__ import annotations
 
-from tailcall_audit.analyzer.emulator.machine import Call, End, Run
+from tailcall_audit.analyzer.emulator.calls import Call, End, Run
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 from tailcall_audit.analyzer.readers.emulation.scene import ProgramKind, Scene
 from tailcall_audit.analyzer.readers.emulation.stage import Case, Finding, Outcome, Stage, control

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from typing import NamedTuple
 
+from tailcall_audit.analyzer.emulator.calls import Budget, Patch, Run, Stub
 from tailcall_audit.analyzer.emulator.image import KernelImage
 from tailcall_audit.analyzer.emulator.isa import Isa, isa_of
-from tailcall_audit.analyzer.emulator.machine import Budget, Machine, Patch, Run, Stub
+from tailcall_audit.analyzer.emulator.machine import Machine
 from tailcall_audit.analyzer.emulator.objects import Filler, Layout, Objects
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 from tailcall_audit.analyzer.emulator.sites import TABLES, Sites

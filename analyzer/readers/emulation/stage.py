@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from enum import Enum
 from typing import NamedTuple
 
-from tailcall_audit.analyzer.emulator.machine import Patch, Stub
+from tailcall_audit.analyzer.emulator.calls import Patch, Stub
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 from tailcall_audit.analyzer.readers.emulation.scene import Bench, Scene
 

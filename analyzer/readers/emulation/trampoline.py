@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from tailcall_audit.analyzer.emulator.machine import Call, End, Run
+from tailcall_audit.analyzer.emulator.calls import Call, End, Run
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 from tailcall_audit.analyzer.readers.emulation.compiler import Compiled, Function, compile_program, jit_stubs
 from tailcall_audit.analyzer.readers.emulation.jit import controls, count, entry, subprogram

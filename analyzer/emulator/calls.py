@@ -1,0 +1,74 @@
+"""What a call of a kernel's function is given, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from tailcall_audit.analyzer.emulator.machine import Machine
+
+__all__ = ["Budget", "Call", "End", "Patch", "Run", "Stub"]
+
+
+class Budget(NamedTuple):
+    """The most that one call may use: instructions, seconds, and bytes of memory of its machine."""
+
+    instructions: int = 2_000_000
+    seconds: float = 3.0
+    memory: int = 96 << 20
+
+
+class End(Enum):
+    """How a call ended."""
+
+    RETURNED = "returned"
+    FAULT = "fault"
+    TRAP = "trap"
+    STOPPED = "stopped"
+    """by a stub, or by a watch, that had seen enough"""
+
+
+class Run(NamedTuple):
+    """The end of a call: the result (RETURNED), the address that was touched and how (FAULT), where, in which function."""
+
+    end: End
+    value: int = 0
+    touched: int = 0
+    access: str = ""
+    pc: int = 0
+    function: str | None = None
+    reason: str = ""
+
+    def describe(self) -> str:
+        """What happened, in words."""
+        where = f"{self.function or 'code'} at {self.pc:#x}"
+        if self.end is End.RETURNED:
+            return f"returns {self.value:#x}"
+        if self.end is End.FAULT:
+            return f"{self.access} address {self.touched:#x} ({where})"
+        return f"traps ({where})" if self.end is End.TRAP else f"is stopped: {self.reason}"
+
+
+class Patch(NamedTuple):
+    """Other bytes for a place of the kernel's code; `why` says what patches it."""
+
+    address: int
+    code: bytes
+    why: str
+
+
+class Call(NamedTuple):
+    """A call that a stub answers."""
+
+    machine: Machine
+    name: str
+
+    def argument(self, number: int) -> int:
+        """An argument, counted from 0, as 64 bits."""
+        return self.machine.register(self.machine.isa.arguments[number])
+
+
+Stub = Callable[[Call], int | None]
+"""Answers a call: what it returns, or None to leave the result's register alone."""

@@ -1,0 +1,48 @@
+"""Ends runs of the emulator that take too long."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import unicorn as uc
+
+__all__ = ["WATCHDOG", "Watchdog"]
+
+_WATCH = 0.05
+"""Seconds between two looks at the clock."""
+
+
+class Watchdog:
+    """Stops the run of a machine that takes too long. One thread, started with the first run, watches all runs of a process."""
+
+    def __init__(self) -> None:
+        self._running: tuple[uc.Uc, float] | None = None
+        self._owner = 0
+        self._late = False
+
+    def start(self, machine: uc.Uc, seconds: float) -> None:
+        """Begin to watch a run."""
+        if self._owner != os.getpid():  # a fork leaves threads behind
+            self._owner = os.getpid()
+            threading.Thread(target=self._watch, daemon=True).start()
+        self._late = False
+        self._running = (machine, time.monotonic() + seconds)
+
+    def stop(self) -> bool:
+        """The run has ended; whether it was stopped for its time."""
+        self._running = None
+        return self._late
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(_WATCH)
+            running = self._running
+            if running is not None and time.monotonic() > running[1]:
+                self._late = True
+                running[0].emu_stop()
+
+
+WATCHDOG = Watchdog()
+"""The one of this process."""
