@@ -196,18 +196,20 @@ class Btf:
         """The same, of the struct or union with this number; None too where the number is of another kind."""
         if not number or self.type(number).kind not in (STRUCT, UNION):
             return None
-        return self._member(number, name, 0, 0)
+        return self._member(number, name, 0, 0, set())
 
-    def _member(self, number: int, name: str, base: int, depth: int) -> Member | None:
-        if depth > _MAX_DEPTH:
+    def _member(self, number: int, name: str, base: int, depth: int, seen: set[int]) -> Member | None:
+        # An anonymous struct stands in another once: one that holds itself twice would take 2^depth steps.
+        if depth > _MAX_DEPTH or number in seen:
             return None
+        seen.add(number)
         for member in self.members(number):
             if member.name == name:
                 return member._replace(offset=base + member.offset)
             if not member.name:
                 inner = self.resolve(member.type)
                 if inner and self.type(inner).kind in (STRUCT, UNION):
-                    found = self._member(inner, name, base + member.offset, depth + 1)
+                    found = self._member(inner, name, base + member.offset, depth + 1, seen)
                     if found is not None:
                         return found
         return None

@@ -103,3 +103,9 @@ def test_what_btf_cannot_hold_is_refused() -> None:
         Writer().integer("a\0b", 4)
     with pytest.raises(BtfError, match="more members"):
         Writer().struct("x", 1 << 32)
+
+
+def test_a_struct_that_holds_itself_twice_has_no_other_members() -> None:
+    writer = Writer()
+    writer.struct("bpf_prog_aux", 8, [("", 1, 0), ("", 1, 0)])
+    assert Btf(writer.encode()).member("bpf_prog_aux", "ops") is None
