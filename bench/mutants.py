@@ -12,10 +12,12 @@ To reach: no mutant whose guest shows a defect is called fixed (or not affected)
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench.mutation.guest import boot_elf
@@ -59,6 +61,20 @@ def _mutants(subject: Subject, limit: int | None, only: Sequence[str]) -> Iterat
         yield _keyed(subject, mutation), subject.mutant(mutation)
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep the tables of a folder to one run; raises MutationError where another run has them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise MutationError(
+                f"{folder}: another run is at work in this folder: name another one by --results"
+            ) from error
+        yield
+
+
 class _Lab:
     """The tables of a folder, and what fills them."""
 
@@ -92,7 +108,7 @@ class _Lab:
                 table.add(key, judge.judge(elf, key.kernel))
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.mutants", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("kernels", nargs="*", metavar="KERNEL", help="an image or a package; without: Debian's")
     parser.add_argument("--limit", type=int, help="flips of jumps a function, at most; without: all")
@@ -103,28 +119,31 @@ def _arguments() -> argparse.Namespace:
         "--again", action="store_true", help="ask the judges anew about all that was booted; boot nothing"
     )
     parser.add_argument("--sample", action="store_true", help="the small fixed sample of CI")
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the lab; 1 where the code calls a mutant fixed whose guest shows the defect, 2 where a kernel cannot be used."""
-    given = _arguments()
+    given = _arguments(arguments)
     judges = [judge for judge in JUDGES if given.judge is None or judge.name in given.judge]
     try:
         wanted = KERNELS[2:3] if given.sample else KERNELS
         paths = [Path(name) for name in given.kernels] or [package_file(*item) for item in wanted]
         functions = ["prog_fd_array_get_ptr"] if given.sample else given.function
-        lab = _Lab(given.results or cache_directory() / "mutants", judges, given.again)
-        for path in paths:
-            subject = Subject.read(path)
-            for key, elf in _mutants(subject, given.limit, functions):
-                lab.run(key, elf)
+        folder = given.results or cache_directory() / "mutants"
+        with _alone(folder):
+            lab = _Lab(folder, judges, given.again)
+            for path in paths:
+                subject = Subject.read(path)
+                for key, elf in _mutants(subject, given.limit, functions):
+                    lab.run(key, elf)
+            lines, holes = summary(lab.guests, lab.verdicts)
     except (MutationError, GuestError, AuditError, OSError, ValueError) as error:
         print(f"bench.mutants: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted: the next run goes on from here", file=sys.stderr)
-    lines, holes = summary(lab.guests, lab.verdicts)
+        print("bench.mutants: interrupted; the next run goes on from here", file=sys.stderr)
+        return 130
     print("\n".join(lines))
     return 1 if holes else 0
 

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import BinaryIO, Generic, NamedTuple, TypeVar
 
 __all__ = ["Key", "Seen", "Table"]
 
@@ -55,9 +55,18 @@ class Table(Generic[_State]):
         """Write one more line at once."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         is_new = not self._path.exists() or self._path.stat().st_size == 0
+        with self._path.open("a+b") as raw:
+            # A line that an interrupted run has left ends here.
+            if not is_new and self._ends_within_a_line(raw):
+                raw.write(b"\n")
         with self._path.open("a", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, delimiter="\t", lineterminator="\n")
             if is_new:
                 writer.writerow(self._head)
             writer.writerow((*key, *(found[slug].value for slug in self._slugs), " ".join(remark.split())[:200]))
         self.rows[key] = found
+
+    @staticmethod
+    def _ends_within_a_line(file: BinaryIO) -> bool:
+        file.seek(-1, 2)
+        return file.read(1) != b"\n"

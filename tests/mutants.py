@@ -1,0 +1,128 @@
+"""Debian's kernels as image files, and kernels made of them that lack a fix, for tests of images and guests.
+
+The images come from the research material where it is set, else from a package of the machine's Debian mirror; what lacks a fix is made at
+test time by `bench.mutation`, so that nobody needs a kernel that was built elsewhere.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from bench.mutation.subject import Mutation, MutationError, Subject
+from bench.mutation.undo import UNDONE, Undone
+from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
+from tailcall_audit.analyzer.kernelfiles.package_file import read_package
+from tailcall_audit.analyzer.model import Bootable
+from tests.kernels import cache_directory, locked, package_file
+
+__all__ = ["CASES", "IN_5_10", "IN_6_1", "IN_6_12", "IN_7_3", "Case", "debian_image", "lacking", "subject", "undone"]
+
+IN_5_10 = "vmlinuz-5.10.0-30-cloud-amd64"
+IN_6_1 = "vmlinuz-6.1.0-47-cloud-amd64"
+IN_6_12 = "vmlinuz-6.12.117+deb13-cloud-amd64"
+IN_7_3 = "vmlinuz-7.3.4+deb13-cloud-amd64"
+_PACKAGES = {
+    IN_5_10: ("linux-image-5.10.0-30-cloud-amd64-unsigned", "5.10.218-1"),
+    IN_6_1: ("linux-image-6.1.0-47-cloud-amd64-unsigned", "6.1.170-3"),
+    IN_6_12: ("linux-image-6.12.117+deb13-cloud-amd64", "6.12.117-1"),
+    IN_7_3: ("linux-binary-7.3.4+deb13-cloud-amd64", "7.3.4-1~bpo13+1"),
+}
+
+
+class Case(NamedTuple):
+    """A kernel, and what is taken out of it. `shows` says that a guest shows the defect: it does not where another fix is in the way."""
+
+    image: str
+    lacks: str
+    shows: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.image.removeprefix('vmlinuz-').partition('-')[0]}-{self.lacks}"
+
+
+_TRAMPOLINE = (
+    "trampoline-tests-no-flag",
+    "trampoline-restores-no-count-1",
+    "trampoline-restores-no-count-2",
+    "attach-sets-no-flag",
+    "update-keeps-no-flag",
+)
+_EXTENDED = (
+    "put-takes-an-extended-program",
+    "put-counts-nothing",
+    "attach-takes-a-tail-callee",
+    "attach-marks-nothing",
+)
+CASES = (
+    Case(IN_5_10, "rounds-no-count-offset"),
+    Case(IN_6_1, "resolves-no-extension-type"),
+    Case(IN_6_1, "rounds-no-count-offset"),
+    *(Case(IN_6_1, lacks) for lacks in _TRAMPOLINE),
+    Case(IN_6_1, "follows-dst-prog-unchecked"),
+    Case(IN_6_1, "takes-no-saved-type"),
+    Case(IN_6_12, "resolves-no-extension-type"),
+    # Behind the fix of pitfall 4 a lost count is a lost pointer: the guest's kernel oopses in the program.
+    *(Case(IN_6_12, lacks, shows=False) for lacks in _TRAMPOLINE),
+    Case(IN_6_12, "hands-the-count-down-by-value"),
+    # The fix of pitfall 6 keeps every freplace program out of a prog array.
+    Case(IN_6_12, "follows-dst-prog-unchecked", shows=False),
+    Case(IN_6_12, "takes-no-saved-type", shows=False),
+    *(Case(IN_6_12, lacks) for lacks in _EXTENDED),
+)
+"""Every fix that can be taken out of a Debian kernel, and every place of one."""
+
+
+@functools.cache
+def debian_image(name: str) -> Path:
+    """A kernel image of Debian's by the name that it has in /boot; skips where neither the research material nor the mirror has it."""
+    shared = Path(os.environ.get("TAILCALL_AUDIT_LAB") or "/nowhere") / "kernels" / name
+    if shared.is_file():
+        return shared
+    package = package_file(*_PACKAGES[name])
+    kept = cache_directory() / "images" / name
+    with locked(f"image-{name}"):
+        if not kept.exists():
+            member = read_package(str(package)).image
+            assert member is not None
+            kept.parent.mkdir(exist_ok=True)
+            part = kept.with_suffix(".part")
+            part.write_bytes(read_bootable(Bootable(str(package), member)))
+            part.rename(kept)
+    return kept
+
+
+@functools.cache
+def subject(image: str) -> Subject:
+    """A Debian kernel to make mutants of, read once."""
+    return Subject.read(debian_image(image))
+
+
+def undone(lacks: str) -> Undone:
+    """The fix undone that goes by a name."""
+    return next(item for item in UNDONE if item.lacks == lacks)
+
+
+def mutation(image: str, lacks: str) -> Mutation:
+    """What takes a fix out of a kernel; fails the test where the kernel has no such place."""
+    try:
+        return undone(lacks).make(subject(image))
+    except MutationError as error:
+        pytest.fail(f"{image}: {lacks}: {error}")
+
+
+@contextmanager
+def lacking(image: str, lacks: str, folder: Path) -> Iterator[Path]:
+    """The ELF file of a kernel without a fix, or without one of its places; it has some 60 MB, and is gone afterwards."""
+    path = folder / f"vmlinux-{lacks}"
+    path.write_bytes(subject(image).mutant(mutation(image, lacks)))
+    try:
+        yield path
+    finally:
+        path.unlink()
