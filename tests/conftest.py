@@ -13,6 +13,7 @@ from hypothesis import settings
 from tailcall_audit.analyzer.catalog import load
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Branch, Catalog
+from tests.mutants import IN_5_10, IN_6_1, lacking
 
 # No test fails because the machine is busy.
 settings.register_profile("patient", deadline=None)
@@ -48,3 +49,17 @@ def _ids_of_small_histories() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load, "_branch", without_id)
         yield
+
+
+@pytest.fixture(scope="session")
+def without_rounding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Debian's 5.10.218 without the fix of pitfall 2 (ff672c67ee76), an ELF file."""
+    with lacking(IN_5_10, "rounds-no-count-offset", tmp_path_factory.mktemp("5.10")) as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+def without_null_check(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Debian's 6.1.170 without the fix of pitfall 5 (f7866c358733), an ELF file."""
+    with lacking(IN_6_1, "follows-dst-prog-unchecked", tmp_path_factory.mktemp("6.1")) as path:
+        yield path

@@ -22,7 +22,21 @@ from tailcall_audit.analyzer.kernelfiles.package_file import read_package
 from tailcall_audit.analyzer.model import Bootable
 from tests.kernels import cache_directory, locked, package_file
 
-__all__ = ["CASES", "IN_5_10", "IN_6_1", "IN_6_12", "IN_7_3", "Case", "debian_image", "lacking", "subject", "undone"]
+__all__ = [
+    "CASES",
+    "IN_5_10",
+    "IN_6_1",
+    "IN_6_12",
+    "IN_7_3",
+    "Case",
+    "debian_image",
+    "lacking",
+    "mutation",
+    "named_image",
+    "small_image",
+    "subject",
+    "undone",
+]
 
 IN_5_10 = "vmlinuz-5.10.0-30-cloud-amd64"
 IN_6_1 = "vmlinuz-6.1.0-47-cloud-amd64"
@@ -96,6 +110,22 @@ def debian_image(name: str) -> Path:
             part.write_bytes(read_bootable(Bootable(str(package), member)))
             part.rename(kept)
     return kept
+
+
+def named_image(name: str) -> Path:
+    """An image of Debian's, or one of the research material that stands beside one made here for comparison; skips without it."""
+    if name in _PACKAGES:
+        return debian_image(name)
+    shared = Path(os.environ.get("TAILCALL_AUDIT_LAB") or "/nowhere") / "kernels" / name
+    if not shared.is_file():
+        pytest.skip(f"{name} is in the research material only; the same is made of Debian's kernels in other tests")
+    return shared
+
+
+def small_image() -> Path:
+    """A real image for tests in which only its form matters: the smallest at hand."""
+    shared = Path(os.environ.get("TAILCALL_AUDIT_LAB") or "/nowhere") / "kernels/vmlinuz-5.10.218-lab-no-ff672c67ee76"
+    return shared if shared.is_file() else debian_image(IN_5_10)
 
 
 @functools.cache

@@ -14,7 +14,11 @@ from bench.mutation.undo import UNDONE
 from tests.mutants import CASES, IN_6_12, Case, mutation, subject, undone
 
 _PAIRS = [
-    *zip(["rax", "rcx", "rdx", "rbx", "rbp", "rsi", "rdi"], ["eax", "ecx", "edx", "ebx", "ebp", "esi", "edi"], strict=True),
+    *zip(
+        ["rax", "rcx", "rdx", "rbx", "rbp", "rsi", "rdi"],
+        ["eax", "ecx", "edx", "ebx", "ebp", "esi", "edi"],
+        strict=True,
+    ),
     *((f"r{number}", f"r{number}d") for number in range(8, 16)),
 ]
 

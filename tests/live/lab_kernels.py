@@ -25,13 +25,11 @@ _IN_6_1_170 = {"x86-hierarchy", "freplace-loop", "tailcall-cgroup-storage-bridge
 
 
 class Kernel(NamedTuple):
-    """A kernel: its file (or the package that has it), the defects it has, those that no probe can judge on it, and the one whose
-    prediction by the version alone is wrong."""
+    """A kernel: its file (or the package that has it), the defects it has, and those that no probe can judge on it."""
 
     name: str
     present: set[str]
     unobserved: frozenset[str] = frozenset()
-    contradicts_version: str | None = None
 
     def package(self) -> Path:
         """The Debian package of this name; skips where the mirror has it no longer."""
@@ -48,7 +46,6 @@ SHARED = (
         "vmlinuz-5.10.218-lab-no-ff672c67ee76",
         _IN_5_10 | {"x86-count-offset"},
         _NOT_IN_5_10,
-        "x86-count-offset",
     ),
     Kernel("vmlinuz-6.1.0-47-cloud-amd64", _IN_6_1_170),
     Kernel(
@@ -56,7 +53,6 @@ SHARED = (
         _IN_6_1_170 | {"freplace-attached-panic"},
         # The other half of pitfall 5 can't be looked for on a kernel that panics first.
         frozenset({"freplace-attached-refused"}),
-        "freplace-attached-panic",
     ),
     Kernel("vmlinuz-6.12.117+deb13-cloud-amd64", {"tailcall-verifier-return-model", _CALLBACK}),
 )

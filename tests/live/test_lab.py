@@ -20,6 +20,7 @@ from tailcall_audit.probes.guest.boot import Guest, GuestRun, run_in_guest
 from tailcall_audit.probes.probe import ABSENT, COULD_NOT_RUN, PRESENT
 from tests.kernels import cache_directory
 from tests.live.lab_kernels import DEBIAN, SHARED, Kernel
+from tests.mutants import debian_image, named_image
 
 pytestmark = pytest.mark.skipif(
     shutil.which("qemu-system-x86_64") is None, reason="no qemu-system-x86_64 on this machine: install qemu-system-x86"
@@ -52,8 +53,8 @@ def agree(kernel: Kernel, target: TargetReport, run: GuestRun) -> None:
 
 
 @pytest.mark.parametrize("kernel", SHARED, ids=lambda kernel: kernel.name)
-def test_the_kernels_of_the_research(kernel: Kernel, lab: Path) -> None:
-    target, run = boot(audit(images=[str(lab / "kernels" / kernel.name)]).targets[0])
+def test_the_kernels_of_the_research(kernel: Kernel) -> None:
+    target, run = boot(audit(images=[str(named_image(kernel.name))]).targets[0])
     agree(kernel, target, run)
 
 
@@ -63,9 +64,9 @@ def test_kernels_of_debian_packages(kernel: Kernel) -> None:
     agree(kernel, target, run)
 
 
-def guest(lab: Path, kernel: str, append: str, slugs: list[str] | None = None, memory: int = 512) -> GuestRun:
+def guest(kernel: Path, append: str, slugs: list[str] | None = None, memory: int = 512) -> GuestRun:
     initramfs = build_initramfs(cache_directory() / "guest")
-    return run_in_guest(lab / "kernels" / kernel, initramfs, Guest(memory, 240.0, append=append), slugs)
+    return run_in_guest(kernel, initramfs, Guest(memory, 240.0, append=append), slugs)
 
 
 HOST_SIX = ["freplace-tailcallee", "x86-count-offset", "x86-trampoline-loop", "x86-hierarchy", "freplace-loop"]
@@ -82,8 +83,8 @@ HOST_SIX = ["freplace-tailcallee", "x86-count-offset", "x86-trampoline-loop", "x
         ("sys_admin", set(HOST_SIX)),
     ],
 )
-def test_6_1_170_with_some_capabilities_only(lab: Path, capabilities: str, works: set[str]) -> None:
-    found = guest(lab, "vmlinuz-6.1.0-47-cloud-amd64", f"tca.caps={capabilities}", HOST_SIX)
+def test_6_1_170_with_some_capabilities_only(capabilities: str, works: set[str]) -> None:
+    found = guest(debian_image("vmlinuz-6.1.0-47-cloud-amd64"), f"tca.caps={capabilities}", HOST_SIX)
     assert {slug for slug, result in found.results.items() if result.state != COULD_NOT_RUN} == works
     for slug, result in found.results.items():
         if slug not in works:
@@ -91,28 +92,28 @@ def test_6_1_170_with_some_capabilities_only(lab: Path, capabilities: str, works
             assert "unprivileged_bpf_disabled=2" in result.detail
 
 
-def test_unprivileged_users_see_nothing_even_where_bpf_is_open_to_them(lab: Path) -> None:
+def test_unprivileged_users_see_nothing_even_where_bpf_is_open_to_them() -> None:
     append = "tca.caps= tca.sysctl=kernel/unprivileged_bpf_disabled=0"
-    found = guest(lab, "vmlinuz-6.1.0-47-cloud-amd64", append, HOST_SIX)
+    found = guest(debian_image("vmlinuz-6.1.0-47-cloud-amd64"), append, HOST_SIX)
     assert {result.state for result in found.results.values()} == {COULD_NOT_RUN}
 
 
-def test_5_10_says_that_the_locked_memory_limit_is_in_the_way(lab: Path) -> None:
-    found = guest(lab, "vmlinuz-5.10.0-30-cloud-amd64", "tca.caps=bpf", ["x86-count-offset"])
+def test_5_10_says_that_the_locked_memory_limit_is_in_the_way() -> None:
+    found = guest(debian_image("vmlinuz-5.10.0-30-cloud-amd64"), "tca.caps=bpf", ["x86-count-offset"])
     assert "RLIMIT_MEMLOCK" in found.results["x86-count-offset"].detail
 
 
 @pytest.mark.parametrize(
     "append", ["tca.sysctl=net/core/bpf_jit_harden=2", "lockdown=integrity", "lockdown=confidentiality"]
 )
-def test_a_hardened_jit_and_lockdown_change_nothing(lab: Path, append: str) -> None:
-    found = guest(lab, "vmlinuz-6.1.0-47-cloud-amd64", append)
+def test_a_hardened_jit_and_lockdown_change_nothing(append: str) -> None:
+    found = guest(debian_image("vmlinuz-6.1.0-47-cloud-amd64"), append)
     assert append.startswith("tca") or f"[{append.partition('=')[2]}]" in found.facts["lockdown"]
     assert {slug for slug, result in found.results.items() if result.state == PRESENT} == SHARED[2].present
 
 
-def test_without_the_jit_the_pitfalls_cannot_be_judged_and_the_reason_is_said(lab: Path) -> None:
-    found = guest(lab, "vmlinuz-5.10.218-lab-no-ff672c67ee76", "tca.sysctl=net/core/bpf_jit_enable=0")
+def test_without_the_jit_the_pitfalls_cannot_be_judged_and_the_reason_is_said(without_rounding: Path) -> None:
+    found = guest(without_rounding, "tca.sysctl=net/core/bpf_jit_enable=0")
     assert found.facts["jit"] == "0"
     for slug in (*HOST_SIX, "freplace-attached-panic"):
         assert found.results[slug].state == COULD_NOT_RUN
@@ -126,16 +127,15 @@ def test_without_the_jit_the_pitfalls_cannot_be_judged_and_the_reason_is_said(la
     [
         ("vmlinuz-5.10.0-30-cloud-amd64", ABSENT, False, "does not resolve the type of a freplace program (pitfall 1)"),
         ("vmlinuz-6.1.0-47-cloud-amd64", COULD_NOT_RUN, False, "only a guest can show"),
-        ("vmlinuz-6.1.170-lab-no-f7866c358733", COULD_NOT_RUN, False, "only a guest can show"),
+        ("without_null_check", COULD_NOT_RUN, False, "only a guest can show"),
         ("vmlinuz-6.12.117+deb13-cloud-amd64", ABSENT, True, "no freplace program may enter a prog_array"),
     ],
 )
 def test_on_a_host_only_what_is_safe_is_done_about_the_panic(
-    lab: Path, kernel: str, state: str, conclusive: bool, words: str
+    kernel: str, state: str, conclusive: bool, words: str, request: pytest.FixtureRequest
 ) -> None:
-    found = guest(
-        lab, kernel, "tca.as_host=1", ["freplace-attached-panic", "freplace-attached-refused", "x86-hierarchy"]
-    )
+    image = debian_image(kernel) if kernel.startswith("vmlinuz") else request.getfixturevalue(kernel)
+    found = guest(image, "tca.as_host=1", ["freplace-attached-panic", "freplace-attached-refused", "x86-hierarchy"])
     assert found.boots == 1
     result = found.results["freplace-attached-panic"]
     assert (result.state, result.conclusive) == (state, conclusive)
@@ -144,9 +144,11 @@ def test_on_a_host_only_what_is_safe_is_done_about_the_panic(
     assert found.results["x86-hierarchy"].state != COULD_NOT_RUN
 
 
-def test_a_kernel_with_one_serial_port_tells_its_results_between_its_messages(lab: Path) -> None:
+def test_a_kernel_with_one_serial_port_tells_its_results_between_its_messages() -> None:
     found = guest(
-        lab, "vmlinuz-6.1.0-47-cloud-amd64", "8250.nr_uarts=1 loglevel=7", ["x86-hierarchy", "x86-count-offset"]
+        debian_image("vmlinuz-6.1.0-47-cloud-amd64"),
+        "8250.nr_uarts=1 loglevel=7",
+        ["x86-hierarchy", "x86-count-offset"],
     )
     assert {slug: result.state for slug, result in found.results.items()} == {
         "x86-hierarchy": PRESENT,
@@ -154,30 +156,30 @@ def test_a_kernel_with_one_serial_port_tells_its_results_between_its_messages(la
     }
 
 
-def test_too_little_memory_is_a_clear_reason(lab: Path) -> None:
-    found = guest(lab, "vmlinuz-6.1.0-47-cloud-amd64", "", ["x86-hierarchy"], memory=40)
+def test_too_little_memory_is_a_clear_reason() -> None:
+    found = guest(debian_image("vmlinuz-6.1.0-47-cloud-amd64"), "", ["x86-hierarchy"], memory=40)
     assert found.failure is not None
     assert found.results["x86-hierarchy"].state == COULD_NOT_RUN
 
 
-def test_a_kernel_that_panics_on_no_oops_lets_its_child_die(lab: Path) -> None:
+def test_a_kernel_that_panics_on_no_oops_lets_its_child_die(without_null_check: Path) -> None:
     """With oops=panic taken back, the oops ends the probe's process, and the answer is no observation."""
-    found = guest(
-        lab, "vmlinuz-6.1.170-lab-no-f7866c358733", "tca.sysctl=kernel/panic_on_oops=0", ["freplace-attached-panic"]
-    )
+    found = guest(without_null_check, "tca.sysctl=kernel/panic_on_oops=0", ["freplace-attached-panic"])
     assert found.results["freplace-attached-panic"].state == COULD_NOT_RUN
     assert "killed by signal" in found.results["freplace-attached-panic"].detail
 
 
 @pytest.mark.parametrize(
-    "kernel", [item for item in SHARED if item.contradicts_version], ids=lambda kernel: kernel.name
+    ("made", "version", "slug"),
+    [
+        ("without_rounding", "5.10.218-lab", "x86-count-offset"),
+        ("without_null_check", "6.1.170-lab", "freplace-attached-panic"),
+    ],
 )
 def test_a_version_that_claims_too_much_is_contradicted_with_exit_code_5(
-    kernel: Kernel, lab: Path, capsys: pytest.CaptureFixture[str]
+    made: str, version: str, slug: str, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:
-    slug = str(kernel.contradicts_version)
-    version = "-".join(kernel.name.split("-")[1:3])
-    image = str(lab / "kernels" / kernel.name)
+    image = str(request.getfixturevalue(made))
     assert main(["--kernel", version, "--image", image, "--confirm=vm", "--only", f"{slug},x86-trampoline-loop"]) == 5
     out = capsys.readouterr().out
     assert "present, CONTRADICTED" in out
@@ -187,10 +189,11 @@ def test_a_version_that_claims_too_much_is_contradicted_with_exit_code_5(
 
 
 def test_the_lab_makes_a_matrix_and_says_what_it_skipped(
-    lab: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    without_rounding: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("vmlinuz-6.12.117+deb13-cloud-amd64", "vmlinuz-5.10.218-lab-no-ff672c67ee76"):
-        (tmp_path / name).symlink_to(lab / "kernels" / name)
+    newest = "vmlinuz-6.12.117+deb13-cloud-amd64"
+    (tmp_path / newest).symlink_to(debian_image(newest))
+    (tmp_path / "vmlinux-5.10.218-without-rounding").symlink_to(without_rounding)
     (tmp_path / "vmlinuz-broken").write_bytes(b"x" * 5000)
     (tmp_path / "notes.txt").write_text("no kernel")
     assert main(["lab", str(tmp_path), "--only", "x86-count-offset", "--only", "x86-hierarchy"]) == 1
@@ -200,7 +203,7 @@ def test_the_lab_makes_a_matrix_and_says_what_it_skipped(
     assert ["4", "x86-hierarchy", "AFFECTED", "fixed"] in lines
     assert "skipped: " in out
     assert "vmlinuz-broken" in out
-    name = str(tmp_path / "vmlinuz-6.12.117+deb13-cloud-amd64")
+    name = str(tmp_path / newest)
     assert main(["lab", name, "--only", "x86-hierarchy", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     jsonschema.validate(data, json.loads(report_schema_path().read_text()))
@@ -209,7 +212,7 @@ def test_the_lab_makes_a_matrix_and_says_what_it_skipped(
     assert verdict["observation"]["agreement"] == "confirmed"
 
 
-def test_another_release_than_the_audited_one_is_not_judged(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    image = str(lab / "kernels/vmlinuz-6.12.117+deb13-cloud-amd64")
+def test_another_release_than_the_audited_one_is_not_judged(capsys: pytest.CaptureFixture[str]) -> None:
+    image = str(debian_image("vmlinuz-6.12.117+deb13-cloud-amd64"))
     assert main(["--kernel", "6.1.170", "--image", image, "--confirm=vm", "--only", "x86-hierarchy"]) == 2
     assert "what one shows says nothing about the other" in capsys.readouterr().err

@@ -19,6 +19,7 @@ from tailcall_audit.analyzer.readers.code.claims import Claim
 from tailcall_audit.analyzer.readers.code.registry import FUNCTIONS, findings
 from tests.kernelfiles.images import kernel
 from tests.kernels import package_file
+from tests.mutants import debian_image, named_image
 
 P1, P2, P3, P4, P5, P5B, P6 = (
     "1c123c567fb1",
@@ -67,8 +68,8 @@ def answers(found: Kernel) -> dict[str, Claim]:
 
 
 @pytest.mark.parametrize("name", SHARED)
-def test_the_kernels_of_the_research(lab: Path, name: str) -> None:
-    assert answers(kernel(lab / "kernels" / name)) == SHARED[name]
+def test_the_kernels_of_the_research(name: str) -> None:
+    assert answers(kernel(named_image(name))) == SHARED[name]
 
 
 @pytest.mark.parametrize("name", DEBIAN)
@@ -80,9 +81,9 @@ def test_debian_packages(name: str) -> None:
     assert answers(unpack(read_bootable(Bootable(str(path), found.image)), name)) == DEBIAN[name]
 
 
-def test_the_kernels_own_symbols_agree_with_each_other(lab: Path) -> None:
+def test_the_kernels_own_symbols_agree_with_each_other() -> None:
     """An address from kallsyms is the start of a function: every one begins with the call of the tracer, which 5.10 to 6.1 make there."""
-    binary = Binary(kernel(lab / "kernels/vmlinuz-6.1.0-47-cloud-amd64"))
+    binary = Binary(kernel(debian_image("vmlinuz-6.1.0-47-cloud-amd64")))
     functions = binary.functions(FUNCTIONS)
     assert {"do_jit", "arch_prepare_bpf_trampoline", "bpf_prog_map_compatible", "prog_fd_array_get_ptr"} <= set(
         functions
@@ -92,8 +93,8 @@ def test_the_kernels_own_symbols_agree_with_each_other(lab: Path) -> None:
         assert len(function.code) % 16 == 0
 
 
-def test_without_symbols_or_types_nothing_is_said(lab: Path) -> None:
-    found = kernel(lab / "kernels/vmlinuz-5.10.218-lab-no-ff672c67ee76")
+def test_without_symbols_or_types_nothing_is_said(without_rounding: Path) -> None:
+    found = kernel(without_rounding)
     blind = without_symbols(found)
     binary = Binary(blind)
     assert binary.functions(FUNCTIONS) == {}
@@ -105,9 +106,9 @@ def test_without_symbols_or_types_nothing_is_said(lab: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_code_of_a_shape_that_nobody_has_seen_gets_no_wrong_answer(lab: Path, seed: int) -> None:
+def test_code_of_a_shape_that_nobody_has_seen_gets_no_wrong_answer(seed: int) -> None:
     """What the signatures look at, changed: an answer may go, and must not turn."""
-    binary = Binary(kernel(lab / "kernels/vmlinuz-6.1.0-47-cloud-amd64"))
+    binary = Binary(kernel(debian_image("vmlinuz-6.1.0-47-cloud-amd64")))
     functions = binary.functions(FUNCTIONS)
     truth = {item.commit: item.claim for item in findings(functions, binary.btf)}
     generator = random.Random(seed)
@@ -121,17 +122,17 @@ def test_code_of_a_shape_that_nobody_has_seen_gets_no_wrong_answer(lab: Path, se
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_random_code_raises_nothing(lab: Path, seed: int) -> None:
-    binary = Binary(kernel(lab / "kernels/vmlinuz-6.1.0-47-cloud-amd64"))
+def test_random_code_raises_nothing(seed: int) -> None:
+    binary = Binary(kernel(debian_image("vmlinuz-6.1.0-47-cloud-amd64")))
     generator = random.Random(seed)
     made = {name: Function(name, 0xFFFFFFFF81000000, generator.randbytes(500)) for name in FUNCTIONS}
     for item in findings(made, binary.btf):
         assert item.claim is not Claim.PRESENT, item
 
 
-def test_a_displacement_that_looks_like_is_extended_is_no_hit(lab: Path) -> None:
+def test_a_displacement_that_looks_like_is_extended_is_no_hit() -> None:
     """A bare search for the four bytes of the member's place once gave a hit on 6.12.94: only the operand of a byte-wide compare counts."""
-    binary = Binary(kernel(lab / "kernels/vmlinuz-6.12.117+deb13-cloud-amd64"))
+    binary = Binary(kernel(debian_image("vmlinuz-6.12.117+deb13-cloud-amd64")))
     assert binary.btf is not None
     place = place_of(binary.btf, "bpf_prog_aux", "is_extended")
     assert place is not None
@@ -140,8 +141,8 @@ def test_a_displacement_that_looks_like_is_extended_is_no_hit(lab: Path) -> None
     assert [(item.commit, item.claim) for item in findings(made, binary.btf)] == [(P6, Claim.DOUBTFUL)]
 
 
-def test_a_system_map_serves_where_the_image_has_no_symbols(lab: Path, tmp_path: Path) -> None:
-    found = kernel(lab / "kernels/vmlinuz-5.10.218-lab-no-ff672c67ee76")
+def test_a_system_map_serves_where_the_image_has_no_symbols(without_rounding: Path, tmp_path: Path) -> None:
+    found = kernel(without_rounding)
     functions = Binary(found).functions(FUNCTIONS)
     lines = [f"{item.address:016x} t {name}" for name, item in functions.items()]
     lines += [f"{item.address + len(item.code):016x} T end_of_{name}" for name, item in functions.items()]
@@ -157,8 +158,8 @@ def test_a_system_map_serves_where_the_image_has_no_symbols(lab: Path, tmp_path:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_broken_symbol_tables_are_refused_or_lead_to_the_same_functions(lab: Path, seed: int) -> None:
-    found = kernel(lab / "kernels/vmlinuz-5.10.218-lab-no-ff672c67ee76")
+def test_broken_symbol_tables_are_refused_or_lead_to_the_same_functions(without_rounding: Path, seed: int) -> None:
+    found = kernel(without_rounding)
     place = found.data.rfind(DIGITS)
     generator = random.Random(seed)
     broken = bytearray(found.data)

@@ -9,6 +9,7 @@ import pytest
 
 from tailcall_audit.analyzer import AuditError, State, audit
 from tailcall_audit.analyzer.subjects.host import read_host
+from tests.mutants import debian_image
 
 PROC_VERSION = (
     "Linux version 6.1.0-47-amd64 (debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0, GNU ld (GNU Binutils for Debian) 2.40) "
@@ -68,9 +69,9 @@ def test_a_config_in_boot_speaks_only_beside_the_running_image(root: Path) -> No
     assert read_host(root).config_applies
 
 
-def test_the_banner_of_a_real_image_is_read(lab: Path, root: Path) -> None:
+def test_the_banner_of_a_real_image_is_read(root: Path) -> None:
     (root / "boot/config-6.1.0-47-cloud-amd64").write_text(CONFIG)
-    (root / "boot/vmlinuz-6.1.0-47-cloud-amd64").symlink_to(lab / "kernels/vmlinuz-6.1.0-47-cloud-amd64")
+    (root / "boot/vmlinuz-6.1.0-47-cloud-amd64").symlink_to(debian_image("vmlinuz-6.1.0-47-cloud-amd64"))
     (root / "proc/version").write_text(PROC_VERSION.replace("6.1.0-47-amd64", "6.1.0-47-cloud-amd64"))
     assert read_host(root).config_applies
 

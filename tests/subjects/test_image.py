@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import lzma
 import random
@@ -23,6 +24,7 @@ from tailcall_audit.analyzer.readers.btf import btf_evidence
 from tailcall_audit.probes.kernel.btf import Writer
 from tests.kernelfiles.images import PACKERS, bzimage, kernel, unified
 from tests.kernels import SIX, package_file
+from tests.mutants import debian_image, named_image
 from tests.rpms import RHEL, rpm
 from tests.subjects.test_packages import deb, tar
 
@@ -38,22 +40,24 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_the_kernels_of_the_research(lab: Path, name: str) -> None:
-    target = audit(images=[str(lab / "kernels" / name)]).targets[0]
+def test_the_kernels_of_the_research(name: str) -> None:
+    target = audit(images=[str(named_image(name))]).targets[0]
     assert tuple(target.states[slug] for slug in SIX) == EXPECTED[name]
 
 
 @pytest.mark.parametrize(
-    ("name", "slug", "commit", "claim"),
+    ("made", "version", "slug", "commit", "claim"),
     [
         (
-            "vmlinuz-5.10.218-lab-no-ff672c67ee76",
+            "without_rounding",
+            "5.10.218",
             "x86-count-offset",
             "ff672c67ee76",
             "5.10.y has ff672c67ee76 since 5.10.127",
         ),
         (
-            "vmlinuz-6.1.170-lab-no-f7866c358733",
+            "without_null_check",
+            "6.1.170",
             "freplace-attached-panic",
             "f7866c358733",
             "6.1.y has f7866c358733 since 6.1.103",
@@ -61,15 +65,21 @@ def test_the_kernels_of_the_research(lab: Path, name: str) -> None:
     ],
 )
 def test_code_without_the_fix_outranks_a_version_with_it_and_both_are_shown(
-    lab: Path, name: str, slug: str, commit: str, claim: str, capsys: pytest.CaptureFixture[str]
+    made: str,
+    version: str,
+    slug: str,
+    commit: str,
+    claim: str,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
-    image = str(lab / "kernels" / name)
+    image = str(request.getfixturevalue(made))
     assert main(["--image", image, "--only", slug]) == 1
     out = capsys.readouterr().out
     assert f"no {commit}" in out
     (note, *_) = [line for line in out.splitlines() if line.startswith(f"note: {commit} is not in the binary: ")]
     assert claim in note
-    (verdict,) = audit(kernels=[name.removeprefix("vmlinuz-")[:11]], arch="x86_64", only=[slug]).targets[0].verdicts
+    (verdict,) = audit(kernels=[version], arch="x86_64", only=[slug]).targets[0].verdicts
     assert verdict.state is F
 
 
@@ -84,9 +94,9 @@ def test_debian_6_1_192_is_fixed_by_its_code_and_by_its_changelog() -> None:
     assert target.bootable is not None
 
 
-def test_the_image_in_an_rpm_is_read_and_outranks_the_base_version(lab: Path, tmp_path: Path) -> None:
+def test_the_image_in_an_rpm_is_read_and_outranks_the_base_version(without_rounding: Path, tmp_path: Path) -> None:
     """RHEL's 5.14 proves next to nothing of pitfall 2; the code of the image inside (here 5.10's without the fix) does."""
-    image = (lab / "kernels/vmlinuz-5.10.218-lab-no-ff672c67ee76").read_bytes()
+    image = (without_rounding).read_bytes()
     path = rpm(tmp_path, RHEL, files={"vmlinuz": image})
     target = audit(packages=[str(path)], only=["x86-count-offset", "x86-hierarchy"]).targets[0]
     assert target.states == {"x86-count-offset": A, "x86-hierarchy": A}
@@ -94,11 +104,9 @@ def test_the_image_in_an_rpm_is_read_and_outranks_the_base_version(lab: Path, tm
     assert read_bootable(target.bootable) == image
 
 
-def test_a_package_whose_image_is_of_another_version_is_a_contradiction_and_the_image_decides(
-    lab: Path, tmp_path: Path
-) -> None:
+def test_a_package_whose_image_is_of_another_version_is_a_contradiction_and_the_image_decides(tmp_path: Path) -> None:
     """The package says 6.1.170-3, the image in it is Debian's 5.10.218-1: pitfall 3 is fixed in the one and not in the other."""
-    image = (lab / "kernels/vmlinuz-5.10.0-30-cloud-amd64").read_bytes()
+    image = (debian_image("vmlinuz-5.10.0-30-cloud-amd64")).read_bytes()
     path = deb(tmp_path, lzma.compress(tar({"./boot/vmlinuz-6.1.0-47-amd64": image}), preset=0))
     target = audit(packages=[path], only=["x86-trampoline-loop"]).targets[0]
     assert target.states == {"x86-trampoline-loop": A}
@@ -108,14 +116,21 @@ def test_a_package_whose_image_is_of_another_version_is_a_contradiction_and_the_
     assert any(note.startswith("2b5dcb31a19a is not in the binary") and "6.1.72" in note for note in target.notes)
 
 
-def test_an_embedded_configuration_is_read_and_speaks(lab: Path) -> None:
-    target = audit(images=[str(lab / "kernels/vmlinuz-6.1.170-lab-no-f7866c358733")]).targets[0]
+@pytest.mark.parametrize("name", ["vmlinuz-6.1.170-lab-no-f7866c358733", "vmlinuz-6.1.0-47-cloud-amd64"])
+def test_an_embedded_configuration_is_read_and_speaks(name: str, tmp_path: Path) -> None:
+    """Debian embeds none (CONFIG_IKCONFIG): a kernel of its with one put in, between the marks of kernel/configs.c."""
+    image = named_image(name)
+    if "lab" not in name:
+        config = gzip.compress(b"# Linux/x86 6.1.170 Kernel Configuration\nCONFIG_X86_64=y\nCONFIG_BPF_SYSCALL=y\n")
+        image = tmp_path / "vmlinux"
+        image.write_bytes(kernel(named_image(name)).data + b"IKCFG_ST" + config + b"IKCFG_ED")
+    target = audit(images=[str(image)]).targets[0]
     assert str(target.identity["config"]).endswith(":IKCONFIG")
     assert not any("no .config given" in note for note in target.notes)
 
 
-def test_a_unified_image_and_another_compression_give_the_same_answers(lab: Path, tmp_path: Path) -> None:
-    source = lab / "kernels/vmlinuz-5.10.218-lab-no-ff672c67ee76"
+def test_a_unified_image_and_another_compression_give_the_same_answers(without_rounding: Path, tmp_path: Path) -> None:
+    source = without_rounding
     inner = kernel(source).data
     expected = audit(images=[str(source)]).targets[0].states
     for name, data in (
@@ -127,8 +142,8 @@ def test_a_unified_image_and_another_compression_give_the_same_answers(lab: Path
         assert audit(images=[str(tmp_path / name)]).targets[0].states == expected
 
 
-def test_an_image_without_symbols_and_types_is_judged_by_its_version(lab: Path, tmp_path: Path) -> None:
-    inner = kernel(lab / "kernels/vmlinuz-6.1.170-lab-no-f7866c358733").data
+def test_an_image_without_symbols_and_types_is_judged_by_its_version(without_null_check: Path, tmp_path: Path) -> None:
+    inner = kernel(without_null_check).data
     blind = inner.replace(b"0\x001\x002\x003\x004\x00", b"0\x001\x002\x003\x00?\x00").replace(
         b"\x9f\xeb\x01\0", bytes(4)
     )
@@ -173,8 +188,8 @@ def test_type_data_proves_a_fix_only_with_all_of_its_members(catalog: Catalog) -
 
 
 @pytest.mark.parametrize("name", ["vmlinuz-5.10.0-30-cloud-amd64", "vmlinuz-6.12.117+deb13-cloud-amd64"])
-def test_type_data_of_real_kernels_agrees_with_the_catalogue(lab: Path, catalog: Catalog, name: str) -> None:
-    btf = Binary(kernel(lab / "kernels" / name)).btf
+def test_type_data_of_real_kernels_agrees_with_the_catalogue(catalog: Catalog, name: str) -> None:
+    btf = Binary(kernel(named_image(name))).btf
     assert btf is not None
     found = {item.commit: item.presence is Presence.PRESENT for item in btf_evidence(catalog, btf, "x")}
     new = "6.12" in name
@@ -188,8 +203,10 @@ def test_type_data_of_real_kernels_agrees_with_the_catalogue(lab: Path, catalog:
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_an_elf_with_a_broken_header_is_an_error_or_an_honest_answer(lab: Path, tmp_path: Path, seed: int) -> None:
-    source = lab / "kernels/vmlinuz-5.10.218-lab-no-ff672c67ee76"
+def test_an_elf_with_a_broken_header_is_an_error_or_an_honest_answer(
+    without_rounding: Path, tmp_path: Path, seed: int
+) -> None:
+    source = without_rounding
     data = bytearray(kernel(source).data)
     generator = random.Random(seed)
     sections = int.from_bytes(data[40:48], "little")
@@ -239,16 +256,16 @@ def test_a_banner_with_terminal_escapes_is_not_printed_raw(tmp_path: Path, capsy
     assert "\x1b" not in captured.out + captured.err
 
 
-def test_the_json_of_an_image_fits_its_schema(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["--image", str(lab / "kernels/vmlinuz-6.1.0-47-cloud-amd64"), "--json"])
+def test_the_json_of_an_image_fits_its_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--image", str(debian_image("vmlinuz-6.1.0-47-cloud-amd64")), "--json"])
     data = json.loads(capsys.readouterr().out)
     jsonschema.validate(data, json.loads(report_schema_path().read_text()))
     assert data["targets"][0]["kind"] == "image"
     assert re.match(r"Linux version 6\.1\.0-47", data["targets"][0]["identity"]["banner"])
 
 
-def test_a_system_map_of_another_image_is_not_taken(lab: Path, tmp_path: Path) -> None:
-    source = lab / "kernels/vmlinuz-5.10.218-lab-no-ff672c67ee76"
+def test_a_system_map_of_another_image_is_not_taken(without_rounding: Path, tmp_path: Path) -> None:
+    source = without_rounding
     shutil.copy(source, tmp_path / "vmlinuz-5.10.218-lab")
     (tmp_path / "System.map-6.1").write_text("ffffffff81000000 T do_jit\n" * 100_000)
     states = audit(images=[str(tmp_path / "vmlinuz-5.10.218-lab")]).targets[0].states
