@@ -13,8 +13,9 @@ from tailcall_audit.probes.guest.boot import Guest, GuestRun, run_in_guest
 
 __all__ = ["boot_elf"]
 
-_PATIENCE = 30.0
-"""Seconds without a word from a guest after which it counts as hung; a healthy one has its first word after 3 to 20."""
+_PATIENCE = 120.0
+"""Seconds without a word from a guest after which it counts as hung; a healthy one has its first word after 3 to 60,
+with the load of the machine."""
 
 
 def boot_elf(elf: bytes, name: str, slugs: Sequence[str], patience: float = _PATIENCE) -> GuestRun:
