@@ -287,3 +287,26 @@ def test_never_fixed_without_a_complete_fix_and_never_affected_on_a_gap(
         assert evaluate(defect.fixed, worst).met
     if verdict.state is A and defect.fixed is not None:
         assert not evaluate(defect.fixed, best).met
+
+
+def code(presence: Presence, unread: bool = False) -> Evidence:
+    return Evidence(EvidenceKind.CODE, "d6083f040d5d", presence, "vmlinux", "the code", unread=unread)
+
+
+RELEASED = Evidence(EvidenceKind.RELEASE, "d6083f040d5d", Presence.PRESENT, "6.12.117")
+
+
+def test_code_that_does_not_do_what_the_fix_is_for_leaves_unknown_whatever_the_version_says() -> None:
+    found = weigh([RELEASED, code(Presence.UNKNOWN)])
+    assert found.presence is Presence.UNKNOWN
+    assert any("release says present" in text for text in found.disagreements)
+
+
+def test_code_that_was_read_in_part_leaves_the_answer_to_the_version() -> None:
+    found = weigh([RELEASED, code(Presence.UNKNOWN, unread=True)])
+    assert (found.presence, found.decisive) == (Presence.PRESENT, RELEASED)
+
+
+def test_what_ran_outranks_code_that_looks_wrong() -> None:
+    ran = Evidence(EvidenceKind.EMULATION, "d6083f040d5d", Presence.ABSENT, "run in an emulator")
+    assert weigh([RELEASED, code(Presence.UNKNOWN), ran]).presence is Presence.ABSENT
