@@ -116,6 +116,8 @@ def _contradictions(config: KernelConfig, release: KernelRelease | None, archite
     found = []
     if release is not None and config.release is not None:
         ours, theirs = release.version, config.release.version
+        if config.release.proof is Proof.NOTHING:
+            return [config.release.notes[0]]
         exact = release.proof is not Proof.BASE and release.vanilla_like
         if ours.branch != theirs.branch or (exact and ours != theirs):
             found.append(f"its header says {theirs}, the target is {ours}")
@@ -127,14 +129,18 @@ def _contradictions(config: KernelConfig, release: KernelRelease | None, archite
 
 
 def _config_applies(
-    config: KernelConfig | None, release: KernelRelease | None, architecture: str | None
+    config: KernelConfig | None, release: KernelRelease | None, architecture: str | None, is_of_this_build: bool | None
 ) -> tuple[bool, list[str]]:
-    """Returns True if a configuration belongs to this kernel, so that options that are off rule defects out; and notes."""
+    """Returns True if a configuration belongs to this kernel, so that options that are off rule defects out; and notes.
+
+    Where it is known that it does, as of /proc/config.gz, its version and its salt are not compared: ``make olddefconfig``
+    keeps a salt that another kernel's configuration had.
+    """
     if config is None:
         return False, ["no .config given: defects that a configuration would rule out are listed too"]
-    contradictions = _contradictions(config, release, architecture)
+    contradictions = _contradictions(config, None if is_of_this_build else release, architecture)
     notes = [f"{config.path} excludes nothing: {text}" for text in contradictions]
-    return not contradictions, [*config.notes, *notes]
+    return not contradictions and is_of_this_build is not False, [*config.notes, *notes]
 
 
 def _release_notes(request: Request, release: KernelRelease | None) -> list[str]:
@@ -157,7 +163,7 @@ def make_subject(
     confidence: Confidence = Confidence.HIGH,
     architecture: tuple[str | None, str] = (None, ""),
     config: KernelConfig | None = None,
-    config_is_of_this_build: bool = True,
+    config_is_of_this_build: bool | None = None,
     parts: Parts = Parts(),  # noqa: B008 (a named tuple is immutable)
     notes: Sequence[str] = (),
     **more: str | None,
@@ -165,7 +171,8 @@ def make_subject(
     """Returns a subject, with the notes that its release, its architecture and its configuration call for.
 
     `release` is what the subject says it is and `proven` what that proves, where the two differ. `architecture` is the name
-    that the subject gives, and where; the one that was asked for comes first. `more` goes into the identity.
+    that the subject gives, and where; the one that was asked for comes first. `config_is_of_this_build` is
+    None where that is not known. `more` goes into the identity.
     """
     named, place = architecture
     judged = request.arch or named
@@ -173,7 +180,7 @@ def make_subject(
     if request.arch is not None and named is not None and request.arch != named:
         found.append(f"{place} says {named}; judged for {request.arch}, as asked")
     found += _release_notes(request, proven or release)
-    applies, config_notes = _config_applies(config, release, judged)
+    applies, config_notes = _config_applies(config, release, judged, config_is_of_this_build)
     identity = _identity_of(release, judged, more)
     identity["config"] = None if config is None else config.path
     return Subject(
@@ -184,7 +191,7 @@ def make_subject(
         release=proven or release,
         confidence=confidence,
         config=config,
-        config_applies=applies and config_is_of_this_build,
+        config_applies=applies,
         parts=parts,
         notes=(*found, *config_notes),
     )

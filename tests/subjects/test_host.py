@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tailcall_audit.analyzer import AuditError, State, audit
+from tailcall_audit.analyzer import AuditError, Catalog, State, audit
 from tailcall_audit.analyzer.subjects.host import read_host
 from tests.mutants import debian_image
 
@@ -99,3 +99,23 @@ def test_this_host_is_audited() -> None:
     report = audit().targets[0]
     assert report.identity["architecture"] is not None
     assert {item.state for item in report.verdicts} <= set(State)
+
+
+def test_the_salt_of_an_older_configuration_does_not_part_the_running_kernel_from_its_own(
+    tmp_path: Path, catalog: Catalog
+) -> None:
+    """``make olddefconfig`` keeps the salt of the configuration that it starts from; /proc/config.gz is the running kernel's."""
+    from tailcall_audit.analyzer.pipeline import audit_sources
+    from tailcall_audit.analyzer.subjects.subject import Request
+    from tests.subjects.test_config import USUAL, write
+
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/version").write_text("Linux version 6.1.170-lab (a@b) (gcc) #1 SMP PREEMPT_DYNAMIC x\n")
+    config = write(
+        tmp_path / "config",
+        USUAL.replace("CONFIG_BPF_JIT=y", "# CONFIG_BPF_JIT is not set") + 'CONFIG_BUILD_SALT="5.10.0-30-amd64"\n',
+    )
+    (tmp_path / "proc/config.gz").write_bytes(gzip.compress(config.read_bytes()))
+    request = Request(catalog, catalog.find("x86-hierarchy"), arch="x86_64", root=str(tmp_path))
+    (report,) = audit_sources(request, [("host", "")]).targets
+    assert report.verdicts[0].rule.value == "config-excludes"
