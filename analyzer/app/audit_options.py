@@ -89,7 +89,7 @@ def _add_target_options(parser: argparse.ArgumentParser) -> None:
     target.add_argument(
         "--distro",
         metavar="NAME[:RELEASE]",
-        help="where to fetch a package's changelog: debian, debian:bookworm, ubuntu, … (else this host's own)",
+        help="fetch the changelog of a package that is neither a file nor installed: from debian, debian:bookworm, ubuntu, …",
     )
     target.add_argument(
         "--installed", action="store_true", help="every kernel installed here by dpkg or RPM, the running one marked"

@@ -156,9 +156,11 @@ def open_subjects(request: Request, name: str) -> Iterator[Subject]:
     try:
         yield subject_of_package(request, read_package(name))
     except NotInstalledError as error:
-        distribution = request.distro or host_distribution()
-        if distribution is None:
+        # The network is asked only where the user says so: the name of a package can be a secret.
+        if request.distro is None:
+            example = host_distribution() or "debian:bookworm"
             raise AuditError(
-                f"{error}; give a .deb or .rpm file, its changelog with --changelog, or say with --distro where it is published"
+                f"{error}; give a .deb or .rpm file or its changelog, or say which distribution publishes it, so that its"
+                f" changelog is fetched (--distro {example})"
             ) from error
-        yield _published(request, name, distribution)
+        yield _published(request, name, request.distro)
