@@ -142,7 +142,14 @@ def kernel_source(series: str, version: str | None = None) -> tuple[Path, str]:
 
 
 def package_file(package: str, version: str | None = None, architecture: str | None = None) -> Path:
-    """A package file of the mirror: the version asked for, else the newest; of another Debian architecture, if one is named."""
+    """A package file of the mirror: the version asked for, else the newest; of another Debian architecture, if one is named.
+
+    One that is kept is not asked for again."""
+    if version is not None:
+        with locked(f"package-{package}-{version}"):
+            kept = _kept_package(package, version, architecture)
+        if kept is not None:
+            return kept
     versions = available(package, architecture)
     if not versions:
         pytest.skip(f"the Debian mirror of this machine has no {package}")
@@ -150,14 +157,19 @@ def package_file(package: str, version: str | None = None, architecture: str | N
     folder = cache_directory() / "packages"
     folder.mkdir(exist_ok=True)
     with locked(f"package-{package}-{chosen}"):
-        kept = list(folder.glob(f"{package}_{chosen.replace(':', '%3a')}_*.deb"))
-        if not kept:
+        kept = _kept_package(package, chosen, architecture)
+        if kept is None:
             command = ["apt-get", *_apt(architecture), "-q", "download", f"{package}={chosen}"]
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
-            kept = list(folder.glob(f"{package}_{chosen.replace(':', '%3a')}_*.deb"))
-            if done.returncode != 0 or not kept:
+            kept = _kept_package(package, chosen, architecture)
+            if done.returncode != 0 or kept is None:
                 pytest.skip(f"{package} {chosen} could not be downloaded: {done.stderr.strip()[-200:]}")
-    return kept[0]
+    return kept
+
+
+def _kept_package(package: str, version: str, architecture: str | None) -> Path | None:
+    names = f"{package}_{version.replace(':', '%3a')}_{architecture or '*'}.deb"
+    return next((cache_directory() / "packages").glob(names), None)
 
 
 def _wanted_files() -> tuple[str, ...]:

@@ -93,6 +93,7 @@ def _commit(key: str, data: dict[str, Any]) -> Commit:
         btf=data.get("btf"),
         first_posted=Posting(**data["first_posted"]) if "first_posted" in data else None,
         emulation=data.get("emulation"),
+        code=data.get("code"),
     )
 
 

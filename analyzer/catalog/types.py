@@ -121,7 +121,8 @@ class Commit(NamedTuple):
     """A commit that introduces or fixes a defect. `key` is its first 12 hex digits; `id` is as long as it is known.
 
     `btf` says how it shows in a kernel's type data: alternatives of struct.member, function() and enum:NAME (`tailcall_audit.analyzer.readers.btf`);
-    `emulation` how functions behave when they are run: alternatives of case=outcome (`tailcall_audit.analyzer.readers.emulation`).
+    `emulation` how functions behave when they are run: alternatives of case=outcome (`tailcall_audit.analyzer.readers.emulation`);
+    `code` names the matcher of machine code that can show it, and the effect of it (`tailcall_audit.analyzer.readers.code.registry`).
     """
 
     key: str
@@ -139,6 +140,7 @@ class Commit(NamedTuple):
     btf: Mapping[str, Any] | None = None
     first_posted: Posting | None = None
     emulation: Mapping[str, Any] | None = None
+    code: Mapping[str, str] | None = None
 
     @property
     def signature(self) -> tuple[SignaturePart, ...]:

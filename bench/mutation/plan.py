@@ -8,15 +8,16 @@ from collections.abc import Iterable, Iterator
 from bench.mutation.jumps import flips
 from bench.mutation.subject import Mutation, MutationError, Subject
 from bench.mutation.undo import UNDONE
-from tailcall_audit.analyzer.readers.code.registry import FUNCTIONS, SIGNATURES
+from tailcall_audit.analyzer.catalog.load import load_catalog
+from tailcall_audit.analyzer.readers.code import registry
+from tailcall_audit.analyzer.readers.code.registry import FUNCTIONS
 
 __all__ = ["functions_of", "plan"]
 
 
 def functions_of(commits: Iterable[str]) -> frozenset[str]:
-    """The functions that the signatures of some commits read."""
-    wanted = set(commits)
-    return frozenset(name for item in SIGNATURES if wanted & set(item.commits) for name in item.functions)
+    """The functions that are read for some commits."""
+    return registry.functions_of(load_catalog(), commits)
 
 
 def plan(subject: Subject, limit: int | None, only: Iterable[str] = ()) -> Iterator[Mutation]:

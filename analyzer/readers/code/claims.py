@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tailcall_audit.analyzer.kernelfiles.binary import Function
 
-__all__ = ["Claim", "Finding", "Place", "PlaceState", "taken_together"]
+__all__ = ["Claim", "Finding", "Place", "PlaceState", "Shown", "taken_together"]
 
 
 class Claim(Enum):
@@ -25,6 +25,15 @@ class Finding(NamedTuple):
     """What the code shows of a commit, in the function where it was seen, and in which words."""
 
     commit: str
+    claim: Claim
+    function: Function
+    detail: str
+
+
+class Shown(NamedTuple):
+    """What a matcher shows: the effect by its name, which a commit of the catalogue has under `code`, and the rest of a finding."""
+
+    effect: str
     claim: Claim
     function: Function
     detail: str
@@ -47,18 +56,18 @@ class Place(NamedTuple):
     detail: str
 
 
-def taken_together(commit: str, places: Iterable[Place]) -> Iterator[Finding]:
-    """What all places of a commit show of it: half a fix is none, and what is not seen proves nothing."""
+def taken_together(effect: str, places: Iterable[Place]) -> Iterator[Shown]:
+    """What all places of a commit show of its effect: half a fix is none, and what is not seen proves nothing."""
     known = tuple(places)
     for state, claim in (
         (PlaceState.LACKING, Claim.ABSENT),
         (PlaceState.ODD, Claim.DOUBTFUL),
     ):
         if found := [place for place in known if place.state is state]:
-            yield Finding(commit, claim, found[0].function, "; ".join(place.detail for place in found))
+            yield Shown(effect, claim, found[0].function, "; ".join(place.detail for place in found))
             return
     there = [place for place in known if place.state is PlaceState.THERE]
     if there:
         claim = Claim.PRESENT if len(there) == len(known) else Claim.SIMILAR
         missing = "".join(f"; not seen: {place.detail}" for place in known if place.state is PlaceState.UNSEEN)
-        yield Finding(commit, claim, there[0].function, "; ".join(place.detail for place in there) + missing)
+        yield Shown(effect, claim, there[0].function, "; ".join(place.detail for place in there) + missing)

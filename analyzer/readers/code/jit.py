@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from tailcall_audit.analyzer.kernelfiles.binary import Function
 from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import MEMORY, Insn, constants, place_of
-from tailcall_audit.analyzer.readers.code.claims import Finding, Place, PlaceState, taken_together
+from tailcall_audit.analyzer.readers.code.claims import Place, PlaceState, Shown, taken_together
 from tailcall_audit.probes.kernel.btf import Btf
 
 __all__ = ["FUNCTIONS", "count_offset", "hierarchy"]
@@ -30,7 +30,7 @@ _COUNT_SLOT = "0xfffffff7"
 
 def hierarchy(
     functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]], btf: Btf | None = None
-) -> Iterator[Finding]:
+) -> Iterator[Shown]:
     """Pitfall 4: what emit_bpf_tail_call_*() emits to compare the count, direct and indirect, and what emit_prologue() does.
 
     Linux kernel commit 116e04ba1459 ("bpf, x64: Fix tailcall hierarchy") (in v6.12).
@@ -45,11 +45,11 @@ def hierarchy(
     function = functions[body]
     if (behind, pointer, plain) == (0, 0, 2):
         detail = "the JIT emits `cmp eax, 33`: it counts in a register that is not handed back"
-        yield from taken_together("116e04ba1459", [Place(PlaceState.LACKING, function, detail)])
+        yield from taken_together("count-behind-pointer", [Place(PlaceState.LACKING, function, detail)])
     elif (behind, plain) == (2, 0) and pointer:
         detail = "the JIT emits `cmp qword ptr [rax], 33`: it counts behind a pointer"
         compares = Place(PlaceState.THERE, function, detail)
-        yield from taken_together("116e04ba1459", [compares, _handed_down(function, decoded[body])])
+        yield from taken_together("count-behind-pointer", [compares, _handed_down(function, decoded[body])])
 
 
 def _handed_down(function: Function, insns: list[Insn]) -> Place:
@@ -72,7 +72,7 @@ def _handed_down(function: Function, insns: list[Insn]) -> Place:
 
 def count_offset(
     functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]], btf: Btf | None
-) -> Iterator[Finding]:
+) -> Iterator[Shown]:
     """Pitfall 2: how the place of the count is made from the program's stack depth before a call: rounded up to eight, or as it is.
 
     Linux kernel commit ff672c67ee76 ("bpf, x86: Fix tail call count offset calculation on bpf2bpf call") (in v5.19). Since 116e04ba1459 the
@@ -106,7 +106,7 @@ def count_offset(
             how = "rounds the stack depth up to 8" if rounded else "takes the stack depth as it is"
             state = PlaceState.THERE if rounded else PlaceState.LACKING
             place = Place(state, functions[body], f"{body}() {how} for the count's place before a call")
-            yield from taken_together("ff672c67ee76", [place])
+            yield from taken_together("rounded-count-offset", [place])
             return
         source = MEMORY.fullmatch(last)
         if (

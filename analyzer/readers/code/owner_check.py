@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tailcall_audit.analyzer.kernelfiles.binary import Function
 from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import MEMORY, REGISTERS, Insn, place_of
 from tailcall_audit.analyzer.kernelfiles.isa.x86_64_flow import Flow
-from tailcall_audit.analyzer.readers.code.claims import Finding, Place, PlaceState, taken_together
+from tailcall_audit.analyzer.readers.code.claims import Place, PlaceState, Shown, taken_together
 from tailcall_audit.probes.kernel.btf import Btf
 
 __all__ = ["FUNCTIONS", "owner_check"]
@@ -32,7 +32,7 @@ _READING = frozenset(("cmp", "test", "push", "jmp", "nop", "ret"))
 
 def owner_check(
     functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]], btf: Btf | None
-) -> Iterator[Finding]:
+) -> Iterator[Shown]:
     """Pitfalls 1 and 5: which type of a freplace program the owner check takes.
 
     It is saved_dst_prog_type since Linux kernel commit fdad456cbcca (in v6.11), dst_prog's type after a look since f7866c358733 (in
@@ -53,35 +53,35 @@ def owner_check(
         yield from _resolving(functions[name], seen)
     elif seen.reads_type and not (seen.saved or seen.destination or seen.compares_ext or seen.hands_on):
         told = f"{name}() compares the program's own type, with no eye for freplace programs"
-        yield from taken_together("1c123c567fb1", [Place(PlaceState.LACKING, functions[name], told)])
+        yield from taken_together("target-type", [Place(PlaceState.LACKING, functions[name], told)])
         told = f"{name}() does not look at dst_prog"
-        yield from taken_together("c04992612ed4", [Place(PlaceState.LACKING, functions[name], told)])
+        yield from taken_together("open-coded-target-type", [Place(PlaceState.LACKING, functions[name], told)])
 
 
-def _resolving(function: Function, seen: _Resolution) -> Iterator[Finding]:
+def _resolving(function: Function, seen: _Resolution) -> Iterator[Shown]:
     """What a check that looks at EXT, and at dst_prog or its saved type, shows."""
     name = function.name
     if not seen.ext_leads_there:
         told = f"{name}() compares with EXT, and does not come to the type of the program that is extended from there"
-        yield from taken_together("1c123c567fb1", [Place(PlaceState.LACKING, function, told)])
+        yield from taken_together("target-type", [Place(PlaceState.LACKING, function, told)])
         return
     answer = Place(PlaceState.UNSEEN, function, f"what {name}() answers then")
     taken = "saved_dst_prog_type" if seen.saved else "the type of dst_prog"
     type_taken = Place(PlaceState.THERE, function, f"{name}() takes {taken} of a freplace program")
-    yield from taken_together("4a9c7bbe2ed4", [type_taken])
-    yield from taken_together("1c123c567fb1", [type_taken, answer])
+    yield from taken_together("extensions-only", [type_taken])
+    yield from taken_together("target-type", [type_taken, answer])
     if seen.saved and not seen.destination:
-        yield from taken_together("fdad456cbcca", [type_taken, answer])
+        yield from taken_together("saved-target-type", [type_taken, answer])
         told = f"{name}() follows no dst_prog"
-        yield from taken_together("f7866c358733", [Place(PlaceState.THERE, function, told)])
+        yield from taken_together("target-null-check", [Place(PlaceState.THERE, function, told)])
     elif seen.destination and not seen.saved:
         told = f"{name}() does not look at saved_dst_prog_type"
-        yield from taken_together("fdad456cbcca", [Place(PlaceState.LACKING, function, told)])
+        yield from taken_together("saved-target-type", [Place(PlaceState.LACKING, function, told)])
         told = {
             PlaceState.THERE: f"{name}() looks whether dst_prog is NULL",
             PlaceState.ODD: f"{name}() looks whether dst_prog is NULL, and no jump follows",
         }.get(seen.tested, f"{name}() follows dst_prog without a look whether it is NULL")
-        yield from taken_together("f7866c358733", [Place(seen.tested, function, told)])
+        yield from taken_together("target-null-check", [Place(seen.tested, function, told)])
 
 
 class _Resolution(NamedTuple):

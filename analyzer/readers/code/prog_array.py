@@ -13,14 +13,14 @@ from tailcall_audit.analyzer.kernelfiles.binary import Function
 from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import MEMORY, Insn, place_of
 from tailcall_audit.analyzer.kernelfiles.isa.x86_64_flow import Flow
 from tailcall_audit.analyzer.kernelfiles.isa.x86_64_paths import Fact, Path, Value, paths
-from tailcall_audit.analyzer.readers.code.claims import Finding, Place, PlaceState, taken_together
+from tailcall_audit.analyzer.readers.code.claims import Place, PlaceState, Shown, taken_together
 from tailcall_audit.probes.kernel.btf import Btf
 
 __all__ = ["ATTACH", "FUNCTIONS", "PUT", "extended_programs"]
 
 PUT, ATTACH = "prog_fd_array_get_ptr", "__bpf_trampoline_link_prog"
 FUNCTIONS = (PUT, ATTACH)
-_COMMIT = "d6083f040d5d"
+_EFFECT = "extended-refused"
 _EXT = 0x1C
 """BPF_PROG_TYPE_EXT, the same since 5.6."""
 _LAST_ADDRESS = -0x1000 % (1 << 64)
@@ -30,21 +30,21 @@ _EXTENDED, _COUNTED, _TYPE, _AUX = "is_extended", "prog_array_member_cnt", "type
 
 def extended_programs(
     functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]], btf: Btf | None
-) -> Iterator[Finding]:
+) -> Iterator[Shown]:
     """Pitfall 6: what the put into a prog array, and the attaching of an extension, do."""
     if PUT not in decoded or btf is None:
         return
     if btf.member("bpf_prog_aux", _EXTENDED) is None:
         if btf.member("bpf_prog_aux", "dst_prog") is not None:
             detail = "struct bpf_prog_aux has no is_extended to look at"
-            yield from taken_together(_COMMIT, [Place(PlaceState.LACKING, functions[PUT], detail)])
+            yield from taken_together(_EFFECT, [Place(PlaceState.LACKING, functions[PUT], detail)])
         return
     places = [_put(functions[PUT], Flow(decoded[PUT]), btf)]
     if ATTACH in decoded:
         places.append(_attach(functions[ATTACH], Flow(decoded[ATTACH]), btf))
     else:
         places.append(Place(PlaceState.UNSEEN, functions[PUT], f"{ATTACH}()"))
-    yield from taken_together(_COMMIT, places)
+    yield from taken_together(_EFFECT, places)
 
 
 def _put(function: Function, flow: Flow, btf: Btf) -> Place:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.binary import Binary
 from tailcall_audit.analyzer.model import Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.code.claims import Claim
@@ -22,12 +23,12 @@ _CLAIMED = {
 }
 
 
-def code_evidence(binary: Binary, where: str) -> Iterator[Evidence]:
-    """What the machine code shows; nothing for another architecture than x86-64, and for functions that can't be located.
+def code_evidence(binary: Binary, where: str, catalog: Catalog | None = None) -> Iterator[Evidence]:
+    """What the machine code shows of the commits of a catalogue (the shipped one); nothing for another architecture than x86-64, and for functions that can't be located.
 
     What only looks like a commit leaves the answer to other evidence; what looks wrong is unknown, whatever a version says.
     """
-    for item in findings(binary.functions(FUNCTIONS), binary.btf, binary.notes.append):
+    for item in findings(binary.functions(FUNCTIONS), binary.btf, binary.notes.append, catalog):
         citation = f"{where}: {item.function.name}() at {item.function.address:#x}"
         yield Evidence(
             EvidenceKind.CODE,
@@ -52,7 +53,7 @@ def read(subject: Subject, request: Request) -> Reading:
     if image.architecture != "x86_64":
         return Reading(notes=(f"{form}; machine code is read for x86-64 only", *reading))
     request.progress(f"reading the code in {image.name}")
-    found = tuple(code_evidence(image.binary, image.name))
+    found = tuple(code_evidence(image.binary, image.name, request.catalog))
     decided = len({item.commit for item in found})
     words = (
         f"machine code decides {decided} commits" if found else "machine code not recognised; judged by version and BTF"

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from tailcall_audit.analyzer.kernelfiles.binary import Function
 from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import MEMORY, REGISTERS, Insn, place_of
 from tailcall_audit.analyzer.kernelfiles.isa.x86_64_flow import Flow
-from tailcall_audit.analyzer.readers.code.claims import Finding, Place, PlaceState, taken_together
+from tailcall_audit.analyzer.readers.code.claims import Place, PlaceState, Shown, taken_together
 from tailcall_audit.probes.kernel.btf import Btf
 
 __all__ = ["ATTACH_CHECK", "FUNCTIONS", "TRAMPOLINE", "UPDATE", "trampoline"]
@@ -22,7 +22,7 @@ ATTACH_CHECK = ("check_attach_btf_id", "bpf_check")
 UPDATE, _SET_FLAGS, _GET = "bpf_trampoline_update", "bpf_trampoline_set_flags", "bpf_trampoline_get"
 FUNCTIONS = (*TRAMPOLINE, *ATTACH_CHECK, UPDATE, _SET_FLAGS, _GET)
 
-_COMMIT = "2b5dcb31a19a"
+_EFFECT = "count-through-trampoline"
 _FLAG = 0x80
 """BPF_TRAMP_F_TAIL_CALL_CTX of include/linux/bpf.h, a macro: BTF does not have it."""
 _SHARE_IPMODIFY = 0x40
@@ -36,7 +36,7 @@ _NEAR = 12
 
 def trampoline(
     functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]], btf: Btf | None
-) -> Iterator[Finding]:
+) -> Iterator[Shown]:
     """Pitfall 3: the trampoline, and who sets and keeps the flag that it looks at."""
     name = next(
         (name for name in TRAMPOLINE if any(insn.parts[-1] == _SET_FRAME_POINTER for insn in decoded.get(name, ()))),
@@ -54,7 +54,7 @@ def trampoline(
         places.append(Place(PlaceState.UNSEEN, functions[name], "who sets the flag of a trampoline"))
     else:
         places += [_setting(functions, decoded, flags, calling), _keeping(functions, decoded, flags, functions[name])]
-    yield from taken_together(_COMMIT, places)
+    yield from taken_together(_EFFECT, places)
 
 
 def _restoring(function: Function, insns: list[Insn]) -> Place:
