@@ -12,10 +12,11 @@ import pytest
 
 from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.catalog.build import InvalidCatalogError, build
-from tailcall_audit.analyzer.catalog.load import CatalogError, default_catalog_path, load_catalog
+from tailcall_audit.analyzer.catalog.load import CatalogError, load_catalog
 from tailcall_audit.analyzer.catalog.yaml_file import read_yaml
 
-FOLDER = Path(default_catalog_path()).parent / "catalog"
+CHECKOUT = Path(__file__).parents[2]
+FOLDER = CHECKOUT / "catalog"
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_committed_file_is_what_the_folder_gives() -> None:
-    assert Path(default_catalog_path()).read_bytes() == build(FOLDER)
+    assert (CHECKOUT / "commits.json").read_bytes() == build(FOLDER)
 
 
 def test_the_order_of_keys_in_a_file_does_not_matter(folder: Path) -> None:

@@ -12,11 +12,10 @@ from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.catalog.build import load_built
 from tailcall_audit.analyzer.catalog.files import read_catalog_folder
 from tailcall_audit.analyzer.catalog.lint import RULES, lint
-from tailcall_audit.analyzer.catalog.load import default_catalog_path
 from tailcall_audit.analyzer.catalog.yaml_file import Complaint
 from tests.kernels import kernel_source
 
-FOLDER = Path(default_catalog_path()).parent / "catalog"
+FOLDER = Path(__file__).parents[2] / "catalog"
 
 
 @pytest.fixture
