@@ -385,7 +385,7 @@ import sys, traceback
 found = []
 def hook(event, arguments):
     if event in ("subprocess.Popen", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system", "pty.spawn"):
-        inner = [frame.f_code.co_filename for frame, _ in traceback.walk_stack(None)]
+        inner = [frame.f_code.co_filename for frame, _ in traceback.walk_stack(sys._getframe())]
         found.append(any(name.endswith("probes/processes.py") for name in inner))
 sys.addaudithook(hook)
 from tailcall_audit.analyzer.app.main import main

@@ -63,7 +63,7 @@ NOT_TAKEN_APART = frozenset(
         "loongarch-tailcall-jump-offset",  # one place
         "loongarch-prologue-off-by-one",  # one place
         "loongarch-tailcall-index-zext",  # one place
-        "riscv-kcfi-tailcall-loop",  # one place
+        "riscv-kcfi-tailcall-stack",  # one place
         "powerpc32-tailcall-oops",  # one place
     }
 )

@@ -165,7 +165,7 @@ def test_an_unpacked_source_without_git_is_judged_by_its_code(tmp_path: Path) ->
     shutil.copytree(source, tmp_path / "linux-source-6.1")
     found = report(tmp_path / "linux-source-6.1")
     assert found.verdicts[0].state is State.AFFECTED
-    assert any("without a git history" in note for note in found.notes)
+    assert any("no git history" in note for note in found.notes)
 
 
 def test_a_source_inside_another_repository_does_not_use_its_history(tmp_path: Path) -> None:
