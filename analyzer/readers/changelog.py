@@ -283,7 +283,9 @@ def read_changelog_facts(
     release = release._replace(version=window.stable)
     evidence = list(_listed(catalog, changelog, window))
     known = {item.commit for item in evidence}
-    evidence += read_hints(catalog, changelog, window.entries, known)
+    # A hint at a fix that was made for another stable branch is a hint at nothing here.
+    elsewhere = {key for key, item in catalog.commits.items() if item.only_on_branch not in (None, window.base.branch)}
+    evidence += read_hints(catalog, changelog, window.entries, known | elsewhere)
     seen = {item.commit for item in evidence}
     oldest = changelog.entries[-1]
     span = (
