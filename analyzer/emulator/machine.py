@@ -105,11 +105,11 @@ class Machine:
         return found
 
     def read(self, address: int, size: int) -> bytes:
-        """Bytes of the machine; raises EmulationError where nothing is mapped."""
+        """Returns bytes of the machine; raises EmulationError at an address that is not mapped."""
         return bytes(self._try(lambda: self._uc.mem_read(address, size), address, size))
 
     def write(self, address: int, data: bytes) -> None:
-        """Write bytes; raises EmulationError where nothing is mapped."""
+        """Writes bytes; raises EmulationError at an address that is not mapped."""
         self._try(lambda: self._uc.mem_write(address, data), address, len(data))
 
     def _try(self, access: Callable[[], bytearray | None], address: int, size: int) -> bytearray:

@@ -49,7 +49,7 @@ class TreeIdentity:
 
     @property
     def version(self) -> UpstreamVersion | None:
-        """The upstream version of the Makefile; None where nothing in the tree says it."""
+        """The upstream version of the Makefile; None if the tree does not name one."""
         return None if self.release is None else self.release.version
 
 
