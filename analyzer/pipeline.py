@@ -11,6 +11,7 @@ from tailcall_audit.analyzer.architecture import UnknownArchitectureError, norma
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog, Defect
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig, read_config
+from tailcall_audit.analyzer.kernelfiles.release.parse import kernel_lines
 from tailcall_audit.analyzer.model import (
     AuditError,
     Report,
@@ -24,7 +25,6 @@ from tailcall_audit.analyzer.model import (
 from tailcall_audit.analyzer.policy.series import first_fixed_by_series, with_pending_reboots
 from tailcall_audit.analyzer.policy.verdict import Facts, judge_all, overruled_by_the_binary
 from tailcall_audit.analyzer.readers.registry import READERS, Reader, Reading
-from tailcall_audit.analyzer.subjects.release_string import kernel_lines
 from tailcall_audit.analyzer.subjects.subject import Progress, Request, Subject
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tailcall_audit.analyzer.architecture import architecture_of_config, architecture_of_options
 from tailcall_audit.analyzer.catalog.expression import Interval
+from tailcall_audit.analyzer.kernelfiles.release.config_identity import identify_config
+from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease, ReleaseError
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.paths import check_file
-from tailcall_audit.analyzer.subjects.config_identity import identify_config
-from tailcall_audit.analyzer.subjects.release_string import KernelRelease, ReleaseError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import pygit2
 
 from tailcall_audit.analyzer.kernelfiles.git_walk import WalkError, first_parent_subjects
+from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
+from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease, ReleaseError
 from tailcall_audit.analyzer.kernelfiles.tree_files import FileRead, FileReader, ReadState
-from tailcall_audit.analyzer.subjects.release_string import KernelRelease, ReleaseError, parse_release
 from tailcall_audit.analyzer.version import UpstreamVersion
 
 __all__ = ["TreeIdentity", "identity_from_history", "is_kernel_makefile", "is_kernel_tree", "read_identity"]

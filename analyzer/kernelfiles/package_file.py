@@ -33,7 +33,7 @@ def _beside(path: Path, metapackage: MetapackageError) -> KernelPackage | None:
 
 def _follow(path: Path, metapackage: MetapackageError) -> KernelPackage:
     """The kernel that a metapackage depends on, beside it or installed; raises PackageError where it is neither."""
-    from tailcall_audit.analyzer.subjects.installed import find_installed
+    from tailcall_audit.analyzer.kernelfiles.installed import find_installed
 
     found = _beside(path, metapackage)
     if found is None:
@@ -49,7 +49,7 @@ def read_package(name: str) -> KernelPackage:
     """Read a kernel package: a file, recognised by its first bytes, or the name of an installed one; raises PackageError."""
     path = expanded(name)
     if kind_of(path) is Kind.MISSING and "/" not in name and not name.endswith((".deb", ".rpm")):
-        from tailcall_audit.analyzer.subjects.installed import find_installed
+        from tailcall_audit.analyzer.kernelfiles.installed import find_installed
 
         return find_installed(name)
     check_file(path, "give a .deb or .rpm file", PackageError)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tailcall_audit.analyzer.architecture import UnknownArchitectureError, normalize_architecture
+from tailcall_audit.analyzer.catalog.types import Proof
 from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
+from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
+from tailcall_audit.analyzer.kernelfiles.release.types import ReleaseError
 from tailcall_audit.analyzer.model import AuditError, Report, Rule, TargetKind, TargetReport
 from tailcall_audit.analyzer.paths import cache_folder, check_file, expanded
 from tailcall_audit.analyzer.policy.agreement import observe_all
-from tailcall_audit.analyzer.subjects.release_string import ReleaseError, parse_release
-from tailcall_audit.analyzer.subjects.schemes import Proof
 from tailcall_audit.analyzer.text import printable
 from tailcall_audit.probes.defects import PROBES
 from tailcall_audit.probes.guest.archive import InitramfsError, build_initramfs

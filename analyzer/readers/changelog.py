@@ -11,14 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tailcall_audit.analyzer.catalog.types import Catalog, Commit
+from tailcall_audit.analyzer.catalog.types import Catalog, Commit, Proof
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import ChangelogError
 from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Changelog, Entry, Family, Item, arch_neutral
-from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
-from tailcall_audit.analyzer.readers.hints import read_hints
-from tailcall_audit.analyzer.readers.messages import normalize_subject, unwrap_revert
-from tailcall_audit.analyzer.readers.registry import Reading
-from tailcall_audit.analyzer.subjects.package_release import (
+from tailcall_audit.analyzer.kernelfiles.release.package_release import (
     debian_version,
     distribution_of,
     is_source_of,
@@ -26,8 +22,12 @@ from tailcall_audit.analyzer.subjects.package_release import (
     rpm_release,
     upstream_of,
 )
-from tailcall_audit.analyzer.subjects.release_string import KernelRelease, ReleaseError, parse_release
-from tailcall_audit.analyzer.subjects.schemes import Proof
+from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
+from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease, ReleaseError
+from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
+from tailcall_audit.analyzer.readers.hints import read_hints
+from tailcall_audit.analyzer.readers.messages import normalize_subject, unwrap_revert
+from tailcall_audit.analyzer.readers.registry import Reading
 from tailcall_audit.analyzer.subjects.subject import Request, Subject
 from tailcall_audit.analyzer.text import printable
 from tailcall_audit.analyzer.version import UpstreamVersion

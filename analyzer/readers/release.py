@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from tailcall_audit.analyzer.architecture import ARCHITECTURES
 from tailcall_audit.analyzer.catalog.types import Capability, Catalog, Commit, Proof
+from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.registry import Reading
 from tailcall_audit.analyzer.readers.series import series_evidence
-from tailcall_audit.analyzer.subjects.release_string import KernelRelease
 from tailcall_audit.analyzer.subjects.subject import Request, Subject
 from tailcall_audit.analyzer.version import UpstreamVersion
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tailcall_audit.analyzer.kernelfiles.kconfig import ConfigError, KernelConfig, read_config
+from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
+from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import AuditError, Bootable, TargetKind
 from tailcall_audit.analyzer.paths import is_file
-from tailcall_audit.analyzer.subjects.release_string import KernelRelease, parse_release
 from tailcall_audit.analyzer.subjects.subject import Parts, Request, Subject, make_subject
 
 __all__ = ["Host", "image_banner", "open_subjects", "read_host"]

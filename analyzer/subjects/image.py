@@ -10,9 +10,10 @@ from tailcall_audit.analyzer.kernelfiles.binary import Binary, read_system_map
 from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
 from tailcall_audit.analyzer.kernelfiles.containers import ImageError, unpack
 from tailcall_audit.analyzer.kernelfiles.kconfig import ConfigError, KernelConfig, parse_config
+from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
+from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease, ReleaseError
 from tailcall_audit.analyzer.model import Bootable, TargetKind
 from tailcall_audit.analyzer.paths import check_file, expanded, is_file
-from tailcall_audit.analyzer.subjects.release_string import KernelRelease, ReleaseError, parse_release
 from tailcall_audit.analyzer.subjects.subject import Parts, Request, Subject, make_subject
 
 __all__ = ["OpenImage", "load_image", "open_subjects"]

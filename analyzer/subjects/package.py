@@ -15,13 +15,13 @@ from tailcall_audit.analyzer.kernelfiles.deb import installed_image
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig, parse_config
 from tailcall_audit.analyzer.kernelfiles.package_file import read_package
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, NotInstalledError
+from tailcall_audit.analyzer.kernelfiles.release.package_release import debian_version, package_release, rpm_release
+from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import AuditError, TargetKind
 from tailcall_audit.analyzer.paths import is_file
 from tailcall_audit.analyzer.readers.changelog import ChangelogFacts, PackageName, read_changelog_facts
 from tailcall_audit.analyzer.subjects.changelog import MAX_CHANGELOG, subject_of_changelog
 from tailcall_audit.analyzer.subjects.image import OpenImage, load_image
-from tailcall_audit.analyzer.subjects.package_release import debian_version, package_release, rpm_release
-from tailcall_audit.analyzer.subjects.release_string import KernelRelease
 from tailcall_audit.analyzer.subjects.subject import Parts, Request, Subject, make_subject
 from tailcall_audit.analyzer.web.publication import find_publication, host_distribution
 

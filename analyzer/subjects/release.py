@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from tailcall_audit.analyzer.catalog.types import Proof
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig
+from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
+from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import Confidence, TargetKind
-from tailcall_audit.analyzer.subjects.release_string import KernelRelease, parse_release
 from tailcall_audit.analyzer.subjects.subject import Request, Subject, make_subject
 
 __all__ = ["open_subjects"]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tailcall_audit.analyzer.catalog.types import Catalog, Defect, Proof
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig
+from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import Bootable, Confidence, TargetKind
-from tailcall_audit.analyzer.subjects.release_string import KernelRelease
 
 if TYPE_CHECKING:
     from tailcall_audit.analyzer.kernelfiles.makefile import TreeIdentity

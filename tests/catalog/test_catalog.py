@@ -12,12 +12,12 @@ import pytest
 
 from tailcall_audit.analyzer.catalog.expression import leaves
 from tailcall_audit.analyzer.catalog.load import CatalogError, default_catalog_path, load_catalog, schema_path
-from tailcall_audit.analyzer.catalog.types import Catalog, Commit, Defect
+from tailcall_audit.analyzer.catalog.types import Catalog, Commit, Defect, Proof
+from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
+from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import State
 from tailcall_audit.analyzer.policy.verdict import Facts, judge
 from tailcall_audit.analyzer.readers.release import release_evidence
-from tailcall_audit.analyzer.subjects.release_string import KernelRelease, parse_release
-from tailcall_audit.analyzer.subjects.schemes import Proof
 from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 
 SIX = {

@@ -15,14 +15,10 @@ from tailcall_audit.analyzer import State, audit
 from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Proof
+from tailcall_audit.analyzer.kernelfiles.release.build_date import build_day
+from tailcall_audit.analyzer.kernelfiles.release.parse import kernel_lines, parse_release
+from tailcall_audit.analyzer.kernelfiles.release.types import NoKernelError, ReleaseError
 from tailcall_audit.analyzer.model import AuditError, Confidence, EvidenceKind, Presence, Rule
-from tailcall_audit.analyzer.subjects.build_date import build_day
-from tailcall_audit.analyzer.subjects.release_string import (
-    NoKernelError,
-    ReleaseError,
-    kernel_lines,
-    parse_release,
-)
 
 A, F, N, U = State.AFFECTED, State.FIXED, State.NOT_AFFECTED, State.UNKNOWN
 SAFE = (F, N)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailcall_audit.analyzer.subjects.release_string import ReleaseError, parse_release
-from tailcall_audit.analyzer.subjects.schemes import Proof
+from tailcall_audit.analyzer.catalog.types import Proof
+from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
+from tailcall_audit.analyzer.kernelfiles.release.types import ReleaseError
 
 E, P, B = Proof.EXACT, Proof.PATCHED, Proof.BASE
 

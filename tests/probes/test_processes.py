@@ -13,8 +13,8 @@ import pytest
 import tailcall_audit.analyzer
 import tailcall_audit.probes
 from tailcall_audit.analyzer.kernelfiles.git_walk import first_parent_subjects
+from tailcall_audit.analyzer.kernelfiles.installed_rpm import rpm_kernels
 from tailcall_audit.analyzer.kernelfiles.package_types import PackageError
-from tailcall_audit.analyzer.subjects.installed_rpm import rpm_kernels
 from tailcall_audit.probes import processes
 from tailcall_audit.probes.guest.archive import build_initramfs
 from tailcall_audit.probes.guest.boot import GuestError, find_qemu

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from tailcall_audit.analyzer import AuditError, State, audit
 from tailcall_audit.analyzer.catalog.load import shipped_catalog
+from tailcall_audit.analyzer.kernelfiles.release.package_release import NoKernelPackageError, package_release
 from tailcall_audit.analyzer.model import TargetReport
 from tailcall_audit.analyzer.readers.hints import file_name_of, names_commit
-from tailcall_audit.analyzer.subjects.package_release import NoKernelPackageError, package_release
 from tests.kernelfiles.test_archives import deb, tar
 
 FIX_3 = "bpf, x64: Fix tailcall infinite loop"

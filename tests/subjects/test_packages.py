@@ -16,10 +16,10 @@ import pytest
 
 from tailcall_audit.analyzer import Catalog, State, audit
 from tailcall_audit.analyzer.kernelfiles.deb import kernel_dependency
+from tailcall_audit.analyzer.kernelfiles.installed import find_installed, installed_kernels
 from tailcall_audit.analyzer.kernelfiles.package_file import read_package
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.pipeline import audit_sources
-from tailcall_audit.analyzer.subjects.installed import find_installed, installed_kernels
 from tailcall_audit.analyzer.subjects.subject import Request
 from tests.kernels import SIX, package_file
 from tests.rpms import FIRST, RHEL, rpm, rpm_database

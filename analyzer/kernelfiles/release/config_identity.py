@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from tailcall_audit.analyzer.catalog.load import shipped_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog, Distribution, Proof
-from tailcall_audit.analyzer.subjects.release_string import KernelRelease, ReleaseError, parse_release
+from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
+from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease, ReleaseError
 
 __all__ = ["identify_config"]
 

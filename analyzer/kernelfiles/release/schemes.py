@@ -12,10 +12,10 @@ from functools import cache
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.architecture import UnknownArchitectureError, normalize_architecture
-from tailcall_audit.analyzer.catalog.types import Distribution, Form, Proof
+from tailcall_audit.analyzer.catalog.types import Distribution, Form
 from tailcall_audit.analyzer.version import UpstreamVersion
 
-__all__ = ["Matched", "Proof", "build_statements", "known_architecture", "match_distribution", "settle_command"]
+__all__ = ["Matched", "build_statements", "known_architecture", "match_distribution", "settle_command"]
 
 _LONGTERM_26 = 2
 """In 2.6.32 the third number is no stable release, but a part of the mainline release's name."""

@@ -1,0 +1,111 @@
+"""What a build string (``uname -v``) or a signature adds to a release, and where it contradicts the release."""
+
+from __future__ import annotations
+
+import re
+
+from tailcall_audit.analyzer.catalog.types import Catalog, Proof
+from tailcall_audit.analyzer.kernelfiles.release.number import Candidate
+from tailcall_audit.analyzer.kernelfiles.release.schemes import Matched, settle_command
+from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease, ReleaseError, shown
+from tailcall_audit.analyzer.kernelfiles.release.uname import of_unknown_vendor
+from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
+
+__all__ = ["with_build", "with_signature", "with_unknown_build"]
+
+
+def _contradicted(release: KernelRelease, says: str, text: str) -> KernelRelease:
+    """One kernel about which two statements disagree: its version is unknown."""
+    note = f"the release {release.release} and {says} contradict each other: the version of this kernel is unknown"
+    return KernelRelease(
+        text=text,
+        release=release.release,
+        version=release.version,
+        proof=Proof.NOTHING,
+        vanilla_like=False,
+        architecture=release.architecture,
+        notes=(note,),
+        settle="uname -a   on that host, whole and of one boot",
+        own_patches=True,
+    )
+
+
+def _sublevels_differ(release: KernelRelease, version: UpstreamVersion) -> bool:
+    """Whether a release carries a sublevel (an ABI number's zero is none) and a build string says another."""
+    carries = release.proof is not Proof.BASE
+    return carries and (release.version.sublevel != version.sublevel or release.version.rc != version.rc)
+
+
+def with_build(release: KernelRelease | None, matched: Matched, text: str) -> KernelRelease:
+    """A distribution's build string names the package: ``Debian 6.1.170-3 (2026-05-08)``."""
+    distribution, parts = matched.distribution, matched.parts
+    package = parts.get("version") or ""
+    version = parse_version((parts.get("stable") or "").replace("~", "-"))
+    says = f"the {distribution.title} package {package}"
+    if release is not None and release.version.branch != version.branch:
+        raise ReleaseError(f"{shown(text)}: the release {release.release} and {says} are of different series")
+    if release is not None:
+        foreign = release.distro is not None and not release.distro.startswith(distribution.name)
+        alike = release.distro == "debian-or-kali" or release.proof is Proof.BASE
+        names = {build.package for build in release.builds}
+        other_abi = bool(names) and distribution.name == release.distro and re.sub(r"\+b\d+$", "", package) not in names
+        if _sublevels_differ(release, version) or (foreign and not alike) or other_abi:
+            return _contradicted(release, says, text)
+    found = release or KernelRelease(text, package, version, Proof.EXACT)
+    return found._replace(
+        version=version,
+        proof=matched.form.proof,
+        vanilla_like=not distribution.frozen,
+        distro=distribution.name,
+        package=package,
+        modified=(),
+        local=None,
+        notes=(matched.note,),
+        settle=None,
+        own_patches=not distribution.surveyed,
+        lineage=(distribution.name,),
+        builds=(),
+        whole_series=None,
+    )
+
+
+def with_unknown_build(release: KernelRelease, build: Candidate, text: str) -> KernelRelease:
+    """A build string of no known distribution names a package too: the kernel is that vendor's."""
+    says = f"{build.word} in its build string"
+    if release.version.branch != build.version.branch:
+        raise ReleaseError(f"{shown(text)}: the release {release.release} and {says} are of different series")
+    if _sublevels_differ(release, build.version):
+        return _contradicted(release, says, text)
+    unknown = of_unknown_vendor(release.release, release.version.base, f"{build.word} into its build string", text)
+    return unknown._replace(architecture=release.architecture, flavour=release.flavour)
+
+
+def with_signature(release: KernelRelease | None, match: re.Match[str], text: str, catalog: Catalog) -> KernelRelease:
+    """Ubuntu's signature ends in the stable release rolled in: ``Ubuntu 5.15.0-79.86-generic 5.15.111``."""
+    version = parse_version(match.group("stable"))
+    package = match.group("package")
+    name = re.sub(r"^(\d+\.\d+\.\d+-\d+)\.\d+(?:~[\d.]+)?(?:\+\w+)?", r"\1", package)
+    if release is not None and not release.release.startswith(name.rsplit("-", 1)[0]):
+        return _contradicted(release, f"the signature of Ubuntu's {package}", text)
+    distribution = next((entry for entry in catalog.distributions if entry.name == "ubuntu"), None)
+    upload = re.match(r"\d+\.\d+\.\d+-\d+\.[\d.~]+", package)
+    flavour = name.split("-", 2)[2] if name.count("-") > 1 else None
+    found = (
+        release
+        if release is not None and release.distro == "ubuntu"
+        else KernelRelease(text, package if release is None else release.release, version, Proof.PATCHED)
+    )
+    return found._replace(
+        version=version,
+        proof=Proof.PATCHED,
+        vanilla_like=True,
+        distro="ubuntu",
+        lineage=("ubuntu",),
+        package=package,
+        flavour=found.flavour or flavour,
+        notes=(f"Ubuntu's signature: stable {version} is rolled in, and Ubuntu may have picked fixes beyond it",),
+        settle=None
+        if distribution is None
+        else settle_command(distribution, name, flavour, upload.group().rstrip("~.") if upload else None),
+        own_patches=True,
+    )
