@@ -182,6 +182,10 @@ def _named_commits(
     for file in folders["series"].values():
         for index, fact in enumerate(mappings(file.data)):
             yield file, str(fact["commit"]), (index, "commit")
+    for file in folders["commits"].values():
+        for key in ("needs", "follow_ups"):
+            for index, entry in enumerate(mapping(file.data).get(key, [])):
+                yield file, str(entry["commit"]), (key, index, "commit")
     exceptions = tables["exceptions"]
     for key, entries in mapping(exceptions.data).items():
         for index, entry in enumerate(mappings(entries)):

@@ -140,9 +140,24 @@ def _unused_commit(subject: _Subject) -> Iterator[_Finding]:
     catalog = subject.catalog
     used = {key for defect in catalog.defects for key in defect.commits}
     used |= {fact.commit for fact in catalog.series}
+    used |= {entry.commit for commit in catalog.commits.values() for entry in (*commit.needs, *commit.follow_ups)}
     for key, file in subject.files.commits.items():
         if key not in used:
             yield _Finding(file, ("id",), "", "no defect and no series names this commit")
+
+
+@_rule("wrong-order")
+def _wrong_order(subject: _Subject) -> Iterator[_Finding]:
+    """What a commit needs is in mainline before it, what mends it comes after it; a circle has no order at all."""
+    commits = subject.catalog.commits
+    for key, file in subject.files.commits.items():
+        commit = commits[key]
+        pairs = [("needs", entry, commits[entry.commit], commit) for entry in commit.needs]
+        pairs += [("follow_ups", entry, commit, commits[entry.commit]) for entry in commit.follow_ups]
+        for name, entry, first, second in pairs:
+            if first is second or first.first_release > second.first_release:
+                message = f"{first.key} is in mainline since {first.first_release}, {second.key} since {second.first_release}: {first.key} cannot come first"
+                yield _Finding(file, (name,), entry.commit, message)
 
 
 @_rule("opposite-present")

@@ -28,6 +28,7 @@ from tailcall_audit.analyzer.catalog.types import (
     NotAFix,
     Posting,
     Proof,
+    Relation,
     SeriesFact,
 )
 from tailcall_audit.analyzer.libraries import jsonschema_errors, parse_json
@@ -94,7 +95,13 @@ def _commit(key: str, data: dict[str, Any]) -> Commit:
         first_posted=Posting(**data["first_posted"]) if "first_posted" in data else None,
         emulation=data.get("emulation"),
         code=data.get("code"),
+        needs=_relations(data, "needs"),
+        follow_ups=_relations(data, "follow_ups"),
     )
+
+
+def _relations(data: dict[str, Any], key: str) -> tuple[Relation, ...]:
+    return tuple(Relation(entry["commit"], entry["why"], entry["source"]) for entry in data.get(key, ()))
 
 
 def _capability(key: str, data: dict[str, Any]) -> Capability:
@@ -242,6 +249,11 @@ def _check_names(catalog: Catalog) -> None:
             raise CatalogError(f"{catalog.path}: commits/{key}: its id {commit.id} does not start with its key")
     named = [(f"defects/{defect.slug}", name) for defect in catalog.defects for name in defect.commits]
     named += [(f"distro_series/{fact.distro} {fact.series}", fact.commit) for fact in catalog.series]
+    named += [
+        (f"commits/{key}", entry.commit)
+        for key, commit in catalog.commits.items()
+        for entry in (*commit.needs, *commit.follow_ups)
+    ]
     named += [("not_fixes", entry.commit) for entry in catalog.not_fixes]
     named += [("cosmetic_reverts", entry.commit) for entry in catalog.cosmetic_reverts]
     for where, name in named:

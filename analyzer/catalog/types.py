@@ -26,6 +26,7 @@ __all__ = [
     "NotAFix",
     "Posting",
     "Proof",
+    "Relation",
     "SeriesFact",
     "SignaturePart",
 ]
@@ -117,12 +118,21 @@ class Posting(NamedTuple):
     source: str
 
 
+class Relation(NamedTuple):
+    """Another commit of the catalogue that belongs to a commit: its 12 digits, why it does, and the source that says so."""
+
+    commit: str
+    why: str
+    source: str
+
+
 class Commit(NamedTuple):
     """A commit that introduces or fixes a defect. `key` is its first 12 hex digits; `id` is as long as it is known.
 
     `btf` says how it shows in a kernel's type data: alternatives of struct.member, function() and enum:NAME (`tailcall_audit.analyzer.readers.btf`);
     `emulation` how functions behave when they are run: alternatives of case=outcome (`tailcall_audit.analyzer.readers.emulation`);
     `code` names the matcher of machine code that can show it, and the effect of it (`tailcall_audit.analyzer.readers.code.registry`).
+    `needs` are the commits whose code it changes or uses, `follow_ups` those that mend what it broke or left open.
     """
 
     key: str
@@ -141,6 +151,8 @@ class Commit(NamedTuple):
     first_posted: Posting | None = None
     emulation: Mapping[str, Any] | None = None
     code: Mapping[str, str] | None = None
+    needs: tuple[Relation, ...] = ()
+    follow_ups: tuple[Relation, ...] = ()
 
     @property
     def signature(self) -> tuple[SignaturePart, ...]:

@@ -50,6 +50,8 @@ def _commit_lines(commit: Commit) -> list[str]:
     ]
     if commit.unverified:
         lines.append(f"    unverified: {commit.unverified}")
+    for label, entries in (("needs", commit.needs), ("mended by", commit.follow_ups)):
+        lines += [f"    {label} {entry.commit}: {entry.why}  [{entry.source}]" for entry in entries]
     for fact in commit.branches.values():
         if fact.backported:
             when = f"since {fact.release}" if fact.release else f"by {fact.present_by}"
@@ -155,6 +157,8 @@ def _commit_as_data(commit: Commit) -> dict[str, Any]:
         "first_release": str(commit.first_release),
         "source": commit.source,
         "unverified": commit.unverified,
+        "needs": [entry._asdict() for entry in commit.needs],
+        "follow_ups": [entry._asdict() for entry in commit.follow_ups],
         "branches": [
             {
                 "branch": fact.branch,

@@ -110,6 +110,13 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
         ("defects/freplace-loop.yaml", "severity: critical", "severity: grave", "wrong-value", "severity"),
         ("defects/freplace-loop.yaml", "  all:", "  both:", "missing-key", "reachable:"),
         ("series/debian.yaml", "commit: 7506d211b932", "commit: 7506d211b933", "unknown-commit", "7506d211b933"),
+        (
+            "commits/fdad456cbcca.yaml",
+            "- commit: f7866c358733",
+            "- commit: f7866c358734",
+            "unknown-commit",
+            "f7866c358734",
+        ),
         ("exceptions.yaml", "commit: 2b5dcb31a19a", "commit: 2b5dcb31a19b", "unknown-commit", "2b5dcb31a19b"),
         ("branches.yaml", "4.3: {released: 2015-11-01", "4.3: {released: 2015-11", "wrong-value", "4.3:"),
     ],
