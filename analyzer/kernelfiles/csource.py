@@ -6,9 +6,8 @@ every branch of a conditional that is not surely off; one whose text differs by 
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,7 +17,7 @@ from tailcall_audit.analyzer.kernelfiles.cconstant import parse_c
 from tailcall_audit.analyzer.kernelfiles.deadcode import without_dead_code
 from tailcall_audit.analyzer.kernelfiles.preprocess import NO_ASSUMPTIONS, Assumptions, CText, Macro
 
-__all__ = ["CSource", "Scope", "tokenize"]
+__all__ = ["CSource", "Scope", "join_tokens", "tokenize"]
 
 _TOKEN = re.compile(
     rb"/\*.*?(?:\*/|\Z)|//[^\n]*"
@@ -30,7 +29,7 @@ _TOKEN = re.compile(
 _KEYWORDS = frozenset(
     b"if for while switch return sizeof do else case goto break continue typeof __typeof__ defined".split()
 )
-_CALLED = re.compile(rb"\b([A-Za-z_]\w*)\s*\(")
+_CALLED = re.compile(rb"\0([A-Za-z_]\w*)(?=\0\(\0)")
 _BRACE = re.compile(rb"[{}]")
 _ATTRIBUTES = re.compile(rb"\s*(?:[A-Za-z_]\w*\s*(?:\([^(){};]{0,200}\))?\s*){0,6}\{")
 _OLD_STYLE = re.compile(rb"\s*(?:[A-Za-z_][\w\s*,\[\]]{0,300};\s*){1,20}\{")
@@ -51,6 +50,11 @@ _MAX_BODY = 1 << 20
 def tokenize(text: bytes) -> list[bytes]:
     """Returns the tokens of C code, without comments; never raises."""
     return [token for token in _TOKEN.findall(text) if token[:2] not in (b"/*", b"//")]
+
+
+def join_tokens(tokens: Iterable[bytes]) -> bytes:
+    """Returns tokens as one string, with a NUL before and after each."""
+    return b"\0" + b"\0".join(tokens) + b"\0"
 
 
 @dataclass(frozen=True)
@@ -92,16 +96,20 @@ class Scope:
         return without_dead_code(*node) or text
 
     @cached_property
+    def joined(self) -> tuple[bytes, ...]:
+        """The tokens of each text as one string, with a NUL before and after each token."""
+        return tuple(join_tokens(stream) for stream in self.streams)
+
+    @cached_property
+    def words(self) -> frozenset[bytes]:
+        """The tokens of all texts, each once."""
+        return frozenset().union(*self.streams)
+
+    @cached_property
     def calls(self) -> set[str]:
         """The names in it that are followed by a parenthesis, its own left out."""
-        found: set[str] = set()
-        for stream in self.streams:
-            found |= {
-                token.decode("ascii", "replace")
-                for token, following in itertools.pairwise(stream)
-                if following == b"(" and (token[:1].isalpha() or token[:1] == b"_") and token not in _KEYWORDS
-            }
-        return found - {self.name}
+        found = {name for text in self.joined for name in _CALLED.findall(text)} - _KEYWORDS
+        return {name.decode("ascii", "replace") for name in found} - {self.name}
 
 
 def _function_node(text: bytes) -> tuple[bytes, tree_sitter.Node] | None:
@@ -317,16 +325,17 @@ class CSource:
         return list(found.values())
 
     def macro_bodies(
-        self, tokens: tuple[bytes, ...], assumptions: Assumptions = NO_ASSUMPTIONS
+        self, tokens: Set[bytes], assumptions: Assumptions = NO_ASSUMPTIONS
     ) -> dict[str, list[list[bytes]]]:
         """Returns the bodies, as tokens, of the file's own macros that are used among `tokens`, and of those that they use.
 
         A macro that is defined in several branches has several; one that may not be defined has an empty one too.
         """
         found: dict[str, list[list[bytes]]] = {}
+        macros = {name.encode() for name in self._file.macros}
         edge = set(tokens)
         for _ in range(_MAX_FOLLOW):
-            names = {name for name in (token.decode("ascii", "replace") for token in edge) if name in self._file.macros}
+            names = {token.decode() for token in edge & macros}
             edge = set()
             for name in sorted(names - found.keys()):
                 live = self.live_macros(name, assumptions)

@@ -6,6 +6,8 @@ values that only the program knows stays in.
 
 from __future__ import annotations
 
+import re
+
 from tree_sitter import Node
 
 from tailcall_audit.analyzer.kernelfiles.cconstant import expression_value
@@ -15,6 +17,8 @@ __all__ = ["without_dead_code"]
 
 _JUMPS = frozenset(("return_statement", "goto_statement", "break_statement", "continue_statement"))
 _LABELS = frozenset(("labeled_statement", "case_statement"))
+_DECIDES = re.compile(rb"&&|\|\||\?|\{")
+"""What an expression must have for a part of it to be dead: a condition, or statements of its own."""
 _MAX_DEPTH = 150
 
 
@@ -54,6 +58,8 @@ class _Cutter:
         if kind in _JUMPS:
             self._children(node, depth)
             return True
+        if self._is_plain(node, kind):
+            return False
         if kind == "compound_statement":
             return self.block(node.named_children, depth + 1)
         if kind in _LABELS:
@@ -75,6 +81,14 @@ class _Cutter:
             return False
         self._children(node, depth)
         return False
+
+    def _is_plain(self, node: Node, kind: str) -> bool:
+        """Returns True for an expression or declaration of which no part can be dead; most of a function's nodes are in one."""
+        return (
+            (kind in ("declaration", "expression_statement") or kind.endswith("_expression"))
+            and _DECIDES.search(self._text, node.start_byte, node.end_byte) is None
+            and not node.has_error
+        )
 
     def _children(self, node: Node, depth: int) -> None:
         for child in node.named_children:

@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import pygit2
@@ -159,15 +159,43 @@ def _groups(command: list[str], size: int) -> Iterator[tuple[bytes, ...]]:
         waiting = waiting[whole:]
 
 
-def _walk_by_git(repository: pygit2.Repository, head: str, base: str | None, limit: int) -> Iterator[Record] | None:
+def _list_command(repository: pygit2.Repository, limit: int, *arguments: str) -> list[str] | None:
     # %B with NUL around it: a message cannot hold one, git cuts it there. The line "commit [-]ID" comes before each record.
-    # Without a base an order by topology would make git read the whole history before it prints the first commit.
-    bounds = [head] if base is None else ["--topo-order", "--boundary", head, f"^{base}"]
-    command = _git_command(repository, "rev-list", f"--max-count={limit}", "--format=%x00%P%x00%B%x00", *bounds, "--")
-    return None if command is None else _records(command)
+    return _git_command(repository, "rev-list", f"--max-count={limit}", "--format=%x00%P%x00%B%x00", *arguments, "--")
 
 
-def _records(command: list[str]) -> Iterator[Record]:
+def _walk_by_git(repository: pygit2.Repository, head: str, base: str | None, limit: int) -> Iterator[Record] | None:
+    command = _list_command(repository, limit, head)
+    if command is None or base is None:
+        return None if command is None else _records(command)
+    return _walk_to_base(repository, command, base, limit)
+
+
+def _walk_to_base(repository: pygit2.Repository, command: list[str], base: str, limit: int) -> Iterator[Record]:
+    """Walks a stable branch as the chain that it is; from the first merge on git sorts what is not in the base.
+
+    git prints a chain while it reads it. With a base to leave out, it reads the whole range before it prints the first commit.
+    """
+    count = 0
+    with contextlib.closing(_records(command)) as chain:
+        for record in chain:
+            if b" " in record.parents:
+                break
+            count += 1
+            yield record
+            if record.parents == base.encode():
+                yield Record(record.parents, b"", b"", boundary=True)
+                return
+        else:
+            return
+    below = _list_command(
+        repository, limit - count, "--topo-order", "--boundary", record.id.decode("ascii", "replace"), f"^{base}"
+    )
+    assert below is not None  # git was found for the chain
+    yield from _records(below)
+
+
+def _records(command: list[str]) -> Generator[Record, None, None]:
     for header, parents, message in _groups(command, 3):
         name = header.strip()[len("commit ") :]
         if name[:1] == b"-":

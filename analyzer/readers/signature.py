@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.kernelfiles.cconstant import condition_value
-from tailcall_audit.analyzer.kernelfiles.csource import CSource, Scope, tokenize
+from tailcall_audit.analyzer.kernelfiles.csource import CSource, Scope, join_tokens, tokenize
 from tailcall_audit.analyzer.kernelfiles.preprocess import Assumptions
 
 __all__ = ["Forms", "Unit", "in_words", "match_forms", "standing_macro", "units"]
@@ -43,10 +43,6 @@ class Forms(NamedTuple):
     maybe: frozenset[int]
 
 
-def _joined(tokens: Iterable[bytes]) -> bytes:
-    return b"\0" + b"\0".join(tokens) + b"\0"
-
-
 def is_negated(fragment: str) -> bool:
     """Whether a fragment must not occur. "!" is also C's own operator: "! cookie" with a space is code, "!name" negates."""
     return fragment.startswith("!") and not fragment.startswith(("! ", "!="))
@@ -67,13 +63,13 @@ def _occurs(needle: bytes, stream: bytes, least: int) -> bool:
 def _fragment(fragment: str, unit_list: Sequence[Unit]) -> tuple[bool, bool]:
     """Whether a fragment holds surely, and whether it may hold."""
     if is_body(fragment):
-        needle = _joined(tokenize(fragment.encode()))
+        needle = join_tokens(tokenize(fragment.encode()))
         hits = [stream.endswith(needle) for unit in unit_list if unit.main for stream in unit.streams]
         return bool(hits) and all(hits), any(hits)
     text = fragment.removeprefix("!") if is_negated(fragment) else fragment
     counted = _TIMES.match(text)
     least, text = (int(counted.group(1)), text[counted.end() :]) if counted is not None else (1, text)
-    needle = _joined(tokenize(text.encode()))
+    needle = join_tokens(tokenize(text.encode()))
     found = [[_occurs(needle, stream, least) for stream in unit.streams] for unit in unit_list]
     surely, maybe = any(all(hits) for hits in found if hits), any(any(hits) for hits in found)
     return (not maybe, not surely) if is_negated(fragment) else (surely, maybe)
@@ -98,7 +94,7 @@ def in_words(alternative: Sequence[str]) -> str:
 
 
 def _streams(scopes: Iterable[Scope]) -> tuple[bytes, ...]:
-    found = [_joined(stream) for scope in scopes for stream in scope.streams]
+    found = [text for scope in scopes for text in scope.joined]
     if any(not scope.certain for scope in scopes):
         found.append(b"")
     return tuple(dict.fromkeys(found))
@@ -118,17 +114,15 @@ def units(source: CSource, scope: Scope, follow: bool, assumptions: Assumptions)
     found = [
         Unit(
             name,
-            tuple(_joined(stream) for stream in scope.streams) if name == scope.name else _streams(scopes),
+            scope.joined if name == scope.name else _streams(scopes),
             name == scope.name,
             frozenset(call for item in scopes for call in item.calls),
         )
         for name, scopes in members.items()
     ]
-    tokens = tuple(
-        token for scopes in members.values() for item in scopes for stream in item.streams for token in stream
-    )
+    tokens = frozenset().union(*(item.words for scopes in members.values() for item in scopes))
     found += [
-        Unit(name, tuple(_joined(body) for body in bodies), False)
+        Unit(name, tuple(join_tokens(body) for body in bodies), False)
         for name, bodies in source.macro_bodies(tokens, assumptions).items()
     ]
     return found, odd

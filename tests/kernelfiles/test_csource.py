@@ -56,7 +56,7 @@ def test_callees_of_the_same_file_are_followed_and_others_not() -> None:
 
 def test_macros_of_the_file_are_expanded() -> None:
     source = CSource(b"#define ROUND(x) round_up(x, 8)\n#define OFF(x) \\\n\t(-ROUND(x))\n")
-    bodies = source.macro_bodies((b"OFF",))
+    bodies = source.macro_bodies({b"OFF"})
     assert set(bodies) == {"OFF", "ROUND"}
     assert b"round_up" in bodies["ROUND"][0]
 
