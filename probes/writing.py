@@ -12,10 +12,10 @@ import re
 import select
 import signal
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-__all__ = ["TEMPORARY", "write_file"]
+__all__ = ["TEMPORARY", "replace_in", "write_file"]
 
 TEMPORARY = ".tailcall-audit-"
 """How the names of unfinished files begin. One stays only where this process is killed by SIGKILL, or the machine stops."""
@@ -104,26 +104,39 @@ def _replace(target: str, data: bytes, existing: int | None) -> None:
     try:
         if existing is not None and not _is_there(last, folder, existing):
             raise FileNotFoundError(errno.ENOENT, "it was removed or replaced meanwhile", target)
-        temporary = f"{TEMPORARY}{os.urandom(8).hex()}"
-        with _undisturbed():
-            # What replaces a file is private until it has that file's owner and permissions; a new one gets what the umask leaves.
-            mode = 0o666 if existing is None else 0o600
-            new = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=folder)
-            try:
-                try:
-                    _write(new, data)
-                    if existing is not None:
-                        _take_over(new, existing, target)
-                    os.fsync(new)
-                finally:
-                    os.close(new)
-                os.replace(temporary, last, src_dir_fd=folder, dst_dir_fd=folder)
-            except BaseException:
-                with suppress(OSError):
-                    os.unlink(temporary, dir_fd=folder)
-                raise
+        # What replaces a file is private until it has that file's owner and permissions; a new one gets what the umask leaves.
+        mode = 0o666 if existing is None else 0o600
+        _put(folder, last, data, mode, None if existing is None else lambda new: _take_over(new, existing, target))
     finally:
         os.close(folder)
+
+
+def replace_in(folder: int, name: str, data: bytes) -> None:
+    """Puts a file that is readable for its owner only in the place of whatever has that name in a folder; raises OSError.
+
+    `folder` is a descriptor. A link is replaced, not followed.
+    """
+    _put(folder, name, data, 0o600, None)
+
+
+def _put(folder: int, name: str, data: bytes, mode: int, prepare: Callable[[int], None] | None) -> None:
+    """Writes a new file, calls `prepare` with its descriptor, and renames it."""
+    temporary = f"{TEMPORARY}{os.urandom(8).hex()}"
+    with _undisturbed():
+        new = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=folder)
+        try:
+            try:
+                _write(new, data)
+                if prepare is not None:
+                    prepare(new)
+                os.fsync(new)
+            finally:
+                os.close(new)
+            os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary, dir_fd=folder)
+            raise
 
 
 def _is_there(last: str, folder: int, existing: int) -> bool:

@@ -211,12 +211,15 @@ def test_a_cached_answer_that_was_tampered_with_is_no_answer(
     monkeypatch.setenv("TAILCALL_AUDIT_HTTP_CACHE", str(tmp_path))
     url = "http://127.0.0.1:1/x"
     name = hashlib.sha256(url.encode()).hexdigest()
-    (tmp_path / name).write_bytes(b"body")
-    whole = {"url": url, "fetched": 1e9, "sha256": hashlib.sha256(b"body").hexdigest(), "validators": {}}
-    (tmp_path / f"{name}.json").write_text(json.dumps(whole))
+    whole = json.dumps({"url": url, "fetched": 1e9, "validators": {}}).encode()
+
+    def keep(head: bytes) -> None:
+        rest = head + b"\nbody"
+        (tmp_path / name).write_bytes(hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
+        (tmp_path / name).chmod(0o600)
+
+    keep(whole)
     assert Fetcher(offline=True).get(url, 1000).data == b"body"
-    if meta.startswith(b"{"):
-        meta = json.dumps(whole).encode()[:-1] + b", " + meta[1:]
-    (tmp_path / f"{name}.json").write_bytes(meta)
+    keep(whole[:-1] + b", " + meta[1:] if meta.startswith(b"{") else meta)
     with pytest.raises(FetchError, match="not in the cache"):
         Fetcher(offline=True).get(url, 1000)

@@ -6,35 +6,32 @@ does not answer, a cached copy of any age is used and its age is said.
 
 from __future__ import annotations
 
-import hashlib
-import json
+import logging
+import math
 import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tailcall_audit.analyzer.libraries import parse_json, requests_errors
+from tailcall_audit.analyzer.libraries import requests_errors
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.paths import cache_folder
-from tailcall_audit.probes.writing import write_file
 
 if TYPE_CHECKING:
-    import requests
+    from requests_cache.models import AnyResponse
+    from requests_cache.models.response import CachedResponse
 
 __all__ = ["FetchError", "Fetched", "Fetcher", "is_url"]
 
 MAX_AGE = 24 * 3600
 """Seconds after which a cached copy is asked about again."""
-_END_OF_TIME = 1 << 40
-"""Seconds since 1970: JSON has NaN and infinities too."""
 _CONNECT_TIMEOUT, _READ_TIMEOUT = 10, 30
 _TOTAL_TIMEOUT = 600
+"""Seconds for all tries and redirects together."""
 _TRIES = 3
-_AGAIN = frozenset((408, 429, 500, 502, 503, 504))
-_CHUNK = 1 << 16
 _MAX_REDIRECTS = 5
 
 
@@ -45,10 +42,6 @@ class FetchError(AuditError):
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
-
-
-class _CutOffError(Exception):
-    """An answer that is worth another try."""
 
 
 @dataclass(frozen=True)
@@ -72,61 +65,15 @@ def _cache_directory() -> Path:
     return cache_folder() / "http"
 
 
-def _age(seconds: float) -> str:
+def _age(copy: AnyResponse) -> str:
+    seconds = time.time() - copy.created_at.timestamp()
     if seconds < 3600:
         return f"{max(1, round(seconds / 60))} minutes"
     return f"{round(seconds / 3600)} hours" if seconds < 72 * 3600 else f"{round(seconds / 86400)} days"
 
 
-class _Entry:
-    """One address in the cache: its content, and beside it what the server said of it. Both are written whole or not at all."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        name = hashlib.sha256(os.fsencode(url)).hexdigest()
-        self._body = folder / name
-        self._meta = folder / f"{name}.json"
-        self._url = url
-
-    def read(self) -> tuple[bytes, dict[str, Any]] | None:
-        """The content and what is known of it; None where there is none, or it isn't what was written."""
-        try:
-            meta = parse_json(self._meta.read_bytes(), lambda _, words: _CutOffError(words))
-            data = self._body.read_bytes()
-        except (OSError, _CutOffError):
-            return None
-        if not isinstance(meta, dict) or meta.get("url") != self._url:
-            return None
-        kept, fetched = meta.get("validators"), meta.get("fetched")
-        if not isinstance(kept, dict) or not all(isinstance(item, str) for item in (*kept, *kept.values())):
-            return None
-        if not isinstance(fetched, int | float) or not 0 <= fetched < _END_OF_TIME:
-            return None
-        if hashlib.sha256(data).hexdigest() != meta.get("sha256"):
-            return None
-        return data, meta
-
-    def write(self, data: bytes, validators: dict[str, str]) -> None:
-        """Keep a copy; a cache that can't be written is no reason to fail."""
-        meta = {
-            "url": self._url,
-            "fetched": time.time(),
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "validators": validators,
-        }
-        with suppress(OSError):
-            self._body.parent.mkdir(parents=True, exist_ok=True)
-            write_file(self._body, data)
-            write_file(self._meta, json.dumps(meta).encode())
-
-
-def _own_errors() -> tuple[type[Exception], ...]:
-    import requests
-
-    return (requests.RequestException,)
-
-
 class Fetcher:
-    """Fetches addresses. `progress` hears of every part that arrives; `pause` is the seconds before a second try."""
+    """Fetches addresses. `progress` hears of every part that arrives; `pause` is half the seconds before a third try."""
 
     def __init__(
         self,
@@ -142,118 +89,84 @@ class Fetcher:
         self._progress = progress
         self._remedy = remedy
         self._pause = pause
-        self._session: requests.Session | None = None
+        self._client: _Client | None = None
 
     def get(self, url: str, limit: int, remedy: str | None = None) -> Fetched:
         """Fetch at most `limit` bytes; raises FetchError."""
         import requests
 
-        entry = _Entry(_cache_directory(), url)
-        kept = entry.read()
-        age = 0.0 if kept is None else time.time() - kept[1]["fetched"]
-        if kept is not None and not self._refresh and (self._offline or 0 <= age < MAX_AGE):
-            note = f"{url}: the copy fetched {_age(age)} ago is used (--offline)" if self._offline else None
-            return Fetched(url, kept[0], note)
         remedy = remedy or self._remedy
-        if self._offline:
-            raise FetchError(f"{url}: not in the cache, and --offline forbids to fetch it; {remedy}")
+        client = self._open()
         try:
-            answer = self._tries(url, limit, {} if kept is None else dict(kept[1].get("validators") or {}))
-        except (_CutOffError, requests.RequestException) as error:
-            if kept is not None:
-                return Fetched(url, kept[0], f"{url}: cannot be reached, so the copy fetched {_age(age)} ago is used")
-            raise FetchError(f"{url}: cannot fetch: {_reason(error)}; {remedy}") from error
-        if answer is None:
-            assert kept is not None
-            entry.write(kept[0], kept[1].get("validators") or {})
-            return Fetched(url, kept[0])
-        data, validators, status = answer
-        if status != 200:
-            raise FetchError(f"{url}: the server says {status}; {remedy}", status)
-        entry.write(data, validators)
-        return Fetched(url, data)
+            # A request is one call of a library that reads what the server sends, from the first byte of the headers to the last of
+            # the body.
+            with requests_errors(_FailedError, requests.RequestException):
+                answer = client.get(url, limit, only_kept=self._offline)
+        except (_FailedError, requests.RequestException) as error:
+            kept = client.kept(url)
+            if self._offline:
+                raise FetchError(f"{url}: not in the cache, and --offline forbids to fetch it; {remedy}") from error
+            if kept is None:
+                raise FetchError(f"{url}: cannot fetch: {_reason(error)}; {remedy}") from error
+            age = _age(kept)
+            return Fetched(url, kept.content, f"{url}: cannot be reached, so the copy fetched {age} ago is used")
+        complaint = client.copies.complaint
+        if self._offline:
+            if answer.status_code != 200:
+                why = f" ({complaint})" if complaint else ""
+                raise FetchError(f"{url}: not in the cache, and --offline forbids to fetch it{why}; {remedy}")
+            return Fetched(url, answer.content, f"{url}: the copy fetched {_age(answer)} ago is used (--offline)")
+        if answer.status_code != 200:
+            raise FetchError(f"{url}: the server says {answer.status_code}; {remedy}", answer.status_code)
+        return Fetched(url, answer.content, complaint)
 
-    def _open_session(self) -> requests.Session:
-        if self._session is None:
-            import requests
+    def _open(self) -> _Client:
+        if self._client is None:
+            age = math.inf if self._offline else 0 if self._refresh else MAX_AGE
+            self._client = _Client(age, self._pause, self._progress)
+        return self._client
 
-            from tailcall_audit import __version__
 
-            self._session = requests.Session()
-            self._session.max_redirects = _MAX_REDIRECTS
-            self._session.headers.update(
-                {"User-Agent": f"tailcall-audit/{__version__}", "Accept-Encoding": "identity", "Accept": "*/*"}
-            )
-        return self._session
+class _FailedError(Exception):
+    """What a library raised that is no RequestException."""
 
-    def _tries(self, url: str, limit: int, validators: dict[str, str]) -> tuple[bytes, dict[str, str], int] | None:
-        """The content, its validators and the status; None where the cached copy is still the one."""
+
+class _Client:
+    """The session of requests-cache, with copies, an adapter and a deadline of this tool."""
+
+    def __init__(self, max_age: float, pause: float, progress: Callable[[str], None]) -> None:
+        from tailcall_audit import __version__
+        from tailcall_audit.analyzer.web.adapter import BoundedAdapter, retry_policy
+        from tailcall_audit.analyzer.web.copies import Copies, CopyingSession
+
+        logging.getLogger("requests_cache").addHandler(logging.NullHandler())
+        self.copies = Copies(_cache_directory(), max_age)
+        self._adapter = BoundedAdapter(retry_policy(_TRIES, pause), progress)
+        self._session = CopyingSession(self.copies, MAX_AGE)
+        self._session.max_redirects = _MAX_REDIRECTS
+        self._session.headers.update(
+            {"User-Agent": f"tailcall-audit/{__version__}", "Accept-Encoding": "identity", "Accept": "*/*"}
+        )
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, self._adapter)
+
+    def get(self, url: str, limit: int, *, only_kept: bool) -> AnyResponse:
+        """Returns a fresh copy, or asks the server; raises FetchError and what requests raises."""
+        from tailcall_audit.analyzer.web.deadline import Deadline
+
+        self._adapter.limit = self.copies.limit = limit
+        with Deadline(_TOTAL_TIMEOUT) as self._adapter.deadline:
+            return self._session.get(url, only_if_cached=only_kept, timeout=(_CONNECT_TIMEOUT, _READ_TIMEOUT))
+
+    def kept(self, url: str) -> CachedResponse | None:
+        """Returns a copy of any age."""
         import requests
 
-        for number in range(1, _TRIES + 1):
-            try:
-                return self._try(url, limit, validators)
-            except (
-                _CutOffError,
-                requests.ConnectionError,
-                requests.Timeout,
-                requests.exceptions.ChunkedEncodingError,
-            ):
-                if number == _TRIES:
-                    raise
-                self._progress(f"{url}: no whole answer; try {number + 1} of {_TRIES}")
-                time.sleep(self._pause * 2 ** (number - 1))
-        raise AssertionError("unreachable")
+        from tailcall_audit.analyzer.web.copies import key_of
 
-    def _try(self, url: str, limit: int, validators: dict[str, str]) -> tuple[bytes, dict[str, str], int] | None:
-        headers = {
-            name: validators[kept]
-            for kept, name in (("etag", "If-None-Match"), ("last-modified", "If-Modified-Since"))
-            if kept in validators
-        }
-        self._progress(f"fetching {url}")
-        # A request is one call of a library that reads what the server sends, from the first byte of the headers to the last of the body.
-        with requests_errors(_CutOffError, _CutOffError, *_own_errors()):
-            return self._request(url, limit, headers)
-
-    def _request(self, url: str, limit: int, headers: dict[str, str]) -> tuple[bytes, dict[str, str], int] | None:
-        end = time.monotonic() + _TOTAL_TIMEOUT
-        with self._open_session().get(
-            url, headers=headers, stream=True, timeout=(_CONNECT_TIMEOUT, _READ_TIMEOUT)
-        ) as answer:
-            if answer.status_code == 304 and headers:
-                return None
-            if answer.status_code in _AGAIN:
-                raise _CutOffError(f"the server says {answer.status_code}")
-            if answer.status_code != 200:
-                return b"", {}, answer.status_code
-            length = answer.headers.get("Content-Length", "")
-            total = int(length) if length.isascii() and length.isdigit() and len(length) < 16 else None
-            parts: list[bytes] = []
-            size = 0
-            # What the server packed is left packed: requests unpacks one that is cut off without an error, and without a bound.
-            for part in answer.raw.stream(_CHUNK, decode_content=False):
-                parts.append(part)
-                size += len(part)
-                if size > limit:
-                    raise FetchError(f"{url}: holds more than {limit >> 20} MiB, which nothing of its kind does")
-                if time.monotonic() > end:
-                    raise _CutOffError(f"not whole after {_TOTAL_TIMEOUT} s")
-                self._progress(f"fetching {url}: {_amount(size, total)}")
-            kept = {
-                name: answer.headers[name]
-                for name in ("etag", "last-modified")
-                if len(answer.headers.get(name, "")) in range(1, 500)
-            }
-            return b"".join(parts), kept, 200
-
-
-def _amount(size: int, total: int | None) -> str:
-    """A bar where the length is known: ``[#####.....] 1.2 of 2.4 MB``."""
-    if not total or total < size:
-        return f"{size / 1e6:.1f} MB"
-    done = round(20 * size / total)
-    return f"[{'#' * done}{'.' * (20 - done)}] {size / 1e6:.1f} of {total / 1e6:.1f} MB"
+        with suppress(Exception), requests_errors(_FailedError):
+            return self._session.cache.get_response(key_of(requests.Request("GET", url).prepare()))
+        return None
 
 
 def _reason(error: Exception) -> str:
@@ -265,6 +178,8 @@ def _reason(error: Exception) -> str:
         return f"its certificate is not trusted ({text[-120:]})"
     if isinstance(error, requests.exceptions.ProxyError):
         return "the proxy did not take the request"
+    if text.startswith("not whole after"):
+        return text
     if isinstance(error, requests.Timeout) or "timed out" in text:
         return "no answer in time"
     if isinstance(error, requests.TooManyRedirects):

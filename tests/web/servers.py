@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -67,3 +68,28 @@ def serve() -> Iterator[Web]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextmanager
+def serve_raw(talk: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Run a server that reads a request and does what `talk` does with the connection, until the client hangs up; yields its address."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def one(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.recv(1 << 16)
+            talk(connection)
+
+    def run() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=one, args=(listener.accept()[0],), daemon=True).start()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()

@@ -1,0 +1,98 @@
+"""A folder of this user's, whose files are believed later: caches. What another user could have put there is not believed.
+
+Everything is opened relative to the folder's descriptor, so that what was checked is what is read.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from tailcall_audit.probes.writing import TEMPORARY, replace_in
+
+__all__ = ["PrivateFolder"]
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_CHUNK = 1 << 20
+
+
+class PrivateFolder:
+    """A folder that belongs to the user who runs this process and that no other user may write to.
+
+    Each method raises OSError where the folder belongs to another user, is a link of another user's, or is none. Where only its
+    mode lets others write, the mode is mended: their files are not believed, because they own them.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+
+    def read(self, name: str, limit: int) -> bytes | None:
+        """Returns the content of a regular file of at most `limit` bytes, that only this user may write to; None where there is
+        none."""
+        with self._opened() as folder:
+            return _read(folder, name, limit)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Makes a file, or replaces whatever has its name (a link, another user's file), whole or not at all."""
+        os.makedirs(self.path, mode=0o700, exist_ok=True)
+        with self._opened() as folder:
+            replace_in(folder, name, data)
+
+    def names(self) -> list[str]:
+        """Returns the names of all that is there, the latest modified first. Unfinished files are listed too."""
+        with self._opened() as folder:
+            found = []
+            for name in os.listdir(folder):
+                with suppress(OSError):
+                    found.append((os.lstat(name, dir_fd=folder).st_mtime_ns, name))
+            return [name for _, name in sorted(found, reverse=True)]
+
+    def age(self, name: str, now: float) -> float:
+        """Returns the seconds since a file was modified; raises OSError where it is not there."""
+        with self._opened() as folder:
+            return now - os.lstat(name, dir_fd=folder).st_mtime
+
+    def remove(self, name: str) -> None:
+        """Removes a file; one that is not there is no error."""
+        with self._opened() as folder, suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder)
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        ours = os.geteuid()
+        if os.path.islink(self.path) and os.lstat(self.path).st_uid != ours:
+            raise PermissionError(errno.EPERM, "it is a link of another user's", self.path)
+        folder = os.open(self.path, _FOLDER)
+        try:
+            state = os.fstat(folder)
+            if state.st_uid != ours:
+                raise PermissionError(errno.EPERM, "it belongs to another user", self.path)
+            if state.st_mode & _OTHERS_WRITE:
+                os.fchmod(folder, 0o700)
+            yield folder
+        finally:
+            os.close(folder)
+
+
+def _read(folder: int, name: str, limit: int) -> bytes | None:
+    try:
+        descriptor = os.open(name, _FILE, dir_fd=folder)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode) or state.st_uid != os.geteuid() or state.st_mode & _OTHERS_WRITE:
+            return None
+        if state.st_size > limit or name.startswith(TEMPORARY):
+            return None
+        parts = []
+        left = state.st_size
+        while left and (part := file.read(min(left, _CHUNK))):
+            parts.append(part)
+            left -= len(part)
+    return b"".join(parts)
