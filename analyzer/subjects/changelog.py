@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import decode_changelog, read_changelog
 from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Changelog, Family
 from tailcall_audit.analyzer.model import TargetKind
-from tailcall_audit.analyzer.readers.changelog import read_changelog_facts
+from tailcall_audit.analyzer.subjects.open_changelog import open_changelog
 from tailcall_audit.analyzer.subjects.subject import Parts, Request, Subject, make_subject
 from tailcall_audit.analyzer.web.fetch import is_url
 
@@ -25,16 +25,16 @@ def subject_of_changelog(
     architecture: tuple[str | None, str],
 ) -> Subject:
     """Returns the kernel of one version of a changelog (None: its newest); raises ChangelogError where it has no such version."""
-    facts = read_changelog_facts(request.catalog, changelog, version)
+    opened = open_changelog(request.catalog, changelog, version)
     return make_subject(
         request,
         TargetKind.CHANGELOG,
-        facts.release.package or facts.release.release,
-        release=facts.release,
+        opened.release.package or opened.release.release,
+        release=opened.release,
         architecture=architecture,
         config=request.config,
-        parts=Parts(changelog=facts),
-        notes=[*facts.notes, *notes],
+        parts=Parts(changelog=opened),
+        notes=[*opened.notes, *notes],
         changelog=changelog.path,
     )
 

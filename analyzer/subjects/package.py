@@ -19,9 +19,9 @@ from tailcall_audit.analyzer.kernelfiles.release.package_release import debian_v
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import AuditError, TargetKind
 from tailcall_audit.analyzer.paths import is_file
-from tailcall_audit.analyzer.readers.changelog import ChangelogFacts, PackageName, read_changelog_facts
 from tailcall_audit.analyzer.subjects.changelog import MAX_CHANGELOG, subject_of_changelog
 from tailcall_audit.analyzer.subjects.image import OpenImage, load_image
+from tailcall_audit.analyzer.subjects.open_changelog import OpenChangelog, PackageName, open_changelog
 from tailcall_audit.analyzer.subjects.subject import Parts, Request, Subject, make_subject
 from tailcall_audit.analyzer.web.publication import find_publication, host_distribution
 
@@ -58,7 +58,7 @@ def _architecture(package: KernelPackage, notes: list[str]) -> str | None:
         return None
 
 
-def _changelog_of(request: Request, package: KernelPackage) -> ChangelogFacts | None:
+def _changelog_of(request: Request, package: KernelPackage) -> OpenChangelog | None:
     if package.changelog is None:
         return None
     place, content = package.changelog
@@ -68,7 +68,7 @@ def _changelog_of(request: Request, package: KernelPackage) -> ChangelogFacts | 
     # An RPM's newest entry need not bear its version: a rebuild may add none.
     version = None if family is Family.RPM else package.version
     named = PackageName(package.version, package.source, package.name, package.release or installed_image(package.name))
-    return read_changelog_facts(request.catalog, changelog, version, named)
+    return open_changelog(request.catalog, changelog, version, named)
 
 
 def _image_of(request: Request, package: KernelPackage) -> tuple[OpenImage | None, list[str]]:
@@ -112,14 +112,14 @@ def subject_of_package(request: Request, package: KernelPackage, notes: Sequence
     named = _architecture(package, found)
     if package.via is not None:
         found.append(f"{package.via} is a metapackage: this is the kernel that it depends on, {package.path}")
-    facts = _changelog_of(request, package)
-    if facts is None:
+    opened = _changelog_of(request, package)
+    if opened is None:
         alone = ": judged by its version alone" if package.bootable is None else ""
         found.append(f"{package.name} has no changelog in it{alone}")
     else:
-        found += facts.notes
+        found += opened.notes
     image, image_notes = _image_of(request, package)
-    release = _release_of_version(request.catalog, package) if facts is None else facts.release
+    release = _release_of_version(request.catalog, package) if opened is None else opened.release
     if (contradiction := _contradiction(package, release, image)) is not None:
         image_notes.append(contradiction)
     subject = make_subject(
@@ -129,7 +129,7 @@ def subject_of_package(request: Request, package: KernelPackage, notes: Sequence
         release=release,
         architecture=(named, package.path),
         config=_config_of(request, package, image),
-        parts=Parts(changelog=facts, image=image),
+        parts=Parts(changelog=opened, image=image),
         notes=[*found, *image_notes],
         package=f"{package.name} {package.version}",
         image=package.image,

@@ -15,9 +15,9 @@ from tailcall_audit.analyzer.model import Bootable, Confidence, TargetKind
 
 if TYPE_CHECKING:
     from tailcall_audit.analyzer.kernelfiles.makefile import TreeIdentity
-    from tailcall_audit.analyzer.readers.changelog import ChangelogFacts
     from tailcall_audit.analyzer.subjects.image import OpenImage
     from tailcall_audit.analyzer.subjects.locate_tree import KernelTree
+    from tailcall_audit.analyzer.subjects.open_changelog import OpenChangelog
     from tailcall_audit.analyzer.web.fetch import Fetcher
 
 __all__ = ["OpenTree", "Parts", "Progress", "Request", "Subject", "make_subject"]
@@ -69,7 +69,7 @@ class Parts(NamedTuple):
     tree: OpenTree | None = None
     image: OpenImage | None = None
     types: str | None = None
-    changelog: ChangelogFacts | None = None
+    changelog: OpenChangelog | None = None
 
 
 class Subject(NamedTuple):

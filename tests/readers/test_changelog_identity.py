@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tailcall_audit.analyzer import AuditError, State, audit
 from tailcall_audit.analyzer.catalog.load import shipped_catalog
+from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Family
 from tailcall_audit.analyzer.kernelfiles.release.package_release import NoKernelPackageError, package_release
 from tailcall_audit.analyzer.model import TargetReport
 from tailcall_audit.analyzer.readers.hints import file_name_of, names_commit
@@ -102,7 +103,7 @@ def test_a_package_is_told_by_its_source_and_version(
 ) -> None:
     release = name.removeprefix("linux-image-") or None
     found = package_release(
-        shipped_catalog(), source=source, version=version, name=name, release=release, is_ubuntu=False
+        shipped_catalog(), source=source, version=version, name=name, release=release, family=Family.DEBIAN
     )
     assert (found.distro, str(found.version)) == (distro, upstream)
     # What its builder did to a kernel is known of Debian alone; bindeb-pkg's is as good as the same release named by --kernel.
@@ -117,7 +118,7 @@ def test_what_is_no_kernel_is_refused(tmp_path: Path, source: str, version: str)
 
 @given(st.from_regex(r"[a-z][a-z0-9]{1,6}[0-9]?", fullmatch=True))
 def test_an_unknown_source_package_is_never_vanilla(word: str) -> None:
-    found = package_release(shipped_catalog(), source=f"linux-{word}", version="5.15.158-2", is_ubuntu=False)
+    found = package_release(shipped_catalog(), source=f"linux-{word}", version="5.15.158-2", family=Family.DEBIAN)
     assert found.distro is None
     assert found.own_patches
 

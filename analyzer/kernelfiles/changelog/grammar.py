@@ -55,12 +55,27 @@ _ARCH_WORDS = frozenset(
 
 
 class Family(Enum):
-    """A grammar."""
+    """A grammar; the value is what the catalogue calls it."""
 
     DEBIAN = "debian"
     UBUNTU = "ubuntu"
     RPM = "rpm"
     SUSE = "suse"
+
+    @property
+    def is_dpkg(self) -> bool:
+        """Whether it is that of Debian packages: stable updates are listed under headings, commits in their order."""
+        return self in (Family.DEBIAN, Family.UBUNTU)
+
+    @property
+    def rolls_in_stable(self) -> bool:
+        """Whether a version names the base release only, and the newest update in the list is the stable release."""
+        return self is Family.UBUNTU
+
+    @property
+    def has_versions(self) -> bool:
+        """Whether entries may name the version that they are of."""
+        return self is not Family.SUSE
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 from tailcall_audit.analyzer.catalog.types import Catalog, Distribution
+from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Family
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease, ReleaseError
 from tailcall_audit.analyzer.model import AuditError
@@ -19,9 +20,9 @@ __all__ = [
     "NoKernelPackageError",
     "debian_version",
     "distribution_of",
-    "is_source_of",
     "package_release",
     "rpm_release",
+    "source_distribution",
     "upstream_of",
 ]
 
@@ -32,7 +33,6 @@ _KERNEL = re.compile(r"(?:linux|kernel|proxmox-kernel|pve-kernel)(?:-\S+)?|\S+-(
 _ARCHITECTURE = re.compile(r"\.(?:x86_64|aarch64|s390x|ppc64le|noarch|i686)$")
 _NOBODY = "unknown.vendor"
 """A suffix that no distribution has."""
-_DPKG_GRAMMARS = ("debian", "ubuntu")
 
 
 class NoKernelPackageError(AuditError):
@@ -57,7 +57,8 @@ def upstream_of(version: str) -> UpstreamVersion | None:
 def _candidates(catalog: Catalog, source: str) -> Iterator[tuple[Distribution, str | None]]:
     """The distributions of dpkg that have a kernel of this source package, and the version that its name holds."""
     for distribution in catalog.distributions:
-        if distribution.changelog.get("grammar") not in _DPKG_GRAMMARS:
+        grammar = distribution.changelog.get("grammar")
+        if grammar is None or not Family(grammar).is_dpkg:
             continue
         for pattern in distribution.changelog.get("sources", ()):
             match = re.fullmatch(pattern, source, re.ASCII)
@@ -66,9 +67,9 @@ def _candidates(catalog: Catalog, source: str) -> Iterator[tuple[Distribution, s
                 break
 
 
-def is_source_of(catalog: Catalog, name: str, source: str) -> bool:
-    """Whether a source package is one of a distribution's kernels."""
-    return any(item.name == name for item, _ in _candidates(catalog, source))
+def source_distribution(catalog: Catalog, source: str, family: Family) -> Distribution | None:
+    """The distribution that has a kernel of this source package, with a changelog of this grammar; None where there is none."""
+    return next((item for item, _ in _candidates(catalog, source) if item.changelog["grammar"] == family.value), None)
 
 
 def distribution_of(catalog: Catalog, release: KernelRelease) -> Distribution | None:
@@ -123,17 +124,17 @@ def package_release(
     version: str,
     name: str = "",
     release: str | None = None,
-    is_ubuntu: bool | None = None,
+    family: Family | None = None,
 ) -> KernelRelease:
     """The kernel of a Debian-form package; raises NoKernelPackageError.
 
     `source` is the control file's field (``linux-signed-amd64 (6.1.170+3)``) or the package of a changelog's header, `name` the
-    binary package, `release` the ``uname -r`` in its name. `is_ubuntu` says whether the changelog names a series of Ubuntu's, None without one.
+    binary package, `release` the ``uname -r`` in its name, `family` the grammar of its changelog, None without one.
     """
     source = source.split(" ", 1)[0]
     plain = debian_version(version)
     for distribution, named in _candidates(catalog, source):
-        if is_ubuntu is not None and (distribution.changelog["grammar"] == "ubuntu") is not is_ubuntu:
+        if family is not None and distribution.changelog["grammar"] != family.value:
             continue
         found = _of_distribution(catalog, distribution, named or plain, name, release)
         if found is None and distribution.self_built and release is not None:
@@ -171,17 +172,16 @@ def _of_unknown_vendor(catalog: Catalog, source: str, version: str, name: str, r
     )
 
 
-def rpm_release(catalog: Catalog, version: str, *, is_suse: bool = False) -> KernelRelease:
-    """The kernel of an RPM's ``VERSION-RELEASE``; raises ReleaseError.
+def rpm_release(catalog: Catalog, version: str, family: Family = Family.RPM) -> KernelRelease:
+    """The kernel of an RPM's ``VERSION-RELEASE`` with a changelog of this grammar; raises ReleaseError.
 
-    SUSE's versions name no flavour, without which they are in nobody's form.
+    A distribution whose versions name no flavour has a form of its own for them, without which they are in nobody's form.
     """
     plain = _ARCHITECTURE.sub("", re.sub(r"^\d+:", "", version))
-    if is_suse:
-        for distribution in catalog.distributions:
-            if distribution.changelog.get("grammar") == "suse":
-                text = _named(distribution, plain, "")
-                found = None if text is None else _try(text, catalog)
-                if found is not None and found.distro == distribution.name:
-                    return found._replace(release=plain, package=plain, flavour=None)
+    for distribution in catalog.distributions:
+        if distribution.changelog.get("grammar") == family.value:
+            text = _named(distribution, plain, "")
+            found = None if text is None else _try(text, catalog)
+            if found is not None and found.distro == distribution.name:
+                return found._replace(release=plain, package=plain, flavour=None)
     return parse_release(plain, catalog)

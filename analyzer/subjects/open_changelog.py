@@ -1,0 +1,109 @@
+"""A changelog of one package version: the kernel that it is of, and the entries that count for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from tailcall_audit.analyzer.catalog.types import Catalog, Proof
+from tailcall_audit.analyzer.kernelfiles.changelog.detect import ChangelogError
+from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Changelog, Entry
+from tailcall_audit.analyzer.kernelfiles.changelog.window import Window, entries_since, window_of
+from tailcall_audit.analyzer.kernelfiles.release.package_release import (
+    distribution_of,
+    package_release,
+    rpm_release,
+    source_distribution,
+)
+from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
+from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease, ReleaseError
+
+__all__ = ["OpenChangelog", "PackageName", "open_changelog"]
+
+
+class PackageName(NamedTuple):
+    """What a package that a changelog came in says of itself: its version, source package, name, and the release in that."""
+
+    version: str
+    source: str = ""
+    name: str = ""
+    release: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class OpenChangelog:
+    """A changelog, the kernel that one version of it is, and the entries that count as backports to its base.
+
+    `notes` say how far the file can be trusted. `catalog` is the one by whose distributions it was identified.
+    """
+
+    changelog: Changelog
+    release: KernelRelease
+    window: Window
+    notes: tuple[str, ...]
+    catalog: Catalog
+
+    @property
+    def span(self) -> str:
+        """What the counted entries are, for a reader of the report."""
+        entries = self.window.entries
+        if not entries:
+            return "no entry"
+        return f"{len(entries)} entries of {self.window.base.branch}, back to {entries[-1].version or entries[-1].date}"
+
+
+def _identify(catalog: Catalog, changelog: Changelog, entry: Entry, package: PackageName) -> KernelRelease:
+    """The kernel that a package is; raises ChangelogError where its version names none."""
+    named, family = package.version, changelog.family
+    try:
+        if not family.is_dpkg:
+            return rpm_release(catalog, named, family)
+        source = package.source or entry.package
+        distribution = source_distribution(catalog, source, family) if family.rolls_in_stable else None
+        if distribution is not None:
+            return parse_release(named, catalog)._replace(
+                distro=distribution.name,
+                package=named,
+                proof=Proof.PATCHED,
+                vanilla_like=not distribution.frozen,
+                local=None,
+                notes=(),
+            )
+        return package_release(
+            catalog, source=source, version=named, name=package.name, release=package.release, family=family
+        )
+    except ReleaseError as error:
+        raise ChangelogError(
+            f"{changelog.path}: {named!r} is no kernel version; name the package's with --package-version"
+        ) from error
+
+
+def open_changelog(
+    catalog: Catalog, changelog: Changelog, version: str | None = None, package: PackageName | None = None
+) -> OpenChangelog:
+    """Returns what a changelog is of, at a version (None: its newest entry's); raises ChangelogError where it has none.
+
+    `package` is the package that the changelog came in, whose version its entries need not name.
+    """
+    entries = entries_since(changelog, version)
+    named = version or (package.version if package is not None else entries[0].version)
+    if not named:
+        raise ChangelogError(
+            f"{changelog.path}: its newest entry has no version; name the package's with --package-version"
+        )
+    release = _identify(catalog, changelog, entries[0], (package or PackageName(named))._replace(version=named))
+    window = window_of(changelog, entries, release.version)
+    distribution = distribution_of(catalog, release)
+    if window.gap is None and (distribution is None or distribution.changelog.get("lists") != "commits"):
+        window = window._replace(gap="it is not known that its vendor lists every commit that it takes")
+    opened = OpenChangelog(changelog, release._replace(version=window.stable), window, (), catalog)
+    oldest = changelog.entries[-1]
+    notes = [f"changelog: {opened.span}; the file goes back to {oldest.version or oldest.date}"]
+    if not any(entry.version for entry in entries):
+        notes.append(f"{changelog.path} has no versions: taken whole as the changelog of {named}")
+    if window.gap is not None:
+        notes.append(f"the changelog is not complete: {window.gap}")
+    if changelog.family.rolls_in_stable:
+        title = "its vendor" if distribution is None else distribution.title
+        notes.append(f"the newest stable release that {title} has rolled in is {window.stable}")
+    return replace(opened, notes=tuple(notes))
