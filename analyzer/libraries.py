@@ -31,7 +31,7 @@ Failure = Callable[[str], Exception]
 @contextmanager
 def _adapted(fail: Failure, also: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """`also` are errors that pass through: this tool's own, raised by a stream that the library reads from."""
-    from tailcall_audit.analyzer.model import AuditError
+    from tailcall_audit.analyzer.errors import AuditError
 
     ours: tuple[type[Exception], ...] = (AuditError, *also)
     try:

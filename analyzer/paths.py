@@ -7,7 +7,7 @@ import stat
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from tailcall_audit.analyzer.model import AuditError
+from tailcall_audit.analyzer.errors import AuditError
 
 if TYPE_CHECKING:
     from pathlib import Path  # not loaded for a version string

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tailcall_audit.analyzer import AuditError, audit
+from tailcall_audit import AuditError, audit
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.emulator.image import KernelImage
 from tailcall_audit.analyzer.kernelfiles.binary import Binary

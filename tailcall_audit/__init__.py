@@ -5,19 +5,19 @@
     >>> report.targets[0].verdicts[0].state.value
     'affected'
 
-The names in `__all__` are those of `tailcall_audit.analyzer`. They are loaded when they are first used: the probes import
-this package inside a guest, where the analyzer is not at hand.
+The names in `__all__` are loaded when they are first used: the probes import this package inside a guest, where the
+analyzer is not at hand. Nothing here prints or exits; wrong input raises `AuditError`.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from tailcall_audit.analyzer import (
-        AuditError,
-        Catalog,
+    from tailcall_audit.analyzer.catalog.load import load_catalog
+    from tailcall_audit.analyzer.catalog.types import Catalog, Defect
+    from tailcall_audit.analyzer.errors import AuditError
+    from tailcall_audit.analyzer.model import (
         Confidence,
-        Defect,
         Evidence,
         Presence,
         Report,
@@ -25,10 +25,8 @@ if TYPE_CHECKING:
         State,
         TargetReport,
         Verdict,
-        load_catalog,
-        select_defects,
     )
-    from tailcall_audit.analyzer.pipeline import audit
+    from tailcall_audit.analyzer.pipeline import audit, select_defects
 
 __all__ = [
     "AuditError",
@@ -49,11 +47,16 @@ __all__ = [
 
 __version__ = "0.1.0"
 
+_MODULES = ("errors", "model", "catalog.types", "catalog.load", "pipeline")
+"""The modules of the analyzer that define these names, the quickest to load first."""
+
 
 def __getattr__(name: str) -> object:
     """Return a public name of the analyzer; raises AttributeError for any other."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from tailcall_audit import analyzer
+    from importlib import import_module
 
-    return getattr(analyzer, name)
+    for module in _MODULES if name in __all__ else ():
+        found: object = getattr(import_module(f"tailcall_audit.analyzer.{module}"), name, None)
+        if found is not None:
+            return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

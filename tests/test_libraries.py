@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailcall_audit.analyzer import AuditError, State, audit
+from tailcall_audit import AuditError, State, audit
 from tailcall_audit.analyzer import libraries as adapters
 from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.kernelfiles.binary import Binary, Function

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tailcall_audit.analyzer import AuditError
+from tailcall_audit import AuditError
 from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.live.lab import find_kernels
 from tailcall_audit.analyzer.paths import Kind, check_file, expanded, is_file, kind_of

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tailcall_audit.analyzer import Catalog, audit
+from tailcall_audit import Catalog, audit
 from tailcall_audit.analyzer.model import AuditError, Skipped, TargetReport
 from tailcall_audit.analyzer.worker import LIMITS, Limits, judge_apart
 

@@ -31,8 +31,8 @@ from tailcall_audit.analyzer.catalog.types import (
     Relation,
     SeriesFact,
 )
+from tailcall_audit.analyzer.errors import AuditError
 from tailcall_audit.analyzer.libraries import jsonschema_errors, parse_json
-from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from tailcall_audit.analyzer import audit
+from tailcall_audit import audit
 from tailcall_audit.analyzer.catalog.expression import Interval, evaluate
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog, Defect

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tailcall_audit.analyzer import AuditError, audit
+from tailcall_audit import AuditError, audit
 from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.live import confirm
 from tailcall_audit.analyzer.live.confirm import Guests, announcement, confirm_in_guest, confirm_on_host

@@ -9,7 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tailcall_audit.analyzer import State, audit
+from tailcall_audit import State, audit
 from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.formats.json import report_schema_path
 from tailcall_audit.analyzer.live.confirm import Guests, boot_target

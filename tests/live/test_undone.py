@@ -9,7 +9,7 @@ import pytest
 
 from bench import mutants
 from bench.mutation.judges import SLUGS
-from tailcall_audit.analyzer import State, audit
+from tailcall_audit import State, audit
 from tailcall_audit.analyzer.live.confirm import Guests, boot_target
 from tailcall_audit.analyzer.model import Agreement, ObservationState
 from tailcall_audit.probes.guest.boot import Guest

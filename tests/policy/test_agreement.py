@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tailcall_audit.analyzer import Catalog, Rule, State, audit
+from tailcall_audit import Catalog, Rule, State, audit
 from tailcall_audit.analyzer.model import Agreement, Confidence, Evidence, EvidenceKind, Presence, Verdict
 from tailcall_audit.analyzer.policy.agreement import observe, observe_all
 from tailcall_audit.probes.probe import ABSENT, COULD_NOT_RUN, PRESENT, Result

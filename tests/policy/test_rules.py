@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tailcall_audit.analyzer import State, audit
+from tailcall_audit import State, audit
 from tailcall_audit.analyzer.catalog.expression import Expression, Operator, leaves
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import BranchFact, Defect

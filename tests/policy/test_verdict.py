@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailcall_audit.analyzer import Catalog, State, audit, load_catalog
+from tailcall_audit import Catalog, State, audit, load_catalog
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence, Rule, Verdict
 from tailcall_audit.analyzer.policy.verdict import Facts, judge, weigh
 from tests.kernels import SIX

@@ -12,7 +12,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailcall_audit.analyzer import AuditError, State, audit
+from tailcall_audit import AuditError, State, audit
 from tailcall_audit.analyzer.kernelfiles.changelog.debian import parse_debian
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import ChangelogError, parse_changelog, read_changelog
 from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Family, arch_neutral, clean_subject, split_tags

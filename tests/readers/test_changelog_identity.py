@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailcall_audit.analyzer import AuditError, State, audit
+from tailcall_audit import AuditError, State, audit
 from tailcall_audit.analyzer.catalog.load import shipped_catalog
 from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Family
 from tailcall_audit.analyzer.kernelfiles.release.package_release import NoKernelPackageError, package_release
@@ -295,7 +295,7 @@ def test_long_lines_take_linear_time(tmp_path: Path, name: str) -> None:
     path.write_text(HOSTILE[name])
     script = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_CPU, (20, 20));"
-        "from tailcall_audit.analyzer import audit, AuditError\n"
+        "from tailcall_audit import audit, AuditError\n"
         "try: audit(changelog=sys.argv[1], package_version=sys.argv[2] or None, arch='x86_64')\n"
         "except AuditError: pass"
     )

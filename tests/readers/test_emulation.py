@@ -11,7 +11,7 @@ from pathlib import Path
 import capstone
 import pytest
 
-from tailcall_audit.analyzer import audit
+from tailcall_audit import audit
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.emulator.image import KernelImage

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tailcall_audit.analyzer import audit
+from tailcall_audit import audit
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.tree_files import DiskReader
 from tailcall_audit.analyzer.model import Presence, TargetReport

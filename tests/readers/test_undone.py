@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tailcall_audit.analyzer import State, audit
+from tailcall_audit import State, audit
 from tailcall_audit.analyzer.kernelfiles.binary import Binary
 from tailcall_audit.analyzer.kernelfiles.containers import unpack
 from tailcall_audit.analyzer.readers.code.claims import Claim

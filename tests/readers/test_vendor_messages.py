@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tailcall_audit.analyzer import State, audit
+from tailcall_audit import State, audit
 from tailcall_audit.analyzer.readers.messages import normalize_subject, unwrap
 from tests.repositories import (
     INTRODUCTION_6,

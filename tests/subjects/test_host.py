@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tailcall_audit.analyzer import AuditError, Catalog, State, audit
+from tailcall_audit import AuditError, Catalog, State, audit
 from tailcall_audit.analyzer.subjects.host import read_host
 from tests.mutants import debian_image
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tailcall_audit.analyzer import AuditError, Catalog, State, audit
+from tailcall_audit import AuditError, Catalog, State, audit
 from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.formats.json import report_schema_path
 from tailcall_audit.analyzer.kernelfiles.binary import Binary

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tailcall_audit.analyzer import Catalog, State, audit
+from tailcall_audit import Catalog, State, audit
 from tailcall_audit.analyzer.kernelfiles.deb import kernel_dependency
 from tailcall_audit.analyzer.kernelfiles.installed import find_installed, installed_kernels
 from tailcall_audit.analyzer.kernelfiles.package_file import read_package

@@ -16,7 +16,7 @@ import jsonschema
 import pytest
 import zstandard
 
-from tailcall_audit.analyzer import AuditError, State, audit
+from tailcall_audit import AuditError, State, audit
 from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.formats.json import report_schema_path
 from tailcall_audit.analyzer.policy.series import first_fixed

@@ -9,7 +9,7 @@ from pathlib import Path
 import pygit2
 import pytest
 
-from tailcall_audit.analyzer import State, audit
+from tailcall_audit import State, audit
 from tailcall_audit.analyzer.kernelfiles.kconfig import ConfigError
 from tailcall_audit.analyzer.kernelfiles.tree_files import DiskReader, ReadState, blob_id
 from tailcall_audit.analyzer.model import TargetReport, Verdict

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tailcall_audit.analyzer import State, audit
+from tailcall_audit import State, audit
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.kernelfiles.loose_objects import BrokenObjectError, LooseObjects
 from tailcall_audit.analyzer.model import Presence, TargetReport

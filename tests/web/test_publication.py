@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tailcall_audit.analyzer import AuditError, State, audit
+from tailcall_audit import AuditError, State, audit
 from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.kernelfiles.package_file import read_package
 from tailcall_audit.analyzer.web.publication import find_publication, host_distribution
