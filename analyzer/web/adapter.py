@@ -13,7 +13,7 @@ from urllib3 import HTTPResponse, Retry
 from urllib3.exceptions import HTTPError, MaxRetryError
 
 from tailcall_audit.analyzer.web.deadline import Deadline, watch_connections
-from tailcall_audit.analyzer.web.fetch import FetchError
+from tailcall_audit.analyzer.web.errors import FetchError
 
 __all__ = ["BoundedAdapter", "amount", "retry_policy"]
 

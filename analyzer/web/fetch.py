@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tailcall_audit.analyzer.libraries import requests_errors
-from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.paths import cache_folder
+from tailcall_audit.analyzer.web.errors import FetchError
 
 if TYPE_CHECKING:
     from requests_cache.models import AnyResponse
@@ -33,15 +33,6 @@ _TOTAL_TIMEOUT = 600
 """Seconds for all tries and redirects together."""
 _TRIES = 3
 _MAX_REDIRECTS = 5
-
-
-class FetchError(AuditError):
-    """Something that could not be fetched. The message names the address and a remedy; `status` is what the server said, None where
-    there was no whole answer."""
-
-    def __init__(self, message: str, status: int | None = None) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 @dataclass(frozen=True)

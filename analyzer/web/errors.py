@@ -1,0 +1,16 @@
+"""The error of what cannot be fetched."""
+
+from __future__ import annotations
+
+from tailcall_audit.analyzer.errors import AuditError
+
+__all__ = ["FetchError"]
+
+
+class FetchError(AuditError):
+    """Something that could not be fetched. The message names the address and a remedy; `status` is what the server said, None where
+    there was no whole answer."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
