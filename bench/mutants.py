@@ -1,6 +1,7 @@
 """The mutation lab: kernels with a jump turned around, or a fix undone, judged by their code and booted.
 
-    python -m bench.mutants [KERNEL …] [--limit N] [--function NAME] [--results FOLDER] [--judge NAME] [--again] [--sample]
+    python -m bench.mutants [KERNEL …] [--limit N] [--function NAME] [--results FOLDER] [--judge NAME] [--patience SECONDS]
+                            [--again] [--sample]
 
 KERNEL is an image or a package; without any: Debian's 5.10, 6.1, 6.12 and 7.3. Each mutant is booted once, and what its guest shows is
 kept in FOLDER, so that a run that was interrupted goes on where it was. A judge's answers are kept too; `--again` asks the judges anew,
@@ -20,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.mutation.guest import boot_elf
+from bench.mutation.guest import PATIENCE, boot_elf
 from bench.mutation.judges import JUDGES, SLUGS, Judge
 from bench.mutation.plan import plan
 from bench.mutation.records import Key, Seen, Table
@@ -78,7 +79,7 @@ def _alone(folder: Path) -> Iterator[None]:
 class _Lab:
     """The tables of a folder, and what fills them."""
 
-    def __init__(self, folder: Path, judges: Sequence[Judge], again: bool) -> None:
+    def __init__(self, folder: Path, judges: Sequence[Judge], again: bool, patience: float) -> None:
         self.guests = Table(folder / "guests.tsv", SLUGS, Seen)
         self.verdicts = {}
         for judge in judges:
@@ -88,13 +89,14 @@ class _Lab:
             self.verdicts[judge.name] = Table(path, SLUGS, State)
         self._judges = judges
         self._again = again
+        self._patience = patience
 
     def run(self, key: Key, elf: bytes) -> None:
         """Boot a mutant and have it judged, as far as that was not done before."""
         name = f"{key.kernel} {key.function} {key.address} {key.change}"
         if key not in self.guests.rows and not self._again:
             start = time.monotonic()
-            run = boot_elf(elf, name, SLUGS)
+            run = boot_elf(elf, name, SLUGS, self._patience)
             found = {slug: _seen(run.results[slug]) for slug in SLUGS}
             present = [slug for slug, state in found.items() if state is Seen.PRESENT]
             self.guests.add(key, found, run.failure or "")
@@ -116,6 +118,9 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--results", type=Path, help="where the tables are; without: in the cache of the tests")
     parser.add_argument("--judge", action="append", choices=[judge.name for judge in JUDGES], help="only this judge")
     parser.add_argument(
+        "--patience", type=float, default=PATIENCE, help=f"seconds that a guest may be silent ({PATIENCE:.0f})"
+    )
+    parser.add_argument(
         "--again", action="store_true", help="ask the judges anew about all that was booted; boot nothing"
     )
     parser.add_argument("--sample", action="store_true", help="the small fixed sample of CI")
@@ -132,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         functions = ["prog_fd_array_get_ptr"] if given.sample else given.function
         folder = given.results or cache_directory() / "mutants"
         with _alone(folder):
-            lab = _Lab(folder, judges, given.again)
+            lab = _Lab(folder, judges, given.again, given.patience)
             for path in paths:
                 subject = Subject.read(path)
                 for key, elf in _mutants(subject, given.limit, functions):

@@ -11,14 +11,14 @@ from platformdirs import user_cache_path
 from tailcall_audit.probes.guest.archive import build_initramfs
 from tailcall_audit.probes.guest.boot import Guest, GuestRun, run_in_guest
 
-__all__ = ["boot_elf"]
+__all__ = ["PATIENCE", "boot_elf"]
 
-_PATIENCE = 120.0
+PATIENCE = 120.0
 """Seconds without a word from a guest after which it counts as hung; a healthy one has its first word after 3 to 60,
 with the load of the machine."""
 
 
-def boot_elf(elf: bytes, name: str, slugs: Sequence[str], patience: float = _PATIENCE) -> GuestRun:
+def boot_elf(elf: bytes, name: str, slugs: Sequence[str], patience: float = PATIENCE) -> GuestRun:
     """Boot a kernel's ELF file and run the probes of some defects; raises GuestError where no guest can be started at all."""
     initramfs = build_initramfs(user_cache_path("tailcall-audit", appauthor=False) / "guest")
     # A file without a name: whatever ends this process, nothing is left behind.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bench.mutation.subject import Instruction, Mutation, Subject, replace
+from bench.mutation.subject import Instruction, Mutation, Subject, decode, replace
+from tailcall_audit.analyzer.kernelfiles.binary import Function
 
 __all__ = ["always", "flips", "never"]
 
@@ -26,10 +27,10 @@ def always(jump: Instruction) -> bytes:
     return _NOP + b"\xe9" + jump.code[2:]
 
 
-def flips(subject: Subject, function: str) -> Iterator[Mutation]:
+def flips(subject: Subject, function: Function) -> Iterator[Mutation]:
     """Two mutations for each conditional jump of a function: one never jumps, one always does."""
-    for instruction in subject.instructions(function):
+    for instruction in decode(function.code, function.address):
         if not instruction.is_conditional_jump or len(instruction.code) not in (2, _LONG):
             continue
         for word, code in (("never", never(instruction)), ("always", always(instruction))):
-            yield replace(subject, function, f"{instruction.mnemonic} {word}", [(instruction, code)])
+            yield replace(subject, function.name, f"{instruction.mnemonic} {word}", [(instruction, code)])

@@ -33,6 +33,6 @@ def plan(subject: Subject, limit: int | None, only: Iterable[str] = ()) -> Itera
             yield mutation
     found = subject.functions(chosen or FUNCTIONS)
     for function in sorted(found.values(), key=lambda item: (len(item.code), item.name)):
-        changes = list(flips(subject, function.name))
+        changes = list(flips(subject, function))
         random.Random(function.name).shuffle(changes)
         yield from changes[:limit]

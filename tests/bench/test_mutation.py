@@ -76,7 +76,7 @@ def test_the_flips_of_a_function_leave_all_of_its_other_code_alone() -> None:
     kernel = subject(IN_6_12)
     before = kernel.instructions("prog_fd_array_get_ptr")
     jumps = [item for item in before if item.is_conditional_jump]
-    made = list(flips(kernel, "prog_fd_array_get_ptr"))
+    made = list(flips(kernel, kernel.functions(["prog_fd_array_get_ptr"])["prog_fd_array_get_ptr"]))
     assert len(made) == 2 * len(jumps) == 8
     for flip in made:
         ((address, old, new),) = flip.edits
