@@ -198,6 +198,7 @@ def audit(
     only: Iterable[str] = (),
     pitfalls: bool = False,
     emulate: bool = True,
+    built: bool = True,
     progress: Progress = lambda _: None,
     apart: bool = False,
 ) -> Report:
@@ -210,7 +211,8 @@ def audit(
 
     What is fetched is kept in a cache: `offline` uses nothing else, `refresh` asks for everything anew. `only` selects defects
     by slug or pitfall number, `pitfalls` those that have a number. With `emulate`, functions of an
-    image are run in an emulator (docs/emulation.md). `progress` is called with what is being read.
+    image are run in an emulator (docs/emulation.md). With `built`, a `vmlinux` in the top directory of a tree is audited as an image
+    of its own, behind the tree. `progress` is called with what is being read.
 
     With `apart` each source is read in a forked process with limits of time and memory: call it from a program without threads.
 
@@ -258,7 +260,16 @@ def audit(
     )
     if not sources:
         sources = [("host", "this host")] if config is None else [("config", str(config))]
-    return audit_sources(request, sources)
+    return audit_sources(request, [*sources, *(_built(trees) if built and rev is None else ())])
+
+
+def _built(trees: Iterable[str]) -> Iterator[Source]:
+    """Yields the kernels that were built in trees, each once."""
+    if not trees:
+        return
+    from tailcall_audit.analyzer.subjects.locate_tree import built_kernel
+
+    yield from (("image", str(path)) for path in dict.fromkeys(map(built_kernel, trees)) if path is not None)
 
 
 def _check_parameters(

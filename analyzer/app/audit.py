@@ -108,6 +108,7 @@ def _audit(options: argparse.Namespace, targets: Mapping[str, list[str]], progre
         only=names(options),
         pitfalls=options.pitfalls,
         emulate=options.emulate,
+        built=not options.confirm,
         progress=progress,
         apart=True,
     )

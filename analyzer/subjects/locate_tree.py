@@ -14,9 +14,9 @@ from tailcall_audit.analyzer.kernelfiles.makefile import is_kernel_makefile, is_
 from tailcall_audit.analyzer.kernelfiles.tree_files import BlobReader, CheckoutReader, DiskReader, FileReader, ReadState
 from tailcall_audit.analyzer.libraries import pygit2_errors
 from tailcall_audit.analyzer.model import AuditError
-from tailcall_audit.analyzer.paths import Kind, expanded, kind_of
+from tailcall_audit.analyzer.paths import Kind, expanded, is_file, kind_of
 
-__all__ = ["KernelTree", "TreeError", "open_tree"]
+__all__ = ["KernelTree", "TreeError", "built_kernel", "open_tree"]
 
 
 class TreeError(AuditError):
@@ -160,6 +160,16 @@ def _parted(rev: str) -> tuple[str, str]:
     """The commit and the folder of ``HEAD:linux-6.1``; a search (``:/text``) and a range are revisions as a whole."""
     name, colon, folder = rev.partition(":")
     return (name, folder.strip("/")) if colon and name and folder else (rev, "")
+
+
+def built_kernel(path_text: str) -> Path | None:
+    """Returns the `vmlinux` that a build has left in the top directory of the kernel tree at or above a path; None where there is none.
+
+    It may be older or newer than the files around it: it is a kernel of its own, and shows nothing of the tree.
+    """
+    root = _kernel_root(Path(os.path.realpath(expanded(path_text))))
+    built = None if root is None else root / "vmlinux"
+    return built if built is not None and not built.is_symlink() and is_file(built) else None
 
 
 def open_tree(path_text: str, rev: str | None) -> KernelTree:
