@@ -21,6 +21,7 @@ from tailcall_audit.analyzer.catalog.types import (
     BranchRanges,
     Capability,
     Catalog,
+    ChangelogForm,
     Commit,
     Defect,
     Distribution,
@@ -30,6 +31,7 @@ from tailcall_audit.analyzer.catalog.types import (
     Proof,
     Relation,
     SeriesFact,
+    TreeMark,
 )
 from tailcall_audit.analyzer.errors import AuditError
 from tailcall_audit.analyzer.libraries import jsonschema_errors, parse_json
@@ -191,6 +193,12 @@ def _form(data: dict[str, Any]) -> Form:
     )
 
 
+def _changelog_form(data: dict[str, Any]) -> ChangelogForm:
+    return ChangelogForm(
+        data["grammar"], tuple(data.get("sources", ())), data.get("lists") == "commits", data.get("release")
+    )
+
+
 def _distribution(data: dict[str, Any]) -> Distribution:
     return Distribution(
         name=data["name"],
@@ -204,14 +212,17 @@ def _distribution(data: dict[str, Any]) -> Distribution:
         keeps_marks=data.get("local_marks", False),
         forms=tuple(_form(form) for form in data["forms"]),
         builds=tuple(_form(form) for form in data.get("builds", ())),
+        signatures=tuple(_form(form) for form in data.get("signatures", ())),
+        uploads=data.get("uploads"),
+        either_of=tuple(data.get("either_of", ())),
         settle=data.get("settle"),
         package=data.get("package"),
         flavour_packages=data.get("flavour_packages", {}),
         build_dates=data["build_dates"]["source"] if "build_dates" in data else None,
         config=tuple((mark["option"], mark["match"]) for mark in data.get("config", ())),
-        tree=tuple((mark["path"], mark["note"]) for mark in data.get("tree", ())),
+        tree=tuple(TreeMark(**mark) for mark in data.get("tree", ())),
         packages=tuple(data.get("packages", ())),
-        changelog=data.get("changelog", {}),
+        changelog=_changelog_form(data["changelog"]) if "changelog" in data else None,
         published=data.get("published"),
         survey=data.get("survey", {}),
     )

@@ -18,6 +18,7 @@ __all__ = [
     "BranchRanges",
     "Capability",
     "Catalog",
+    "ChangelogForm",
     "Commit",
     "Defect",
     "Distribution",
@@ -29,6 +30,7 @@ __all__ = [
     "Relation",
     "SeriesFact",
     "SignaturePart",
+    "TreeMark",
 ]
 
 CAPABILITY_PREFIX = "capability:"
@@ -278,6 +280,28 @@ class Form(NamedTuple):
     zero: bool | None = None
 
 
+class TreeMark(NamedTuple):
+    """A file that a distribution's source trees have, where the file `without` (None: whatever else) is not there."""
+
+    path: str
+    note: str
+    without: str | None = None
+
+
+class ChangelogForm(NamedTuple):
+    """How the changelogs of a distribution's packages are written.
+
+    `grammar` is the value of a `Family`. `sources` are expressions for the names of source packages that are its kernels; the group
+    ``version`` in one names the kernel's. `release` makes a release string of ``{version}`` and ``{flavour}``. `lists_commits`
+    says that every commit that is taken is listed.
+    """
+
+    grammar: str
+    sources: tuple[str, ...] = ()
+    lists_commits: bool = False
+    release: str | None = None
+
+
 class Distribution(NamedTuple):
     """How a distribution names its kernels, and what such a name proves.
 
@@ -285,6 +309,9 @@ class Distribution(NamedTuple):
     no patches of their own that the catalogue does not know. `self_built` is no distribution, but a list of local versions.
     `rebuilds` names the distribution whose builds it has, fixes included. Facts about builds are compared with the package's
     version (`by_package`) or with the release string, in which the series' tag occurs (`series_in_release`).
+    `signatures` are forms of a second statement beside the release (``/proc/version_signature``) that names the stable release
+    rolled in, `uploads` the expression that finds the rest of a package's version in a build string. `either_of` are the
+    distributions of which it is one, where its release does not say which. `tree` are the marks of its source trees.
     `settle` is the command that decides what the name does not; ``{release}``, ``{build}`` (without the flavour's ``+rt``),
     ``{version}``, ``{flavour}`` and ``{package}`` (by flavour) are filled in. `build_dates` is the source that says that the
     strings carry real build dates. `whole` are the ended series whose changelogs were read whole, with the commits that
@@ -302,14 +329,17 @@ class Distribution(NamedTuple):
     keeps_marks: bool
     forms: tuple[Form, ...]
     builds: tuple[Form, ...]
+    signatures: tuple[Form, ...]
+    uploads: str | None
+    either_of: tuple[str, ...]
     settle: str | None
     package: str | None
     flavour_packages: Mapping[str, str]
     build_dates: str | None
     config: tuple[tuple[str, str], ...]
-    tree: tuple[tuple[str, str], ...]
+    tree: tuple[TreeMark, ...]
     packages: tuple[str, ...]
-    changelog: Mapping[str, Any]
+    changelog: ChangelogForm | None
     published: str | None
     survey: Mapping[str, Any]
 

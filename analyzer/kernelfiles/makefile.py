@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pygit2
 
+from tailcall_audit.analyzer.catalog.load import shipped_catalog
+from tailcall_audit.analyzer.catalog.types import Catalog, Distribution, TreeMark
 from tailcall_audit.analyzer.kernelfiles.git_walk import WalkError, first_parent_subjects
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease, ReleaseError
@@ -26,17 +29,8 @@ _MAJORS = range(2, 100)
 """Other projects have the same kind of Makefile: BusyBox is at 1, barebox and U-Boot count by years."""
 _FOLDERS = frozenset(("kernel", "mm", "arch", "drivers", "include", "fs"))
 _LEAST_ENTRIES = 12
-_MARKS = (
-    ("Makefile.rhelver", "rhel", "Makefile.rhelver: a tree of the RHEL family, with backports of whole subsystems"),
-    ("localversion-next", "linux-next", "localversion-next: linux-next, with what the next release may bring"),
-    ("debian.master/changelog", "ubuntu", "debian.master/: Ubuntu's tree"),
-    ("debian/changelog", "debian", "debian/: a Debian source package"),
-    ("android/abi_gki_aarch64.stg", "android", "android/: an Android common kernel"),
-    ("build.config.gki", "android", "build.config.gki: an Android common kernel"),
-    ("uek-rpm/ol9/kernel-uek.spec", "oracle-uek", "uek-rpm/: Oracle's UEK"),
-    ("rpm/config.sh", "suse", "rpm/config.sh: a SUSE kernel source"),
-)
-_NOT_VANILLA = frozenset(("rhel", "suse", "oracle-uek", "android", "linux-next"))
+_NEXT = "localversion-next"
+"""The file in which linux-next keeps the end of its release (``-next-20251118``)."""
 
 
 @dataclass(frozen=True)
@@ -89,19 +83,38 @@ def _version_text(makefile: FileRead) -> str | None:
     )
 
 
-def read_identity(reader: FileReader) -> TreeIdentity | None:
-    """Read the version of a tree; None when its Makefile cannot be read or has no version."""
+def _has(reader: FileReader, path: str) -> bool:
+    return reader.read(path).state is ReadState.READ
+
+
+def _marked(reader: FileReader, catalog: Catalog) -> Iterator[tuple[Distribution, TreeMark]]:
+    """The marks of distributions that a tree has."""
+    for distribution in catalog.distributions:
+        for mark in distribution.tree:
+            if _has(reader, mark.path) and (mark.without is None or not _has(reader, mark.without)):
+                yield distribution, mark
+
+
+def read_identity(reader: FileReader, catalog: Catalog | None = None) -> TreeIdentity | None:
+    """Read the version of a tree, and the marks of the distributions of `catalog` (None: the shipped one).
+
+    Returns None when its Makefile cannot be read or has no version.
+    """
+    catalog = catalog or shipped_catalog()
     makefile = reader.read("Makefile")
     text = _version_text(makefile) if makefile.state is ReadState.READ else None
     if text is None:
         return None
     try:
-        release = parse_release(text)
+        release = parse_release(text, catalog)
     except ReleaseError:
         return None
-    for path, distro, note in _MARKS:
-        if reader.read(path).state is ReadState.READ:
-            return TreeIdentity(release, distro, distro not in _NOT_VANILLA, (note,))
+    if _has(reader, _NEXT):
+        return TreeIdentity(
+            release, "linux-next", False, (f"{_NEXT}: linux-next, with what the next release may bring",)
+        )
+    for distribution, mark in _marked(reader, catalog):
+        return TreeIdentity(release, distribution.name, not distribution.frozen, (mark.note,))
     return TreeIdentity(release, None, True, ())
 
 

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tailcall_audit.analyzer.catalog.load import shipped_catalog
 from tailcall_audit.analyzer.kernelfiles.kconfig import ConfigError, KernelConfig, read_config
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
+from tailcall_audit.analyzer.kernelfiles.release.schemes import find_signature
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import AuditError, Bootable, TargetKind
 from tailcall_audit.analyzer.paths import is_file
@@ -111,7 +113,8 @@ def read_host(root: Path = Path("/")) -> Host:
             f"{root / 'proc/version'}: cannot be read, so the running kernel is not known; name one with --kernel, --config or --tree"
         )
     signature = _text(root / "proc/version_signature")
-    line = f"{proc_version} {signature}" if signature and signature.startswith("Ubuntu ") else proc_version
+    signed = signature is not None and find_signature(shipped_catalog().distributions, signature) is not None
+    line = f"{proc_version} {signature}" if signed else proc_version
     release = parse_release(line)
     if release.architecture is None and root == Path("/"):
         named = parse_release(f"{proc_version} {os.uname().machine}")

@@ -94,7 +94,8 @@ def open_changelog(
     release = _identify(catalog, changelog, entries[0], (package or PackageName(named))._replace(version=named))
     window = window_of(changelog, entries, release.version)
     distribution = distribution_of(catalog, release)
-    if window.gap is None and (distribution is None or distribution.changelog.get("lists") != "commits"):
+    form = None if distribution is None else distribution.changelog
+    if window.gap is None and (form is None or not form.lists_commits):
         window = window._replace(gap="it is not known that its vendor lists every commit that it takes")
     opened = OpenChangelog(changelog, release._replace(version=window.stable), window, (), catalog)
     oldest = changelog.entries[-1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tailcall_audit.analyzer.catalog.types import Proof
+from tailcall_audit.analyzer.catalog.types import Catalog, Proof
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig, read_config
 from tailcall_audit.analyzer.kernelfiles.makefile import TreeIdentity, identity_from_history, read_identity
 from tailcall_audit.analyzer.kernelfiles.tree_files import ReadState
@@ -24,9 +24,9 @@ def _tree_config(tree: KernelTree, config: KernelConfig | None) -> KernelConfig 
     return read_config(own)
 
 
-def _identify(tree: KernelTree) -> TreeIdentity:
+def _identify(tree: KernelTree, catalog: Catalog) -> TreeIdentity:
     """Returns what the Makefile says, or the history where the Makefile cannot be read; raises TreeError."""
-    identity = read_identity(tree.files)
+    identity = read_identity(tree.files, catalog)
     makefile = tree.files.read("Makefile")
     if (
         identity is None
@@ -50,7 +50,7 @@ def open_subjects(request: Request, path: str) -> Iterator[Subject]:
     """Yields the kernel of the tree at `path`; raises TreeError, or ConfigError for its .config."""
     request.progress(f"opening {path}")
     tree = open_tree(path, request.rev)
-    identity = _identify(tree)
+    identity = _identify(tree, request.catalog)
     config = _tree_config(tree, request.config)
     # A tree may have any patch on top of the version that its Makefile names: what that release has is in it, the rest is open.
     proven = identity.release and identity.release._replace(

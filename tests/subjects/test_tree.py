@@ -388,3 +388,30 @@ def test_a_suse_queue_is_matched_by_its_git_commit(tmp_path: Path) -> None:
         f"From: L\nSubject: something else\nPatch-mainline: v6.13-rc1\nGit-commit: {FIX_6}\n\n---\n"
     )
     assert any("series.conf:1 (patches.suse/loop.patch)" in note for note in report(root).notes)
+
+
+@pytest.mark.parametrize(
+    ("files", "distro"),
+    [
+        (("Makefile.rhelver",), "rhel"),
+        (("debian/changelog",), "debian"),
+        (("debian/changelog", "debian.master/changelog"), "ubuntu"),
+        (("rpm/config.sh",), "suse"),
+        (("uek-rpm/ol9/kernel-uek.spec",), "oracle-uek"),
+        (("build.config.gki",), "android"),
+        (("build.config.common",), "android"),
+        (("localversion-next",), "linux-next"),
+        ((), None),
+    ],
+)
+def test_a_tree_is_of_the_distribution_whose_files_it_has(
+    files: tuple[str, ...], distro: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "Makefile").write_text(
+        "VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 170\nKERNELVERSION = $(VERSION).$(PATCHLEVEL)\n"
+    )
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text("\n")
+    report = audit(trees=[str(tmp_path)], only=["freplace-loop"]).targets[0]
+    assert report.identity["distro"] == distro

@@ -36,7 +36,7 @@ def _sublevels_differ(release: KernelRelease, version: UpstreamVersion) -> bool:
     return carries and (release.version.sublevel != version.sublevel or release.version.rc != version.rc)
 
 
-def with_build(release: KernelRelease | None, matched: Matched, text: str) -> KernelRelease:
+def with_build(release: KernelRelease | None, matched: Matched, text: str, catalog: Catalog) -> KernelRelease:
     """A distribution's build string names the package: ``Debian 6.1.170-3 (2026-05-08)``."""
     distribution, parts = matched.distribution, matched.parts
     package = parts.get("version") or ""
@@ -45,11 +45,12 @@ def with_build(release: KernelRelease | None, matched: Matched, text: str) -> Ke
     if release is not None and release.version.branch != version.branch:
         raise ReleaseError(f"{shown(text)}: the release {release.release} and {says} are of different series")
     if release is not None:
-        foreign = release.distro is not None and not release.distro.startswith(distribution.name)
-        alike = release.distro == "debian-or-kali" or release.proof is Proof.BASE
+        known = {entry.name: entry.either_of for entry in catalog.distributions}
+        names_one = release.distro in (None, distribution.name)
+        alike = names_one or distribution.name in known.get(release.distro or "", ()) or release.proof is Proof.BASE
         names = {build.package for build in release.builds}
         other_abi = bool(names) and distribution.name == release.distro and re.sub(r"\+b\d+$", "", package) not in names
-        if _sublevels_differ(release, version) or (foreign and not alike) or other_abi:
+        if _sublevels_differ(release, version) or not alike or other_abi:
             return _contradicted(release, says, text)
     found = release or KernelRelease(text, package, version, Proof.EXACT)
     return found._replace(
@@ -80,32 +81,30 @@ def with_unknown_build(release: KernelRelease, build: Candidate, text: str) -> K
     return unknown._replace(architecture=release.architecture, flavour=release.flavour)
 
 
-def with_signature(release: KernelRelease | None, match: re.Match[str], text: str, catalog: Catalog) -> KernelRelease:
-    """Ubuntu's signature ends in the stable release rolled in: ``Ubuntu 5.15.0-79.86-generic 5.15.111``."""
-    version = parse_version(match.group("stable"))
-    package = match.group("package")
+def with_signature(release: KernelRelease | None, matched: Matched, text: str) -> KernelRelease:
+    """A signature names the package, and the stable release rolled in: ``Ubuntu 5.15.0-79.86-generic 5.15.111``."""
+    distribution, parts = matched.distribution, matched.parts
+    version = parse_version(parts["stable"] or "")
+    package = parts["version"] or ""
     name = re.sub(r"^(\d+\.\d+\.\d+-\d+)\.\d+(?:~[\d.]+)?(?:\+\w+)?", r"\1", package)
     if release is not None and not release.release.startswith(name.rsplit("-", 1)[0]):
-        return _contradicted(release, f"the signature of Ubuntu's {package}", text)
-    distribution = next((entry for entry in catalog.distributions if entry.name == "ubuntu"), None)
+        return _contradicted(release, f"the signature of {distribution.title}'s {package}", text)
     upload = re.match(r"\d+\.\d+\.\d+-\d+\.[\d.~]+", package)
     flavour = name.split("-", 2)[2] if name.count("-") > 1 else None
     found = (
         release
-        if release is not None and release.distro == "ubuntu"
+        if release is not None and release.distro == distribution.name
         else KernelRelease(text, package if release is None else release.release, version, Proof.PATCHED)
     )
     return found._replace(
         version=version,
-        proof=Proof.PATCHED,
-        vanilla_like=True,
-        distro="ubuntu",
-        lineage=("ubuntu",),
+        proof=matched.form.proof,
+        vanilla_like=not distribution.frozen,
+        distro=distribution.name,
+        lineage=(distribution.name,),
         package=package,
         flavour=found.flavour or flavour,
-        notes=(f"Ubuntu's signature: stable {version} is rolled in, and Ubuntu may have picked fixes beyond it",),
-        settle=None
-        if distribution is None
-        else settle_command(distribution, name, flavour, upload.group().rstrip("~.") if upload else None),
-        own_patches=True,
+        notes=(matched.note,),
+        settle=settle_command(distribution, name, flavour, upload.group().rstrip("~.") if upload else None),
+        own_patches=not distribution.surveyed,
     )

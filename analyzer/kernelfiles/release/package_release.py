@@ -57,19 +57,23 @@ def upstream_of(version: str) -> UpstreamVersion | None:
 def _candidates(catalog: Catalog, source: str) -> Iterator[tuple[Distribution, str | None]]:
     """The distributions of dpkg that have a kernel of this source package, and the version that its name holds."""
     for distribution in catalog.distributions:
-        grammar = distribution.changelog.get("grammar")
-        if grammar is None or not Family(grammar).is_dpkg:
+        form = distribution.changelog
+        if form is None or not Family(form.grammar).is_dpkg:
             continue
-        for pattern in distribution.changelog.get("sources", ()):
+        for pattern in form.sources:
             match = re.fullmatch(pattern, source, re.ASCII)
             if match is not None:
                 yield distribution, match.groupdict().get("version")
                 break
 
 
+def _grammar(distribution: Distribution) -> str | None:
+    return None if distribution.changelog is None else distribution.changelog.grammar
+
+
 def source_distribution(catalog: Catalog, source: str, family: Family) -> Distribution | None:
     """The distribution that has a kernel of this source package, with a changelog of this grammar; None where there is none."""
-    return next((item for item, _ in _candidates(catalog, source) if item.changelog["grammar"] == family.value), None)
+    return next((item for item, _ in _candidates(catalog, source) if _grammar(item) == family.value), None)
 
 
 def distribution_of(catalog: Catalog, release: KernelRelease) -> Distribution | None:
@@ -86,14 +90,14 @@ def _try(text: str, catalog: Catalog) -> KernelRelease | None:
 
 def _named(distribution: Distribution, version: str, name: str) -> str | None:
     """The release string that a distribution makes of a package's version and name, as its file says."""
-    form = distribution.changelog.get("release")
-    if form is None:
+    form = distribution.changelog
+    if form is None or form.release is None:
         return None
     flavour = ""
     for pattern in distribution.packages:
         match = re.fullmatch(pattern, name, re.ASCII)
         flavour = flavour or ("" if match is None else match.groupdict().get("flavour") or "")
-    return str(form).format(version=version, flavour=flavour)
+    return form.release.format(version=version, flavour=flavour)
 
 
 def _of_distribution(
@@ -134,7 +138,7 @@ def package_release(
     source = source.split(" ", 1)[0]
     plain = debian_version(version)
     for distribution, named in _candidates(catalog, source):
-        if family is not None and distribution.changelog["grammar"] != family.value:
+        if family is not None and _grammar(distribution) != family.value:
             continue
         found = _of_distribution(catalog, distribution, named or plain, name, release)
         if found is None and distribution.self_built and release is not None:
@@ -152,7 +156,7 @@ def _of_unknown_vendor(catalog: Catalog, source: str, version: str, name: str, r
     found = None if release is None else _try(release, catalog)
     if found is not None and _agrees(found, version):
         known = distribution_of(catalog, found)
-        if known is not None and not known.changelog.get("sources"):
+        if known is not None and (known.changelog is None or not known.changelog.sources):
             return found._replace(release=release or found.release, package=version)
     upstream = upstream_of(version)
     found = None if upstream is None else _try(f"{upstream}-{_NOBODY}", catalog)
@@ -179,7 +183,7 @@ def rpm_release(catalog: Catalog, version: str, family: Family = Family.RPM) -> 
     """
     plain = _ARCHITECTURE.sub("", re.sub(r"^\d+:", "", version))
     for distribution in catalog.distributions:
-        if distribution.changelog.get("grammar") == family.value:
+        if _grammar(distribution) == family.value:
             text = _named(distribution, plain, "")
             found = None if text is None else _try(text, catalog)
             if found is not None and found.distro == distribution.name:

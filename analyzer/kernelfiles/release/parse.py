@@ -23,6 +23,8 @@ from tailcall_audit.analyzer.kernelfiles.release.number import (
 )
 from tailcall_audit.analyzer.kernelfiles.release.schemes import (
     build_statements,
+    find_signature,
+    find_upload,
     known_architecture,
     match_distribution,
     settle_command,
@@ -36,11 +38,6 @@ __all__ = ["kernel_lines", "parse_release"]
 _MAX_LENGTH = 1024
 _MAX_LINES = 10_000
 _LINE_ENDS = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
-_UBUNTU_SIGNATURE = re.compile(
-    r"\bUbuntu (?P<package>(?P<base>\d+\.\d+\.\d+)-[\w.~+-]+) (?P<stable>\d{1,4}\.\d{1,4}(?:\.\d{1,6})?(?:-rc\d{1,4})?)(?=[)\s\"']|$)",
-    re.ASCII,
-)
-_UBUNTU_BUILD = re.compile(r"#(\d+)(?:~[\d.]+)?-Ubuntu\b", re.ASCII)
 _UNAME_ARCH = re.compile(
     r"(?:\b|(?<=0000))(x86_64|aarch64|riscv64|s390x|ppc64le|ppc64|loongarch64|i[3-6]86|armv[67]l|armv8l)\b", re.ASCII
 )
@@ -121,13 +118,13 @@ def _parsed(line: str, catalog: Catalog) -> KernelRelease | None:
     """The release in a line, with what its build string or signature says of it."""
     build = line.rfind(" #") + 1  # what follows is uname -v; before it a compiler may be called Debian too
     statements = [
-        (matched, (start + build, end + build))
-        for matched, (start, end) in build_statements(catalog.distributions, line[build:])
+        statement._replace(start=statement.start + build, end=statement.end + build)
+        for statement in build_statements(catalog.distributions, line[build:])
     ]
-    signature = _UBUNTU_SIGNATURE.search(line)
+    signature = find_signature(catalog.distributions, line)
     plain = line
-    for start, end in (*(span for _, span in statements), *((signature.span(),) if signature else ())):
-        plain = plain[:start] + " " * (end - start) + plain[end:]
+    for statement in (*statements, *((signature,) if signature else ())):
+        plain = plain[: statement.start] + " " * (statement.end - statement.start) + plain[statement.end :]
 
     def has_form(rest: str, version: UpstreamVersion) -> bool:
         matched = match_distribution(catalog.distributions, rest, version)
@@ -138,13 +135,13 @@ def _parsed(line: str, catalog: Catalog) -> KernelRelease | None:
     candidates = [item for item in candidates if item not in foreign]
     chosen = _chosen(plain, candidates) if candidates else None
     release = None if chosen is None else release_of_uname(chosen, line, catalog.distributions)
-    packages = {matched.parts.get("version") for matched, _ in statements}
+    packages = {statement.matched.parts.get("version") for statement in statements}
     if len(packages) > 1:
         raise ReleaseError(f"{shown(line)}: names {len(packages)} kernel packages; give one a line")
     if statements:
-        release = with_build(release, statements[0][0], line)
-    elif signature is not None and _exists(catalog, parse_version(signature.group("stable"))):
-        release = with_signature(release, signature, line, catalog)
+        release = with_build(release, statements[0].matched, line, catalog)
+    elif signature is not None and _exists(catalog, parse_version(signature.matched.parts["stable"] or "")):
+        release = with_signature(release, signature.matched, line)
     for other in foreign:
         if release is not None and not release.release.startswith(other.word):
             release = with_unknown_build(release, other, line)
@@ -152,12 +149,11 @@ def _parsed(line: str, catalog: Catalog) -> KernelRelease | None:
 
 
 def _with_line(release: KernelRelease, line: str, catalog: Catalog) -> KernelRelease:
-    """What the rest of the line says: the upload number of an Ubuntu package, the architecture, the day of the build."""
-    by_name = {entry.name: entry for entry in catalog.distributions}
-    distribution = by_name.get(release.distro or "")
-    upload = _UBUNTU_BUILD.search(line)
-    if upload is not None and release.distro == "ubuntu" and release.package is None and distribution is not None:
-        package = f"{release.version.branch}.{release.version.sublevel}-{release.abi}.{upload.group(1)}"
+    """What the rest of the line says: the upload number of a package, the architecture, the day of the build."""
+    distribution = next((entry for entry in catalog.distributions if entry.name == release.distro), None)
+    upload = None if distribution is None else find_upload(distribution, line)
+    if upload is not None and release.package is None and distribution is not None:
+        package = f"{release.version.branch}.{release.version.sublevel}-{release.abi}.{upload}"
         settle = settle_command(distribution, release.release, release.flavour, package)
         release = release._replace(package=package, settle=settle)
     if release.architecture is None:

@@ -15,7 +15,16 @@ from tailcall_audit.analyzer.architecture import UnknownArchitectureError, norma
 from tailcall_audit.analyzer.catalog.types import Distribution, Form
 from tailcall_audit.analyzer.version import UpstreamVersion
 
-__all__ = ["Matched", "build_statements", "known_architecture", "match_distribution", "settle_command"]
+__all__ = [
+    "Matched",
+    "Statement",
+    "build_statements",
+    "find_signature",
+    "find_upload",
+    "known_architecture",
+    "match_distribution",
+    "settle_command",
+]
 
 _LONGTERM_26 = 2
 """In 2.6.32 the third number is no stable release, but a part of the mainline release's name."""
@@ -31,7 +40,18 @@ class Matched(NamedTuple):
     @property
     def note(self) -> str:
         """What such a string proves, for the reader of a report."""
-        return self.form.note.replace("{version}", self.parts.get("version") or "")
+        note = self.form.note
+        for name in ("version", "stable"):
+            note = note.replace(f"{{{name}}}", self.parts.get(name) or "")
+        return note
+
+
+class Statement(NamedTuple):
+    """A second statement beside a release, and where it stands in the text (offsets)."""
+
+    matched: Matched
+    start: int
+    end: int
 
 
 @cache
@@ -55,12 +75,31 @@ def match_distribution(distributions: Sequence[Distribution], rest: str, version
     return None
 
 
-def build_statements(distributions: Sequence[Distribution], text: str) -> Iterator[tuple[Matched, tuple[int, int]]]:
-    """Yield what a build string (``uname -v``) says in the words of a distribution, with where it stands; first match first."""
-    for distribution in distributions:
-        for form in distribution.builds:
+def _statements(distribution: Distribution, forms: Sequence[Form], text: str, lowered: str) -> Iterator[Statement]:
+    for form in forms:
+        if any(part in lowered for part in form.contains):
             for match in re.finditer(form.match, text, re.ASCII):
-                yield Matched(distribution, form, match.groupdict()), match.span()
+                yield Statement(Matched(distribution, form, match.groupdict()), *match.span())
+
+
+def build_statements(distributions: Sequence[Distribution], text: str) -> Iterator[Statement]:
+    """Yield what a build string (``uname -v``) says in the words of a distribution; first match first."""
+    lowered = text.lower()
+    for distribution in distributions:
+        yield from _statements(distribution, distribution.builds, text, lowered)
+
+
+def find_signature(distributions: Sequence[Distribution], text: str) -> Statement | None:
+    """The first signature of a distribution (``/proc/version_signature``) in a text, None where there is none."""
+    lowered = text.lower()
+    found = (item for entry in distributions for item in _statements(entry, entry.signatures, text, lowered))
+    return next(found, None)
+
+
+def find_upload(distribution: Distribution, text: str) -> str | None:
+    """The part of a package's version that a build string adds to the release; None where it adds none."""
+    match = None if distribution.uploads is None else re.search(distribution.uploads, text, re.ASCII)
+    return None if match is None else match.group("upload")
 
 
 def known_architecture(text: str | None) -> str | None:
