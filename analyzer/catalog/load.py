@@ -15,6 +15,7 @@ import tailcall_audit
 from tailcall_audit.analyzer.catalog.expression import leaves, parse_expression
 from tailcall_audit.analyzer.catalog.types import (
     CAPABILITY_PREFIX,
+    Address,
     AffectedRange,
     Branch,
     BranchFact,
@@ -29,6 +30,7 @@ from tailcall_audit.analyzer.catalog.types import (
     NotAFix,
     Posting,
     Proof,
+    Published,
     Relation,
     SeriesFact,
     TreeMark,
@@ -199,6 +201,21 @@ def _changelog_form(data: dict[str, Any]) -> ChangelogForm:
     )
 
 
+def _address(data: dict[str, str] | None) -> Address | None:
+    return None if data is None else Address(data["address"], data["example"])
+
+
+def _published(data: dict[str, Any]) -> Published:
+    return Published(
+        data.get("base"),
+        _address(data.get("version")),
+        _address(data.get("suite")),
+        tuple((rule["match"], rule["source"]) for rule in data.get("sources", ())),
+        data.get("instead"),
+        data.get("repository"),
+    )
+
+
 def _distribution(data: dict[str, Any]) -> Distribution:
     return Distribution(
         name=data["name"],
@@ -223,7 +240,8 @@ def _distribution(data: dict[str, Any]) -> Distribution:
         tree=tuple(TreeMark(**mark) for mark in data.get("tree", ())),
         packages=tuple(data.get("packages", ())),
         changelog=_changelog_form(data["changelog"]) if "changelog" in data else None,
-        published=data.get("published"),
+        ids=tuple(data.get("ids", ())),
+        published=_published(data["published"]) if "published" in data else None,
         survey=data.get("survey", {}),
     )
 

@@ -12,6 +12,7 @@ from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 __all__ = [
     "ANY_ARCHITECTURE",
     "CAPABILITY_PREFIX",
+    "Address",
     "AffectedRange",
     "Branch",
     "BranchFact",
@@ -27,6 +28,7 @@ __all__ = [
     "NotAFix",
     "Posting",
     "Proof",
+    "Published",
     "Relation",
     "SeriesFact",
     "SignaturePart",
@@ -302,6 +304,29 @@ class ChangelogForm(NamedTuple):
     release: str | None = None
 
 
+class Address(NamedTuple):
+    """The end of a changelog's address, with ``{version}``, ``{source}`` or ``{suite}`` in it, and an example of such a value."""
+
+    template: str
+    example: str
+
+
+class Published(NamedTuple):
+    """Where a distribution publishes the changelogs of its kernels.
+
+    `base` is where the addresses begin, `by_version` the address of one version, `by_suite` that of a suite's newest. `sources` are
+    expressions for ``NAME=VERSION``, each with the name of the source package. A distribution without a `base` has `instead`, what
+    to audit, or `repository`, the package that an RPM repository or host has the changelog of.
+    """
+
+    base: str | None = None
+    by_version: Address | None = None
+    by_suite: Address | None = None
+    sources: tuple[tuple[str, str], ...] = ()
+    instead: str | None = None
+    repository: str | None = None
+
+
 class Distribution(NamedTuple):
     """How a distribution names its kernels, and what such a name proves.
 
@@ -311,7 +336,8 @@ class Distribution(NamedTuple):
     version (`by_package`) or with the release string, in which the series' tag occurs (`series_in_release`).
     `signatures` are forms of a second statement beside the release (``/proc/version_signature``) that names the stable release
     rolled in, `uploads` the expression that finds the rest of a package's version in a build string. `either_of` are the
-    distributions of which it is one, where its release does not say which. `tree` are the marks of its source trees.
+    distributions of which it is one, where its release does not say which. `ids` are further names, of os-release(5) and for
+    ``--distro``. `tree` are the marks of its source trees.
     `settle` is the command that decides what the name does not; ``{release}``, ``{build}`` (without the flavour's ``+rt``),
     ``{version}``, ``{flavour}`` and ``{package}`` (by flavour) are filled in. `build_dates` is the source that says that the
     strings carry real build dates. `whole` are the ended series whose changelogs were read whole, with the commits that
@@ -340,7 +366,8 @@ class Distribution(NamedTuple):
     tree: tuple[TreeMark, ...]
     packages: tuple[str, ...]
     changelog: ChangelogForm | None
-    published: str | None
+    ids: tuple[str, ...]
+    published: Published | None
     survey: Mapping[str, Any]
 
 

@@ -23,7 +23,7 @@ from tailcall_audit.analyzer.subjects.changelog import MAX_CHANGELOG, subject_of
 from tailcall_audit.analyzer.subjects.image import OpenImage, load_image
 from tailcall_audit.analyzer.subjects.open_changelog import OpenChangelog, PackageName, open_changelog
 from tailcall_audit.analyzer.subjects.subject import Parts, Request, Subject, make_subject
-from tailcall_audit.analyzer.web.publication import find_publication, host_distribution
+from tailcall_audit.analyzer.web.publication import example_distribution, find_publication, host_distribution
 
 __all__ = ["open_subjects", "subject_of_package"]
 
@@ -139,7 +139,7 @@ def subject_of_package(request: Request, package: KernelPackage, notes: Sequence
 
 def _published(request: Request, name: str, distribution: str) -> Subject:
     """Returns the kernel of a package by the changelog that its distribution publishes; raises FetchError."""
-    publication = find_publication(name, distribution)
+    publication = find_publication(name, distribution, request.catalog)
     fetched = request.fetcher().get(publication.url, MAX_CHANGELOG)
     who = distribution.partition(":")[0]
     notes = [f"{name} is not installed here: judged by the changelog that {who} publishes"]
@@ -158,7 +158,7 @@ def open_subjects(request: Request, name: str) -> Iterator[Subject]:
     except NotInstalledError as error:
         # The network is asked only where the user says so: the name of a package can be a secret.
         if request.distro is None:
-            example = host_distribution() or "debian:bookworm"
+            example = host_distribution() or example_distribution(request.catalog)
             raise AuditError(
                 f"{error}; give a .deb or .rpm file or its changelog, or say which distribution publishes it, so that its"
                 f" changelog is fetched (--distro {example})"

@@ -1,52 +1,29 @@
-"""Where distributions publish the changelogs of their kernels, and which address holds that of one package.
+"""Which address holds the changelog of one package, as the catalogue says where its distribution publishes them.
 
-The two addresses are those that apt itself uses (``apt-config dump Acquire::Changelogs``); an environment variable names a
-mirror instead. What others publish lists no subjects, or is read from their repositories.
+An environment variable names a mirror instead (``TAILCALL_AUDIT_DEBIAN_CHANGELOGS``). What some publish lists no subjects, or is
+read from their repositories: for those the catalogue says what to audit instead.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from tailcall_audit.analyzer.model import AuditError
+from tailcall_audit.analyzer.catalog.types import Catalog, Distribution, Published
+from tailcall_audit.analyzer.errors import AuditError
+from tailcall_audit.analyzer.kernelfiles.release.package_release import debian_version
 
-__all__ = ["Publication", "PublicationError", "find_publication", "host_distribution"]
+__all__ = ["Publication", "PublicationError", "example_distribution", "find_publication", "host_distribution"]
 
-_DEBIAN = "https://metadata.ftp-master.debian.org/changelogs"
-_DEBIAN_VARIABLE = "TAILCALL_AUDIT_DEBIAN_CHANGELOGS"
-_UBUNTU = "https://changelogs.ubuntu.com/changelogs"
-_UBUNTU_VARIABLE = "TAILCALL_AUDIT_UBUNTU_CHANGELOGS"
 _VERSION = re.compile(r"[0-9][A-Za-z0-9.+~-]*", re.ASCII)
 _NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*", re.ASCII)
 _RELEASE = re.compile(r"[a-z0-9][a-z0-9.-]*", re.ASCII)
-_UBUNTU_IMAGE = re.compile(
-    r"linux-(?:image|modules|modules-extra|buildinfo)(?:-unsigned)?-(?P<base>\d+\.\d+)\.0-\d+-(?P<flavour>[a-z0-9]+)(?:-[a-z0-9-]+)?",
-    re.ASCII,
+_REPOSITORY = (
+    "audit the repository with --repo URL (the folder above repodata), or that host's `rpm -q --changelog {package}` with"
+    " --changelog FILE"
 )
-_SHARED_FLAVOURS = ("generic", "lowlatency", "virtual")
-"""Flavours that the source package ``linux`` itself builds; each other flavour has a source of its own, ``linux-aws``."""
-_SPELLINGS = {"redhat": "rhel", "rocky": "rhel", "almalinux": "rhel", "alma": "rhel", "centos": "rhel", "ol": "oracle"} | {
-    "opensuse-leap": "suse", "opensuse-tumbleweed": "suse", "opensuse": "suse", "sles": "suse", "amzn": "amazon"
-} | {"azurelinux": "azure", "mariner": "azure", "archlinux": "arch"}  # fmt: skip
-_REPOSITORY = "audit the repository with --repo URL (the folder above repodata), or that host's `rpm -q --changelog {kernel}` with --changelog FILE"
-_ELSEWHERE: Mapping[str, str] = {
-    "fedora": "Fedora lists no subjects: the package version is the stable release; audit it with --kernel 7.1.7-200.fc44, or " + _REPOSITORY.format(kernel="kernel-core"),
-    "rhel": _REPOSITORY.format(kernel="kernel-core"),
-    "oracle": _REPOSITORY.format(kernel="kernel-uek-core"),
-    "suse": "the kernel-source repository has each patch with its Git-commit (--tree), or " + _REPOSITORY.format(kernel="kernel-default"),
-    "amazon": _REPOSITORY.format(kernel="kernel"),
-    "openeuler": _REPOSITORY.format(kernel="kernel"),
-    "alpine": "Alpine has no changelog: the package version is the stable release; audit it with --kernel 6.6.100-0-lts",
-    "arch": "Arch has no changelog: the package version is the stable release; audit it with --kernel 6.9.3-arch1-1",
-    "azure": "its changelog lists no subjects; audit the release with --kernel 6.6.43.1-1.azl3, or the sources with --tree",
-    "talos": "its release notes name the stable release; audit it with --kernel 6.18.45-talos",
-    "flatcar": "its release notes name the stable release; audit it with --kernel 6.6.36-flatcar",
-    "bottlerocket": "it builds Amazon's kernel; audit that package's changelog with --changelog FILE",
-}  # fmt: skip
 
 
 class PublicationError(AuditError):
@@ -78,75 +55,93 @@ def host_distribution(root: Path = Path("/")) -> str | None:
     return distro if not distro or not codename else f"{distro}:{codename}"
 
 
-def _base(variable: str, default: str) -> str:
+def example_distribution(catalog: Catalog) -> str:
+    """A distribution that publishes changelogs, and one of its suites, as ``--distro`` takes them."""
+    for distribution in catalog.distributions:
+        published = distribution.published
+        if published is not None and published.by_suite is not None:
+            return f"{distribution.name}:{published.by_suite.example}"
+    return "NAME:SUITE"
+
+
+def _base(distribution: Distribution, default: str) -> str:
+    variable = f"TAILCALL_AUDIT_{distribution.name.upper().replace('-', '_')}_CHANGELOGS"
     base = os.environ.get(variable) or default
     if not base.startswith(("http://", "https://")):
         raise PublicationError(f"{variable}={base}: not an http or https address")
     return base.rstrip("/")
 
 
-def _debian(name: str, version: str | None, release: str | None) -> Publication:
-    """Debian keeps the changelog of each version of the source package, and of the newest in each suite."""
-    base = _base(_DEBIAN_VARIABLE, _DEBIAN)
-    if version is not None:
-        # A signed image, 6.1.170+3, is made of the sources 6.1.170-3.
-        signed = re.fullmatch(r"(\d[\d.]*(?:~rc\d+)?)\+(\d[^-]*)", version)
-        source = f"{signed.group(1)}-{signed.group(2)}" if signed else version
-        return Publication(f"{base}/main/l/linux/linux_{source}_changelog", source, None)
+def _source(published: Published, name: str, version: str) -> str:
+    """The source package of a binary one."""
+    for expression, source in published.sources:
+        match = re.fullmatch(expression, f"{name}={version}", re.ASCII)
+        if match is not None:
+            return source.format(**match.groupdict())
+    return name
+
+
+def _of_version(distribution: Distribution, published: Published, name: str, version: str) -> Publication:
+    assert published.base is not None  # the schema's condition
+    assert published.by_version is not None
+    plain = debian_version(version)
+    end = published.by_version.template.format(version=plain, source=_source(published, name, version))
+    return Publication(f"{_base(distribution, published.base)}/{end}", plain, None)
+
+
+def _of_suite(distribution: Distribution, published: Published, name: str, suite: str | None) -> Publication:
+    """The newest changelog of a suite; raises PublicationError where the suite or the version has to be given."""
+    assert published.base is not None  # the schema's condition
+    assert published.by_version is not None
+    example = f"give {name}=VERSION (as in {published.by_version.example})"
+    if published.by_suite is None:
+        raise PublicationError(
+            f"{name}: not installed here, and {distribution.title} publishes changelogs by version: {example}"
+        )
     if re.search(r"\d+\.\d+", name):
+        raise PublicationError(f"{name}: not installed here, and its name does not contain its version: {example}")
+    if suite is None:
+        known = f"{distribution.name}:{published.by_suite.example}"
         raise PublicationError(
-            f"{name}: not installed here, and its name does not contain its version: give {name}=VERSION (as in 6.1.170-3)"
+            f"{name}: not installed here; say which of {distribution.title}'s suites: --distro {known}, or {name}=VERSION"
         )
-    if release is None:
-        raise PublicationError(
-            f"{name}: not installed here; say which of Debian's suites: --distro debian:bookworm, or {name}=VERSION"
-        )
-    note = f"the newest kernel of Debian's {release}"
-    return Publication(f"{base}/main/l/linux/{release}_changelog", None, note)
+    end = published.by_suite.template.format(suite=suite)
+    note = f"the newest kernel of {distribution.title}'s {suite}"
+    return Publication(f"{_base(distribution, published.base)}/{end}", None, note)
 
 
-def _ubuntu_source(name: str, version: str) -> str:
-    """Ubuntu's source package of a binary one: ``linux``, ``linux-aws``, ``linux-hwe-6.8`` where the version names a release."""
-    match = _UBUNTU_IMAGE.fullmatch(name)
-    if match is None:
-        return name
-    flavour = match.group("flavour")
-    backport = f"-{match.group('base')}" if "~" in version else ""
-    if flavour in _SHARED_FLAVOURS:
-        return f"linux-hwe{backport}" if backport else "linux"
-    return f"linux-{flavour}{backport}"
+def _instead(published: Published) -> str:
+    repository = None if published.repository is None else _REPOSITORY.format(package=published.repository)
+    return ", or ".join(text for text in (published.instead, repository) if text is not None)
 
 
-def _ubuntu(name: str, version: str | None) -> Publication:
-    if version is None:
-        raise PublicationError(
-            f"{name}: not installed here, and Ubuntu publishes changelogs by version: give {name}=VERSION (as in 6.8.0-35.35)"
-        )
-    source = _ubuntu_source(name, version)
-    base = _base(_UBUNTU_VARIABLE, _UBUNTU)
-    return Publication(f"{base}/pool/main/l/{source}/{source}_{version}/changelog", version, None)
+def _find(catalog: Catalog, name: str) -> Distribution | None:
+    known = (entry for entry in catalog.distributions if entry.published is not None)
+    return next((entry for entry in known if name in (entry.name, *entry.ids)), None)
 
 
-def find_publication(package: str, distribution: str) -> Publication:
+def find_publication(package: str, distribution: str, catalog: Catalog) -> Publication:
     """Where the changelog of ``NAME`` or ``NAME=VERSION`` is published; raises PublicationError where none is readable.
 
     `distribution` is a name, or ``name:release``.
     """
     distro, _, release = distribution.strip().lower().partition(":")
-    distro = _SPELLINGS.get(distro, distro)
     name, _, given = package.partition("=")
     version = re.sub(r"^\d+:", "", given) or None
     if not _NAME.fullmatch(name) or (version is not None and not _VERSION.fullmatch(version)):
         raise PublicationError(f"{package}: not the name of a package, as in linux-image-amd64=6.1.170-3")
     if release and not _RELEASE.fullmatch(release):
-        raise PublicationError(f"--distro {distribution}: not the name of a release, as in debian:bookworm")
-    if distro == "debian":
-        return _debian(name, version, release or None)
-    if distro == "ubuntu":
-        return _ubuntu(name, version)
-    if distro in _ELSEWHERE:
-        raise PublicationError(f"{package}: {_ELSEWHERE[distro]}")
-    known = ", ".join(sorted(("debian", "ubuntu", *_ELSEWHERE)))
-    raise PublicationError(
-        f"{distribution}: not a distribution that this tool knows ({known}); give the package's changelog with --changelog FILE"
-    )
+        raise PublicationError(
+            f"--distro {distribution}: not the name of a release, as in {example_distribution(catalog)}"
+        )
+    found = _find(catalog, distro)
+    if found is None or found.published is None:
+        known = ", ".join(sorted(entry.name for entry in catalog.distributions if entry.published is not None))
+        raise PublicationError(
+            f"{distribution}: not a distribution that this tool knows ({known}); give the package's changelog with --changelog FILE"
+        )
+    if found.published.base is None:
+        raise PublicationError(f"{package}: {_instead(found.published)}")
+    if version is not None:
+        return _of_version(found, found.published, name, version)
+    return _of_suite(found, found.published, name, release or None)

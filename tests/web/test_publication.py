@@ -10,6 +10,7 @@ import pytest
 
 from tailcall_audit import AuditError, State, audit
 from tailcall_audit.analyzer.app.main import main
+from tailcall_audit.analyzer.catalog.load import shipped_catalog
 from tailcall_audit.analyzer.kernelfiles.package_file import read_package
 from tailcall_audit.analyzer.web.publication import find_publication, host_distribution
 from tests.kernels import package_file
@@ -50,7 +51,7 @@ def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     ],
 )
 def test_the_address_of_a_changelog(web: Web, package: str, distribution: str, path: str) -> None:
-    assert find_publication(package, distribution).url == web.url + path
+    assert find_publication(package, distribution, shipped_catalog()).url == web.url + path
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,9 @@ def test_the_address_of_a_changelog(web: Web, package: str, distribution: str, p
         ("linux-image-6.8.0-35-generic", "ubuntu", "=VERSION"),
         ("kernel-core", "fedora:44", "Fedora lists no subjects"),
         ("kernel-core", "rocky", "--repo URL"),
+        ("kernel-default", "opensuse-tumbleweed", "`rpm -q --changelog kernel-default`"),
+        ("kernel", "bottlerocket", "`rpm -q --changelog kernel`"),
+        ("linux", "archlinux", "--kernel 6.9.3-arch1-1"),
         ("linux-lts", "alpine", "the package version is the stable release"),
         ("linux", "haiku", "not a distribution that this tool knows"),
         ("../../etc=1", "debian", "not the name of a package"),
@@ -70,13 +74,13 @@ def test_the_address_of_a_changelog(web: Web, package: str, distribution: str, p
 )
 def test_what_is_not_published_says_what_to_do_instead(package: str, distribution: str, message: str) -> None:
     with pytest.raises(AuditError, match=re.escape(message)):
-        find_publication(package, distribution)
+        find_publication(package, distribution, shipped_catalog())
 
 
 def test_a_mirror_that_is_no_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAILCALL_AUDIT_DEBIAN_CHANGELOGS", "file:///etc")
     with pytest.raises(AuditError, match="not an http or https address"):
-        find_publication("linux=6.1.170-3", "debian")
+        find_publication("linux=6.1.170-3", "debian", shipped_catalog())
 
 
 def test_debian_6_1_170_that_is_not_installed_is_judged_by_its_published_changelog(web: Web) -> None:
