@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 __all__ = [
     "ARCHITECTURES",
+    "MACHINE",
     "UnknownArchitectureError",
     "architecture_of_config",
     "architecture_of_options",
     "normalize_architecture",
+    "spellings",
+    "without_rpm_architecture",
 ]
 
 _NAMES: dict[str, tuple[str, ...]] = {
@@ -32,6 +37,9 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "sh": ("sh3", "sh4"),
 }
 ARCHITECTURES = tuple(_NAMES)
+MACHINE = r"x86_64|aarch64|riscv64|s390x|ppc64le|ppc64|loongarch64|i[3-6]86|armv[67]l|armv8l"
+"""An expression for what ``uname -m`` says."""
+_RPM_ARCHITECTURE = re.compile(r"\.(?:x86_64|aarch64|s390x|ppc64le|noarch|i686)$")
 _LOOKUP = {alias: name for name, aliases in _NAMES.items() for alias in (name, *aliases)}
 
 
@@ -45,6 +53,16 @@ def normalize_architecture(text: str) -> str:
     if name is None:
         raise UnknownArchitectureError(f"unknown architecture {text!r}; known are {', '.join(ARCHITECTURES)}")
     return name
+
+
+def spellings() -> tuple[str, ...]:
+    """Every name that an architecture goes by."""
+    return tuple(_LOOKUP)
+
+
+def without_rpm_architecture(text: str) -> str:
+    """A version of an RPM without the architecture behind it: ``5.14.0-427.el9`` of ``5.14.0-427.el9.x86_64``."""
+    return _RPM_ARCHITECTURE.sub("", text)
 
 
 def architecture_of_config(header: str, options: dict[str, str]) -> str | None:

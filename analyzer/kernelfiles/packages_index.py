@@ -73,7 +73,7 @@ def read_packages_index(data: bytes, place: str) -> PackagesIndex:
             fields = parse_control(paragraph)
             version = fields.get("Version", "")
             if len(version) > _MAX_VERSION or not _VERSION.fullmatch(version):
-                raise PackageError(f"not a version of Debian: {version[:60]!r}")
+                raise PackageError(f"not the version of a Debian package: {version[:60]!r}")
         except PackageError as error:
             architecture = _ARCHITECTURE.search(paragraph)
             row = f"{place}: {name}: {error}"

@@ -49,7 +49,7 @@ def load_image(data: bytes, name: str, progress: Callable[[str], None], system_m
         symbols = read_system_map(system_map)
         if not symbols:
             notes.append(
-                f"{system_map}: no address of a function in it (Debian's is a stub): the image's own table is read"
+                f"{system_map}: no address of a function in it (some distributions install a stub): the image's own table is read"
             )
     binary = Binary(kernel, symbols or None)
     banner = binary.identify(name)

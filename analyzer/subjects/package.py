@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,7 +14,8 @@ from tailcall_audit.analyzer.kernelfiles.deb import installed_image
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig, parse_config
 from tailcall_audit.analyzer.kernelfiles.package_file import read_package
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, NotInstalledError
-from tailcall_audit.analyzer.kernelfiles.release.package_release import debian_version, package_release, rpm_release
+from tailcall_audit.analyzer.kernelfiles.release.package_release import package_release, rpm_release, source_version
+from tailcall_audit.analyzer.kernelfiles.release.schemes import known_architecture
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import AuditError, TargetKind
 from tailcall_audit.analyzer.paths import is_file
@@ -28,8 +28,6 @@ from tailcall_audit.analyzer.web.publication import example_distribution, find_p
 __all__ = ["open_subjects", "subject_of_package"]
 
 _EVERY_ARCHITECTURE = frozenset(("all", "any", "noarch", "src"))
-_FLAVOUR = re.compile(r"-(amd64|arm64|armhf|i386|ppc64el|riscv64|s390x)(?:-|$)", re.ASCII)
-"""linux-image-6.1.0-47-amd64: the flavour names the architecture."""
 
 
 def _release_of_version(catalog: Catalog, package: KernelPackage) -> KernelRelease:
@@ -90,7 +88,7 @@ def _contradiction(package: KernelPackage, release: KernelRelease, image: OpenIm
     built = None if image is None else image.release.package
     if image is None or release.distro != image.release.distro:
         return None
-    if built is not None and not package.is_rpm and debian_version(built) != debian_version(package.version):
+    if built is not None and not package.is_rpm and source_version(built) != source_version(package.version):
         return f"CONTRADICTION: the package is {package.version}, and the image in it says {built}"
     return None
 
@@ -145,8 +143,9 @@ def _published(request: Request, name: str, distribution: str) -> Subject:
     notes = [f"{name} is not installed here: judged by the changelog that {who} publishes"]
     notes += [note for note in (publication.note, fetched.note) if note]
     changelog = decode_changelog(fetched.data, publication.url)
-    match = _FLAVOUR.search(name.partition("=")[0])
-    architecture = None if match is None else normalize_architecture(match.group(1))
+    # linux-image-6.1.0-47-amd64: the flavour names the architecture.
+    parts = (known_architecture(part) for part in name.partition("=")[0].split("-"))
+    architecture = next((part for part in parts if part is not None), None)
     return subject_of_changelog(request, changelog, publication.version, notes, (architecture, changelog.path))
 
 

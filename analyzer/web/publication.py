@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tailcall_audit.analyzer.catalog.types import Catalog, Distribution, Published
 from tailcall_audit.analyzer.errors import AuditError
-from tailcall_audit.analyzer.kernelfiles.release.package_release import debian_version
+from tailcall_audit.analyzer.kernelfiles.release.package_release import source_version
 
 __all__ = ["Publication", "PublicationError", "example_distribution", "find_publication", "host_distribution"]
 
@@ -84,7 +84,7 @@ def _source(published: Published, name: str, version: str) -> str:
 def _of_version(distribution: Distribution, published: Published, name: str, version: str) -> Publication:
     assert published.base is not None  # the schema's condition
     assert published.by_version is not None
-    plain = debian_version(version)
+    plain = source_version(version)
     end = published.by_version.template.format(version=plain, source=_source(published, name, version))
     return Publication(f"{_base(distribution, published.base)}/{end}", plain, None)
 

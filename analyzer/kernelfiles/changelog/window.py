@@ -9,16 +9,16 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tailcall_audit.analyzer.architecture import without_rpm_architecture
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import ChangelogError
 from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Changelog, Entry, Family
-from tailcall_audit.analyzer.kernelfiles.release.package_release import debian_version, upstream_of
+from tailcall_audit.analyzer.kernelfiles.release.package_release import source_version, upstream_of
 from tailcall_audit.analyzer.text import printable
 from tailcall_audit.analyzer.version import UpstreamVersion
 
 __all__ = ["Window", "entries_since", "window_of"]
 
 _EPOCH = re.compile(r"^\d+:")
-_RPM_ARCHITECTURE = re.compile(r"\.(?:x86_64|aarch64|s390x|ppc64le|noarch|i686)$")
 _JUMP = re.compile(
     r"\b(?:updat|rebas|upgrad|bump|switch|mov|sync|auto-?upgrad)\w*\b.{0,80}?\b(?:to|version|onto|at)\W{1,3}"
     r"(?:the |kernel |linux |version |upstream |stable |release ){0,4}v?(\d{1,4})\.(\d{1,4})",
@@ -51,9 +51,9 @@ def entries_since(changelog: Changelog, version: str | None) -> tuple[Entry, ...
     """
     if version is None or not changelog.family.has_versions or not any(entry.version for entry in changelog.entries):
         return changelog.entries
-    wanted = {version, debian_version(version), _RPM_ARCHITECTURE.sub("", _EPOCH.sub("", version))}
+    wanted = {version, source_version(version), without_rpm_architecture(_EPOCH.sub("", version))}
     for index, entry in enumerate(changelog.entries):
-        if entry.version in wanted or debian_version(entry.version) in wanted:
+        if entry.version in wanted or source_version(entry.version) in wanted:
             return changelog.entries[index:]
     near = ", ".join(entry.version for entry in changelog.entries[:3] if entry.version)
     raise ChangelogError(

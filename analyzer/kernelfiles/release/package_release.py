@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from tailcall_audit.analyzer.architecture import without_rpm_architecture
 from tailcall_audit.analyzer.catalog.types import Catalog, Distribution
 from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Family
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
@@ -18,19 +19,18 @@ from tailcall_audit.analyzer.version import UpstreamVersion
 
 __all__ = [
     "NoKernelPackageError",
-    "debian_version",
     "distribution_of",
     "package_release",
     "rpm_release",
     "source_distribution",
+    "source_version",
     "upstream_of",
 ]
 
 _EPOCH = re.compile(r"\d+:")
 _SIGNED = re.compile(r"(\d[\d.]*~?[a-z0-9]*)\+(\d\S*)", re.ASCII)
 _UPSTREAM = re.compile(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,6}))?", re.ASCII)
-_KERNEL = re.compile(r"(?:linux|kernel|proxmox-kernel|pve-kernel)(?:-\S+)?|\S+-(?:linux|kernel)", re.ASCII)
-_ARCHITECTURE = re.compile(r"\.(?:x86_64|aarch64|s390x|ppc64le|noarch|i686)$")
+_KERNEL = re.compile(r"(?:linux|kernel)(?:-\S+)?|\S+-(?:linux|kernel)", re.ASCII)
 _NOBODY = "unknown.vendor"
 """A suffix that no distribution has."""
 
@@ -39,7 +39,7 @@ class NoKernelPackageError(AuditError):
     """A package that holds no kernel, or whose version names none."""
 
 
-def debian_version(text: str) -> str:
+def source_version(text: str) -> str:
     """A version without its epoch, as the sources have it: a signed package's 6.1.170+3 is 6.1.170-3."""
     plain = _EPOCH.sub("", text, count=1) if _EPOCH.match(text) else text
     match = _SIGNED.fullmatch(plain)
@@ -48,7 +48,7 @@ def debian_version(text: str) -> str:
 
 def upstream_of(version: str) -> UpstreamVersion | None:
     """The upstream version that a package's version starts with, None where it starts with none."""
-    match = _UPSTREAM.match(debian_version(version))
+    match = _UPSTREAM.match(source_version(version))
     if match is None:
         return None
     return UpstreamVersion(int(match.group(1)), int(match.group(2)), int(match.group(3) or 0))
@@ -136,7 +136,7 @@ def package_release(
     binary package, `release` the ``uname -r`` in its name, `family` the grammar of its changelog, None without one.
     """
     source = source.split(" ", 1)[0]
-    plain = debian_version(version)
+    plain = source_version(version)
     for distribution, named in _candidates(catalog, source):
         if family is not None and _grammar(distribution) != family.value:
             continue
@@ -146,7 +146,8 @@ def package_release(
             found = own if own is not None and own.distro is None and _agrees(own, plain) else None
         if found is not None:
             return found._replace(release=release or plain, package=plain)
-    if not _KERNEL.fullmatch(source) and not _KERNEL.fullmatch(name):
+    known = any(True for _ in _candidates(catalog, source))
+    if not known and not _KERNEL.fullmatch(source) and not _KERNEL.fullmatch(name):
         raise NoKernelPackageError(f"{name or source}: the source package {source} is no kernel")
     return _of_unknown_vendor(catalog, source, plain, name, release)
 
@@ -181,7 +182,7 @@ def rpm_release(catalog: Catalog, version: str, family: Family = Family.RPM) -> 
 
     A distribution whose versions name no flavour has a form of its own for them, without which they are in nobody's form.
     """
-    plain = _ARCHITECTURE.sub("", re.sub(r"^\d+:", "", version))
+    plain = without_rpm_architecture(re.sub(r"^\d+:", "", version))
     for distribution in catalog.distributions:
         if _grammar(distribution) == family.value:
             text = _named(distribution, plain, "")

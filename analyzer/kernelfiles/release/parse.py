@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from tailcall_audit.analyzer.architecture import MACHINE
 from tailcall_audit.analyzer.catalog.load import shipped_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.release.build_date import build_day
@@ -38,9 +39,7 @@ __all__ = ["kernel_lines", "parse_release"]
 _MAX_LENGTH = 1024
 _MAX_LINES = 10_000
 _LINE_ENDS = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
-_UNAME_ARCH = re.compile(
-    r"(?:\b|(?<=0000))(x86_64|aarch64|riscv64|s390x|ppc64le|ppc64|loongarch64|i[3-6]86|armv[67]l|armv8l)\b", re.ASCII
-)
+_UNAME_ARCH = re.compile(rf"(?:\b|(?<=0000))({MACHINE})\b", re.ASCII)
 
 
 def kernel_lines(text: str, catalog: Catalog | None = None) -> tuple[str, ...]:
