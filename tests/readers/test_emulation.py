@@ -24,7 +24,7 @@ from tailcall_audit.analyzer.model import EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.emulation.read import CaseResult, Emulation, emulate, evidence_of, wanted_cases
 from tailcall_audit.analyzer.readers.emulation.registry import CASES, SYMBOLS
 from tailcall_audit.analyzer.readers.emulation.scene import Bench
-from tailcall_audit.analyzer.readers.emulation.stage import Outcome, run_case
+from tailcall_audit.analyzer.readers.emulation.stage import Answer, Outcome, run_case
 from tests.emulator.kernels import tiny_kernel
 from tests.kernelfiles.images import kernel
 from tests.kernels import package_file
@@ -37,6 +37,7 @@ FUNCTION, ATTACH, STORAGE, BRIDGE, CLOBBER, ARM = (
     "28ead3eaabc1", "4540aed51b12", "abad3d0bad72", "10627ddc0167", "61aaa8782bec", "66ff4d61dc12",
 )  # fmt: skip
 LOCK, POKE = "54713c85f536", "4b7de801606e"
+COUNTED = {f"trampoline/{name}" for name in ("carries-fentry", "carries-fexit", "carries-both", "one-flag")}
 COMMON = (LOCK, EXTENSION, PANIC, REFUSED, LOOP, FUNCTION, ATTACH, STORAGE, BRIDGE, CLOBBER)
 
 # "Verdicts by behaviour" of the research, and the branches of the catalogue for what is no pitfall.
@@ -103,6 +104,32 @@ def test_debian_kernels_of_two_architectures(catalog: Catalog, package: str, arc
     assert bootable is not None
     found = unpack(read_bootable(bootable), path.name)
     assert decided(results(found, catalog), architecture or "x86_64", catalog) == DEBIAN[package, architecture]
+
+
+def alone(found: Kernel, name: str) -> Answer:
+    """What one case comes to."""
+    return run_case(Bench(KernelImage(Binary(found), found.architecture or ""), symbols=SYMBOLS), name, CASES[name])
+
+
+def test_a_prog_array_is_cleared_with_or_without_a_pause(lab: Path) -> None:
+    """Linux kernel commit 4406942e65ca ("bpf: Fix RCU stall in bpf_fd_array_map_clear()") is in 6.1.192, not in 5.10."""
+    old = alone(kernel(lab / "kernels/vmlinuz-5.10.0-30-cloud-amd64"), "prog-array/clear-gives-way")
+    assert old.finding is not None, old.why
+    assert old.finding.outcome is Outcome.NOT_DONE
+    path = package_file("linux-image-6.1.0-56-cloud-arm64", "6.1.192-2", "arm64")
+    bootable = read_package(str(path)).bootable
+    assert bootable is not None
+    new = alone(unpack(read_bootable(bootable), path.name), "prog-array/clear-gives-way")
+    assert new.finding is not None, new.why
+    assert new.finding.outcome is Outcome.DONE
+    assert "calls cond_resched() 4 times while it clears 4 entries" in new.finding.story
+
+
+def test_a_pause_that_the_command_line_may_take_out_is_no_answer(lab: Path) -> None:
+    answer = alone(kernel(lab / "kernels/vmlinuz-6.12.117+deb13-cloud-amd64"), "prog-array/clear-gives-way")
+    assert answer.why is not None
+    assert answer.why.why is Why.UNPATCHABLE
+    assert "__SCT__cond_resched" in str(answer.why)
 
 
 def test_the_panic_is_seen_at_the_address_that_the_oops_of_the_guest_names(lab: Path, catalog: Catalog) -> None:
@@ -220,7 +247,7 @@ def test_every_condition_of_the_catalogue_names_a_case_and_an_outcome(catalog: C
 
 def test_half_a_fix_is_seen_as_half(catalog: Catalog) -> None:
     whole = {
-        name: CaseResult(name, "stops" if "carries" in name else "done", "as it should")
+        name: CaseResult(name, "stops" if name in COUNTED else "done", "as it should")
         for name in wanted_cases(catalog, "x86_64", frozenset((TRAMPOLINE,)))
     }
 
@@ -230,7 +257,7 @@ def test_half_a_fix_is_seen_as_half(catalog: Catalog) -> None:
 
     assert said(whole) is PRESENT
     for name, result in whole.items():
-        bad = "loops" if "carries" in name else "not-done"
+        bad = "loops" if name in COUNTED else "not-done"
         assert said(whole | {name: result._replace(outcome=bad)}) is ABSENT
         assert said(whole | {name: result._replace(outcome=None)}) is Presence.UNKNOWN
 

@@ -24,12 +24,13 @@ from tailcall_audit.analyzer.readers.emulation.stage import Case, Finding, Outco
 from tailcall_audit.probes.kernel.instructions import FP, R0, R1, R2, R3, R6, Insn
 from tailcall_audit.probes.kernel.programs import HEALTHY, LIMIT
 
-__all__ = ["CASES", "SYMBOLS", "count", "entry", "subprogram"]
+__all__ = ["CASES", "SYMBOLS", "LostCountError", "controls", "count", "entry", "judge", "subprogram"]
 
 _LOAD_64, _MOVE, _SET, _ADD, _LOAD, _STORE, _STORE_WORD, _JUMP_GREATER = 0x18, 0xBF, 0xB7, 0x07, 0x79, 0x7B, 0x63, 0x25
 _CALL, _EXIT, _TAIL_CALL = 0x85, 0x95, 0xF5
 """Opcodes; BPF_JMP | BPF_TAIL_CALL is what the verifier makes of a call of bpf_tail_call()."""
 _CONTEXT = 4096
+_NULL_PAGE = 4096
 
 
 def entry(counter: int, calls: int, stack: int, fill: int | None = None) -> list[Insn]:
@@ -64,15 +65,22 @@ def plain(counter: int, array: int) -> list[Insn]:
     return [*start[:5], start[5]._replace(off=len(body) + 1), *body, Insn(_SET, R0), Insn(_EXIT)]
 
 
+class LostCountError(EmulationError):
+    """The emitted code follows a NULL pointer in place of the one to the count (on x86-64 since 116e04ba1459 the count is behind one)."""
+
+
 def count(scene: Scene, compiled: Compiled, array: int, counter: int) -> int:
-    """Put a program into its own array, run it, and return how often it was entered."""
+    """Put a program into its own array, run it, and return how often it was entered; raises LostCountError, or EmulationError."""
     place = array + scene.layout.place("bpf_array", "ptrs")
     scene.machine.write(place, compiled.programs[0].to_bytes(8, "little"))
     context = scene.machine.allocate(_CONTEXT)
     instructions = compiled.programs[0] + scene.layout.place("bpf_prog", "insnsi")
     run = scene.machine.call(compiled.entries[0], context, instructions)
     if run.end is not End.RETURNED:
-        raise EmulationError(Why.UNEXPECTED_FAULT, f"what {JIT}() emitted {run.describe()}")
+        is_lost = run.end is End.FAULT and run.touched < _NULL_PAGE and run.function is None
+        raise (LostCountError if is_lost else EmulationError)(
+            Why.UNEXPECTED_FAULT, f"what {JIT}() emitted {run.describe()}"
+        )
     return scene.machine.word(counter)
 
 

@@ -59,8 +59,7 @@ class _Poked:
         objects.set(program, "bpf_prog_aux", "size_poke_tab", 1)
         aux = objects.get(self.array, "bpf_array", "aux")
         head = aux + scene.layout.place("bpf_array_aux", "poke_progs")
-        # The mutex is held, as it is when the kernel comes here.
-        objects.set(aux, "bpf_array_aux", "poke_mutex.owner.counter", 1)
+        scene.hold(aux, "bpf_array_aux", "poke_mutex")
         element = objects.new("prog_poke_elem", {"aux": program})
         link = element + scene.layout.place("prog_poke_elem", "list")
         scene.machine.write(link, head.to_bytes(8, "little") * 2)

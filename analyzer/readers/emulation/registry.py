@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tailcall_audit.analyzer.readers.emulation import jit, owner_check, poke, prog_array, trampoline
+from tailcall_audit.analyzer.readers.emulation import (
+    clear,
+    jit,
+    owner_check,
+    poke,
+    prog_array,
+    trampoline,
+    trampoline_flags,
+)
 from tailcall_audit.analyzer.readers.emulation.stage import Case
 
 __all__ = ["CASES", "SYMBOLS"]
 
-_MODULES = (owner_check, prog_array, jit, poke, trampoline)
+_MODULES = (owner_check, prog_array, clear, jit, poke, trampoline, trampoline_flags)
 CASES: Mapping[str, Case] = {name: case for module in _MODULES for name, case in module.CASES.items()}
 SYMBOLS = frozenset().union(*(module.SYMBOLS for module in _MODULES))
 """The functions and data that any of them asks for."""

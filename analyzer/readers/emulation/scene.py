@@ -14,10 +14,12 @@ from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 from tailcall_audit.analyzer.emulator.sites import TABLES, Sites
 from tailcall_audit.analyzer.emulator.stubs import STANDARD, TRACER_ENTRIES, install, tracer_entries
 
-__all__ = ["Bench", "ProgramKind", "Scene"]
+__all__ = ["ENTRIES", "Bench", "ProgramKind", "Scene"]
 
-_ENTRIES = 4
+ENTRIES = 4
 """Of a prog_array."""
+_TASK = 1 << 12
+"""Stands for a task's address; the lowest bits of a mutex's owner are flags."""
 
 
 class ProgramKind(NamedTuple):
@@ -99,9 +101,9 @@ class Scene:
     def prog_array(self) -> int:
         """An empty prog_array that belongs to nobody yet; its address."""
         kind = self.bench.number("bpf_map_type", "BPF_MAP_TYPE_PROG_ARRAY")
-        members = {**_PLAIN_MAP, "map.map_type": kind, "map.max_entries": _ENTRIES}
+        members = {**_PLAIN_MAP, "map.map_type": kind, "map.max_entries": ENTRIES}
         members |= {"map.key_size": 4, "map.value_size": 4}
-        array = self.objects.new("bpf_array", members, room=8 * _ENTRIES)
+        array = self.objects.new("bpf_array", members, room=8 * ENTRIES)
         if self.layout.field("bpf_array", "aux") is not None:
             aux = self.objects.new("bpf_array_aux", _PLAIN_ARRAY_AUX)
             self.objects.set(array, "bpf_array", "aux", aux)
@@ -111,6 +113,11 @@ class Scene:
                 place = aux + head.offset // 8
                 self.machine.write(place, place.to_bytes(8, "little") * 2)
         return array
+
+    def hold(self, address: int, struct: str, mutex: str) -> None:
+        """Let a structure's mutex be held, by a task that is only compared; the kernel's functions check that."""
+        for owner in ("owner.counter", "rtmutex.owner"):
+            self.objects.set(address, struct, f"{mutex}.{owner}", _TASK)
 
     def call(self, function: str, *arguments: int) -> Run:
         """Call a function of the kernel."""
@@ -139,7 +146,7 @@ _PLAIN_AUX = {
 }  # fmt: skip
 _PLAIN_MAP = {
     "map.map_type": 0, "map.owner": 0, "map.owner_lock": 0, "map.owner.type": 0, "map.owner.lock": 0, "map.cookie": 0, "aux": 0,
-    "map.map_flags": 0, "map.frozen": 0, "ptrs": 0, "index_mask": _ENTRIES - 1,
+    "map.map_flags": 0, "map.frozen": 0, "ptrs": 0, "index_mask": ENTRIES - 1,
 }  # fmt: skip
 _PLAIN_ARRAY_AUX = {"type": 0, "jited": 0, "owner.type": 0, "owner.lock": 0, "owner": 0, "poke_mutex": 0}
 """Every member that a function under test may look at, with the value that decides nothing. What else an object holds must not matter."""
