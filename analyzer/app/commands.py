@@ -36,5 +36,6 @@ COMMANDS = (
     Command("explain", "the whole story of a defect", "explain"),
     Command("lab", "many kernels in guests", "lab"),
     Command("catalog", "for those who change the catalogue", "catalog"),
+    Command("survey", "facts about kernels, read from a source once", "survey"),
     Command("completion", "completion for a shell", "completion"),
 )

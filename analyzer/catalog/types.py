@@ -46,7 +46,9 @@ class BranchFact(NamedTuple):
     """What a survey found on one stable branch.
 
     A backport has the release it entered with, or a release it was there by (`present_by`); an absence holds up to
-    `surveyed_through`, the last release that was looked at.
+    `surveyed_through`, the last release that was looked at. `survey` names the survey that it is from, None where it is the
+    catalogue's own. `changes` has the releases that brought it (True) and took it back (False), oldest first, where it was
+    reverted; before the first of them it is as in the base release.
     """
 
     branch: str
@@ -57,6 +59,8 @@ class BranchFact(NamedTuple):
     id: str | None
     source: str
     unverified: str | None
+    survey: str | None = None
+    changes: tuple[tuple[UpstreamVersion, bool], ...] = ()
 
 
 class Examples(NamedTuple):

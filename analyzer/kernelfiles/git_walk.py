@@ -23,7 +23,7 @@ from tailcall_audit.probes.processes import ProgramError, find_program, start
 if TYPE_CHECKING:
     from tailcall_audit.probes.processes import Process
 
-__all__ = ["Record", "WalkError", "first_parent_subjects", "shallow_commits", "walk"]
+__all__ = ["Record", "WalkError", "first_parent_subjects", "shallow_commits", "walk", "walk_ids"]
 
 _CHUNK = 1 << 20
 """Bytes read at a time, and the size of the pipe: with the usual 64 kB git waits for whatever else this process does."""
@@ -227,6 +227,19 @@ def walk(repository: pygit2.Repository, head: str, base: str | None, limit: int)
     `base` is reported as a boundary record if, and only if, it is an ancestor of `head`.
     """
     return _walk_by_git(repository, head, base, limit) or _walk_by_libgit2(repository, head, base, limit)
+
+
+def walk_ids(repository: pygit2.Repository, head: str, limit: int) -> Iterator[Record]:
+    """Walk all ancestors of `head` once, children before parents, without their messages; raises WalkError where it breaks off."""
+    command = _git_command(
+        repository, "rev-list", "--topo-order", f"--max-count={limit}", "--format=%x00%P%x00", head, "--"
+    )
+    if command is None:
+        for record in _walk_by_libgit2(repository, head, None, limit):
+            yield record._replace(message=b"")
+        return
+    for header, parents in _groups(command, 2):
+        yield Record(header.strip()[len("commit ") :], parents, b"")
 
 
 def first_parent_subjects(repository: pygit2.Repository, head: str, limit: int) -> Iterator[tuple[str, bytes]]:

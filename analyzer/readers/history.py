@@ -7,7 +7,7 @@ there by descent. An absence is claimed only when the whole range was seen and t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pygit2
 
@@ -16,7 +16,8 @@ from tailcall_audit.analyzer.kernelfiles.git_walk import WalkError, first_parent
 from tailcall_audit.analyzer.kernelfiles.loose_objects import LooseObjects
 from tailcall_audit.analyzer.libraries import pygit2_errors
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
-from tailcall_audit.analyzer.readers.matching import Event, Matcher, PendingRevert
+from tailcall_audit.analyzer.readers.events import Walked, follow
+from tailcall_audit.analyzer.readers.matching import Event, Matcher
 from tailcall_audit.analyzer.readers.registry import Reading
 from tailcall_audit.analyzer.subjects.locate_tree import TreeError
 from tailcall_audit.analyzer.subjects.subject import Request, Subject
@@ -48,17 +49,6 @@ class History:
     walked: int
     complete: bool
     notes: tuple[str, ...]
-
-
-@dataclass
-class _Walked:
-    """What a walk has gathered so far, newest first."""
-
-    found: list[tuple[list[Event], PendingRevert | None]] = field(default_factory=list)
-    count: int = 0
-    base_met: bool = False
-    cut: bool = False
-    broken: str | None = None
 
 
 def _mainline_id(catalog: Catalog, base: UpstreamVersion) -> str | None:
@@ -110,49 +100,25 @@ def _find_base(repository: pygit2.Repository, head: str, version: UpstreamVersio
 
 def _walk(
     repository: pygit2.Repository, head: str, base: Base | None, matcher: Matcher, progress: Callable[[str], None]
-) -> _Walked:
-    walked = _Walked()
-    cut = shallow_commits(repository)
-    limit = _MAX_WITHOUT_BASE if base is None else _MAX_COMMITS
+) -> Walked:
     if base is not None and base.commit == head:
-        walked.base_met = True
-        return walked
-    try:
-        for record in walk(repository, head, None if base is None else base.commit, limit):
-            if record.boundary:
-                walked.base_met = walked.base_met or (base is not None and record.id == base.commit.encode())
-                continue
-            walked.count += 1
-            if walked.count % 4096 == 0:
-                progress(f"reading the history: {walked.count:,} commits")
-            if cut and record.id.decode("ascii", "replace") in cut:
-                walked.cut = True
-            if matcher.may_matter(record):
-                events, pending = matcher.read(record)
-                if events or pending is not None:
-                    walked.found.append((events, pending))
-    except WalkError as error:
-        walked.broken = str(error)
+        return Walked(matcher, base_met=True)
+    limit = _MAX_WITHOUT_BASE if base is None else _MAX_COMMITS
+    commit = None if base is None else base.commit
+    records = walk(repository, head, commit, limit)
+    walked = follow(
+        records,
+        matcher,
+        commit,
+        shallow_commits(repository),
+        lambda count: progress(f"reading the history: {count:,} commits"),
+    )
     walked.cut = walked.cut or walked.count >= limit
     return walked
 
 
-def _order_events(matcher: Matcher, walked: _Walked) -> dict[str, list[Event]]:
-    """All events by the commit that they are about, oldest first, with the reverts resolved."""
-    by_key: dict[str, list[Event]] = {}
-    seen: dict[str, list[Event]] = {}
-    for events, pending in reversed(walked.found):
-        found = list(events)
-        if pending is not None:
-            found += matcher.resolve(pending, seen)
-        for event in found:
-            by_key.setdefault(event.key, []).append(event)
-            seen.setdefault(event.id[:12], []).append(event)
-    return by_key
-
-
 def _why_incomplete(
-    repository: pygit2.Repository, base: Base | None, walked: _Walked, version: UpstreamVersion, known: str | None
+    repository: pygit2.Repository, base: Base | None, walked: Walked, version: UpstreamVersion, known: str | None
 ) -> tuple[str, str | None] | None:
     """Why an absence proves nothing here, and the command that mends it; None when the range was seen whole."""
     deepen = "git fetch --unshallow --tags   in that clone"
@@ -212,7 +178,7 @@ def _evidence(
     commit: Commit,
     events: list[Event],
     base: Base | None,
-    walked: _Walked,
+    walked: Walked,
     gap: tuple[str, str | None] | None,
     head: str,
 ) -> Evidence:
@@ -258,7 +224,7 @@ def read_history(
     branch = "" if version is None else version.branch
     matcher = Matcher(catalog, branch)
     base: Base | None = None
-    walked: _Walked | None = None
+    walked: Walked | None = None
     for candidate in () if version is None else _find_base(repository, head, version, catalog):
         progress(f"reading the history since {candidate.how}")
         base, walked = candidate, _walk(repository, head, candidate, matcher, progress)
@@ -269,7 +235,7 @@ def read_history(
         walked = _walk(repository, head, None, matcher, progress)
     known = None if version is None else _mainline_id(catalog, UpstreamVersion(version.major, version.minor))
     gap = _why_incomplete(repository, base, walked, version or UpstreamVersion(0, 0), known)
-    by_key = _order_events(matcher, walked)
+    by_key = walked.ordered()
     evidence = tuple(
         _evidence(commit, by_key.get(key, []), base, walked, gap, head) for key, commit in catalog.commits.items()
     )

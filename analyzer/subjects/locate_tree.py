@@ -16,7 +16,7 @@ from tailcall_audit.analyzer.libraries import pygit2_errors
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.paths import Kind, expanded, is_file, kind_of
 
-__all__ = ["KernelTree", "TreeError", "built_kernel", "open_tree"]
+__all__ = ["KernelTree", "TreeError", "built_kernel", "open_repository", "open_tree"]
 
 
 class TreeError(AuditError):
@@ -111,7 +111,7 @@ def _kernel_root(path: Path) -> Path | None:
     return next((place for place in (path, *path.parents) if _is_kernel_root(place)), None)
 
 
-def _open_repository(path: Path) -> pygit2.Repository | None:
+def open_repository(path: Path) -> pygit2.Repository | None:
     """Open the repository that a directory belongs to, whoever owns it: nothing of it is run, so its owner does not matter."""
 
     # libgit2 refuses a repository of another user as git does since CVE-2022-24765, where the danger is running its hooks.
@@ -185,7 +185,7 @@ def open_tree(path_text: str, rev: str | None) -> KernelTree:
     root = _kernel_root(path)
     notes: list[str] = []
     try:
-        repository = _open_repository(root or path)
+        repository = open_repository(root or path)
     except TreeError as error:
         if root is None or rev is not None:
             raise

@@ -1,0 +1,146 @@
+"""``tailcall-audit survey``: reads a source of facts once, shows what it adds to the catalogue, and keeps it where asked."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+
+from tailcall_audit.analyzer.app.parser import Parser, SafeParser
+from tailcall_audit.analyzer.app.shared import EXIT_CLEAN, Progress, add_catalog_options, emit, load
+from tailcall_audit.analyzer.app.streams import say
+from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.model import AuditError
+from tailcall_audit.analyzer.paths import expanded
+from tailcall_audit.analyzer.survey.types import Survey
+
+__all__ = ["parser", "run"]
+
+EXIT_CONFLICTS = 1
+_ABOUT = """Reads a source of facts about kernels once, and shows what it says that the catalogue does not: what is new, what ends
+later, what contradicts. Nothing is written without --write; then every later audit by this user reads it too."""
+_EPILOG = """examples:
+  tailcall-audit survey --stable ~/linux-stable              what the stable branches of a clone have
+  tailcall-audit survey --stable ~/linux-stable --write      and keep it
+  tailcall-audit survey --vulns ~/vulns --json               the records of the kernel's CVE authority, as JSON
+  tailcall-audit survey list                                 the surveys that are kept
+
+exit codes: 0 read; 1 read, and something contradicts something; 2 nothing could be read"""
+
+
+def _add_sources(found: argparse._ActionsContainer) -> None:
+    sources = found.add_mutually_exclusive_group()
+    sources.add_argument("--stable", metavar="DIR", help="a clone of the stable tree, with its tags")
+    sources.add_argument("--vulns", metavar="DIR", help="a clone of vulns.git, the kernel's CVE records")
+    found.add_argument(
+        "--branch",
+        action="append",
+        default=[],
+        metavar="X.Y",
+        help="with --stable: only this stable branch (repeatable)",
+    )
+    found.add_argument("--write", action="store_true", help="keep the survey, for every later audit by this user")
+    found.add_argument("--name", metavar="NAME", help="the name to keep it under (stable, vulns)")
+    found.add_argument("--date", metavar="YYYY-MM-DD", type=_day, help="the day of the source (today)")
+    found.add_argument("--json", action="store_true", help="print the survey as JSON")
+    found.add_argument("--output", metavar="FILE", help="print it there")
+
+
+def _day(text: str) -> str:
+    """Returns an ISO date; raises ArgumentTypeError."""
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day in the form YYYY-MM-DD") from None
+
+
+def parser() -> Parser:
+    """Returns the parser of ``survey``."""
+    found = Parser("tailcall-audit survey", _ABOUT, _EPILOG)
+    _add_sources(found)
+    add_catalog_options(found)
+    commands = found.add_subparsers(parser_class=SafeParser, dest="command", metavar="COMMAND")
+    for name, what in (("list", "the surveys that are kept"), ("show", "one of them"), ("forget", "remove one")):
+        command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.", allow_abbrev=False)
+        if name != "list":
+            command.add_argument("survey", metavar="NAME", help="its name")
+    return found
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Surveys, or shows and removes surveys; returns the exit code. Raises AuditError."""
+    found = parser()
+    options = found.read(arguments)
+    if options.command is not None:
+        return _COMMANDS[options.command](options)
+    if not (options.stable or options.vulns):
+        found.error("name a source: --stable DIR or --vulns DIR; or a command: list, show, forget")
+    if options.branch and not options.stable:
+        found.error("--branch is about the branches of a clone: add --stable DIR")
+    if options.name and not options.write:
+        found.error("--name is the name to keep the survey under: add --write")
+    return _survey(options)
+
+
+def _read(options: argparse.Namespace, catalog: Catalog, progress: Callable[[str], None]) -> Survey:
+    day = options.date or datetime.now(UTC).date().isoformat()
+    if options.vulns is not None:
+        from tailcall_audit.analyzer.survey.vulns import survey_vulns
+
+        root = expanded(options.vulns)
+        return survey_vulns(catalog, root, root.name or str(root), day, progress)
+    from tailcall_audit.analyzer.subjects.locate_tree import open_repository
+    from tailcall_audit.analyzer.survey.stable import survey_stable
+
+    root = expanded(options.stable)
+    repository = open_repository(root)
+    if repository is None:
+        raise AuditError(f"--stable {root}: no git repository; give a clone of the stable tree")
+    return survey_stable(catalog, repository, root.name or str(root), day, options.branch, progress)
+
+
+def _survey(options: argparse.Namespace) -> int:
+    from tailcall_audit.analyzer.formats.survey import has_conflicts, render_survey, survey_as_json
+    from tailcall_audit.analyzer.survey.store import Store, user_folder
+
+    catalog = load(options.catalog)
+    progress = Progress(True)
+    try:
+        survey = _read(options, catalog, progress)
+    finally:
+        progress.clear()
+    if options.name:
+        survey = survey._replace(name=options.name)
+    emit(survey_as_json(survey) if options.json else render_survey(survey, catalog), options.output)
+    if options.write:
+        say(f"kept as {Store(user_folder()).write(survey)}")
+    return EXIT_CONFLICTS if has_conflicts(survey, catalog) else EXIT_CLEAN
+
+
+def _list(options: argparse.Namespace) -> int:
+    from tailcall_audit.analyzer.formats.survey import render_surveys
+    from tailcall_audit.analyzer.survey.store import Store, user_folder
+
+    store = Store(user_folder())
+    emit(render_surveys(list(store.readable(say)), store.folder), options.output)
+    return EXIT_CLEAN
+
+
+def _show(options: argparse.Namespace) -> int:
+    from tailcall_audit.analyzer.formats.survey import render_survey, survey_as_json
+    from tailcall_audit.analyzer.survey.store import Store, user_folder
+
+    survey = Store(user_folder()).read(options.survey)
+    emit(survey_as_json(survey) if options.json else render_survey(survey, load(options.catalog)), options.output)
+    return EXIT_CLEAN
+
+
+def _forget(options: argparse.Namespace) -> int:
+    from tailcall_audit.analyzer.survey.store import Store, user_folder
+
+    Store(user_folder()).forget(options.survey)
+    say(f"forgot the survey {options.survey}")
+    return EXIT_CLEAN
+
+
+_COMMANDS = {"list": _list, "show": _show, "forget": _forget}

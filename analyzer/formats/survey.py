@@ -1,0 +1,80 @@
+"""A survey as text and as JSON: what it adds to the catalogue, and what contradicts it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.survey.compare import Finding, News, compare
+from tailcall_audit.analyzer.survey.store import as_data
+from tailcall_audit.analyzer.survey.types import Claim, State, Survey
+from tailcall_audit.analyzer.text import printable
+
+__all__ = ["has_conflicts", "render_survey", "render_surveys", "survey_as_json"]
+
+_TITLES = {
+    News.NEW: "New to the catalogue",
+    News.LATER: "Reaches further than the catalogue",
+    News.CONTRADICTION: "Contradicts the catalogue (not used by audits)",
+}
+_WORDS = {State.PRESENT_FROM: "from", State.REVERTED_IN: "reverted in", State.ABSENT_THROUGH: "absent through"}
+
+
+def survey_as_json(survey: Survey) -> str:
+    """Returns a survey as JSON, in the form that docs/surveys.md gives."""
+    return json.dumps(as_data(survey), indent=2) + "\n"
+
+
+def has_conflicts(survey: Survey, catalog: Catalog) -> bool:
+    """Returns True if the source contradicts itself or the catalogue."""
+    return bool(survey.conflicts) or any(item.news is News.CONTRADICTION for item in compare(survey, catalog))
+
+
+def _claim_line(claim: Claim, catalog: Catalog) -> str:
+    commit = catalog.commits.get(claim.commit)
+    subject = "" if commit is None else f'  ("{commit.subject}")'
+    return f"  {claim.where:9} {claim.commit}  {_WORDS[claim.state]} {claim.release}{subject}"
+
+
+def _finding_lines(finding: Finding, catalog: Catalog) -> list[str]:
+    lines = [_claim_line(finding.claim, catalog)]
+    if finding.known is not None:
+        lines.append(f"            the catalogue: {finding.known}")
+    if finding.news is News.CONTRADICTION:
+        lines.append(f"            this survey: {finding.claim.source}")
+    return lines
+
+
+def _reach_line(survey: Survey) -> str:
+    reach = ", ".join(survey.reach.values()) or "what is listed; what is not listed proves nothing"
+    return f"{survey.kind.value} survey of {survey.source}, {survey.date}: through {reach}"
+
+
+def render_survey(survey: Survey, catalog: Catalog) -> str:
+    """Returns a survey as text: a section each for what is new, what reaches further and what contradicts."""
+    found = compare(survey, catalog)
+    lines = [_reach_line(survey), *(f"note: {note}" for note in survey.notes)]
+    for news, title in _TITLES.items():
+        chosen = [item for item in found if item.news is news]
+        if chosen:
+            lines += ["", f"{title}:"]
+            lines += [line for item in chosen for line in _finding_lines(item, catalog)]
+    if survey.conflicts:
+        lines += ["", "The source contradicts itself (not claimed):"]
+        lines += [f"  {item.where:9} {item.words}" for item in survey.conflicts]
+    known = sum(item.news is News.SAME for item in found)
+    series = sum(claim.series is not None for claim in survey.claims)
+    lines += [
+        "",
+        f"{len(survey.claims)} claims, {known} known already" + (f", {series} about packages" if series else ""),
+    ]
+    return "\n".join(printable(line, 400) for line in lines) + "\n"
+
+
+def render_surveys(surveys: Sequence[Survey], folder: Path) -> str:
+    """Returns a line for each survey that is kept."""
+    if not surveys:
+        return printable(f"no surveys in {folder}") + "\n"
+    return "".join(f"{survey.name:12} {printable(_reach_line(survey), 300)}\n" for survey in surveys)

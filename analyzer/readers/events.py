@@ -1,0 +1,72 @@
+"""What a walk of a history holds of the catalogue's commits: applied, reverted and applied again, oldest first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from tailcall_audit.analyzer.kernelfiles.git_walk import Record, WalkError
+from tailcall_audit.analyzer.readers.matching import Event, Matcher, PendingRevert
+
+__all__ = ["Walked", "follow"]
+
+
+@dataclass
+class Walked:
+    """What a walk has gathered so far, newest first.
+
+    `base_met` says that the base is an ancestor, `cut` that the walk ended at the edge of a shallow clone or at its limit, and
+    `broken` why it broke off.
+    """
+
+    matcher: Matcher
+    found: list[tuple[list[Event], PendingRevert | None]] = field(default_factory=list)
+    count: int = 0
+    base_met: bool = False
+    cut: bool = False
+    broken: str | None = None
+
+    def ordered(self) -> dict[str, list[Event]]:
+        """Returns all events by the commit that they are about, oldest first, with the reverts resolved."""
+        by_key: dict[str, list[Event]] = {}
+        seen: dict[str, list[Event]] = {}
+        for events, pending in reversed(self.found):
+            found = list(events)
+            if pending is not None:
+                found += self.matcher.resolve(pending, seen)
+            for event in found:
+                by_key.setdefault(event.key, []).append(event)
+                seen.setdefault(event.id[:12], []).append(event)
+        return by_key
+
+
+def follow(
+    records: Iterable[Record],
+    matcher: Matcher,
+    base: str | None,
+    cut: frozenset[str],
+    progress: Callable[[int], None],
+) -> Walked:
+    """Reads the records of a walk to its end or to where it breaks off; raises nothing.
+
+    `base` is the commit whose boundary record says that it is an ancestor, `cut` are the commits at which a clone was cut.
+    `progress` is called with the number of commits that were read.
+    """
+    walked = Walked(matcher)
+    try:
+        for record in records:
+            if record.boundary:
+                walked.base_met = walked.base_met or (base is not None and record.id == base.encode())
+                continue
+            walked.count += 1
+            if walked.count % 4096 == 0:
+                progress(walked.count)
+            if cut and record.id.decode("ascii", "replace") in cut:
+                walked.cut = True
+            if matcher.may_matter(record):
+                events, pending = matcher.read(record)
+                if events or pending is not None:
+                    walked.found.append((events, pending))
+    except WalkError as error:
+        walked.broken = str(error)
+    return walked

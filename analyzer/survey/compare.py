@@ -1,0 +1,138 @@
+"""Holds a survey against the catalogue: what is new, what ends later, what contradicts, and the catalogue with the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import NamedTuple
+
+from tailcall_audit.analyzer.catalog.types import BranchFact, Catalog, Commit
+from tailcall_audit.analyzer.survey.types import MAINLINE, Claim, Kind, State, Survey
+from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
+
+__all__ = ["Finding", "News", "compare", "with_surveys"]
+
+
+class News(Enum):
+    """What a claim is to the catalogue."""
+
+    NEW = "new"
+    LATER = "later"
+    SAME = "known"
+    CONTRADICTION = "contradiction"
+
+
+class Finding(NamedTuple):
+    """A claim, what it is to the catalogue, and what the catalogue says (None: nothing)."""
+
+    claim: Claim
+    news: News
+    known: str | None
+
+
+def _of_fact(fact: BranchFact) -> str:
+    if fact.release is not None:
+        return f"present from {fact.release} ({fact.source})"
+    if fact.present_by is not None:
+        return f"present by {fact.present_by} ({fact.source})"
+    return f"absent through {fact.surveyed_through} ({fact.source})"
+
+
+def _mainline_news(commit: Commit, release: UpstreamVersion) -> News:
+    if release == commit.first_release:
+        return News.SAME
+    exact = commit.first_release.rc is None and release.rc is not None
+    return News.NEW if exact and release._replace(rc=None) == commit.first_release else News.CONTRADICTION
+
+
+def _present_news(fact: BranchFact, release: UpstreamVersion) -> News:
+    if fact.release is not None:
+        return News.SAME if fact.release == release else News.CONTRADICTION
+    if fact.present_by is not None:
+        return News.NEW if release <= fact.present_by else News.CONTRADICTION
+    assert fact.surveyed_through is not None
+    return News.LATER if fact.surveyed_through < release else News.CONTRADICTION
+
+
+def _absent_news(fact: BranchFact, release: UpstreamVersion) -> News:
+    there = fact.release or fact.present_by
+    if there is not None:
+        return News.CONTRADICTION if there <= release else News.SAME
+    assert fact.surveyed_through is not None
+    return News.LATER if fact.surveyed_through < release else News.SAME
+
+
+def _news(claim: Claim, commit: Commit) -> tuple[News, str | None]:
+    release = parse_version(claim.release)
+    if claim.branch == MAINLINE:
+        return _mainline_news(commit, release), f"in mainline since {commit.first_release} ({commit.source})"
+    fact = commit.branches.get(claim.branch or "")
+    if fact is None:
+        return News.NEW, None
+    if claim.state is State.PRESENT_FROM:
+        return _present_news(fact, release), _of_fact(fact)
+    if claim.state is State.ABSENT_THROUGH:
+        return _absent_news(fact, release), _of_fact(fact)
+    there = fact.release or fact.present_by
+    return (News.CONTRADICTION if there is not None else News.NEW), _of_fact(fact)
+
+
+def compare(survey: Survey, catalog: Catalog) -> tuple[Finding, ...]:
+    """Returns what each claim about a branch is to the catalogue; one about a commit that it does not have is left out.
+
+    A revert makes contradictions of all claims about that commit on that branch: which release has it is another question then.
+    """
+    found = []
+    for claim in survey.claims:
+        commit = catalog.commits.get(claim.commit)
+        if commit is None or claim.branch is None:
+            continue
+        try:
+            news, known = _news(claim, commit)
+        except ValueError:
+            continue  # a release of another form than Linux has
+        found.append(Finding(claim, news, known))
+    contradicted = {(item.claim.commit, item.claim.where) for item in found if item.news is News.CONTRADICTION}
+    return tuple(
+        item._replace(news=News.CONTRADICTION)
+        if item.news is not News.SAME and (item.claim.commit, item.claim.where) in contradicted
+        else item
+        for item in found
+    )
+
+
+def _fact(claims: list[Claim], survey: Survey) -> BranchFact | None:
+    """The fact that a branch's claims about a commit make; None where they are about mainline only."""
+    branch = claims[0].branch
+    if branch is None or branch == MAINLINE:
+        return None
+    source = f"{claims[-1].source}, surveyed on {survey.date}"
+    last = claims[-1]
+    if last.state is State.ABSENT_THROUGH:
+        return BranchFact(branch, False, None, None, parse_version(last.release), None, source, None, survey.name)
+    changes = tuple((parse_version(item.release), item.state is State.PRESENT_FROM) for item in claims)
+    if len(changes) == 1 and changes[0][1]:
+        return BranchFact(branch, True, changes[0][0], None, None, last.id, source, None, survey.name)
+    through = parse_version(survey.reach[branch]) if branch in survey.reach else changes[-1][0]
+    return BranchFact(branch, True, None, None, through, last.id, source, None, survey.name, changes)
+
+
+def with_surveys(catalog: Catalog, surveys: Iterable[Survey]) -> Catalog:
+    """Returns the catalogue with what surveys add to it: facts about branches that it has none about, or that reach further.
+
+    What contradicts the catalogue is left out. The strongest kind of survey is merged first, and no weaker one overrules it.
+    """
+    ranks = list(Kind)
+    for survey in sorted(surveys, key=lambda item: (ranks.index(item.kind), item.name)):
+        grouped: dict[tuple[str, str], list[Claim]] = {}
+        for item in compare(survey, catalog):
+            if item.news in (News.NEW, News.LATER):
+                grouped.setdefault((item.claim.commit, item.claim.where), []).append(item.claim)
+        commits = dict(catalog.commits)
+        for (key, branch), claims in grouped.items():
+            fact = _fact(claims, survey)
+            if fact is not None:
+                commit = commits[key]
+                commits[key] = commit._replace(branches={**commit.branches, branch: fact})
+        catalog = catalog._replace(commits=commits)
+    return catalog

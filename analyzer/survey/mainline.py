@@ -1,0 +1,49 @@
+"""The first release, or release candidate, of mainline that contains each commit of the catalogue, by a clone's tags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pygit2
+
+from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.kernelfiles.git_walk import Record, WalkError, walk_ids
+from tailcall_audit.analyzer.survey.releases import Earliest, read_tags
+from tailcall_audit.analyzer.survey.types import MAINLINE, Claim, State
+
+__all__ = ["mainline_claims"]
+
+_MAX_COMMITS = 3_000_000
+"""Mainline had 1.4 million commits in 2025."""
+
+
+def _counted(records: Iterator[Record], progress: Callable[[str], None]) -> Iterator[Record]:
+    for count, record in enumerate(records, 1):
+        if count % 65536 == 0:
+            progress(f"mainline: {count:,} commits")
+        yield record
+
+
+def mainline_claims(
+    catalog: Catalog, repository: pygit2.Repository, name: str, progress: Callable[[str], None]
+) -> Iterator[Claim]:
+    """Yields a claim for every commit of the catalogue that mainline's tags contain. Raises nothing: a clone that breaks off below
+    a commit still shows which tags contain it."""
+    tags = {version: commit for version, commit in read_tags(repository).items() if not version.sublevel}
+    wanted = {commit.id: key for key, commit in catalog.commits.items() if len(commit.id) == 40}
+    wanted = {name: key for name, key in wanted.items() if name in repository}
+    if not tags or not wanted:
+        return
+    newest = max(tags)
+    earliest = Earliest({commit: version for version, commit in tags.items()}, frozenset(wanted))
+    left = len(wanted)
+    try:
+        for record in earliest.through(_counted(walk_ids(repository, tags[newest], _MAX_COMMITS), progress)):
+            left -= record.id.decode("ascii", "replace") in wanted
+            if not left:
+                break
+    except WalkError:
+        pass
+    for commit, release in earliest.by_commit.items():
+        source = f"GIT {name} v{release} ({tags[release][:12]})"
+        yield Claim(wanted[commit], State.PRESENT_FROM, str(release), source, branch=MAINLINE, id=commit)

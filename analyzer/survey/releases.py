@@ -1,0 +1,87 @@
+"""The releases that a clone's tags name, and the earliest one that contains a commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import pygit2
+
+from tailcall_audit.analyzer.kernelfiles.git_walk import Record
+from tailcall_audit.analyzer.libraries import pygit2_errors
+from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
+
+__all__ = ["BranchTags", "Earliest", "read_tags", "stable_branches"]
+
+_PREFIX = "refs/tags/v"
+_MAX_TAGS = 20_000
+
+
+class _TagError(ValueError):
+    """A tag that leads to no commit in this clone."""
+
+
+class BranchTags(NamedTuple):
+    """The releases of a stable branch in a clone: its base release's commit (None: no such tag), and its releases, oldest first."""
+
+    branch: str
+    base: str | None
+    releases: tuple[tuple[UpstreamVersion, str], ...]
+
+
+def read_tags(repository: pygit2.Repository) -> dict[UpstreamVersion, str]:
+    """Returns the commit of every tag that is a release of Linux (``v6.1``, ``v6.1.170``, ``v6.13-rc3``)."""
+    found: dict[UpstreamVersion, str] = {}
+    names = [name for name in repository.references if name.startswith(_PREFIX)]
+    for name in names[:_MAX_TAGS]:
+        try:
+            version = parse_version(name.removeprefix(_PREFIX))
+            with pygit2_errors(_TagError):
+                found[version] = str(repository.references[name].peel(pygit2.Commit).id)
+        except ValueError:
+            continue
+    return found
+
+
+def stable_branches(tags: Mapping[UpstreamVersion, str]) -> tuple[BranchTags, ...]:
+    """Returns the stable branches that have a release in the clone, oldest first."""
+    by_branch: dict[str, list[UpstreamVersion]] = {}
+    for version in sorted(tags):
+        if version.rc is None and version.sublevel:
+            by_branch.setdefault(version.branch, []).append(version)
+    return tuple(
+        BranchTags(branch, tags.get(versions[0].base), tuple((version, tags[version]) for version in versions))
+        for branch, versions in by_branch.items()
+    )
+
+
+class Earliest:
+    """The earliest release that contains a commit, for the commits of a walk from the newest release on, children first."""
+
+    def __init__(self, releases: Mapping[str, UpstreamVersion], wanted: frozenset[str] | None = None) -> None:
+        """`releases` has the releases by their commits; `wanted` are the commits to answer for (None: all)."""
+        self._releases = releases
+        self._wanted = wanted
+        self._waiting: dict[bytes, UpstreamVersion] = {}
+        self.by_commit: dict[str, UpstreamVersion] = {}
+        """The answers, by commit."""
+
+    def through(self, records: Iterator[Record]) -> Iterator[Record]:
+        """Yields the records of a walk as they are; each commit's release is known when its record is yielded."""
+        for record in records:
+            if record.boundary:
+                yield record
+                continue
+            name = record.id.decode("ascii", "replace")
+            found = self._waiting.pop(record.id, None)
+            tagged = self._releases.get(name)
+            if tagged is not None and (found is None or tagged < found):
+                found = tagged
+            if found is not None:
+                if self._wanted is None or name in self._wanted:
+                    self.by_commit[name] = found
+                for parent in record.parents.split():
+                    known = self._waiting.get(parent)
+                    if known is None or found < known:
+                        self._waiting[parent] = found
+            yield record

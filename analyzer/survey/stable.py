@@ -1,0 +1,202 @@
+"""Surveys a clone of the stable tree: which release of which branch has which commit of the catalogue.
+
+The history is read once per branch, from its newest tag to its base release. Each backport, revert and re-application counts
+from the earliest tag that contains it. Then the code at the newest tag is read with the signatures of the catalogue: where
+history and code contradict each other nothing is claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import pygit2
+
+from tailcall_audit.analyzer.catalog.types import Catalog, Commit
+from tailcall_audit.analyzer.kernelfiles.git_walk import shallow_commits, walk
+from tailcall_audit.analyzer.kernelfiles.loose_objects import BrokenObjectError, LooseObjects
+from tailcall_audit.analyzer.kernelfiles.tree_files import BlobReader
+from tailcall_audit.analyzer.libraries import pygit2_errors
+from tailcall_audit.analyzer.model import Evidence, Presence
+from tailcall_audit.analyzer.readers.events import Walked, follow
+from tailcall_audit.analyzer.readers.matching import Event, Matcher
+from tailcall_audit.analyzer.readers.source import SourceReader
+from tailcall_audit.analyzer.survey.mainline import mainline_claims
+from tailcall_audit.analyzer.survey.releases import BranchTags, Earliest, read_tags, stable_branches
+from tailcall_audit.analyzer.survey.types import Claim, Conflict, Kind, State, Survey, SurveyError
+from tailcall_audit.analyzer.version import UpstreamVersion
+
+__all__ = ["survey_stable"]
+
+_MAX_COMMITS = 1_000_000
+
+
+class _BranchSurvey(NamedTuple):
+    """What one branch gave."""
+
+    claims: tuple[Claim, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class _Branch:
+    """One stable branch of a clone while it is surveyed."""
+
+    def __init__(self, catalog: Catalog, repository: pygit2.Repository, tags: BranchTags, source: str) -> None:
+        self.catalog = catalog
+        self.repository = repository
+        self.tags = tags
+        self.source = source
+        self.newest, self.tip = tags.releases[-1]
+        self.earliest = Earliest({commit: version for version, commit in tags.releases})
+
+    def walked(self, progress: Callable[[str], None]) -> Walked:
+        """Reads the history of the branch once."""
+        records = self.earliest.through(walk(self.repository, self.tip, self.tags.base, _MAX_COMMITS))
+
+        def report(count: int) -> None:
+            progress(f"{self.tags.branch}.y: {count:,} commits")
+
+        found = follow(
+            records, Matcher(self.catalog, self.tags.branch), self.tags.base, shallow_commits(self.repository), report
+        )
+        found.cut = found.cut or found.count >= _MAX_COMMITS
+        return found
+
+    def claim(self, commit: str, state: State, release: UpstreamVersion, name: str | None = None) -> Claim:
+        """Returns a claim about this branch."""
+        return Claim(commit, state, str(release), self.source, branch=self.tags.branch, id=name)
+
+    def release_of(self, event: Event) -> UpstreamVersion | None:
+        """Returns the earliest release that contains an event's commit."""
+        return self.earliest.by_commit.get(event.id)
+
+
+def _changes(
+    branch: _Branch, key: str, events: Sequence[Event], starts_with: bool
+) -> tuple[list[Claim], Conflict | None]:
+    """What a commit's events, oldest first, make of it from release to release.
+
+    `starts_with` says that the base release has it. A commit that is reverted and applied again between two releases is in both.
+    One event that cannot be read ends the claims.
+    """
+    by_release: dict[UpstreamVersion, Event] = {}
+    for event in events:
+        release = branch.release_of(event)
+        if release is None:
+            continue
+        if event.effect is None:
+            where = f"{branch.tags.branch}.y"
+            return [], Conflict(key, where, f'{event.id[:12]} ("{event.subject}") in {release} {event.how}')
+        by_release[release] = event  # the last one before a release decides
+    claims: list[Claim] = []
+    there = starts_with
+    for release in sorted(by_release):
+        event = by_release[release]
+        if event.effect is not there:
+            there = bool(event.effect)
+            state = State.PRESENT_FROM if there else State.REVERTED_IN
+            claims.append(branch.claim(key, state, release, event.id))
+    return claims, None
+
+
+def _base_has(commit: Commit, branch: BranchTags) -> bool:
+    base = branch.releases[0][0].base
+    return commit.first_release <= base and commit.only_on_branch is None
+
+
+def _why_incomplete(branch: _Branch, walked: Walked) -> str | None:
+    name = branch.tags.branch
+    if branch.tags.base is None:
+        return f"{name}.y: no tag v{name} in this clone, so nothing is claimed to be absent (git fetch --tags)"
+    if walked.broken is not None:
+        return f"{name}.y: the history breaks off after {walked.count:,} commits: {walked.broken}"
+    if walked.cut:
+        return f"{name}.y: a shallow clone, cut after {walked.count:,} commits: nothing is claimed to be absent"
+    if not walked.base_met:
+        return f"{name}.y: v{name} is not an ancestor of v{branch.newest}: nothing is claimed to be absent"
+    return None
+
+
+def _against_code(
+    claims: list[Claim], branch: _Branch, commit: Commit, seen: Evidence
+) -> tuple[list[Claim], Conflict | None]:
+    """Holds what the history says of the newest release against its code."""
+    last = claims[-1] if claims else None
+    present = last is not None and last.state is State.PRESENT_FROM
+    history = "present" if present else "absent"
+    if seen.presence is Presence.UNKNOWN:
+        if seen.unread:  # a clone without its files says nothing against the history
+            return claims, None
+        kept = [claim for claim in claims if claim.state is not State.ABSENT_THROUGH]
+        return kept, None
+    if (seen.presence is Presence.PRESENT) is present or last is None:
+        return claims, None
+    words = f"{commit.key} is {history} by the history of {branch.newest}, and {seen.presence.value} by its code: {seen.detail}"
+    return [], Conflict(commit.key, f"{branch.tags.branch}.y", words)
+
+
+def _survey_branch(branch: _Branch, progress: Callable[[str], None]) -> _BranchSurvey:
+    walked = branch.walked(progress)
+    gap = _why_incomplete(branch, walked)
+    events = walked.ordered()
+    progress(f"{branch.tags.branch}.y: reading the code of {branch.newest}")
+    code = _code(branch)
+    claims: list[Claim] = []
+    conflicts: list[Conflict] = []
+    for key, commit in branch.catalog.commits.items():
+        if _base_has(commit, branch.tags) and key not in events:
+            continue
+        found, conflict = _changes(branch, key, events.get(key, ()), _base_has(commit, branch.tags))
+        if not found and conflict is None and gap is None and not _base_has(commit, branch.tags):
+            found = [branch.claim(key, State.ABSENT_THROUGH, branch.newest)]
+        if conflict is None and key in code:
+            found, conflict = _against_code(found, branch, commit, code[key])
+        claims += found
+        conflicts += [conflict] if conflict is not None else []
+    return _BranchSurvey(tuple(claims), tuple(conflicts), () if gap is None else (gap,))
+
+
+def _code(branch: _Branch) -> dict[str, Evidence]:
+    """What the signatures see at the newest release; a clone without its files shows nothing, and takes nothing back."""
+    with pygit2_errors(SurveyError):
+        commit = branch.repository[branch.tip].peel(pygit2.Commit)
+    reader = SourceReader(BlobReader(branch.repository, commit), version=branch.newest)
+    return {item.commit: item for item in reader.evidence(branch.catalog) if item.commit in branch.catalog.commits}
+
+
+def survey_stable(
+    catalog: Catalog,
+    repository: pygit2.Repository,
+    name: str,
+    date: str,
+    branches: Sequence[str] = (),
+    progress: Callable[[str], None] = lambda _: None,
+) -> Survey:
+    """Surveys the stable branches of a clone, or those named; `name` is what the source is called, `date` the day of the survey.
+
+    Raises SurveyError where the clone cannot be read, or has no release of a stable branch.
+    """
+    try:
+        LooseObjects(repository).check_all()
+    except BrokenObjectError as error:
+        raise SurveyError(f"{name}: {error}") from error
+    claims = list(mainline_claims(catalog, repository, name, progress)) if not branches else []
+    conflicts: list[Conflict] = []
+    notes: list[str] = []
+    reach: dict[str, str] = {}
+    for tags in stable_branches(read_tags(repository)):
+        if branches and tags.branch not in branches:
+            continue
+        newest, tip = tags.releases[-1]
+        branch = _Branch(catalog, repository, tags, f"GIT {name} v{newest} ({tip[:12]})")
+        found = _survey_branch(branch, progress)
+        reach[tags.branch] = str(newest)
+        claims += found.claims
+        conflicts += found.conflicts
+        notes += found.notes
+    if not reach:
+        wanted = f" of {', '.join(branches)}" if branches else ""
+        raise SurveyError(f"{name}: no tag of a stable release{wanted} (git fetch --tags   in that clone)")
+    source = f"the tags of {name}"
+    return Survey(Kind.STABLE, "stable", source, date, reach, tuple(claims), tuple(conflicts), tuple(notes))

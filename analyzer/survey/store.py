@@ -1,0 +1,177 @@
+"""Surveys as files: JSON with a schema version and a digest, in a folder that only the user can write to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tailcall_audit.analyzer.errors import AuditError
+from tailcall_audit.analyzer.libraries import parse_json
+from tailcall_audit.analyzer.survey.types import Claim, Kind, State, Survey, SurveyError
+from tailcall_audit.probes.private_folder import PrivateFolder
+
+__all__ = ["SCHEMA_VERSION", "Store", "as_data", "digest_of", "from_bytes", "to_bytes", "user_folder"]
+
+SCHEMA_VERSION = 1
+_MAX_BYTES = 32 << 20
+_NAME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,80}", re.ASCII)
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{12}", re.ASCII)
+_MAX_WORD = 500
+_SUFFIX = ".json"
+
+
+def user_folder() -> Path:
+    """Returns the folder of the user's surveys (XDG_DATA_HOME). Raises AuditError where it would be in the current directory."""
+    from platformdirs import user_data_path
+
+    found = user_data_path("tailcall-audit", appauthor=False)
+    if not found.is_absolute():
+        raise AuditError(f"{found}: no absolute folder for surveys: set HOME or XDG_DATA_HOME to one")
+    return found / "surveys"
+
+
+def _claim_data(claim: Claim) -> dict[str, str]:
+    data = claim._asdict() | {"state": claim.state.value}
+    return {name: value for name, value in data.items() if value is not None}
+
+
+def as_data(survey: Survey) -> dict[str, Any]:
+    """Returns a survey as JSON data: what ``survey --json`` prints."""
+    return {
+        "kind": survey.kind.value,
+        "name": survey.name,
+        "source": survey.source,
+        "date": survey.date,
+        "reach": dict(survey.reach),
+        "claims": [_claim_data(claim) for claim in survey.claims],
+        "conflicts": [conflict._asdict() for conflict in survey.conflicts],
+        "notes": list(survey.notes),
+    }
+
+
+def digest_of(data: Mapping[str, Any]) -> str:
+    """Returns the SHA-256 of a survey's data without its digest, as compact JSON with sorted keys."""
+    kept = {name: value for name, value in data.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def to_bytes(survey: Survey) -> bytes:
+    """Returns the file of a survey. Conflicts are not kept: nothing follows from them."""
+    data = as_data(survey) | {"schema_version": SCHEMA_VERSION}
+    del data["conflicts"]
+    return (json.dumps(data | {"digest": digest_of(data)}, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _word(data: Mapping[str, Any], name: str, form: re.Pattern[str] | None = None) -> str:
+    value = data[name]
+    if not isinstance(value, str) or len(value) > _MAX_WORD or (form is not None and form.fullmatch(value) is None):
+        raise ValueError(f"{name} is {str(value)[:60]!r}")
+    return value
+
+
+def _claim(data: Mapping[str, Any]) -> Claim:
+    if not isinstance(data, dict) or not data.keys() <= set(Claim._fields):
+        raise ValueError("a claim of another form")
+    optional = {name: _word(data, name) for name in ("branch", "series", "id") if name in data}
+    if len(optional.keys() & {"branch", "series"}) != 1:
+        raise ValueError("a claim without a branch or series, or with both")
+    state = State(_word(data, "state"))
+    return Claim(_word(data, "commit", _COMMIT), state, _word(data, "release"), _word(data, "source"), **optional)
+
+
+def from_bytes(raw: bytes, where: str) -> Survey:
+    """Returns the survey in a file; raises SurveyError where it is broken, of a newer form, or not what was written."""
+    data = parse_json(raw, lambda _, words: SurveyError(f"{where}: not a survey: {words}"))
+    if not isinstance(data, dict):
+        raise SurveyError(f"{where}: not a survey: its JSON is no object")
+    version = data.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise SurveyError(
+            f"{where}: a survey of schema version {version}, and this tool reads {SCHEMA_VERSION}: update it"
+        )
+    if version != SCHEMA_VERSION or data.get("digest") != digest_of(data):
+        raise SurveyError(f"{where}: not a survey, or changed since it was written (its digest differs)")
+    try:
+        reach = data["reach"]
+        if not isinstance(reach, dict) or not all(isinstance(value, str) for value in reach.values()):
+            raise ValueError("reach is no object of releases")
+        return Survey(
+            Kind(_word(data, "kind")),
+            _word(data, "name", _NAME),
+            _word(data, "source"),
+            _word(data, "date", _DAY),
+            reach,
+            tuple(_claim(item) for item in data["claims"]),
+            notes=tuple(str(note) for note in data["notes"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise SurveyError(f"{where}: not a survey: {error}") from error
+
+
+class Store:
+    """The surveys in a folder. A file that another user could have written is not believed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._private = PrivateFolder(folder)
+
+    def names(self) -> list[str]:
+        """Returns the names of the surveys, in order; none where there is no folder. Raises SurveyError where it is not the user's."""
+        try:
+            found = [name.removesuffix(_SUFFIX) for name in self._private.names() if name.endswith(_SUFFIX)]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise SurveyError(f"{self.folder}: not used: {error.strerror or error}") from error
+        return sorted(name for name in found if _NAME.fullmatch(name))
+
+    def read(self, name: str) -> Survey:
+        """Returns a survey; raises SurveyError."""
+        path = self.folder / f"{name}{_SUFFIX}"
+        if _NAME.fullmatch(name) is None:
+            raise SurveyError(f"{name!r} is no name of a survey")
+        try:
+            raw = self._private.read(path.name, _MAX_BYTES)
+        except FileNotFoundError:
+            raise SurveyError(f"no survey {name!r} in {self.folder}; `tailcall-audit survey list` shows them") from None
+        except OSError as error:
+            raise SurveyError(f"{path}: cannot be read: {error.strerror or error}") from error
+        if raw is None:
+            raise SurveyError(f"{path}: not believed: not a file that only this user can write, or too large")
+        return from_bytes(raw, str(path))
+
+    def readable(self, refused: Callable[[str], None]) -> Iterator[Survey]:
+        """Yields every survey that can be read; `refused` is called with the reason for each other one."""
+        try:
+            names = self.names()
+        except SurveyError as error:
+            refused(str(error))
+            return
+        for name in names:
+            try:
+                yield self.read(name)
+            except SurveyError as error:
+                refused(str(error))
+
+    def write(self, survey: Survey) -> Path:
+        """Writes a survey under its name, whole or not at all; returns the path. Raises SurveyError."""
+        path = self.folder / f"{survey.name}{_SUFFIX}"
+        try:
+            self._private.write(path.name, to_bytes(survey))
+        except OSError as error:
+            raise SurveyError(f"{path}: cannot be written: {error.strerror or error}") from error
+        return path
+
+    def forget(self, name: str) -> None:
+        """Removes a survey; raises SurveyError where there is none of that name."""
+        if name not in self.names():
+            raise SurveyError(f"no survey {name!r} in {self.folder}; `tailcall-audit survey list` shows them")
+        try:
+            self._private.remove(f"{name}{_SUFFIX}")
+        except OSError as error:
+            raise SurveyError(f"{self.folder / name}: cannot be removed: {error.strerror or error}") from error

@@ -1,0 +1,84 @@
+"""What a survey holds: claims about commits in releases, and how far it reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import NamedTuple
+
+from tailcall_audit.analyzer.errors import AuditError
+
+__all__ = ["MAINLINE", "Claim", "Conflict", "Kind", "State", "Survey", "SurveyError"]
+
+MAINLINE = "mainline"
+"""The branch that claims about releases and release candidates of mainline name."""
+
+
+class SurveyError(AuditError):
+    """A source that cannot be surveyed, or a survey that cannot be read; the message says where and why."""
+
+
+class Kind(Enum):
+    """What a survey was read from, the strongest first: a weaker one never overrules a stronger one."""
+
+    STABLE = "stable"
+    """The history of the stable branches, and the code at their tips."""
+    PACKAGES = "packages"
+    """The changelogs of a distribution's kernels."""
+    VULNS = "vulns"
+    """The records of the kernel's CVE numbering authority, which show where a fix is, and prove no absence."""
+
+
+class State(Enum):
+    """What a claim says of its commit in its release."""
+
+    PRESENT_FROM = "present-from"
+    """It came with this release."""
+    REVERTED_IN = "reverted-in"
+    """This release took it back."""
+    ABSENT_THROUGH = "absent-through"
+    """No release through this one has it."""
+
+
+class Claim(NamedTuple):
+    """A commit's state in a release of a stable branch, or in a version of a distribution's series: one of the two is named.
+
+    `commit` has 12 digits, `id` is the commit on that branch where it is known, `source` is where the claim can be read.
+    """
+
+    commit: str
+    state: State
+    release: str
+    source: str
+    branch: str | None = None
+    series: str | None = None
+    id: str | None = None
+
+    @property
+    def where(self) -> str:
+        """The branch or the series."""
+        return self.branch or self.series or ""
+
+
+class Conflict(NamedTuple):
+    """Two sources that contradict each other, which is printed and never merged. `words` has both statements."""
+
+    commit: str
+    where: str
+    words: str
+
+
+class Survey(NamedTuple):
+    """What was read from one source. `date` is an ISO date, `reach` the newest release of each branch or series that was read.
+
+    `notes` say what could not be read, and why.
+    """
+
+    kind: Kind
+    name: str
+    source: str
+    date: str
+    reach: Mapping[str, str]
+    claims: tuple[Claim, ...]
+    conflicts: tuple[Conflict, ...] = ()
+    notes: tuple[str, ...] = ()

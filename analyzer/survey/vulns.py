@@ -1,0 +1,112 @@
+"""Surveys the repository of the kernel's CVE numbering authority: in which release of which branch a fix is.
+
+A record ``cve/published/YEAR/CVE-….sha1`` names the fix in mainline, ``….dyad`` has a line for each branch:
+``vulnerable version:its commit:fixed version:its commit``, with 0 for a side that there is none of. Where there is no dyad, the
+record in CVE JSON 5 has the fixed versions. A row that is missing proves nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.libraries import parse_json
+from tailcall_audit.analyzer.paths import is_file
+from tailcall_audit.analyzer.survey.types import Claim, Kind, State, Survey, SurveyError
+from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
+
+__all__ = ["read_dyad", "survey_vulns"]
+
+_MAX_BYTES = 1 << 20
+_MAX_RECORDS = 200_000
+_ID = re.compile(r"[0-9a-f]{40}", re.ASCII)
+_NAME = re.compile(r"CVE-\d{4}-\d{4,9}", re.ASCII)
+
+
+class _Fixed(NamedTuple):
+    release: UpstreamVersion
+    id: str | None
+
+
+def _text(path: Path) -> str:
+    """The text of a record; empty where it is no regular file of a reasonable size."""
+    if not is_file(path):
+        return ""
+    with path.open("rb") as file:
+        data = file.read(_MAX_BYTES + 1)
+    return "" if len(data) > _MAX_BYTES else data.decode("utf-8", "replace")
+
+
+def read_dyad(text: str) -> Iterator[tuple[UpstreamVersion, str]]:
+    """Yields the fixed version and its commit of every line of a dyad; a line of another form is left out."""
+    for line in text.splitlines():
+        fields = line.split(":")
+        if line.startswith("#") or len(fields) != 4 or _ID.fullmatch(fields[3]) is None:
+            continue
+        try:
+            yield parse_version(fields[2]), fields[3]
+        except ValueError:
+            continue
+
+
+def _fixed_in_record(data: Any) -> Iterator[_Fixed]:  # noqa: ANN401 (JSON)
+    """The fixed versions of a record in CVE JSON 5: "6.1.103, and through 6.1.*, is unaffected"."""
+    affected = data.get("containers", {}).get("cna", {}).get("affected", []) if isinstance(data, dict) else []
+    for product in affected:
+        for entry in product.get("versions", []):
+            through = str(entry.get("lessThanOrEqual", ""))
+            if entry.get("status") != "unaffected" or not (through == "*" or through.endswith(".*")):
+                continue
+            try:
+                yield _Fixed(parse_version(str(entry.get("version"))), None)
+            except ValueError:
+                continue
+
+
+def _rows(record: Path) -> Iterator[_Fixed]:
+    """The fixed versions that the files beside a ``.sha1`` have."""
+    dyad = _text(record.with_suffix(".dyad"))
+    if dyad:
+        yield from (_Fixed(version, name) for version, name in read_dyad(dyad))
+        return
+    text = _text(record.with_suffix(".json"))
+    try:
+        yield from _fixed_in_record(parse_json(text.encode(), lambda _, words: ValueError(words)))
+    except (ValueError, AttributeError, TypeError):
+        return
+
+
+def _records(root: Path, progress: Callable[[str], None]) -> Iterator[Path]:
+    folder = root / "cve" / "published"
+    if not folder.is_dir():
+        raise SurveyError(f"{root}: no folder cve/published; give a clone of the CVE numbering authority's vulns.git")
+    for count, path in enumerate(sorted(folder.glob("[0-9]*/CVE-*.sha1"))):
+        if count >= _MAX_RECORDS:
+            raise SurveyError(f"{folder}: more than {_MAX_RECORDS:,} records")
+        if count % 1000 == 0:
+            progress(f"{count:,} records")
+        if _NAME.fullmatch(path.stem):
+            yield path
+
+
+def survey_vulns(
+    catalog: Catalog, root: Path, name: str, date: str, progress: Callable[[str], None] = lambda _: None
+) -> Survey:
+    """Surveys a clone of vulns.git; `name` is what it is called. Raises SurveyError where it is none."""
+    keys = {commit.id: key for key, commit in catalog.commits.items()}
+    claims: dict[tuple[str, str], Claim] = {}
+    for path in _records(root, progress):
+        fixes = _text(path).split()
+        key = keys.get(fixes[0]) if len(fixes) == 1 else None  # of two fixes a row does not say which it is about
+        for row in _rows(path) if key is not None else ():
+            # A row of mainline has the release and not the candidate, so it says less than the catalogue.
+            if key is None or not row.release.sublevel:
+                continue
+            source = f"CNA {name} {path.stem}{'.dyad' if row.id else '.json'}"
+            branch = row.release.branch
+            claim = Claim(key, State.PRESENT_FROM, str(row.release), source, branch=branch, id=row.id)
+            claims.setdefault((key, branch), claim)
+    return Survey(Kind.VULNS, "vulns", f"the CVE records of {name}", date, {}, tuple(claims.values()))

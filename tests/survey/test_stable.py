@@ -1,0 +1,174 @@
+"""Tests of the survey of a stable tree: made repositories with tags, backports, reverts, and what is missing from a clone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.survey.stable import survey_stable
+from tailcall_audit.analyzer.survey.types import State, Survey, SurveyError
+from tests.repositories import FIX_3, FIX_3_SUBJECT, FIX_6, FIX_6_SUBJECT, History, backport, git, makefile
+
+_FIX_6, _FIX_3 = FIX_6[:12], FIX_3[:12]
+
+
+def _survey(catalog: Catalog, history: History, *branches: str) -> Survey:
+    return survey_stable(catalog, history.repository, "linux", "2026-11-25", branches)
+
+
+def _claims(survey: Survey, branch: str, commit: str) -> list[tuple[str, str]]:
+    return [(c.state.value, c.release) for c in survey.claims if (c.branch, c.commit) == (branch, commit)]
+
+
+@pytest.fixture
+def stable(tmp_path: Path) -> History:
+    """Mainline 6.1 and 6.2, then the first commits of 6.1.y, all of it bare."""
+    history = History(tmp_path / "linux", "6.0", bare=True)
+    history.release("6.0")
+    history.release("6.1")
+    return history
+
+
+def _stable_release(history: History, version: str) -> None:
+    history.commit(f"Linux {version}\n", {"Makefile": makefile(version)})
+    history.tag(f"v{version}")
+
+
+def test_a_backport_counts_from_the_earliest_tag_that_has_it(catalog: Catalog, stable: History) -> None:
+    _stable_release(stable, "6.1.1")
+    name = stable.commit(backport(FIX_6, FIX_6_SUBJECT))
+    _stable_release(stable, "6.1.2")
+    _stable_release(stable, "6.1.3")
+    survey = _survey(catalog, stable)
+    assert _claims(survey, "6.1", _FIX_6) == [("present-from", "6.1.2")]
+    assert next(c.id for c in survey.claims if c.commit == _FIX_6) == name
+    assert _claims(survey, "6.1", _FIX_3) == [("absent-through", "6.1.3")]
+    assert survey.reach == {"6.1": "6.1.3"}
+    assert survey.notes == ()
+
+
+def test_a_commit_behind_the_newest_tag_is_in_no_release(catalog: Catalog, stable: History) -> None:
+    _stable_release(stable, "6.1.1")
+    stable.commit(backport(FIX_6, FIX_6_SUBJECT))
+    assert _claims(_survey(catalog, stable), "6.1", _FIX_6) == [("absent-through", "6.1.1")]
+
+
+def test_a_revert_and_a_re_application_in_later_releases_are_claims_of_their_own(
+    catalog: Catalog, stable: History
+) -> None:
+    applied = stable.commit(backport(FIX_6, FIX_6_SUBJECT))
+    _stable_release(stable, "6.1.1")
+    stable.commit(f'Revert "{FIX_6_SUBJECT}"\n\nThis reverts commit {applied}.\n')
+    _stable_release(stable, "6.1.2")
+    stable.commit(backport(FIX_6, FIX_6_SUBJECT))
+    _stable_release(stable, "6.1.3")
+    assert _claims(_survey(catalog, stable), "6.1", _FIX_6) == [
+        ("present-from", "6.1.1"),
+        ("reverted-in", "6.1.2"),
+        ("present-from", "6.1.3"),
+    ]
+
+
+def test_a_revert_and_a_re_application_between_two_tags_leave_it_there(catalog: Catalog, stable: History) -> None:
+    applied = stable.commit(backport(FIX_6, FIX_6_SUBJECT))
+    _stable_release(stable, "6.1.1")
+    stable.commit(f'Revert "{FIX_6_SUBJECT}"\n\nThis reverts commit {applied}.\n')
+    stable.commit(backport(FIX_6, FIX_6_SUBJECT))
+    _stable_release(stable, "6.1.2")
+    assert _claims(_survey(catalog, stable), "6.1", _FIX_6) == [("present-from", "6.1.1")]
+
+
+def test_a_revert_of_what_the_base_has_is_a_claim(catalog: Catalog, stable: History) -> None:
+    # Linux kernel commit be8704ff07d2 ("bpf: Introduce dynamic program extensions") (in v5.6)
+    commit = catalog.commits["be8704ff07d2"]
+    stable.commit(f'Revert "{commit.subject}"\n\nThis reverts commit {commit.id}.\n')
+    _stable_release(stable, "6.1.1")
+    assert _claims(_survey(catalog, stable), "6.1", commit.key) == [("reverted-in", "6.1.1")]
+
+
+def test_a_fix_on_one_branch_is_not_on_another(catalog: Catalog, stable: History) -> None:
+    base = str(stable.repository.head.target)
+    stable.commit(backport(FIX_6, FIX_6_SUBJECT))
+    _stable_release(stable, "6.1.1")
+    stable.repository.references.create("refs/heads/master", base, force=True)
+    stable.release("6.2")
+    _stable_release(stable, "6.2.1")
+    survey = _survey(catalog, stable)
+    assert _claims(survey, "6.1", _FIX_6) == [("present-from", "6.1.1")]
+    assert _claims(survey, "6.2", _FIX_6) == [("absent-through", "6.2.1")]
+    assert {c.branch for c in _survey(catalog, stable, "6.2").claims} == {"6.2"}
+
+
+def test_a_rewritten_subject_with_the_upstream_id_is_the_backport(catalog: Catalog, stable: History) -> None:
+    stable.commit(f"bpf: no loops by freplace\n\ncommit {FIX_6} upstream.\n")
+    _stable_release(stable, "6.1.1")
+    assert _claims(_survey(catalog, stable), "6.1", _FIX_6) == [("present-from", "6.1.1")]
+
+
+def test_a_subject_that_only_looks_like_it_ends_the_claims(catalog: Catalog, stable: History) -> None:
+    stable.commit(f"vendor: something like {FIX_3_SUBJECT} for us\n")
+    _stable_release(stable, "6.1.1")
+    survey = _survey(catalog, stable)
+    assert _claims(survey, "6.1", _FIX_3) == []
+    assert [c.commit for c in survey.conflicts] == [_FIX_3]
+
+
+def test_without_the_base_tag_nothing_is_absent(catalog: Catalog, stable: History) -> None:
+    stable.commit(backport(FIX_6, FIX_6_SUBJECT))
+    _stable_release(stable, "6.1.1")
+    stable.repository.references.delete("refs/tags/v6.1")
+    survey = _survey(catalog, stable)
+    assert _claims(survey, "6.1", _FIX_6) == [("present-from", "6.1.1")]
+    assert not [c for c in survey.claims if c.state is State.ABSENT_THROUGH]
+    assert "no tag v6.1" in survey.notes[0]
+
+
+def test_in_a_shallow_clone_nothing_is_absent(catalog: Catalog, stable: History, tmp_path: Path) -> None:
+    for number in range(1, 4):
+        _stable_release(stable, f"6.1.{number}")
+    git("clone", "-q", "--bare", "--depth=2", f"file://{stable.path}", str(tmp_path / "shallow"))
+    git("-C", str(tmp_path / "shallow"), "fetch", "-q", "--depth=2", "origin", "tag", "v6.1.3")
+    import pygit2
+
+    survey = survey_stable(catalog, pygit2.Repository(str(tmp_path / "shallow")), "shallow", "2026-11-25")
+    assert not [c for c in survey.claims if c.state is State.ABSENT_THROUGH]
+    assert survey.notes
+
+
+def test_code_that_says_the_opposite_is_a_conflict(catalog: Catalog, stable: History) -> None:
+    # The source of 6.1 before Linux kernel commit d6083f040d5d ("bpf: Prevent tailcall infinite loop caused by freplace") (in v6.13-rc1)
+    # in the fragments that its signature reads, under a history that says the fix came.
+    source = (
+        "static void *prog_fd_array_get_ptr(struct bpf_map *map, struct file *map_file, int fd)\n{\n"
+        "\tstruct bpf_prog *prog = bpf_prog_get(fd);\n\n\tif (IS_ERR(prog))\n\t\treturn prog;\n\n"
+        "\tif (!bpf_prog_map_compatible(map, prog)) {\n\t\tbpf_prog_put(prog);\n\t\treturn ERR_PTR(-EINVAL);\n\t}\n\n"
+        "\treturn prog;\n}\n"
+    )
+    stable.commit(backport(FIX_6, FIX_6_SUBJECT), {"kernel/bpf/arraymap.c": source.encode()})
+    _stable_release(stable, "6.1.1")
+    survey = _survey(catalog, stable)
+    assert _claims(survey, "6.1", _FIX_6) == []
+    assert any(c.commit == _FIX_6 and "by its code" in c.words for c in survey.conflicts)
+
+
+def test_mainline_s_commits_have_the_first_tag_that_contains_them(catalog: Catalog, tmp_path: Path) -> None:
+    history = History(tmp_path / "linux", "6.12", bare=True)
+    history.release("6.12")
+    made = history.commit("bpf: one of the catalogue's commits\n")
+    history.commit("Linux 6.13-rc1\n", {"Makefile": makefile("6.13.0-rc1")})
+    history.tag("v6.13-rc1")
+    history.release("6.13")
+    history.commit("Linux 6.13.1\n", {"Makefile": makefile("6.13.1")})
+    history.tag("v6.13.1")
+    # The id of a commit is its content: the catalogue is given the id that this repository has.
+    known = catalog.commits[_FIX_6]._replace(id=made)
+    ours = catalog._replace(commits={**catalog.commits, _FIX_6: known})
+    survey = survey_stable(ours, history.repository, "linux", "2026-11-25")
+    assert _claims(survey, "mainline", _FIX_6) == [("present-from", "6.13-rc1")]
+
+
+def test_a_clone_without_stable_tags_is_refused(catalog: Catalog, stable: History) -> None:
+    with pytest.raises(SurveyError, match="no tag of a stable release"):
+        _survey(catalog, stable)
