@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pygit2
 import pytest
 
 from tailcall_audit.analyzer.catalog.types import Catalog
@@ -130,27 +131,31 @@ def test_in_a_shallow_clone_nothing_is_absent(catalog: Catalog, stable: History,
         _stable_release(stable, f"6.1.{number}")
     git("clone", "-q", "--bare", "--depth=2", f"file://{stable.path}", str(tmp_path / "shallow"))
     git("-C", str(tmp_path / "shallow"), "fetch", "-q", "--depth=2", "origin", "tag", "v6.1.3")
-    import pygit2
-
     survey = survey_stable(catalog, pygit2.Repository(str(tmp_path / "shallow")), "shallow", "2026-11-25")
     assert not [c for c in survey.claims if c.state is State.ABSENT_THROUGH]
     assert survey.notes
 
 
 def test_code_that_says_the_opposite_is_a_conflict(catalog: Catalog, stable: History) -> None:
-    # The source of 6.1 before Linux kernel commit d6083f040d5d ("bpf: Prevent tailcall infinite loop caused by freplace") (in v6.13-rc1)
-    # in the fragments that its signature reads, under a history that says the fix came.
+    # Linux kernel commit 1a4607ffba35 ("bpf: consider that tail calls invalidate packet pointers") (in v6.13) adds tail calls
+    # to this list.
     source = (
-        "static void *prog_fd_array_get_ptr(struct bpf_map *map, struct file *map_file, int fd)\n{\n"
-        "\tstruct bpf_prog *prog = bpf_prog_get(fd);\n\n\tif (IS_ERR(prog))\n\t\treturn prog;\n\n"
-        "\tif (!bpf_prog_map_compatible(map, prog)) {\n\t\tbpf_prog_put(prog);\n\t\treturn ERR_PTR(-EINVAL);\n\t}\n\n"
-        "\treturn prog;\n}\n"
+        "bool bpf_helper_changes_pkt_data(enum bpf_func_id func_id)\n{\n\tswitch (func_id) {\n"
+        "\tcase BPF_FUNC_skb_vlan_push:\n\t\treturn true;\n\tdefault:\n\t\treturn false;\n\t}\n}\n"
     )
-    stable.commit(backport(FIX_6, FIX_6_SUBJECT), {"kernel/bpf/arraymap.c": source.encode()})
+    commit = catalog.commits["1a4607ffba35"]
+    stable.commit(backport(commit.id, commit.subject), {"net/core/filter.c": source.encode()})
     _stable_release(stable, "6.1.1")
     survey = _survey(catalog, stable)
-    assert _claims(survey, "6.1", _FIX_6) == []
-    assert any(c.commit == _FIX_6 and "by its code" in c.words for c in survey.conflicts)
+    assert _claims(survey, "6.1", commit.key) == []
+    assert any(c.commit == commit.key and "by its code" in c.words for c in survey.conflicts)
+
+
+def test_code_of_a_strange_shape_takes_an_absence_back(catalog: Catalog, stable: History) -> None:
+    source = "bool bpf_helper_changes_pkt_data(int id)\n{\n\treturn vendor_table[id];\n}\n"
+    stable.commit("net: another shape\n", {"net/core/filter.c": source.encode()})
+    _stable_release(stable, "6.1.1")
+    assert _claims(_survey(catalog, stable), "6.1", "1a4607ffba35") == []
 
 
 def test_mainline_s_commits_have_the_first_tag_that_contains_them(catalog: Catalog, tmp_path: Path) -> None:
