@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from tailcall_audit.analyzer.app.audit_options import audit_parser
-from tailcall_audit.analyzer.app.shared import Progress, emit, exit_code, load, make_guests, names
+from tailcall_audit.analyzer.app.shared import Progress, emit, exit_code, load_with_surveys, make_guests, names
 from tailcall_audit.analyzer.app.streams import say
 from tailcall_audit.analyzer.formats.registry import View, find_format
 from tailcall_audit.analyzer.model import AuditError, Report
@@ -104,7 +104,7 @@ def _audit(options: argparse.Namespace, targets: Mapping[str, list[str]], progre
         refresh=options.refresh,
         config=next(iter(targets["config"]), None),
         arch=arch,
-        catalog=load(options.catalog),
+        catalog=load_with_surveys(options.catalog),
         only=names(options),
         pitfalls=options.pitfalls,
         emulate=options.emulate,

@@ -12,7 +12,7 @@ from tailcall_audit.analyzer.app.shared import (
     add_guest_options,
     emit,
     exit_code,
-    load,
+    load_with_surveys,
     make_guests,
     names,
     positive,
@@ -57,7 +57,7 @@ def run(arguments: Sequence[str]) -> int:
     report = run_lab(
         options.files,
         make_guests(options),
-        catalog=load(options.catalog),
+        catalog=load_with_surveys(options.catalog),
         jobs=options.jobs,
         only=names(options),
         pitfalls=options.pitfalls,

@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from tailcall_audit.analyzer.app.streams import show
+from tailcall_audit.analyzer.app.streams import say, show
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.model import AuditError, Report, State
@@ -33,6 +33,7 @@ __all__ = [
     "emit",
     "exit_code",
     "load",
+    "load_with_surveys",
     "make_guests",
     "names",
     "positive",
@@ -132,6 +133,19 @@ def make_guests(options: argparse.Namespace) -> Guests:
 def load(path: str | None) -> Catalog:
     """Returns the catalogue at a path, else the shipped one; raises CatalogError."""
     return load_catalog(None if path is None else os.path.expanduser(path))
+
+
+def load_with_surveys(path: str | None) -> Catalog:
+    """Returns the catalogue with what the user's surveys add to it. One that cannot be read is named on standard error."""
+    from tailcall_audit.analyzer.survey.folder import has_surveys, user_folder
+
+    catalog = load(path)
+    if not has_surveys():
+        return catalog
+    from tailcall_audit.analyzer.survey.compare import with_surveys
+    from tailcall_audit.analyzer.survey.store import Store
+
+    return with_surveys(catalog, Store(user_folder()).readable(lambda why: say(f"a survey is left out: {why}")))
 
 
 def add_guest_options(group: argparse._ArgumentGroup) -> None:

@@ -101,7 +101,8 @@ def _read(options: argparse.Namespace, catalog: Catalog, progress: Callable[[str
 
 def _survey(options: argparse.Namespace) -> int:
     from tailcall_audit.analyzer.formats.survey import has_conflicts, render_survey, survey_as_json
-    from tailcall_audit.analyzer.survey.store import Store, user_folder
+    from tailcall_audit.analyzer.survey.folder import user_folder
+    from tailcall_audit.analyzer.survey.store import Store
 
     catalog = load(options.catalog)
     progress = Progress(True)
@@ -119,7 +120,8 @@ def _survey(options: argparse.Namespace) -> int:
 
 def _list(options: argparse.Namespace) -> int:
     from tailcall_audit.analyzer.formats.survey import render_surveys
-    from tailcall_audit.analyzer.survey.store import Store, user_folder
+    from tailcall_audit.analyzer.survey.folder import user_folder
+    from tailcall_audit.analyzer.survey.store import Store
 
     store = Store(user_folder())
     emit(render_surveys(list(store.readable(say)), store.folder), options.output)
@@ -128,7 +130,8 @@ def _list(options: argparse.Namespace) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     from tailcall_audit.analyzer.formats.survey import render_survey, survey_as_json
-    from tailcall_audit.analyzer.survey.store import Store, user_folder
+    from tailcall_audit.analyzer.survey.folder import user_folder
+    from tailcall_audit.analyzer.survey.store import Store
 
     survey = Store(user_folder()).read(options.survey)
     emit(survey_as_json(survey) if options.json else render_survey(survey, load(options.catalog)), options.output)
@@ -136,7 +139,8 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _forget(options: argparse.Namespace) -> int:
-    from tailcall_audit.analyzer.survey.store import Store, user_folder
+    from tailcall_audit.analyzer.survey.folder import user_folder
+    from tailcall_audit.analyzer.survey.store import Store
 
     Store(user_folder()).forget(options.survey)
     say(f"forgot the survey {options.survey}")

@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tailcall_audit.analyzer.errors import AuditError
 from tailcall_audit.analyzer.libraries import parse_json
 from tailcall_audit.analyzer.survey.types import Claim, Kind, State, Survey, SurveyError
 from tailcall_audit.probes.private_folder import PrivateFolder
 
-__all__ = ["SCHEMA_VERSION", "Store", "as_data", "digest_of", "from_bytes", "to_bytes", "user_folder"]
+__all__ = ["SCHEMA_VERSION", "Store", "as_data", "digest_of", "from_bytes", "to_bytes"]
 
 SCHEMA_VERSION = 1
 _MAX_BYTES = 32 << 20
@@ -23,16 +22,6 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{12}", re.ASCII)
 _MAX_WORD = 500
 _SUFFIX = ".json"
-
-
-def user_folder() -> Path:
-    """Returns the folder of the user's surveys (XDG_DATA_HOME). Raises AuditError where it would be in the current directory."""
-    from platformdirs import user_data_path
-
-    found = user_data_path("tailcall-audit", appauthor=False)
-    if not found.is_absolute():
-        raise AuditError(f"{found}: no absolute folder for surveys: set HOME or XDG_DATA_HOME to one")
-    return found / "surveys"
 
 
 def _claim_data(claim: Claim) -> dict[str, str]:
