@@ -36,6 +36,14 @@ def lab() -> Path:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _no_surveys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps the surveys of the user who runs the tests out of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _ids_of_small_histories() -> Iterator[None]:
     """Takes mainline's ids of tags out of the catalogue: the histories that tests write have a v6.1 of their own.
 

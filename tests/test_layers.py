@@ -18,6 +18,7 @@ LAYERS = (
     ("analyzer.pipeline",),
     ("analyzer.worker",),
     ("analyzer.formats",),
+    ("analyzer.survey",),
     ("analyzer.policy",),
     ("analyzer.readers",),
     ("analyzer.subjects",),

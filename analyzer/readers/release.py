@@ -8,6 +8,7 @@ from tailcall_audit.analyzer.architecture import ARCHITECTURES
 from tailcall_audit.analyzer.catalog.types import Capability, Catalog, Commit, Proof
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
+from tailcall_audit.analyzer.readers.changes import changed_in_release, reverted_after
 from tailcall_audit.analyzer.readers.registry import Reading
 from tailcall_audit.analyzer.readers.series import series_evidence
 from tailcall_audit.analyzer.subjects.subject import Request, Subject
@@ -38,6 +39,9 @@ def commit_in_release(catalog: Catalog, commit: Commit, version: UpstreamVersion
             EvidenceKind.RELEASE, commit.key, presence, citation, detail, confidence, settle=command, guessed=guessed
         )
 
+    changed = commit.branches.get(version.branch)
+    if changed is not None and changed.changes and version.rc is None:
+        return changed_in_release(commit, changed, version, settle)
     if first <= version.base and commit.only_on_branch is None:
         return found(Presence.PRESENT, f"{commit.key} is in mainline since {first}", commit.source)
     if version.rc is not None and first == version._replace(rc=None):
@@ -184,7 +188,7 @@ def _on_top(catalog: Catalog, commit: Commit, release: KernelRelease) -> Evidenc
             return decided
     known_to_be_in = release.version if release.proof is Proof.PATCHED else release.version.base
     evidence = commit_in_release(catalog, commit, known_to_be_in)
-    if evidence.presence is Presence.PRESENT:
+    if evidence.presence is Presence.PRESENT and not reverted_after(commit, known_to_be_in):
         return evidence
     feature_ahead = commit.is_feature and commit.first_release > release.version.base
     if feature_ahead and release.vanilla_like:

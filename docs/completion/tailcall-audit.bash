@@ -6,7 +6,8 @@
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
 _shtab_tailcall_audit_catalog_subparsers=(build lint docs)
-_shtab_tailcall_audit_subparsers=(list explain lab catalog completion)
+_shtab_tailcall_audit_survey_subparsers=(list show forget)
+_shtab_tailcall_audit_subparsers=(list explain lab catalog survey completion)
 
 _shtab_tailcall_audit_list_option_strings=(-h --help --json --output --catalog --debug)
 _shtab_tailcall_audit_explain_option_strings=(-h --help --json --output --catalog --debug)
@@ -15,14 +16,19 @@ _shtab_tailcall_audit_catalog_build_option_strings=(-h --help --from --output --
 _shtab_tailcall_audit_catalog_lint_option_strings=(-h --help --from --sources --json --debug)
 _shtab_tailcall_audit_catalog_docs_option_strings=(-h --help --root --catalog --check --debug)
 _shtab_tailcall_audit_catalog_option_strings=(-h --help)
+_shtab_tailcall_audit_survey_list_option_strings=(-h --help)
+_shtab_tailcall_audit_survey_show_option_strings=(-h --help)
+_shtab_tailcall_audit_survey_forget_option_strings=(-h --help)
+_shtab_tailcall_audit_survey_option_strings=(-h --help --stable --vulns --branch --write --name --date --json --output --catalog --debug)
 _shtab_tailcall_audit_completion_option_strings=(-h --help --debug)
 _shtab_tailcall_audit_option_strings=(-h --help --kernel --tree --rev --package --distro --installed --repo --changelog --package-version --changelog-format --config --arch --image --system-map --no-emulation --offline --refresh --confirm --kvm --guest-memory --guest-timeout --only --pitfalls --all --explain --json --output --allow-unknown --quiet --catalog --debug --version)
 
 
 
 _shtab_tailcall_audit_catalog_pos_0_choices=(build lint docs)
+_shtab_tailcall_audit_survey_pos_0_choices=(list show forget)
 _shtab_tailcall_audit_completion_pos_0_choices=(bash zsh tcsh)
-_shtab_tailcall_audit_pos_0_choices=(list explain lab catalog completion)
+_shtab_tailcall_audit_pos_0_choices=(list explain lab catalog survey completion)
 _shtab_tailcall_audit___changelog_format_choices=(debian ubuntu rpm suse)
 _shtab_tailcall_audit___confirm_choices=(host vm)
 
@@ -58,6 +64,18 @@ _shtab_tailcall_audit_catalog_docs___debug_nargs=0
 _shtab_tailcall_audit_catalog_pos_0_nargs=A...
 _shtab_tailcall_audit_catalog__h_nargs=0
 _shtab_tailcall_audit_catalog___help_nargs=0
+_shtab_tailcall_audit_survey_list__h_nargs=0
+_shtab_tailcall_audit_survey_list___help_nargs=0
+_shtab_tailcall_audit_survey_show__h_nargs=0
+_shtab_tailcall_audit_survey_show___help_nargs=0
+_shtab_tailcall_audit_survey_forget__h_nargs=0
+_shtab_tailcall_audit_survey_forget___help_nargs=0
+_shtab_tailcall_audit_survey_pos_0_nargs=A...
+_shtab_tailcall_audit_survey__h_nargs=0
+_shtab_tailcall_audit_survey___help_nargs=0
+_shtab_tailcall_audit_survey___write_nargs=0
+_shtab_tailcall_audit_survey___json_nargs=0
+_shtab_tailcall_audit_survey___debug_nargs=0
 _shtab_tailcall_audit_completion__h_nargs=0
 _shtab_tailcall_audit_completion___help_nargs=0
 _shtab_tailcall_audit_completion___debug_nargs=0

@@ -1,0 +1,33 @@
+"""A commit that a stable branch took, reverted and took again: which releases have it."""
+
+from __future__ import annotations
+
+from tailcall_audit.analyzer.catalog.types import BranchFact, Commit
+from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
+from tailcall_audit.analyzer.version import UpstreamVersion
+
+__all__ = ["changed_in_release", "reverted_after"]
+
+
+def changed_in_release(commit: Commit, fact: BranchFact, version: UpstreamVersion, settle: str) -> Evidence:
+    """Returns what the releases that brought a commit and took it back say of a release of that branch."""
+    there = commit.first_release <= version.base and commit.only_on_branch is None
+    words = f"{version.branch}.y {'has' if there else 'lacks'} {commit.key} from its start"
+    for release, brings in fact.changes:
+        if release <= version:
+            there = brings
+            words = f"{version.branch}.y {'has' if brings else 'has reverted'} {commit.key} {'since' if brings else 'in'} {release}"
+    citation = f"survey {fact.survey}: {fact.source}"
+    if not there and fact.surveyed_through is not None and version > fact.surveyed_through:
+        detail = f"{words}; {fact.surveyed_through} is the last release surveyed, and {version} is newer"
+        return Evidence(
+            EvidenceKind.RELEASE, commit.key, Presence.UNKNOWN, citation, detail, Confidence.LOW, settle=settle
+        )
+    presence = Presence.PRESENT if there else Presence.ABSENT
+    return Evidence(EvidenceKind.RELEASE, commit.key, presence, citation, words, Confidence.HIGH)
+
+
+def reverted_after(commit: Commit, version: UpstreamVersion) -> bool:
+    """Returns True if a later release of the branch takes a commit back: "at least this release" does not prove it then."""
+    fact = commit.branches.get(version.branch)
+    return fact is not None and any(release > version and not brings for release, brings in fact.changes)

@@ -1,0 +1,125 @@
+"""Tests of ``tailcall-audit survey`` as a user runs it, and of what a kept survey changes in an audit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from tailcall_audit.analyzer.app.main import main
+from tests.repositories import FIX_6, FIX_6_SUBJECT, History, backport, makefile
+
+SCHEMA = Path(__file__).parents[2] / "analyzer/survey/survey.schema.json"
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """6.6.y through 6.6.158, with the fix of pitfall 6 from 6.6.157 on; the catalogue knows it through 6.6.145."""
+    history = History(tmp_path / "linux", "6.6", bare=True)
+    history.release("6.6")
+    for version, message in (
+        ("6.6.156", "mm: a fix\n"),
+        ("6.6.157", backport(FIX_6, FIX_6_SUBJECT)),
+        ("6.6.158", "x\n"),
+    ):
+        history.commit(message)
+        history.commit(f"Linux {version}\n", {"Makefile": makefile(version)})
+        history.tag(f"v{version}")
+    return history.path
+
+
+def _audit(capsys: pytest.CaptureFixture[str], version: str) -> dict[str, Any]:
+    main(["--kernel", version, "--only", "freplace-loop", "--json"])
+    verdict: dict[str, Any] = json.loads(capsys.readouterr().out)["targets"][0]["verdicts"][0]
+    return verdict
+
+
+def test_nothing_is_kept_without_write(clone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # The made branch lacks the backports that the catalogue has seen on 6.6.y, which contradicts it.
+    assert main(["survey", "--stable", str(clone)]) == 1
+    out = capsys.readouterr().out
+    assert "Reaches further than the catalogue:" in out
+    assert "from 6.6.157" in out
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_kept_survey_decides_what_was_unknown(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _audit(capsys, "6.6.157")["verdict"] == "unknown"
+    assert main(["survey", "--stable", str(clone), "--write", "--date", "2026-11-20"]) == 1
+    assert "kept as" in capsys.readouterr().err
+    after = _audit(capsys, "6.6.157")
+    assert after["verdict"] == "fixed"
+    assert "surveyed on 2026-11-20" in json.dumps(after["evidence"])
+    assert _audit(capsys, "6.6.156")["verdict"] == "affected"
+    assert main(["survey", "list"]) == 0
+    assert "through 6.6.158" in capsys.readouterr().out
+    assert main(["survey", "forget", "stable"]) == 0
+    capsys.readouterr()
+    assert _audit(capsys, "6.6.157")["verdict"] == "unknown"
+
+
+def test_a_survey_that_was_changed_is_named_and_left_out(
+    clone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["survey", "--stable", str(clone), "--write"])
+    path = tmp_path / "data/tailcall-audit/surveys/stable.json"
+    path.write_text(path.read_text().replace("6.6.157", "6.6.100"))
+    capsys.readouterr()
+    main(["--kernel", "6.6.156", "--only", "freplace-loop", "--json"])
+    captured = capsys.readouterr()
+    assert "stable.json" in captured.err
+    assert json.loads(captured.out)["targets"][0]["verdicts"][0]["verdict"] == "unknown"
+
+
+def test_json_is_what_the_schema_says(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["survey", "--stable", str(clone), "--json"])
+    data = json.loads(capsys.readouterr().out)
+    jsonschema.validate(data, json.loads(SCHEMA.read_text()))
+    assert data["reach"] == {"6.6": "6.6.158"}
+    claim = next(item for item in data["claims"] if item["commit"] == FIX_6[:12] and item["branch"] == "6.6")
+    assert (claim["state"], claim["release"]) == ("present-from", "6.6.157")
+
+
+def test_a_contradiction_is_exit_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # The catalogue has the fix of pitfall 6 on 6.12.y from 6.12.5 on.
+    history = History(tmp_path / "linux", "6.12", bare=True)
+    history.release("6.12")
+    history.commit("Linux 6.12.9\n", {"Makefile": makefile("6.12.9")})
+    history.tag("v6.12.9")
+    assert main(["survey", "--stable", str(history.path)]) == 1
+    assert "Contradicts the catalogue" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "name a source"),
+        (["--branch", "6.6"], "name a source"),
+        (["--vulns", "x", "--branch", "6.6"], "--branch is about the branches of a clone"),
+        (["--stable", "x", "--name", "y"], "add --write"),
+        (["--stable", "x", "--date", "soon"], "is no day"),
+    ],
+)
+def test_options_that_have_no_effect_are_refused(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["survey", *arguments])
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--stable", "/nonexistent"], ["--vulns", "/nonexistent"], ["show", "x"], ["forget", "x"]]
+)
+def test_what_is_not_there_is_exit_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["survey", *arguments]) == 2
+    assert capsys.readouterr().err.startswith("tailcall-audit: ")

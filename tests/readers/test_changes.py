@@ -1,0 +1,76 @@
+"""Tests of what a survey with reverts says of releases: 6.6.150 brings a commit, 6.6.152 takes it back, 6.6.155 brings it again."""
+
+from __future__ import annotations
+
+import pytest
+
+from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
+from tailcall_audit.analyzer.model import Presence
+from tailcall_audit.analyzer.readers.release import commit_in_release, release_evidence
+from tailcall_audit.analyzer.survey.compare import with_surveys
+from tailcall_audit.analyzer.survey.types import Claim, Kind, State, Survey
+from tailcall_audit.analyzer.version import parse_version
+
+_FIX_6 = "d6083f040d5d"
+_CHANGES = (
+    (State.PRESENT_FROM, "6.6.150"),
+    (State.REVERTED_IN, "6.6.152"),
+    (State.PRESENT_FROM, "6.6.155"),
+    (State.REVERTED_IN, "6.6.156"),
+)
+
+
+def _catalog(catalog: Catalog, count: int, commit: str = _FIX_6, branch: str = "6.6") -> Catalog:
+    claims = tuple(Claim(commit, state, release, "GIT linux", branch=branch) for state, release in _CHANGES[:count])
+    reach = {branch: "6.6.158"}
+    return with_surveys(catalog, [Survey(Kind.STABLE, "stable", "linux", "2026-11-25", reach, claims)])
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("6.6", Presence.ABSENT),
+        ("6.6.149", Presence.ABSENT),
+        ("6.6.150", Presence.PRESENT),
+        ("6.6.151", Presence.PRESENT),
+        ("6.6.152", Presence.ABSENT),
+        ("6.6.154", Presence.ABSENT),
+        ("6.6.155", Presence.PRESENT),
+        ("6.6.156", Presence.ABSENT),
+        ("6.6.158", Presence.ABSENT),
+        ("6.6.159", Presence.UNKNOWN),
+    ],
+)
+def test_each_release_has_what_the_last_change_before_it_left(
+    catalog: Catalog, version: str, expected: Presence
+) -> None:
+    known = _catalog(catalog, 4)
+    evidence = commit_in_release(known, known.commits[_FIX_6], parse_version(version))
+    assert evidence.presence is expected
+    assert evidence.citation.startswith("survey stable: ")
+
+
+def test_what_stays_in_is_in_later_releases_too(catalog: Catalog) -> None:
+    known = _catalog(catalog, 3)
+    evidence = commit_in_release(known, known.commits[_FIX_6], parse_version("6.6.200"))
+    assert evidence.presence is Presence.PRESENT
+
+
+def test_a_revert_of_what_mainline_brought_is_seen(catalog: Catalog) -> None:
+    # be8704ff07d2 is in 5.6, so every release of 6.6.y has it until one takes it back.
+    claims = (Claim("be8704ff07d2", State.REVERTED_IN, "6.6.152", "GIT linux", branch="6.6"),)
+    survey = Survey(Kind.STABLE, "stable", "linux", "2026-11-25", {"6.6": "6.6.158"}, claims)
+    known = with_surveys(catalog, [survey])
+    commit = known.commits["be8704ff07d2"]
+    assert commit_in_release(known, commit, parse_version("6.6.151")).presence is Presence.PRESENT
+    assert commit_in_release(known, commit, parse_version("6.6.152")).presence is Presence.ABSENT
+
+
+@pytest.mark.parametrize("release", ["6.6.151-91.el9.x86_64", "6.6.0-1-amd64"])
+def test_at_least_a_release_does_not_prove_what_a_later_one_reverts(catalog: Catalog, release: str) -> None:
+    claims = (Claim("be8704ff07d2", State.REVERTED_IN, "6.6.152", "GIT linux", branch="6.6"),)
+    survey = Survey(Kind.STABLE, "stable", "linux", "2026-11-25", {"6.6": "6.6.158"}, claims)
+    known = with_surveys(catalog, [survey])
+    found = {item.commit: item for item in release_evidence(known, parse_release(release, known))}
+    assert found["be8704ff07d2"].presence is Presence.UNKNOWN
