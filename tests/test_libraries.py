@@ -19,6 +19,7 @@ from tailcall_audit.analyzer.kernelfiles.containers import ImageError, Kernel, u
 from tailcall_audit.analyzer.kernelfiles.package_file import read_package
 from tailcall_audit.analyzer.kernelfiles.package_types import PackageError
 from tailcall_audit.analyzer.libraries import parse_json
+from tailcall_audit.analyzer.readers.code.isa import isas
 from tailcall_audit.analyzer.readers.code.registry import findings
 from tailcall_audit.analyzer.web.fetch import Fetcher, FetchError
 from tailcall_audit.probes.kernel.btf import Btf, Writer
@@ -26,6 +27,8 @@ from tests.kernelfiles.images import bzimage, lz4_legacy
 from tests.rpms import FIRST, RHEL, rpm
 from tests.subjects.test_packages import CONTROL, deb, tar
 from tests.web.servers import Answer, serve
+
+X86_64 = isas()["x86_64"]
 
 ADAPTERS = [getattr(adapters, name) for name in adapters.__all__ if name.endswith("_errors")]
 
@@ -109,7 +112,7 @@ def test_broken_types_of_a_kernel_silence_the_signatures_that_need_them(btf: Btf
     names = ("bpf_prog_map_compatible", "prog_fd_array_get_ptr", "do_jit")
     functions = {name: Function(name, 0xFFFFFFFF81000000, code) for name in names}
     notes: list[str] = []
-    assert list(findings(functions, btf, notes.append)) == []
+    assert list(findings(X86_64, functions, btf, notes.append)) == []
     assert notes
     assert set(notes) <= {"its BTF is broken: no string at 2147483647", "its BTF is broken: no type 2147483632"}
 

@@ -139,7 +139,7 @@ class Commit(NamedTuple):
 
     `btf` says how it shows in a kernel's type data: alternatives of struct.member, function() and enum:NAME (`tailcall_audit.analyzer.readers.btf`);
     `emulation` how functions behave when they are run: alternatives of case=outcome (`tailcall_audit.analyzer.readers.emulation`);
-    `code` names the matcher of machine code that can show it, and the effect of it (`tailcall_audit.analyzer.readers.code.registry`).
+    `code` names the matcher of machine code that can show it, and the effect of it (`tailcall_audit.analyzer.readers.code.isa`).
     `needs` are the commits whose code it changes or uses, `follow_ups` those that mend what it broke or left open.
     """
 

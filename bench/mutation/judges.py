@@ -40,7 +40,7 @@ class Judge(NamedTuple):
 def _by_code(elf: bytes, name: str) -> Mapping[str, State]:
     """What the signatures of machine code say by themselves: nothing that a version, a changelog or a type says counts."""
     catalog = load_catalog()
-    seen = {item.commit: item.presence for item in code_evidence(Binary(unpack(elf, name)), name)}
+    seen = {item.commit: item.presence for item in code_evidence(Binary(unpack(elf, name)), "x86_64", name)}
     return {slug: _verdict(_defect(catalog, slug), seen) for slug in SLUGS}
 
 

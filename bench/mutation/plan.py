@@ -10,14 +10,17 @@ from bench.mutation.subject import Mutation, MutationError, Subject
 from bench.mutation.undo import UNDONE
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.readers.code import registry
-from tailcall_audit.analyzer.readers.code.registry import FUNCTIONS
+from tailcall_audit.analyzer.readers.code.isa import isas
 
 __all__ = ["functions_of", "plan"]
+
+_ISA = isas()["x86_64"]
+"""The mutants are of x86-64 kernels."""
 
 
 def functions_of(commits: Iterable[str]) -> frozenset[str]:
     """The functions that are read for some commits."""
-    return registry.functions_of(load_catalog(), commits)
+    return registry.functions_of(_ISA, load_catalog(), commits)
 
 
 def plan(subject: Subject, limit: int | None, only: Iterable[str] = ()) -> Iterator[Mutation]:
@@ -31,7 +34,7 @@ def plan(subject: Subject, limit: int | None, only: Iterable[str] = ()) -> Itera
             continue
         if not chosen or mutation.function in chosen:
             yield mutation
-    found = subject.functions(chosen or FUNCTIONS)
+    found = subject.functions(chosen or _ISA.functions)
     for function in sorted(found.values(), key=lambda item: (len(item.code), item.name)):
         changes = list(flips(subject, function))
         random.Random(function.name).shuffle(changes)

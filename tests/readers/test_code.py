@@ -11,15 +11,18 @@ import pytest
 from tailcall_audit.analyzer.kernelfiles.binary import Binary, Function, read_system_map
 from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
 from tailcall_audit.analyzer.kernelfiles.containers import Kernel, unpack
-from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import place_of
 from tailcall_audit.analyzer.kernelfiles.kallsyms import Kallsyms, KallsymsError
 from tailcall_audit.analyzer.kernelfiles.package_file import read_package
 from tailcall_audit.analyzer.model import Bootable
 from tailcall_audit.analyzer.readers.code.claims import Claim
-from tailcall_audit.analyzer.readers.code.registry import FUNCTIONS, findings
+from tailcall_audit.analyzer.readers.code.isa import isas
+from tailcall_audit.analyzer.readers.code.members import place_of
+from tailcall_audit.analyzer.readers.code.registry import findings
 from tests.kernelfiles.images import kernel
 from tests.kernels import package_file
 from tests.mutants import debian_image, named_image
+
+X86_64 = isas()["x86_64"]
 
 P1, P2, P3, P4, P5, P5B, P6 = (
     "1c123c567fb1",
@@ -63,7 +66,7 @@ def without_symbols(found: Kernel) -> Kernel:
 
 def answers(found: Kernel) -> dict[str, Claim]:
     binary = Binary(found)
-    told = {item.commit: item.claim for item in findings(binary.functions(FUNCTIONS), binary.btf)}
+    told = {item.commit: item.claim for item in findings(X86_64, binary.functions(X86_64.functions), binary.btf)}
     return {commit: claim for commit, claim in told.items() if commit in (P1, P2, P3, P4, P5, P5B, P6)}
 
 
@@ -84,7 +87,7 @@ def test_debian_packages(name: str) -> None:
 def test_the_kernels_own_symbols_agree_with_each_other() -> None:
     """An address from kallsyms is the start of a function: every one begins with the call of the tracer, which 5.10 to 6.1 make there."""
     binary = Binary(kernel(debian_image("vmlinuz-6.1.0-47-cloud-amd64")))
-    functions = binary.functions(FUNCTIONS)
+    functions = binary.functions(X86_64.functions)
     assert {"do_jit", "arch_prepare_bpf_trampoline", "bpf_prog_map_compatible", "prog_fd_array_get_ptr"} <= set(
         functions
     )
@@ -97,11 +100,11 @@ def test_without_symbols_or_types_nothing_is_said(without_rounding: Path) -> Non
     found = kernel(without_rounding)
     blind = without_symbols(found)
     binary = Binary(blind)
-    assert binary.functions(FUNCTIONS) == {}
+    assert binary.functions(X86_64.functions) == {}
     assert any("functions cannot be located" in note for note in binary.notes)
     untyped = Binary(found._replace(data=found.data.replace(b"\x9f\xeb\x01\0", b"\0\0\0\0")))
     assert untyped.btf is None
-    told = {item.commit for item in findings(untyped.functions(FUNCTIONS), None)}
+    told = {item.commit for item in findings(X86_64, untyped.functions(X86_64.functions), None)}
     assert told == {P3, P4}
 
 
@@ -109,15 +112,15 @@ def test_without_symbols_or_types_nothing_is_said(without_rounding: Path) -> Non
 def test_code_of_a_shape_that_nobody_has_seen_gets_no_wrong_answer(seed: int) -> None:
     """What the signatures look at, changed: an answer may go, and must not turn."""
     binary = Binary(kernel(debian_image("vmlinuz-6.1.0-47-cloud-amd64")))
-    functions = binary.functions(FUNCTIONS)
-    truth = {item.commit: item.claim for item in findings(functions, binary.btf)}
+    functions = binary.functions(X86_64.functions)
+    truth = {item.commit: item.claim for item in findings(X86_64, functions, binary.btf)}
     generator = random.Random(seed)
     shuffled = {}
     for name, function in functions.items():
         # Whole functions of other code under the name that is looked for.
         other = generator.choice([item for item in functions.values() if item.name != name])
         shuffled[name] = Function(name, function.address, other.code) if generator.random() < 0.5 else function
-    for item in findings(shuffled, binary.btf):
+    for item in findings(X86_64, shuffled, binary.btf):
         assert item.claim is not Claim.PRESENT or truth[item.commit] is Claim.PRESENT, item
 
 
@@ -125,8 +128,8 @@ def test_code_of_a_shape_that_nobody_has_seen_gets_no_wrong_answer(seed: int) ->
 def test_random_code_raises_nothing(seed: int) -> None:
     binary = Binary(kernel(debian_image("vmlinuz-6.1.0-47-cloud-amd64")))
     generator = random.Random(seed)
-    made = {name: Function(name, 0xFFFFFFFF81000000, generator.randbytes(500)) for name in FUNCTIONS}
-    for item in findings(made, binary.btf):
+    made = {name: Function(name, 0xFFFFFFFF81000000, generator.randbytes(500)) for name in X86_64.functions}
+    for item in findings(X86_64, made, binary.btf):
         assert item.claim is not Claim.PRESENT, item
 
 
@@ -138,12 +141,12 @@ def test_a_displacement_that_looks_like_is_extended_is_no_hit() -> None:
     assert place is not None
     load = b"\x48\x8b\x87" + place.to_bytes(4, "little") + b"\x90" * 9  # mov rax, qword ptr [rdi + place]
     made = {"prog_fd_array_get_ptr": Function("prog_fd_array_get_ptr", 0xFFFFFFFF81000000, load)}
-    assert [(item.commit, item.claim) for item in findings(made, binary.btf)] == [(P6, Claim.DOUBTFUL)]
+    assert [(item.commit, item.claim) for item in findings(X86_64, made, binary.btf)] == [(P6, Claim.DOUBTFUL)]
 
 
 def test_a_system_map_serves_where_the_image_has_no_symbols(without_rounding: Path, tmp_path: Path) -> None:
     found = kernel(without_rounding)
-    functions = Binary(found).functions(FUNCTIONS)
+    functions = Binary(found).functions(X86_64.functions)
     lines = [f"{item.address:016x} t {name}" for name, item in functions.items()]
     lines += [f"{item.address + len(item.code):016x} T end_of_{name}" for name, item in functions.items()]
     lines += ["0000000000000000 A fixed_percpu_data", "garbage", "ffffffff82000000 t do_jit.cold"]
@@ -154,7 +157,7 @@ def test_a_system_map_serves_where_the_image_has_no_symbols(without_rounding: Pa
         name: (item.address, len(item.code)) for name, item in functions.items()
     }
     blind = without_symbols(found)
-    assert Binary(blind, symbols).functions(FUNCTIONS).keys() == functions.keys()
+    assert Binary(blind, symbols).functions(X86_64.functions).keys() == functions.keys()
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from tailcall_audit.analyzer.catalog.types import Catalog
-from tailcall_audit.analyzer.kernelfiles.binary import Binary
-from tailcall_audit.analyzer.readers.code.registry import FUNCTIONS, MATCHERS, findings, functions_of
+from tailcall_audit.analyzer.kernelfiles.binary import Binary, Function
+from tailcall_audit.analyzer.readers import code
+from tailcall_audit.analyzer.readers.code.claims import Claim
+from tailcall_audit.analyzer.readers.code.isa import isas
+from tailcall_audit.analyzer.readers.code.registry import findings, functions_of
 from tests.kernels import package_file
+
+X86_64 = isas()["x86_64"]
 
 
 def test_every_commit_names_an_effect_that_a_matcher_has_and_every_effect_is_named_once(catalog: Catalog) -> None:
     named = [(commit.code["matcher"], commit.code["effect"]) for commit in catalog.commits.values() if commit.code]
-    known = [(name, effect) for name, matcher in MATCHERS.items() for effect in matcher.effects]
+    known = [(name, effect) for name, matcher in X86_64.matchers.items() for effect in matcher.effects]
     assert sorted(named) == sorted(known)
 
 
 def test_the_functions_of_commits_are_those_of_their_matchers(catalog: Catalog) -> None:
-    assert functions_of(catalog, ["d6083f040d5d"]) == set(MATCHERS["prog-array"].functions)
-    assert functions_of(catalog, ["04fd61ab36ec"]) == frozenset()
-    assert functions_of(catalog, catalog.commits) == set(FUNCTIONS)
+    assert functions_of(X86_64, catalog, ["d6083f040d5d"]) == set(X86_64.matchers["prog-array"].functions)
+    assert functions_of(X86_64, catalog, ["04fd61ab36ec"]) == frozenset()
+    assert functions_of(X86_64, catalog, catalog.commits) == set(X86_64.functions)
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +45,8 @@ def binary() -> Binary:
 
 def test_what_is_shown_is_said_of_the_commits_that_the_catalogue_names(catalog: Catalog, binary: Binary) -> None:
     """Two commits with one effect are both shown, and an effect that no commit has is not."""
-    functions = binary.functions(FUNCTIONS)
-    before = {item.commit: item.claim for item in findings(functions, binary.btf, catalog=catalog)}
+    functions = binary.functions(X86_64.functions)
+    before = {item.commit: item.claim for item in findings(X86_64, functions, binary.btf, catalog=catalog)}
     assert "d6083f040d5d" in before
     moved = catalog.commits["d6083f040d5d"]
     commits = {
@@ -47,7 +55,44 @@ def test_what_is_shown_is_said_of_the_commits_that_the_catalogue_names(catalog: 
         "116e04ba1459": catalog.commits["116e04ba1459"]._replace(code=None),
     }
     after = {
-        item.commit: item.claim for item in findings(functions, binary.btf, catalog=catalog._replace(commits=commits))
+        item.commit: item.claim
+        for item in findings(X86_64, functions, binary.btf, catalog=catalog._replace(commits=commits))
     }
     assert after.pop("aaaaaaaaaaaa") is after["d6083f040d5d"]
     assert after == {key: claim for key, claim in before.items() if key != "116e04ba1459"}
+
+
+ONE_FILE = """
+from tailcall_audit.analyzer.kernelfiles.isa.insn import Insn
+from tailcall_audit.analyzer.readers.code.claims import Place, PlaceState, taken_together
+from tailcall_audit.analyzer.readers.code.isa import CodeIsa, CodeMatcher
+
+
+def _decode(function):
+    return [Insn("nop", "", function.address)]
+
+
+def _find(functions, decoded, btf):
+    for name in decoded:
+        yield from taken_together("extended-refused", [Place(PlaceState.LACKING, functions[name], "a nop")])
+
+
+ISA = CodeIsa("RISC-V", _decode, {"prog-array": CodeMatcher(("extended-refused",), ("prog_fd_array_get_ptr",), _find)})
+"""
+
+
+def test_an_architecture_is_one_file(catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "riscv64.py").write_text(ONE_FILE)
+    monkeypatch.setattr(code, "__path__", [*code.__path__, str(tmp_path)])
+    isas.cache_clear()
+    try:
+        isa = isas()["riscv64"]
+        function = Function("prog_fd_array_get_ptr", 0xFFFFFFFF81000000, b"\x01\x00")
+        found = list(findings(isa, {function.name: function}, None, catalog=catalog))
+        assert [(item.commit, item.claim) for item in found] == [("d6083f040d5d", Claim.ABSENT)]
+        assert isas().keys() >= {"riscv64", "x86_64"}
+    finally:
+        isas.cache_clear()
+        sys.modules.pop(f"{code.__name__}.riscv64", None)
+        if hasattr(code, "riscv64"):
+            del code.riscv64

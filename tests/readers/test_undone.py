@@ -10,7 +10,8 @@ from tailcall_audit import State, audit
 from tailcall_audit.analyzer.kernelfiles.binary import Binary
 from tailcall_audit.analyzer.kernelfiles.containers import unpack
 from tailcall_audit.analyzer.readers.code.claims import Claim
-from tailcall_audit.analyzer.readers.code.registry import FUNCTIONS, findings
+from tailcall_audit.analyzer.readers.code.isa import isas
+from tailcall_audit.analyzer.readers.code.registry import findings
 from tests.mutants import (
     CASES,
     IN_5_10,
@@ -25,6 +26,8 @@ from tests.mutants import (
     undone,
 )
 
+X86_64 = isas()["x86_64"]
+
 # Where the place has code that never comes to run, or no longer asks what it asked, the code does not prove what it does instead.
 DOUBTFUL = {"trampoline-tests-no-flag", "trampoline-restores-no-count-1", "trampoline-restores-no-count-2"}
 IN_THE_NEWEST = [
@@ -35,7 +38,7 @@ IN_THE_NEWEST = [
 
 def claims(elf: bytes) -> dict[str, Claim]:
     binary = Binary(unpack(elf, "vmlinux"))
-    return {item.commit: item.claim for item in findings(binary.functions(FUNCTIONS), binary.btf)}
+    return {item.commit: item.claim for item in findings(X86_64, binary.functions(X86_64.functions), binary.btf)}
 
 
 @pytest.mark.parametrize("case", [*CASES, *IN_THE_NEWEST], ids=str)

@@ -1,16 +1,17 @@
-"""Decoded x86-64 instructions, and what the signatures of code share."""
+"""x86-64: decoding, operands as capstone writes them, and which instructions branch."""
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from tailcall_audit.analyzer.kernelfiles.binary import Function
+from tailcall_audit.analyzer.kernelfiles.isa.flow import Branches, Flow
+from tailcall_audit.analyzer.kernelfiles.isa.insn import Insn
 from tailcall_audit.analyzer.libraries import capstone_errors
 from tailcall_audit.analyzer.model import AuditError
-from tailcall_audit.probes.kernel.btf import Btf
 
-__all__ = ["MEMORY", "REGISTERS", "Insn", "constants", "decode", "place_of"]
+__all__ = ["BRANCHES", "MEMORY", "REGISTERS", "constants", "decode", "flow_of"]
 
 MEMORY = re.compile(r"(byte|word|dword|qword) ptr \[(\w+)(?: \+ (0x[0-9a-f]+|\d+))?\]")
 REGISTERS = {}
@@ -25,17 +26,20 @@ for _number in range(8, 16):
         REGISTERS[f"r{_number}{_suffix}"] = f"r{_number}"
 
 
-class Insn(NamedTuple):
-    """A decoded instruction, as a disassembler writes it, and its address."""
+BRANCHES = Branches(
+    unconditional=frozenset(("jmp",)),
+    conditional=("j",),
+    ends=frozenset(("ret", "ud2", "int3", "hlt")),
+    when_equal="je",
+    when_different="jne",
+    keeps_flags=frozenset(("mov", "movzx", "movsx", "movsxd", "movabs", "lea", "push", "pop", "nop")),
+    reads_flags=("set", "cmov", "sbb", "adc", "j"),
+)
 
-    mnemonic: str
-    operands: str
-    address: int = 0
 
-    @property
-    def parts(self) -> list[str]:
-        """The first operand, and the rest; one empty string where there is none."""
-        return [part.strip() for part in self.operands.split(",", 1)]
+def flow_of(insns: Sequence[Insn]) -> Flow:
+    """The steps between decoded instructions."""
+    return Flow(insns, BRANCHES)
 
 
 def decode(function: Function) -> list[Insn] | None:
@@ -56,9 +60,3 @@ def decode(function: Function) -> list[Insn] | None:
 def constants(insns: list[Insn], wanted: str) -> int:
     """How many instructions store or use a constant as their last operand."""
     return sum(insn.parts[-1] == wanted for insn in insns)
-
-
-def place_of(btf: Btf, struct: str, member: str) -> int | None:
-    """Where a member stands, in bytes from the start of its struct; None where there is no such member, or it is a bit field."""
-    found = btf.member(struct, member)
-    return None if found is None or found.offset % 8 else found.offset // 8

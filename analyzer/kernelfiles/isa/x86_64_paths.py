@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import MEMORY, REGISTERS, Insn
-from tailcall_audit.analyzer.kernelfiles.isa.x86_64_flow import Flow
+from tailcall_audit.analyzer.kernelfiles.isa.flow import Flow
+from tailcall_audit.analyzer.kernelfiles.isa.insn import Insn
+from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import MEMORY, REGISTERS
 
 __all__ = ["Fact", "Path", "Value", "paths"]
 

@@ -8,7 +8,8 @@ from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.binary import Binary
 from tailcall_audit.analyzer.model import Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.code.claims import Claim
-from tailcall_audit.analyzer.readers.code.registry import FUNCTIONS, findings
+from tailcall_audit.analyzer.readers.code.isa import isas
+from tailcall_audit.analyzer.readers.code.registry import findings
 from tailcall_audit.analyzer.readers.registry import Reading
 from tailcall_audit.analyzer.subjects.subject import Request, Subject
 
@@ -23,12 +24,16 @@ _CLAIMED = {
 }
 
 
-def code_evidence(binary: Binary, where: str, catalog: Catalog | None = None) -> Iterator[Evidence]:
-    """What the machine code shows of the commits of a catalogue (the shipped one); nothing for another architecture than x86-64, and for functions that can't be located.
+def code_evidence(binary: Binary, architecture: str, where: str, catalog: Catalog | None = None) -> Iterator[Evidence]:
+    """Yields what the machine code shows of the commits of a catalogue (the shipped one).
 
+    There is nothing of an architecture whose code is not read, and of functions that cannot be located.
     What only looks like a commit leaves the answer to other evidence; what looks wrong is unknown, whatever a version says.
     """
-    for item in findings(binary.functions(FUNCTIONS), binary.btf, binary.notes.append, catalog):
+    isa = isas().get(architecture)
+    if isa is None:
+        return
+    for item in findings(isa, binary.functions(isa.functions), binary.btf, binary.notes.append, catalog):
         citation = f"{where}: {item.function.name}() at {item.function.address:#x}"
         yield Evidence(
             EvidenceKind.CODE,
@@ -36,7 +41,7 @@ def code_evidence(binary: Binary, where: str, catalog: Catalog | None = None) ->
             _CLAIMED[item.claim],
             citation,
             f"{item.detail} ({citation})",
-            architecture="x86_64",
+            architecture=architecture,
             settle=None
             if item.claim in (Claim.PRESENT, Claim.ABSENT)
             else f"tailcall-audit --image {where} --confirm=vm",
@@ -45,15 +50,16 @@ def code_evidence(binary: Binary, where: str, catalog: Catalog | None = None) ->
 
 
 def read(subject: Subject, request: Request) -> Reading:
-    """Reads the functions of an image that a signature knows, on x86-64."""
+    """Reads the functions of an image that a signature knows, where its architecture has some."""
     image = subject.parts.image
     assert image is not None  # the registry's condition
     form = f"image: {', '.join(image.form)}"
     reading = tuple(f"{image.name}: {text}" for text in image.binary.notes)
-    if image.architecture != "x86_64":
-        return Reading(notes=(f"{form}; machine code is read for x86-64 only", *reading))
+    if image.architecture is None or image.architecture not in isas():
+        known = " and ".join(isa.title for isa in isas().values())
+        return Reading(notes=(f"{form}; machine code is read for {known} only", *reading))
     request.progress(f"reading the code in {image.name}")
-    found = tuple(code_evidence(image.binary, image.name, request.catalog))
+    found = tuple(code_evidence(image.binary, image.architecture, image.name, request.catalog))
     decided = len({item.commit for item in found})
     words = (
         f"machine code decides {decided} commits" if found else "machine code not recognised; judged by version and BTF"

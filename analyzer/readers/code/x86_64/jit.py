@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from tailcall_audit.analyzer.kernelfiles.binary import Function
-from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import MEMORY, Insn, constants, place_of
+from tailcall_audit.analyzer.kernelfiles.isa.insn import Insn
+from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import MEMORY, constants
 from tailcall_audit.analyzer.readers.code.claims import Place, PlaceState, Shown, taken_together
+from tailcall_audit.analyzer.readers.code.members import place_of
 from tailcall_audit.probes.kernel.btf import Btf
 
 __all__ = ["FUNCTIONS", "count_offset", "hierarchy"]

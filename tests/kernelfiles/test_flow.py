@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tailcall_audit.analyzer.kernelfiles.binary import Function
-from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import Insn, decode
-from tailcall_audit.analyzer.kernelfiles.isa.x86_64_flow import Flow
+from tailcall_audit.analyzer.kernelfiles.isa.flow import Flow
+from tailcall_audit.analyzer.kernelfiles.isa.insn import Insn
+from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import decode, flow_of
 from tailcall_audit.analyzer.kernelfiles.isa.x86_64_paths import Fact, Path, Value, paths
 
 BASE = 0xFFFFFFFF81000000
@@ -13,7 +14,7 @@ BASE = 0xFFFFFFFF81000000
 def flow(*code: str) -> Flow:
     insns = decode(Function("f", BASE, bytes.fromhex("".join(code))))
     assert insns is not None
-    return Flow(insns)
+    return flow_of(insns)
 
 
 # call f; cmp byte ptr [rax + 0x92], 0; lea rdi, [rax + 8]; jne +3; xor eax, eax; ret; ret
@@ -80,4 +81,4 @@ def test_a_loop_ends_and_too_many_paths_are_none() -> None:
     assert paths(flow("75fe", "c3"), {}) == [Path(None, frozenset(), frozenset())]  # jne to itself, then the end
     many = [Insn("cmp", "eax, 1", 0)] + [Insn("jne", hex(number + 2), number + 1) for number in range(0, 40)]
     crossing = [item._replace(operands=hex(item.address + 2)) if item.mnemonic == "jne" else item for item in many]
-    assert paths(Flow([*crossing, Insn("nop", "", 41), Insn("ret", "", 42)]), {}) is None
+    assert paths(flow_of([*crossing, Insn("nop", "", 41), Insn("ret", "", 42)]), {}) is None

@@ -1,56 +1,74 @@
-"""Where control goes in a decoded x86-64 function: what can follow an instruction, and what can be reached with some steps left out."""
+"""Where control goes in a decoded function: what can follow an instruction, and what can be reached with some steps left out."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
-from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import Insn
+from tailcall_audit.analyzer.kernelfiles.isa.insn import Insn
 
-__all__ = ["Flow"]
+__all__ = ["Branches", "Flow"]
 
-_ADDRESS = re.compile(r"0x[0-9a-f]+")
-_ENDS = frozenset(("ret", "ud2", "int3", "hlt"))
-_KEEPS_FLAGS = frozenset(("mov", "movzx", "movsx", "movsxd", "movabs", "lea", "push", "pop", "nop"))
-_READS_FLAGS = ("set", "cmov", "sbb", "adc", "j")
+_ADDRESS = re.compile(r"#?(0x[0-9a-f]+)")
+"""The operand of a jump whose target is known, as capstone writes it."""
+
+
+class Branches(NamedTuple):
+    """The instructions of an architecture that lead elsewhere, by their mnemonics.
+
+    `conditional` are the starts of the mnemonics of conditional jumps; `unconditional` ones may have such a start too. `ends` are those
+    behind which nothing follows. `when_equal` and `when_different` jump where a compare found its operands so. `keeps_flags`
+    leave the result of a compare as it is; a mnemonic with a start in `reads_flags` takes notice of it.
+    """
+
+    unconditional: frozenset[str]
+    conditional: tuple[str, ...]
+    ends: frozenset[str]
+    when_equal: str
+    when_different: str
+    keeps_flags: frozenset[str]
+    reads_flags: tuple[str, ...]
 
 
 class Flow:
     """The steps between a function's instructions, each named by its index. A jump out of the function ends it: a return by a thunk,
     a tail call, or code that the compiler moved away, which is not followed."""
 
-    def __init__(self, insns: Sequence[Insn]) -> None:
+    def __init__(self, insns: Sequence[Insn], branches: Branches) -> None:
         self.insns = insns
+        self._branches = branches
         self._at = {insn.address: index for index, insn in enumerate(insns)}
 
     def target(self, index: int) -> int | None:
         """The instruction that a jump leads to; None where that is outside of the function, or is computed."""
-        operands = self.insns[index].operands
-        return self._at.get(int(operands, 16)) if _ADDRESS.fullmatch(operands) else None
+        address = _ADDRESS.fullmatch(self.insns[index].operands)
+        return None if address is None else self._at.get(int(address.group(1), 16))
 
     def is_conditional(self, index: int) -> bool:
         """Whether an instruction is a conditional jump."""
         mnemonic = self.insns[index].mnemonic
-        return mnemonic.startswith("j") and mnemonic != "jmp"
+        return mnemonic.startswith(self._branches.conditional) and mnemonic not in self._branches.unconditional
+
+    def _jumps(self, insn: Insn) -> bool:
+        return insn.mnemonic in self._branches.unconditional or insn.mnemonic.startswith(self._branches.conditional)
 
     def steps(self, index: int) -> tuple[int, ...]:
         """The instructions that can come next: the one behind, and a jump's target."""
         insn = self.insns[index]
-        if insn.mnemonic in _ENDS:
+        if insn.mnemonic in self._branches.ends:
             return ()
         behind = (index + 1,) if index + 1 < len(self.insns) else ()
-        if not insn.mnemonic.startswith("j"):
+        if not self._jumps(insn):
             return behind
         target = self.target(index)
         there = () if target is None else (target,)
-        return there if insn.mnemonic == "jmp" else (*behind, *there)
+        return there if insn.mnemonic in self._branches.unconditional else (*behind, *there)
 
     @property
     def is_whole(self) -> bool:
         """Whether every jump inside the function is known: none goes to an address that is computed."""
-        return all(
-            _ADDRESS.fullmatch(insn.operands) is not None for insn in self.insns if insn.mnemonic.startswith("j")
-        )
+        return all(_ADDRESS.fullmatch(insn.operands) is not None for insn in self.insns if self._jumps(insn))
 
     def reached(
         self, start: int = 0, without: Collection[int] = (), without_steps: Collection[tuple[int, int]] = ()
@@ -70,19 +88,19 @@ class Flow:
         """The instruction that takes notice of a compare's result: a jump, a conditional move or the like; None where none does."""
         for index in range(compare + 1, len(self.insns)):
             mnemonic = self.insns[index].mnemonic
-            if mnemonic.startswith(_READS_FLAGS) and mnemonic != "jmp":
+            if mnemonic.startswith(self._branches.reads_flags) and mnemonic not in self._branches.unconditional:
                 return index
-            if mnemonic not in _KEEPS_FLAGS:
+            if mnemonic not in self._branches.keeps_flags:
                 return None
         return None
 
     def when_equal(self, compare: int) -> tuple[int, int] | None:
-        """The step that is taken where a compare finds its operands equal; None where no `je` or `jne` takes notice of it."""
-        return self._step(compare, "je", "jne")
+        """The step that is taken where a compare finds its operands equal; None where no such jump takes notice of it."""
+        return self._step(compare, self._branches.when_equal, self._branches.when_different)
 
     def when_different(self, compare: int) -> tuple[int, int] | None:
-        """The step that is taken where a compare finds its operands different; None where no `je` or `jne` takes notice of it."""
-        return self._step(compare, "jne", "je")
+        """The step that is taken where a compare finds its operands different; None where no such jump takes notice of it."""
+        return self._step(compare, self._branches.when_different, self._branches.when_equal)
 
     def _step(self, compare: int, jumping: str, falling: str) -> tuple[int, int] | None:
         jump = self.decided_by(compare)

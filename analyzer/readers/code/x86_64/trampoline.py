@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from tailcall_audit.analyzer.kernelfiles.binary import Function
-from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import MEMORY, REGISTERS, Insn, place_of
-from tailcall_audit.analyzer.kernelfiles.isa.x86_64_flow import Flow
+from tailcall_audit.analyzer.kernelfiles.isa.flow import Flow
+from tailcall_audit.analyzer.kernelfiles.isa.insn import Insn
+from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import MEMORY, REGISTERS, flow_of
 from tailcall_audit.analyzer.readers.code.claims import Place, PlaceState, Shown, taken_together
+from tailcall_audit.analyzer.readers.code.members import place_of
 from tailcall_audit.probes.kernel.btf import Btf
 
 __all__ = ["ATTACH_CHECK", "FUNCTIONS", "TRAMPOLINE", "UPDATE", "trampoline"]
@@ -59,7 +61,7 @@ def trampoline(
 
 def _restoring(function: Function, insns: list[Insn]) -> Place:
     """Whether the trampoline loads the count back into rax where the flag is set: before the call, and before it returns."""
-    name, flow = function.name, Flow(insns)
+    name, flow = function.name, flow_of(insns)
     loads = [index for index, insn in enumerate(insns) if insn.parts[-1] == _LOAD_RAX_FROM_STACK]
     reached = flow.reached() if flow.is_whole else frozenset(range(len(insns)))
     if not loads:
@@ -85,7 +87,7 @@ def _setting(functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]
     name = next((name for name in ATTACH_CHECK if name in decoded), None)
     if name is None:
         return Place(PlaceState.UNSEEN, next(iter(functions.values())), "check_attach_btf_id()")
-    function, flow = functions[name], Flow(decoded[name])
+    function, flow = functions[name], flow_of(decoded[name])
     getter = functions.get(_GET)
     if getter is None or not any(
         insn.mnemonic == "call" and insn.operands == hex(getter.address) for insn in flow.insns

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from tailcall_audit.analyzer.kernelfiles.binary import Function
-from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import MEMORY, Insn, place_of
-from tailcall_audit.analyzer.kernelfiles.isa.x86_64_flow import Flow
+from tailcall_audit.analyzer.kernelfiles.isa.flow import Flow
+from tailcall_audit.analyzer.kernelfiles.isa.insn import Insn
+from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import MEMORY, flow_of
 from tailcall_audit.analyzer.kernelfiles.isa.x86_64_paths import Fact, Path, Value, paths
 from tailcall_audit.analyzer.readers.code.claims import Place, PlaceState, Shown, taken_together
+from tailcall_audit.analyzer.readers.code.members import place_of
 from tailcall_audit.probes.kernel.btf import Btf
 
 __all__ = ["ATTACH", "FUNCTIONS", "PUT", "extended_programs"]
@@ -39,9 +41,9 @@ def extended_programs(
             detail = "struct bpf_prog_aux has no is_extended to look at"
             yield from taken_together(_EFFECT, [Place(PlaceState.LACKING, functions[PUT], detail)])
         return
-    places = [_put(functions[PUT], Flow(decoded[PUT]), btf)]
+    places = [_put(functions[PUT], flow_of(decoded[PUT]), btf)]
     if ATTACH in decoded:
-        places.append(_attach(functions[ATTACH], Flow(decoded[ATTACH]), btf))
+        places.append(_attach(functions[ATTACH], flow_of(decoded[ATTACH]), btf))
     else:
         places.append(Place(PlaceState.UNSEEN, functions[PUT], f"{ATTACH}()"))
     yield from taken_together(_EFFECT, places)

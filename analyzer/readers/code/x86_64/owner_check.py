@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.kernelfiles.binary import Function
-from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import MEMORY, REGISTERS, Insn, place_of
-from tailcall_audit.analyzer.kernelfiles.isa.x86_64_flow import Flow
+from tailcall_audit.analyzer.kernelfiles.isa.insn import Insn
+from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import MEMORY, REGISTERS, flow_of
 from tailcall_audit.analyzer.readers.code.claims import Place, PlaceState, Shown, taken_together
+from tailcall_audit.analyzer.readers.code.members import place_of
 from tailcall_audit.probes.kernel.btf import Btf
 
 __all__ = ["FUNCTIONS", "owner_check"]
@@ -146,12 +147,12 @@ class _Resolution(NamedTuple):
 
 def _guard(piece: list[Insn], number: int) -> PlaceState:
     """Whether a jump follows a look at dst_prog."""
-    return PlaceState.ODD if Flow(piece).when_equal(number) is None else PlaceState.THERE
+    return PlaceState.ODD if flow_of(piece).when_equal(number) is None else PlaceState.THERE
 
 
 def _leads(piece: list[Insn], number: int, takes: set[int]) -> bool:
     """Whether the side on which a type is EXT comes to what is taken then, with nothing in between that could turn away."""
-    flow = Flow(piece)
+    flow = flow_of(piece)
     if flow.decided_by(number) is None:
         index: int | None = number + 1
     else:
