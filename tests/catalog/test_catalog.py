@@ -23,7 +23,7 @@ from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 SIX = {
     1: ["freplace-tailcallee"],
     2: ["x86-count-offset"],
-    3: ["x86-trampoline-loop", "s390-trampoline-tcc"],
+    3: ["x86-trampoline-loop", "s390-trampoline-tcc", "s390-trampoline-tcc-writeback"],
     4: ["x86-hierarchy", "arm64-tailcall-hierarchy", "s390-tailcall-hierarchy", "loongarch-tailcall-hierarchy"],
     5: ["freplace-attached-panic", "freplace-attached-refused"],
     6: ["freplace-loop"],
