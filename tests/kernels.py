@@ -127,15 +127,15 @@ def available(package: str, architecture: str | None = None) -> tuple[str, ...]:
 def kernel_source(series: str, version: str | None = None) -> tuple[Path, str]:
     """The files that matter of a linux-source package, and its version: the one asked for, else the newest on the mirror."""
     package = f"linux-source-{series}"
-    kept = sorted(path.name for path in cache_directory().glob(f"source-{series}.*") if _is_complete(path))
-    if version is not None and f"source-{version}" in kept:
-        return cache_directory() / f"source-{version}", version
+    kept = sorted(path.name for path in cache_directory().glob(f"linux-source-{series}.*") if _is_complete(path))
+    if version is not None and f"linux-source-{version}" in kept:
+        return cache_directory() / f"linux-source-{version}", version
     versions = available(package)
     if not versions:
         pytest.skip(f"the Debian mirror of this machine has no {package}")
     chosen = version if version in versions else versions[0]
-    target = cache_directory() / f"source-{chosen}"
-    with locked(f"source-{chosen}"):
+    target = cache_directory() / f"linux-source-{chosen}"
+    with locked(f"linux-source-{chosen}"):
         if not _is_complete(target):
             _fetch(package, chosen, target)
     return target, chosen
