@@ -226,6 +226,7 @@ def _distribution(data: dict[str, Any]) -> Distribution:
         rebuilds=data.get("rebuilds"),
         by_package=data.get("compare") == "package",
         series_in_release=data.get("series_in_release", False),
+        z_streams=data.get("z_streams", False),
         keeps_marks=data.get("local_marks", False),
         forms=tuple(_form(form) for form in data["forms"]),
         builds=tuple(_form(form) for form in data.get("builds", ())),

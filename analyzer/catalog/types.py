@@ -337,7 +337,8 @@ class Distribution(NamedTuple):
     `frozen` kernels take features of later releases, so that their base does not show what is absent. `surveyed` ones have
     no patches of their own that the catalogue does not know. `self_built` is no distribution, but a list of local versions.
     `rebuilds` names the distribution whose builds it has, fixes included. Facts about builds are compared with the package's
-    version (`by_package`) or with the release string, in which the series' tag occurs (`series_in_release`).
+    version (`by_package`) or with the release string, in which the series' tag occurs (`series_in_release`). With `z_streams` a
+    build with more than one number of its own (427.13.1) is on a line that leaves the main one at its first number.
     `signatures` are forms of a second statement beside the release (``/proc/version_signature``) that names the stable release
     rolled in, `uploads` the expression that finds the rest of a package's version in a build string. `either_of` are the
     distributions of which it is one, where its release does not say which. `ids` are further names, of os-release(5) and for
@@ -356,6 +357,7 @@ class Distribution(NamedTuple):
     rebuilds: str | None
     by_package: bool
     series_in_release: bool
+    z_streams: bool
     keeps_marks: bool
     forms: tuple[Form, ...]
     builds: tuple[Form, ...]

@@ -14,11 +14,29 @@ from tailcall_audit.analyzer.version import build_key
 __all__ = ["read", "series_evidence"]
 
 
-def _builds_match(fact: SeriesFact, name: str) -> bool:
+_KERNEL = 3
+"""The numbers of a build that are the kernel's own: 5.14.0 of 5.14.0-427.13.1."""
+
+
+def _same_line(fact: SeriesFact, ours: tuple[int, ...], theirs: tuple[int, ...]) -> bool:
+    """Returns True if a fact about one build extends to another where z-streams branch off: 427.13.1 leaves the main line at 427.
+
+    What a build of the main line has, all later ones and their z-streams have; what it lacks, the earlier ones of that line lack.
+    What a z-stream has, only its own later builds have: 430 follows 427, and not 427.40.1.
+    """
+    line = _KERNEL + 1
+    if fact.present:
+        return ours >= theirs and (len(theirs) <= line or ours[:line] == theirs[:line])
+    return ours <= theirs and (len(ours) <= line or ours[:line] == theirs[:line])
+
+
+def _builds_match(fact: SeriesFact, name: str, z_streams: bool) -> bool:
     """Whether a fact about a build, or about it and later ones, holds for this one. An exact build is compared whole."""
     if fact.exact:
         return name == fact.start or name.startswith((f"{fact.start}.", f"{fact.start}+", f"{fact.start}-"))
     ours, theirs = build_key(name), build_key(fact.start)
+    if z_streams:
+        return _same_line(fact, ours, theirs)
     return ours >= theirs if fact.present else ours <= theirs
 
 
@@ -39,7 +57,7 @@ def series_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Eviden
             continue  # an ABI number cannot be compared with a package version
         if distribution is not None and distribution.series_in_release and f".{fact.series}" not in release.release:
             continue
-        if _builds_match(fact, release.package or release.release):
+        if _builds_match(fact, release.package or release.release, distribution is not None and distribution.z_streams):
             detail = f"{fact.series}: {fact.commit} {'from' if fact.present else 'not in'} {fact.start}"
             presence = Presence.PRESENT if fact.present else Presence.ABSENT
             sure = Confidence.MEDIUM if fact.note else Confidence.HIGH
