@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,26 @@ def lab() -> Path:
     """The research material, which the project itself never reads."""
     path = os.environ.get("TAILCALL_AUDIT_LAB")
     if not path or not Path(path).is_dir():
-        pytest.skip("TAILCALL_AUDIT_LAB does not name the research material")
+        pytest.skip(
+            "no research material: TAILCALL_AUDIT_LAB names no folder of it (it is compared with; nothing else needs it)"
+        )
     return Path(path)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Ends a run with the tests that skipped, counted by their reason."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(_reason(report) for report in skipped)
+    if reasons:
+        terminalreporter.write_line("")
+        terminalreporter.write_line(f"{len(skipped)} tests skipped:")
+        for reason, count in reasons.most_common():
+            terminalreporter.write_line(f"  {count:4} x {reason}")
+
+
+def _reason(report: pytest.TestReport) -> str:
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
+    return str(text).removeprefix("Skipped: ")
 
 
 @pytest.fixture(autouse=True, scope="session")

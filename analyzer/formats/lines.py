@@ -138,12 +138,12 @@ def summary(target: TargetReport, everything: bool) -> str:
     more = f"; {hidden} in code of other architectures not shown (--all)" if hidden else ""
     probed = [item.observation for item in seen if item.observation is not None]
     if probed:
-        counts = [
+        observed = [
             f"{number} {agreement.value}"
             for agreement in Agreement
             if (number := sum(item.agreement is agreement for item in probed))
         ]
-        more += f"; probes: {', '.join(counts)}"
+        more += f"; probes: {', '.join(observed)}"
     return ", ".join(counts) + more
 
 

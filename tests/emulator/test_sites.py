@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import capstone
 import pytest
 
@@ -14,12 +12,13 @@ from tailcall_audit.analyzer.emulator.sites import Sites
 from tailcall_audit.analyzer.kernelfiles.binary import Binary
 from tests.emulator.kernels import tiny_kernel
 from tests.kernelfiles.images import kernel
+from tests.mutants import IN_5_10, IN_6_1, IN_6_12, debian_image
 
-DEBIAN = ("vmlinuz-5.10.0-30-cloud-amd64", "vmlinuz-6.1.0-47-cloud-amd64", "vmlinuz-6.12.117+deb13-cloud-amd64")
+DEBIAN = (IN_5_10, IN_6_1, IN_6_12)
 
 
-def opened(lab: Path, name: str) -> tuple[KernelImage, Sites]:
-    image = KernelImage(Binary(kernel(lab / "kernels" / name)), "x86_64")
+def opened(name: str) -> tuple[KernelImage, Sites]:
+    image = KernelImage(Binary(kernel(debian_image(name))), "x86_64")
     return image, Sites(image, isa_of("x86_64"))
 
 
@@ -29,8 +28,8 @@ def text(image: KernelImage) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("name", DEBIAN)
-def test_every_site_of_a_kernel_has_another_state_of_its_own_length(lab: Path, name: str) -> None:
-    image, sites = opened(lab, name)
+def test_every_site_of_a_kernel_has_another_state_of_its_own_length(name: str) -> None:
+    image, sites = opened(name)
     patches = list(sites.on_path([text(image)]))
     kinds = {word: sum(patch.why.startswith(word) for patch in patches) for word in ("static key", "alternative")}
     # Thousands of each in every kernel of a distribution; counts of other tables would not fit together.
@@ -41,8 +40,8 @@ def test_every_site_of_a_kernel_has_another_state_of_its_own_length(lab: Path, n
 
 
 @pytest.mark.parametrize("name", DEBIAN)
-def test_static_keys_are_turned_from_a_jump_to_nothing_and_back(lab: Path, name: str) -> None:
-    image, sites = opened(lab, name)
+def test_static_keys_are_turned_from_a_jump_to_nothing_and_back(name: str) -> None:
+    image, sites = opened(name)
     decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     turned = 0
     for patch in sites.on_path([text(image)]):
@@ -56,8 +55,8 @@ def test_static_keys_are_turned_from_a_jump_to_nothing_and_back(lab: Path, name:
     assert turned > 700
 
 
-def test_a_block_has_the_sites_that_begin_in_it_and_no_others(lab: Path) -> None:
-    image, sites = opened(lab, DEBIAN[2])
+def test_a_block_has_the_sites_that_begin_in_it_and_no_others() -> None:
+    image, sites = opened(DEBIAN[2])
     first = next(iter(sites.on_path([text(image)])))
     assert [patch.address for patch in sites.on_path([(first.address, 1)])][:1] == [first.address]
     assert not list(sites.on_path([(first.address + 1, 1)]))
@@ -86,12 +85,12 @@ def test_a_kernel_without_tables_has_no_sites_and_says_so() -> None:
     assert not list(sites.on_path([(0xFFFF_FFFF_8100_0000, 4096)]))
 
 
-def test_what_is_neither_a_jump_nor_nothing_is_a_reason(lab: Path) -> None:
-    image, sites = opened(lab, DEBIAN[2])
+def test_what_is_neither_a_jump_nor_nothing_is_a_reason() -> None:
+    image, sites = opened(DEBIAN[2])
     key = next(patch for patch in sites.on_path([text(image)]) if patch.why.startswith("static key"))
     segment = image.segment_of(key.address)
     assert segment is not None
-    broken = kernel(lab / "kernels" / DEBIAN[2])
+    broken = kernel(debian_image(DEBIAN[2]))
     data = bytearray(broken.data)
     data[segment.offset + key.address - segment.address] = 0xCC
     other = KernelImage(Binary(broken._replace(data=bytes(data))), "x86_64")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -17,13 +16,13 @@ from tailcall_audit.analyzer.kernelfiles.package_file import read_package
 from tailcall_audit.analyzer.kernelfiles.relocations import Relocations, find_relocations
 from tests.kernelfiles.images import kernel
 from tests.kernels import package_file
+from tests.mutants import IN_6_1, IN_6_12, debian_image
 
-DEBIAN = "vmlinuz-6.12.117+deb13-cloud-amd64"
 NAMES = ("_stext", "_etext", "bpf_check", "bpf_int_jit_compile", "init_task", "pcpu_hot")
 
 
-def test_data_has_symbols_and_per_cpu_variables_are_at_their_places_behind_gs(lab: Path) -> None:
-    found = Binary(kernel(lab / "kernels" / DEBIAN)).addresses(NAMES)
+def test_data_has_symbols_and_per_cpu_variables_are_at_their_places_behind_gs() -> None:
+    found = Binary(kernel(debian_image(IN_6_12))).addresses(NAMES)
     assert found is not None
     assert set(found) == set(NAMES)
     (start,), (end,), (check,) = found["_stext"], found["_etext"], found["bpf_check"]
@@ -33,16 +32,16 @@ def test_data_has_symbols_and_per_cpu_variables_are_at_their_places_behind_gs(la
     assert 0 < found["pcpu_hot"][0] < 1 << 20
 
 
-def test_an_address_has_the_name_of_the_function_around_it(lab: Path) -> None:
-    binary = Binary(kernel(lab / "kernels" / DEBIAN))
+def test_an_address_has_the_name_of_the_function_around_it() -> None:
+    binary = Binary(kernel(debian_image(IN_6_12)))
     (item,) = binary.functions(["bpf_check"]).values()
     assert binary.symbol_at(item.address) == binary.symbol_at(item.address + len(item.code) - 1) == "bpf_check"
     assert binary.symbol_at(item.address - 1) != "bpf_check"
 
 
-def test_tokens_are_found_although_nothing_but_alignment_is_before_them(lab: Path) -> None:
+def test_tokens_are_found_although_nothing_but_alignment_is_before_them() -> None:
     """In Debian's 6.1.170 of the real-time flavour the bytes before the table of tokens are no zeros."""
-    found = kernel(lab / "kernels/vmlinuz-6.1.0-47-cloud-amd64")
+    found = kernel(debian_image(IN_6_1))
     _, table, _ = kallsyms._tokens(found.data)
     data = bytearray(found.data)
     data[table - 5 : table] = b"{\x01PzB"  # the end of a table for look-ups by name, which nothing here reads

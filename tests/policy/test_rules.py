@@ -21,6 +21,7 @@ from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Pr
 from tailcall_audit.analyzer.policy.verdict import Facts, judge, weigh
 from tailcall_audit.analyzer.readers.release import commit_in_release
 from tailcall_audit.analyzer.version import parse_version
+from tests.policy.truth_table import completions, truth
 
 CATALOG = load_catalog()
 PRESENT, ABSENT, UNKNOWN = Presence.PRESENT, Presence.ABSENT, Presence.UNKNOWN
@@ -47,25 +48,6 @@ def say(
     kind: EvidenceKind, presence: Presence, confidence: Confidence = HIGH, key: str = KEY, **more: object
 ) -> Evidence:
     return Evidence(kind, key, presence, f"{kind.value} {presence.value}", "", confidence, **more)  # type: ignore[arg-type]
-
-
-def truth(expression: Expression, there: dict[str, bool]) -> bool:
-    if expression.operator is Operator.LEAF:
-        return there[expression.name]
-    parts = [truth(part, there) for part in expression.parts]
-    if expression.operator is Operator.NOT:
-        return not parts[0]
-    return all(parts) if expression.operator is Operator.ALL else any(parts)
-
-
-def completions(defect: Defect, presences: dict[str, Presence]) -> Iterator[dict[str, bool]]:
-    """Every way in which what is unknown may turn out."""
-    names = (*defect.commits, *defect.capabilities)
-    choices = [
-        (True, False) if presences.get(name, UNKNOWN) is UNKNOWN else (presences[name] is PRESENT,) for name in names
-    ]
-    for values in itertools.product(*choices):
-        yield dict(zip(names, values, strict=True))
 
 
 def judged(defect: Defect, presences: dict[str, Presence]) -> State:

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailcall_audit import Catalog, State, audit, load_catalog
+from tailcall_audit.analyzer.catalog.types import Defect
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence, Rule, Verdict
 from tailcall_audit.analyzer.policy.verdict import Facts, judge, weigh
 from tests.kernels import SIX
+from tests.policy.truth_table import completions, truth
 
 A, F, N, U = State.AFFECTED, State.FIXED, State.NOT_AFFECTED, State.UNKNOWN
 
@@ -264,29 +266,18 @@ PRESENCES = st.dictionaries(st.sampled_from(sorted(CATALOG.commits)), st.sampled
 
 @given(PRESENCES, st.sampled_from(CATALOG.defects))
 def test_never_fixed_without_a_complete_fix_and_never_affected_on_a_gap(
-    presences: dict[str, Presence], defect: object
+    presences: dict[str, Presence], defect: Defect
 ) -> None:
-    from tailcall_audit.analyzer.catalog.expression import Interval, evaluate
-    from tailcall_audit.analyzer.catalog.types import Defect
-
-    assert isinstance(defect, Defect)
     items = [Evidence(EvidenceKind.HISTORY, key, presence, "x") for key, presence in presences.items()]
     items += [Evidence(EvidenceKind.RELEASE, name, Presence.PRESENT, "x") for name in defect.capabilities]
-    verdict = judge(defect, Facts(items), None)
-
-    def worst(name: str) -> Interval:
-        present = presences.get(name) is Presence.PRESENT or name in defect.capabilities
-        return Interval(2, 2) if present else Interval(0, 0)
-
-    def best(name: str) -> Interval:
-        absent = presences.get(name) is Presence.ABSENT
-        return Interval(0, 0) if absent else Interval(2, 2)
-
-    if verdict.state is F:
-        assert defect.fixed is not None
-        assert evaluate(defect.fixed, worst).met
-    if verdict.state is A and defect.fixed is not None:
-        assert not evaluate(defect.fixed, best).met
+    state = judge(defect, Facts(items), None).state
+    able = dict.fromkeys(defect.capabilities, Presence.PRESENT)
+    for way in completions(defect, {**presences, **able}):
+        fixed = defect.fixed is not None and truth(defect.fixed, way)
+        reached = truth(defect.reachable, way)
+        assert state is not F or fixed
+        assert state is not A or (reached and not fixed)
+        assert state is not N or not reached
 
 
 def code(presence: Presence, unread: bool = False) -> Evidence:

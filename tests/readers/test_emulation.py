@@ -28,6 +28,10 @@ from tailcall_audit.analyzer.readers.emulation.stage import Answer, Outcome, run
 from tests.emulator.kernels import tiny_kernel
 from tests.kernelfiles.images import kernel
 from tests.kernels import package_file
+from tests.mutants import IN_5_10 as OLD
+from tests.mutants import IN_6_1 as MIDDLE
+from tests.mutants import IN_6_12 as NEW
+from tests.mutants import debian_image, named_image, small_image
 
 PRESENT, ABSENT = Presence.PRESENT, Presence.ABSENT
 EXTENSION, PANIC, REFUSED, COUNT, TRAMPOLINE, HIERARCHY, LOOP = (
@@ -59,11 +63,11 @@ IN_6_1_170 = {
 }  # fmt: skip
 IN_6_12 = dict.fromkeys((*COMMON, COUNT, TRAMPOLINE, HIERARCHY, POKE), PRESENT)
 LAB = {
-    "vmlinuz-5.10.0-30-cloud-amd64": IN_5_10,
+    OLD: IN_5_10,
     "vmlinuz-5.10.218-lab-no-ff672c67ee76": IN_5_10 | {COUNT: ABSENT},
-    "vmlinuz-6.1.0-47-cloud-amd64": IN_6_1_170,
+    MIDDLE: IN_6_1_170,
     "vmlinuz-6.1.170-lab-no-f7866c358733": IN_6_1_170 | {PANIC: ABSENT, REFUSED: ABSENT},
-    "vmlinuz-6.12.117+deb13-cloud-amd64": IN_6_12,
+    NEW: IN_6_12,
 }
 DEBIAN = {
     ("linux-image-6.1.0-56-cloud-arm64", "arm64"): {**dict.fromkeys(COMMON, PRESENT), ARM: ABSENT},
@@ -93,8 +97,14 @@ def decided(emulation: Emulation, architecture: str, catalog: Catalog) -> dict[s
 
 
 @pytest.mark.parametrize("name", LAB)
-def test_the_kernels_of_the_research(lab: Path, catalog: Catalog, name: str) -> None:
-    assert decided(lab_results(lab / "kernels" / name), "x86_64", catalog) == LAB[name]
+def test_the_kernels_of_the_research(catalog: Catalog, name: str) -> None:
+    assert decided(lab_results(named_image(name)), "x86_64", catalog) == LAB[name]
+
+
+def test_debian_kernels_without_a_fix(without_rounding: Path, without_null_check: Path, catalog: Catalog) -> None:
+    assert decided(lab_results(without_rounding), "x86_64", catalog) == IN_5_10 | {COUNT: ABSENT}
+    expected = IN_6_1_170 | {PANIC: ABSENT, REFUSED: ABSENT}
+    assert decided(lab_results(without_null_check), "x86_64", catalog) == expected
 
 
 @pytest.mark.parametrize(("package", "architecture"), DEBIAN, ids=[name for name, _ in DEBIAN])
@@ -111,9 +121,9 @@ def alone(found: Kernel, name: str) -> Answer:
     return run_case(Bench(KernelImage(Binary(found), found.architecture or ""), symbols=SYMBOLS), name, CASES[name])
 
 
-def test_a_prog_array_is_cleared_with_or_without_a_pause(lab: Path) -> None:
+def test_a_prog_array_is_cleared_with_or_without_a_pause() -> None:
     """Linux kernel commit 4406942e65ca ("bpf: Fix RCU stall in bpf_fd_array_map_clear()") is in 6.1.192, not in 5.10."""
-    old = alone(kernel(lab / "kernels/vmlinuz-5.10.0-30-cloud-amd64"), "prog-array/clear-gives-way")
+    old = alone(kernel(debian_image(OLD)), "prog-array/clear-gives-way")
     assert old.finding is not None, old.why
     assert old.finding.outcome is Outcome.NOT_DONE
     path = package_file("linux-image-6.1.0-56-cloud-arm64", "6.1.192-2", "arm64")
@@ -125,23 +135,23 @@ def test_a_prog_array_is_cleared_with_or_without_a_pause(lab: Path) -> None:
     assert "calls cond_resched() 4 times while it clears 4 entries" in new.finding.story
 
 
-def test_a_pause_that_the_command_line_may_take_out_is_no_answer(lab: Path) -> None:
-    answer = alone(kernel(lab / "kernels/vmlinuz-6.12.117+deb13-cloud-amd64"), "prog-array/clear-gives-way")
+def test_a_pause_that_the_command_line_may_take_out_is_no_answer() -> None:
+    answer = alone(kernel(debian_image(NEW)), "prog-array/clear-gives-way")
     assert answer.why is not None
     assert answer.why.why is Why.UNPATCHABLE
     assert "__SCT__cond_resched" in str(answer.why)
 
 
-def test_the_panic_is_seen_at_the_address_that_the_oops_of_the_guest_names(lab: Path, catalog: Catalog) -> None:
-    emulation = lab_results(lab / "kernels/vmlinuz-6.1.170-lab-no-f7866c358733")
+def test_the_panic_is_seen_at_the_address_that_the_oops_of_the_guest_names(without_null_check: Path) -> None:
+    emulation = lab_results(without_null_check)
     found = emulation.results["owner-check/attached-extension"]
     assert found.outcome == "null-dereference"
     assert "reads address 0x4 " in found.story
 
 
-def test_the_counts_are_those_of_the_guests(lab: Path, catalog: Catalog) -> None:
-    old = lab_results(lab / "kernels/vmlinuz-5.10.0-30-cloud-amd64").results
-    new = lab_results(lab / "kernels/vmlinuz-6.12.117+deb13-cloud-amd64").results
+def test_the_counts_are_those_of_the_guests(catalog: Catalog) -> None:
+    old = lab_results(debian_image(OLD)).results
+    new = lab_results(debian_image(NEW)).results
     assert "makes 89 entries" in old["jit/hierarchy"].story
     assert "makes 34 entries" in new["jit/hierarchy"].story
     for kind, calls in (("fentry", 60), ("fexit", 60), ("both", 120)):
@@ -174,12 +184,12 @@ MUTATED = {
 
 
 @pytest.mark.parametrize("function", MUTATED)
-def test_mutants_of_a_function_lose_its_fix_or_give_no_answer(lab: Path, catalog: Catalog, function: str) -> None:
+def test_mutants_of_a_function_lose_its_fix_or_give_no_answer(catalog: Catalog, function: str) -> None:
     """No mutant is better than the kernel, which has the fix; in guests some of each function's show the defect."""
     commit = MUTATED[function]
     cases = wanted_cases(catalog, "x86_64", frozenset((commit,)))
     said = []
-    for mutant in mutants(kernel(lab / "kernels/vmlinuz-6.12.117+deb13-cloud-amd64"), function)[::3]:
+    for mutant in mutants(kernel(debian_image(NEW)), function)[::3]:
         emulation = emulate(Binary(mutant), "x86_64", cases)
         assert emulation.why is None
         (item,) = evidence_of(catalog, emulation, "x86_64", "it", frozenset((commit,)))
@@ -188,8 +198,8 @@ def test_mutants_of_a_function_lose_its_fix_or_give_no_answer(lab: Path, catalog
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_what_an_object_holds_beside_what_matters_changes_no_answer(lab: Path, seed: int) -> None:
-    found = kernel(lab / "kernels/vmlinuz-6.12.117+deb13-cloud-amd64")
+def test_what_an_object_holds_beside_what_matters_changes_no_answer(seed: int) -> None:
+    found = kernel(debian_image(NEW))
     generator = random.Random(seed)
     kept: dict[str, bytes] = {}
 
@@ -214,17 +224,17 @@ def test_a_kernel_without_types_gives_one_reason(catalog: Catalog) -> None:
     assert found.why.why is Why.NO_BTF
 
 
-def test_the_types_of_another_kernel_are_found_out_by_the_controls(lab: Path, catalog: Catalog) -> None:
+def test_the_types_of_another_kernel_are_found_out_by_the_controls(catalog: Catalog) -> None:
     """Objects laid out wrongly may make anything of a function, but never a fix."""
-    old = kernel(lab / "kernels/vmlinuz-5.10.0-30-cloud-amd64")
+    old = kernel(debian_image(OLD))
     wrong = Binary(old)
-    wrong.__dict__["btf"] = Binary(kernel(lab / "kernels/vmlinuz-6.12.117+deb13-cloud-amd64")).btf
+    wrong.__dict__["btf"] = Binary(kernel(debian_image(NEW))).btf
     emulation = emulate(wrong, "x86_64", wanted_cases(catalog, "x86_64"))
     assert emulation.why is None
     for item in evidence_of(catalog, emulation, "x86_64", "the image"):
-        assert item.presence is not PRESENT or item.commit in LAB["vmlinuz-5.10.0-30-cloud-amd64"], item
+        assert item.presence is not PRESENT or item.commit in LAB[OLD], item
         if item.presence is PRESENT:
-            assert LAB["vmlinuz-5.10.0-30-cloud-amd64"][item.commit] is PRESENT, item
+            assert LAB[OLD][item.commit] is PRESENT, item
 
 
 @pytest.mark.parametrize("architecture", ["s390x", "mips64"])
@@ -262,21 +272,19 @@ def test_half_a_fix_is_seen_as_half(catalog: Catalog) -> None:
         assert said(whole | {name: result._replace(outcome=None)}) is Presence.UNKNOWN
 
 
-def test_without_the_emulator_one_note_says_what_could_have_been_run(
-    lab: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_emulator_one_note_says_what_could_have_been_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "unicorn", None)
     for name in ("x86_64", "arm64", "machine"):
         monkeypatch.delitem(sys.modules, f"tailcall_audit.analyzer.emulator.{name}", raising=False)
-    image = str(lab / "kernels/vmlinuz-6.1.170-lab-no-f7866c358733")
+    image = str(small_image())
     (target,) = audit(images=[image], only=["freplace-loop"]).targets
     (note,) = [note for note in target.notes if "tailcall-audit[emulation]" in note]
     assert note.startswith("not run: ")
     assert not [item for item in target.verdicts[0].evidence if item.kind is EvidenceKind.EMULATION]
 
 
-def test_nothing_is_run_where_nothing_may_be(lab: Path) -> None:
-    image = str(lab / "kernels/vmlinuz-6.1.170-lab-no-f7866c358733")
+def test_nothing_is_run_where_nothing_may_be() -> None:
+    image = str(small_image())
     for emulate_it in (True, False):
         (target,) = audit(images=[image], only=["freplace-loop"], emulate=emulate_it).targets
         kinds = {item.kind for item in target.verdicts[0].evidence}
