@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.catalog.build import InvalidCatalogError, build
@@ -17,6 +18,7 @@ from tailcall_audit.analyzer.catalog.yaml_file import read_yaml
 
 CHECKOUT = Path(__file__).parents[2]
 FOLDER = CHECKOUT / "catalog"
+LIBYAML = [False, *([True] if yaml.__with_libyaml__ else [])]
 
 
 @pytest.fixture
@@ -70,14 +72,29 @@ def test_plain_text_stays_text(tmp_path: Path) -> None:
         ("", "empty-value", 1),
         ("# only a comment\n", "empty-value", 1),
         ("[" * 3000, "yaml-syntax", 1),
+        ("[" * 200_000, "yaml-syntax", 1),
+        ("- " * 3000 + "x", "yaml-syntax", 1),
         ("a: \x00\n", "yaml-syntax", 1),
     ],
 )
-def test_what_is_no_yaml_of_the_catalogue(tmp_path: Path, content: str, name: str, line: int) -> None:
+@pytest.mark.parametrize("libyaml", LIBYAML)
+def test_what_is_no_yaml_of_the_catalogue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, name: str, line: int, libyaml: bool
+) -> None:
+    monkeypatch.setattr(yaml, "__with_libyaml__", libyaml)
     path = tmp_path / "x.yaml"
     path.write_text(content)
     complaints = read_yaml(path).complaints
     assert [(complaint.name, complaint.line) for complaint in complaints][:1] == [(name, line)]
+
+
+@pytest.mark.skipif(not yaml.__with_libyaml__, reason="PyYAML was built without libyaml: there is one loader only")
+def test_both_loaders_of_yaml_read_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [*FOLDER.glob("*.yaml"), *FOLDER.glob("commits/*.yaml")]
+    assert len(paths) > 40
+    fast = [read_yaml(path) for path in paths]
+    monkeypatch.setattr(yaml, "__with_libyaml__", False)
+    assert [read_yaml(path) for path in paths] == fast
 
 
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
