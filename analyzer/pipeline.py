@@ -23,7 +23,7 @@ from tailcall_audit.analyzer.model import (
     Verdict,
 )
 from tailcall_audit.analyzer.policy.series import first_fixed_by_series, with_pending_reboots
-from tailcall_audit.analyzer.policy.verdict import Facts, judge_all, overruled_by_the_binary
+from tailcall_audit.analyzer.policy.verdict import Facts, judge_all, overruled_by_code
 from tailcall_audit.analyzer.readers.registry import READERS, Reader, Reading
 from tailcall_audit.analyzer.subjects.subject import Progress, Request, Subject
 
@@ -107,7 +107,7 @@ def judge_subject(subject: Subject, request: Request) -> TargetReport:
         subject.live_patched,
     )
     verdicts = _asked_for(judge_all(request.catalog, facts, request.defects), request, subject.architecture)
-    notes = [*overruled_by_the_binary(verdicts), *subject.notes, *(text for item in readings for text in item.notes)]
+    notes = [*overruled_by_code(verdicts), *subject.notes, *(text for item in readings for text in item.notes)]
     running = subject.is_running and subject.kind is not TargetKind.HOST
     return TargetReport(
         name=f"{subject.label} (running)" if running else subject.label,

@@ -37,10 +37,22 @@ from tailcall_audit.analyzer.model import (
 )
 from tailcall_audit.analyzer.readers.registry import RANK
 
-__all__ = ["Facts", "Weighed", "judge", "judge_all", "overruled_by_the_binary", "weigh"]
+__all__ = ["Facts", "Weighed", "judge", "judge_all", "overruled_by_code", "weigh"]
 
-_BINARY = (EvidenceKind.EMULATION, EvidenceKind.CODE, EvidenceKind.BTF)
-_CONTESTED = (EvidenceKind.SOURCE, EvidenceKind.CODE, EvidenceKind.HISTORY, EvidenceKind.CHANGELOG)
+_PLACES = {
+    EvidenceKind.EMULATION: "the binary",
+    EvidenceKind.CODE: "the binary",
+    EvidenceKind.BTF: "the binary",
+    EvidenceKind.SOURCE: "the source",
+}
+"""Where evidence that is code was seen. It outranks what a log or a version says."""
+_CONTESTED = (
+    EvidenceKind.SOURCE,
+    EvidenceKind.CODE,
+    EvidenceKind.HISTORY,
+    EvidenceKind.CHANGELOG,
+    EvidenceKind.SERIES,
+)
 
 
 class Facts:
@@ -372,24 +384,29 @@ def judge_all(catalog: Catalog, facts: Facts, defects: Sequence[Defect]) -> tupl
     return tuple(found)
 
 
-def overruled_by_the_binary(verdicts: Iterable[Verdict]) -> list[str]:
-    """Returns a note on each commit of which the binary says something else than the version or the changelog."""
+def _in_code(verdict: Verdict, commit: str) -> Evidence | None:
+    """The strongest evidence about a commit that is code, and not what a log or a version says."""
+    return next(
+        (
+            item
+            for kind in _PLACES
+            for item in verdict.evidence
+            if item.commit == commit and item.kind is kind and item.presence is not Presence.UNKNOWN
+        ),
+        None,
+    )
+
+
+def overruled_by_code(verdicts: Iterable[Verdict]) -> list[str]:
+    """Returns a note on each commit of which the binary or the source says something else than the log or the version."""
     notes: dict[str, str] = {}
     for item in verdicts:
         for disagreement in item.disagreements:
-            said = next(
-                (
-                    entry
-                    for kind in _BINARY
-                    for entry in item.evidence
-                    if entry.commit == disagreement.commit
-                    and entry.kind is kind
-                    and entry.presence is not Presence.UNKNOWN
-                ),
-                None,
-            )
+            said = _in_code(item, disagreement.commit)
             if said is not None:
-                has = "is in the binary" if said.presence is Presence.PRESENT else "is not in the binary"
+                has = "is in" if said.presence is Presence.PRESENT else "is not in"
                 seen = said.detail.partition(" (")[0]
-                notes[disagreement.commit] = f"{disagreement.commit} {has}: {seen}; but {disagreement.text}"
+                notes[disagreement.commit] = (
+                    f"{disagreement.commit} {has} {_PLACES[said.kind]}: {seen}; but {disagreement.text}"
+                )
     return list(notes.values())

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-from tailcall_audit.analyzer.catalog.types import Catalog, Proof, SeriesFact
+from tailcall_audit.analyzer.catalog.types import Catalog, Distribution, Proof, SeriesFact
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.registry import Reading
 from tailcall_audit.analyzer.subjects.subject import Request, Subject
-from tailcall_audit.analyzer.version import build_key
+from tailcall_audit.analyzer.version import build_key, parse_version
 
 __all__ = ["read", "series_evidence"]
 
@@ -34,19 +35,45 @@ def _builds_match(fact: SeriesFact, name: str, z_streams: bool) -> bool:
     """Whether a fact about a build, or about it and later ones, holds for this one. An exact build is compared whole."""
     if fact.exact:
         return name == fact.start or name.startswith((f"{fact.start}.", f"{fact.start}+", f"{fact.start}-"))
+    if name == fact.start or name.startswith(f"{fact.start}-"):
+        return True  # a build of that release (5.10.198-android12-9-00015-g…)
     ours, theirs = build_key(name), build_key(fact.start)
     if z_streams:
         return _same_line(fact, ours, theirs)
     return ours >= theirs if fact.present else ours <= theirs
 
 
+def _names_series(fact: SeriesFact, distribution: Distribution | None, name: str) -> bool:
+    """Whether a release is of the fact's series, where the distribution writes the series into it (``.el9``, ``-android12-``)."""
+    if distribution is None or not distribution.series_in_release:
+        return True
+    return re.search(rf"(?<![A-Za-z0-9]){re.escape(fact.series)}(?![0-9])", name) is not None
+
+
+def _took_out(catalog: Catalog, fact: SeriesFact) -> bool:
+    """Whether a build lacks what the stable release that it is based on has: its vendor took the commit out."""
+    branch = catalog.commits[fact.commit].branches.get(fact.base)
+    based_on = parse_version(re.split(r"[-+_]", fact.start)[0])
+    return not fact.present and branch is not None and branch.release is not None and based_on >= branch.release
+
+
+def _from(fact: SeriesFact) -> Evidence:
+    detail = f"{fact.series}: {fact.commit} {'from' if fact.present else 'not in'} {fact.start}"
+    presence = Presence.PRESENT if fact.present else Presence.ABSENT
+    sure = Confidence.MEDIUM if fact.note else Confidence.HIGH
+    return Evidence(EvidenceKind.SERIES, fact.commit, presence, fact.source, detail, sure)
+
+
 def series_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Evidence]:
     """Yield what a distribution's own changelog proved about builds like this one.
 
-    A rebuild has what the build has that it was made of; what that one lacks, the rebuild may have added.
+    A rebuild has what the build has that it was made of; what that one lacks, the rebuild may have added. A commit that a vendor
+    was seen to take out of a stable release is open in its other builds of that branch, whatever the stable release has.
     """
     distributions = {entry.name: entry for entry in catalog.distributions}
     names = release.lineage or ((release.distro,) if release.distro else ())
+    known: set[str] = set()
+    taken_out: dict[str, SeriesFact] = {}
     for fact in catalog.series:
         distribution = distributions.get(fact.distro)
         if fact.distro not in names or fact.base != release.version.branch or release.proof is Proof.NOTHING:
@@ -55,13 +82,25 @@ def series_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Eviden
             continue
         if distribution is not None and distribution.by_package and release.package is None:
             continue  # an ABI number cannot be compared with a package version
-        if distribution is not None and distribution.series_in_release and f".{fact.series}" not in release.release:
-            continue
-        if _builds_match(fact, release.package or release.release, distribution is not None and distribution.z_streams):
-            detail = f"{fact.series}: {fact.commit} {'from' if fact.present else 'not in'} {fact.start}"
-            presence = Presence.PRESENT if fact.present else Presence.ABSENT
-            sure = Confidence.MEDIUM if fact.note else Confidence.HIGH
-            yield Evidence(EvidenceKind.SERIES, fact.commit, presence, fact.source, detail, sure)
+        if _took_out(catalog, fact):
+            taken_out[fact.commit] = fact
+        z_streams = distribution is not None and distribution.z_streams
+        name = release.package or release.release
+        if _names_series(fact, distribution, release.release) and _builds_match(fact, name, z_streams):
+            known.add(fact.commit)
+            yield _from(fact)
+    for commit, fact in taken_out.items():
+        if commit not in known:
+            detail = f"{fact.start} is without {commit}, which its stable release has; whether {release.release} has it is not known"
+            yield Evidence(
+                EvidenceKind.SERIES,
+                commit,
+                Presence.UNKNOWN,
+                fact.source,
+                detail,
+                Confidence.LOW,
+                settle=release.settle,
+            )
 
 
 def read(subject: Subject, request: Request) -> Reading:

@@ -310,7 +310,7 @@ class SourceReader:
 
 
 def _changed_files(tree: KernelTree, source: SourceReader, paths: tuple[str, ...]) -> list[str]:
-    """Returns the files that matter in which the disk differs from HEAD."""
+    """Returns the files that matter in which the disk differs from HEAD, in more than the ends of lines."""
     if not tree.on_disk or tree.repository is None or tree.commit is None:
         return []
     head = BlobReader(tree.repository, tree.commit)
@@ -320,7 +320,9 @@ def _changed_files(tree: KernelTree, source: SourceReader, paths: tuple[str, ...
         read = source.file(path)
         if committed is None or read.state is ReadState.UNREADABLE:
             continue
-        if read.state is ReadState.MISSING or blob_id(read.data) != committed:
+        # A checkout on Windows has CR LF where the commit has LF (core.autocrlf): the compiler sees the same code.
+        same = {blob_id(read.data), blob_id(read.data.replace(b"\r\n", b"\n"))}
+        if read.state is ReadState.MISSING or committed not in same:
             changed.append(path)
     return changed
 
