@@ -152,7 +152,7 @@ def _identity(lines: _Lines) -> tuple[KernelRelease | None, str | None, str | No
     architecture = architecture_of_config(named, lines.options)
     if architecture is not None and by_options not in (None, architecture):
         lines.fault(1, f"its header is of Linux/{named}, its options are of {by_options}")
-    foreign = f"Linux/{named}" if architecture is None else None
+    foreign = named if architecture is None else None
     try:
         return identify_config(version, lines.options), architecture, foreign, []
     except ReleaseError:

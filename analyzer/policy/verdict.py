@@ -151,7 +151,9 @@ def weigh(items: Sequence[Evidence]) -> Weighed:
             # They may show only a part of a fix: a source that agrees with them may have more confidence.
             confidence = max(other.confidence for other in ranked if other.presence is item.presence)
         return Weighed(item.presence, confidence, item, others)
-    return Weighed(Presence.UNKNOWN, Confidence.LOW, next((item for item in ranked if item.settle), ranked[0]))
+    # What is there on a condition is nearer to an answer than what was not read.
+    nearest = sorted(ranked, key=lambda item: not item.conditional)
+    return Weighed(Presence.UNKNOWN, Confidence.LOW, next((item for item in nearest if item.settle), ranked[0]))
 
 
 def _decisive(weighed: dict[str, Weighed], names: Iterable[str], presence: Presence) -> list[tuple[str, Weighed]]:
@@ -250,7 +252,10 @@ class _Case:
             reason = f"whether {short} is there is unknown: nothing that was read says so"
         else:
             reason = f"whether {short} is there is unknown: {item.decisive.detail or item.decisive.citation}"
-        return self.verdict(State.UNKNOWN, rule, f"{short}?", reason, Confidence.LOW, settle or _LAST_RESORT)
+        if settle is None:
+            read = any(entry.kind is EvidenceKind.SOURCE for entry in self.evidence)
+            settle = f"tailcall-audit explain {short}   and compare with the sources" if read else _LAST_RESORT
+        return self.verdict(State.UNKNOWN, rule, f"{short}?", reason, Confidence.LOW, settle)
 
     def decide(self) -> Verdict:
         defect = self.defect

@@ -269,7 +269,18 @@ def _capped(evidence: Evidence, limit: Confidence) -> Evidence:
     return evidence._replace(confidence=limit)
 
 
+def _with_sources_at_hand(catalog: Catalog, item: Evidence) -> Evidence:
+    """An open question about sources that were given: they are what settles it, not other sources."""
+    commit = catalog.commits.get(item.commit)
+    if item.presence is not Presence.UNKNOWN or commit is None:
+        return item
+    return item._replace(settle=f"tailcall-audit explain {commit.key}   and compare with {', '.join(commit.files)}")
+
+
 def read(subject: Subject, request: Request) -> Reading:
     """Reads what the subject's release proves."""
     assert subject.release is not None  # the registry's condition
-    return Reading(tuple(release_evidence(request.catalog, subject.release, subject.confidence)))
+    found = release_evidence(request.catalog, subject.release, subject.confidence)
+    if subject.parts.tree is not None:
+        found = (_with_sources_at_hand(request.catalog, item) for item in found)
+    return Reading(tuple(found))

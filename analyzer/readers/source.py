@@ -33,13 +33,22 @@ _SHARED = ("kernel/", "include/")
 
 @dataclass(frozen=True)
 class _Part:
-    """The answer for one part of a signature. `missing`: nothing in the tree defines what the part looks at."""
+    """The answer for one part of a signature.
+
+    `missing`: nothing in the tree defines what the part looks at; `no_file`: the tree has none of its files.
+    """
 
     presence: Presence
     citation: str
     detail: str
     unread: bool = False
     missing: bool = False
+    no_file: bool = False
+
+    @property
+    def settle(self) -> str | None:
+        """What lets the part be read, if its files are not in the tree."""
+        return f"unpack {self.citation} into this tree   and audit it again" if self.no_file else None
 
 
 @dataclass(frozen=True)
@@ -139,6 +148,9 @@ class SourceReader:
             if presence is Presence.PRESENT
             else answer.citation
         )
+        settle = answer.settle if presence is Presence.UNKNOWN else None
+        if strange and architecture is None:
+            settle = f"tailcall-audit explain {key}   and compare with {answer.citation}"
         return Evidence(
             EvidenceKind.SOURCE,
             key,
@@ -146,9 +158,7 @@ class SourceReader:
             citation,
             f"{citation}: {detail}" if presence is not Presence.UNKNOWN else detail,
             Confidence.LOW if presence is Presence.UNKNOWN else Confidence.HIGH,
-            settle=f"tailcall-audit explain {key}   and compare with {answer.citation}"
-            if strange and architecture is None
-            else None,
+            settle=settle,
             architecture=architecture,
             unread=presence is Presence.UNKNOWN and not strange,
         )
@@ -181,7 +191,7 @@ class SourceReader:
             if part.absent_without_file and all(self._is_gone(path) for path in missing):
                 return _Part(Presence.ABSENT, names, f"there is no {names}")
             gone = all(self._is_gone(path) for path in missing)
-            return _Part(Presence.UNKNOWN, names, f"there is no {names}", unread=True, missing=gone)
+            return _Part(Presence.UNKNOWN, names, f"there is no {names}", unread=True, missing=gone, no_file=True)
         what = " or ".join(name for names_ in part.functions for name in names_) or " or ".join(part.struct)
         return _Part(
             Presence.UNKNOWN,

@@ -19,13 +19,19 @@ def open_subjects(request: Request, path: str) -> Iterator[Subject]:
         note = f"{config.path} names no version: add the kernel's release string (--kernel)"
     else:
         note = f"the version {config.release.version} is the one in the header of {config.path}"
+    notes = [note]
+    if config.foreign is not None and request.arch is None:
+        # User-mode Linux (um) and the like: a kernel without the code of the audited architectures.
+        notes.append(
+            f"Linux/{config.foreign} is none of the architectures that are audited: it has the code of none of them"
+        )
     yield make_subject(
         request,
         TargetKind.CONFIG,
         config.path,
         release=config.release,
         confidence=Confidence.MEDIUM,
-        architecture=(config.architecture, config.path),
+        architecture=(config.architecture or config.foreign, config.path),
         config=config,
-        notes=[note],
+        notes=notes,
     )

@@ -121,8 +121,8 @@ def _contradictions(config: KernelConfig, release: KernelRelease | None, archite
         exact = release.proof is not Proof.BASE and release.vanilla_like
         if ours.branch != theirs.branch or (exact and ours != theirs):
             found.append(f"its header says {theirs}, the target is {ours}")
-    if config.foreign is not None:
-        found.append(f"it is of {config.foreign}, which is none of the architectures that are audited")
+    if config.foreign is not None and config.foreign != architecture:
+        found.append(f"it is of Linux/{config.foreign}, which is none of the architectures that are audited")
     if architecture is not None and config.architecture is not None and architecture != config.architecture:
         found.append(f"it is for {config.architecture}, the target is {architecture}")
     return found

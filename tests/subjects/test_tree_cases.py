@@ -270,6 +270,61 @@ def test_case_13_androids_release_proves_less_than_its_base(kernel: str, expecte
     assert found.states["subprog-poke-uaf"] is expected
 
 
+ASSIGN = "int bpf_cgroup_storage_assign(struct bpf_prog_aux *aux, struct bpf_map *_map)\n{"
+OLDER_ASSIGN = """int bpf_cgroup_storage_assign({argument}, struct bpf_map *_map)
+{{
+	enum bpf_cgroup_storage_type stype = cgroup_storage_type(_map);
+	struct bpf_cgroup_storage_map *map = map_to_storage(_map);
+	int ret = -EBUSY;
+
+	spin_lock_bh(&map->lock);
+	if (map->{owner} && map->{owner} != {owner})
+		goto unlock;
+	map->{owner} = {owner};
+	ret = 0;
+unlock:
+	spin_unlock_bh(&map->lock);
+	return ret;
+}}
+
+int bpf_cgroup_storage_assign_later(struct bpf_prog_aux *aux, struct bpf_map *_map)
+{{"""
+
+
+@pytest.fixture
+def rhel_8(tmp_path: Path) -> Path:
+    """A 4.18 of RHEL 8: the owner check has the form of 5.10, without a check of the cgroup storage."""
+    source, _ = kernel_source("5.10", "5.10.262-1")
+    target = tmp_path / "linux-4.18"
+    shutil.copytree(source, target)
+    (target / "Makefile").write_bytes(makefile("4.18.0"))
+    (target / "Makefile.rhelver").write_text("RHEL_MAJOR = 8\n")
+    return target
+
+
+@pytest.mark.parametrize(
+    ("argument", "owner"), [("struct bpf_prog *prog", "prog"), ("struct bpf_prog_aux *aux", "aux"), ("", "")]
+)
+def test_case_14_rhel_8_shows_in_its_code_whether_storages_are_shared(rhel_8: Path, argument: str, owner: str) -> None:
+    """Before Linux kernel commit 7d9c3427894f, a cgroup storage map belonged to one program (map->prog; map->aux since 5.6)."""
+    file = rhel_8 / "kernel/bpf/local_storage.c"
+    text = file.read_text()
+    assert ASSIGN in text
+    if owner:
+        file.write_text(text.replace(ASSIGN, OLDER_ASSIGN.format(argument=argument, owner=owner)))
+    expected = State.NOT_AFFECTED if owner else State.AFFECTED
+    assert states(rhel_8, "tailcall-cgroup-storage-oob")["tailcall-cgroup-storage-oob"] is expected
+
+
+@pytest.mark.parametrize("gone", ["kernel/bpf/local_storage.c", "kernel/bpf/verifier.c"])
+def test_case_14_a_tree_without_a_file_is_not_told_to_give_a_tree(rhel_8: Path, gone: str) -> None:
+    (rhel_8 / gone).unlink()
+    open_ones = [item for item in report(rhel_8).verdicts if item.state is State.UNKNOWN]
+    assert open_ones
+    assert not [item.settle for item in open_ones if "--tree" in (item.settle or "")]
+    assert any(item.settle == f"unpack {gone} into this tree   and audit it again" for item in open_ones)
+
+
 def test_case_15_a_dump_of_one_commit_gets_no_advice_to_fetch(bookworm: Path, tmp_path: Path) -> None:
     history = History(tmp_path / "dump")
     history.files = {
