@@ -15,9 +15,9 @@ import pygit2
 from tailcall_audit.analyzer.kernelfiles.loose_objects import BrokenObjectError, LooseObjects
 from tailcall_audit.analyzer.libraries import pygit2_errors
 
-__all__ = ["BlobReader", "CheckoutReader", "DiskReader", "FileRead", "FileReader", "ReadState", "blob_id"]
+__all__ = ["MAX_BYTES", "BlobReader", "CheckoutReader", "DiskReader", "FileRead", "FileReader", "ReadState", "blob_id"]
 
-_MAX_BYTES = 3 << 20
+MAX_BYTES = 3 << 20
 """The largest file that is read is kernel/bpf/verifier.c, of some 1 MB in 7.3."""
 _MAX_NAMES = 20_000
 _NOT_IN_CLONE = "its object is not in this clone (a partial clone)"
@@ -48,7 +48,7 @@ class FileRead:
 class FileReader(Protocol):
     """Reads files by their path below the root of the tree."""
 
-    def read(self, path: str) -> FileRead:
+    def read(self, path: str, limit: int = MAX_BYTES) -> FileRead:
         """Read a file; never raises for a file that is missing, too large or unreadable."""
         ...
 
@@ -64,8 +64,8 @@ class DiskReader:
         self.root = root
         self._real_root = os.path.realpath(root)
 
-    def read(self, path: str) -> FileRead:
-        """Read a regular file of at most 3 MiB that lies below the root; links, devices and pipes are refused."""
+    def read(self, path: str, limit: int = MAX_BYTES) -> FileRead:
+        """Read a regular file of at most `limit` bytes that lies below the root; links, devices and pipes are refused."""
         place = os.path.join(self._real_root, path)
         parent = os.path.realpath(os.path.dirname(place))
         if parent != self._real_root and not parent.startswith(self._real_root + os.sep):
@@ -81,11 +81,11 @@ class DiskReader:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 return FileRead(path, ReadState.UNREADABLE, reason="not a regular file")
             try:
-                data = file.read(_MAX_BYTES + 1)
+                data = file.read(limit + 1)
             except OSError as error:
                 return FileRead(path, ReadState.UNREADABLE, reason=str(error.strerror or error))
-        if len(data) > _MAX_BYTES:
-            return FileRead(path, ReadState.UNREADABLE, reason=f"larger than {_MAX_BYTES >> 20} MiB")
+        if len(data) > limit:
+            return FileRead(path, ReadState.UNREADABLE, reason=f"larger than {limit >> 20} MiB")
         return FileRead(path, ReadState.READ, data)
 
     def names(self, folder: str) -> tuple[str, ...] | None:
@@ -134,8 +134,8 @@ class BlobReader:
             return FileRead(path, ReadState.UNREADABLE, reason=_NOT_IN_CLONE)
         return entry
 
-    def read(self, path: str) -> FileRead:
-        """Read a blob of at most 3 MiB."""
+    def read(self, path: str, limit: int = MAX_BYTES) -> FileRead:
+        """Read a blob of at most `limit` bytes."""
         entry = self._entry(path)
         if isinstance(entry, FileRead):
             return entry
@@ -145,8 +145,8 @@ class BlobReader:
             return FileRead(path, ReadState.UNREADABLE, reason="is a symbolic link")
         try:
             with pygit2_errors(_ObjectError):
-                if entry.size > _MAX_BYTES:
-                    return FileRead(path, ReadState.UNREADABLE, reason=f"larger than {_MAX_BYTES >> 20} MiB")
+                if entry.size > limit:
+                    return FileRead(path, ReadState.UNREADABLE, reason=f"larger than {limit >> 20} MiB")
                 return FileRead(path, ReadState.READ, entry.data)
         except _ObjectError:
             return FileRead(path, ReadState.UNREADABLE, reason=_NOT_IN_CLONE)
@@ -166,9 +166,9 @@ class CheckoutReader:
         self._disk = DiskReader(root)
         self._head = BlobReader(repository, commit)
 
-    def read(self, path: str) -> FileRead:
+    def read(self, path: str, limit: int = MAX_BYTES) -> FileRead:
         """Read a file as `DiskReader` does."""
-        read = self._disk.read(path)
+        read = self._disk.read(path, limit)
         if read.state is ReadState.MISSING and self._head.entry_id(path) is not None:
             # A sparse checkout leaves files out that are in the kernel all the same.
             reason = "in HEAD and not on disk, a sparse checkout? --rev HEAD reads the commit"

@@ -50,6 +50,7 @@ _CONTESTED = (
     EvidenceKind.SOURCE,
     EvidenceKind.CODE,
     EvidenceKind.HISTORY,
+    EvidenceKind.PATCH_QUEUE,
     EvidenceKind.CHANGELOG,
     EvidenceKind.SERIES,
 )

@@ -1,27 +1,35 @@
-"""Patch queues beside a tree: ``debian/patches/series``, SUSE's ``series.conf``. Patches not yet applied are named as such."""
+"""Patch queues: ``debian/patches/series``, SUSE's ``series.conf``, the patches of a .spec.
+
+Beside a tree, patches that are not applied yet are named as such. In a folder of patches without sources, the list says which ones a
+build applies.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.kernelfiles.patch_series import read_series
 from tailcall_audit.analyzer.kernelfiles.tree_files import FileReader, ReadState
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.matching import Matcher
 from tailcall_audit.analyzer.readers.messages import unwrap
 from tailcall_audit.analyzer.readers.registry import Reading
-from tailcall_audit.analyzer.subjects.subject import Request, Subject
+from tailcall_audit.analyzer.subjects.subject import OpenPatches, Progress, Request, Subject
 
-__all__ = ["PatchQueue", "read", "read_patch_queue"]
+__all__ = ["PatchQueue", "read", "read_listed_patches", "read_patch_queue"]
 
 _QUEUES = (
     ("debian/patches/series", "debian/patches/", ".pc/applied-patches"),
     ("series.conf", "", ".pc/applied-patches"),
     ("patches/series", "patches/", ".pc/applied-patches"),
 )
-_MAX_PATCHES = 20_000
+_MAX_PATCHES = 100_000
+"""SUSE's enterprise kernels have some 40,000."""
+_SHOW_EVERY = 2000
 _HEADER_BYTES = 16 << 10
 _ID_LINE = re.compile(
     rb"^(?:Git-commit|Upstream-commit|commit|Origin:.*[/=]|\[ ?Upstream commit|\(cherry picked from commit)[: ]*([0-9a-f]{12,40})\b",
@@ -38,14 +46,6 @@ class PatchQueue:
     notes: tuple[str, ...]
 
 
-def _names(data: bytes) -> Iterator[tuple[int, str]]:
-    """The patches of a series file with their line numbers; comments, guards (``+arch``) and options (``-p1``) are left out."""
-    for number, line in enumerate(data.decode("utf-8", "replace").split("\n"), 1):
-        words = [word for word in line.split("#", 1)[0].split() if not word.startswith(("+", "-"))]
-        if words:
-            yield number, words[0]
-
-
 @dataclass(frozen=True)
 class _Entry:
     """A patch about a commit: it applies it (True), takes it back (False), or takes back a part of it (None)."""
@@ -60,8 +60,9 @@ class _Entry:
         return "carries" if self.applies else "reverts"
 
 
-def _match(matcher: Matcher, header: bytes) -> tuple[str, bool | None] | None:
+def _match(matcher: Matcher, data: bytes, reverse: bool) -> tuple[str, bool | None] | None:
     """The commit that a patch is about, and what it does to it; by the subject first, since a revert names ids too."""
+    header = data[:_HEADER_BYTES].split(b"\n---", 1)[0]
     found = _SUBJECT.search(header)
     text = "" if found is None else " ".join(found.group(1).decode("utf-8", "replace").split())
     unwrapped = unwrap(re.sub(r"^(?:\[[^\]]*\]\s*)+", "", text))
@@ -69,7 +70,7 @@ def _match(matcher: Matcher, header: bytes) -> tuple[str, bool | None] | None:
     if key is None and unwrapped.depth == 0:
         ids = (match.group(1).decode("ascii").lower() for match in _ID_LINE.finditer(header))
         key = next((name for name in map(matcher.key, ids) if name is not None), None)
-    return None if key is None else (key, None if unwrapped.partial else unwrapped.depth % 2 == 0)
+    return None if key is None else (key, None if unwrapped.partial else (unwrapped.depth % 2 == 0) is not reverse)
 
 
 def _applied(found: list[tuple[int, _Entry]], notes: list[str]) -> Iterator[Evidence]:
@@ -115,21 +116,20 @@ def read_patch_queue(catalog: Catalog, reader: FileReader, branch: str) -> Patch
         listing = reader.read(series)
         if listing.state is not ReadState.READ:
             continue
-        order = {name: place for place, (_, name) in enumerate(_names(reader.read(applied_path).data))}
+        order = {patch.path: place for place, patch in enumerate(read_series(reader.read(applied_path).data))}
         applied: list[tuple[int, _Entry]] = []
         waiting = 0
-        for number, name in list(_names(listing.data))[:_MAX_PATCHES]:
-            if name.startswith("/") or ".." in name.split("/"):
+        for listed in islice(read_series(listing.data), _MAX_PATCHES):
+            if not _is_inside(listed.path):
                 continue
-            waiting += name not in order
-            patch = reader.read(prefix + name)
-            header = patch.data[:_HEADER_BYTES].split(b"\n---", 1)[0]
-            found = _match(matcher, header) if patch.state is ReadState.READ else None
+            waiting += listed.path not in order
+            patch = reader.read(prefix + listed.path)
+            found = _match(matcher, patch.data, listed.reverse) if patch.state is ReadState.READ else None
             if found is None:
                 continue
-            entry = _Entry(found[0], found[1], f"{series}:{number} ({name})")
-            if name in order:
-                applied.append((order[name], entry))
+            entry = _Entry(found[0], found[1], f"{series}:{listed.line} ({listed.path})")
+            if listed.path in order:
+                applied.append((order[listed.path], entry))
             else:
                 evidence.append(_waiting(entry))
                 notes.append(f"patch not applied yet: {entry.citation} {entry.verb} {catalog.commits[entry.key]}")
@@ -138,8 +138,52 @@ def read_patch_queue(catalog: Catalog, reader: FileReader, branch: str) -> Patch
     return PatchQueue(tuple(evidence), tuple(notes))
 
 
+def _is_inside(path: str) -> bool:
+    """Whether a path in a list stays below the list's folder."""
+    return not path.startswith("/") and ".." not in path.split("/")
+
+
+def _depends(entry: _Entry) -> Evidence:
+    detail = f"{entry.citation} {entry.verb} it, and whether a build applies it depends on a condition"
+    return Evidence(EvidenceKind.PATCH_QUEUE, entry.key, Presence.UNKNOWN, entry.citation, detail, Confidence.LOW)
+
+
+def read_listed_patches(catalog: Catalog, folder: OpenPatches, progress: Progress = lambda _: None) -> PatchQueue:
+    """Reads the patches that a folder without sources lists. A list says what is there; what it does not name proves nothing."""
+    matcher = Matcher(catalog, folder.branch)
+    applied: list[tuple[int, _Entry]] = []
+    evidence: list[Evidence] = []
+    notes: list[str] = []
+    absent = 0
+    for place, listed in enumerate(folder.patches[:_MAX_PATCHES]):
+        if place % _SHOW_EVERY == 0:
+            progress(f"reading patch {place + 1} of {len(folder.patches)}")
+        patch = folder.files.read(folder.prefix + listed.path) if _is_inside(listed.path) else None
+        if patch is None or patch.state is not ReadState.READ:
+            absent += listed.applied is not False
+            continue
+        found = None if listed.applied is False else _match(matcher, patch.data, listed.reverse)
+        if found is None:
+            continue
+        entry = _Entry(found[0], found[1], f"{folder.listing}:{listed.line} ({listed.path})")
+        if listed.applied is None:
+            evidence.append(_depends(entry))
+        else:
+            applied.append((place, entry))
+    evidence += _applied(applied, notes)
+    missing = f", {absent} of them not in the folder or not readable" if absent else ""
+    notes.append(
+        f"{folder.listing} lists {len(folder.patches)} patches{missing}; {len(evidence)} are about commits of the catalogue"
+    )
+    return PatchQueue(tuple(evidence), tuple(notes))
+
+
 def read(subject: Subject, request: Request) -> Reading:
-    """Reads the patch queues of a tree."""
+    """Reads the patch queues of a tree, or the patches of a folder that has no sources."""
+    if subject.parts.patches is not None:
+        listed = read_listed_patches(request.catalog, subject.parts.patches, request.progress)
+        settle = None if subject.release is None else subject.release.settle
+        return Reading(tuple(item._replace(settle=settle) for item in listed.evidence), listed.notes)
     opened = subject.parts.tree
     assert opened is not None  # the registry's condition
     version = opened.identity.version

@@ -55,7 +55,7 @@ READERS = (
     Reader(EvidenceKind.CODE, ("image",), "code.reader"),
     Reader(EvidenceKind.BTF, ("image", "types"), "btf"),
     Reader(EvidenceKind.HISTORY, ("tree",), "history", beside=True),
-    Reader(EvidenceKind.PATCH_QUEUE, ("tree",), "patches"),
+    Reader(EvidenceKind.PATCH_QUEUE, ("tree", "patches"), "patches"),
     Reader(EvidenceKind.CHANGELOG, ("changelog",), "changelog"),
     Reader(EvidenceKind.SERIES, (), "series"),
     Reader(EvidenceKind.RELEASE, (), "release"),

@@ -16,11 +16,19 @@ from tailcall_audit.analyzer.libraries import pygit2_errors
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.paths import Kind, expanded, is_file, kind_of
 
-__all__ = ["KernelTree", "TreeError", "built_kernel", "open_repository", "open_tree"]
+__all__ = ["KernelTree", "NoKernelTreeError", "TreeError", "built_kernel", "open_repository", "open_tree"]
 
 
 class TreeError(AuditError):
     """A path that is no kernel tree, or a revision that it does not have."""
+
+
+class NoKernelTreeError(TreeError):
+    """A folder or a commit without a kernel at its top. `files` reads it: it may hold patches for a kernel."""
+
+    def __init__(self, message: str, files: FileReader) -> None:
+        super().__init__(message)
+        self.files = files
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,6 @@ _ARCHIVES = (
     (257, b"ustar"),
 )
 _MAX_FOLDERS = 500
-_MAX_LINE = 200
 
 
 def _is_kernel_root(path: Path) -> bool:
@@ -83,27 +90,30 @@ def _no_tree(given: str, reader: FileReader, what: str, below: str) -> TreeError
         named = ", ".join(kernels[:5])
         example = below.format(kernels[0])
         return TreeError(f"{what} is not a kernel tree, and has these in folders: {named}; name one: {example}")
-    config = reader.read("rpm/config.sh")
-    if config.state is ReadState.READ and reader.read("series.conf").state is ReadState.READ:
-        base = next(
-            (line for line in config.data.decode("utf-8", "replace").split("\n") if line.startswith("SRCVERSION=")), ""
-        )
-        version = base.removeprefix("SRCVERSION=").strip("\"' ")[:_MAX_LINE]
-        named = f" on Linux {version}" if version else ""
-        return TreeError(
-            f"{what} is SUSE's kernel-source: patches{named} without the sources; unpack and patch them "
-            "(scripts/sequence-patch.sh) and give that tree, or audit the package (--package NAME=VERSION --distro suse)"
-        )
     names = reader.names("") or ()
     spec = next((name for name in names if name.endswith(".spec")), None)
-    if spec is not None:
-        return TreeError(f"{what} has patches and no sources; its changelog can be audited: --changelog {given}/{spec}")
-    if reader.read("debian/changelog").state is ReadState.READ:
-        return TreeError(f"{what} has no sources; its changelog can be audited: --changelog {given}/debian/changelog")
-    return TreeError(
-        f"{what} is not a kernel tree: no Makefile with VERSION, PATCHLEVEL and KERNELVERSION of a kernel here or above; "
-        "give the top directory of a kernel source, or a clone of one"
-    )
+    if reader.read("series.conf").state is ReadState.READ:
+        why = (
+            "has patches, no sources, and no rpm/config.sh that names their base (SRCVERSION); give the patched sources"
+        )
+    elif spec is not None:
+        why = f"has no sources, and {spec} is no kernel's or does not show its version; give the patched sources (rpmbuild -bp)"
+    elif reader.read("debian/changelog").state is ReadState.READ:
+        why = (
+            f"has no sources, and its changelog cannot be read as a kernel's; try --changelog {given}/debian/changelog"
+        )
+    else:
+        why = (
+            "is not a kernel tree: no Makefile with VERSION, PATCHLEVEL and KERNELVERSION of a kernel here or above; "
+            "give the top directory of a kernel source, or a clone of one"
+        )
+    return NoKernelTreeError(f"{what} {why}", reader)
+
+
+def _no_kernel_in_commit(given: str, reader: FileReader, rev: str | None) -> TreeError:
+    revision, folder = _parted(rev or "HEAD")
+    example = f"--tree {given} --rev {revision}:{folder and folder + '/'}{{}}"
+    return _no_tree(given, reader, f"{given}: {'its HEAD' if rev is None else rev}", example)
 
 
 def _kernel_root(path: Path) -> Path | None:
@@ -221,10 +231,9 @@ def open_tree(path_text: str, rev: str | None) -> KernelTree:
         return KernelTree(root, CheckoutReader(root, repository, commit), repository, commit, True, None, ())
     reader = BlobReader(repository, commit, folder)
     if reader.read("Makefile").state is not ReadState.UNREADABLE and not is_kernel_tree(reader):
-        what = f"{given}: {'its HEAD' if rev is None else rev}"
-        raise _no_tree(
-            str(given), reader, what, f"--tree {given} --rev {revision or 'HEAD'}:{folder and folder + '/'}{{}}"
-        )
+        disk = DiskReader(path)
+        on_disk = rev is None and not repository.is_bare and set(disk.names("") or ()) > {".git"}
+        raise _no_kernel_in_commit(str(given), disk if on_disk else reader, rev)
     if folder:
         notes.append(
             f"{folder} of the repository {repository.path} is audited: its history is not the kernel's own and is not used"

@@ -78,6 +78,18 @@ def _identify(catalog: Catalog, changelog: Changelog, entry: Entry, package: Pac
         ) from error
 
 
+def _newest_version(changelog: Changelog) -> str:
+    """The version of the newest build: that of the newest entry; if it holds a macro or none, what the fields of the .spec say.
+
+    An older entry of that build may have the distribution's suffix, which the fields leave to a macro.
+    """
+    newest, built = changelog.entries[0].version, changelog.built
+    if built is None or (newest and "%" not in newest):
+        return newest
+    versions = (entry.version for entry in changelog.entries)
+    return next((name for name in versions if name == built or name.startswith(f"{built}.")), built)
+
+
 def open_changelog(
     catalog: Catalog, changelog: Changelog, version: str | None = None, package: PackageName | None = None
 ) -> OpenChangelog:
@@ -86,7 +98,7 @@ def open_changelog(
     `package` is the package that the changelog came in, whose version its entries need not name.
     """
     entries = entries_since(changelog, version)
-    named = version or (package.version if package is not None else entries[0].version)
+    named = version or (package.version if package is not None else _newest_version(changelog))
     if not named:
         raise ChangelogError(
             f"{changelog.path}: its newest entry has no version; name the package's with --package-version"

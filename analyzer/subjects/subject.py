@@ -15,12 +15,14 @@ from tailcall_audit.analyzer.model import Bootable, Confidence, TargetKind
 
 if TYPE_CHECKING:
     from tailcall_audit.analyzer.kernelfiles.makefile import TreeIdentity
+    from tailcall_audit.analyzer.kernelfiles.patch_series import ListedPatch
+    from tailcall_audit.analyzer.kernelfiles.tree_files import FileReader
     from tailcall_audit.analyzer.subjects.image import OpenImage
     from tailcall_audit.analyzer.subjects.locate_tree import KernelTree
     from tailcall_audit.analyzer.subjects.open_changelog import OpenChangelog
     from tailcall_audit.analyzer.web.fetch import Fetcher
 
-__all__ = ["OpenTree", "Parts", "Progress", "Request", "Subject", "make_subject"]
+__all__ = ["OpenPatches", "OpenTree", "Parts", "Progress", "Request", "Subject", "make_subject"]
 
 Progress = Callable[[str], None]
 
@@ -63,6 +65,19 @@ class OpenTree(NamedTuple):
     identity: TreeIdentity
 
 
+class OpenPatches(NamedTuple):
+    """A folder of patches without the sources that they are for.
+
+    `listing` names the list that `patches` are from, whose paths are below `prefix`. `branch` is the stable branch of the base.
+    """
+
+    files: FileReader
+    listing: str
+    prefix: str
+    patches: tuple[ListedPatch, ...]
+    branch: str
+
+
 class Parts(NamedTuple):
     """What is at hand of a kernel; each reader reads one part. `types` is the path of the running kernel's BTF."""
 
@@ -70,6 +85,7 @@ class Parts(NamedTuple):
     image: OpenImage | None = None
     types: str | None = None
     changelog: OpenChangelog | None = None
+    patches: OpenPatches | None = None
 
 
 class Subject(NamedTuple):

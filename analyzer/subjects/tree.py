@@ -10,7 +10,8 @@ from tailcall_audit.analyzer.kernelfiles.makefile import TreeIdentity, identity_
 from tailcall_audit.analyzer.kernelfiles.tree_files import ReadState
 from tailcall_audit.analyzer.model import Confidence, TargetKind
 from tailcall_audit.analyzer.paths import expanded, is_file
-from tailcall_audit.analyzer.subjects.locate_tree import KernelTree, TreeError, open_tree
+from tailcall_audit.analyzer.subjects.locate_tree import KernelTree, NoKernelTreeError, TreeError, open_tree
+from tailcall_audit.analyzer.subjects.patch_folder import patch_subject
 from tailcall_audit.analyzer.subjects.subject import OpenTree, Parts, Request, Subject, make_subject
 
 __all__ = ["open_subjects"]
@@ -49,7 +50,14 @@ def _identify(tree: KernelTree, catalog: Catalog) -> TreeIdentity:
 def open_subjects(request: Request, path: str) -> Iterator[Subject]:
     """Yields the kernel of the tree at `path`; raises TreeError, or ConfigError for its .config."""
     request.progress(f"opening {path}")
-    tree = open_tree(path, request.rev)
+    try:
+        tree = open_tree(path, request.rev)
+    except NoKernelTreeError as error:
+        subject = patch_subject(request, str(expanded(path)), error.files, request.rev)
+        if subject is None:
+            raise
+        yield subject
+        return
     identity = _identify(tree, request.catalog)
     config = _tree_config(tree, request.config)
     # A tree may have any patch on top of the version that its Makefile names: what that release has is in it, the rest is open.

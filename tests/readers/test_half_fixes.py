@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tailcall_audit.analyzer.catalog.load import load_catalog
-from tailcall_audit.analyzer.kernelfiles.tree_files import DiskReader, FileRead
+from tailcall_audit.analyzer.kernelfiles.tree_files import MAX_BYTES, DiskReader, FileRead
 from tailcall_audit.analyzer.model import State
 from tailcall_audit.analyzer.policy.verdict import Facts, judge
 from tailcall_audit.analyzer.readers.source import SourceReader
@@ -21,8 +21,8 @@ class Edited(DiskReader):
 
     change: tuple[str, bytes] | None = None
 
-    def read(self, path: str) -> FileRead:
-        found = super().read(path)
+    def read(self, path: str, limit: int = MAX_BYTES) -> FileRead:
+        found = super().read(path, limit)
         if self.change is not None and self.change[0] == path:
             return FileRead(path, found.state, self.change[1])
         return found

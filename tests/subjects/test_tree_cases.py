@@ -230,22 +230,6 @@ def test_case_11_a_kernel_in_a_folder_is_named_and_read(tmp_path: Path, bare: bo
         open_tree(str(history.path), "HEAD:nothing")
 
 
-def test_case_12_patches_without_sources_say_what_to_give(tmp_path: Path) -> None:
-    (tmp_path / "suse/rpm").mkdir(parents=True)
-    (tmp_path / "suse/rpm/config.sh").write_text("# The version\nSRCVERSION=6.4\n")
-    (tmp_path / "suse/series.conf").write_text("patches.suse/x.patch\n")
-    with pytest.raises(TreeError, match=r"SUSE's kernel-source: patches on Linux 6\.4"):
-        open_tree(str(tmp_path / "suse"), None)
-    (tmp_path / "rpm").mkdir()
-    (tmp_path / "rpm/kernel.spec").write_text("Name: kernel\n")
-    with pytest.raises(TreeError, match=r"--changelog .*kernel\.spec"):
-        open_tree(str(tmp_path / "rpm"), None)
-    (tmp_path / "deb/debian").mkdir(parents=True)
-    (tmp_path / "deb/debian/changelog").write_text("linux (6.1.170-3) bookworm; urgency=medium\n")
-    with pytest.raises(TreeError, match=r"--changelog .*debian/changelog"):
-        open_tree(str(tmp_path / "deb"), None)
-
-
 _TAIL = "-00015-gabcdef012345"
 ANDROID_5_10 = (
     # the release whose code was read, and earlier ones of that branch: the fix of 5.10.53 was taken out

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tailcall_audit.analyzer import State, audit
+from tailcall_audit import State, audit
 from tailcall_audit.analyzer.model import AuditError, Rule
 from tests.kernels import package_file
 

@@ -136,7 +136,7 @@ class Entry:
 class Changelog:
     """A parsed changelog, newest entry first. `trimmed` is the line that says older entries were removed.
 
-    `patches` are the files that the patch list of a .spec names, with their lines.
+    `patches` are the files that the patch list of a .spec names, with their lines; `built` is the ``VERSION-RELEASE`` of its fields.
     """
 
     path: str
@@ -145,6 +145,7 @@ class Changelog:
     trimmed: str | None = None
     notes: tuple[str, ...] = field(default=())
     patches: tuple[tuple[int, str], ...] = ()
+    built: str | None = None
 
 
 def split_tags(text: str) -> tuple[tuple[str, ...], str]:

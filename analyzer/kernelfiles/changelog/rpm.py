@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Changelog, Entry, Family, Item
 from tailcall_audit.analyzer.kernelfiles.changelog.suse import suse_item
+from tailcall_audit.analyzer.kernelfiles.rpm_spec import read_spec
 
 __all__ = ["HEADER", "parse_rpm"]
 
@@ -114,4 +115,5 @@ def parse_rpm(text: str, path: str) -> Changelog:
             for entry, items in zip(entries, raw, strict=True)
         ]
         return Changelog(path, Family.SUSE, tuple(made))
-    return Changelog(path, Family.RPM, tuple(entries), patches=patches)
+    built = None if first is None else read_spec(text).built
+    return Changelog(path, Family.RPM, tuple(entries), patches=patches, built=built)
