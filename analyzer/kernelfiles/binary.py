@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from tailcall_audit.analyzer.kernelfiles.containers import ImageError, Kernel
+from tailcall_audit.analyzer.kernelfiles.containers import ImageError, Kernel, SeveralKernelsError
 from tailcall_audit.analyzer.kernelfiles.elf import Elf, ElfError, Section, Segment
 from tailcall_audit.analyzer.kernelfiles.kallsyms import Kallsyms, KallsymsError
 from tailcall_audit.analyzer.kernelfiles.relocations import Relocations, find_relocations
@@ -76,13 +76,18 @@ class Binary:
             )
         if len(self.banners) > 1:
             shown = " and ".join(repr(line[:100]) for line in self.banners[:2])
-            raise ImageError(f"{name}: it names {len(self.banners)} kernels, so which one it is is not known: {shown}")
-        banner, declared = self.banners[0], self._kernel.declared
-        if declared is not None and banner.split()[2] != declared:
-            raise ImageError(
-                f"{name}: its header names the release {declared[:100]!r} and the kernel in it {banner[:100]!r}:"
-                " which one it is is not known"
+            raise SeveralKernelsError(
+                f"{name}: it names {len(self.banners)} kernels, so which one it is is not known: {shown}"
             )
+        banner = self.banners[0]
+        for declared in self._kernel.declared:
+            # "6.1.0-47-amd64 (maintainer) #1 SMP Debian 6.1.170-3 (2026-05-08)": the ends are one in both (arch/x86/boot/version.c).
+            _, mark, build = declared.partition(") #")
+            if banner.split()[2] != declared.split()[0] or (mark and not banner.endswith(mark + build)):
+                raise SeveralKernelsError(
+                    f"{name}: its header names {declared[:100]!r} and the kernel in it {banner[:160]!r}:"
+                    " which one it is is not known"
+                )
         return banner
 
     @cached_property

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tailcall_audit.analyzer.kernelfiles.compression import BrokenDataError, compression_of, decompress_payload
 from tailcall_audit.analyzer.model import AuditError
 
-__all__ = ["ImageError", "Kernel", "unpack"]
+__all__ = ["ImageError", "Kernel", "SeveralKernelsError", "unpack"]
 
 _MAX_KERNEL = 512 << 20
 """The largest distribution kernel with debug data left in unpacks to some 400 MB."""
@@ -30,34 +30,38 @@ class ImageError(AuditError):
     """A file that is no kernel image, or a broken one."""
 
 
+class SeveralKernelsError(ImageError):
+    """An image that names two kernels, in its banners or in its header and its payload: which one it is is not known."""
+
+
 class Kernel(NamedTuple):
     """The kernel of an image: `form` is what it was wrapped in, outermost first; `architecture` is None if it is not known;
-    `declared` is the release that the wrapping names, where it names one."""
+    `declared` is what the wrappings name: a release each, and the build behind it where they say that."""
 
     data: bytes
     form: tuple[str, ...]
     architecture: str | None
     is_elf: bool
-    declared: str | None = None
+    declared: tuple[str, ...] = ()
 
 
 def unpack(data: bytes, name: str) -> Kernel:
     """Unwrap an image down to the kernel; raises ImageError."""
     form: list[str] = []
-    declared: str | None = None
+    declared: list[str] = []
     for _ in range(_MAX_LEVELS):
         if data[:4] == b"\x7fELF":
             if len(data) < 64:
                 raise ImageError(f"{name}: an ELF header that is cut off")
             (machine,) = struct.unpack_from("<H" if data[5] == 1 else ">H", data, 18)
-            return Kernel(data, (*form, "ELF"), _MACHINES.get(machine), True, declared)
+            return Kernel(data, (*form, "ELF"), _MACHINES.get(machine), True, tuple(declared))
         if data[0x202:0x206] == b"HdrS":
-            declared = _declared(data) or declared
+            declared += _declared(data)
             kind, data = "bzImage", _bzimage(data, name)
         elif data[:2] == b"MZ" and data[4:8] == b"zimg":
             kind, data = "EFI zboot image", _zboot(data, name)
         elif data[0x38:0x3C] == b"ARM\x64":
-            return Kernel(data, (*form, "arm64 Image"), "arm64", False, declared)
+            return Kernel(data, (*form, "arm64 Image"), "arm64", False, tuple(declared))
         elif data[0x24:0x28] in _ZIMAGE:
             raise ImageError(
                 f"{name}: a zImage of 32-bit ARM, which this tool does not unpack: audit its release with --kernel,"
@@ -66,7 +70,7 @@ def unpack(data: bytes, name: str) -> Kernel:
         elif data[:2] == b"MZ":
             sections = _pe_sections(data, name)
             uname = sections.get(".uname", b"").rstrip(b"\0\n").decode("ascii", "replace")
-            declared = uname[:_MAX_DECLARED] or declared
+            declared += [uname[:_MAX_DECLARED]] if uname else []
             kind, data = "unified kernel image", _linux_of(sections, name)
         else:
             kind, data = _decompress(data, name)
@@ -74,14 +78,13 @@ def unpack(data: bytes, name: str) -> Kernel:
     raise ImageError(f"{name}: wrapped more than {_MAX_LEVELS} times")
 
 
-def _declared(data: bytes) -> str | None:
-    """The release that the header of a bzImage names (boot.rst: kernel_version), which the boot loader shows."""
+def _declared(data: bytes) -> list[str]:
+    """The release and the build that the header of a bzImage names (boot.rst: kernel_version), which the boot loader shows."""
     (offset,) = struct.unpack_from("<H", data.ljust(0x210, b"\0"), 0x20E)
     if offset == 0:
-        return None
-    text = data[0x200 + offset : 0x200 + offset + _MAX_DECLARED].split(b"\0")[0]
-    words = text.decode("ascii", "replace").split()
-    return words[0] if words else None
+        return []
+    text = data[0x200 + offset : 0x200 + offset + _MAX_DECLARED].split(b"\0")[0].decode("ascii", "replace").strip()
+    return [text] if text else []
 
 
 def _bzimage(data: bytes, name: str) -> bytes:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from tailcall_audit.analyzer.kernelfiles.binary import Binary, read_system_map
 from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
-from tailcall_audit.analyzer.kernelfiles.containers import ImageError, unpack
+from tailcall_audit.analyzer.kernelfiles.containers import ImageError, SeveralKernelsError, unpack
 from tailcall_audit.analyzer.kernelfiles.kconfig import ConfigError, KernelConfig, parse_config
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
-from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease, ReleaseError
+from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease, NoKernelError, ReleaseError
 from tailcall_audit.analyzer.model import Bootable, TargetKind
 from tailcall_audit.analyzer.paths import check_file, expanded, is_file
 from tailcall_audit.analyzer.subjects.subject import Parts, Request, Subject, make_subject
@@ -55,8 +55,10 @@ def load_image(data: bytes, name: str, progress: Callable[[str], None], system_m
     banner = binary.identify(name)
     try:
         release = parse_release(banner)
-    except ReleaseError as error:
+    except NoKernelError as error:
         raise ImageError(f"{name}: its banner names no kernel version: {banner[:120]!r}") from error
+    except ReleaseError as error:
+        raise SeveralKernelsError(f"{name}: which kernel it is is not known: {error}") from error
     config = None
     if (text := binary.config) is not None:
         try:

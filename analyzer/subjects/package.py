@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from tailcall_audit.analyzer.architecture import UnknownArchitectureError, normalize_architecture
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import decode_changelog, parse_changelog
 from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Family
+from tailcall_audit.analyzer.kernelfiles.containers import SeveralKernelsError
 from tailcall_audit.analyzer.kernelfiles.deb import installed_image
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig, parse_config
 from tailcall_audit.analyzer.kernelfiles.package_file import read_package
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, NotInstalledError
-from tailcall_audit.analyzer.kernelfiles.release.package_release import package_release, rpm_release, source_version
+from tailcall_audit.analyzer.kernelfiles.release.package_release import package_release, rpm_release
 from tailcall_audit.analyzer.kernelfiles.release.schemes import known_architecture
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import AuditError, TargetKind
@@ -22,6 +24,7 @@ from tailcall_audit.analyzer.paths import is_file
 from tailcall_audit.analyzer.subjects.changelog import MAX_CHANGELOG, subject_of_changelog
 from tailcall_audit.analyzer.subjects.image import OpenImage, load_image
 from tailcall_audit.analyzer.subjects.open_changelog import OpenChangelog, PackageName, open_changelog
+from tailcall_audit.analyzer.subjects.package_identity import contradictions, unproven
 from tailcall_audit.analyzer.subjects.subject import Parts, Request, Subject, make_subject
 from tailcall_audit.analyzer.web.publication import example_distribution, find_publication, host_distribution
 
@@ -56,6 +59,20 @@ def _architecture(package: KernelPackage, notes: list[str]) -> str | None:
         return None
 
 
+def _judged_architecture(
+    package: KernelPackage, named: str | None, image: OpenImage | None, notes: list[str]
+) -> tuple[str | None, str]:
+    """Returns the architecture of the kernel and where it stands. A package for 32 bits may hold a kernel of 64: the image decides."""
+    boots = None if image is None else image.architecture
+    if boots is None or boots == named:
+        return named, package.path
+    if named is not None:
+        notes.append(
+            f"{package.path} is for {package.architecture}, and the image in it for {boots}: judged for {boots}"
+        )
+    return boots, f"the image in {package.path}"
+
+
 def _changelog_of(request: Request, package: KernelPackage) -> OpenChangelog | None:
     if package.changelog is None:
         return None
@@ -69,35 +86,40 @@ def _changelog_of(request: Request, package: KernelPackage) -> OpenChangelog | N
     return open_changelog(request.catalog, changelog, version, named)
 
 
-def _image_of(request: Request, package: KernelPackage) -> tuple[OpenImage | None, list[str]]:
-    """Returns the image in a package, and notes. One that cannot be read leaves a note, and the package is judged without it."""
+class _ImageFound(NamedTuple):
+    """The image in a package, notes about it, and why it is no kernel of one name, where it names two."""
+
+    image: OpenImage | None = None
+    notes: tuple[str, ...] = ()
+    contradiction: str | None = None
+
+
+def _image_of(request: Request, package: KernelPackage) -> _ImageFound:
+    """Returns the image in a package. One that cannot be read leaves a note, and the package is judged without it."""
     if package.bootable is None:
-        return None, []
+        return _ImageFound()
     path, member = package.bootable
     try:
         image = load_image(
             read_bootable(package.bootable), path if member is None else f"{path}:{member}", request.progress
         )
+    except SeveralKernelsError as error:
+        return _ImageFound(contradiction=str(error))
     except AuditError as error:
-        return None, [f"the image is not read: {error}"]
-    return image, list(image.notes)
+        return _ImageFound(notes=(f"the image is not read: {error}",))
+    return _ImageFound(image, image.notes)
 
 
-def _contradiction(package: KernelPackage, release: KernelRelease, image: OpenImage | None) -> str | None:
-    """Returns what the image says otherwise than the package; None where they agree, or one does not say."""
-    built = None if image is None else image.release.package
-    if image is None or release.distro != image.release.distro:
-        return None
-    if built is not None and not package.is_rpm and source_version(built) != source_version(package.version):
-        return f"CONTRADICTION: the package is {package.version}, and the image in it says {built}"
-    return None
+def _config_of(
+    request: Request, package: KernelPackage, image: OpenImage | None, contradicted: bool
+) -> KernelConfig | None:
+    """Returns the configuration that was given, else the one in the package, else the one in its image.
 
-
-def _config_of(request: Request, package: KernelPackage, image: OpenImage | None) -> KernelConfig | None:
-    """Returns the configuration that was given, else the one in the package, else the one in its image."""
+    Where the package and its image contradict each other, the package's may be of another kernel than the one that boots.
+    """
     if request.config is not None:
         return request.config
-    if package.config is None:
+    if package.config is None or contradicted:
         return None if image is None else image.config
     place, content = package.config
     label = place if (place.startswith("/") and is_file(Path(place))) else f"{package.path}:{place}"
@@ -116,18 +138,21 @@ def subject_of_package(request: Request, package: KernelPackage, notes: Sequence
         found.append(f"{package.name} has no changelog in it{alone}")
     else:
         found += opened.notes
-    image, image_notes = _image_of(request, package)
     release = _release_of_version(request.catalog, package) if opened is None else opened.release
-    if (contradiction := _contradiction(package, release, image)) is not None:
-        image_notes.append(contradiction)
+    image, image_notes, several = _image_of(request, package)
+    reasons = [several] if several is not None else []
+    reasons += contradictions(request.catalog, package, release, image)
+    if reasons:
+        release = unproven(package, release, reasons)
     subject = make_subject(
         request,
         TargetKind.PACKAGE,
         f"{package.name} {package.version}",
         release=release,
-        architecture=(named, package.path),
-        config=_config_of(request, package, image),
-        parts=Parts(changelog=opened, image=image),
+        architecture=_judged_architecture(package, named, image, found),
+        config=_config_of(request, package, image, bool(reasons)),
+        # A changelog is the package's: it says nothing about an image that is of another kernel.
+        parts=Parts(changelog=None if reasons else opened, image=image),
         notes=[*found, *image_notes],
         package=f"{package.name} {package.version}",
         image=package.image,

@@ -62,7 +62,7 @@ def test_arm64_images_plain_compressed_and_zboot(compression: bytes, packer: str
     image[:4] = b"MZ\0\x91"
     image[0x38:0x3C] = b"ARM\x64"
     raw = bytes(image)
-    assert unpack(raw, "x")[1:] == (("arm64 Image",), "arm64", False, None)
+    assert unpack(raw, "x")[1:] == (("arm64 Image",), "arm64", False, ())
     assert unpack(gzip.compress(raw), "x").form == ("gzip", "arm64 Image")
     assert unpack(zboot(PACKERS[packer](raw), compression), "x").form == ("EFI zboot image", packer, "arm64 Image")
 
