@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tailcall_audit.analyzer import State, audit
+from tailcall_audit import State, audit
 from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.kernelfiles.containers import ImageError
 from tailcall_audit.analyzer.model import EvidenceKind, TargetReport
