@@ -2,10 +2,12 @@
 
     python -m bench.emulation cost [IMAGE …]       seconds and instructions by case (without images: those of TAILCALL_AUDIT_LAB)
     python -m bench.emulation truth IMAGE …        a line for each image and commit: emulation, release, code; then the sums
-    python -m bench.emulation guest IMAGE …        the same image's boot and probes in a guest, to compare the cost with
+    python -m bench.emulation verdicts IMAGE …     verdicts with and without running functions: those that change, then the sums
+    python -m bench.emulation guest IMAGE …        seconds of the same image's boot and probes in a guest, beside those of the cases by
+                                                   signature: the cases of each commit by themselves
 
-`truth` ends with exit code 1 where emulation and the catalogue's release facts contradict each other. An image may be a kernel image or a
-package.
+`truth` ends with exit code 1 where emulation and the catalogue's release facts contradict each other, `verdicts` where a decided verdict
+becomes unknown. An image may be a kernel image or a package.
 """
 
 from __future__ import annotations
@@ -81,9 +83,10 @@ def _used() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def _audited(name: str) -> TargetReport:
+def _audited(name: str, emulate_it: bool = True) -> TargetReport:
     is_package = name.endswith((".deb", ".rpm"))
-    return audit(packages=[name] if is_package else [], images=[] if is_package else [name]).targets[0]
+    packages, images = ([name], []) if is_package else ([], [name])
+    return audit(packages=packages, images=images, emulate=emulate_it).targets[0]
 
 
 def _rows(name: str) -> Iterator[Row]:
@@ -128,6 +131,24 @@ def _truth(images: Sequence[str]) -> int:
     return 1 if contradictions else 0
 
 
+def _verdicts(images: Sequence[str]) -> int:
+    sums: Counter[str] = Counter()
+    for name in images:
+        try:
+            without, with_it = (_audited(name, emulate_it).states for emulate_it in (False, True))
+        except AuditError as error:
+            print(f"{name}\terror\t{error}", flush=True)
+            continue
+        for slug, state in with_it.items():
+            change = f"{without[slug].value} -> {state.value}"
+            sums[change] += 1
+            if state is not without[slug]:
+                print(f"{Path(name).name}\t{slug}\t{change}", flush=True)
+    for key, number in sorted(sums.items()):
+        print(f"# {number}\t{key}")
+    return 1 if any(key.endswith("-> unknown") and not key.startswith("unknown") for key in sums) else 0
+
+
 def _relation(row: Row) -> str:
     if row.emulation.presence is Presence.UNKNOWN:
         return "no answer"
@@ -136,15 +157,30 @@ def _relation(row: Row) -> str:
     return "agrees" if row.fact.presence is row.emulation.presence else "contradicts"
 
 
+def _by_signature(name: str) -> Iterator[tuple[str, float]]:
+    """Yields each commit that the catalogue has cases for, and the seconds that these take by themselves, the unpacking left out."""
+    catalog = load_catalog()
+    kernel = unpack(Path(name).read_bytes(), name)
+    binary = Binary(kernel)
+    architecture = kernel.architecture or "none"
+    _ = binary.btf
+    for commit in catalog.commits.values():
+        wanted = wanted_cases(catalog, architecture, frozenset((commit.key,)))
+        if wanted:
+            yield commit.key, _seconds(partial(emulate, binary, architecture, wanted))[0]
+    yield "all", _seconds(partial(emulate, binary, architecture, wanted_cases(catalog, architecture)))[0]
+
+
 def _guest(images: Sequence[str]) -> None:
     from tailcall_audit.analyzer.live.confirm import Guests
     from tailcall_audit.analyzer.live.lab import run_lab
     from tailcall_audit.probes.guest.boot import Guest
 
     for name in images:
-        start = time.perf_counter()
-        run_lab([name], Guests(Guest()), catalog=load_catalog(), jobs=1)
-        print(f"{Path(name).name}: audit, boot and probes in {time.perf_counter() - start:.2f} s")
+        used, whole = _seconds(partial(run_lab, [name], Guests(Guest(patience=240.0)), catalog=load_catalog(), jobs=1))
+        print(f"{Path(name).name}: audit, boot and probes in {used:.2f} s of processor, {whole:.2f} s of the clock")
+        for commit, seconds in _by_signature(name):
+            print(f"  {commit:16} {seconds:6.2f} s", flush=True)
 
 
 def main() -> int:
@@ -152,10 +188,10 @@ def main() -> int:
     command, *images = sys.argv[1:] or [""]
     if not images and command == "cost":
         images = sorted(map(str, Path(os.environ.get("TAILCALL_AUDIT_LAB", ".")).glob("kernels/vmlinuz-*")))
-    if command not in ("cost", "truth", "guest") or not images:
+    if command not in ("cost", "truth", "verdicts", "guest") or not images:
         sys.exit(__doc__)
-    if command == "truth":
-        return _truth(images)
+    if command in ("truth", "verdicts"):
+        return (_truth if command == "truth" else _verdicts)(images)
     (_cost if command == "cost" else _guest)(images)
     return 0
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from unicorn import UC_ARCH_ARM64, UC_MODE_ARM, Uc
 from unicorn import arm64_const as arm
 
-from tailcall_audit.analyzer.emulator.isa import Isa
+from tailcall_audit.analyzer.emulator.isa import Alternatives, Isa
 
 if TYPE_CHECKING:
     from tailcall_audit.analyzer.emulator.image import KernelImage
@@ -18,6 +18,8 @@ __all__ = ["ISA", "Uc"]
 
 _TASK_SIZE = 1 << 16
 _NOP = struct.pack("<I", 0xD503201F)
+_CALLBACK = 1 << 15
+"""ARM64_CB_BIT: the replacement is a function that makes the code."""
 _PATCHES = 64 << 20
 """Bytes behind the kernel's end: a branch reaches 128 MiB."""
 
@@ -71,6 +73,13 @@ def _moved(code: bytes, start: int, target: int) -> bytes:
     return out
 
 
+def _alternative(entry: bytes) -> tuple[int, int, bool]:
+    """struct alt_instr."""
+    size, length = entry[-2], entry[-1]
+    (feature,) = struct.unpack_from("<H", entry, 8)
+    return size, length, feature & _CALLBACK != 0 or length == 0
+
+
 ISA = Isa(
     name="arm64",
     machine=(UC_ARCH_ARM64, UC_MODE_ARM),
@@ -91,4 +100,5 @@ ISA = Isa(
     jump_size=_jump_size,
     moved=_moved,
     returns=struct.pack("<I", 0xD65F03C0),
+    alternatives=Alternatives(("__alt_instructions", "__alt_instructions_end"), (12,), _alternative),
 )

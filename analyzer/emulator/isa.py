@@ -12,10 +12,20 @@ if TYPE_CHECKING:
     from tailcall_audit.analyzer.emulator.image import KernelImage
     from tailcall_audit.analyzer.emulator.machine import Machine
 
-__all__ = ["ARCHITECTURES", "Isa", "isa_of"]
+__all__ = ["ARCHITECTURES", "Alternatives", "Isa", "isa_of"]
 
-ARCHITECTURES = ("x86_64", "arm64")
+ARCHITECTURES = ("x86_64", "arm64", "riscv64")
 """Those with a module of this name in this package."""
+
+
+class Alternatives(NamedTuple):
+    """The table of code that is patched for the processor: the symbols at its start and end, the bytes that an entry has had in releases,
+    newest first, and what an entry says behind its two distances: the lengths of the code and of the other code, and whether a function
+    makes the latter."""
+
+    symbols: tuple[str, str]
+    sizes: tuple[int, ...]
+    parse: Callable[[bytes], tuple[int, int, bool]]
 
 
 class Isa(NamedTuple):
@@ -27,8 +37,9 @@ class Isa(NamedTuple):
     `patches` are where objects, the stack and code that the kernel writes go: `patches` depends on the kernel, since code must reach it.
     `no_operation` makes so many bytes that do nothing; `jump` is a jump of so many bytes from one address to another; `jump_size` is
     the length of the static key's code (a jump or a no-operation) that bytes begin with, 0 where it is neither; `moved` is code that
-    works at another address as it does at its own; `returns` is the code of a function that does nothing; `thunks` are functions that stand for a return or an indirect jump, of which a
-    booted kernel takes the one that its processor needs: all of them lead to the same place. `traced` says where in the code at an
+    works at another address as it does at its own; `returns` is the code of a function that does nothing; `alternatives` is the table of code
+    that is patched for the processor; `thunks` are functions that stand for a return or an indirect jump, of which a booted kernel takes the
+    one that its processor needs: all of them lead to the same place. `traced` says where in the code at an
     address the call of a tracer's trampoline goes, and that call; None where the code has no room for one.
     """
 
@@ -51,6 +62,7 @@ class Isa(NamedTuple):
     jump_size: Callable[[bytes], int]
     moved: Callable[[bytes, int, int], bytes]
     returns: bytes
+    alternatives: Alternatives
     thunks: tuple[str, ...] = ()
     traced: Callable[[bytes, int, int], tuple[int, bytes] | None] | None = None
 

@@ -24,14 +24,16 @@ from tailcall_audit.analyzer.emulator.stubs import TRACER_ENTRIES
 __all__ = ["TABLES", "Sites"]
 
 _JUMPS = ("__start___jump_table", "__stop___jump_table")
-_ALTERNATIVES = ("__alt_instructions", "__alt_instructions_end")
 _CALLS = ("__start_static_call_sites", "__stop_static_call_sites")
 TABLES = frozenset(
     (
         "_stext",
         "_etext",
         *_JUMPS,
-        *_ALTERNATIVES,
+        "__alt_instructions",
+        "__alt_instructions_end",
+        "__alt_start",
+        "__alt_end",
         *_CALLS,
         "__start___bug_table",
         "__stop___bug_table",
@@ -42,10 +44,6 @@ TABLES = frozenset(
 
 _JUMP_ENTRY = 16
 _STATIC_CALL_ENTRY = 8
-_ALTERNATIVE_ENTRIES = {"x86_64": (14, 12, 13), "arm64": (12,)}
-"""Bytes of an entry: v6.3 and later, v5.18 and later, before."""
-_CALLBACK = 1 << 15
-"""ARM64_CB_BIT: the replacement is a function that makes the code."""
 
 
 class _Alternative(NamedTuple):
@@ -80,11 +78,11 @@ class Sites:
 
     @cached_property
     def _alternatives(self) -> list[_Alternative]:
-        table = self._kernel.table(*_ALTERNATIVES)
+        table = self._kernel.table(*self._isa.alternatives.symbols)
         if table is None:
             return []
         start, data = table
-        for size in _ALTERNATIVE_ENTRIES[self._isa.name]:
+        for size in self._isa.alternatives.sizes:
             found = [
                 self._alternative(start + place, data[place : place + size])
                 for place in range(0, len(data) - size + 1, size)
@@ -98,10 +96,7 @@ class Sites:
 
     def _alternative(self, place: int, entry: bytes) -> _Alternative:
         old, new = struct.unpack_from("<ii", entry)
-        feature = struct.unpack_from("<H", entry, 8)[0]
-        # Before v5.18 the padding's length ends an entry on x86-64.
-        size, length = (entry[-3], entry[-2]) if len(entry) == 13 else (entry[-2], entry[-1])
-        callback = self._isa.name == "arm64" and (feature & _CALLBACK != 0 or length == 0)
+        size, length, callback = self._isa.alternatives.parse(entry)
         return _Alternative(place + old, size, place + 4 + new, length, callback)
 
     @cached_property

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from unicorn import UC_ARCH_X86, UC_MODE_64, Uc
 from unicorn import x86_const as x86
 
-from tailcall_audit.analyzer.emulator.isa import Isa
+from tailcall_audit.analyzer.emulator.isa import Alternatives, Isa
 
 if TYPE_CHECKING:
     from tailcall_audit.analyzer.emulator.image import KernelImage
@@ -93,6 +93,12 @@ def _traced(code: bytes, start: int, trampoline: int) -> tuple[int, bytes] | Non
     return place, b"\xe8" + struct.pack("<i", trampoline - start - place - 5)
 
 
+def _alternative(entry: bytes) -> tuple[int, int, bool]:
+    """struct alt_instr; before v5.18 the length of the padding ends it."""
+    size, length = (entry[-3], entry[-2]) if len(entry) == 13 else (entry[-2], entry[-1])
+    return size, length, False
+
+
 ISA = Isa(
     name="x86_64",
     machine=(UC_ARCH_X86, UC_MODE_64),
@@ -120,6 +126,8 @@ ISA = Isa(
     jump_size=_jump_size,
     moved=_moved,
     returns=b"\xc3",
+    # v6.3 and later, v5.18 and later, before.
+    alternatives=Alternatives(("__alt_instructions", "__alt_instructions_end"), (14, 12, 13), _alternative),
     traced=_traced,
     thunks=("__x86_return_thunk", *(f"__x86_indirect_thunk_{name}" for name in _REGISTERS)),
 )

@@ -29,8 +29,8 @@ _MAX_CONFIG = 16 << 20
 _BTF_HEADER = b"\x9f\xeb\x01\0\x18\0\0\0"
 _MAX_FUNCTION = 1 << 18
 _MAX_MEMORY = 512 << 20
-_FLAT_ADDRESS = 0xFFFF_8000_8000_0000
-"""Where arm64 kernels that need no table of relocations (v6.6 and later) are linked."""
+_FLAT_ADDRESSES = {"arm64": 0xFFFF_8000_8000_0000, "riscv64": 0xFFFF_FFFF_8000_0000}
+"""Where kernels that are a flat Image are linked; those of arm64 that have a table of relocations (before v6.6) elsewhere."""
 _SYSTEM_MAP_LINE = re.compile(rb"([0-9a-f]{16}) ([tTwW]) (\S+)")
 _MAX_SYSTEM_MAP = 64 << 20
 
@@ -126,7 +126,7 @@ class Binary:
     def segments(self) -> list[Segment]:
         """What is loaded of the kernel, and where."""
         if self._elf is None:
-            return self._flat() if self._kernel.architecture == "arm64" else []
+            return self._flat() if self._kernel.architecture in _FLAT_ADDRESSES else []
         if self._data[4:6] != _LITTLE_64:
             return []
         try:
@@ -136,10 +136,10 @@ class Binary:
             return []
 
     def _flat(self) -> list[Segment]:
-        """All of an arm64 Image; its size in memory stands in its header (Linux Documentation/arch/arm64/booting.rst)."""
+        """All of an Image; its size in memory stands in its header (Linux Documentation/arch/arm64/booting.rst, the same on riscv64)."""
         (memory,) = struct.unpack_from("<Q", self._data, 16)
         size = len(self._data)
-        base = _FLAT_ADDRESS if self.relocations is None else self.relocations.base
+        base = _FLAT_ADDRESSES[self._kernel.architecture or ""] if self.relocations is None else self.relocations.base
         return [Segment(0, base, size, max(size, min(memory, _MAX_MEMORY)), True)]
 
     @cached_property

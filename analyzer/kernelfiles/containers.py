@@ -19,6 +19,10 @@ _MAX_LEVELS = 5
 _MAX_SECTIONS = 96
 """As many as Windows loads; a unified kernel image has a dozen."""
 _MAX_DECLARED = 256
+_RISCV_IMAGE = b"RISCV\0\0\0RSC\x05"
+"""The marks of an Image (Linux Documentation/arch/riscv/boot-image-header.rst)."""
+_RISCV_64 = (0x200000).to_bytes(8, "little")
+"""The load offset of a 64-bit kernel; that of a 32-bit one is 4 MiB (Linux arch/riscv/kernel/head.S)."""
 _ZIMAGE = (b"\x18\x28\x6f\x01", b"\x01\x6f\x28\x18")
 """The mark of a zImage in either byte order (Linux Documentation/arch/arm/booting.rst, arch/arm/boot/compressed/head.S)."""
 
@@ -62,6 +66,8 @@ def unpack(data: bytes, name: str) -> Kernel:
             kind, data = "EFI zboot image", _zboot(data, name)
         elif data[0x38:0x3C] == b"ARM\x64":
             return Kernel(data, (*form, "arm64 Image"), "arm64", False, tuple(declared))
+        elif data[0x30:0x3C] == _RISCV_IMAGE and data[8:16] == _RISCV_64:
+            return Kernel(data, (*form, "riscv64 Image"), "riscv64", False, tuple(declared))
         elif data[0x24:0x28] in _ZIMAGE:
             raise ImageError(
                 f"{name}: a zImage of 32-bit ARM, which this tool does not unpack: audit its release with --kernel,"
@@ -154,7 +160,7 @@ def _decompress(data: bytes, name: str) -> tuple[str, bytes]:
     kind = compression_of(data[:9])
     if kind is None:
         raise ImageError(
-            f"{name}: not a kernel image that this tool knows (bzImage, vmlinux, arm64 Image, zboot, UKI, or one of them compressed);"
+            f"{name}: not a kernel image that this tool knows (bzImage, vmlinux, arm64 or riscv64 Image, zboot, UKI, or one of them compressed);"
             f" it starts with {data[:8].hex(' ') or 'nothing'}"
         )
     try:

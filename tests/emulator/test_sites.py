@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import struct
+
 import capstone
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tailcall_audit.analyzer.emulator.image import KernelImage
 from tailcall_audit.analyzer.emulator.isa import isa_of
@@ -77,6 +81,45 @@ def test_a_branch_of_arm64_works_where_it_is_moved_to() -> None:
     assert 0x1080 + 4 * (moved & 0x3FFFFFF) == 0x1100
     inside = (0x14000001).to_bytes(4, "little") + bytes(4)  # b +4, to the other code's own second word
     assert isa.moved(inside, 0x1000, 0x1080) == inside
+
+
+DISTANCES = st.integers(min_value=-(1 << 19), max_value=(1 << 19) - 1).map(lambda half: 2 * half)
+
+
+@given(DISTANCES)
+def test_a_jump_of_riscv64_leads_where_it_should(distance: int) -> None:
+    isa = isa_of("riscv64")
+    start = 0xFFFF_FFFF_8000_0000 + (1 << 21)
+    code = isa.jump(start, start + distance, 4)
+    assert isa.jump_size(code) == 4
+    decoder = capstone.Cs(capstone.CS_ARCH_RISCV, capstone.CS_MODE_RISCV64 | capstone.CS_MODE_RISCVC)
+    ((_, size, mnemonic, operands),) = decoder.disasm_lite(code, start)
+    assert (size, mnemonic) == (4, "j")
+    # Where the jump is decoded, its distance is an operand.
+    assert int(operands, 16) == distance
+
+
+@given(DISTANCES.filter(lambda distance: abs(distance) > 64), st.integers(min_value=-(1 << 15), max_value=1 << 15))
+def test_a_jump_of_riscv64_works_where_it_is_moved_to(distance: int, by: int) -> None:
+    isa = isa_of("riscv64")
+    start = 0xFFFF_FFFF_8040_0000
+    moved = isa.moved(isa.jump(start, start + distance // 2 & -2, 4), start, start + 2 * by)
+    assert moved == isa.jump(start + 2 * by, start + distance // 2 & -2, 4)
+    inside = isa.jump(start, start + 4, 4) + bytes(4)
+    assert isa.moved(inside, start, start + 2 * by) == inside
+
+
+@given(st.integers(min_value=-(1 << 30), max_value=1 << 30), st.integers(min_value=-(1 << 20), max_value=1 << 20))
+def test_a_far_call_of_riscv64_works_where_it_is_moved_to(distance: int, by: int) -> None:
+    """auipc ra, high; jalr ra, low(ra)."""
+    isa = isa_of("riscv64")
+
+    def call(far: int) -> bytes:
+        high, low = (far + 0x800) & 0xFFFFF000, far & 0xFFF
+        return struct.pack("<II", high | 1 << 7 | 0x17, low << 20 | 1 << 15 | 1 << 7 | 0x67)
+
+    start = 0xFFFF_FFFF_8040_0000
+    assert isa.moved(call(distance), start, start + by) == call(distance - by)
 
 
 def test_a_kernel_without_tables_has_no_sites_and_says_so() -> None:
