@@ -119,3 +119,26 @@ def test_the_salt_of_an_older_configuration_does_not_part_the_running_kernel_fro
     request = Request(catalog, catalog.find("x86-hierarchy"), arch="x86_64", root=str(tmp_path))
     (report,) = audit_sources(request, [("host", "")]).targets
     assert report.verdicts[0].rule.value == "config-excludes"
+
+
+def test_the_functions_of_the_running_kernels_own_image_are_run(root: Path, catalog: Catalog) -> None:
+    """The image in /boot is the one that runs: same release, same build."""
+    from tailcall_audit.analyzer.model import EvidenceKind, Presence
+    from tailcall_audit.analyzer.pipeline import audit_sources
+    from tailcall_audit.analyzer.subjects.subject import Request
+
+    (root / "boot/vmlinuz-6.1.0-47-cloud-amd64").symlink_to(debian_image("vmlinuz-6.1.0-47-cloud-amd64"))
+    (root / "proc/version").write_text(PROC_VERSION.replace("6.1.0-47-amd64", "6.1.0-47-cloud-amd64"))
+    defects = (*catalog.find("x86-hierarchy"), *catalog.find("freplace-tailcallee"))
+    for emulate, expected in ((True, {"116e04ba1459": Presence.ABSENT, "1c123c567fb1": Presence.PRESENT}), (False, {})):
+        request = Request(catalog, defects, arch="x86_64", root=str(root), emulate=emulate)
+        (report,) = audit_sources(request, [("host", "")]).targets
+        seen = {
+            item.commit: item.presence
+            for verdict in report.verdicts
+            for item in verdict.evidence
+            if item.kind is EvidenceKind.EMULATION and item.presence is not Presence.UNKNOWN
+        }
+        assert expected.items() <= seen.items()
+        assert bool(seen) is emulate
+        assert report.states == {"x86-hierarchy": State.AFFECTED, "freplace-tailcallee": State.FIXED}
