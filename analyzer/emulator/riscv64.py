@@ -74,7 +74,8 @@ def _jump_size(code: bytes) -> int:
 def _moved(code: bytes, start: int, target: int) -> bytes:
     """The kernel moves jal, and auipc with a jalr behind it, that lead out of the other code (riscv_alternative_fix_offsets())."""
     out = bytearray(code)
-    for place in range(0, len(code) - 3, 2):
+    place = 0
+    while place + 4 <= len(code):
         (word,) = struct.unpack_from("<I", code, place)
         if word & 0x7F == _JAL and not start <= start + place + _distance(word) < start + len(code):
             struct.pack_into("<I", out, place, _with_distance(word, _distance(word) + start - target))
@@ -84,6 +85,8 @@ def _moved(code: bytes, start: int, target: int) -> bytes:
                 far = (word & 0xFFFFF000) + ((second >> 20 ^ 0x800) - 0x800) + start - target
                 struct.pack_into("<I", out, place, word & 0xFFF | (far + 0x800) & 0xFFFFF000)
                 struct.pack_into("<I", out, place + 4, second & 0xFFFFF | (far & 0xFFF) << 20)
+        # The lowest bits of an instruction say whether it is one of two bytes.
+        place += 4 if word & 3 == 3 else 2
     return bytes(out)
 
 
