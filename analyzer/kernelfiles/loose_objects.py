@@ -14,7 +14,7 @@ import pygit2
 
 from tailcall_audit.analyzer.paths import is_file
 
-__all__ = ["BrokenObjectError", "LooseObjects", "common_directory"]
+__all__ = ["BrokenObjectError", "LooseObjects", "common_directory", "object_folders"]
 
 _CHUNK = 1 << 20
 _MAX_SIZE = 256 << 20
@@ -42,7 +42,7 @@ class LooseObjects:
     """The loose objects of a repository and of those that it borrows from."""
 
     def __init__(self, repository: pygit2.Repository) -> None:
-        self._folders = list(_object_folders(common_directory(repository) / "objects"))
+        self._folders = list(object_folders(common_directory(repository) / "objects"))
         self._sound: set[str] = set()
         self._all_checked = False
 
@@ -68,7 +68,8 @@ class LooseObjects:
         self._all_checked = True
 
 
-def _object_folders(objects: Path, depth: int = 0) -> Iterator[Path]:
+def object_folders(objects: Path, depth: int = 0) -> Iterator[Path]:
+    """The folder of a repository's objects, and those that it borrows from (its alternates, and theirs)."""
     yield objects
     alternates = objects / "info/alternates"
     if depth >= _MAX_ALTERNATES or not is_file(alternates):
@@ -79,7 +80,7 @@ def _object_folders(objects: Path, depth: int = 0) -> Iterator[Path]:
         return
     for line in lines:
         if line and not line.startswith("#"):
-            yield from _object_folders(objects / line, depth + 1)
+            yield from object_folders(objects / line, depth + 1)
 
 
 def _loose_files(objects: Path) -> Iterator[Path]:

@@ -1,0 +1,1 @@
+"""Plans: which commits mend a tree, in which order, tried in a scratch repository."""

@@ -1,0 +1,120 @@
+"""What a plan is made of. All frozen; nothing here reads, decides or prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import NamedTuple
+
+__all__ = ["MAINLINE", "Conflict", "Left", "Origin", "Outcome", "Plan", "Result", "Role", "Step", "short"]
+
+MAINLINE = "mainline"
+"""The source of a commit that is no stable branch's backport."""
+_SHOWN = 12
+
+
+class Outcome(Enum):
+    """What became of trying a step on top of the steps before it."""
+
+    CLEAN = "clean"
+    RENAMES = "renames"
+    CONFLICTS = "conflicts"
+    PRESENT = "present"
+    OBJECT_MISSING = "object-missing"
+    UNTESTED = "untested"
+
+
+class Role(Enum):
+    """Why a commit is in a plan."""
+
+    FIX = "fix"
+    PREREQUISITE = "prerequisite"
+    FOLLOW_UP = "follow-up"
+
+
+class Origin(NamedTuple):
+    """One form of a commit: the id of its object, and whose it is (`MAINLINE` or a stable branch, ``6.1``)."""
+
+    id: str
+    source: str
+
+
+class Conflict(NamedTuple):
+    """A file that does not merge, and the functions in which it does not, as far as they are known."""
+
+    path: str
+    functions: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.path} ({', '.join(self.functions)})" if self.functions else self.path
+
+
+class Step(NamedTuple):
+    """One commit to pick.
+
+    `commit` is the id of what is picked and `upstream` mainline's. `defects` are the slugs that it mends, `needed_by` the
+    commits of the plan that do not work without it, or that it mends. `fetch` is the command that brings a missing object.
+    `refuses` says what programs that worked before are refused afterwards. `patch` is the change as a diff with its file
+    headers, where the objects are there; `author` and `message` are those of what is picked.
+    """
+
+    commit: str
+    upstream: str
+    subject: str
+    source: str
+    role: Role
+    defects: tuple[str, ...]
+    needed_by: tuple[str, ...]
+    outcome: Outcome
+    conflicts: tuple[Conflict, ...] = ()
+    notes: tuple[str, ...] = ()
+    fetch: str | None = None
+    cves: tuple[str, ...] = ()
+    refuses: tuple[str, ...] = ()
+    author: str = ""
+    message: str = ""
+    patch: bytes | None = None
+
+
+class Left(NamedTuple):
+    """A defect that is not mended, or not known to be: its slug, why, and the command that settles it."""
+
+    slug: str
+    reason: str
+    settle: str | None = None
+
+
+class Result(NamedTuple):
+    """What the tree is after the steps.
+
+    `tested`: every step was tried, and what came out was read. `fixed` are the defects that its code alone shows fixed, `open`
+    the others of the plan. `tree` is the id of the tree that real picks lead to; None without git objects.
+    """
+
+    tested: bool
+    fixed: tuple[str, ...]
+    open: tuple[Left, ...]
+    tree: str | None = None
+
+
+class Plan(NamedTuple):
+    """A plan for one tree. `affected` are the slugs to mend, `unknown` the undecided defects that were not planned for."""
+
+    name: str
+    identity: Mapping[str, str | None]
+    affected: tuple[str, ...]
+    unknown: tuple[Left, ...]
+    steps: tuple[Step, ...]
+    result: Result
+    notes: tuple[str, ...] = ()
+
+    @property
+    def applies(self) -> bool:
+        """Returns True if every step applies and nothing of what was asked for stays open."""
+        fine = (Outcome.CLEAN, Outcome.RENAMES, Outcome.PRESENT)
+        return self.result.tested and all(step.outcome in fine for step in self.steps) and not self.result.open
+
+
+def short(name: str) -> str:
+    """The first 12 digits of an id, as the kernel's own messages cite it."""
+    return name[:_SHOWN]
