@@ -30,7 +30,16 @@ from tailcall_audit.analyzer.subjects.subject import Progress, Request, Subject
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Source", "audit", "audit_sources", "judge_subject", "select_defects"]
+__all__ = [
+    "Source",
+    "audit",
+    "audit_sources",
+    "given_config",
+    "judge_subject",
+    "named_architecture",
+    "read_facts",
+    "select_defects",
+]
 
 _HARMLESS = ("release",)
 """Sources that are read by a few patterns only: a process of their own would cost more than the audit."""
@@ -96,8 +105,8 @@ def _asked_for(verdicts: Iterable[Verdict], request: Request, architecture: str 
     )
 
 
-def judge_subject(subject: Subject, request: Request) -> TargetReport:
-    """Reads and judges one subject; raises AuditError where it cannot be read."""
+def read_facts(subject: Subject, request: Request) -> tuple[Facts, tuple[str, ...]]:
+    """Reads a subject: what the readers saw, and their notes; raises AuditError where it cannot be read."""
     readings = _read(subject, request)
     facts = Facts(
         [item for reading in readings for item in reading.evidence],
@@ -106,8 +115,14 @@ def judge_subject(subject: Subject, request: Request) -> TargetReport:
         subject.config_applies,
         subject.live_patched,
     )
+    return facts, tuple(text for item in readings for text in item.notes)
+
+
+def judge_subject(subject: Subject, request: Request) -> TargetReport:
+    """Reads and judges one subject; raises AuditError where it cannot be read."""
+    facts, read_notes = read_facts(subject, request)
     verdicts = _asked_for(judge_all(request.catalog, facts, request.defects), request, subject.architecture)
-    notes = [*overruled_by_code(verdicts), *subject.notes, *(text for item in readings for text in item.notes)]
+    notes = [*overruled_by_code(verdicts), *subject.notes, *read_notes]
     running = subject.is_running and subject.kind is not TargetKind.HOST
     return TargetReport(
         name=f"{subject.label} (running)" if running else subject.label,
@@ -168,7 +183,8 @@ def audit_sources(request: Request, sources: Sequence[Source]) -> Report:
     return Report(tuple(with_pending_reboots(targets)), request.catalog, first_fixed_by_series(items), tuple(skipped))
 
 
-def _read_config(path: str | Path | None) -> KernelConfig | None:
+def given_config(path: str | Path | None) -> KernelConfig | None:
+    """Returns the configuration that a request names; raises ConfigError."""
     if path is None:
         return None
     from tailcall_audit.analyzer.paths import expanded
@@ -244,8 +260,8 @@ def audit(
     request = Request(
         catalog=loaded,
         defects=select_defects(loaded, only, pitfalls),
-        arch=_architecture(arch),
-        config=_read_config(config),
+        arch=named_architecture(arch),
+        config=given_config(config),
         pitfalls=pitfalls,
         progress=progress,
         rev=rev,
@@ -288,7 +304,8 @@ def _check_parameters(
         raise UsageError("{config} is of one kernel: name one target with it")
 
 
-def _architecture(name: str | None) -> str | None:
+def named_architecture(name: str | None) -> str | None:
+    """Returns the normalised name of the architecture that a request names; raises UsageError on one that is not known."""
     if name is None:
         return None
     try:

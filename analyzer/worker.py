@@ -16,20 +16,26 @@ import signal
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from tailcall_audit.analyzer.catalog.types import Catalog, Defect
 from tailcall_audit.analyzer.model import AuditError, Skipped, TargetReport
 from tailcall_audit.probes.processes import fork_worker
 
-__all__ = ["LIMITS", "Limits", "judge_apart"]
+__all__ = ["LIMITS", "Limits", "judge_apart", "work_apart"]
+
+_Item = TypeVar("_Item")
 
 _MIB = 1 << 20
 _MOST = 256 * _MIB
 """Bytes of one answer: a report with the evidence of every commit has less than 1 MiB."""
 _HEADER = struct.Struct("<cQ")
 _PROGRESS, _ITEM, _ERROR = b"p", b"i", b"e"
-_MODULES = ("tailcall_audit.analyzer.model", "tailcall_audit.analyzer.version")
+_MODULES = (
+    "tailcall_audit.analyzer.model",
+    "tailcall_audit.analyzer.version",
+    "tailcall_audit.analyzer.plan.types",
+)
 _DEFECT = "defect"
 
 
@@ -94,9 +100,7 @@ def _send(writer: int, kind: bytes, data: bytes) -> None:
         message = message[os.write(writer, message) :]
 
 
-def _work(
-    writer: int, limits: Limits, judge: Callable[[Callable[[str], None]], Iterator[TargetReport | Skipped]]
-) -> None:
+def _work(writer: int, limits: Limits, judge: Callable[[Callable[[str], None]], Iterator[object]]) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (limits.processor, limits.processor + 5))
     # Not the address space: libgit2 maps packs of gigabytes, of which little is read.
     resource.setrlimit(resource.RLIMIT_DATA, (limits.memory * _MIB, limits.memory * _MIB))
@@ -152,7 +156,18 @@ def judge_apart(
     catalog: Catalog,
     progress: Callable[[str], None],
 ) -> Iterator[TargetReport | Skipped]:
-    """Yields what `judge` does, which runs in a worker and is given what to call with its progress.
+    """Yields the reports that `judge` does, which runs in a worker: see `work_apart`."""
+    return work_apart(judge, limits, catalog, progress, (TargetReport, Skipped))
+
+
+def work_apart(
+    judge: Callable[[Callable[[str], None]], Iterator[_Item]],
+    limits: Limits,
+    catalog: Catalog,
+    progress: Callable[[str], None],
+    kinds: tuple[type[_Item], ...],
+) -> Iterator[_Item]:
+    """Yields what `judge` does, all of these `kinds`; it runs in a worker and is given what to call with its progress.
 
     Raises AuditError where `judge` does, and where the worker ends before its time, at a limit or by a fault of a library.
     """
@@ -167,7 +182,7 @@ def judge_apart(
                 raise AuditError(data.decode("utf-8", "replace"))
             else:
                 item = _Unpickler(data, defects).load()
-                if not isinstance(item, (TargetReport, Skipped)):
+                if not isinstance(item, kinds):
                     raise pickle.UnpicklingError("not a report")
                 yield item
         status = os.waitpid(child, 0)[1]

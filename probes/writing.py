@@ -12,10 +12,10 @@ import re
 import select
 import signal
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-__all__ = ["TEMPORARY", "replace_in", "write_file"]
+__all__ = ["TEMPORARY", "replace_in", "write_file", "write_folder"]
 
 TEMPORARY = ".tailcall-audit-"
 """How the names of unfinished files begin. One stays only where this process is killed by SIGKILL, or the machine stops."""
@@ -56,6 +56,33 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
         _replace(target, data, existing)
     finally:
         os.close(existing)
+
+
+def write_folder(path: str | os.PathLike[str], files: Mapping[str, bytes]) -> None:
+    """Makes a folder with these files, whole or not at all; raises OSError, also where something is there by that name.
+
+    SIGINT, SIGTERM, SIGHUP and SIGQUIT wait until then in the calling thread.
+    """
+    name = os.path.abspath(os.fspath(path))
+    parent = os.path.dirname(name)
+    temporary = os.path.join(parent, f"{TEMPORARY}{os.urandom(8).hex()}")
+    if os.path.lexists(name):
+        raise FileExistsError(errno.EEXIST, "it is there already: name a new folder", name)
+    with _undisturbed():
+        os.mkdir(temporary)
+        try:
+            for file, data in files.items():
+                with open(os.path.join(temporary, file), "xb") as out:
+                    out.write(data)
+            # What came to be there meanwhile is not replaced, unless it is an empty folder (rename(2)).
+            os.rename(temporary, name)
+        except BaseException:
+            for file in files:
+                with suppress(OSError):
+                    os.unlink(os.path.join(temporary, file))
+            with suppress(OSError):
+                os.rmdir(temporary)
+            raise
 
 
 def _own_descriptor(name: str) -> int | None:

@@ -34,6 +34,7 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("list", "the defects of the catalogue", "list_defects"),
     Command("explain", "the whole story of a defect", "explain"),
+    Command("plan", "which commits mend a tree, in which order, and do they apply", "plan"),
     Command("lab", "many kernels in guests", "lab"),
     Command("catalog", "for those who change the catalogue", "catalog"),
     Command("survey", "facts about kernels, read from a source once", "survey"),

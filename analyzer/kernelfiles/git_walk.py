@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import os
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import pygit2
@@ -23,7 +23,15 @@ from tailcall_audit.probes.processes import ProgramError, find_program, start
 if TYPE_CHECKING:
     from tailcall_audit.probes.processes import Process
 
-__all__ = ["Record", "WalkError", "first_parent_subjects", "shallow_commits", "walk", "walk_ids"]
+__all__ = [
+    "Record",
+    "WalkError",
+    "commits_of_paths",
+    "first_parent_subjects",
+    "shallow_commits",
+    "walk",
+    "walk_ids",
+]
 
 _CHUNK = 1 << 20
 """Bytes read at a time, and the size of the pipe: with the usual 64 kB git waits for whatever else this process does."""
@@ -267,3 +275,22 @@ def first_parent_subjects(repository: pygit2.Repository, head: str, limit: int) 
         yield current, commit.raw_message.lstrip().split(b"\n", 1)[0]
         parents = commit.parent_ids
         current = str(parents[0]) if parents else None
+
+
+def commits_of_paths(
+    repository: pygit2.Repository, head: str, base: str, paths: Sequence[str], limit: int
+) -> Iterator[str]:
+    """Yields the ids of the commits of ``base..head`` that change any of these paths, newest first, at most `limit`.
+
+    Raises WalkError where the walk breaks off, and where there is no git binary: libgit2 has no such walk.
+    """
+    named = [f":(literal){path}" for path in paths]
+    command = _git_command(
+        repository, "rev-list", f"--max-count={limit}", "--no-merges", "--format=%x00", head, f"^{base}", "--", *named
+    )
+    if command is None:
+        raise WalkError("git is not installed")
+    for (header,) in _groups(command, 1):
+        name = header.strip()
+        if name.startswith(b"commit "):
+            yield name[len(b"commit ") :].decode("ascii", "replace")

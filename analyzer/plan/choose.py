@@ -31,12 +31,13 @@ _MOST_ALTERNATIVES = 64
 
 
 class Pick(NamedTuple):
-    """A commit of the catalogue to pick: why, the defects that it mends, and the commits that it is needed by or mends."""
+    """A commit of the catalogue to pick: why, the defects that it mends, the picks that need it, and those that it mends."""
 
     key: str
     role: Role
     defects: tuple[str, ...]
     needed_by: tuple[str, ...]
+    follows: tuple[str, ...]
 
 
 class Choice(NamedTuple):
@@ -185,5 +186,5 @@ def _explained(
                 mends |= {other for other in picks if other != key and other in leaves(defect.reachable)}
         role = Role.FIX if for_asked else Role.FOLLOW_UP if mends else Role.PREREQUISITE
         slugs = tuple(defect.slug for defect in fixes[key])
-        found[key] = Pick(key, role, slugs, tuple(sorted(needed_by | mends)))
+        found[key] = Pick(key, role, slugs, tuple(sorted(needed_by)), tuple(sorted(mends)))
     return found

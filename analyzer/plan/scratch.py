@@ -107,7 +107,8 @@ class Scratch:
         except MissingObjectError as error:
             raise MissingObjectError(f"the parent of {str(commit.id)[:12]}, {error}") from error
 
-    def _tree(self, name: str) -> pygit2.Tree:
+    def tree(self, name: str) -> pygit2.Tree:
+        """The tree of an id; raises MissingObjectError."""
         found = self._object(name)
         if not isinstance(found, pygit2.Tree):
             raise MissingObjectError(f"{name[:12]} is no tree")
@@ -115,7 +116,7 @@ class Scratch:
 
     def entries(self, tree: str) -> dict[str, Entry]:
         """What is in one folder; raises MissingObjectError."""
-        return {str(item.name): Entry(str(item.id), int(item.filemode)) for item in self._tree(tree)}
+        return {str(item.name): Entry(str(item.id), int(item.filemode)) for item in self.tree(tree)}
 
     def entry(self, tree: str, path: str) -> Entry | None:
         """What a path is in a tree; None where there is none. Raises MissingObjectError."""
@@ -123,7 +124,7 @@ class Scratch:
         for name in path.split("/"):
             if current.mode != pygit2.enums.FileMode.TREE:
                 return None
-            found = self._tree(current.id)
+            found = self.tree(current.id)
             if name not in found:
                 return None
             item = found[name]
@@ -187,7 +188,7 @@ class Scratch:
             return found if found is not None else str(self.repository.TreeBuilder().write())
 
     def _with_files(self, tree: str | None, files: Mapping[str, Entry | None]) -> str | None:
-        builder = self.repository.TreeBuilder() if tree is None else self.repository.TreeBuilder(self._tree(tree))
+        builder = self.repository.TreeBuilder() if tree is None else self.repository.TreeBuilder(self.tree(tree))
         inner: dict[str, dict[str, Entry | None]] = {}
         for path, entry in files.items():
             name, _, rest = path.partition("/")

@@ -53,7 +53,8 @@ class Step(NamedTuple):
     """One commit to pick.
 
     `commit` is the id of what is picked and `upstream` mainline's. `defects` are the slugs that it mends, `needed_by` the
-    commits of the plan that do not work without it, or that it mends. `fetch` is the command that brings a missing object.
+    commits of the plan that do not work without it, `follows` those that it mends in their turn. `fetch` is the command that brings a missing object.
+    `lacks` are the names that its code uses and the tree does not have.
     `refuses` says what programs that worked before are refused afterwards. `patch` is the change as a diff with its file
     headers, where the objects are there; `author` and `message` are those of what is picked.
     """
@@ -65,12 +66,14 @@ class Step(NamedTuple):
     role: Role
     defects: tuple[str, ...]
     needed_by: tuple[str, ...]
+    follows: tuple[str, ...]
     outcome: Outcome
     conflicts: tuple[Conflict, ...] = ()
     notes: tuple[str, ...] = ()
     fetch: str | None = None
     cves: tuple[str, ...] = ()
     refuses: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
     author: str = ""
     message: str = ""
     patch: bytes | None = None
@@ -98,7 +101,10 @@ class Result(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A plan for one tree. `affected` are the slugs to mend, `unknown` the undecided defects that were not planned for."""
+    """A plan for one tree. `affected` are the slugs to mend, `unknown` the undecided defects that were not planned for.
+
+    `lenders` are the other repositories that commits were read from: the path, and the branches looked in.
+    """
 
     name: str
     identity: Mapping[str, str | None]
@@ -107,12 +113,17 @@ class Plan(NamedTuple):
     steps: tuple[Step, ...]
     result: Result
     notes: tuple[str, ...] = ()
+    lenders: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def applies(self) -> bool:
         """Returns True if every step applies and nothing of what was asked for stays open."""
         fine = (Outcome.CLEAN, Outcome.RENAMES, Outcome.PRESENT)
-        return self.result.tested and all(step.outcome in fine for step in self.steps) and not self.result.open
+        return (
+            self.result.tested
+            and all(step.outcome in fine and not step.lacks for step in self.steps)
+            and not self.result.open
+        )
 
 
 def short(name: str) -> str:

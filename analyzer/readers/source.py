@@ -25,7 +25,7 @@ from tailcall_audit.analyzer.subjects.locate_tree import KernelTree
 from tailcall_audit.analyzer.subjects.subject import Request, Subject
 from tailcall_audit.analyzer.version import UpstreamVersion
 
-__all__ = ["SourceReader", "read", "signature_files"]
+__all__ = ["SourceReader", "changed_files", "read", "signature_files"]
 
 _SHARED = ("kernel/", "include/")
 """Code for every architecture: a name stands for one thing in all of it."""
@@ -319,7 +319,7 @@ class SourceReader:
             yield self._all(capability.key, parts, architecture)
 
 
-def _changed_files(tree: KernelTree, source: SourceReader, paths: tuple[str, ...]) -> list[str]:
+def changed_files(tree: KernelTree, source: SourceReader, paths: tuple[str, ...]) -> list[str]:
     """Returns the files that matter in which the disk differs from HEAD, in more than the ends of lines."""
     if not tree.on_disk or tree.repository is None or tree.commit is None:
         return []
@@ -343,7 +343,7 @@ def read(subject: Subject, request: Request) -> Reading:
     assert opened is not None  # the registry's condition
     source = SourceReader(opened.tree.files, request.progress, opened.identity.version)
     evidence = tuple(source.evidence(request.catalog))
-    changed = _changed_files(opened.tree, source, signature_files(request.catalog))
+    changed = changed_files(opened.tree, source, signature_files(request.catalog))
     if not changed:
         return Reading(evidence)
     note = f"files that matter differ from HEAD; what is on disk is audited: {', '.join(changed)}"

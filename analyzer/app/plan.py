@@ -1,0 +1,190 @@
+"""``tailcall-audit plan``: which commits mend a tree, in which order, and whether they apply."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tailcall_audit.analyzer.app.parser import Parser
+from tailcall_audit.analyzer.app.shared import (
+    EXIT_AFFECTED,
+    EXIT_CLEAN,
+    EXIT_UNKNOWN,
+    Progress,
+    add_catalog_options,
+    add_choice_options,
+    emit,
+    load,
+    names,
+)
+from tailcall_audit.analyzer.model import AuditError, UsageError
+
+if TYPE_CHECKING:
+    from tailcall_audit.analyzer.plan.types import Plan
+    from tailcall_audit.analyzer.subjects.subject import Request
+
+__all__ = ["parser", "run"]
+
+_FORMATS = ("table", "plain", "json", "script", "quilt")
+_DESCRIPTION = """\
+Which commits mend this kernel tree? Lists the fixes that it lacks, with what they need and what mends them, in the order
+in which they apply. Each is tried on top of the last in a scratch repository, and the tree that comes out is audited by its
+code. Nothing is run, fetched or written in the tree or its repository."""
+_EPILOG = """\
+examples:
+  tailcall-audit plan --tree ~/linux
+  tailcall-audit plan --tree ~/linux --rev v6.1.140 --upstream stable/linux-6.1.y --only 3,4,6
+  tailcall-audit plan --tree ~/linux --upstream ~/src/stable --format script --output mend.sh
+  tailcall-audit plan --tree linux-6.1.170 --patches mails/
+
+exit codes:
+  0  nothing to mend, nothing unknown       2  wrong usage or unreadable input
+  1  a plan that applies                    3  conflicts, missing objects, steps that were not tried, something open or unknown"""
+
+
+def parser() -> Parser:
+    """Returns the parser of ``plan``."""
+    found = Parser("tailcall-audit plan", _DESCRIPTION, _EPILOG)
+    target = found.add_argument_group("target")
+    target.add_argument("--tree", metavar="PATH", help="a kernel source tree or repository")
+    target.add_argument("--rev", metavar="REV", help="mend this revision of it (HEAD)")
+    target.add_argument("--config", metavar="FILE", help="the kernel configuration: what it rules out needs no fix")
+    target.add_argument("--arch", metavar="NAME", help="the architecture; without it, fixes for all are planned")
+    target.add_argument(
+        "--upstream",
+        action="append",
+        default=[],
+        metavar="PATH|REF",
+        help="where commits may be picked from: another repository, or a branch of the audited one (stable/linux-6.1.y)",
+    )
+    target.add_argument(
+        "--patches", metavar="DIR", help="mails or git format-patch files to try where there are no git objects"
+    )
+    choice = found.add_argument_group("which defects")
+    add_choice_options(choice)
+    choice.add_argument("--unknown", action="store_true", help="plan for undecided defects too")
+    output = found.add_argument_group("output")
+    output.add_argument(
+        "--format",
+        choices=_FORMATS,
+        help="table (at a terminal), plain, json (docs/plan.md), script (git commands), quilt (a folder with a series)",
+    )
+    output.add_argument("--output", metavar="FILE|DIR", help="write it there; for quilt a new folder")
+    output.add_argument("--quiet", action="store_true", help="no progress")
+    add_catalog_options(found.add_argument_group("other"))
+    return found
+
+
+def _request(options: argparse.Namespace, progress: Progress) -> Request:
+    from tailcall_audit.analyzer.pipeline import given_config, named_architecture, select_defects
+    from tailcall_audit.analyzer.subjects.subject import Request
+
+    catalog = load(options.catalog)
+    return Request(
+        catalog=catalog,
+        defects=select_defects(catalog, names(options), options.pitfalls),
+        rev=options.rev,
+        arch=named_architecture(options.arch),
+        config=given_config(options.config),
+        progress=progress,
+    )
+
+
+@contextmanager
+def _scratch_folder() -> Iterator[Path]:
+    """A folder of our own that is deleted at the end, by SIGTERM and SIGHUP too."""
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    folder = tempfile.mkdtemp(prefix="tailcall-audit-plan-")
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _plan(options: argparse.Namespace, request: Request) -> Plan:
+    """Makes the plan in a worker with limits; what it writes is deleted, however it ends."""
+    from tailcall_audit.analyzer.plan.make import Asked, make_plan
+    from tailcall_audit.analyzer.plan.types import Plan
+    from tailcall_audit.analyzer.worker import LIMITS, work_apart
+
+    with _scratch_folder() as folder:
+        asked = Asked(options.tree, tuple(options.upstream), folder, options.unknown, options.patches)
+        found = list(
+            work_apart(
+                lambda progress: iter([make_plan(request._replace(progress=progress), asked)]),
+                LIMITS["tree"],
+                request.catalog,
+                request.progress,
+                (Plan,),
+            )
+        )
+    if not found:
+        raise AuditError(f"{options.tree}: there is no plan")
+    return found[0]
+
+
+def _format_of(options: argparse.Namespace) -> str:
+    if options.format is not None:
+        return str(options.format)
+    at_terminal = options.output is None and sys.stdout is not None and sys.stdout.isatty()
+    return "table" if at_terminal else "plain"
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuses options that contradict each other or would write into the tree; raises AuditError."""
+    if options.tree is None:
+        raise UsageError("name the tree to mend: --tree PATH")
+    if options.format == "quilt" and options.output is None:
+        raise AuditError("--format quilt makes a folder: name it with --output DIR")
+    if options.output is not None and options.tree is not None:
+        tree = os.path.realpath(os.path.expanduser(options.tree))
+        output = os.path.realpath(os.path.expanduser(options.output))
+        if output == tree or output.startswith(tree + os.sep):
+            raise AuditError(
+                f"--output {options.output}: inside of the tree, in which nothing is written: name another place"
+            )
+
+
+def exit_code(plan: Plan) -> int:
+    """Returns the exit code of a plan."""
+    if plan.unknown or not plan.applies:
+        return EXIT_UNKNOWN
+    return EXIT_AFFECTED if plan.steps else EXIT_CLEAN
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Makes and prints a plan and returns the exit code; raises AuditError."""
+    from tailcall_audit.analyzer.plan.formats.registry import find_plan_format
+    from tailcall_audit.probes.writing import write_folder
+
+    options = parser().read(arguments)
+    _check(options)
+    progress = Progress(enabled=sys.stderr is not None and sys.stderr.isatty() and not options.quiet)
+    try:
+        request = _request(options, progress)
+        plan = _plan(options, request)
+    finally:
+        progress.clear()
+    rendered = find_plan_format(_format_of(options))(plan, request.catalog)
+    if isinstance(rendered, str):
+        emit(rendered, options.output)
+    else:
+        try:
+            write_folder(os.path.expanduser(options.output), rendered)
+        except OSError as error:
+            raise AuditError(f"--output {options.output}: cannot write: {error.strerror or error}") from error
+    return exit_code(plan)

@@ -1,0 +1,271 @@
+"""Makes a plan for a tree: audit, choose, find, try, audit again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pygit2
+
+from tailcall_audit.analyzer.catalog.types import Catalog, Commit
+from tailcall_audit.analyzer.kernelfiles.git_walk import shallow_commits
+from tailcall_audit.analyzer.kernelfiles.loose_objects import common_directory
+from tailcall_audit.analyzer.kernelfiles.tree_files import BlobReader
+from tailcall_audit.analyzer.libraries import pygit2_errors
+from tailcall_audit.analyzer.model import AuditError, State, Verdict
+from tailcall_audit.analyzer.pipeline import read_facts
+from tailcall_audit.analyzer.plan.attempt import Trial, Wanted, attempt
+from tailcall_audit.analyzer.plan.choose import Choice, Pick, choose
+from tailcall_audit.analyzer.plan.fetching import fetch_command
+from tailcall_audit.analyzer.plan.locate import Located, Tip, locate, nearest, tip_of
+from tailcall_audit.analyzer.plan.order import dependencies, in_order
+from tailcall_audit.analyzer.plan.predict import predict
+from tailcall_audit.analyzer.plan.scratch import MissingObjectError, Scratch
+from tailcall_audit.analyzer.plan.types import Left, Outcome, Plan, Result, Step
+from tailcall_audit.analyzer.plan.upstream import Lender, lenders
+from tailcall_audit.analyzer.policy.verdict import Facts, judge_all
+from tailcall_audit.analyzer.readers.matching import Matcher
+from tailcall_audit.analyzer.readers.source import SourceReader, changed_files, signature_files
+from tailcall_audit.analyzer.subjects.locate_tree import KernelTree
+from tailcall_audit.analyzer.subjects.subject import OpenTree, Parts, Request, Subject
+from tailcall_audit.analyzer.subjects.tree import open_subjects
+from tailcall_audit.analyzer.version import UpstreamVersion
+
+__all__ = ["Asked", "make_plan"]
+
+
+class Asked(NamedTuple):
+    """What is asked for: the tree, where to look for commits and patches, and whether undecided defects are planned for.
+
+    `scratch` is an empty folder that the caller deletes.
+    """
+
+    path: str
+    upstream: tuple[str, ...]
+    scratch: Path
+    unknown: bool = False
+    patches: str | None = None
+
+
+class _Audited(NamedTuple):
+    """The tree as it is: what was read, and the verdict on every defect of the catalogue."""
+
+    subject: Subject
+    tree: KernelTree
+    version: UpstreamVersion | None
+    facts: Facts
+    verdicts: tuple[Verdict, ...]
+    notes: tuple[str, ...]
+
+
+def _committed(subject: Subject, request: Request) -> tuple[Subject, list[str]]:
+    """The subject as it is committed: picks go on top of a commit, so what is only on disk is not in them."""
+    opened = subject.parts.tree
+    assert opened is not None  # the subject is a tree
+    tree = opened.tree
+    if tree.repository is None or tree.commit is None or not tree.on_disk:
+        return subject, []
+    changed = changed_files(tree, SourceReader(tree.files), signature_files(request.catalog))
+    committed = dataclasses.replace(tree, files=BlobReader(tree.repository, tree.commit), on_disk=False)
+    notes = [f"not committed, and not in this plan: changes of {', '.join(changed)}"] if changed else []
+    return subject._replace(parts=Parts(tree=OpenTree(committed, opened.identity))), notes
+
+
+def _audit(request: Request, path: str) -> _Audited:
+    (found,) = open_subjects(request, path)
+    subject, notes = _committed(found, request)
+    opened = subject.parts.tree
+    assert opened is not None  # the subject is a tree
+    facts, read_notes = read_facts(subject, request)
+    verdicts = judge_all(request.catalog, facts, request.catalog.defects)
+    return _Audited(
+        subject, opened.tree, opened.identity.version, facts, verdicts, (*notes, *subject.notes, *read_notes)
+    )
+
+
+def _planned(audited: _Audited, request: Request, unknown: bool) -> tuple[list[Verdict], list[Left]]:
+    """The verdicts to plan for, and the undecided ones that are not planned for."""
+    slugs = {defect.slug for defect in request.defects}
+    asked = [verdict for verdict in audited.verdicts if verdict.defect.slug in slugs]
+    planned = [verdict for verdict in asked if verdict.state is State.AFFECTED]
+    open_ones = [verdict for verdict in asked if verdict.state is State.UNKNOWN]
+    if unknown:
+        return planned + open_ones, []
+    return planned, [Left(verdict.defect.slug, verdict.reason, verdict.settle) for verdict in open_ones]
+
+
+def _wanted(
+    catalog: Catalog, choice: Choice, located: Located, ids: dict[str, str], own: UpstreamVersion | None
+) -> dict[str, Wanted]:
+    rank = nearest(catalog, own)
+    after = dependencies(catalog, choice.picks)
+    found = {}
+    for key, pick in choice.picks.items():
+        commit = catalog.commits[key]
+        fetch = fetch_command(commit, rank)
+        found[key] = Wanted(
+            key=key,
+            upstream=commit.id,
+            subject=commit.subject,
+            role=pick.role,
+            defects=pick.defects,
+            needed_by=tuple(ids[other] for other in pick.needed_by),
+            follows=tuple(ids[other] for other in pick.follows),
+            origins=tuple(located.origins.get(key, ())),
+            after=after[key],
+            dependencies=tuple(located.dependencies.get(key, ())),
+            cves=_cves(catalog, pick),
+            missing=fetch.origin,
+            fetch=fetch.command,
+        )
+    return found
+
+
+def _cves(catalog: Catalog, pick: Pick) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(cve for slug in pick.defects for defect in catalog.find(slug) for cve in defect.cves))
+
+
+def _untested(wanted: Wanted, notes: tuple[str, ...]) -> Step:
+    return Step(
+        commit=wanted.missing.id,
+        upstream=wanted.upstream,
+        subject=wanted.subject,
+        source=wanted.missing.source,
+        role=wanted.role,
+        defects=wanted.defects,
+        needed_by=wanted.needed_by,
+        follows=wanted.follows,
+        outcome=Outcome.UNTESTED,
+        notes=notes,
+        fetch=wanted.fetch,
+        cves=wanted.cves,
+        refuses=wanted.refuses,
+    )
+
+
+def _times(scratch: Scratch, commits: Sequence[Commit]) -> dict[str, int]:
+    """The times of mainline's commits that are here, by key."""
+    found = {}
+    for commit in commits:
+        try:
+            found[commit.key] = int(scratch.commit(commit.id).commit_time)
+        except MissingObjectError:
+            continue
+    return found
+
+
+def _tips(scratch: Scratch, lent: Sequence[Lender], head: str) -> list[Tip]:
+    """The branches to look in, one for each that their Makefiles name: the newest."""
+    found: dict[str, Tip] = {}
+    for lender in lent:
+        for name, commit in lender.refs.items():
+            tip = None if commit == head else tip_of(scratch, name, commit)
+            if tip is None or tip.version is None:
+                continue
+            known = found.get(tip.source)
+            if known is None or known.version is None or known.version < tip.version:
+                found[tip.source] = tip
+    return list(found.values())
+
+
+def _scratch(asked: Asked, tree: KernelTree, lent: Sequence[Lender]) -> Scratch:
+    assert tree.repository is not None  # the caller's condition
+    objects = [common_directory(tree.repository) / "objects", *(lender.objects for lender in lent)]
+    scratch = Scratch(asked.scratch, objects)
+    # Where a clone was cut, its commits name parents that are not there: git has to be told so here too.
+    cut = shallow_commits(tree.repository) | {name for lender in lent for name in lender.cut}
+    if cut:
+        (asked.scratch / "shallow").write_text("".join(f"{name}\n" for name in sorted(cut)), encoding="ascii")
+    return scratch
+
+
+def make_plan(request: Request, asked: Asked) -> Plan:
+    """Makes the plan for a tree; raises AuditError where the tree or an upstream cannot be read."""
+    audited = _audit(request, asked.path)
+    planned, unknown = _planned(audited, request, asked.unknown)
+    branch = "" if audited.version is None else audited.version.branch
+    choice = choose(request.catalog, audited.facts, audited.verdicts, planned, branch)
+    affected = tuple(dict.fromkeys(verdict.defect.slug for verdict in planned))
+    without = tuple(Left(slug, "no commit that mends it is known") for slug in choice.without_fix)
+    tried = _tried(request, asked, audited, choice)
+    result = tried.result._replace(open=(*tried.result.open, *without))
+    return Plan(
+        name=audited.subject.label,
+        identity=audited.subject.identity,
+        affected=affected,
+        unknown=tuple(unknown),
+        steps=tried.steps,
+        result=result,
+        notes=tuple(dict.fromkeys((*tried.notes, *audited.notes))),
+        lenders=tried.lenders,
+    )
+
+
+class _Tried(NamedTuple):
+    """The steps in order, what comes of them, notes, and the repositories that commits were read from."""
+
+    steps: tuple[Step, ...]
+    result: Result
+    notes: tuple[str, ...] = ()
+    lenders: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+def _tried(request: Request, asked: Asked, audited: _Audited, choice: Choice) -> _Tried:
+    """The steps in order, each tried where that is possible, and what comes of them."""
+    catalog, tree = request.catalog, audited.tree
+    keys = list(choice.picks)
+    slugs = tuple(dict.fromkeys(slug for pick in choice.picks.values() for slug in pick.defects))
+    ids = {key: catalog.commits[key].id for key in keys}
+    if not keys:
+        return _Tried((), Result(True, (), ()))
+    if tree.repository is None or tree.commit is None:
+        wanted = _wanted(catalog, choice, Located(), ids, audited.version)
+        why = ("there are no git objects to try it on: --patches applies mails or git format-patch files",)
+        steps = tuple(_untested(wanted[key], why) for key in in_order(catalog, choice.picks, {}))
+        return _Tried(steps, Result(False, (), tuple(Left(slug, "the steps were not tried") for slug in slugs)))
+    lent = lenders(asked.upstream, tree.repository)
+    scratch = _scratch(asked, tree, lent)
+    head = str(tree.commit.id)
+    tips = _tips(scratch, lent, head)
+    located = locate(scratch, catalog, keys, tips, head, audited.version, request.progress)
+    ids |= {key: items[0].id for key, items in located.origins.items() if items}
+    wanted = _wanted(catalog, choice, located, ids, audited.version)
+    matcher = Matcher(catalog, "" if audited.version is None else audited.version.branch)
+    trial = Trial(
+        scratch, head, str(tree.commit.tree_id), request.progress, lambda name: _full_id(catalog, matcher, name)
+    )
+    order = in_order(catalog, choice.picks, _times(scratch, [catalog.commits[key] for key in keys]))
+    attempt(trial, wanted, order)
+    request.progress("reading the tree that the steps lead to")
+    files = BlobReader(scratch.repository, _commit_of(scratch, trial.tree, head))
+    fixed, left = predict(catalog, audited.subject, files, audited.version, audited.verdicts, slugs)
+    tried = all(step.outcome not in (Outcome.OBJECT_MISSING, Outcome.UNTESTED) for step in trial.steps)
+    looked_in = {tip.name for tip in tips}
+    places = tuple((lender.place, tuple(looked_in & lender.refs.keys())) for lender in lent if lender.place is not None)
+    steps = tuple(_with_picked_ids(trial.steps))
+    return _Tried(steps, Result(tried, fixed, left, trial.tree), tuple(located.notes), places)
+
+
+def _full_id(catalog: Catalog, matcher: Matcher, name: str) -> str | None:
+    key = matcher.key(name)
+    return None if key is None else catalog.commits[key].id
+
+
+def _with_picked_ids(steps: Sequence[Step]) -> list[Step]:
+    """The steps with `needed_by` naming what is picked, where another form of a commit was taken than the nearest."""
+    picked = {step.upstream: step.commit for step in steps} | {step.commit: step.commit for step in steps}
+
+    def named(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(picked.get(name, name) for name in names)
+
+    return [step._replace(needed_by=named(step.needed_by), follows=named(step.follows)) for step in steps]
+
+
+def _commit_of(scratch: Scratch, tree: str, parent: str) -> pygit2.Commit:
+    """A commit of the scratch repository with this tree, since a reader of files reads a commit's."""
+    who = pygit2.Signature("tailcall-audit", "plan@localhost", 0, 0)
+    with pygit2_errors(lambda words: AuditError(f"the scratch repository cannot be written: {words}")):
+        name = scratch.repository.create_commit(None, who, who, "plan", tree, [parent])
+    return scratch.commit(str(name))
