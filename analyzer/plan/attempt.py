@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import pygit2
 
@@ -15,7 +15,7 @@ from tailcall_audit.analyzer.plan.scratch import MissingObjectError, Scratch
 from tailcall_audit.analyzer.plan.types import Origin, Outcome, Role, Step, short
 from tailcall_audit.analyzer.text import printable
 
-__all__ = ["Wanted", "attempt"]
+__all__ = ["Attempts", "Trial", "Wanted", "attempt"]
 
 _MAX_DEPTH = 2
 """How far what a prerequisite itself lacks is followed."""
@@ -235,7 +235,19 @@ def _missing(wanted: Wanted, reasons: Sequence[str]) -> Step:
     )
 
 
-def attempt(trial: Trial, wanted: Mapping[str, Wanted], order: Sequence[str]) -> None:
+class Attempts(Protocol):
+    """What tries steps: `Trial` on git objects, `patches.PatchTrial` on patch files."""
+
+    def step(self, wanted: Wanted) -> bool:
+        """Tries a step and takes it in; returns False, and leaves all as it was, where it conflicts."""
+        ...
+
+    def give_up(self, wanted: Wanted) -> None:
+        """Takes a step in as it stands, conflicts and all."""
+        ...
+
+
+def attempt(trial: Attempts, wanted: Mapping[str, Wanted], order: Sequence[str]) -> None:
     """Tries every step in order. One that conflicts is tried again after those that do not depend on it."""
     waiting = list(order)
     while waiting:

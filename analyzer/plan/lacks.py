@@ -116,6 +116,8 @@ def find_introduction(
     try:
         for found in commits_of_paths(scratch.repository, str(commit.parent_ids[0]), head, places, _MAX_COMMITS):
             candidate = scratch.commit(found)
+            if len(candidate.parent_ids) != 1:
+                continue  # the first commit of a history changes nothing that could be picked
             before = scratch.parent_tree(candidate)
             has = any(_with_name(scratch, str(candidate.tree_id), places, word))
             if has and not any(_with_name(scratch, before, places, word)):

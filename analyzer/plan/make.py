@@ -21,6 +21,7 @@ from tailcall_audit.analyzer.plan.choose import Choice, Pick, choose
 from tailcall_audit.analyzer.plan.fetching import fetch_command
 from tailcall_audit.analyzer.plan.locate import Located, Tip, locate, nearest, tip_of
 from tailcall_audit.analyzer.plan.order import dependencies, in_order
+from tailcall_audit.analyzer.plan.patches import Overlay, PatchTrial, read_patches
 from tailcall_audit.analyzer.plan.predict import predict
 from tailcall_audit.analyzer.plan.scratch import MissingObjectError, Scratch
 from tailcall_audit.analyzer.plan.types import Left, Outcome, Plan, Result, Step
@@ -221,10 +222,11 @@ def _tried(request: Request, asked: Asked, audited: _Audited, choice: Choice) ->
     if not keys:
         return _Tried((), Result(True, (), ()))
     if tree.repository is None or tree.commit is None:
-        wanted = _wanted(catalog, choice, Located(), ids, audited.version)
-        why = ("there are no git objects to try it on: --patches applies mails or git format-patch files",)
-        steps = tuple(_untested(wanted[key], why) for key in in_order(catalog, choice.picks, {}))
-        return _Tried(steps, Result(False, (), tuple(Left(slug, "the steps were not tried") for slug in slugs)))
+        return _by_patches(request, asked, audited, choice, ids, slugs)
+    if asked.patches is not None:
+        raise AuditError(
+            "--patches is for sources without git: this tree has objects to try commits on, --upstream lends others"
+        )
     lent = lenders(asked.upstream, tree.repository)
     scratch = _scratch(asked, tree, lent)
     head = str(tree.commit.id)
@@ -246,6 +248,29 @@ def _tried(request: Request, asked: Asked, audited: _Audited, choice: Choice) ->
     places = tuple((lender.place, tuple(looked_in & lender.refs.keys())) for lender in lent if lender.place is not None)
     steps = tuple(_with_picked_ids(trial.steps))
     return _Tried(steps, Result(tried, fixed, left, trial.tree), tuple(located.notes), places)
+
+
+def _by_patches(
+    request: Request, asked: Asked, audited: _Audited, choice: Choice, ids: dict[str, str], slugs: tuple[str, ...]
+) -> _Tried:
+    """The steps for sources without git: tried with patch files where there are any."""
+    if asked.upstream:
+        raise AuditError(
+            f"--upstream: {audited.tree.root} has no git history to pick onto; --patches applies patch files"
+        )
+    wanted = _wanted(request.catalog, choice, Located(), ids, audited.version)
+    order = in_order(request.catalog, choice.picks, {})
+    if asked.patches is None:
+        why = ("there are no git objects to try it on: --patches applies mails or git format-patch files",)
+        steps = tuple(_untested(wanted[key], why) for key in order)
+        return _Tried(steps, Result(False, (), tuple(Left(slug, "the steps were not tried") for slug in slugs)))
+    branch = "" if audited.version is None else audited.version.branch
+    mails, notes = read_patches(asked.patches, request.catalog, branch)
+    trial = PatchTrial(Overlay(audited.tree.files), mails, asked.patches, request.progress)
+    attempt(trial, wanted, order)
+    fixed, left = predict(request.catalog, audited.subject, trial.files, audited.version, audited.verdicts, slugs)
+    tried = all(step.outcome is not Outcome.UNTESTED for step in trial.steps)
+    return _Tried(tuple(trial.steps), Result(tried, fixed, left), tuple(notes))
 
 
 def _full_id(catalog: Catalog, matcher: Matcher, name: str) -> str | None:

@@ -80,13 +80,17 @@ class Scratch:
         except BrokenObjectError as error:
             raise MissingObjectError(str(error)) from error
 
+    def _check(self, name: str) -> None:
+        """Raises MissingObjectError where an object is a loose file that is cut off: libgit2 would read it for ever."""
+        try:
+            self._loose.check(name)
+        except BrokenObjectError as error:
+            raise MissingObjectError(str(error)) from error
+
     def _object(self, name: str) -> pygit2.Object:
         with pygit2_errors(lambda _: MissingObjectError(f"{name[:12]} is not here")):
             whole = name if len(name) == _WHOLE else str(self.repository.expand_id(name))
-        try:
-            self._loose.check(whole)
-        except BrokenObjectError as error:
-            raise MissingObjectError(str(error)) from error
+        self._check(whole)
         with pygit2_errors(lambda _: MissingObjectError(f"{name[:12]} is not here")):
             return self.repository[whole]
 
@@ -195,6 +199,7 @@ class Scratch:
             if rest:
                 inner.setdefault(name, {})[rest] = entry
             elif entry is not None:
+                self._check(entry.id)  # libgit2 looks at what it puts into a tree
                 builder.insert(name, entry.id, entry.mode)
             elif builder.get(name) is not None:
                 builder.remove(name)
