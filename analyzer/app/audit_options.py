@@ -39,6 +39,9 @@ proof (docs/probes.md):
   tailcall-audit --image vmlinuz --confirm=vm  probes in a guest booted from that image; also with --package, --installed
   tailcall-audit lab /srv/kernels              many kernels in guests, as a table
 
+what to do about it (docs/plan.md):
+  tailcall-audit plan --tree ~/linux           which commits mend it, in which order, and do they apply
+
 the catalogue:
   tailcall-audit list                          all defects, a line each
   tailcall-audit explain freplace-loop         the whole story of one; also by pitfall number or commit id
@@ -55,7 +58,7 @@ _USAGE = """\
 tailcall-audit [TARGET… | --kernel STRING | --tree PATH [--rev REV] | --package FILE|NAME | --installed
                        | --image FILE | --repo PATH|URL | --changelog FILE|URL]
                       [--config FILE] [--arch NAME] [options]
-       tailcall-audit list | explain SLUG|NUMBER|COMMIT | lab FILE|DIR… | catalog … | completion SHELL"""
+       tailcall-audit list | explain SLUG|NUMBER|COMMIT | plan --tree PATH | lab FILE|DIR… | catalog … | completion SHELL"""
 
 
 def _add_target_options(parser: argparse.ArgumentParser) -> None:

@@ -26,6 +26,7 @@ from tailcall_audit.analyzer.app.shared import (
     names,
 )
 from tailcall_audit.analyzer.model import AuditError, UsageError
+from tailcall_audit.analyzer.plan.rendering import find_plan_format, plan_format_names
 
 if TYPE_CHECKING:
     from tailcall_audit.analyzer.plan.types import Plan
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["parser", "run"]
 
-_FORMATS = ("table", "plain", "json", "script", "quilt")
 _DESCRIPTION = """\
 Which commits mend this kernel tree? Lists the fixes that it lacks, with what they need and what mends them, in the order
 in which they apply. Each is tried on top of the last in a scratch repository, and the tree that comes out is audited by its
@@ -74,7 +74,7 @@ def parser() -> Parser:
     output = found.add_argument_group("output")
     output.add_argument(
         "--format",
-        choices=_FORMATS,
+        choices=plan_format_names(),
         help="table (at a terminal), plain, json (docs/plan.md), script (git commands), quilt (a folder with a series)",
     )
     output.add_argument("--output", metavar="FILE|DIR", help="write it there; for quilt a new folder")
@@ -168,7 +168,6 @@ def exit_code(plan: Plan) -> int:
 
 def run(arguments: Sequence[str]) -> int:
     """Makes and prints a plan and returns the exit code; raises AuditError."""
-    from tailcall_audit.analyzer.plan.formats.registry import find_plan_format
     from tailcall_audit.probes.writing import write_folder
 
     options = parser().read(arguments)

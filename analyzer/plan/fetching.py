@@ -21,11 +21,18 @@ class Fetch(NamedTuple):
     command: str
 
 
-def fetch_command(commit: Commit, rank: Callable[[str], tuple[int, int]]) -> Fetch:
-    """How to get the nearest known form of a commit. It is for the user to run: nothing is fetched here."""
+def fetch_command(commit: Commit, rank: Callable[[str], tuple[int, int]], own: str) -> Fetch:
+    """How to get the nearest known form of a commit for a tree of the branch `own`. It is for the user to run: nothing is fetched here.
+
+    A backport of the own branch without a known id is found by its message, in the whole branch.
+    """
     known = [Origin(commit.id, commit.only_on_branch or MAINLINE)]
     known += [Origin(fact.id, fact.branch) for fact in commit.branches.values() if fact.id is not None]
     best = min(known, key=lambda origin: rank(origin.source))
+    fact = commit.branches.get(own)
+    if fact is not None and fact.backported and fact.id is None:
+        ref = f"linux-{own}.y"
+        return Fetch(best, f"git fetch {_STABLE} {ref}:refs/remotes/stable/{ref}   then --upstream stable/{ref}")
     if best.source == MAINLINE:
         return Fetch(best, f"git fetch {_MAINLINE} master")
 

@@ -16,8 +16,8 @@ from tailcall_audit.analyzer.kernelfiles.makefile import read_identity
 from tailcall_audit.analyzer.kernelfiles.tree_files import BlobReader
 from tailcall_audit.analyzer.plan.scratch import MissingObjectError, Scratch
 from tailcall_audit.analyzer.plan.types import MAINLINE, Origin
-from tailcall_audit.analyzer.readers.history import order_events
-from tailcall_audit.analyzer.readers.matching import Event, Matcher, PendingRevert
+from tailcall_audit.analyzer.readers.events import Walked
+from tailcall_audit.analyzer.readers.matching import Matcher
 from tailcall_audit.analyzer.readers.messages import normalize_subject
 from tailcall_audit.analyzer.version import UpstreamVersion
 
@@ -107,7 +107,7 @@ class _BranchWalk:
     def __init__(self, matcher: Matcher, wanted: Iterable[str]) -> None:
         self._matcher = matcher
         self._wanted = frozenset(wanted)
-        self._found: list[tuple[list[Event], PendingRevert | None]] = []
+        self._walked = Walked(matcher)
         self._dependencies: dict[str, list[str]] = {}
 
     def see(self, record: Record) -> None:
@@ -120,12 +120,12 @@ class _BranchWalk:
         if self._matcher.may_matter(record):
             events, pending = self._matcher.read(record)
             if events or pending is not None:
-                self._found.append((events, pending))
+                self._walked.found.append((events, pending))
 
     def origins(self) -> dict[str, str]:
         """The commit of the branch that has each wanted one, where the last word on it is that it is in."""
         found = {}
-        for key, events in order_events(self._matcher, self._found).items():
+        for key, events in self._walked.ordered().items():
             if key in self._wanted and events[-1].effect is True:
                 found[key] = next(event.id for event in reversed(events) if event.effect is True)
         return found

@@ -105,7 +105,7 @@ def _wanted(
     found = {}
     for key, pick in choice.picks.items():
         commit = catalog.commits[key]
-        fetch = fetch_command(commit, rank)
+        fetch = fetch_command(commit, rank, "" if own is None else own.branch)
         found[key] = Wanted(
             key=key,
             upstream=commit.id,
@@ -227,7 +227,7 @@ def _tried(request: Request, asked: Asked, audited: _Audited, choice: Choice) ->
         raise AuditError(
             "--patches is for sources without git: this tree has objects to try commits on, --upstream lends others"
         )
-    lent = lenders(asked.upstream, tree.repository)
+    lent = lenders(asked.upstream, tree.repository, "" if audited.version is None else audited.version.branch)
     scratch = _scratch(asked, tree, lent)
     head = str(tree.commit.id)
     tips = _tips(scratch, lent, head)

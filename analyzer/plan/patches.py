@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.git_walk import Record
-from tailcall_audit.analyzer.kernelfiles.tree_files import FileRead, FileReader, ReadState
+from tailcall_audit.analyzer.kernelfiles.tree_files import MAX_BYTES, FileRead, FileReader, ReadState
 from tailcall_audit.analyzer.kernelfiles.unified_diff import (
     FilePatch,
     PatchError,
@@ -137,10 +137,10 @@ class Overlay:
         self._files = files
         self.changed: dict[str, bytes | None] = {}
 
-    def read(self, path: str) -> FileRead:
-        """Reads a file, the changed one where there is one."""
+    def read(self, path: str, limit: int = MAX_BYTES) -> FileRead:
+        """Reads a file of at most `limit` bytes, the changed one where there is one."""
         if path not in self.changed:
-            return self._files.read(path)
+            return self._files.read(path, limit)
         data = self.changed[path]
         if data is None:
             return FileRead(path, ReadState.MISSING, reason="taken away by a patch")

@@ -86,8 +86,17 @@ def _open(path: Path) -> pygit2.Repository | None:
         return None if found is None else pygit2.Repository(found)
 
 
-def lenders(given: Sequence[str], audited: pygit2.Repository) -> list[Lender]:
-    """The places that `--upstream` names: paths of repositories, and refs of the audited one. Raises AuditError."""
+def _own_branches(repository: pygit2.Repository, branch: str) -> dict[str, str]:
+    """The refs of the audited repository that have the name of the stable branch that the tree is of."""
+    wanted = f"linux-{branch}.y"
+    return {name: commit for name, commit in _branches(repository).items() if name.rpartition("/")[2] == wanted}
+
+
+def lenders(given: Sequence[str], audited: pygit2.Repository, branch: str = "") -> list[Lender]:
+    """The places that `--upstream` names: paths of repositories, and refs of the audited one. Raises AuditError.
+
+    The audited repository's own stable branch by the usual name (`branch` is 6.1: linux-6.1.y) needs not be named.
+    """
     found = []
     own = common_directory(audited) / "objects"
     for name in given:
@@ -108,6 +117,7 @@ def lenders(given: Sequence[str], audited: pygit2.Repository) -> list[Lender]:
                 f" its branches are listed by `git branch -a`"
             )
         found.append(Lender(own, {name: target}, frozenset()))
+    found.append(Lender(own, _own_branches(audited, branch), frozenset()))
     return found
 
 

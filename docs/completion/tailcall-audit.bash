@@ -7,10 +7,11 @@
 
 _shtab_tailcall_audit_catalog_subparsers=(build lint docs)
 _shtab_tailcall_audit_survey_subparsers=(list show forget)
-_shtab_tailcall_audit_subparsers=(list explain lab catalog survey completion)
+_shtab_tailcall_audit_subparsers=(list explain plan lab catalog survey completion)
 
 _shtab_tailcall_audit_list_option_strings=(-h --help --json --output --catalog --debug)
 _shtab_tailcall_audit_explain_option_strings=(-h --help --json --output --catalog --debug)
+_shtab_tailcall_audit_plan_option_strings=(-h --help --tree --rev --config --arch --upstream --patches --only --pitfalls --unknown --format --output --quiet --catalog --debug)
 _shtab_tailcall_audit_lab_option_strings=(-h --help --jobs --emulate --kvm --guest-memory --guest-timeout --only --pitfalls --json --output --quiet --catalog --debug)
 _shtab_tailcall_audit_catalog_build_option_strings=(-h --help --from --output --check --debug)
 _shtab_tailcall_audit_catalog_lint_option_strings=(-h --help --from --sources --json --debug)
@@ -25,10 +26,11 @@ _shtab_tailcall_audit_option_strings=(-h --help --kernel --tree --rev --package 
 
 
 
+_shtab_tailcall_audit_plan___format_choices=(json plain quilt script table)
 _shtab_tailcall_audit_catalog_pos_0_choices=(build lint docs)
 _shtab_tailcall_audit_survey_pos_0_choices=(list show forget)
 _shtab_tailcall_audit_completion_pos_0_choices=(bash zsh tcsh)
-_shtab_tailcall_audit_pos_0_choices=(list explain lab catalog survey completion)
+_shtab_tailcall_audit_pos_0_choices=(list explain plan lab catalog survey completion)
 _shtab_tailcall_audit___changelog_format_choices=(debian ubuntu rpm suse)
 _shtab_tailcall_audit___confirm_choices=(host vm)
 
@@ -40,6 +42,12 @@ _shtab_tailcall_audit_explain__h_nargs=0
 _shtab_tailcall_audit_explain___help_nargs=0
 _shtab_tailcall_audit_explain___json_nargs=0
 _shtab_tailcall_audit_explain___debug_nargs=0
+_shtab_tailcall_audit_plan__h_nargs=0
+_shtab_tailcall_audit_plan___help_nargs=0
+_shtab_tailcall_audit_plan___pitfalls_nargs=0
+_shtab_tailcall_audit_plan___unknown_nargs=0
+_shtab_tailcall_audit_plan___quiet_nargs=0
+_shtab_tailcall_audit_plan___debug_nargs=0
 _shtab_tailcall_audit_lab_pos_0_nargs=+
 _shtab_tailcall_audit_lab__h_nargs=0
 _shtab_tailcall_audit_lab___help_nargs=0

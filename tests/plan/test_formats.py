@@ -13,7 +13,7 @@ import pytest
 from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.plan.formats.json import plan_schema_path
-from tailcall_audit.analyzer.plan.formats.registry import find_plan_format, plan_format_names
+from tailcall_audit.analyzer.plan.rendering import find_plan_format, plan_format_names
 from tailcall_audit.analyzer.plan.types import Left, Outcome, Plan, Result, Role, Step
 from tests.plan.kernels import ARRAYMAP, CATALOG, IN_ORDER, Upstream, changes, files_of, replaced, with_version
 from tests.plan.planned import plan, tree_of

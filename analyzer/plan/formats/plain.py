@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.formats.plain import aligned
-from tailcall_audit.analyzer.plan.formats.lines import COLUMNS, cells, details, ending, heading
+from tailcall_audit.analyzer.plan.lines import COLUMNS, cells, details, ending, heading
 from tailcall_audit.analyzer.plan.types import Plan
 
 __all__ = ["render"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tailcall_audit.analyzer.catalog.types import Catalog
-from tailcall_audit.analyzer.plan.formats.lines import mends, outcome_words
+from tailcall_audit.analyzer.plan.lines import mends, outcome_words
 from tailcall_audit.analyzer.plan.types import MAINLINE, Outcome, Plan, Step, short
 from tailcall_audit.analyzer.text import printable
 

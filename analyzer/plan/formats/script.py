@@ -6,7 +6,7 @@ import shlex
 
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.model import AuditError
-from tailcall_audit.analyzer.plan.formats.lines import mends, source_name
+from tailcall_audit.analyzer.plan.lines import mends, source_name
 from tailcall_audit.analyzer.plan.types import Outcome, Plan, Step, short
 from tailcall_audit.analyzer.text import printable
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tailcall_audit.analyzer.catalog.types import Catalog
-from tailcall_audit.analyzer.plan.formats.lines import COLUMNS, cells, details, ending, heading
+from tailcall_audit.analyzer.plan.lines import COLUMNS, cells, details, ending, heading
 from tailcall_audit.analyzer.plan.types import Outcome, Plan
 
 __all__ = ["render"]

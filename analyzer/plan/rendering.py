@@ -1,4 +1,4 @@
-"""Formats of a plan, found by their names: each is a module here with ``render(plan, catalog)``."""
+"""Formats of a plan, found by their names: each is a module of `analyzer/plan/formats` with ``render(plan, catalog)``."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ _PACKAGE = "tailcall_audit.analyzer.plan.formats"
 
 
 def plan_format_names() -> tuple[str, ...]:
-    """Returns the names of all formats of a plan. Loads every module of the folder."""
+    """Returns the names of all formats of a plan: every module of the folder is one."""
     import tailcall_audit.analyzer.plan.formats as package
 
-    names = [entry.name for entry in iter_modules(package.__path__)]
-    return tuple(name for name in names if hasattr(import_module(f"{_PACKAGE}.{name}"), "render"))
+    return tuple(entry.name for entry in iter_modules(package.__path__))
 
 
 def find_plan_format(name: str) -> Callable[[Plan, Catalog], Rendered]:
