@@ -51,7 +51,7 @@ REVERTS = (
 
 
 @pytest.mark.parametrize("message", REVERTS)
-def test_a_revert_in_a_vendors_words_is_never_fixed(clone: History, tmp_path: Path, message: str) -> None:
+def test_case_7_a_revert_in_a_vendors_words_is_never_fixed(clone: History, tmp_path: Path, message: str) -> None:
     clone.commit(backport(F, S))
     assert blobless(clone, tmp_path / "before") is State.FIXED
     clone.commit(message)
@@ -69,7 +69,7 @@ BACKPORTS = (
 
 
 @pytest.mark.parametrize("message", BACKPORTS)
-def test_a_backport_in_a_vendors_words_is_never_affected(clone: History, tmp_path: Path, message: str) -> None:
+def test_case_8_a_backport_in_a_vendors_words_is_never_affected(clone: History, tmp_path: Path, message: str) -> None:
     assert blobless(clone, tmp_path / "before") is State.AFFECTED
     clone.commit(message)
     assert blobless(clone, tmp_path / "after") is not State.AFFECTED

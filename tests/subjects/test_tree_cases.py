@@ -48,6 +48,29 @@ def bookworm(tmp_path: Path) -> Path:
     return target
 
 
+VERIFIER = "kernel/bpf/verifier.c"
+HALF_FIXES = (
+    # 5dd0a6b8582f: the check in fixup_call_args() is older (e411901c0b77); without the mark it is never true. As in 5.10.0 to 5.10.53.
+    (
+        "interp-fallback-tailcall-subprog",
+        r"\tif \(subprog\[0\]\.tail_call_reachable\)\n\t\tenv->prog->aux->tail_call_reachable = true;\n",
+        "",
+    ),
+    # 7506d211b932: poke descriptors are moved without regard to the offset.
+    ("mixed-tailcall-subprog-null-deref", r"\t\tif \(desc->insn_idx <= off\)\n\t\t\tcontinue;\n", ""),
+)
+
+
+@pytest.mark.parametrize(("slug", "text", "put"), HALF_FIXES)
+def test_cases_1_and_2_half_of_a_fix_is_not_the_fix(bookworm: Path, slug: str, text: str, put: str) -> None:
+    assert states(bookworm, slug)[slug] is State.FIXED
+    file = bookworm / VERIFIER
+    changed, count = re.subn(text, put, file.read_text())
+    assert count == 1
+    file.write_text(changed)
+    assert states(bookworm, slug)[slug] is not State.FIXED
+
+
 MAKEFILES = (
     makefile("6.1.192").replace(b"\n", b"\r\n"),
     makefile("6.1.192").replace(b" = ", b" := "),
@@ -164,6 +187,24 @@ def test_case_5_an_older_tree_without_what_came_later_is_not_affected(bookworm: 
     with (bookworm / "kernel/bpf/core.c").open("a") as file:
         file.write("int record_func_key(void);\n")
     assert states(bookworm, "poke-desc-tnum-oob")["poke-desc-tnum-oob"] is State.UNKNOWN
+
+
+def test_case_6_proxmoxs_changelog_leaves_open_what_its_release_leaves_open(tmp_path: Path) -> None:
+    heads = (
+        ("6.11.11-2", "update sources to Ubuntu-6.11.0-24.24"),
+        ("6.11.0-1", "update sources to Ubuntu-6.11.0-8.8"),
+    )
+    entries = [
+        f"proxmox-kernel-6.11 ({version}) bookworm; urgency=medium\n\n  * {text}\n\n"
+        " -- N N <n@example.org>  Mon, 03 Nov 2025 10:00:00 +0000\n"
+        for version, text in heads
+    ]
+    (tmp_path / "changelog").write_text("\n".join(entries))
+    found = audit(changelog=str(tmp_path / "changelog"), arch="x86_64").targets[0]
+    assert found.identity["distro"] == "proxmox"
+    by_release = audit(kernels=["6.11.11-2-pve"], arch="x86_64").targets[0].states
+    assert found.states["freplace-loop"] is by_release["freplace-loop"] is State.UNKNOWN
+    assert found.states == by_release
 
 
 @pytest.mark.parametrize(
