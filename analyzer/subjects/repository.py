@@ -35,6 +35,7 @@ _MAX_FETCHED = 512 << 20
 _MAX_RELEASE = 4 << 20
 _MAX_INDEXES = 200
 _PACKAGES = ("Packages.xz", "Packages.gz", "Packages.zst", "Packages.lz4", "Packages.bz2", "Packages")
+_ENDINGS = frozenset(name.removeprefix("Packages") for name in _PACKAGES if name != "Packages")
 _RELEASE_LINE = re.compile(r"^ ([0-9a-f]{64}) +\d+ +(\S+/binary-[a-z0-9-]+)/(Packages(?:\.\w+)?)$", re.MULTILINE)
 _REMEDY = (
     "name the folder above repodata, a repomd.xml, a Packages file, or a suite (…/dists/bookworm);"
@@ -100,15 +101,16 @@ def _in_folder(folder: Path) -> Iterator[_Index]:
         if is_file(folder / name):
             yield _Index(str(folder / name))
             return
+    # A mirror's pool has hundreds of thousands of files, and no index.
+    top = folder / "dists" if (folder / "dists").is_dir() else folder
     found: dict[Path, Path] = {}
     # A suite goes by several names ("stable", "bookworm"), which are links to one folder.
     for name in _PACKAGES:
-        for file in sorted((*folder.glob(f"**/binary-*/{name}"), *folder.glob(f"*_{name}"))):
+        for file in sorted((*top.glob(f"**/binary-*/{name}"), *top.glob(f"*_{name}"))):
             if is_file(file):
                 real = file.resolve()
-                found.setdefault(
-                    real.with_name(real.name.removesuffix(real.suffix) if real.suffix else real.name), file
-                )
+                ending = real.suffix if real.suffix in _ENDINGS else ""
+                found.setdefault(real.with_name(real.name.removesuffix(ending)), file)
     yield from (_Index(str(file)) for file in found.values())
 
 

@@ -323,6 +323,15 @@ def test_a_debian_abi_number_decides_where_all_its_packages_agree() -> None:
         "5.10.179-2",
         "5.10.179-3",
     ]
+    # A backport keeps the number of the upload that it rebuilds: seen as 5.10.120-1~bpo10+1, 4.19.37-5+deb10u2~bpo9+1 and, in the
+    # Packages of bullseye-security, 6.1.172-1~deb11u1.
+    for backport, package in (("6.1.0-0.deb11.48-amd64", "6.1.172-1"), ("5.10.0-0.bpo.15-amd64", "5.10.120-1")):
+        assert [build.package for build in parse_release(backport).builds] == [package]
+    line = "Linux h 5.10.0-0.bpo.15-amd64 #1 SMP Debian 5.10.120-1~bpo10+1 (2022-06-13) x86_64 GNU/Linux"
+    assert str(parse_release(line).version) == "5.10.120"
+    # Another upload's backport contradicts the number.
+    other = line.replace("5.10.120-1~", "5.10.127-1~")
+    assert "contradict" in parse_release(other).notes[0]
     # The newest number that was surveyed is open: another upload may keep it.
     assert parse_release("6.1.0-56-amd64").builds == ()
     confidence = {item.confidence for item in audit(kernels=["6.1.0-18-amd64"], only=["6"]).targets[0].verdicts}

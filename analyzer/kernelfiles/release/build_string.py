@@ -13,6 +13,9 @@ from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 
 __all__ = ["with_build", "with_signature", "with_unknown_build"]
 
+_UPLOAD = re.compile(r"~(?:bpo|deb)\d\S*$|\+b\d+$", re.ASCII)
+"""What a backport (``6.1.172-1~deb11u1``) and a rebuild (``+b1``) add to the version of the upload that they are made of."""
+
 
 def _contradicted(release: KernelRelease, says: str, text: str) -> KernelRelease:
     """One kernel about which two statements disagree: its version is unknown."""
@@ -49,7 +52,7 @@ def with_build(release: KernelRelease | None, matched: Matched, text: str, catal
         names_one = release.distro in (None, distribution.name)
         alike = names_one or distribution.name in known.get(release.distro or "", ()) or release.proof is Proof.BASE
         names = {build.package for build in release.builds}
-        other_abi = bool(names) and distribution.name == release.distro and re.sub(r"\+b\d+$", "", package) not in names
+        other_abi = bool(names) and distribution.name == release.distro and _UPLOAD.sub("", package) not in names
         if _sublevels_differ(release, version) or not alike or other_abi:
             return _contradicted(release, says, text)
     found = release or KernelRelease(text, package, version, Proof.EXACT)
