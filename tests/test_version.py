@@ -51,7 +51,7 @@ def test_text_and_back(version: UpstreamVersion) -> None:
 @given(st.text())
 def test_garbage_is_a_value_error(text: str) -> None:
     with contextlib.suppress(ValueError):
-        parse_version(text)
+        assert str(parse_version(text).major) in text
 
 
 @pytest.mark.parametrize(
@@ -68,5 +68,5 @@ def test_builds_of_a_series_are_in_order(older: str, newer: str) -> None:
 
 
 @given(st.text())
-def test_build_key_never_raises(text: str) -> None:
-    build_key(text)
+def test_any_text_has_a_place_in_the_order_of_builds(text: str) -> None:
+    assert build_key(text) <= build_key(f"{text}.1")

@@ -7,7 +7,6 @@ import random
 import shutil
 import struct
 import subprocess
-import time
 from pathlib import Path
 
 import lz4.frame
@@ -74,14 +73,12 @@ def test_a_vmlinux_plain_and_compressed_by_suffix() -> None:
 
 
 @pytest.mark.parametrize("packer", PACKERS)
-def test_a_bomb_is_refused_in_bounded_time(packer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bomb_is_refused_at_its_limit(packer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from tailcall_audit.analyzer.kernelfiles import containers
 
     monkeypatch.setattr(containers, "_MAX_KERNEL", 1 << 20)
-    start = time.monotonic()
     with pytest.raises(ImageError, match="unpacks to more than 1 MiB"):
         unpack(bzimage(PACKERS[packer](bytes(40 << 20))), "x")
-    assert time.monotonic() - start < 60
 
 
 @pytest.mark.parametrize("packer", PACKERS)
@@ -95,12 +92,10 @@ def test_a_payload_that_is_cut_off_is_one_clear_error(packer: str) -> None:
 
 def test_a_real_image_truncated_at_every_kilobyte() -> None:
     data = small_image().read_bytes()
-    start = time.monotonic()
     offset, length = struct.unpack_from("<II", data, 0x248)
     for size in range(0, (data[0x1F1] + 1) * 512 + offset + length, 1024):
         with pytest.raises(ImageError):
             unpack(data[:size], "x")
-    assert time.monotonic() - start < 60
 
 
 def test_each_byte_of_the_boot_header_flipped() -> None:

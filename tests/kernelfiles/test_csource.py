@@ -86,7 +86,7 @@ def test_garbage_never_raises(data: bytes) -> None:
 def test_broken_c_never_raises(pieces: list[bytes]) -> None:
     source = CSource(b"".join(pieces))
     for scope in source.functions("f"):
-        source.with_callees(scope)
+        assert source.with_callees(scope)
 
 
 def test_a_name_that_occurs_without_end_is_odd_and_not_searched_for_ever() -> None:

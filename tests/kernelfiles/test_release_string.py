@@ -175,7 +175,7 @@ def test_two_series_in_one_line_are_an_error() -> None:
 @given(st.text(max_size=200))
 def test_garbage_is_a_release_error(text: str) -> None:
     with contextlib.suppress(ReleaseError):
-        parse_release(text)
+        assert str(parse_release(text).version.major) in text
 
 
 @given(
@@ -184,4 +184,4 @@ def test_garbage_is_a_release_error(text: str) -> None:
 )
 def test_a_release_with_anything_behind_it_never_raises_anything_else(start: str, tail: str) -> None:
     with contextlib.suppress(ReleaseError):
-        parse_release(start + tail)
+        assert str(parse_release(start + tail).version.major) in start + tail

@@ -48,9 +48,7 @@ def test_one_that_dies_hangs_or_fails_costs_its_own_answer_only() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
         return Result(PRESENT, "")
 
-    start = time.monotonic()
     assert runner.run(probe(hang)).detail == "no answer within 0.3 s"
-    assert time.monotonic() - start < 10
     assert runner.run(probe(die)).detail == f"its process was killed by signal {int(signal.SIGKILL)}"
     assert runner.run(probe(raises(MemoryError("x")))).detail == "internal error: MemoryError: x"
     assert runner.run(probe(raises(SystemExit(3)))).state == COULD_NOT_RUN

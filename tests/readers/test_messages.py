@@ -19,9 +19,12 @@ ID = "d6083f040d5d8f8d748462c77e90547097df936e"
 
 @given(st.binary(max_size=600))
 def test_garbage_never_raises(message: bytes) -> None:
-    find_trailers(message)
-    find_reverts(message)
-    has_conflicts(message)
+    for trailer in find_trailers(message):
+        assert trailer.id.encode() in message.lower()
+    for revert in find_reverts(message):
+        assert revert.id.encode() in message.lower()
+    if has_conflicts(message):
+        assert b"conflict" in message.lower()
 
 
 @given(st.text(max_size=80), st.integers(0, 5))
