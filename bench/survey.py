@@ -1,0 +1,93 @@
+"""A survey of a stable tree against git itself: ``python -m bench.survey``.
+
+The repository is the kernel-sized one of bench/tree.py with five more stable branches of 10,000 commits and 100 tags each. The
+floor is one ``git log`` over the same ranges, thrown away. To reach: at most 2 times the floor.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.measure import run
+from bench.repository import FIX, kernel_shaped_repository
+from tests.kernels import cache_directory
+
+BRANCHES = tuple(f"5.{number}" for number in range(12, 17))
+COMMITS = 10_000
+TAGS = 100
+
+
+def _stream(out: object, bases: dict[str, str]) -> None:
+    """Writes a fast-import stream: a fix in the middle of every branch, and a tag behind every hundredth commit."""
+    write = out.write  # type: ignore[attr-defined]
+    time = 1_700_000_000
+    for branch, base in bases.items():
+        for number in range(1, COMMITS + 1):
+            time += 60
+            sublevel, rest = divmod(number, COMMITS // TAGS)
+            upstream = FIX if number == COMMITS // 2 else f"{number:040x}"
+            subject = f"Linux {branch}.{sublevel}" if rest == 0 else f"net: a fix number {number}"
+            message = f"{subject}\n\n[ Upstream commit {upstream} ]\n\n{'A line of the message.' * 20}\n".encode()
+            who = b"A Developer <dev@example.org> %d +0000" % time
+            write(b"commit refs/heads/linux-%s.y\nauthor %s\ncommitter %s\n" % (branch.encode(), who, who))
+            write(b"data %d\n%s\n" % (len(message), message))
+            write(b"from %s\n\n" % base.encode() if number == 1 else b"\n")
+            if rest == 0:
+                write(
+                    b"reset refs/tags/v%s.%d\nfrom refs/heads/linux-%s.y\n\n"
+                    % (branch.encode(), sublevel, branch.encode())
+                )
+
+
+def surveyed_repository() -> Path:
+    """Returns the cached repository, which borrows the objects of the kernel-sized one; made on the first call."""
+    source = kernel_shaped_repository()
+    target = cache_directory() / f"bench-survey-{source.stem}.git"
+    if (target / "complete").exists():
+        return target
+    shutil.rmtree(target, ignore_errors=True)
+    subprocess.run(["git", "clone", "-q", "--bare", "--shared", str(source), str(target)], check=True)
+    git = ["git", f"--git-dir={target}"]
+    bases = {
+        branch: subprocess.run(
+            [*git, "rev-parse", f"v{branch}^{{commit}}"], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        for branch in BRANCHES
+    }
+    with subprocess.Popen([*git, "fast-import", "--quiet", "--force"], stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        _stream(process.stdin, bases)
+        process.stdin.close()
+        if process.wait() != 0:
+            raise SystemExit("git fast-import failed")
+    subprocess.run([*git, "pack-refs", "--all"], check=True)
+    (target / "complete").touch()
+    return target
+
+
+def main() -> None:
+    """Print times, peak memory and the ratio."""
+    repository = surveyed_repository()
+    ranges = [f"v{branch}..v{branch}.{TAGS}" for branch in BRANCHES]
+    log = "; ".join(f"git --git-dir={repository} log {item}" for item in ranges)
+    floor = run(["sh", "-c", log], 3)
+    survey = [sys.executable, "-m", "tailcall_audit", "survey", "--stable", str(repository)]
+    survey += [word for branch in BRANCHES for word in ("--branch", branch)]
+    found = run(survey, 3)
+    print(
+        f"git log over {len(BRANCHES)} ranges of {COMMITS:,} commits   {floor.seconds:6.2f} s   {floor.megabytes:5.0f} MB"
+    )
+    print(f"tailcall-audit survey --stable                  {found.seconds:6.2f} s   {found.megabytes:5.0f} MB")
+    print(f"ratio {found.seconds / floor.seconds:.2f} (to reach: 2)")
+    everything = run(survey[:6], 1)
+    whole = run(["sh", "-c", f"{log}; git --git-dir={repository} log v6.1"], 1)
+    print(
+        f"with mainline: {everything.seconds:.2f} s against {whole.seconds:.2f} s, ratio {everything.seconds / whole.seconds:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
