@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
 
 from tailcall_audit.analyzer.app.parser import Parser, SafeParser
 from tailcall_audit.analyzer.app.shared import EXIT_CLEAN, Progress, add_catalog_options, emit, load
 from tailcall_audit.analyzer.app.streams import say
 from tailcall_audit.analyzer.catalog.types import Catalog
-from tailcall_audit.analyzer.model import AuditError
+from tailcall_audit.analyzer.model import AuditError, Skipped
 from tailcall_audit.analyzer.paths import expanded
 from tailcall_audit.analyzer.survey.types import Survey
+
+if TYPE_CHECKING:
+    from tailcall_audit.analyzer.subjects.open_changelog import OpenChangelog
+    from tailcall_audit.analyzer.subjects.subject import Subject
 
 __all__ = ["parser", "run"]
 
 EXIT_CONFLICTS = 1
+_SOURCES = ("stable", "vulns", "changelog", "package", "repo")
 _ABOUT = """Reads a source of facts about kernels once, and shows what it says that the catalogue does not: what is new, what ends
 later, what contradicts. Nothing is written without --write; then every later audit by this user reads it too."""
 _EPILOG = """examples:
@@ -32,6 +39,13 @@ def _add_sources(found: argparse._ActionsContainer) -> None:
     sources = found.add_mutually_exclusive_group()
     sources.add_argument("--stable", metavar="DIR", help="a clone of the stable tree, with its tags")
     sources.add_argument("--vulns", metavar="DIR", help="a clone of vulns.git, the kernel's CVE records")
+    sources.add_argument("--changelog", metavar="FILE|URL", help="a distribution's kernel changelog")
+    sources.add_argument("--package", metavar="FILE|NAME", help="a kernel package, by its changelog")
+    sources.add_argument("--repo", metavar="PATH|URL", help="a package repository whose indexes have changelogs")
+    found.add_argument(
+        "--distro", metavar="NAME", help="where to fetch the package's changelog from (debian, ubuntu, …)"
+    )
+    found.add_argument("--package-version", metavar="VERSION", help="the build that the changelog is of")
     found.add_argument(
         "--branch",
         action="append",
@@ -73,8 +87,13 @@ def run(arguments: Sequence[str]) -> int:
     options = found.read(arguments)
     if options.command is not None:
         return _COMMANDS[options.command](options)
-    if not (options.stable or options.vulns):
-        found.error("name a source: --stable DIR or --vulns DIR; or a command: list, show, forget")
+    if not any(getattr(options, name) for name in _SOURCES):
+        words = ", ".join(f"--{name}" for name in _SOURCES)
+        found.error(f"name a source: {words}; or a command: list, show, forget")
+    if options.distro and not options.package:
+        found.error("--distro is about where a package's changelog is fetched from: add --package NAME")
+    if options.package_version and not options.changelog:
+        found.error("--package-version is about a changelog: add --changelog FILE")
     if options.branch and not options.stable:
         found.error("--branch is about the branches of a clone: add --stable DIR")
     if options.name and not options.write:
@@ -89,6 +108,8 @@ def _read(options: argparse.Namespace, catalog: Catalog, progress: Callable[[str
 
         root = expanded(options.vulns)
         return survey_vulns(catalog, root, root.name or str(root), day, progress)
+    if options.stable is None:
+        return _read_changelogs(options, catalog, day, progress)
     from tailcall_audit.analyzer.subjects.locate_tree import open_repository
     from tailcall_audit.analyzer.survey.stable import survey_stable
 
@@ -97,6 +118,37 @@ def _read(options: argparse.Namespace, catalog: Catalog, progress: Callable[[str
     if repository is None:
         raise AuditError(f"--stable {root}: no git repository; give a clone of the stable tree")
     return survey_stable(catalog, repository, root.name or str(root), day, options.branch, progress)
+
+
+def _read_changelogs(
+    options: argparse.Namespace, catalog: Catalog, day: str, progress: Callable[[str], None]
+) -> Survey:
+    """Surveys the changelogs of the sources that an audit would open."""
+    from importlib import import_module
+
+    from tailcall_audit.analyzer.subjects.subject import Request
+    from tailcall_audit.analyzer.survey.packages import survey_changelogs
+
+    openers = {"changelog": "changelog", "package": "package", "repo": "repository"}
+    kind = next(name for name in openers if getattr(options, name))
+    given = getattr(options, kind)
+    request = Request(
+        catalog, catalog.defects, distro=options.distro, package_version=options.package_version, progress=progress
+    )
+    opener = import_module(f"tailcall_audit.analyzer.subjects.{openers[kind]}")
+    subjects = opener.open_subjects(request, given)
+    return survey_changelogs(catalog, _with_changelog(subjects), "packages", os.path.basename(given), day, progress)
+
+
+def _with_changelog(subjects: Iterable[Subject | Skipped]) -> Iterator[OpenChangelog]:
+    """Yields the changelogs of subjects; names each that has none on standard error."""
+    for subject in subjects:
+        if isinstance(subject, Skipped):
+            say(f"{subject.label}: left out: {subject.reason}")
+        elif subject.parts.changelog is None:
+            say(f"{subject.label}: left out: no changelog in it")
+        else:
+            yield subject.parts.changelog
 
 
 def _survey(options: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from tailcall_audit.analyzer.subjects.open_changelog import OpenChangelog
 from tailcall_audit.analyzer.subjects.subject import Request, Subject
 from tailcall_audit.analyzer.text import printable
 
-__all__ = ["listed_evidence", "read"]
+__all__ = ["listed_evidence", "mentioning_versions", "read"]
 
 _MAX_ITEM = 4000
 """Letters of an item that can be a subject with its references."""
@@ -96,6 +96,16 @@ def _open_question(key: str, citation: str, detail: str) -> Evidence:
         Confidence.LOW,
         settle="tailcall-audit --tree PATH   on the unpacked sources of this package",
     )
+
+
+def mentioning_versions(opened: OpenChangelog) -> list[str]:
+    """Returns the versions whose entries list or take back a commit of the catalogue, oldest first."""
+    subjects = _Subjects(opened.catalog, opened.window.base.branch)
+    return [
+        entry.version
+        for entry in reversed(opened.window.entries)
+        if any(subjects.find(item) is not None for item in entry.items)
+    ]
 
 
 @lru_cache(maxsize=1)

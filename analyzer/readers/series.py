@@ -12,11 +12,16 @@ from tailcall_audit.analyzer.readers.registry import Reading
 from tailcall_audit.analyzer.subjects.subject import Request, Subject
 from tailcall_audit.analyzer.version import build_key, parse_version
 
-__all__ = ["read", "series_evidence"]
+__all__ = ["line_of", "read", "series_evidence"]
 
 
 _KERNEL = 3
 """The numbers of a build that are the kernel's own: 5.14.0 of 5.14.0-427.13.1."""
+
+
+def line_of(build: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns the numbers at which a z-stream leaves the main line, by its build's numbers; nothing for the main line itself."""
+    return build[: _KERNEL + 1] if len(build) > _KERNEL + 1 else ()
 
 
 def _same_line(fact: SeriesFact, ours: tuple[int, ...], theirs: tuple[int, ...]) -> bool:
@@ -25,10 +30,9 @@ def _same_line(fact: SeriesFact, ours: tuple[int, ...], theirs: tuple[int, ...])
     What a build of the main line has, all later ones and their z-streams have; what it lacks, the earlier ones of that line lack.
     What a z-stream has, only its own later builds have: 430 follows 427, and not 427.40.1.
     """
-    line = _KERNEL + 1
     if fact.present:
-        return ours >= theirs and (len(theirs) <= line or ours[:line] == theirs[:line])
-    return ours <= theirs and (len(ours) <= line or ours[:line] == theirs[:line])
+        return ours >= theirs and line_of(theirs) in ((), ours[: _KERNEL + 1])
+    return ours <= theirs and line_of(ours) in ((), theirs[: _KERNEL + 1])
 
 
 def _builds_match(fact: SeriesFact, name: str, z_streams: bool) -> bool:

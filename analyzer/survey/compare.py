@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import NamedTuple
 
-from tailcall_audit.analyzer.catalog.types import BranchFact, Catalog, Commit
-from tailcall_audit.analyzer.survey.types import MAINLINE, Claim, Kind, State, Survey
+from tailcall_audit.analyzer.catalog.types import BranchFact, Catalog, Commit, SeriesFact
+from tailcall_audit.analyzer.survey.types import MAINLINE, Claim, Kind, Series, State, Survey
 from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 
 __all__ = ["Finding", "News", "compare", "with_surveys"]
@@ -134,5 +134,24 @@ def with_surveys(catalog: Catalog, surveys: Iterable[Survey]) -> Catalog:
             if fact is not None:
                 commit = commits[key]
                 commits[key] = commit._replace(branches={**commit.branches, branch: fact})
-        catalog = catalog._replace(commits=commits)
+        catalog = catalog._replace(commits=commits, series=(*catalog.series, *_series_facts(survey, catalog)))
     return catalog
+
+
+def _series_facts(survey: Survey, catalog: Catalog) -> Iterator[SeriesFact]:
+    """Yields the facts about builds that a survey adds. A commit that a series took back makes none: which builds have it a fact
+    cannot say."""
+    reverted = {(item.commit, item.series) for item in survey.claims if item.state is State.REVERTED_IN}
+    known = {(fact.distro, fact.base, fact.series, fact.commit) for fact in catalog.series}
+    for claim in survey.claims:
+        if claim.series is None or claim.commit not in catalog.commits or (claim.commit, claim.series) in reverted:
+            continue
+        try:
+            series = Series.from_text(claim.series)
+        except ValueError:
+            continue
+        source = f"survey {survey.name} of {survey.date}: {claim.source}"
+        present = claim.state is State.PRESENT_FROM
+        tag = series.tag or series.base
+        if (series.distro, series.base, tag, claim.commit) not in known:
+            yield SeriesFact(series.distro, tag, series.base, claim.commit, present, claim.release, False, source, None)

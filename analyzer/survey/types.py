@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tailcall_audit.analyzer.errors import AuditError
 
-__all__ = ["MAINLINE", "Claim", "Conflict", "Kind", "State", "Survey", "SurveyError"]
+__all__ = ["MAINLINE", "Claim", "Conflict", "Kind", "Series", "State", "Survey", "SurveyError"]
 
 MAINLINE = "mainline"
 """The branch that claims about releases and release candidates of mainline name."""
@@ -27,6 +27,25 @@ class Kind(Enum):
     """The changelogs of a distribution's kernels."""
     VULNS = "vulns"
     """The records of the kernel's CVE numbering authority, which show where a fix is, and prove no absence."""
+
+
+class Series(NamedTuple):
+    """A distribution's builds of one base release: the tag that their releases have (el9), or nothing."""
+
+    distro: str
+    base: str
+    tag: str
+
+    def __str__(self) -> str:
+        return "/".join(part for part in self if part)
+
+    @classmethod
+    def from_text(cls, text: str) -> Series:
+        """Parses ``rhel/5.14/el9`` or ``debian/6.1``; raises ValueError."""
+        parts = text.split("/")
+        if len(parts) not in (2, 3) or not all(parts):
+            raise ValueError(f"not a series: {text!r}")
+        return cls(parts[0], parts[1], parts[2] if len(parts) == 3 else "")
 
 
 class State(Enum):

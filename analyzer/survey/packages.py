@@ -1,0 +1,170 @@
+"""Surveys a distribution's changelogs: which build of which series has which commit of the catalogue.
+
+Each version that a changelog has an entry for is read as an audit of that version reads it, so that both always agree.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from tailcall_audit.analyzer.catalog.types import Catalog, Distribution
+from tailcall_audit.analyzer.kernelfiles.changelog.detect import ChangelogError
+from tailcall_audit.analyzer.model import Evidence, Presence
+from tailcall_audit.analyzer.readers.changelog import listed_evidence, mentioning_versions
+from tailcall_audit.analyzer.readers.changelog_silence import silent_evidence
+from tailcall_audit.analyzer.readers.series import line_of
+from tailcall_audit.analyzer.subjects.open_changelog import OpenChangelog, open_changelog
+from tailcall_audit.analyzer.survey.types import Claim, Kind, Series, State, Survey, SurveyError
+from tailcall_audit.analyzer.version import build_key
+
+__all__ = ["survey_changelogs"]
+
+_TAG = re.compile(r"\.([a-z]+\d+)", re.ASCII)
+"""What RPM's builds have behind their numbers: el9 of 5.14.0-427.13.1.el9_4."""
+
+
+_WHOLE = re.compile(r"\d+\.\d+\.\d+-", re.ASCII)
+
+
+class _Build(NamedTuple):
+    """One version of a series, and what its changelog shows of every commit that it decides."""
+
+    version: str
+    states: dict[str, bool]
+    sources: dict[str, str]
+
+
+def _evidence(opened: OpenChangelog) -> Iterator[Evidence]:
+    yield from listed_evidence(opened)
+    yield from silent_evidence(opened)
+
+
+def _build(opened: OpenChangelog, version: str) -> _Build:
+    found = [item for item in _evidence(opened) if item.presence is not Presence.UNKNOWN]
+    unknown = {item.commit for item in _evidence(opened) if item.presence is Presence.UNKNOWN}
+    kept = [item for item in found if item.commit not in unknown]
+    return _Build(
+        version,
+        {item.commit: item.presence is Presence.PRESENT for item in kept},
+        {item.commit: item.detail for item in kept},
+    )
+
+
+def _series_of(opened: OpenChangelog, distribution: Distribution) -> Series:
+    release = opened.release
+    tag = _TAG.search(release.package or release.release) if distribution.series_in_release else None
+    return Series(distribution.name, release.version.branch, tag.group(1) if tag is not None else "")
+
+
+def _worth_reading(newest: OpenChangelog) -> list[str]:
+    """Returns the versions at which something may change, and those before them, oldest first: between two of them nothing does."""
+    versions = list(dict.fromkeys(entry.version for entry in reversed(newest.window.entries) if entry.version))
+    mentioning = set(mentioning_versions(newest))
+    return [
+        version
+        for place, version in enumerate(versions)
+        if version in mentioning or place + 1 == len(versions) or versions[place + 1] in mentioning
+    ]
+
+
+def _builds(
+    catalog: Catalog, newest: OpenChangelog, progress: Callable[[str], None]
+) -> Iterator[tuple[Series, _Build]]:
+    """Yields the versions of the newest one's series that decide, oldest first."""
+    distributions = {entry.name: entry for entry in catalog.distributions}
+    versions = _worth_reading(newest)
+    for count, version in enumerate(versions, 1):
+        progress(f"{newest.changelog.path}: {version} ({count} of {len(versions)})")
+        try:
+            opened = open_changelog(catalog, newest.changelog, version)
+        except ChangelogError:
+            continue
+        distribution = distributions.get(opened.release.distro or "")
+        named = opened.release.package or version
+        # RHEL's first builds (5.14-1.2.1.el9) do not write the whole version of the kernel, so their numbers are no place in a line.
+        if distribution is not None and (not distribution.z_streams or _WHOLE.match(named)):
+            yield _series_of(opened, distribution), _build(opened, named)
+
+
+def _claims(series: Series, builds: Sequence[_Build], z_streams: bool, source: str) -> Iterator[Claim]:
+    """Yields what the builds of a series say, line by line: the main line, then each z-stream from where it leaves that."""
+    lines: dict[tuple[int, ...], list[_Build]] = {}
+    for build in sorted(builds, key=lambda item: build_key(item.version)):
+        lines.setdefault(line_of(build_key(build.version)) if z_streams else (), []).append(build)
+    for commit in dict.fromkeys(key for build in builds for key in build.states):
+        for line, members in lines.items():
+            there = _inherited(lines.get((), []), line, commit) if line else None
+            yield from _line_claims(series, commit, members, there, source)
+
+
+def _inherited(main: Sequence[_Build], line: tuple[int, ...], commit: str) -> bool | None:
+    """What the main line says of a commit where a z-stream leaves it; None where it says nothing."""
+    found = None
+    for build in main:
+        if build_key(build.version) <= line:
+            found = build.states.get(commit)
+    return found
+
+
+def _line_claims(
+    series: Series, commit: str, builds: Sequence[_Build], there: bool | None, source: str
+) -> Iterator[Claim]:
+    absent: _Build | None = None
+    for build in builds:
+        state = build.states.get(commit)
+        if state is None:
+            absent = None
+        elif state is not there and (state or there):
+            if absent is not None:
+                yield _absent_through(series, commit, absent, source)
+            word = State.PRESENT_FROM if state else State.REVERTED_IN
+            yield Claim(commit, word, build.version, f"{source}: {build.sources[commit]}"[:500], series=str(series))
+            absent = None
+        elif not state:
+            absent = build
+        there = state
+    if absent is not None:
+        yield _absent_through(series, commit, absent, source)
+
+
+def _absent_through(series: Series, commit: str, build: _Build, source: str) -> Claim:
+    words = f"{source}: {build.sources[commit]}"[:500]
+    return Claim(commit, State.ABSENT_THROUGH, build.version, words, series=str(series))
+
+
+def survey_changelogs(
+    catalog: Catalog,
+    changelogs: Iterable[OpenChangelog],
+    name: str,
+    source: str,
+    date: str,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Survey:
+    """Surveys changelogs, each opened at its newest version; `source` is what they are called.
+
+    Raises SurveyError where none is of a distribution that the catalogue knows.
+    """
+    found: dict[Series, dict[str, _Build]] = {}
+    notes: list[str] = []
+    for opened in changelogs:
+        builds = list(_builds(catalog, opened, progress))
+        if not builds:
+            notes.append(f"{opened.changelog.path}: of no distribution that the catalogue knows, or without versions")
+        if opened.window.gap is not None:
+            notes.append(
+                f"{opened.changelog.path} is not complete, so nothing is claimed to be absent: {opened.window.gap}"
+            )
+        for series, build in builds:
+            found.setdefault(series, {})[build.version] = build
+    if not found:
+        raise SurveyError("; ".join(notes) or f"{source}: no changelog to survey")
+    streams = {entry.name: entry.z_streams for entry in catalog.distributions}
+    claims = [
+        claim
+        for series, builds_of in found.items()
+        for claim in _claims(series, list(builds_of.values()), streams[series.distro], source)
+    ]
+    reach = {str(series): max(builds_of, key=build_key) for series, builds_of in found.items()}
+    return Survey(Kind.PACKAGES, name, source, date, reach, tuple(claims), notes=tuple(notes))

@@ -1,0 +1,119 @@
+"""Tests of the survey of a distribution's changelogs, which never says anything else than the audit of the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.kernelfiles.changelog.detect import decode_changelog
+from tailcall_audit.analyzer.model import State as Verdict
+from tailcall_audit.analyzer.pipeline import audit
+from tailcall_audit.analyzer.subjects.open_changelog import OpenChangelog, open_changelog
+from tailcall_audit.analyzer.survey.compare import with_surveys
+from tailcall_audit.analyzer.survey.packages import survey_changelogs
+from tailcall_audit.analyzer.survey.types import Survey, SurveyError
+
+# As the changelog of RHEL 9 is written, with the entries in which it lists these commits; the z-stream's entry is made.
+RHEL = """\
+* Wed Aug 09 2023 N N <n@example.org> [5.14.0-284.30.1.el9_2]
+- bpf, x64: Fix tailcall infinite loop (N N) [1]
+
+* Mon Jul 10 2023 N N <n@example.org> [5.14.0-284.25.1.el9_2]
+- mm: a fix (N N) [2]
+
+* Thu Feb 23 2023 N N <n@example.org> [5.14.0-284.el9]
+- net: a fix (N N) [3]
+
+* Thu Jan 12 2023 N N <n@example.org> [5.14.0-234.el9]
+- bpf, arm64: Keep tail call count across bpf2bpf calls (N N) [2137876]
+
+* Wed Dec 21 2022 N N <n@example.org> [5.14.0-221.el9]
+- bpf, x86: Fix tail call count offset calculation on bpf2bpf call (N N) [2120968]
+
+* Tue Nov 01 2022 N N <n@example.org> [5.14.0-190.el9]
+- net: a fix (N N) [4]
+
+* Mon Aug 30 2021 N N <n@example.org> [5.14.0-1.el9]
+- the first build (N N)
+"""
+VERSIONS = ("190.el9", "221.el9", "234.el9", "284.el9", "284.25.1.el9_2", "284.30.1.el9_2")
+_FIX_2, _FIX_3 = "ff672c67ee76", "2b5dcb31a19a"
+
+
+def _opened(catalog: Catalog, text: str, version: str | None = None) -> OpenChangelog:
+    return open_changelog(catalog, decode_changelog(text.encode(), "changelog"), version)
+
+
+@pytest.fixture(scope="module")
+def survey(catalog: Catalog) -> Survey:
+    return survey_changelogs(catalog, [_opened(catalog, RHEL)], "rhel", "changelog", "2026-11-25")
+
+
+def _claims(survey: Survey, commit: str) -> list[tuple[str, str]]:
+    return [(claim.state.value, claim.release) for claim in survey.claims if claim.commit == commit]
+
+
+def test_a_fix_of_the_main_line_counts_from_its_build(survey: Survey) -> None:
+    assert _claims(survey, _FIX_2) == [("absent-through", "5.14.0-190.el9"), ("present-from", "5.14.0-221.el9")]
+    assert survey.reach == {"rhel/5.14/el9": "5.14.0-284.30.1.el9_2"}
+
+
+def test_a_fix_of_a_z_stream_is_on_that_line_only(survey: Survey) -> None:
+    assert ("present-from", "5.14.0-284.30.1.el9_2") in _claims(survey, _FIX_3)
+    assert ("absent-through", "5.14.0-284.25.1.el9_2") in _claims(survey, _FIX_3)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_audit_with_the_survey_says_what_the_audit_of_the_changelog_says(
+    catalog: Catalog, survey: Survey, tmp_path: Path, version: str
+) -> None:
+    path = tmp_path / "changelog"
+    path.write_text(RHEL)
+    bare = catalog._replace(series=())
+    build = f"5.14.0-{version}"
+    by_changelog = audit(changelog=str(path), package_version=build, arch="x86_64", catalog=bare).targets[0]
+    by_survey = audit(kernels=[f"{build}.x86_64"], catalog=with_surveys(bare, [survey])).targets[0]
+    theirs = by_changelog.states
+    decided = 0
+    for slug, state in by_survey.states.items():
+        if state is not Verdict.UNKNOWN and theirs[slug] is not Verdict.UNKNOWN:
+            assert state is theirs[slug], slug
+            decided += 1
+    assert decided > 5
+
+
+def test_the_next_builds_of_the_main_line_do_not_have_a_z_stream_s_fix(catalog: Catalog, survey: Survey) -> None:
+    known = with_surveys(catalog._replace(series=()), [survey])
+    for build, expected in (
+        ("5.14.0-284.30.1.el9_2.x86_64", Verdict.FIXED),
+        ("5.14.0-284.40.1.el9_2.x86_64", Verdict.FIXED),
+        ("5.14.0-300.el9.x86_64", Verdict.UNKNOWN),
+    ):
+        report = audit(kernels=[build], catalog=known, only=["x86-trampoline-loop"])
+        assert report.targets[0].states == {"x86-trampoline-loop": expected}
+
+
+def test_a_revert_in_a_later_build_makes_no_fact(catalog: Catalog) -> None:
+    text = (
+        '* Fri Mar 03 2023 N N <n@example.org> [5.14.0-290.el9]\n- Revert "bpf, x86: Fix tail call count offset calculation on '
+        'bpf2bpf call" (N N) [9]\n\n' + RHEL.split("\n\n", 2)[2]
+    )
+    found = survey_changelogs(catalog, [_opened(catalog, text)], "rhel", "changelog", "2026-11-25")
+    assert ("reverted-in", "5.14.0-290.el9") in _claims(found, _FIX_2)
+    known = with_surveys(catalog._replace(series=()), [found])
+    assert not [fact for fact in known.series if fact.commit == _FIX_2]
+
+
+def test_a_changelog_that_is_cut_proves_presence_only(catalog: Catalog) -> None:
+    text = RHEL.rsplit("\n\n", 2)[0]
+    found = survey_changelogs(catalog, [_opened(catalog, text)], "rhel", "changelog", "2026-11-25")
+    assert {claim.state.value for claim in found.claims} == {"present-from"}
+    assert "nothing is claimed to be absent" in found.notes[0]
+
+
+def test_a_changelog_of_an_unknown_vendor_is_refused(catalog: Catalog) -> None:
+    text = "linux-frobnicate (6.1.100-1) unstable; urgency=low\n\n  * a fix\n\n -- A <a@b.c>  Mon, 01 Jul 2024 00:00:00 +0000\n"
+    with pytest.raises(SurveyError, match="no distribution that the catalogue knows"):
+        survey_changelogs(catalog, [_opened(catalog, text)], "x", "changelog", "2026-11-25")
