@@ -161,12 +161,23 @@ def _build(options: argparse.Namespace) -> int:
     folder = _folder(options.folder)
     target = folder.parent / "commits.json" if options.output is None else expanded(options.output)
     content = build(folder)
+    code = _write_built(target, content, folder, options.check)
+    if options.output is None:
+        from tailcall_audit.analyzer.survey.shipped import build_shipped
+
+        surveys = build_shipped(folder, load_built(read_catalog_folder(folder)))
+        code = max(code, _write_built(folder.parent / "surveys.json", surveys, folder, options.check))
+    return code
+
+
+def _write_built(target: Path, content: bytes, folder: Path, check: bool) -> int:
+    """Writes a built file where it is not up to date, or with `check` says so; returns the exit code."""
     try:
         current = target.read_bytes() if is_file(target) else None
         if current == content:
             show(printable(f"{target} is up to date") + "\n")
             return EXIT_CLEAN
-        if options.check:
+        if check:
             say_lines(printable(f"{target} is not what {folder} gives: run tailcall-audit catalog build") + "\n")
             return EXIT_FAULTS
         write_file(target, content)

@@ -40,9 +40,18 @@ from tailcall_audit.analyzer.libraries import jsonschema_errors, parse_json
 from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["CatalogError", "build_catalog", "default_catalog_path", "load_catalog", "schema_path", "shipped_catalog"]
+__all__ = [
+    "CatalogError",
+    "build_catalog",
+    "default_catalog_path",
+    "load_catalog",
+    "schema_path",
+    "shipped_catalog",
+    "shipped_surveys",
+]
 
 _MAX_BYTES = 16 << 20
 
@@ -314,6 +323,23 @@ def _validate(data: object, path: str) -> None:
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         message = first.message if len(first.message) < 200 else first.message[:200] + " …"
         raise CatalogError(f"{path}: {first.json_path}: {message}{more}")
+
+
+@lru_cache(maxsize=1)
+def shipped_surveys() -> Mapping[str, tuple[SeriesFact, ...]]:
+    """The facts about builds in `surveys.json`, beside the shipped catalogue, by distribution. Read only when a build is named.
+
+    Raises CatalogError where the file is there and cannot be read.
+    """
+    place = os.path.join(os.path.dirname(default_catalog_path()), "surveys.json")
+    try:
+        with open(place, "rb") as file:
+            data = json.loads(file.read(_MAX_BYTES))
+        return {name: tuple(_series_fact(entry) for entry in entries) for name, entries in data["facts"].items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CatalogError(f"{place}: cannot read the shipped surveys: {error}") from error
 
 
 @lru_cache(maxsize=1)

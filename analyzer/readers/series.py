@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from tailcall_audit.analyzer.catalog.load import default_catalog_path, shipped_surveys
 from tailcall_audit.analyzer.catalog.types import Catalog, Distribution, Proof, SeriesFact
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
@@ -68,6 +69,13 @@ def _from(fact: SeriesFact) -> Evidence:
     return Evidence(EvidenceKind.SERIES, fact.commit, presence, fact.source, detail, sure)
 
 
+def _surveyed(catalog: Catalog, names: Sequence[str]) -> Iterator[SeriesFact]:
+    """Yields the shipped surveys' facts about distributions; nothing beside a catalogue that is not the shipped one."""
+    if names and catalog.path == default_catalog_path():
+        for name in names:
+            yield from shipped_surveys().get(name, ())
+
+
 def series_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Evidence]:
     """Yield what a distribution's own changelog proved about builds like this one.
 
@@ -78,7 +86,7 @@ def series_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Eviden
     names = release.lineage or ((release.distro,) if release.distro else ())
     known: set[str] = set()
     taken_out: dict[str, SeriesFact] = {}
-    for fact in catalog.series:
+    for fact in (*catalog.series, *_surveyed(catalog, names)):
         distribution = distributions.get(fact.distro)
         if fact.distro not in names or fact.base != release.version.branch or release.proof is Proof.NOTHING:
             continue

@@ -10,7 +10,7 @@ from tailcall_audit.analyzer.catalog.types import BranchFact, Catalog, Commit, S
 from tailcall_audit.analyzer.survey.types import MAINLINE, Claim, Kind, Series, State, Survey
 from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 
-__all__ = ["Finding", "News", "compare", "with_surveys"]
+__all__ = ["Finding", "News", "compare", "series_facts", "with_surveys"]
 
 
 class News(Enum):
@@ -134,11 +134,11 @@ def with_surveys(catalog: Catalog, surveys: Iterable[Survey]) -> Catalog:
             if fact is not None:
                 commit = commits[key]
                 commits[key] = commit._replace(branches={**commit.branches, branch: fact})
-        catalog = catalog._replace(commits=commits, series=(*catalog.series, *_series_facts(survey, catalog)))
+        catalog = catalog._replace(commits=commits, series=(*catalog.series, *series_facts(survey, catalog)))
     return catalog
 
 
-def _series_facts(survey: Survey, catalog: Catalog) -> Iterator[SeriesFact]:
+def series_facts(survey: Survey, catalog: Catalog) -> Iterator[SeriesFact]:
     """Yields the facts about builds that a survey adds. A commit that a series took back makes none: which builds have it a fact
     cannot say."""
     reverted = {(item.commit, item.series) for item in survey.claims if item.state is State.REVERTED_IN}

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.catalog.types import Catalog, Distribution
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import ChangelogError
+from tailcall_audit.analyzer.kernelfiles.release.package_release import upstream_of
 from tailcall_audit.analyzer.model import Evidence, Presence
 from tailcall_audit.analyzer.readers.changelog import listed_evidence, mentioning_versions
 from tailcall_audit.analyzer.readers.changelog_silence import silent_evidence
@@ -56,6 +58,19 @@ def _series_of(opened: OpenChangelog, distribution: Distribution) -> Series:
     release = opened.release
     tag = _TAG.search(release.package or release.release) if distribution.series_in_release else None
     return Series(distribution.name, release.version.branch, tag.group(1) if tag is not None else "")
+
+
+def _each_series(catalog: Catalog, opened: OpenChangelog) -> Iterator[OpenChangelog]:
+    """Yields a changelog opened at the newest version of each series that it has, the newest series first."""
+    yield opened
+    seen = {opened.window.base.branch}
+    for entry in opened.changelog.entries:
+        version = upstream_of(entry.version)
+        if version is None or version.branch in seen:
+            continue
+        seen.add(version.branch)
+        with suppress(ChangelogError):
+            yield open_changelog(catalog, opened.changelog, entry.version)
 
 
 def _worth_reading(newest: OpenChangelog) -> list[str]:
@@ -148,7 +163,7 @@ def survey_changelogs(
     """
     found: dict[Series, dict[str, _Build]] = {}
     notes: list[str] = []
-    for opened in changelogs:
+    for opened in (series for given in changelogs for series in _each_series(catalog, given)):
         builds = list(_builds(catalog, opened, progress))
         if not builds:
             notes.append(f"{opened.changelog.path}: of no distribution that the catalogue knows, or without versions")

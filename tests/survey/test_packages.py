@@ -71,7 +71,7 @@ def test_an_audit_with_the_survey_says_what_the_audit_of_the_changelog_says(
 ) -> None:
     path = tmp_path / "changelog"
     path.write_text(RHEL)
-    bare = catalog._replace(series=())
+    bare = catalog._replace(series=(), path="made")
     build = f"5.14.0-{version}"
     by_changelog = audit(changelog=str(path), package_version=build, arch="x86_64", catalog=bare).targets[0]
     by_survey = audit(kernels=[f"{build}.x86_64"], catalog=with_surveys(bare, [survey])).targets[0]
@@ -85,7 +85,7 @@ def test_an_audit_with_the_survey_says_what_the_audit_of_the_changelog_says(
 
 
 def test_the_next_builds_of_the_main_line_do_not_have_a_z_stream_s_fix(catalog: Catalog, survey: Survey) -> None:
-    known = with_surveys(catalog._replace(series=()), [survey])
+    known = with_surveys(catalog._replace(series=(), path="made"), [survey])
     for build, expected in (
         ("5.14.0-284.30.1.el9_2.x86_64", Verdict.FIXED),
         ("5.14.0-284.40.1.el9_2.x86_64", Verdict.FIXED),
@@ -102,7 +102,7 @@ def test_a_revert_in_a_later_build_makes_no_fact(catalog: Catalog) -> None:
     )
     found = survey_changelogs(catalog, [_opened(catalog, text)], "rhel", "changelog", "2026-11-25")
     assert ("reverted-in", "5.14.0-290.el9") in _claims(found, _FIX_2)
-    known = with_surveys(catalog._replace(series=()), [found])
+    known = with_surveys(catalog._replace(series=(), path="made"), [found])
     assert not [fact for fact in known.series if fact.commit == _FIX_2]
 
 
