@@ -15,8 +15,10 @@ _PREFIX = "tailcall_audit."
 LAYERS = (
     ("analyzer.app",),
     ("analyzer.live",),
+    ("analyzer.plan",),
     ("analyzer.pipeline",),
     ("analyzer.worker",),
+    ("analyzer.plan.types",),
     ("analyzer.formats",),
     ("analyzer.survey",),
     ("analyzer.policy",),
