@@ -31,11 +31,7 @@ _MOST = 256 * _MIB
 """Bytes of one answer: a report with the evidence of every commit has less than 1 MiB."""
 _HEADER = struct.Struct("<cQ")
 _PROGRESS, _ITEM, _ERROR = b"p", b"i", b"e"
-_MODULES = (
-    "tailcall_audit.analyzer.model",
-    "tailcall_audit.analyzer.version",
-    "tailcall_audit.analyzer.plan.types",
-)
+_MODULES = ("tailcall_audit.analyzer.model", "tailcall_audit.analyzer.version")
 _DEFECT = "defect"
 
 
@@ -74,9 +70,10 @@ class _Pickler(pickle.Pickler):
 class _Unpickler(pickle.Unpickler):
     """Reads a report, and makes nothing else of what a worker sends."""
 
-    def __init__(self, data: bytes, defects: Mapping[str, Defect]) -> None:
+    def __init__(self, data: bytes, defects: Mapping[str, Defect], modules: frozenset[str]) -> None:
         super().__init__(io.BytesIO(data))
         self._defects = defects
+        self._modules = modules
 
     def persistent_load(self, pid: object) -> Defect:
         """Returns the defect of a slug."""
@@ -86,7 +83,7 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> object:
         """Returns a type of reports."""
-        if module not in _MODULES or "." in name:
+        if module not in self._modules or "." in name:
             raise pickle.UnpicklingError(f"not a type of reports: {module}.{name}")
         found = super().find_class(module, name)
         if not isinstance(found, type):
@@ -173,6 +170,7 @@ def work_apart(
     """
     child, reader = fork_worker(lambda writer: _work(writer, limits, judge))
     defects = {defect.slug: defect for defect in catalog.defects}
+    modules = frozenset((*_MODULES, *(kind.__module__ for kind in kinds)))
     status: int | None = None
     try:
         for kind, data in _messages(reader, limits):
@@ -181,7 +179,7 @@ def work_apart(
             elif kind == _ERROR:
                 raise AuditError(data.decode("utf-8", "replace"))
             else:
-                item = _Unpickler(data, defects).load()
+                item = _Unpickler(data, defects, modules).load()
                 if not isinstance(item, kinds):
                     raise pickle.UnpicklingError("not a report")
                 yield item

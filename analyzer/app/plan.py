@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,11 +25,11 @@ from tailcall_audit.analyzer.app.shared import (
     load,
     names,
 )
-from tailcall_audit.analyzer.model import AuditError, UsageError
+from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.plan.rendering import find_plan_format, plan_format_names
 
 if TYPE_CHECKING:
-    from tailcall_audit.analyzer.plan.types import Plan
+    from tailcall_audit.analyzer.plan.types import Plan, SeriesPlan
     from tailcall_audit.analyzer.subjects.subject import Request
 
 __all__ = ["parser", "run"]
@@ -44,6 +44,8 @@ examples:
   tailcall-audit plan --tree ~/linux --rev v6.1.140 --upstream stable/linux-6.1.y --only 3,4,6
   tailcall-audit plan --tree ~/linux --upstream ~/src/stable --format script --output mend.sh
   tailcall-audit plan --tree linux-6.1.170 --patches mails/
+  tailcall-audit plan --package linux-image-6.1.0-47-amd64_6.1.170-3_amd64.deb
+  tailcall-audit plan --repo /srv/mirror/BaseOS
 
 exit codes:
   0  nothing to mend, nothing unknown       2  wrong usage or unreadable input
@@ -56,6 +58,17 @@ def parser() -> Parser:
     target = found.add_argument_group("target")
     target.add_argument("--tree", metavar="PATH", help="a kernel source tree or repository")
     target.add_argument("--rev", metavar="REV", help="mend this revision of it (HEAD)")
+    target.add_argument(
+        "--package",
+        metavar="FILE|NAME",
+        help="instead of a tree: the first later version of this package's series without each defect",
+    )
+    target.add_argument(
+        "--repo", metavar="PATH|URL", help="the versions to choose from; alone, for every series of the repository"
+    )
+    target.add_argument("--distro", metavar="NAME[:RELEASE]", help="where the changelog of NAME=VERSION is published")
+    target.add_argument("--offline", action="store_true", help="fetch nothing: only what is in the cache, however old")
+    target.add_argument("--refresh", action="store_true", help="ask for everything anew")
     target.add_argument("--config", metavar="FILE", help="the kernel configuration: what it rules out needs no fix")
     target.add_argument("--arch", metavar="NAME", help="the architecture; without it, fixes for all are planned")
     target.add_argument(
@@ -94,6 +107,9 @@ def _request(options: argparse.Namespace, progress: Progress) -> Request:
         rev=options.rev,
         arch=named_architecture(options.arch),
         config=given_config(options.config),
+        distro=options.distro,
+        offline=options.offline,
+        refresh=options.refresh,
         progress=progress,
     )
 
@@ -137,6 +153,24 @@ def _plan(options: argparse.Namespace, request: Request) -> Plan:
     return found[0]
 
 
+def _series(options: argparse.Namespace, request: Request) -> SeriesPlan:
+    """Finds the versions to update to, in a worker with limits."""
+    from tailcall_audit.analyzer.plan.series import plan_for_package, plan_for_repository
+    from tailcall_audit.analyzer.plan.types import SeriesPlan
+    from tailcall_audit.analyzer.worker import LIMITS, work_apart
+
+    def make(progress: Callable[[str], None]) -> Iterator[SeriesPlan]:
+        asked = request._replace(progress=progress)
+        if options.package is None:
+            yield plan_for_repository(asked, options.repo)
+        else:
+            yield plan_for_package(asked, options.package, options.repo)
+
+    kind = "package" if options.repo is None else "repository"
+    (found,) = work_apart(make, LIMITS[kind], request.catalog, request.progress, (SeriesPlan,))
+    return found
+
+
 def _format_of(options: argparse.Namespace) -> str:
     if options.format is not None:
         return str(options.format)
@@ -144,10 +178,23 @@ def _format_of(options: argparse.Namespace) -> str:
     return "table" if at_terminal else "plain"
 
 
+_OF_A_TREE = ("rev", "upstream", "patches", "unknown")
+
+
 def _check(options: argparse.Namespace) -> None:
     """Refuses options that contradict each other or would write into the tree; raises AuditError."""
-    if options.tree is None:
-        raise UsageError("name the tree to mend: --tree PATH")
+    if options.tree is None and options.package is None and options.repo is None:
+        raise AuditError("name what is to be mended: --tree PATH, --package FILE or --repo PATH")
+    if options.tree is not None:
+        for name in ("package", "repo", "distro", "offline", "refresh"):
+            if getattr(options, name):
+                raise AuditError(f"--{name} is about packages, and --tree about sources: name one of them")
+    else:
+        for name in _OF_A_TREE:
+            if getattr(options, name):
+                raise AuditError(f"--{name} is about a tree: name it with --tree")
+        if options.format in ("script", "quilt"):
+            raise AuditError(f"--format {options.format} is for a tree: a package is mended by a newer version of it")
     if options.format == "quilt" and options.output is None:
         raise AuditError("--format quilt makes a folder: name it with --output DIR")
     if options.output is not None and options.tree is not None:
@@ -159,6 +206,13 @@ def _check(options: argparse.Namespace) -> None:
             )
 
 
+def series_exit_code(plan: SeriesPlan) -> int:
+    """Returns the exit code of a plan for a package or a repository."""
+    if plan.unknown or any(item.version is None for item in plan.items):
+        return EXIT_UNKNOWN
+    return EXIT_AFFECTED if plan.items else EXIT_CLEAN
+
+
 def exit_code(plan: Plan) -> int:
     """Returns the exit code of a plan."""
     if plan.unknown or not plan.applies:
@@ -168,6 +222,8 @@ def exit_code(plan: Plan) -> int:
 
 def run(arguments: Sequence[str]) -> int:
     """Makes and prints a plan and returns the exit code; raises AuditError."""
+    from tailcall_audit.analyzer.plan.series_text import render_series, series_as_json
+    from tailcall_audit.analyzer.plan.types import SeriesPlan
     from tailcall_audit.probes.writing import write_folder
 
     options = parser().read(arguments)
@@ -175,15 +231,19 @@ def run(arguments: Sequence[str]) -> int:
     progress = Progress(enabled=sys.stderr is not None and sys.stderr.isatty() and not options.quiet)
     try:
         request = _request(options, progress)
-        plan = _plan(options, request)
+        made = _series(options, request) if options.tree is None else _plan(options, request)
     finally:
         progress.clear()
-    rendered = find_plan_format(_format_of(options))(plan, request.catalog)
+    if isinstance(made, SeriesPlan):
+        text = series_as_json(made, request.catalog) if options.format == "json" else render_series(made)
+        emit(text, options.output)
+        return series_exit_code(made)
+    rendered = find_plan_format(_format_of(options))(made, request.catalog)
     if isinstance(rendered, str):
         emit(rendered, options.output)
-    else:
-        try:
-            write_folder(os.path.expanduser(options.output), rendered)
-        except OSError as error:
-            raise AuditError(f"--output {options.output}: cannot write: {error.strerror or error}") from error
-    return exit_code(plan)
+        return exit_code(made)
+    try:
+        write_folder(os.path.expanduser(options.output), rendered)
+    except OSError as error:
+        raise AuditError(f"--output {options.output}: cannot write: {error.strerror or error}") from error
+    return exit_code(made)

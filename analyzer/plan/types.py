@@ -6,7 +6,21 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
 
-__all__ = ["MAINLINE", "Conflict", "Left", "Origin", "Outcome", "Plan", "Result", "Role", "Step", "short"]
+__all__ = [
+    "MAINLINE",
+    "Conflict",
+    "FirstWithout",
+    "KnownFrom",
+    "Left",
+    "Origin",
+    "Outcome",
+    "Plan",
+    "Result",
+    "Role",
+    "SeriesPlan",
+    "Step",
+    "short",
+]
 
 MAINLINE = "mainline"
 """The source of a commit that is no stable branch's backport."""
@@ -124,6 +138,38 @@ class Plan(NamedTuple):
             and all(step.outcome in fine and not step.lacks for step in self.steps)
             and not self.result.open
         )
+
+
+class KnownFrom(Enum):
+    """Where the versions of a series are known from."""
+
+    REPOSITORY = "repository"
+    CATALOGUE = "catalogue"
+
+
+class FirstWithout(NamedTuple):
+    """The first version of a series without a defect, after which no later one has it.
+
+    `affected` names the version that has it (of a repository the newest that does), `version` the first one without, None
+    where none is known; `fixed_by` are the commits of the fix that are in it, and `reason` says why, or what else is known.
+    """
+
+    series: str
+    affected: str
+    defect: str
+    version: str | None
+    fixed_by: tuple[str, ...]
+    reason: str
+    known_from: KnownFrom
+
+
+class SeriesPlan(NamedTuple):
+    """What to update to: for each defect of a package, or of the series of a repository. `unknown` are undecided defects."""
+
+    name: str
+    items: tuple[FirstWithout, ...]
+    unknown: tuple[Left, ...]
+    notes: tuple[str, ...] = ()
 
 
 def short(name: str) -> str:

@@ -11,7 +11,7 @@ _shtab_tailcall_audit_subparsers=(list explain plan lab catalog survey completio
 
 _shtab_tailcall_audit_list_option_strings=(-h --help --json --output --catalog --debug)
 _shtab_tailcall_audit_explain_option_strings=(-h --help --json --output --catalog --debug)
-_shtab_tailcall_audit_plan_option_strings=(-h --help --tree --rev --config --arch --upstream --patches --only --pitfalls --unknown --format --output --quiet --catalog --debug)
+_shtab_tailcall_audit_plan_option_strings=(-h --help --tree --rev --package --repo --distro --offline --refresh --config --arch --upstream --patches --only --pitfalls --unknown --format --output --quiet --catalog --debug)
 _shtab_tailcall_audit_lab_option_strings=(-h --help --jobs --emulate --kvm --guest-memory --guest-timeout --only --pitfalls --json --output --quiet --catalog --debug)
 _shtab_tailcall_audit_catalog_build_option_strings=(-h --help --from --output --check --debug)
 _shtab_tailcall_audit_catalog_lint_option_strings=(-h --help --from --sources --json --debug)
@@ -44,6 +44,8 @@ _shtab_tailcall_audit_explain___json_nargs=0
 _shtab_tailcall_audit_explain___debug_nargs=0
 _shtab_tailcall_audit_plan__h_nargs=0
 _shtab_tailcall_audit_plan___help_nargs=0
+_shtab_tailcall_audit_plan___offline_nargs=0
+_shtab_tailcall_audit_plan___refresh_nargs=0
 _shtab_tailcall_audit_plan___pitfalls_nargs=0
 _shtab_tailcall_audit_plan___unknown_nargs=0
 _shtab_tailcall_audit_plan___quiet_nargs=0
