@@ -83,7 +83,7 @@ class Evidence(NamedTuple):
 
     `citation` says where it was read (commit and subject, file:line, catalogue source). `conditional` marks a history entry
     that proves the fix only when the source agrees (conflicts were resolved). `settle` is the command that would turn an
-    unknown into an answer. `architecture` limits the statement to one architecture. `unread` marks an unknown whose input
+    unknown into an answer. `architecture` limits the statement to one architecture. `unreadable` marks an unknown whose input
     could not be read, as against one that was read and looks like nothing known. `guessed` marks a statement that rests on
     a release that was not verified.
     """
@@ -97,7 +97,7 @@ class Evidence(NamedTuple):
     conditional: bool = False
     settle: str | None = None
     architecture: str | None = None
-    unread: bool = False
+    unreadable: bool = False
     guessed: bool = False
 
 

@@ -275,7 +275,7 @@ class Form(NamedTuple):
 
     `match` is a regular expression. For a release it matches the whole rest behind the upstream version and may name the
     groups ``abi``, ``flavour``, ``arch`` and ``rc``; for a build string (``uname -v``) it is searched for and names
-    ``version`` and ``stable``. It is tried only where one of `contains` occurs. `zero` says whether it is only for a
+    ``version`` and ``stable``. It is tried only where one of `contains` occurs. `zero_sublevel` says whether it is only for a
     sublevel of zero (True), only for others (False), or for both (None). `note` may name ``{version}`` and ``{suffix}``.
     """
 
@@ -283,7 +283,7 @@ class Form(NamedTuple):
     contains: tuple[str, ...]
     proof: Proof
     note: str
-    zero: bool | None = None
+    zero_sublevel: bool | None = None
 
 
 class TreeMark(NamedTuple):

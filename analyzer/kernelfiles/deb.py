@@ -156,15 +156,15 @@ def _own(path: str, what: str, names: Iterable[str], mark: str | None) -> str | 
     every = list(names)
     if len(every) <= 1:
         return every[0] if every else None
-    own = [name for name in every if mark is not None and re.search(rf"[/-]{re.escape(mark)}(?:/|$)", name)]
+    matching = [name for name in every if mark is not None and re.search(rf"[/-]{re.escape(mark)}(?:/|$)", name)]
     # changelog.gz beside it is the one of those whose sources the package has.
-    own = [name for name in own if "/changelog.Debian" in name] or own
-    if len(own) != 1:
+    matching = [name for name in matching if "/changelog.Debian" in name] or matching
+    if len(matching) != 1:
         raise PackageError(
             f"{path}: it holds {len(every)} files that could each be its {what} ({', '.join(sorted(every)[:3])}):"
             " unpack it and audit them one by one"
         )
-    return own[0]
+    return matching[0]
 
 
 def read_deb_file(path: Path, place: str, limit: int) -> bytes:

@@ -108,7 +108,7 @@ def _say(item: Evidence) -> str:
 def _of_one_kind(items: Sequence[Evidence]) -> tuple[Evidence, tuple[str, ...]]:
     """The statement that several of one kind amount to, and, where they disagree, what each of them says."""
     known = [item for item in items if item.presence is not Presence.UNKNOWN]
-    contested = [item for item in items if item.presence is Presence.UNKNOWN and not item.unread]
+    contested = [item for item in items if item.presence is Presence.UNKNOWN and not item.unreadable]
     if not known:
         return (contested or list(items))[0], ()
     if len({item.presence for item in known}) == 1 and not (contested and items[0].kind in _CONTESTED):
@@ -116,7 +116,7 @@ def _of_one_kind(items: Sequence[Evidence]) -> tuple[Evidence, tuple[str, ...]]:
     first = known[0]
     detail = f"{first.kind.value} contradicts itself: " + "; ".join(_say(item) for item in (*known, *contested))
     combined = first._replace(
-        presence=Presence.UNKNOWN, confidence=Confidence.LOW, detail=detail, conditional=False, unread=False
+        presence=Presence.UNKNOWN, confidence=Confidence.LOW, detail=detail, conditional=False, unreadable=False
     )
     return combined, tuple(_say(item) for item in known)
 
@@ -138,7 +138,7 @@ def weigh(items: Sequence[Evidence]) -> Weighed:
     if not ranked:
         return Weighed(Presence.UNKNOWN, Confidence.LOW, None)
     for item in ranked:
-        if item.presence is Presence.UNKNOWN and (torn[item.kind] or (item.kind in _CONTESTED and not item.unread)):
+        if item.presence is Presence.UNKNOWN and (torn[item.kind] or (item.kind in _CONTESTED and not item.unreadable)):
             # It was read and not understood: code of an unknown shape, a partial revert, a changelog entry that lists a fix
             # and its revert. Lower ranks know less about this kernel: they are shown and decide nothing.
             others = tuple(_say(other) for other in ranked if other.presence is not Presence.UNKNOWN)
@@ -197,7 +197,7 @@ def _without_guess(item: Evidence, safe: Presence) -> Evidence:
     if not item.guessed or item.presence is not safe:
         return item
     detail = f"{item.detail} (not verified)"
-    return item._replace(presence=Presence.UNKNOWN, confidence=Confidence.LOW, detail=detail, unread=True)
+    return item._replace(presence=Presence.UNKNOWN, confidence=Confidence.LOW, detail=detail, unreadable=True)
 
 
 class _Case:

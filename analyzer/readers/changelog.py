@@ -38,7 +38,7 @@ class _Subjects:
 
     def find(self, item: Item) -> tuple[Commit, bool | None] | None:
         """The commit that an item applies (True), takes back (False), or is dropped as a patch (None): then it may be either."""
-        if item.own or len(item.text) > _MAX_ITEM:
+        if item.is_downstream or len(item.text) > _MAX_ITEM:
             return None
         if not any(end in item.text for end in self._ends):
             return None

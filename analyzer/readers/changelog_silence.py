@@ -30,7 +30,7 @@ def _not_listed(opened: OpenChangelog, commit: Commit) -> Evidence:
         detail,
         Confidence.LOW,
         settle=_SETTLE,
-        unread=True,
+        unreadable=True,
     )
 
 

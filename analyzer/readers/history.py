@@ -209,7 +209,7 @@ def _evidence(
         f"not found in the history, which is not whole: {reason}",
         Confidence.LOW,
         settle=settle,
-        unread=True,
+        unreadable=True,
     )
 
 

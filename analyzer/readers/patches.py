@@ -99,7 +99,7 @@ def _waiting(entry: _Entry) -> Evidence:
         detail,
         Confidence.LOW,
         settle="quilt push -a   and audit the tree again",
-        unread=True,
+        unreadable=True,
     )
 
 

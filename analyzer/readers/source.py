@@ -41,7 +41,7 @@ class _Part:
     presence: Presence
     citation: str
     detail: str
-    unread: bool = False
+    unreadable: bool = False
     missing: bool = False
     no_file: bool = False
 
@@ -128,7 +128,7 @@ class SourceReader:
         """Join the answers for all parts of a commit or capability; `architecture` limits the statement to one."""
         absent = [(part, answer) for part, answer in parts if answer.presence is Presence.ABSENT]
         open_ones = [(part, answer) for part, answer in parts if answer.presence is Presence.UNKNOWN]
-        strange = [(part, answer) for part, answer in open_ones if not answer.unread]
+        strange = [(part, answer) for part, answer in open_ones if not answer.unreadable]
         if strange:
             presence, (part, answer) = Presence.UNKNOWN, strange[0]
             detail = answer.detail
@@ -160,7 +160,7 @@ class SourceReader:
             Confidence.LOW if presence is Presence.UNKNOWN else Confidence.HIGH,
             settle=settle,
             architecture=architecture,
-            unread=presence is Presence.UNKNOWN and not strange,
+            unreadable=presence is Presence.UNKNOWN and not strange,
         )
 
     def presence(self, part: SignaturePart, assumptions: Assumptions = NO_ASSUMPTIONS) -> Presence:
@@ -182,7 +182,7 @@ class SourceReader:
                 missing.append(path)
         if unreadable:
             first = unreadable[0]
-            return _Part(Presence.UNKNOWN, first.path, f"cannot read {first.path}: {first.reason}", unread=True)
+            return _Part(Presence.UNKNOWN, first.path, f"cannot read {first.path}: {first.reason}", unreadable=True)
         found = list(self._definitions(part, assumptions))
         if found:
             return self._decide(part, found, assumptions)
@@ -191,7 +191,7 @@ class SourceReader:
             if part.absent_without_file and all(self._is_gone(path) for path in missing):
                 return _Part(Presence.ABSENT, names, f"there is no {names}")
             gone = all(self._is_gone(path) for path in missing)
-            return _Part(Presence.UNKNOWN, names, f"there is no {names}", unread=True, missing=gone, no_file=True)
+            return _Part(Presence.UNKNOWN, names, f"there is no {names}", unreadable=True, missing=gone, no_file=True)
         what = " or ".join(name for names_ in part.functions for name in names_) or " or ".join(part.struct)
         return _Part(
             Presence.UNKNOWN,

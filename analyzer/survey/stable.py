@@ -126,7 +126,7 @@ def _against_code(
     present = last is not None and last.state is State.PRESENT_FROM
     history = "present" if present else "absent"
     if seen.presence is Presence.UNKNOWN:
-        if seen.unread:  # a clone without its files says nothing against the history
+        if seen.unreadable:  # a clone without its files says nothing against the history
             return claims, None
         kept = [claim for claim in claims if claim.state is not State.ABSENT_THROUGH]
         return kept, None

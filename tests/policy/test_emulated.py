@@ -29,7 +29,7 @@ PRESENT, ABSENT, UNKNOWN = Presence.PRESENT, Presence.ABSENT, Presence.UNKNOWN
 
 
 def said(kind: EvidenceKind, commit: str, presence: Presence) -> Evidence:
-    return Evidence(kind, commit, presence, "a test", architecture="x86_64", unread=presence is UNKNOWN)
+    return Evidence(kind, commit, presence, "a test", architecture="x86_64", unreadable=presence is UNKNOWN)
 
 
 @pytest.mark.parametrize("presence", [PRESENT, ABSENT])

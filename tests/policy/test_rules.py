@@ -157,7 +157,7 @@ def test_two_statements_of_one_kind_that_agree_count_by_the_surer() -> None:
 
 
 def test_what_could_not_be_read_does_not_contest_what_was() -> None:
-    waiting = say(EvidenceKind.PATCH_QUEUE, UNKNOWN, unread=True)
+    waiting = say(EvidenceKind.PATCH_QUEUE, UNKNOWN, unreadable=True)
     assert weigh([waiting, say(EvidenceKind.PATCH_QUEUE, PRESENT)]).presence is PRESENT
 
 

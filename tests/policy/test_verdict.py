@@ -232,7 +232,10 @@ def test_code_of_a_strange_shape_is_unknown_whatever_the_log_says() -> None:
 
 def test_code_that_could_not_be_read_leaves_it_to_history() -> None:
     found = weigh(
-        [evidence(EvidenceKind.HISTORY, Presence.PRESENT), evidence(EvidenceKind.SOURCE, Presence.UNKNOWN, unread=True)]
+        [
+            evidence(EvidenceKind.HISTORY, Presence.PRESENT),
+            evidence(EvidenceKind.SOURCE, Presence.UNKNOWN, unreadable=True),
+        ]
     )
     assert found.presence is Presence.PRESENT
 
@@ -243,7 +246,7 @@ def test_a_partial_revert_is_not_outvoted_by_the_release_but_by_the_code(kind: E
     assert weigh([contested, released]).presence is Presence.UNKNOWN
     assert weigh([contested, released]).disagreements
     assert weigh([contested, released, evidence(EvidenceKind.SOURCE, Presence.PRESENT)]).presence is Presence.PRESENT
-    cut_off = evidence(kind, Presence.UNKNOWN, unread=True)
+    cut_off = evidence(kind, Presence.UNKNOWN, unreadable=True)
     assert weigh([cut_off, released]).presence is Presence.PRESENT
 
 
@@ -280,8 +283,8 @@ def test_never_fixed_without_a_complete_fix_and_never_affected_on_a_gap(
         assert state is not N or not reached
 
 
-def code(presence: Presence, unread: bool = False) -> Evidence:
-    return Evidence(EvidenceKind.CODE, "d6083f040d5d", presence, "vmlinux", "the code", unread=unread)
+def code(presence: Presence, unreadable: bool = False) -> Evidence:
+    return Evidence(EvidenceKind.CODE, "d6083f040d5d", presence, "vmlinux", "the code", unreadable=unreadable)
 
 
 RELEASED = Evidence(EvidenceKind.RELEASE, "d6083f040d5d", Presence.PRESENT, "6.12.117")
@@ -294,7 +297,7 @@ def test_code_that_does_not_do_what_the_fix_is_for_leaves_unknown_whatever_the_v
 
 
 def test_code_that_was_read_in_part_leaves_the_answer_to_the_version() -> None:
-    found = weigh([RELEASED, code(Presence.UNKNOWN, unread=True)])
+    found = weigh([RELEASED, code(Presence.UNKNOWN, unreadable=True)])
     assert (found.presence, found.decisive) == (Presence.PRESENT, RELEASED)
 
 

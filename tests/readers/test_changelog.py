@@ -88,7 +88,7 @@ def test_the_ubuntu_excerpt_is_read(lab: Path) -> None:
     assert [str(item.version) for item in changelog.entries[1].updates] == ["5.15.193", "5.15.192"]
     subjects = [item.subject for item in changelog.entries[1].items]
     assert "bpf: Move bpf map owner out of common struct" in subjects
-    own = [item.text for item in changelog.entries[1].items if item.own]
+    own = [item.text for item in changelog.entries[1].items if item.is_downstream]
     assert any(text.startswith("SAUCE: ") for text in own)
     assert "Linux 5.15.192" in own
 
@@ -106,7 +106,7 @@ def test_the_rhel_excerpt_is_read(lab: Path) -> None:
 def test_the_suse_excerpt_is_read(lab: Path) -> None:
     changelog = read_changelog(str(lab / "changelogs/suse.txt"))
     assert changelog.family is Family.SUSE
-    assert FIX_3 in [item.subject for entry in changelog.entries for item in entry.items if not item.own]
+    assert FIX_3 in [item.subject for entry in changelog.entries for item in entry.items if not item.is_downstream]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_suse_metadata_is_no_fix() -> None:
     head = "-" * 67 + "\nWed Jan 10 12:34:56 CET 2024 - a@suse.com\n\n"
     text = f"{head}- Update patches.suse/bpf.patch\n  (git-fixes bsc#1 CVE-2024-1).\n- {FIX_3} (git-fixes).\n- commit 798b26b\n"
     items = parse_suse(text, "x").entries[0].items
-    assert [(item.subject, item.own) for item in items if not item.own] == [(FIX_3, False)]
+    assert [(item.subject, item.is_downstream) for item in items if not item.is_downstream] == [(FIX_3, False)]
 
 
 @pytest.mark.parametrize(

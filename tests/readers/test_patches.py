@@ -40,7 +40,7 @@ def test_the_order_in_which_patches_were_applied_decides() -> None:
 def test_a_part_that_is_taken_back_leaves_it_open() -> None:
     found = about(queue("fix.patch\npartial.patch\n", "fix.patch\npartial.patch\n"))
     assert [item.presence for item in found] == [Presence.UNKNOWN]
-    assert not found[0].unread
+    assert not found[0].unreadable
 
 
 def test_two_queues_that_disagree_are_shown_and_decide_nothing() -> None:

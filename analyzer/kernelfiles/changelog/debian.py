@@ -30,7 +30,7 @@ _BULLET = re.compile(r"(\s+)([*+-]) +(.*)")
 _UPSTREAM_LOG = re.compile(r"\S*/ChangeLog-(\d+\.\d+(?:\.\d+)?)\s*$", re.ASCII)
 _UBUNTU_UPDATE = re.compile(r"\w+ update: (.*?)(?:\(LP:|$)", re.ASCII)
 _STABLE = re.compile(r"\bv?(\d+\.\d+\.\d+)\b", re.ASCII)
-_OWN = re.compile(r"(?:UBUNTU: |SAUCE: |\[(?:Packaging|Config|Debian)\]|Linux \d+\.\d+)")
+_DOWNSTREAM = re.compile(r"(?:UBUNTU: |SAUCE: |\[(?:Packaging|Config|Debian)\]|Linux \d+\.\d+)")
 _UBUNTU_SERIES = frozenset(
     [
         "trusty",
@@ -156,7 +156,7 @@ def _bullet(building: _Building, number: int, indent: int, bullet: str, text: st
             return
     elif building.open:
         building.listed += 1
-    building.items.append(Item(number, text, own=_OWN.match(text) is not None, dropped=dropped))
+    building.items.append(Item(number, text, is_downstream=_DOWNSTREAM.match(text) is not None, dropped=dropped))
 
 
 def parse_debian(text: str, path: str) -> Changelog:

@@ -88,7 +88,7 @@ class StableUpdate:
 
 
 class Item(NamedTuple):
-    """One line of an entry, unfolded, as it stands there; `line` is 1-based. `own` marks what is no upstream commit, `dropped`
+    """One line of an entry, unfolded, as it stands there; `line` is 1-based. `is_downstream` marks a change that is not an upstream commit, `dropped`
     what stands under a heading that takes patches out: that says neither that a commit is in nor that it is not.
 
     (A named tuple: a changelog has tens of thousands.)
@@ -96,7 +96,7 @@ class Item(NamedTuple):
 
     line: int
     text: str
-    own: bool = False
+    is_downstream: bool = False
     dropped: bool = False
 
     @property

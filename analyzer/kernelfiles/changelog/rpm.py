@@ -22,7 +22,9 @@ _DASHED = re.compile(r"> *(?:- *)?([0-9][^\s\[\]]*|None-\S+|%\{\S+)\s*$|\s- +(\S
 _MAX_TAIL = 200
 """Letters at the end of a header in which its version stands."""
 _SECTION = re.compile(r"%(?:changelog|prep|build|install|files|package|description|post|pre)\b")
-_OWN = re.compile(r"(?:\[?redhat\]?|config|Revert \"redhat|\[CIQ SPEC\]|\[SPEC\]|rpmspec|Linux v?\d)", re.IGNORECASE)
+_DOWNSTREAM = re.compile(
+    r"(?:\[?redhat\]?|config|Revert \"redhat|\[CIQ SPEC\]|\[SPEC\]|rpmspec|Linux v?\d)", re.IGNORECASE
+)
 _PATCH = re.compile(r"Patch\d*[ \t]*:[ \t]*(\S+)", re.ASCII)
 _SUSE_COMMIT = re.compile(r"commit [0-9a-f]{7,40}\b")
 
@@ -84,7 +86,10 @@ def parse_rpm(text: str, path: str) -> Changelog:
     def finish() -> None:
         if header is not None:
             items = [(line, " ".join(words)) for line, words in parts]
-            kept = tuple(Item(line, _subject(content), own=_OWN.match(content) is not None) for line, content in items)
+            kept = tuple(
+                Item(line, _subject(content), is_downstream=_DOWNSTREAM.match(content) is not None)
+                for line, content in items
+            )
             entries.append(Entry("kernel", header[2], header[0], header[1], kept))
             raw.append(items)
         parts.clear()

@@ -34,8 +34,8 @@ def suse_item(line: int, content: str) -> Item:
     subject = _without_references(content)
     prefix = _PATCH_PREFIX.match(subject)
     subject = subject[prefix.end() :] if prefix is not None else subject
-    own = _METADATA.match(content) is not None or content.startswith("commit ")
-    return Item(line, subject.rstrip("."), own=own)
+    is_downstream = _METADATA.match(content) is not None or content.startswith("commit ")
+    return Item(line, subject.rstrip("."), is_downstream=is_downstream)
 
 
 def parse_suse(text: str, path: str) -> Changelog:

@@ -62,10 +62,10 @@ def _compiled(expression: str) -> re.Pattern[str]:
 def match_distribution(distributions: Sequence[Distribution], rest: str, version: UpstreamVersion) -> Matched | None:
     """The first distribution with a form that matches the whole `rest` of a release string behind its version."""
     lowered = rest.lower()
-    zero = version.sublevel == 0 or version.major == _LONGTERM_26
+    is_zero = version.sublevel == 0 or version.major == _LONGTERM_26
     for distribution in distributions:
         for form in distribution.forms:
-            if form.zero is not None and form.zero != zero:
+            if form.zero_sublevel is not None and form.zero_sublevel != is_zero:
                 continue
             if not any(part in lowered for part in form.contains):
                 continue

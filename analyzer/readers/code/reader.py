@@ -45,7 +45,7 @@ def code_evidence(binary: Binary, architecture: str, where: str, catalog: Catalo
             settle=None
             if item.claim in (Claim.PRESENT, Claim.ABSENT)
             else f"tailcall-audit --image {where} --confirm=vm",
-            unread=item.claim is Claim.SIMILAR,
+            unreadable=item.claim is Claim.SIMILAR,
         )
 
 

@@ -168,5 +168,5 @@ def _said(commit: Commit, presence: Presence, detail: str, architecture: str, wh
         detail,
         Confidence.HIGH,
         architecture=architecture,
-        unread=presence is Presence.UNKNOWN,
+        unreadable=presence is Presence.UNKNOWN,
     )
