@@ -69,7 +69,7 @@ LAB = {
     OLD: IN_5_10,
     "vmlinuz-5.10.218-lab-no-ff672c67ee76": IN_5_10 | {COUNT: ABSENT},
     MIDDLE: IN_6_1_170,
-    "vmlinuz-6.1.170-lab-no-f7866c358733": IN_6_1_170 | {PANIC: ABSENT, REFUSED: ABSENT},
+    "vmlinuz-6.1.170-lab-no-f7866c358733": IN_6_1_170 | dict.fromkeys((PANIC, REFUSED, CLEAR), ABSENT),
     NEW: IN_6_12,
 }
 DEBIAN = {
