@@ -10,7 +10,7 @@ import time
 from tailcall_audit.probes.guest.frames import SEPARATOR
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
 from tailcall_audit.probes.kernel.privileges import refusal_in_words
-from tailcall_audit.probes.probe import COULD_NOT_RUN, InconclusiveError, Probe, Result
+from tailcall_audit.probes.probe import ABSENT, COULD_NOT_RUN, InconclusiveError, Probe, Result, UnreachableError
 from tailcall_audit.probes.processes import fork_worker
 
 TYPE_CHECKING = False
@@ -42,6 +42,8 @@ def _observe(probe: Probe, in_guest: bool) -> tuple[Result, list[tuple[str, int]
                 result = run(kernel)
             except BpfError as error:
                 result = Result(COULD_NOT_RUN, f"unexpected: {refusal_in_words(kernel, error)}", False)
+    except UnreachableError as reason:
+        result = Result(ABSENT, str(reason), False, reason.lacks)
     except InconclusiveError as reason:
         result = Result(COULD_NOT_RUN, str(reason), False)
     except OSError as error:
@@ -51,15 +53,15 @@ def _observe(probe: Probe, in_guest: bool) -> tuple[Result, list[tuple[str, int]
 
 def _pack(result: Result, ids: Sequence[tuple[str, int]]) -> bytes:
     objects = ",".join(f"{kind}:{number}" for kind, number in ids)
-    return SEPARATOR.join((result.state, result.detail, "1" if result.conclusive else "", objects)).encode(
-        "utf-8", "replace"
-    )
+    return SEPARATOR.join(
+        (result.state, result.detail, "1" if result.conclusive else "", result.lacks, objects)
+    ).encode("utf-8", "replace")
 
 
 def _unpack(data: bytes) -> tuple[Result, list[tuple[str, int]]]:
-    state, detail, conclusive, objects = data.decode("utf-8", "replace").split(SEPARATOR)
+    state, detail, conclusive, lacks, objects = data.decode("utf-8", "replace").split(SEPARATOR)
     pairs = [item.split(":") for item in objects.split(",") if item]
-    return Result(state, detail, bool(conclusive)), [(kind, int(number)) for kind, number in pairs]
+    return Result(state, detail, bool(conclusive), lacks), [(kind, int(number)) for kind, number in pairs]
 
 
 class Runner:

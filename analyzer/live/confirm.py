@@ -21,7 +21,7 @@ from tailcall_audit.probes.guest.archive import InitramfsError, build_initramfs
 from tailcall_audit.probes.guest.boot import Guest, GuestError, GuestRun, run_in_guest
 from tailcall_audit.probes.kernel.bpf import machine_is_known
 from tailcall_audit.probes.kernel.privileges import missing_capabilities
-from tailcall_audit.probes.probe import Result
+from tailcall_audit.probes.probe import Probe, Result, slug_on
 from tailcall_audit.probes.runner import Runner
 
 __all__ = ["Guests", "announcement", "confirm_in_guest", "confirm_on_host"]
@@ -29,18 +29,28 @@ __all__ = ["Guests", "announcement", "confirm_in_guest", "confirm_on_host"]
 _NEEDED = ("CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON")
 
 
-def _probed(target: TargetReport) -> list[str]:
-    """The slugs of a target's defects that a probe could see."""
+def _architecture() -> str:
+    machine = os.uname().machine
+    try:
+        return normalize_architecture(machine)
+    except UnknownArchitectureError:
+        return machine
+
+
+def _probed(target: TargetReport) -> dict[str, Probe]:
+    """The probes that could see a target's defects here, by the slug of the defect on this host's architecture."""
     slugs = {item.defect.slug for item in target.verdicts if item.rule is not Rule.OTHER_ARCHITECTURE}
-    return [probe.slug for probe in PROBES if probe.slug in slugs]
+    architecture = _architecture()
+    found = {slug_on(probe, architecture): probe for probe in PROBES}
+    return {slug: probe for slug, probe in found.items() if slug in slugs}
 
 
 def announcement(target: TargetReport) -> str:
     """What probing this host will load, in a sentence, for the user to read beforehand."""
-    slugs = _probed(target)
-    loads = "; ".join(probe.loads for probe in PROBES if probe.slug in slugs)
+    probes = _probed(target)
+    loads = "; ".join(probe.loads for probe in probes.values())
     return (
-        f"running {len(slugs)} probes on this host, each in a process of its own, gone when it ends. They load BPF programs and"
+        f"running {len(probes)} probes on this host, each in a process of its own, gone when it ends. They load BPF programs and"
         f" attach some to each other, to nothing else: {loads}. What could panic a kernel is not done"
     )
 
@@ -69,11 +79,10 @@ def confirm_on_host(report: Report, announce: Callable[[str], None], progress: C
     announce(announcement(target))
     runner = Runner(in_guest=False)
     results: dict[str, Result] = {}
-    slugs = _probed(target)
-    for probe in PROBES:
-        if probe.slug in slugs:
-            progress(f"probing {probe.slug} ({len(results) + 1} of {len(slugs)})")
-            results[probe.slug] = runner.run(probe)
+    probes = _probed(target)
+    for slug, probe in probes.items():
+        progress(f"probing {slug} ({len(results) + 1} of {len(probes)})")
+        results[slug] = runner.run(probe)
     notes = [f"probed this host: {len(results)} probes"]
     if missing:
         notes.append(f"without {', '.join(missing)} some probes could not run")
@@ -105,7 +114,8 @@ class Guests:
     ) -> tuple[TargetReport, GuestRun]:
         """Boot an image (that goes by `name`) and hold what its probes saw against a target's report; raises AuditError."""
         _check_architecture(target)
-        slugs = _probed(target)
+        probes = _probed(target)
+        slugs = [probe.slug for probe in probes.values()]
         name = name or image.name
         initramfs = self.prepare()
         try:
@@ -122,7 +132,11 @@ class Guests:
             notes.append(f"guest: {printable(run.failure)}")
         if run.left:
             notes.append(f"the guest's kernel had not let go of {', '.join(run.left)}")
-        results = {slug: result._replace(detail=printable(result.detail)) for slug, result in run.results.items()}
+        results = {
+            slug: run.results[probe.slug]._replace(detail=printable(run.results[probe.slug].detail))
+            for slug, probe in probes.items()
+            if probe.slug in run.results
+        }
         seen = observe_all(target, results, f"in a guest booted from {name}")
         return seen._replace(notes=(*target.notes, *notes)), run
 
@@ -150,12 +164,7 @@ def _same_kernel(target: TargetReport, run: GuestRun) -> None:
 
 
 def _check_architecture(target: TargetReport) -> None:
-    machine = os.uname().machine
-    wanted = target.identity.get("architecture")
-    try:
-        ours = normalize_architecture(machine)
-    except UnknownArchitectureError:
-        ours = machine
+    wanted, ours = target.identity.get("architecture"), _architecture()
     if wanted is not None and wanted != ours:
         raise AuditError(
             f"--confirm=vm: {target.name} is for {wanted}, and only kernels of this host's {ours} are booted here"

@@ -5,6 +5,8 @@
   fixed when the introducing commits are known to be present and no code evidence says that the fix is missing; otherwise it is
   not-affected ("not reproduced"): the defect never came in, or something else prevents it.
 - An absence that is not conclusive (the defect could not be reached here) confirms not-affected and changes nothing else.
+- If the architecture was seen to lack a capability without which the defect cannot be reached, the verdict is not-affected, by that
+  capability, whatever was predicted. It is never fixed: nothing was seen of a fix.
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ def observe(verdict: Verdict, result: Result, where: str) -> Verdict:
     """The verdict, with what was seen `where` ("on this host", "in a guest booted from FILE") taken into account."""
     seen = ObservationState(result.state)
     predicted = verdict.state
+    if seen is ObservationState.ABSENT and result.lacks:
+        return _without_capability(verdict, result, where)
     agreement = _agreement(predicted, seen, result.conclusive)
     observation = Observation(seen, result.detail, agreement, predicted, where)
     settled = agreement in (Agreement.CONTRADICTED, Agreement.SETTLED)
@@ -61,6 +65,31 @@ def observe(verdict: Verdict, result: Result, where: str) -> Verdict:
         confidence=confidence,
         brief=f"{brief}; predicted {predicted.value}" if agreement is Agreement.CONTRADICTED else brief,
         reason=reason,
+        settle=None,
+        disagreements=disagreements,
+        observation=observation,
+    )
+
+
+def _without_capability(verdict: Verdict, result: Result, where: str) -> Verdict:
+    """The verdict on a defect that cannot be reached, since the architecture was seen to lack what it needs."""
+    predicted = verdict.state
+    agreement = {State.AFFECTED: Agreement.CONTRADICTED, State.UNKNOWN: Agreement.SETTLED}.get(
+        predicted, Agreement.CONFIRMED
+    )
+    observation = Observation(ObservationState.ABSENT, result.detail, agreement, predicted, where)
+    if predicted is State.NOT_AFFECTED:
+        return verdict._replace(observation=observation)
+    disagreements = verdict.disagreements
+    if agreement is Agreement.CONTRADICTED:
+        text = f"predicted {predicted.value} ({verdict.reason}), and seen to be out of reach: {result.detail}"
+        disagreements = (*disagreements, Disagreement("", text))
+    return verdict._replace(
+        state=State.NOT_AFFECTED,
+        rule=Rule.CAPABILITY_ABSENT,
+        confidence=Confidence.MEDIUM,
+        brief=f"no {result.lacks}",
+        reason=f"seen {where}: {result.detail}",
         settle=None,
         disagreements=disagreements,
         observation=observation,

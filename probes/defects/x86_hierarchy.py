@@ -5,7 +5,8 @@ pass the counter to callees but never back, so each call starts again from the c
 itself).
 
 do_jit() and emit_bpf_tail_call_*() of arch/x86/net/bpf_jit_comp.c decide: Linux kernel commit 116e04ba1459 ("bpf, x64: Fix tailcall
-hierarchy") (in v6.12) counts behind a pointer.
+hierarchy") (in v6.12) counts behind a pointer. The program is the same on the other architectures, where 66ff4d61dc12 (arm64, in v6.12),
+c861a6b14713 (s390x, in v6.18) and c0fcc955ff82 (LoongArch, in v6.17) decide.
 """
 
 from __future__ import annotations
@@ -34,4 +35,9 @@ def _run(kernel: Bpf) -> Result:
     return Result(ABSENT, f"two calls of a subprogram that tail-calls: {HEALTHY} entries")
 
 
-PROBE = Probe("x86-hierarchy", "a socket filter that calls a tail-calling subprogram twice", _run)
+_TWINS = (
+    ("arm64", "arm64-tailcall-hierarchy"),
+    ("s390x", "s390-tailcall-hierarchy"),
+    ("loongarch64", "loongarch-tailcall-hierarchy"),
+)
+PROBE = Probe("x86-hierarchy", "a socket filter that calls a tail-calling subprogram twice", _run, twins=_TWINS)

@@ -223,8 +223,8 @@ def _read(frames: Sequence[Sequence[str]], known: set[str]) -> _Told:
             hello = fields
         elif kind == "start" and len(fields) == 1 and fields[0] in known:
             started = fields[0]
-        elif kind == "result" and len(fields) == 4 and fields[0] in known and fields[1] in _STATES:
-            results[fields[0]] = Result(fields[1], fields[2], bool(fields[3]))
+        elif kind == "result" and len(fields) == 5 and fields[0] in known and fields[1] in _STATES:
+            results[fields[0]] = Result(fields[1], fields[2], bool(fields[3]), fields[4])
             started = None
         elif kind == "end" and len(fields) == 2:
             seconds = float(fields[0]) if re.fullmatch(r"\d{1,6}\.\d{1,6}", fields[0], re.ASCII) else None

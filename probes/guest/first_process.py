@@ -131,7 +131,9 @@ def _run(report: _Report) -> None:
         if only is None or probe.slug in only:
             report.send("start", probe.slug, drain=probe.hazard is not None)
             result = runner.run(probe)
-            report.send("result", probe.slug, result.state, result.detail, "1" if result.conclusive else "")
+            report.send(
+                "result", probe.slug, result.state, result.detail, "1" if result.conclusive else "", result.lacks
+            )
     taken = time.monotonic() - began
     left = runner.leftovers()
     report.send("end", f"{taken:.3f}", "unknown" if left is None else ",".join(left), drain=True)

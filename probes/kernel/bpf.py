@@ -32,7 +32,9 @@ _PROG_LOAD, _TEST_RUN, _PROG_FD_BY_ID, _MAP_FD_BY_ID = 5, 10, 13, 14
 _INFO_BY_FD, _RAW_TRACEPOINT_OPEN, _BTF_LOAD, _LINK_CREATE = 15, 17, 18, 28
 
 ARRAY, PROG_ARRAY, CGROUP_STORAGE = 2, 3, 19
-SOCKET_FILTER, SCHED_CLS, XDP, CGROUP_SKB, CGROUP_SOCK_ADDR, TRACING, EXT = 1, 3, 6, 8, 18, 26, 28
+SOCKET_FILTER, KPROBE, SCHED_CLS, XDP, CGROUP_SKB, CGROUP_SOCK_ADDR, TRACING, EXT = 1, 2, 3, 6, 8, 18, 26, 28
+SLEEPABLE = 16
+"""BPF_F_SLEEPABLE."""
 INET4_CONNECT, INET6_CONNECT, FENTRY, FEXIT = 10, 11, 24, 25
 """enum bpf_attach_type."""
 
@@ -137,6 +139,12 @@ class Bpf:
             return
         self.ids.append((kind, struct.unpack_from("<I", info.raw, 4)[0]))
 
+    def is_compiled(self, program: int) -> bool:
+        """Whether the JIT compiled a program: struct bpf_prog_info.jited_prog_len, which takes CAP_BPF. Raises BpfError."""
+        info = ctypes.create_string_buffer(64)
+        self._call(_INFO_BY_FD, struct.pack("<IIQ", program, len(info), ctypes.addressof(info)), "program info")
+        return bool(struct.unpack_from("<I", info.raw, 16)[0])
+
     def exists(self, kind: str, number: int) -> bool:
         """Whether the kernel still has a program ("prog") or map ("map"); needs CAP_SYS_ADMIN."""
         command = _PROG_FD_BY_ID if kind == "prog" else _MAP_FD_BY_ID
@@ -209,6 +217,7 @@ class Bpf:
         context: str | None = None,
         target: tuple[int, int] | None = None,
         attach_type: int = 0,
+        flags: int = 0,
         name: str = "tca",
     ) -> int:
         """Load a program of this type. Returns its descriptor.
@@ -217,6 +226,7 @@ class Bpf:
         (check_subprogs(), "tail_call is not allowed in subprogs without BTF"), so without it they are taken for static. `target` is the descriptor of the program that a freplace or
         tracing program is for, and the BTF number there of the function that it replaces or traces (see `function_number`).
         `attach_type` is the expected attach type, 0 if none is asked for: with BPF_XDP, a loader's default, 6.1 behaves differently.
+        `flags` are BPF_F_*.
         """
         code = program.encode()
         insns, license_, log = _buffer(code), _buffer(b"GPL\0"), ctypes.create_string_buffer(_LOG_SIZE)
@@ -242,7 +252,7 @@ class Bpf:
                 len(log) if level else 0,
                 ctypes.addressof(log) if level else 0,
                 0,
-                0,
+                flags,
                 name.encode()[:15],
                 0,
                 attach_type,

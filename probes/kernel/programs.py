@@ -7,11 +7,13 @@ to 7.3. `LIMIT` is where the programs stop themselves: the kernel's stack overfl
 
 from __future__ import annotations
 
+import errno
+
 from tailcall_audit.probes.kernel import bpf
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
 from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL, R0, R1, R2, R3, R6, Program
 from tailcall_audit.probes.kernel.privileges import refusal_in_words
-from tailcall_audit.probes.probe import InconclusiveError
+from tailcall_audit.probes.probe import InconclusiveError, UnreachableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ __all__ = [
     "count_entry",
     "expect",
     "load_simple",
+    "no_subprogram_tail_calls",
     "return_value",
     "subprogram",
     "tail_call",
@@ -111,6 +114,34 @@ def count_chain(kernel: Bpf, kind: int, *, through_subprogram: bool, calls: int 
     return kernel.count(counters)
 
 
+_NOT_BETWEEN_SUBPROGRAMS = (
+    "tail_calls are not allowed in non-JITed programs with bpf-to-bpf calls",
+    "mixing of tail_calls and bpf-to-bpf calls is not supported",
+    "tail_calls are not allowed in programs with bpf-to-bpf calls",
+)
+"""What check_map_func_compatibility() says where the JIT is off, or cannot hand the count over between subprograms: 5.10 to 7.1, from
+7.2 on, and before 5.10."""
+
+
+def no_subprogram_tail_calls(kernel: Bpf, error: BpfError, kind: int = bpf.SOCKET_FILTER) -> None:
+    """Raises UnreachableError where a refusal says that this architecture cannot tail-call from subprograms.
+
+    The verifier says the same where the JIT is off, so a program without subprograms must have been compiled."""
+    said = next((words for words in _NOT_BETWEEN_SUBPROGRAMS if words in error.log), None)
+    if said is None or error.errno != errno.EINVAL:
+        return
+    try:
+        compiled = kernel.is_compiled(load_simple(kernel, kind))
+    except BpfError:
+        return
+    if compiled:
+        raise UnreachableError(
+            "subprog-tailcalls",
+            f"cannot be reached: this architecture's JIT takes no tail calls in subprograms ({error.what}: {said}), and it"
+            " compiles programs without",
+        ) from error
+
+
 def control(kernel: Bpf, kind: int = bpf.SOCKET_FILTER) -> None:
     """Both plain chains must run 34 times, direct and indirect, else nothing may be judged; raises InconclusiveError."""
     for through, name in ((False, "a plain tail call"), (True, "a tail call in a subprogram")):
@@ -118,6 +149,7 @@ def control(kernel: Bpf, kind: int = bpf.SOCKET_FILTER) -> None:
             try:
                 entries = count_chain(kernel, kind, through_subprogram=through, indirect=indirect)
             except BpfError as error:
+                no_subprogram_tail_calls(kernel, error)
                 raise InconclusiveError(f"control: {name}: {refusal_in_words(kernel, error)}") from error
             if entries != HEALTHY:
                 how = "with an index known at run time only" if indirect else "with a constant index"

@@ -81,7 +81,10 @@ def test_a_guest_that_never_comes_up_says_why(tmp_path: Path, script: str, reaso
 
 def test_results_come_through_noise(tmp_path: Path) -> None:
     told = tell(
-        HELLO, ("start", "x86-hierarchy"), ("result", "x86-hierarchy", ABSENT, "34 entries", "1"), ("end", "0.5", "")
+        HELLO,
+        ("start", "x86-hierarchy"),
+        ("result", "x86-hierarchy", ABSENT, "34 entries", "1", ""),
+        ("end", "0.5", ""),
     )
     noise = "printf '[ 1.0] audit: ~TCA 2 deadbeef 6161\\n' >$results\n"
     found = run(tmp_path, noise + told)
@@ -94,8 +97,8 @@ def test_a_guest_that_tells_nonsense_is_not_believed(tmp_path: Path) -> None:
         HELLO,
         ("start",),
         ("start", "no-such-probe"),
-        ("result", "no-such-probe", PRESENT, "", "1"),
-        ("result", "x86-hierarchy", "on fire", "", "1"),
+        ("result", "no-such-probe", PRESENT, "", "1", ""),
+        ("result", "x86-hierarchy", "on fire", "", "1", ""),
         ("end", "nan", "everything"),
         ("",),
     )
