@@ -20,8 +20,22 @@ _COMPATIBILITY = {
 }
 _VERIFIER = {"tailcall-pkt-pointers", "tailcall-verifier-return-model"}
 _CALLBACK = "tailcall-via-callback-subprog"
-_IN_5_10 = {"freplace-tailcallee", "x86-trampoline-loop", "x86-hierarchy"} | _COMPATIBILITY | _VERIFIER
-_IN_6_1_170 = {"x86-hierarchy", "freplace-loop", "tailcall-cgroup-storage-bridge", _CALLBACK} | _VERIFIER
+# Read in these sources (tests/readers/test_source.py), and seen when the probes were made.
+_SLEEPS, _SLOT, _BEHIND, _DIRECT = (
+    "tailcall-sleepable-callee",
+    "x86-empty-slot-count",
+    "tailcall-failed-pkt-pointers",
+    "tailcall-direct-in-callback",
+)
+_IN_5_10 = {"freplace-tailcallee", "x86-trampoline-loop", "x86-hierarchy", _SLOT} | _COMPATIBILITY | _VERIFIER
+_IN_6_1_170 = {
+    "x86-hierarchy",
+    "freplace-loop",
+    "tailcall-cgroup-storage-bridge",
+    _CALLBACK,
+    _SLEEPS,
+    _SLOT,
+} | _VERIFIER
 
 
 class Kernel(NamedTuple):
@@ -37,8 +51,9 @@ class Kernel(NamedTuple):
         return package_file(package, version or None)
 
 
-# 5.10 has no callbacks for a subprogram to hide in, and compares no storages, so that there is nothing to bridge.
-_NOT_IN_5_10 = frozenset({_CALLBACK, "tailcall-cgroup-storage-bridge"})
+# 5.10 has no callbacks for a subprogram to hide in, compares no storages, so that there is nothing to bridge, and knows no sleepable
+# kprobe programs.
+_NOT_IN_5_10 = frozenset({_CALLBACK, _DIRECT, _SLEEPS, "tailcall-cgroup-storage-bridge"})
 
 SHARED = (
     Kernel("vmlinuz-5.10.0-30-cloud-amd64", _IN_5_10, _NOT_IN_5_10),
@@ -54,7 +69,7 @@ SHARED = (
         # The other half of pitfall 5 can't be looked for on a kernel that panics first.
         frozenset({"freplace-attached-refused"}),
     ),
-    Kernel("vmlinuz-6.12.117+deb13-cloud-amd64", {"tailcall-verifier-return-model", _CALLBACK}),
+    Kernel("vmlinuz-6.12.117+deb13-cloud-amd64", {"tailcall-verifier-return-model", _CALLBACK, _SLEEPS, _BEHIND}),
 )
 """Those of the research."""
 
@@ -62,11 +77,11 @@ DEBIAN = (
     # The catalogue of the research has the bridge as fixed in 6.1.192 and infers that the fix is incomplete without 01793ed86b5d: it is.
     Kernel(
         "linux-image-6.1.0-56-cloud-amd64=6.1.192-2",
-        {"x86-hierarchy", "tailcall-cgroup-storage-bridge", _CALLBACK} | _VERIFIER,
+        {"x86-hierarchy", "tailcall-cgroup-storage-bridge", _CALLBACK, _SLEEPS, _SLOT} | _VERIFIER,
     ),
     Kernel(
         "linux-image-6.12.94+deb13-cloud-amd64=6.12.94-1",
-        {"tailcall-verifier-return-model", _CALLBACK, "tailcall-cgroup-storage-bridge"},
+        {"tailcall-verifier-return-model", _CALLBACK, "tailcall-cgroup-storage-bridge", _SLEEPS, _BEHIND},
     ),
     # The CNA has 4540aed51b12 in 6.17.3 and not in 6.16.y, abad3d0bad72 in 6.16.1, and 10627ddc0167 in neither.
     Kernel(
@@ -76,10 +91,15 @@ DEBIAN = (
             "tailcall-cgroup-storage-bridge",
             "tailcall-verifier-return-model",
             _CALLBACK,
+            _SLEEPS,
+            _BEHIND,
         },
     ),
     # e3245f899043 is in 6.18.2, 10627ddc0167 in 6.18.40.
-    Kernel("linux-image-6.18.5+deb13-cloud-amd64=6.18.5-1~bpo13+1", {"tailcall-cgroup-storage-bridge", _CALLBACK}),
+    Kernel(
+        "linux-image-6.18.5+deb13-cloud-amd64=6.18.5-1~bpo13+1",
+        {"tailcall-cgroup-storage-bridge", _CALLBACK, _SLEEPS, _DIRECT},
+    ),
     Kernel("linux-binary-7.2.13+deb14-cloud-amd64=7.2.13-1", {_CALLBACK}),
     Kernel("linux-binary-7.3.4+deb13-cloud-amd64=7.3.4-1~bpo13+1", set()),
 )

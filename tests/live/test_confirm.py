@@ -80,6 +80,39 @@ def test_a_host_is_probed_after_the_announcement_and_its_report_says_what_was_se
     assert any("has not let go of prog 7" in note for note in target.notes)
 
 
+@pytest.mark.parametrize(
+    ("machine", "arch", "slugs"),
+    [
+        ("aarch64", "arm64", {"arm64-tailcall-hierarchy", "arm64-empty-slot-count"}),
+        ("s390x", "s390x", {"s390-tailcall-hierarchy", "s390-empty-slot-count"}),
+        ("loongarch64", "loongarch64", {"loongarch-tailcall-hierarchy", "loongarch-empty-slot-count"}),
+        ("riscv64", "riscv64", {"riscv64-empty-slot-count"}),
+        ("ppc64le", "powerpc64", {"powerpc64-empty-slot-count"}),
+        ("x86_64", "x86_64", {"x86-hierarchy", "x86-empty-slot-count"}),
+    ],
+)
+def test_a_probe_shows_the_twin_of_its_defect_on_each_architecture(
+    monkeypatch: pytest.MonkeyPatch, machine: str, arch: str, slugs: set[str]
+) -> None:
+    class Sees(FakeRunner):
+        def run(self, probe: Probe) -> Result:
+            ours = probe.slug in ("x86-hierarchy", "x86-empty-slot-count")
+            return Result(PRESENT, "89 entries") if ours else Result(COULD_NOT_RUN, "not here", False)
+
+    monkeypatch.setattr(confirm, "Runner", Sees)
+    monkeypatch.setattr(confirm, "missing_capabilities", list)
+    host = os.uname_result(("Linux", "x", "6.1.170", "#1 SMP", machine))
+    monkeypatch.setattr("tailcall_audit.analyzer.live.confirm.os.uname", lambda: host)
+    report = audit(kernels=["6.1.170"], arch=arch)
+    (target,) = confirm_on_host(report, lambda _: None, lambda _: None).targets
+    seen = {
+        item.defect.slug
+        for item in target.verdicts
+        if item.observation is not None and item.observation.detail == "89 entries"
+    }
+    assert seen == slugs
+
+
 def test_a_kernel_of_another_architecture_is_not_booted() -> None:
     report = audit(kernels=["6.1.170"], arch="s390x")
     with pytest.raises(AuditError, match="is for s390x, and only kernels of this host's"):

@@ -61,6 +61,34 @@ def test_what_is_seen_and_what_was_predicted(
         assert after.settle is None
 
 
+LACKS = Result(ABSENT, "this architecture's JIT takes no tail calls in subprograms", False, "subprog-tailcalls")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "slug", "predicted", "agreement"),
+    [
+        ("6.1.170", "tailcall-verifier-return-model", A, CONTRADICTED),
+        ("6.1.0-99-amd64", "x86-hierarchy", U, SETTLED),
+        ("7.3.4", "tailcall-verifier-return-model", F, CONFIRMED),
+        ("6.1.170", "tailcall-direct-in-callback", N, CONFIRMED),
+    ],
+)
+def test_what_the_architecture_was_seen_to_lack_makes_not_affected_and_never_fixed(
+    kernel: str, slug: str, predicted: State, agreement: Agreement
+) -> None:
+    before = verdict(kernel, slug)
+    assert before.state is predicted
+    after = observe(before, LACKS, "on this host")
+    assert after.state is N
+    assert after.observation is not None
+    assert (after.observation.agreement, after.observation.predicted) == (agreement, predicted)
+    if predicted is not N:
+        assert after.rule is Rule.CAPABILITY_ABSENT
+        assert after.brief == "no subprog-tailcalls"
+        assert after.settle is None
+    assert bool(after.disagreements) is (agreement is CONTRADICTED)
+
+
 @pytest.mark.parametrize("kind", [EvidenceKind.CODE, EvidenceKind.SOURCE, EvidenceKind.RELEASE])
 def test_what_is_not_seen_is_not_fixed_where_the_code_was_read_without_the_fix(kind: EvidenceKind) -> None:
     """As on a 6.1.192 without the fix of pitfall 2, whose verifier rounds stack depths: not to be seen, and not fixed."""

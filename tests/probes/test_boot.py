@@ -118,7 +118,9 @@ def test_a_guest_that_never_stops_talking_is_given_up(tmp_path: Path) -> None:
 
 def test_a_panic_in_the_right_function_is_seen_and_the_others_run_in_another_boot(tmp_path: Path) -> None:
     first = tell(HELLO, ("start", "freplace-attached-panic")) + f"cat <<'EOF'\n{PANIC}EOF\n"
-    second = tell(HELLO, ("start", "x86-hierarchy"), ("result", "x86-hierarchy", ABSENT, "34", "1"), ("end", "0.1", ""))
+    second = tell(
+        HELLO, ("start", "x86-hierarchy"), ("result", "x86-hierarchy", ABSENT, "34", "1", ""), ("end", "0.1", "")
+    )
     script = f"case $only in *panic*) {first.strip()}\n;; *) {second.strip()}\n;; esac"
     found = run(tmp_path, script, slugs=("freplace-attached-panic", "x86-hierarchy"))
     assert found.results["freplace-attached-panic"].state == PRESENT
