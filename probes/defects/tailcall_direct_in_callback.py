@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 
+from tailcall_audit.probes.defects import tailcall_verifier_return_model
 from tailcall_audit.probes.kernel import bpf
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError, Function
 from tailcall_audit.probes.kernel.instructions import FP, R1, R2, R3, R4, R6, Program
@@ -50,9 +51,17 @@ def _run(kernel: Bpf) -> Result:
     return Result(ABSENT, "cannot be reached: the verifier takes a tail call of a callback and models nothing", False)
 
 
+def _look_only(kernel: Bpf) -> Result:
+    """On a host: whether it can be reached. A verifier that does not model a tail call that is taken cannot trip over it."""
+    if tailcall_verifier_return_model.PROBE.run(kernel).state == PRESENT:
+        return Result(ABSENT, "cannot be reached: the verifier does not model a tail call that is taken", False)
+    raise InconclusiveError("only a guest can show this: the verifier may warn, and panic_on_warn be set")
+
+
 PROBE = Probe(
     "tailcall-direct-in-callback",
     "a socket filter that the verifier should refuse; it is not run",
     _run,
     hazard="the verifier warns, and a kernel with panic_on_warn ends",
+    safe=_look_only,
 )

@@ -64,9 +64,13 @@ def test_a_hazardous_probe_never_runs_on_a_host() -> None:
     assert Runner(in_guest=True).run(probe(seen, "panics", safe)).state == PRESENT
 
 
-def test_the_panic_of_pitfall_5_is_hazardous_and_has_something_safe_to_look_at() -> None:
+def test_what_may_end_a_kernel_is_hazardous_and_has_something_safe_to_look_at() -> None:
     hazardous = {item.slug: item.safe for item in every.PROBES if item.hazard is not None}
-    assert set(hazardous) == {"freplace-attached-panic", "freplace-attached-refused"}
+    assert set(hazardous) == {
+        "freplace-attached-panic",
+        "freplace-attached-refused",
+        "tailcall-direct-in-callback",
+    }
     assert all(hazardous.values())
 
 
