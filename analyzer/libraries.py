@@ -43,7 +43,7 @@ def _adapted(fail: Failure, also: tuple[type[Exception], ...] = ()) -> Iterator[
 
 
 def compression_errors(fail: Failure) -> AbstractContextManager[None]:
-    """bz2, gzip, lz4, lzallright, lzma, zlib and zstandard: OSError, EOFError, ValueError, RuntimeError, MemoryError and each its own."""
+    """backports.zstd, bz2, gzip, lz4, lzallright, lzma and zlib: OSError, EOFError, ValueError, RuntimeError, MemoryError and each its own."""
     return _adapted(fail)
 
 

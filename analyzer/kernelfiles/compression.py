@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import lzma
 import struct
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
@@ -22,9 +23,8 @@ _PIECE = 1 << 18
 _OUTPUT = 1 << 20
 _MEMORY = 256 << 20
 """Bytes that a decoder may ask for: xz -9 needs 65 MiB, zstd --ultra -22 (as the kernel's build uses it) 128 MiB."""
-_ZSTD_WINDOW = 1 << 27
-_ZSTD_PIECE = 1 << 12
-"""Input bytes a step. zstandard has no bound on the output of a step; 4 bytes of zstd hold at most 128 KiB."""
+_ZSTD_WINDOW = 27
+"""The largest window, as a power of two: 128 MiB."""
 _FREE = 64 << 20
 _RATIO = 250
 """Real kernels shrink to a third, changelogs to a tenth, repositories of changelogs to a hundredth. Below `_FREE` bytes no ratio is looked at."""
@@ -86,27 +86,14 @@ class _Gzip:
         return self._stream.decompress(self._stream.unconsumed_tail + data, max_length)
 
 
-class _Zstd:
-    """zstandard's decoder behind the same interface; its input comes in pieces of `_ZSTD_PIECE`."""
+def _zstd() -> _Decoder:
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
 
-    needs_input = True
-
-    def __init__(self) -> None:
-        import zstandard
-
-        # The output comes in buffers of this size, a copy each.
-        self._stream = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj(write_size=_OUTPUT)
-
-    @property
-    def eof(self) -> bool:
-        return bool(self._stream.eof)
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._stream.unused_data
-
-    def decompress(self, data: bytes, max_length: int) -> bytes:
-        return self._stream.decompress(data)
+    found: _Decoder = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW})
+    return found
 
 
 def _xz() -> _Decoder:
@@ -191,13 +178,12 @@ class _Form(NamedTuple):
     magic: bytes
     stream: Callable[[], _Decoder] | None
     whole: Callable[[bytes], Iterator[bytes]] | None = None
-    piece: int = _PIECE
 
 
 _FORMS = (
     _Form("gzip", b"\x1f\x8b", _Gzip),
     _Form("xz", b"\xfd7zXZ\0", _xz),
-    _Form("zstd", b"\x28\xb5\x2f\xfd", _Zstd, piece=_ZSTD_PIECE),
+    _Form("zstd", b"\x28\xb5\x2f\xfd", _zstd),
     _Form("lz4", b"\x04\x22\x4d\x18", _lz4),
     _Form("lz4", b"\x02\x21\x4c\x18", None, _lz4_legacy),
     _Form("bzip2", b"BZh", _bzip2),
@@ -285,13 +271,13 @@ class Decompressed:
                 if self._decoder.eof:
                     # Parts that were compressed on their own may follow each other; padding ends the data.
                     data = self._decoder.unused_data or b""  # lz4 says None where nothing follows
-                    data += self._source.read(self._form.piece) if len(data) < _MAGIC else b""
+                    data += self._source.read(_PIECE) if len(data) < _MAGIC else b""
                     if _form_of(data) is not self._form or self._form.stream is None:
                         self._decoder = None
                         return b""
                     self._decoder = self._form.stream()
                 elif self._decoder.needs_input:
-                    data = self._source.read(self._form.piece)
+                    data = self._source.read(_PIECE)
                     if not data:
                         raise self._fail("it is cut off")
                 self._budget.fed += len(data)
@@ -349,7 +335,7 @@ def _one_stream(data: bytes, form: _Form, decoder: _Decoder, budget: _Budget) ->
     while not decoder.eof:
         piece = b""
         if decoder.needs_input:
-            piece = data[position : position + form.piece]
+            piece = data[position : position + _PIECE]
             position += len(piece)
             budget.fed = position
             if not piece:

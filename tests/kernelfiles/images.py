@@ -11,9 +11,9 @@ from pathlib import Path
 
 import lz4.block
 import lz4.frame
-import zstandard
 
 from tailcall_audit.analyzer.kernelfiles.containers import Kernel, unpack
+from tests import zstd
 
 HEADER = 0x1000
 """Bytes of the boot sector and the set-up code in `bzimage`."""
@@ -45,7 +45,7 @@ PACKERS = {
     "lzma": lambda content: sized(lzma.compress(content, format=lzma.FORMAT_ALONE, preset=0), content),
     "bzip2": lambda content: sized(bz2.compress(content, 1), content),
     "lz4": lambda content: sized(lz4_legacy(content), content),
-    "zstd": lambda content: sized(zstandard.compress(content, 1), content),
+    "zstd": lambda content: sized(zstd.compress(content, 1), content),
 }
 
 

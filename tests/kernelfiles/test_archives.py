@@ -15,7 +15,6 @@ from pathlib import Path
 
 import lz4.frame
 import pytest
-import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +29,7 @@ from tailcall_audit.analyzer.kernelfiles.rpm import read_rpm
 from tailcall_audit.analyzer.kernelfiles.rpm_header import HeaderError, read_header
 from tailcall_audit.analyzer.kernelfiles.rpm_version import rpm_key
 from tailcall_audit.analyzer.kernelfiles.tar import TarError, read_tar
+from tests import zstd
 
 CONTROL = b"Package: linux-image-6.1.0-47-amd64\nVersion: 6.1.170-3\nArchitecture: amd64\n"
 DOC = "./usr/share/doc/linux-image-6.1.0-47-amd64/changelog.Debian.gz"
@@ -180,7 +180,7 @@ def test_noise_is_no_archive_of_any_kind(noise: bytes) -> None:
 
 
 def test_a_control_file_of_blanks_is_refused(tmp_path: Path) -> None:
-    compressor = zstandard.ZstdCompressor(level=19).compressobj()
+    compressor = zstd.ZstdCompressor(level=19)
     head = tarfile.TarInfo("control")
     head.size = 3 << 30
     packed = compressor.compress(head.tobuf(format=tarfile.GNU_FORMAT))
@@ -188,7 +188,7 @@ def test_a_control_file_of_blanks_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.deb"
     path.write_bytes(ar(("debian-binary", b"2.0\n"), ("control.tar.zst", packed), ("data.tar", tar())))
     assert path.stat().st_size < 1 << 20
-    assert "unpacks to more than 250 times its size" in refused("read_deb(path)", path)
+    assert "control has 3,221,225,472 bytes, which no control file has" in refused("read_deb(path)", path)
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
@@ -243,7 +243,7 @@ KERNEL = '<package pkgid="1" name="kernel-core" arch="x86_64"><version epoch="0"
 
 
 def other_zst(path: Path, head: str, repeated: bytes, times: int) -> Path:
-    compressor = zstandard.ZstdCompressor(level=19).compressobj()
+    compressor = zstd.ZstdCompressor(level=19)
     packed = compressor.compress(head.encode())
     packed += b"".join(compressor.compress(repeated) for _ in range(times)) + compressor.flush()
     path.write_bytes(packed)
@@ -299,13 +299,13 @@ def test_parts_compressed_one_after_the_other_are_one_content(parts: list[bytes]
     packers: dict[str, Callable[[bytes], bytes]] = {
         "gzip": gzip.compress,
         "xz": lzma.compress,
-        "zstd": zstandard.compress,
+        "zstd": zstd.compress,
     }
     pack = packers[form]
     assert decompress(b"".join(pack(part) for part in parts), "x", 1 << 20) == b"".join(parts)
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, zstandard.compress])
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, zstd.compress])
 def test_compressed_text_that_is_cut_off_is_refused_at_every_length(pack: Callable[[bytes], bytes]) -> None:
     packed = pack(b"linux (6.1.170-3) unstable\n" * 50)
     for size in range(9, len(packed) - 1):

@@ -398,14 +398,13 @@ print(codes, found, sorted(sys.modules.keys() & {"multiprocessing", "pty"}), fil
 
 def test_no_library_starts_a_process_of_its_own(tmp_path: Path) -> None:
     """Seen by Python's audit events while every kind of target is read: python-debian would start unzstd for this package."""
-    import zstandard
-
+    from tests import zstd
     from tests.repositories import stable_branch
     from tests.rpms import FIRST, RHEL, rpm
     from tests.subjects.test_packages import CONTROL, ar, tar
 
     parts = [("control.tar.zst", {"./control": CONTROL}), ("data.tar.zst", {"./boot/vmlinuz-6.1.0-47-amd64": b"x"})]
-    members = [(name, zstandard.compress(tar(files))) for name, files in parts]
+    members = [(name, zstd.compress(tar(files))) for name, files in parts]
     (tmp_path / "x.deb").write_bytes(ar([("debian-binary", b"2.0\n"), *members]))
     (tmp_path / "Packages").write_bytes(CONTROL + b"\n")
     (tmp_path / "config").write_bytes(b"CONFIG_BPF=y\n")

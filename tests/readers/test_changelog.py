@@ -8,7 +8,6 @@ import lzma
 from pathlib import Path
 
 import pytest
-import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from tailcall_audit.analyzer.kernelfiles.changelog.rpm import parse_rpm
 from tailcall_audit.analyzer.kernelfiles.changelog.suse import parse_suse
 from tailcall_audit.analyzer.kernelfiles.package_file import read_package
 from tailcall_audit.analyzer.model import TargetReport, Verdict
+from tests import zstd
 from tests.kernels import package_file
 
 FIX_3 = "bpf, x64: Fix tailcall infinite loop"
@@ -390,7 +390,7 @@ def test_the_real_debian_changelog_agrees_with_the_catalogue() -> None:
 
 @pytest.mark.parametrize(
     "pack",
-    [gzip.compress, lzma.compress, lambda data: zstandard.ZstdCompressor().compress(data)],
+    [gzip.compress, lzma.compress, zstd.compress],
     ids=["gz", "xz", "zst"],
 )
 def test_compressed_changelogs_are_read(tmp_path: Path, pack: object) -> None:

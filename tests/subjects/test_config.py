@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tailcall_audit import State, audit
 from tailcall_audit.analyzer.kernelfiles.kconfig import ConfigError, parse_config, read_config
+from tests import zstd
 
 HEADER = "#\n# Automatically generated file; DO NOT EDIT.\n# Linux/{} {} Kernel Configuration\n#\n"
 USUAL = "CONFIG_64BIT=y\nCONFIG_X86_64=y\nCONFIG_BPF_SYSCALL=y\nCONFIG_BPF_JIT=y\nCONFIG_BPF_EVENTS=y\nCONFIG_CGROUP_BPF=y\nCONFIG_NET=y\n"
@@ -133,7 +133,7 @@ def test_the_interpreter_defect_is_excluded_where_the_jit_is_always_on(tmp_path:
     assert state("interp-fallback-tailcall-subprog", config, "5.10.20") is State.AFFECTED
 
 
-@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, zstandard.ZstdCompressor().compress, bz2.compress])
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, zstd.compress, bz2.compress])
 def test_a_compressed_config_is_read(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
     path = tmp_path / "config"
     path.write_bytes(compress((HEADER.format("x86", "6.1.170") + USUAL + REST).encode()))

@@ -16,7 +16,6 @@ from pathlib import Path
 import jsonschema
 import lz4.frame
 import pytest
-import zstandard
 
 from tailcall_audit import AuditError, State, audit
 from tailcall_audit.analyzer.app.main import main
@@ -24,6 +23,7 @@ from tailcall_audit.analyzer.formats.json import report_schema_path
 from tailcall_audit.analyzer.policy.series import first_fixed
 from tailcall_audit.analyzer.subjects.repository import read_repository
 from tailcall_audit.analyzer.web.fetch import Fetcher
+from tests import zstd
 from tests.kernels import available, cache_directory
 from tests.rpms import FIRST, RHEL, rpm
 from tests.web.servers import Answer, Web, serve
@@ -123,7 +123,7 @@ def repomd(tmp_path: Path, other: bytes, href: str = "repodata/other.xml") -> st
 
 def test_zstd_of_a_newer_createrepo_is_read(tmp_path: Path) -> None:
     (made,) = (createrepo(tmp_path) / "repodata").glob("*other.xml.gz")
-    packed = zstandard.compress(gzip.decompress(made.read_bytes()))
+    packed = zstd.compress(gzip.decompress(made.read_bytes()))
     assert len(kernels(repomd(tmp_path, packed))) == 2
 
 
