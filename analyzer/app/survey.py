@@ -54,6 +54,11 @@ def _add_sources(found: argparse._ActionsContainer) -> None:
         help="with --stable: only this stable branch (repeatable)",
     )
     found.add_argument("--write", action="store_true", help="keep the survey, for every later audit by this user")
+    found.add_argument(
+        "--into",
+        metavar="DIR",
+        help="with --write: another folder than the user's (a checkout's catalog/surveys/packages)",
+    )
     found.add_argument("--name", metavar="NAME", help="the name to keep it under (stable, vulns)")
     found.add_argument("--date", metavar="YYYY-MM-DD", type=_day, help="the day of the source (today)")
     found.add_argument("--json", action="store_true", help="print the survey as JSON")
@@ -96,6 +101,8 @@ def run(arguments: Sequence[str]) -> int:
         found.error("--package-version is about a changelog: add --changelog FILE")
     if options.branch and not options.stable:
         found.error("--branch is about the branches of a clone: add --stable DIR")
+    if options.into and not options.write:
+        found.error("--into is the folder to keep the survey in: add --write")
     if options.name and not options.write:
         found.error("--name is the name to keep the survey under: add --write")
     return _survey(options)
@@ -166,7 +173,8 @@ def _survey(options: argparse.Namespace) -> int:
         survey = survey._replace(name=options.name)
     emit(survey_as_json(survey) if options.json else render_survey(survey, catalog), options.output)
     if options.write:
-        say(f"kept as {Store(user_folder()).write(survey)}")
+        folder = user_folder() if options.into is None else expanded(options.into)
+        say(f"kept as {Store(folder).write(survey)}")
     return EXIT_CONFLICTS if has_conflicts(survey, catalog) else EXIT_CLEAN
 
 

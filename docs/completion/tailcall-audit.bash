@@ -20,7 +20,7 @@ _shtab_tailcall_audit_catalog_option_strings=(-h --help)
 _shtab_tailcall_audit_survey_list_option_strings=(-h --help)
 _shtab_tailcall_audit_survey_show_option_strings=(-h --help)
 _shtab_tailcall_audit_survey_forget_option_strings=(-h --help)
-_shtab_tailcall_audit_survey_option_strings=(-h --help --stable --vulns --changelog --package --repo --distro --package-version --branch --write --name --date --json --output --catalog --debug)
+_shtab_tailcall_audit_survey_option_strings=(-h --help --stable --vulns --changelog --package --repo --distro --package-version --branch --write --into --name --date --json --output --catalog --debug)
 _shtab_tailcall_audit_completion_option_strings=(-h --help --debug)
 _shtab_tailcall_audit_option_strings=(-h --help --kernel --tree --rev --package --distro --installed --repo --changelog --package-version --changelog-format --config --arch --image --system-map --no-emulation --offline --refresh --confirm --kvm --guest-memory --guest-timeout --only --pitfalls --all --explain --json --output --allow-unknown --quiet --catalog --debug --version)
 
