@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import tree_sitter
 
@@ -80,20 +80,12 @@ class Scope:
     def streams(self) -> tuple[tuple[bytes, ...], ...]:
         """The tokens of each text, without what no run reaches."""
         texts = (self.text,) if self.texts is None else self.texts
-        return tuple(tuple(tokenize(self._live(text))) for text in texts)
+        return tuple(_live_tokens(text) if self.is_function else tuple(tokenize(text)) for text in texts)
 
     @property
     def tokens(self) -> tuple[bytes, ...]:
         """The tokens of its first text."""
         return self.streams[0]
-
-    def _live(self, text: bytes) -> bytes:
-        if not self.is_function:
-            return text
-        node = _function_node(text)
-        if node is None:
-            return text
-        return without_dead_code(*node) or text
 
     @cached_property
     def joined(self) -> tuple[bytes, ...]:
@@ -121,6 +113,14 @@ def _function_node(text: bytes) -> tuple[bytes, tree_sitter.Node] | None:
             if node.type == "function_definition":
                 return whole, node
     return None
+
+
+@lru_cache(maxsize=512)
+def _live_tokens(text: bytes) -> tuple[bytes, ...]:
+    """The tokens of a function without what no run reaches. A plan reads most functions of a tree twice, before and after its steps."""
+    node = _function_node(text)
+    live = None if node is None else without_dead_code(*node)
+    return tuple(tokenize(live or text))
 
 
 class CSource:

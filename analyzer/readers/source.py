@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from tailcall_audit.analyzer.catalog.expression import leaves
 from tailcall_audit.analyzer.catalog.types import Capability, Catalog, Commit, SignaturePart
@@ -67,6 +67,12 @@ def signature_files(catalog: Catalog) -> tuple[str, ...]:
     return tuple(sorted(paths))
 
 
+@lru_cache(maxsize=48)
+def _parsed(data: bytes) -> CSource:
+    """One file, parsed once: a plan reads a tree before and after its steps, and most files stay the same."""
+    return CSource(data)
+
+
 class SourceReader:
     """Decides signatures on one tree; each file is read and parsed once."""
 
@@ -94,7 +100,7 @@ class SourceReader:
 
     def _source(self, path: str) -> CSource:
         if path not in self._sources:
-            self._sources[path] = CSource(self.file(path).data)
+            self._sources[path] = _parsed(self.file(path).data)
         return self._sources[path]
 
     def evidence(self, catalog: Catalog) -> Iterator[Evidence]:
