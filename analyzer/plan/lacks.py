@@ -43,6 +43,11 @@ def _added(scratch: Scratch, changes: Iterable[Change]) -> bytes:
     return _COMMENT.sub(b" ", b"".join(lines))
 
 
+def _named_in(names: Iterable[bytes], data: bytes) -> set[bytes]:
+    """The names that stand in a text as whole words."""
+    return {name for name in names if name in data and re.search(rb"\b" + name + rb"\b", data)}
+
+
 def _words(scratch: Scratch, entries: Iterable[Entry | None]) -> set[bytes]:
     return {
         word
@@ -69,7 +74,10 @@ def missing_names(scratch: Scratch, tree: str, commit: pygit2.Commit) -> tuple[s
     ancestor = scratch.parent_tree(commit)
     changes = [change for change in scratch.changes(ancestor, str(commit.tree_id)) if _is_code(change.path)]
     used = {name for groups in _USED.findall(_added(scratch, changes)) for name in groups if name}
-    used -= _words(scratch, (scratch.entry(tree, change.path) for change in changes))
+    for change in changes:
+        entry = scratch.entry(tree, change.path) if used else None
+        if entry is not None and entry.is_file:
+            used -= _named_in(used, scratch.data(entry.id))
     if not used:
         return ()
     folders = dict.fromkeys((*(str(PurePosixPath(change.path).parent) for change in changes), *_SHARED))
@@ -84,9 +92,7 @@ def missing_names(scratch: Scratch, tree: str, commit: pygit2.Commit) -> tuple[s
     for entry in ours.values():
         if not candidates:
             return ()
-        data = scratch.data(entry.id)
-        if any(name in data for name in candidates):
-            candidates -= set(_WORD.findall(data))
+        candidates -= _named_in(candidates, scratch.data(entry.id))
     return tuple(sorted(name.decode("ascii") for name in candidates))[:_MAX_NAMES]
 
 
