@@ -1,7 +1,7 @@
 """Debian's kernels as image files, and kernels made of them that lack a fix, for tests of images and guests.
 
 The images come from the research material where it is set, else from a package of the machine's Debian mirror; what lacks a fix is made at
-test time by `bench.mutation`, so that nobody needs a kernel that was built elsewhere.
+test time by `bench.mutation`, so that no kernel that was built elsewhere is needed.
 """
 
 from __future__ import annotations

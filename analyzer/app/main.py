@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("interrupted")
         return EXIT_INTERRUPTED
-    except Exception as error:  # the last line of defence: one line for users, the traceback for whoever asks
+    except Exception as error:  # the last line of defence: one line for users, the traceback with --debug
         if "--debug" in given:
             import traceback
 

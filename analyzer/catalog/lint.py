@@ -248,7 +248,7 @@ def _range_gap(subject: _Subject) -> Iterator[_Finding]:
             for key in dict.fromkeys(leaves(defect.fixed)):
                 if _is_open(catalog.commits[key], name):
                     file = subject.files.commits[key]
-                    message = f"{defect.slug}: {name}.y began with the defect, and nobody looked for this fix there"
+                    message = f"{defect.slug}: {name}.y began with the defect, and was not searched for this fix"
                     yield _Finding(file, ("first_release",), name, message)
 
 

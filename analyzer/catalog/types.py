@@ -81,7 +81,7 @@ class Examples(NamedTuple):
 
 
 class SignaturePart(NamedTuple):
-    """One place in the source that tells whether a commit's effect is there.
+    """One place in the source that shows whether a commit's effect is there.
 
     `present` and `absent` are alternatives, each a tuple of C fragments that must all occur in the scope (``!`` before one:
     must not occur). `functions` are alternatives of names, `struct` likewise; neither means the whole file. `known_calls`
@@ -164,7 +164,7 @@ class Commit(NamedTuple):
 
     @property
     def signature(self) -> tuple[SignaturePart, ...]:
-        """The places in the source that tell whether it is there; built on request, since only trees need it."""
+        """The places in the source that show whether it is there; built on request, since only trees need it."""
         return tuple(SignaturePart.from_data(part) for part in self.signature_data)
 
     def __str__(self) -> str:
@@ -193,7 +193,7 @@ class Capability(NamedTuple):
 
     @property
     def signatures(self) -> Mapping[str, tuple[SignaturePart, ...]]:
-        """The places in the source that tell whether an architecture is able, by architecture; built on request."""
+        """The places in the source that show whether an architecture is able, by architecture; built on request."""
         return {
             name: tuple(SignaturePart.from_data(part) for part in parts) for name, parts in self.signature_data.items()
         }

@@ -86,7 +86,7 @@ def _listed(opened: OpenChangelog) -> Iterator[Evidence]:
 
 
 def _open_question(key: str, citation: str, detail: str) -> Evidence:
-    """What was read and cannot be told: whatever ranks below decides nothing."""
+    """An entry that was read and does not decide: lower ranks may not overrule it."""
     return Evidence(
         EvidenceKind.CHANGELOG,
         key,

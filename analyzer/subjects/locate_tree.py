@@ -122,7 +122,7 @@ def _kernel_root(path: Path) -> Path | None:
 
 
 def open_repository(path: Path) -> pygit2.Repository | None:
-    """Open the repository that a directory belongs to, whoever owns it: nothing of it is run, so its owner does not matter."""
+    """Open the repository that a directory belongs to, of any owner: nothing of it is run, so its owner does not matter."""
 
     # libgit2 refuses a repository of another user as git does since CVE-2022-24765, where the danger is running its hooks.
     def broken(words: str) -> TreeError:

@@ -32,7 +32,7 @@ __all__ = ["Guest", "GuestError", "GuestRun", "Qemu", "find_qemu", "run_in_guest
 _COMMAND_LINE = "quiet panic=-1 oops=panic PYTHONHASHSEED=0"
 """Words with a value that the kernel doesn't know become the environment of its first process: a young guest has no random numbers."""
 _BOOT_TIME = 4
-"""A boot may take this many times the patience, whatever it sends."""
+"""A boot may take this many times the patience, even if it keeps sending."""
 _RUN_TIME = 10
 """The boots of a run together may take this many times the patience."""
 _MAX_CONSOLE = 4 << 20
@@ -105,13 +105,13 @@ def _command(qemu: Qemu, machine: Machine, guest: Guest, words: str, files: Sequ
 
 
 class _Listener:
-    """Collects what a guest says on its console and its second serial line, and what QEMU says."""
+    """Collects what a guest writes on its console and its second serial line, and what QEMU prints."""
 
-    def __init__(self, told: Callable[[list[str]], None]) -> None:
+    def __init__(self, on_frame: Callable[[list[str]], None]) -> None:
         self.frames: dict[int, list[str]] = {}
         self.buffers = {"console": bytearray(), "results": bytearray(), "stderr": bytearray()}
         self._partial = {"console": b"", "results": b""}
-        self._told = told
+        self._on_frame = on_frame
 
     def hear(self, source: str, data: bytes) -> bool:
         """Takes what came from a source; returns True if there was a new frame in it."""
@@ -124,10 +124,10 @@ class _Listener:
         self._partial[source] = lines.pop()[-8192:]
         news = False
         for number, fields in filter(None, map(parse, lines)):
-            # The kernel in there is whatever the user audits: it may send anything, but not without end.
+            # The kernel that is audited may be hostile: it may send anything, but the number of frames is bounded.
             if number not in self.frames and len(self.frames) < _MAX_FRAMES:
                 self.frames[number] = fields
-                self._told(fields)
+                self._on_frame(fields)
                 news = True
         return news
 
@@ -168,14 +168,14 @@ def _boot(
     guest: Guest,
     words: str,
     limits: _Limits,
-    told: Callable[[list[str]], None],
+    on_frame: Callable[[list[str]], None],
     cancelled: Callable[[], bool],
 ) -> _Boot:
     """Boots once and reads until the guest ends or goes silent; `files` are descriptors of the kernel and the archive."""
-    # Where root started this, QEMU is nobody. A QEMU without a sandbox is one that a caller brought: it runs as the caller.
+    # If root started this, QEMU runs as the user `nobody`. A QEMU without a sandbox is one that a caller brought: it runs as the caller.
     user = NOBODY if os.geteuid() == 0 and qemu.confinement and not guest.kvm else None
     reader, writer = os.pipe()
-    listener = _Listener(told)
+    listener = _Listener(on_frame)
     try:
         if user is not None:
             os.fchown(writer, user, user)  # QEMU opens it by its name
@@ -301,7 +301,7 @@ def run_in_guest(
 ) -> GuestRun:
     """Runs probes (None: all) in guests booted from a kernel image; raises GuestError where no guest can be started at all.
 
-    A boot takes at most `_BOOT_TIME` times the patience, and all boots together `_RUN_TIME` times, whatever the kernel does.
+    A boot takes at most `_BOOT_TIME` times the patience, and all boots together `_RUN_TIME` times.
     """
     qemu = qemu or find_qemu()
     guest = guest or Guest()
@@ -309,7 +309,7 @@ def run_in_guest(
     if guest.kvm and not os.access("/dev/kvm", os.R_OK | os.W_OK):
         raise GuestError("--kvm: /dev/kvm cannot be used here; without --kvm the guest is emulated")
 
-    def told(fields: list[str]) -> None:
+    def on_frame(fields: list[str]) -> None:
         if fields[0] == "start" and len(fields) == 2:
             progress(f"{label}: {fields[1]}")
 
@@ -322,7 +322,7 @@ def run_in_guest(
         while found.waiting and found.failure is None:
             progress(f"booting {label} ({len(found.waiting)} probes)")
             words = f"tca.only={','.join(probe.slug for probe in found.waiting)}"
-            found.add(_boot(qemu, machine, files, guest, words, found.limits(), told, cancelled))
+            found.add(_boot(qemu, machine, files, guest, words, found.limits(), on_frame, cancelled))
     finally:
         for descriptor in files:
             os.close(descriptor)

@@ -1,4 +1,4 @@
-"""What a repository of somebody else's can do: nothing of it is run or obeyed, and what is broken is said."""
+"""What another user's repository can do: nothing of it is run or obeyed, and what is broken is said."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def verdict(kernel: str, slug: str) -> Verdict:
         ("6.12.117", "freplace-loop", F, Result(ABSENT, "", False), F, NOT_OBSERVED),
         ("5.10.218", "freplace-loop", N, Result(PRESENT, ""), A, CONTRADICTED),
         ("5.10.218", "freplace-loop", N, Result(ABSENT, "", False), N, CONFIRMED),
-        # An ABI number proves 6.1 and no update. 1c123c567fb1 came in 6.1.4: nobody knows whether it came in or was fixed.
+        # An ABI number proves 6.1 and no update. 1c123c567fb1 came in 6.1.4: it is not known whether it came in or was fixed.
         ("6.1.0-99-amd64", "freplace-loop", U, Result(PRESENT, ""), A, SETTLED),
         ("6.1.0-99-amd64", "freplace-loop", U, Result(ABSENT, ""), N, SETTLED),
         ("6.1.0-99-amd64", "freplace-loop", U, Result(ABSENT, "", False), U, NOT_OBSERVED),

@@ -281,5 +281,5 @@ def test_an_absence_that_was_guessed_does_not_exclude() -> None:
     ]
     items.append(say(EvidenceKind.RELEASE, ABSENT))
     assert judge(defect, Facts(items, "x86_64"), "x86_64").state is State.UNKNOWN
-    fact = _fact(backported=False, surveyed_through=parse_version("6.1.50"), unverified="nobody looked")
+    fact = _fact(backported=False, surveyed_through=parse_version("6.1.50"), unverified="not looked at")
     assert _release("6.1.40", fact).guessed

@@ -125,7 +125,7 @@ def test_a_local_version_only_lowers_confidence() -> None:
         ("6.1.193", "x86-hierarchy", U),  # newer than the survey of 6.1.y
         ("6.6.150", "freplace-loop", U),
         ("5.10.300", "freplace-loop", U),
-        ("6.18.20", "trampoline-flags-clobber", U),  # a branch that nobody looked at
+        ("6.18.20", "trampoline-flags-clobber", U),  # a branch that was not looked at
         ("6.8.12", "x86-hierarchy", A),  # ended before the fix existed
         ("6.8.99", "x86-hierarchy", U),  # no release of kernel.org
         ("6.1.200", "freplace-loop", F),  # a backport stays
@@ -150,7 +150,7 @@ def test_facts_end_where_the_survey_ends(kernel: str, slug: str, expected: State
         ("6.6.100", "s390x", A),  # able since 6.3
         ("6.3-rc4", "s390x", U),  # the release candidate of the capability is not known
         ("6.12.4", "powerpc64", N),
-        ("6.12.4", "mips64", U),  # nobody looked
+        ("6.12.4", "mips64", U),  # not looked at
     ],
 )
 def test_what_freplace_needs_differs_by_architecture(kernel: str, arch: str, expected: State) -> None:

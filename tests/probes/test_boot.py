@@ -1,4 +1,4 @@
-"""Guests that never come up, told from what QEMU and the console say. A shell script stands in for QEMU; real ones are in tests/lab."""
+"""Guests that never come up, known by what QEMU and the console say. A shell script stands in for QEMU; real ones are in tests/lab."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(tmp_path: Path, script: str, patience: float = 20.0, slugs: tuple[str, .
     return run_in_guest(image, image, Guest(patience=patience), slugs, qemu=Qemu(qemu(tmp_path, script)))
 
 
-def tell(*frames: tuple[str, ...]) -> str:
+def frames_of(*frames: tuple[str, ...]) -> str:
     """Shell commands that send frames."""
     return "".join(
         f"printf '{frame(number, fields).decode().strip()}\\n' >$results\n" for number, fields in enumerate(frames)
@@ -80,20 +80,20 @@ def test_a_guest_that_never_comes_up_says_why(tmp_path: Path, script: str, reaso
 
 
 def test_results_come_through_noise(tmp_path: Path) -> None:
-    told = tell(
+    sent = frames_of(
         HELLO,
         ("start", "x86-hierarchy"),
         ("result", "x86-hierarchy", ABSENT, "34 entries", "1", ""),
         ("end", "0.5", ""),
     )
     noise = "printf '[ 1.0] audit: ~TCA 2 deadbeef 6161\\n' >$results\n"
-    found = run(tmp_path, noise + told)
+    found = run(tmp_path, noise + sent)
     assert found.results == {"x86-hierarchy": Result(ABSENT, "34 entries", True)}
     assert (found.release, found.failure, found.boots, found.seconds) == ("6.1.0", None, 1, 0.5)
 
 
 def test_a_guest_that_tells_nonsense_is_not_believed(tmp_path: Path) -> None:
-    told = tell(
+    sent = frames_of(
         HELLO,
         ("start",),
         ("start", "no-such-probe"),
@@ -102,23 +102,23 @@ def test_a_guest_that_tells_nonsense_is_not_believed(tmp_path: Path) -> None:
         ("end", "nan", "everything"),
         ("",),
     )
-    found = run(tmp_path, told)
+    found = run(tmp_path, sent)
     assert found.results == {"x86-hierarchy": Result(COULD_NOT_RUN, "the guest did not report every probe", False)}
     assert found.seconds is None
 
 
 def test_a_guest_that_never_stops_talking_is_given_up(tmp_path: Path) -> None:
     lines = "".join(f"{frame(number, ('start', 'x')).decode().strip()}\n" for number in range(2000))
-    (tmp_path / "told").write_text(lines)
+    (tmp_path / "frames").write_text(lines)
     found = run(
-        tmp_path, f"cat {tmp_path}/told >$results; while :; do cat {tmp_path}/told >$results; sleep 0.1; done", 1.0
+        tmp_path, f"cat {tmp_path}/frames >$results; while :; do cat {tmp_path}/frames >$results; sleep 0.1; done", 1.0
     )
     assert found.results["x86-hierarchy"].state == COULD_NOT_RUN
 
 
 def test_a_panic_in_the_right_function_is_seen_and_the_others_run_in_another_boot(tmp_path: Path) -> None:
-    first = tell(HELLO, ("start", "freplace-attached-panic")) + f"cat <<'EOF'\n{PANIC}EOF\n"
-    second = tell(
+    first = frames_of(HELLO, ("start", "freplace-attached-panic")) + f"cat <<'EOF'\n{PANIC}EOF\n"
+    second = frames_of(
         HELLO, ("start", "x86-hierarchy"), ("result", "x86-hierarchy", ABSENT, "34", "1", ""), ("end", "0.1", "")
     )
     script = f"case $only in *panic*) {first.strip()}\n;; *) {second.strip()}\n;; esac"
@@ -132,7 +132,7 @@ def test_a_panic_in_the_right_function_is_seen_and_the_others_run_in_another_boo
 
 
 def test_a_panic_elsewhere_and_a_silent_end_say_nothing_about_the_defect(tmp_path: Path) -> None:
-    started = tell(HELLO, ("start", "freplace-attached-panic"))
+    started = frames_of(HELLO, ("start", "freplace-attached-panic"))
     elsewhere = PANIC.replace("bpf_prog_map_compatible", "acpi_init").replace("prog_fd_array_get_ptr", "x")
     found = run(tmp_path, started + f"cat <<'EOF'\n{elsewhere}EOF\n", slugs=("freplace-attached-panic",))
     assert found.results["freplace-attached-panic"].state == COULD_NOT_RUN

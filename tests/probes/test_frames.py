@@ -1,4 +1,4 @@
-"""Frames that a guest tells its results in."""
+"""Frames that carry a guest's results."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def _try_as_nobody(folder: Path) -> None:
 def test_an_access_list_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "listed"
     path.write_bytes(b"old")
-    # user::rw-, user:nobody:r--, group::---, mask::r--, other::--- in the form of Linux include/uapi/linux/posix_acl_xattr.h
+    # user::rw-, user:65534:r--, group::---, mask::r--, other::--- in the form of Linux include/uapi/linux/posix_acl_xattr.h
     entries = [(1, 6, 0xFFFFFFFF), (2, 4, NOBODY), (4, 0, 0xFFFFFFFF), (16, 4, 0xFFFFFFFF), (32, 0, 0xFFFFFFFF)]
     access = (2).to_bytes(4, "little") + b"".join(
         tag.to_bytes(2, "little") + rights.to_bytes(2, "little") + who.to_bytes(4, "little")

@@ -65,7 +65,7 @@ def test_folded_lines_nested_lists_and_two_headings_over_one_list() -> None:
         "    https://www.kernel.org/pub/linux/kernel/v6.x/ChangeLog-6.1.10\n"
         "    - [x86] bpf, x64: Fix tailcall\n      infinite loop\n      (CVE-2024-0001)\n"
         "    - [amd64] Preparation for mitigating RETbleed:\n      + KVM/VMX: Use TEST\n        instead of CMP\n      + second\n"
-        "\n  [ Somebody ]\n  * own change (Closes: #12)\n"
+        "\n  [ A Developer ]\n  * own change (Closes: #12)\n"
     )
     entry = parse_debian(debian([("6.1.10-1", body)]), "x").entries[0]
     assert [item.subject for item in entry.items] == [

@@ -1,4 +1,4 @@
-"""The machine code of real kernels, against the catalogue; and code that nobody has seen."""
+"""The machine code of real kernels, against the catalogue; and code that was never seen."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def without_symbols(found: Kernel) -> Kernel:
 
 def answers(found: Kernel) -> dict[str, Claim]:
     binary = Binary(found)
-    told = {item.commit: item.claim for item in findings(X86_64, binary.functions(X86_64.functions), binary.btf)}
-    return {commit: claim for commit, claim in told.items() if commit in (P1, P2, P3, P4, P5, P5B, P6)}
+    said = {item.commit: item.claim for item in findings(X86_64, binary.functions(X86_64.functions), binary.btf)}
+    return {commit: claim for commit, claim in said.items() if commit in (P1, P2, P3, P4, P5, P5B, P6)}
 
 
 @pytest.mark.parametrize("name", SHARED)
@@ -103,8 +103,8 @@ def test_without_symbols_or_types_nothing_is_said(without_rounding: Path) -> Non
     assert any("functions cannot be located" in note for note in binary.notes)
     untyped = Binary(found._replace(data=found.data.replace(b"\x9f\xeb\x01\0", b"\0\0\0\0")))
     assert untyped.btf is None
-    told = {item.commit for item in findings(X86_64, untyped.functions(X86_64.functions), None)}
-    assert told == {P3, P4}
+    said = {item.commit for item in findings(X86_64, untyped.functions(X86_64.functions), None)}
+    assert said == {P3, P4}
 
 
 @pytest.mark.parametrize("seed", range(30))

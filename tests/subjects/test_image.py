@@ -1,4 +1,4 @@
-"""Audits of images: the code outranks the version, and an image that says nothing leaves the version to speak."""
+"""Audits of images: the code outranks the version, and an image that says nothing leaves it to the version."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The kernel that a package is: its distribution, told by its source package, and the release that its version names.
+"""The kernel that a package is: its distribution, known by its source package, and the release in its version.
 
-Which source packages are kernels of which distribution is in `catalog/distributions/`. A package of none is one of an unknown
-vendor: the form of its changelog, or its name, makes it nobody else's.
+Which source packages are kernels of which distribution is in `catalog/distributions/`. Any other package is one of an unknown
+vendor, even if its changelog or its name looks like a known distribution's.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _EPOCH = re.compile(r"\d+:")
 _SIGNED = re.compile(r"(\d[\d.]*~?[a-z0-9]*)\+(\d\S*)", re.ASCII)
 _UPSTREAM = re.compile(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,6}))?", re.ASCII)
 _KERNEL = re.compile(r"(?:linux|kernel)(?:-\S+)?|\S+-(?:linux|kernel)", re.ASCII)
-_NOBODY = "unknown.vendor"
+_UNKNOWN_VENDOR = "unknown.vendor"
 """A suffix that no distribution has."""
 
 
@@ -153,14 +153,14 @@ def package_release(
 
 
 def _of_unknown_vendor(catalog: Catalog, source: str, version: str, name: str, release: str | None) -> KernelRelease:
-    """A vendor that is told by the release in the package's name, where its file names no sources; else one that is not known."""
+    """Returns the vendor that the release in the package's name shows, if its file names no sources; else an unknown vendor."""
     found = None if release is None else _try(release, catalog)
     if found is not None and _agrees(found, version):
         known = distribution_of(catalog, found)
         if known is not None and (known.changelog is None or not known.changelog.sources):
             return found._replace(release=release or found.release, package=version)
     upstream = upstream_of(version)
-    found = None if upstream is None else _try(f"{upstream}-{_NOBODY}", catalog)
+    found = None if upstream is None else _try(f"{upstream}-{_UNKNOWN_VENDOR}", catalog)
     if found is None:
         raise NoKernelPackageError(
             f"{name or source} {version}: its version is not that of a kernel, and nothing else in the package names one:"
@@ -180,7 +180,7 @@ def _of_unknown_vendor(catalog: Catalog, source: str, version: str, name: str, r
 def rpm_release(catalog: Catalog, version: str, family: Family = Family.RPM) -> KernelRelease:
     """The kernel of an RPM's ``VERSION-RELEASE`` with a changelog of this grammar; raises ReleaseError.
 
-    A distribution whose versions name no flavour has a form of its own for them, without which they are in nobody's form.
+    A distribution whose versions name no flavour needs a form for them; without it they match no distribution.
     """
     plain = without_rpm_architecture(re.sub(r"^\d+:", "", version))
     for distribution in catalog.distributions:

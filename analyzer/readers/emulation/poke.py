@@ -70,7 +70,7 @@ class _Poked:
         return self.scene.program(ProgramKind("XDP", program={"bpf_func": self.scene.machine.allocate_code(4096)}))
 
     def change(self, old: int, new: int) -> Run:
-        """Tell the program that the entry changes; 0 is no program."""
+        """Calls the function that changes the entry; 0 stands for no program."""
         return self.scene.call(_RUN, self.array, _KEY, old, new)
 
     def jumps_to(self, program: int) -> bool:

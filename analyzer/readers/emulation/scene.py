@@ -99,7 +99,7 @@ class Scene:
             self.machine.write(place, storage.to_bytes(8, "little"))
 
     def prog_array(self) -> int:
-        """An empty prog_array that belongs to nobody yet; its address."""
+        """Returns the address of an empty prog_array without an owner."""
         kind = self.bench.number("bpf_map_type", "BPF_MAP_TYPE_PROG_ARRAY")
         members = {**_PLAIN_MAP, "map.map_type": kind, "map.max_entries": ENTRIES}
         members |= {"map.key_size": 4, "map.value_size": 4}

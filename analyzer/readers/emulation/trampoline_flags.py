@@ -150,7 +150,7 @@ def _attached(stage: Stage, reaches: int) -> int:
     number = scene.bench.number("bpf_attach_type", "BPF_TRACE_FENTRY")
     target = ProgramKind("XDP", aux={"tail_call_reachable": reaches})
     members = {"expected_attach_type": number}
-    # The first type of a program's BTF. 0 would be among the functions that nobody may trace, as those are that this kernel lacks.
+    # The first type of a program's BTF. 0 would count as a function that must not be traced, as those do that this kernel lacks.
     tracer = scene.program(ProgramKind("TRACING", program=members, aux={"attach_btf_id": 1}, target=target))
     code = encode([Insn(0xB7, R0), Insn(0x95)])
     scene.machine.write(tracer + scene.layout.place("bpf_prog", "insnsi"), code)

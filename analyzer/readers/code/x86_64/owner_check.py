@@ -53,18 +53,18 @@ def owner_check(
     if seen.compares_ext and (seen.saved or seen.destination):
         yield from _resolving(functions[name], seen)
     elif seen.reads_type and not (seen.saved or seen.destination or seen.compares_ext or seen.hands_on):
-        told = f"{name}() compares the program's own type, with no eye for freplace programs"
-        yield from taken_together("target-type", [Place(PlaceState.LACKING, functions[name], told)])
-        told = f"{name}() does not look at dst_prog"
-        yield from taken_together("open-coded-target-type", [Place(PlaceState.LACKING, functions[name], told)])
+        shown = f"{name}() compares the program's own type, with no eye for freplace programs"
+        yield from taken_together("target-type", [Place(PlaceState.LACKING, functions[name], shown)])
+        shown = f"{name}() does not look at dst_prog"
+        yield from taken_together("open-coded-target-type", [Place(PlaceState.LACKING, functions[name], shown)])
 
 
 def _resolving(function: Function, seen: _Resolution) -> Iterator[Shown]:
     """What a check that looks at EXT, and at dst_prog or its saved type, shows."""
     name = function.name
     if not seen.ext_leads_there:
-        told = f"{name}() compares with EXT, and does not come to the type of the program that is extended from there"
-        yield from taken_together("target-type", [Place(PlaceState.LACKING, function, told)])
+        shown = f"{name}() compares with EXT, and does not come to the type of the program that is extended from there"
+        yield from taken_together("target-type", [Place(PlaceState.LACKING, function, shown)])
         return
     answer = Place(PlaceState.UNSEEN, function, f"what {name}() answers then")
     taken = "saved_dst_prog_type" if seen.saved else "the type of dst_prog"
@@ -73,16 +73,16 @@ def _resolving(function: Function, seen: _Resolution) -> Iterator[Shown]:
     yield from taken_together("target-type", [type_taken, answer])
     if seen.saved and not seen.destination:
         yield from taken_together("saved-target-type", [type_taken, answer])
-        told = f"{name}() follows no dst_prog"
-        yield from taken_together("target-null-check", [Place(PlaceState.THERE, function, told)])
+        shown = f"{name}() follows no dst_prog"
+        yield from taken_together("target-null-check", [Place(PlaceState.THERE, function, shown)])
     elif seen.destination and not seen.saved:
-        told = f"{name}() does not look at saved_dst_prog_type"
-        yield from taken_together("saved-target-type", [Place(PlaceState.LACKING, function, told)])
-        told = {
+        shown = f"{name}() does not look at saved_dst_prog_type"
+        yield from taken_together("saved-target-type", [Place(PlaceState.LACKING, function, shown)])
+        shown = {
             PlaceState.THERE: f"{name}() looks whether dst_prog is NULL",
             PlaceState.ODD: f"{name}() looks whether dst_prog is NULL, and no jump follows",
         }.get(seen.tested, f"{name}() follows dst_prog without a look whether it is NULL")
-        yield from taken_together("target-null-check", [Place(seen.tested, function, told)])
+        yield from taken_together("target-null-check", [Place(seen.tested, function, shown)])
 
 
 class _Resolution(NamedTuple):
