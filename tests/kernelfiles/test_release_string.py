@@ -60,7 +60,7 @@ E, P, B = Proof.EXACT, Proof.PATCHED, Proof.BASE
         ("6.1.90+", "6.1.90", P, None, None),
         ("6.18.45-talos", "6.18.45", E, "talos", None),
         ("6.6.36-flatcar", "6.6.36", E, "flatcar", None),
-        ("6.12.47-haos", "6.12.47", E, "haos", None),
+        ("6.12.47-haos", "6.12.47", P, "haos", None),
         ("6.6.87.2-microsoft-standard-WSL2", "6.6.87", E, "wsl2", None),
         ("5.10.157-android13-4-00003-g3b2f77a938f9", "5.10.157", P, "android", None),
         ("5.15.189-android13-8-00016-g51bba4309aac-ab14546557", "5.15.189", P, "android", None),
@@ -80,6 +80,35 @@ def test_release_strings(text: str, version: str, proof: Proof, distro: str | No
         distro,
         architecture,
     )
+
+
+SEEN_IN_PUBLIC = (
+    # read in public posts and logs, host names replaced
+    (
+        "Linux h 7.2.4-x64v3-xanmod1 #0~20260907.g48995b0 SMP PREEMPT_DYNAMIC Mon Sep  7 UTC x86_64",
+        "7.2.4",
+        E,
+        "xanmod",
+    ),
+    ("6.18.19-rt-x64v3-xanmod1", "6.18.19", E, "xanmod"),
+    ("Linux h 6.1.55-1-MANJARO #1 SMP PREEMPT_DYNAMIC Sat Sep 23 12:13:56 UTC 2023 x86_64", "6.1.55", E, "manjaro"),
+    ("Linux h 5.9.12-1-MANJARO-ARM #1 SMP Wed Dec 2 11:41:52 CET 2020 aarch64 GNU/Linux", "5.9.12", P, "manjaro"),
+    ("5.18.12-1-MANJARO-ARM-ODROID", "5.18.12", P, "manjaro"),
+    ("uname: Linux 6.5.8_1 #1 SMP PREEMPT_DYNAMIC Fri Oct 20 13:35:41 UTC 2023 x86_64", "6.5.8", E, "void"),
+    ("Linux h 6.6.74-haos-raspi #1 SMP PREEMPT Mon Apr 14 16:31:30 UTC 2025 aarch64 GNU/Linux", "6.6.74", P, "haos"),
+    ("Linux h 6.2.2-1-default #1 SMP PREEMPT_DYNAMIC Thu Mar  9 06:06:13 UTC 2023 (44ca817)", "6.2.2", E, "opensuse"),
+    ("Linux h 4.19.167-rc5.lnd.1-loongson-3 #1 SMP Sat Apr 17 07:32:32 UTC 2021", "4.19.167-rc5", P, "loongnix"),
+    ("Linux h 4.19.190-2.1.lns8.loongarch64 #1 SMP Thu Sep 23 08:52:56 UTC 2021", "4.19.190", P, "loongnix"),
+    ("Linux h 6.12.25+rpt-rpi-v8 #1 SMP PREEMPT Debian 1:6.12.25-1+rpt1 (2025-04-30)", "6.12.25", P, "raspberry-pi"),
+    ("Linux h 6.8.4-2-pve #1 SMP PREEMPT_DYNAMIC PMX 6.8.4-2 (2024-04-10T17:36Z) x86_64", "6.8.4", P, "proxmox"),
+    ("Linux h 5.7.0-999-generic #202005082207 SMP Sat May 9 02:09:38 UTC 2020 x86_64", "5.7-rc0", P, "ubuntu-daily"),
+)
+
+
+@pytest.mark.parametrize(("text", "version", "proof", "distro"), SEEN_IN_PUBLIC)
+def test_strings_that_were_seen_in_public(text: str, version: str, proof: Proof, distro: str) -> None:
+    release = parse_release(text)
+    assert (str(release.version), release.proof, release.distro) == (version, proof, distro)
 
 
 @pytest.mark.parametrize(
