@@ -183,13 +183,13 @@ def audit_sources(request: Request, sources: Sequence[Source]) -> Report:
     return Report(tuple(with_pending_reboots(targets)), request.catalog, first_fixed_by_series(items), tuple(skipped))
 
 
-def given_config(path: str | Path | None) -> KernelConfig | None:
-    """Returns the configuration that a request names; raises ConfigError."""
+def given_config(path: str | Path | None, catalog: Catalog | None = None) -> KernelConfig | None:
+    """Returns the configuration that a request names, identified by `catalog` (None: the shipped one); raises ConfigError."""
     if path is None:
         return None
     from tailcall_audit.analyzer.paths import expanded
 
-    return read_config(expanded(path))
+    return read_config(expanded(path), catalog)
 
 
 def audit(
@@ -261,7 +261,7 @@ def audit(
         catalog=loaded,
         defects=select_defects(loaded, only, pitfalls),
         arch=named_architecture(arch),
-        config=given_config(config),
+        config=given_config(config, loaded),
         pitfalls=pitfalls,
         progress=progress,
         rev=rev,

@@ -106,7 +106,7 @@ def _request(options: argparse.Namespace, progress: Progress) -> Request:
         defects=select_defects(catalog, names(options), options.pitfalls),
         rev=options.rev,
         arch=named_architecture(options.arch),
-        config=given_config(options.config),
+        config=given_config(options.config, catalog),
         distro=options.distro,
         offline=options.offline,
         refresh=options.refresh,

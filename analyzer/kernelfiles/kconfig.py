@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tailcall_audit.analyzer.architecture import architecture_of_config, architecture_of_options
 from tailcall_audit.analyzer.catalog.expression import Interval
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.release.config_identity import identify_config
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease, ReleaseError
 from tailcall_audit.analyzer.model import AuditError
@@ -118,8 +119,10 @@ class _Lines:
         return None
 
 
-def parse_config(text: str, path: str) -> KernelConfig:
-    """Parse the text of a configuration; raises ConfigError when there is no option in it.
+def parse_config(text: str, path: str, catalog: Catalog | None = None) -> KernelConfig:
+    """Parse the text of a configuration, and identify it by the distributions of `catalog` (None: the shipped one).
+
+    Raises ConfigError when there is no option in it.
 
     The last assignment of an option wins, as in scripts/kconfig/confdata.c; since Kconfig writes each once, a second one with
     another value is a fault. A line that is none of the forms is noted, and a fault too.
@@ -132,7 +135,7 @@ def parse_config(text: str, path: str) -> KernelConfig:
         raise ConfigError(f"{path}: not a kernel configuration: no CONFIG_ line in it")
     if not text.endswith("\n"):
         lines.fault(text.count("\n") + 1, "the last line has no end: the file is cut off")
-    release, architecture, foreign, notes = _identity(lines)
+    release, architecture, foreign, notes = _identity(lines, catalog)
     sound = not lines.faults
     missing = lines.missing()
     notes = [*lines.faults, *notes]
@@ -143,7 +146,7 @@ def parse_config(text: str, path: str) -> KernelConfig:
     return KernelConfig(path, options, sound and missing is None, release, architecture, tuple(notes), sound, foreign)
 
 
-def _identity(lines: _Lines) -> tuple[KernelRelease | None, str | None, str | None, list[str]]:
+def _identity(lines: _Lines, catalog: Catalog | None) -> tuple[KernelRelease | None, str | None, str | None, list[str]]:
     """The release and the architecture that a configuration is of, the header's architecture where it is unknown, and notes."""
     by_options = architecture_of_options(lines.options)
     if lines.header is None:
@@ -154,14 +157,14 @@ def _identity(lines: _Lines) -> tuple[KernelRelease | None, str | None, str | No
         lines.fault(1, f"its header is of Linux/{named}, its options are of {by_options}")
     foreign = named if architecture is None else None
     try:
-        return identify_config(version, lines.options), architecture, foreign, []
+        return identify_config(version, lines.options, catalog), architecture, foreign, []
     except ReleaseError:
         note = f"{lines.path}: its header names no version that this tool knows: {version[:60]!r}"
         return None, architecture, foreign, [note]
 
 
-def read_config(path: Path) -> KernelConfig:
-    """Read a ``.config``, plain or compressed (gzip, xz, zstd, bzip2; known by its content); raises ConfigError."""
+def read_config(path: Path, catalog: Catalog | None = None) -> KernelConfig:
+    """Read a ``.config``, plain or compressed (gzip, xz, zstd, bzip2; known by its content), as `parse_config` does."""
     try:
         check_file(path, "give a .config, /boot/config-… or config.gz", ConfigError)
         with path.open("rb") as file:
@@ -172,7 +175,7 @@ def read_config(path: Path) -> KernelConfig:
         raw = _decompressed(raw, path)
     if len(raw) > _MAX_BYTES:
         raise ConfigError(f"{path}: larger than {_MAX_BYTES >> 20} MiB, which no kernel configuration is")
-    return parse_config(raw.decode("utf-8", "replace"), str(path))
+    return parse_config(raw.decode("utf-8", "replace"), str(path), catalog)
 
 
 def _decompressed(raw: bytes, path: Path) -> bytes:

@@ -118,7 +118,9 @@ def read_identity(reader: FileReader, catalog: Catalog | None = None) -> TreeIde
     return TreeIdentity(release, None, True, ())
 
 
-def identity_from_history(repository: pygit2.Repository, head: str) -> TreeIdentity | None:
+def identity_from_history(
+    repository: pygit2.Repository, head: str, catalog: Catalog | None = None
+) -> TreeIdentity | None:
     """The version by the newest release commit ("Linux 6.1.170") among the first parents, where the Makefile is not there."""
     try:
         for name, subject in first_parent_subjects(repository, head, _MAX_FIRST_PARENTS):
@@ -126,7 +128,7 @@ def identity_from_history(repository: pygit2.Repository, head: str) -> TreeIdent
             if match is not None:
                 version = match.group(1).decode("ascii")
                 note = f'the Makefile could not be read; {version} by commit {name[:12]} ("Linux {version}")'
-                return TreeIdentity(parse_release(version), None, True, (note,))
+                return TreeIdentity(parse_release(version, catalog), None, True, (note,))
     except (WalkError, ReleaseError):
         pass
     return None

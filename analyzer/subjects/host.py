@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tailcall_audit.analyzer.catalog.load import shipped_catalog
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.kconfig import ConfigError, KernelConfig, read_config
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.schemes import find_signature
@@ -71,11 +72,13 @@ def _same_build(banner: str, proc_version: str) -> bool:
     )
 
 
-def _find_config(root: Path, release: str, proc_version: str) -> tuple[KernelConfig | None, bool, list[str]]:
+def _find_config(
+    root: Path, release: str, proc_version: str, catalog: Catalog
+) -> tuple[KernelConfig | None, bool, list[str]]:
     running = root / "proc/config.gz"
     if is_file(running):
         try:
-            return read_config(running), True, []
+            return read_config(running, catalog), True, []
         except ConfigError as error:
             return None, False, [str(error)]
     notes = []
@@ -83,7 +86,7 @@ def _find_config(root: Path, release: str, proc_version: str) -> tuple[KernelCon
         if not is_file(path):
             continue
         try:
-            config = read_config(path)
+            config = read_config(path, catalog)
         except ConfigError as error:
             notes.append(str(error))
             continue
@@ -105,21 +108,25 @@ def _images(root: Path, release: str) -> tuple[Path, ...]:
     return root / f"boot/vmlinuz-{release}", root / f"lib/modules/{release}/vmlinuz"
 
 
-def read_host(root: Path = Path("/")) -> Host:
-    """Read the running kernel; `root` is for tests. Raises AuditError where there is no Linux under it."""
+def read_host(root: Path = Path("/"), catalog: Catalog | None = None) -> Host:
+    """Read the running kernel, by the distributions of `catalog` (None: the shipped one); `root` is for tests.
+
+    Raises AuditError where there is no Linux under it.
+    """
+    catalog = catalog or shipped_catalog()
     proc_version = _text(root / "proc/version")
     if proc_version is None or not proc_version.startswith("Linux version "):
         raise AuditError(
             f"{root / 'proc/version'}: cannot be read, so the running kernel is not known; name one with --kernel, --config or --tree"
         )
     signature = _text(root / "proc/version_signature")
-    signed = signature is not None and find_signature(shipped_catalog().distributions, signature) is not None
+    signed = signature is not None and find_signature(catalog.distributions, signature) is not None
     line = f"{proc_version} {signature}" if signed else proc_version
-    release = parse_release(line)
+    release = parse_release(line, catalog)
     if release.architecture is None and root == Path("/"):
-        named = parse_release(f"{proc_version} {os.uname().machine}")
+        named = parse_release(f"{proc_version} {os.uname().machine}", catalog)
         release = release._replace(architecture=named.architecture)
-    config, applies, notes = _find_config(root, proc_version.split()[2], proc_version)
+    config, applies, notes = _find_config(root, proc_version.split()[2], proc_version, catalog)
     try:
         patches = tuple(sorted(entry.name for entry in (root / "sys/kernel/livepatch").iterdir()))
     except OSError:
@@ -147,12 +154,14 @@ def open_subjects(request: Request, _: str) -> Iterator[Subject]:
     from tailcall_audit.analyzer.subjects.image import load_image
 
     request.progress("reading the running kernel")
-    host = read_host(Path(request.root))
+    host = read_host(Path(request.root), request.catalog)
     parts = Parts(types=host.btf)
     notes = list(host.notes)
     if host.image is not None:
         try:
-            image = load_image(read_bootable(Bootable(host.image)), host.image, request.progress)
+            image = load_image(
+                read_bootable(Bootable(host.image)), host.image, request.progress, catalog=request.catalog
+            )
         except AuditError as error:
             notes.append(str(error))
         else:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.binary import Binary, read_system_map
 from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
 from tailcall_audit.analyzer.kernelfiles.containers import ImageError, SeveralKernelsError, unpack
@@ -39,8 +40,17 @@ class OpenImage:
     notes: tuple[str, ...]
 
 
-def load_image(data: bytes, name: str, progress: Callable[[str], None], system_map: Path | None = None) -> OpenImage:
-    """Unpacks a kernel image and reads its banner; raises ImageError where it is none, or names no kernel."""
+def load_image(
+    data: bytes,
+    name: str,
+    progress: Callable[[str], None],
+    system_map: Path | None = None,
+    catalog: Catalog | None = None,
+) -> OpenImage:
+    """Unpacks a kernel image and reads its banner, by the distributions of `catalog` (None: the shipped one).
+
+    Raises ImageError where it is none, or names no kernel.
+    """
     progress(f"unpacking {name}")
     kernel = unpack(data, name)
     symbols = None
@@ -54,7 +64,7 @@ def load_image(data: bytes, name: str, progress: Callable[[str], None], system_m
     binary = Binary(kernel, symbols or None)
     banner = binary.identify(name)
     try:
-        release = parse_release(banner)
+        release = parse_release(banner, catalog)
     except NoKernelError as error:
         raise ImageError(f"{name}: its banner names no kernel version: {banner[:120]!r}") from error
     except ReleaseError as error:
@@ -62,7 +72,7 @@ def load_image(data: bytes, name: str, progress: Callable[[str], None], system_m
     config = None
     if (text := binary.config) is not None:
         try:
-            config = parse_config(text, f"{name}:IKCONFIG")
+            config = parse_config(text, f"{name}:IKCONFIG", catalog)
         except ConfigError as error:
             notes.append(str(error))
     return OpenImage(name, binary, tuple(kernel.form), kernel.architecture, banner, release, config, tuple(notes))
@@ -73,7 +83,9 @@ def open_subjects(request: Request, name: str) -> Iterator[Subject]:
     path = expanded(name)
     check_file(path, "give a kernel image, as vmlinuz")
     bootable = Bootable(str(path))
-    image = load_image(read_bootable(bootable), str(path), request.progress, _system_map(path, request.system_map))
+    image = load_image(
+        read_bootable(bootable), str(path), request.progress, _system_map(path, request.system_map), request.catalog
+    )
     subject = make_subject(
         request,
         TargetKind.IMAGE,

@@ -18,7 +18,7 @@ def open_subjects(request: Request, _: str) -> Iterator[Subject | Skipped]:
     from tailcall_audit.analyzer.subjects.package import subject_of_package
 
     root = Path(request.root)
-    running = read_host(root).release
+    running = read_host(root, request.catalog).release
     packages = installed_kernels(root)
     if not packages:
         raise AuditError("no kernel package is installed here; audit the running kernel without --installed")

@@ -101,7 +101,10 @@ def _image_of(request: Request, package: KernelPackage) -> _ImageFound:
     path, member = package.bootable
     try:
         image = load_image(
-            read_bootable(package.bootable), path if member is None else f"{path}:{member}", request.progress
+            read_bootable(package.bootable),
+            path if member is None else f"{path}:{member}",
+            request.progress,
+            catalog=request.catalog,
         )
     except SeveralKernelsError as error:
         return _ImageFound(contradiction=str(error))
@@ -123,7 +126,7 @@ def _config_of(
         return None if image is None else image.config
     place, content = package.config
     label = place if (place.startswith("/") and is_file(Path(place))) else f"{package.path}:{place}"
-    return parse_config(content.decode("utf-8", "replace"), label)
+    return parse_config(content.decode("utf-8", "replace"), label, request.catalog)
 
 
 def subject_of_package(request: Request, package: KernelPackage, notes: Sequence[str] = ()) -> Subject:

@@ -17,12 +17,12 @@ from tailcall_audit.analyzer.subjects.subject import OpenTree, Parts, Request, S
 __all__ = ["open_subjects"]
 
 
-def _tree_config(tree: KernelTree, config: KernelConfig | None) -> KernelConfig | None:
+def _tree_config(tree: KernelTree, config: KernelConfig | None, catalog: Catalog) -> KernelConfig | None:
     """The configuration given, else the tree's own .config; that of another revision is not taken."""
     own = tree.root / ".config"
     if config is not None or not tree.on_disk or own.is_symlink() or not is_file(own):
         return config
-    return read_config(own)
+    return read_config(own, catalog)
 
 
 def _identify(tree: KernelTree, catalog: Catalog) -> TreeIdentity:
@@ -35,7 +35,7 @@ def _identify(tree: KernelTree, catalog: Catalog) -> TreeIdentity:
         and tree.repository is not None
         and tree.commit is not None
     ):
-        identity = identity_from_history(tree.repository, str(tree.commit.id))
+        identity = identity_from_history(tree.repository, str(tree.commit.id), catalog)
     if identity is None and makefile.state is ReadState.UNREADABLE and tree.commit is not None:
         note = (
             f"the version is unknown: the Makefile could not be read ({makefile.reason}), and no commit names a release"
@@ -59,7 +59,7 @@ def open_subjects(request: Request, path: str) -> Iterator[Subject]:
         yield subject
         return
     identity = _identify(tree, request.catalog)
-    config = _tree_config(tree, request.config)
+    config = _tree_config(tree, request.config, request.catalog)
     # A tree may have any patch on top of the version that its Makefile names: what that release has is in it, the rest is open.
     proven = identity.release and identity.release._replace(
         proof=Proof.PATCHED, vanilla_like=identity.vanilla_like, distro=identity.distro or "a tree", notes=()
