@@ -147,7 +147,6 @@ def start(
     where it does not start.
     """
     import subprocess
-    from contextlib import contextmanager
 
     _check(command)
     # Loaded before the fork: what runs after it makes a few system calls.
@@ -160,25 +159,35 @@ def start(
         if dies_with_us:
             _die_with_parent()
 
+    def popen() -> Process:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if errors is None else errors,
+            env=environment(more),
+            cwd=_WORKING_DIRECTORY,
+            bufsize=0,
+            pass_fds=descriptors,
+            preexec_fn=prepare if dies_with_us or limits else None,  # noqa: PLW1509
+            user=user,
+            group=user,
+            extra_groups=None if user is None else (),
+        )
+
+    return _running(popen, command[0])
+
+
+def _running(popen: Callable[[], Process], name: str) -> AbstractContextManager[Process]:
+    """Returns a context in which a program runs, and at whose end it does not any more."""
+    from contextlib import contextmanager
+
     @contextmanager
     def started() -> Iterator[Process]:
         try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE if errors is None else errors,
-                env=environment(more),
-                cwd=_WORKING_DIRECTORY,
-                bufsize=0,
-                pass_fds=descriptors,
-                preexec_fn=prepare if dies_with_us or limits else None,  # noqa: PLW1509
-                user=user,
-                group=user,
-                extra_groups=None if user is None else (),
-            )
+            process = popen()
         except OSError as error:
-            raise ProgramError(f"{command[0]} does not run: {error.strerror or error}") from error
+            raise ProgramError(f"{name} does not run: {error.strerror or error}") from error
         try:
             with process:
                 try:

@@ -63,6 +63,12 @@ tailcall-audit [TARGET… | --kernel STRING | --tree PATH [--rev REV] | --packag
 
 def _add_target_options(parser: argparse.ArgumentParser) -> None:
     target = parser.add_argument_group("target")
+    _add_kernels(target)
+    _add_packages(target)
+    _add_images(target)
+
+
+def _add_kernels(target: argparse._ArgumentGroup) -> None:
     target.add_argument(
         "targets",
         nargs="*",
@@ -81,6 +87,9 @@ def _add_target_options(parser: argparse.ArgumentParser) -> None:
         "--tree", action="append", default=[], metavar="PATH", help="a kernel source tree or repository"
     )
     target.add_argument("--rev", metavar="REV", help="audit this revision of the tree, not the files on disk")
+
+
+def _add_packages(target: argparse._ArgumentGroup) -> None:
     target.add_argument(
         "--package",
         action="append",
@@ -115,6 +124,9 @@ def _add_target_options(parser: argparse.ArgumentParser) -> None:
         choices=("debian", "ubuntu", "rpm", "suse"),
         help="the changelog's format, if detection guesses wrong",
     )
+
+
+def _add_images(target: argparse._ArgumentGroup) -> None:
     target.add_argument("--config", metavar="FILE", help="a kernel configuration (.config, also gzip-compressed)")
     target.add_argument(
         "--arch",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tailcall_audit.analyzer.catalog.types import Catalog
@@ -68,34 +68,12 @@ def run_lab(
     """
     kernels = find_kernels(names)
     stop = threading.Event()
-    guests = replace(guests, cancelled=stop.is_set)
-
-    def audited(path: Path, run_functions: bool) -> TargetReport:
-        is_package = path.suffix in _PACKAGES
-        report = audit(
-            packages=[str(path)] if is_package else [],
-            images=[] if is_package else [str(path)],
-            catalog=catalog,
-            only=only,
-            pitfalls=pitfalls,
-            emulate=run_functions,
-        )
-        (target,) = report.targets
-        return target
-
-    def one(path: Path) -> TargetReport:
-        target = audited(path, run_functions=not emulate)
-        if target.bootable is None:
-            raise AuditError(f"{path}: no kernel image in this package")
-        if emulate:
-            target = _with_emulation(target, audited(path, run_functions=True))
-        return boot_target(target, guests, progress)[0]
-
+    wanted = _Wanted(replace(guests, cancelled=stop.is_set), catalog, only, pitfalls, emulate)
     guests.prepare()  # once, before several guests at a time look for it
     done: dict[Path, TargetReport] = {}
     failed: dict[Path, str] = {}
     with ThreadPoolExecutor(max_workers=jobs) as pool:
-        futures = {pool.submit(one, path): path for path in kernels}
+        futures = {pool.submit(_boot, path, wanted, progress): path for path in kernels}
         try:
             for future in as_completed(futures):
                 path = futures[future]
@@ -115,6 +93,41 @@ def run_lab(
         catalog,
         skipped=tuple(Skipped(str(path), why) for path, why in failed.items()),
     )
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What a lab is to find out of each kernel, as `run_lab` was asked."""
+
+    guests: Guests
+    catalog: Catalog
+    only: Sequence[str]
+    pitfalls: bool
+    emulate: bool
+
+
+def _boot(path: Path, wanted: _Wanted, progress: Callable[[str], None]) -> TargetReport:
+    """Returns what is predicted of a kernel and what its guest shows; raises AuditError."""
+    target = _audited(path, wanted, run_functions=not wanted.emulate)
+    if target.bootable is None:
+        raise AuditError(f"{path}: no kernel image in this package")
+    if wanted.emulate:
+        target = _with_emulation(target, _audited(path, wanted, run_functions=True))
+    return boot_target(target, wanted.guests, progress)[0]
+
+
+def _audited(path: Path, wanted: _Wanted, run_functions: bool) -> TargetReport:
+    is_package = path.suffix in _PACKAGES
+    report = audit(
+        packages=[str(path)] if is_package else [],
+        images=[] if is_package else [str(path)],
+        catalog=wanted.catalog,
+        only=wanted.only,
+        pitfalls=wanted.pitfalls,
+        emulate=run_functions,
+    )
+    (target,) = report.targets
+    return target
 
 
 def _with_emulation(predicted: TargetReport, emulated: TargetReport) -> TargetReport:

@@ -55,8 +55,12 @@ class InitramfsError(RuntimeError):
     """The running Python can't be made into a guest's; the message says why."""
 
 
-def write_cpio(members: list[tuple[str, int, bytes, tuple[int, int]]]) -> bytes:
-    """A "newc" archive of members: path without a leading slash, mode with its type, content, device number (major, minor)."""
+Member = tuple[str, int, bytes, tuple[int, int]]
+"""A member of an archive: path without a leading slash, mode with its type, content, device number (major, minor)."""
+
+
+def write_cpio(members: list[Member]) -> bytes:
+    """A "newc" archive of members."""
     out = bytearray()
     for number, (name, mode, content, device) in enumerate([*members, ("TRAILER!!!", 0, b"", (0, 0))], 1):
         path = name.encode() + b"\0"
@@ -131,6 +135,30 @@ def build_initramfs(cache: Path) -> Path:
     # The folder that has the package: of a checkout or of an installation. A checkout's links are not resolved.
     root = Path(os.path.abspath(__file__)).parents[3]
     parts = _parts(python, root)
+    files, sources = _places(python, root, parts)
+    path = cache / f"initramfs-{_digest({**files, **sources})[:32]}.cpio"
+    if path.is_file():
+        return path
+    contents = {place: _without_sections(Path(origin).read_bytes()) for place, origin in files.items()}
+    contents |= dict(zip(sources, _bytecode(python, list(sources.values())), strict=True))
+    # os is frozen into the interpreter, but its file is the mark by which it knows its library's folder.
+    contents |= {f"{row[1]}/os.py": b"" for row in parts if row[0] == "library folder"}
+    contents["/init"] = _INIT.format(python=python).encode()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        write_file(path, write_cpio(_members(contents)))
+        for older in (*cache.glob("initramfs-*.cpio"), *cache.glob(f"{TEMPORARY}*")):
+            if time.time() - older.stat().st_mtime > _KEPT:
+                older.unlink(missing_ok=True)
+    except OSError as error:
+        raise InitramfsError(
+            f"{cache}: the guest's archive cannot be kept there: {error.strerror or error} (XDG_CACHE_HOME names another place)"
+        ) from error
+    return path
+
+
+def _places(python: str, root: Path, parts: list[list[str]]) -> tuple[dict[str, str], dict[str, str]]:
+    """Where files go in the guest and where they are here: those that are copied, and the sources of modules that are compiled."""
     files = {python: python} | {row[1]: row[1] for row in parts if row[0] == "library"}
     sources: dict[str, str] = {}
     for kind, *row in parts:
@@ -143,20 +171,22 @@ def build_initramfs(cache: Path) -> Path:
             sources[f"{place}c"] = origin
         else:
             files[place] = origin
+    return files, sources
+
+
+def _digest(places: dict[str, str]) -> str:
+    """What names an archive of these files, as they are now."""
     digest = hashlib.sha256()
-    for place, origin in sorted({**files, **sources}.items()):
+    for place, origin in sorted(places.items()):
         state = os.stat(origin)
         digest.update(f"{place}\0{origin}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
     digest.update(Path(__file__).read_bytes())
-    path = cache / f"initramfs-{digest.hexdigest()[:32]}.cpio"
-    if path.is_file():
-        return path
-    contents = {place: _without_sections(Path(origin).read_bytes()) for place, origin in files.items()}
-    contents |= dict(zip(sources, _bytecode(python, list(sources.values())), strict=True))
-    # os is frozen into the interpreter, but its file is the mark by which it knows its library's folder.
-    contents |= {f"{row[1]}/os.py": b"" for row in parts if row[0] == "library folder"}
-    contents["/init"] = _INIT.format(python=python).encode()
-    members: list[tuple[str, int, bytes, tuple[int, int]]] = [
+    return digest.hexdigest()
+
+
+def _members(contents: dict[str, bytes]) -> list[Member]:
+    """The members of an archive: folders, the devices that a first process needs, and files."""
+    members: list[Member] = [
         (name, stat.S_IFDIR | 0o755, b"", (0, 0))
         for name in _folders([*contents, "/dev/x", "/proc/x", "/sys/x", "/tmp/x"])  # noqa: S108
     ]
@@ -166,17 +196,7 @@ def build_initramfs(cache: Path) -> Path:
     members += [
         (place.lstrip("/"), stat.S_IFREG | 0o755, content, (0, 0)) for place, content in sorted(contents.items())
     ]
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        write_file(path, write_cpio(members))
-        for older in (*cache.glob("initramfs-*.cpio"), *cache.glob(f"{TEMPORARY}*")):
-            if time.time() - older.stat().st_mtime > _KEPT:
-                older.unlink(missing_ok=True)
-    except OSError as error:
-        raise InitramfsError(
-            f"{cache}: the guest's archive cannot be kept there: {error.strerror or error} (XDG_CACHE_HOME names another place)"
-        ) from error
-    return path
+    return members
 
 
 def _folders(places: list[str]) -> list[str]:

@@ -42,6 +42,8 @@ CONTEXTS = {SOCKET_FILTER: "__sk_buff", SCHED_CLS: "__sk_buff", CGROUP_SKB: "__s
 """What a program's context is called in BTF: btf_get_prog_ctx_type() compares names."""
 
 _LOG_SIZE = 1 << 16
+_RECORD_SIZE = 8
+"""Bytes of struct bpf_func_info."""
 _PACKET = bytes(64)
 _RLIMIT_MEMLOCK = 8
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -91,6 +93,25 @@ def _number() -> int:
 
 def _buffer(data: bytes) -> ctypes.Array[ctypes.c_char]:
     return ctypes.create_string_buffer(data, len(data))
+
+
+class _Loading:
+    """A program to load: its type, its code, and what `Bpf.load` was asked for. `records` has the place and BTF number of each function.
+
+    (No named tuple: a guest would load `typing` for it.)
+    """
+
+    def __init__(
+        self, kind: int, code: bytes, name: str, attach_type: int, target: tuple[int, int] | None, flags: int
+    ) -> None:
+        self.kind = kind
+        self.code = code
+        self.name = name
+        self.attach_type = attach_type
+        self.target = target
+        self.flags = flags
+        self.btf = 0
+        self.records = b""
 
 
 class Bpf:
@@ -228,53 +249,55 @@ class Bpf:
         `attach_type` is the expected attach type, 0 if none is asked for: with BPF_XDP, a loader's default, 6.1 behaves differently.
         `flags` are BPF_F_*.
         """
-        code = program.encode()
-        insns, license_, log = _buffer(code), _buffer(b"GPL\0"), ctypes.create_string_buffer(_LOG_SIZE)
         if not functions and len(program.functions) > 1:
             functions = [Function(function, number == 0) for number, function in enumerate(program.functions)]
-        btf = 0
-        records = b""
+        loading = _Loading(kind, program.encode(), name, attach_type, target, flags)
         if functions:
-            btf = self.btf(functions, context or CONTEXTS[kind])
-            records = b"".join(
+            loading.btf = self.btf(functions, context or CONTEXTS[kind])
+            loading.records = b"".join(
                 struct.pack("<II", offset, function_number(index))
                 for index, offset in enumerate(program.functions.values())
             )
-        infos = _buffer(records)
-        for level in (0, 1):
-            attributes = struct.pack(
-                "<IIQQIIQII16sIIIIQIIQIII",
-                kind,
-                len(code) // 8,
-                ctypes.addressof(insns),
-                ctypes.addressof(license_),
-                level,
-                len(log) if level else 0,
-                ctypes.addressof(log) if level else 0,
-                0,
-                flags,
-                name.encode()[:15],
-                0,
-                attach_type,
-                btf,
-                8 if functions else 0,
-                ctypes.addressof(infos) if functions else 0,
-                len(functions),
-                0,
-                0,
-                0,
-                target[1] if target else 0,
-                target[0] if target else 0,
-            )
+        log = ctypes.create_string_buffer(_LOG_SIZE)
+        try:
+            descriptor = self._load(loading, None)
+        except BpfError:
             try:
-                descriptor = self._keep(self._call(_PROG_LOAD, attributes, f"load of {name}"))
+                descriptor = self._load(loading, log)  # once more, for the verifier's words
             except BpfError as error:
-                if level:
-                    raise BpfError(error.errno or 0, error.what, log.value.decode("utf-8", "replace")) from None
-                continue  # once more, for the verifier's words
-            self._remember("prog", descriptor)
-            return descriptor
-        raise AssertionError("unreachable")
+                raise BpfError(error.errno or 0, error.what, log.value.decode("utf-8", "replace")) from None
+        self._remember("prog", descriptor)
+        return descriptor
+
+    def _load(self, loading: _Loading, log: ctypes.Array[ctypes.c_char] | None) -> int:
+        """Hand a program to the verifier, which writes into `log` what it found."""
+        insns, license_, infos = _buffer(loading.code), _buffer(b"GPL\0"), _buffer(loading.records)
+        target, number = loading.target or (0, 0)
+        attributes = struct.pack(
+            "<IIQQIIQII16sIIIIQIIQIII",
+            loading.kind,
+            len(loading.code) // 8,
+            ctypes.addressof(insns),
+            ctypes.addressof(license_),
+            0 if log is None else 1,
+            0 if log is None else len(log),
+            0 if log is None else ctypes.addressof(log),
+            0,
+            loading.flags,
+            loading.name.encode()[:15],
+            0,
+            loading.attach_type,
+            loading.btf,
+            _RECORD_SIZE if loading.records else 0,
+            ctypes.addressof(infos) if loading.records else 0,
+            len(loading.records) // _RECORD_SIZE,
+            0,
+            0,
+            0,
+            number,
+            target,
+        )
+        return self._keep(self._call(_PROG_LOAD, attributes, f"load of {loading.name}"))
 
     def attach(self, program: int, attach_type: int = 0) -> int:
         """Attach a tracing program (of this attach type) or a freplace program (0) to what it was loaded for. Returns the link.
