@@ -11,7 +11,6 @@ from tailcall_audit.analyzer.architecture import UnknownArchitectureError, norma
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog, Defect
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig, read_config
-from tailcall_audit.analyzer.kernelfiles.release.parse import kernel_lines
 from tailcall_audit.analyzer.model import (
     AuditError,
     Report,
@@ -26,6 +25,7 @@ from tailcall_audit.analyzer.policy.series import first_fixed_by_series, with_pe
 from tailcall_audit.analyzer.policy.verdict import Facts, judge_all, overruled_by_code
 from tailcall_audit.analyzer.readers.registry import READERS, Reader, Reading
 from tailcall_audit.analyzer.subjects.subject import Progress, Request, Subject
+from tailcall_audit.analyzer.targets import Source, Targets, check_parameters
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,8 +43,6 @@ __all__ = [
 
 _HARMLESS = ("release",)
 """Sources that are read by a few patterns only: a process of their own would cost more than the audit."""
-Source = tuple[str, str]
-"""The module of `tailcall_audit.analyzer.subjects` that opens a subject, and what it opens: a path, a name, a text."""
 
 
 def select_defects(catalog: Catalog, only: Iterable[str] = (), pitfalls: bool = False) -> tuple[Defect, ...]:
@@ -236,43 +234,16 @@ def audit(
     other, and AuditError where nothing could be judged.
     """
     loaded = catalog or load_catalog()
-    kinds: dict[str, Sequence[str]] = {
-        "release": [line for text in kernels for line in kernel_lines(text, loaded)],
-        "tree": trees,
-        "package": packages,
-        "image": images,
-        "installed": ("",) if installed else (),
-        "repository": (repository,) if repository else (),
-        "changelog": (changelog,) if changelog else (),
-    }
-    sources = [(opener, name) for opener, names in kinds.items() for name in names]
-    if sum(map(bool, kinds.values())) > 1:
-        raise UsageError(
-            "{kernels}, {trees}, {packages}, {images}, {installed}, {repository} and {changelog} name different targets: audit one after the other"
-        )
-    _check_parameters(len(sources), distro, packages, changelog, package_version or changelog_format, config)
-    if offline and refresh:
-        raise UsageError("{offline} and {refresh} contradict each other")
-    if rev is not None and len(trees) != 1:
-        raise UsageError("{rev} is a revision of one tree: name it with {trees}")
-    if system_map is not None and len(images) != 1:
-        raise UsageError("{system_map} is of one image: name it with {images}")
-    request = Request(
-        catalog=loaded,
+    targets = Targets(kernels, trees, packages, images, installed, repository, changelog)
+    sources = targets.sources(loaded)
+    request = Request(loaded, (), pitfalls=pitfalls, progress=progress, apart=apart, emulate=emulate)
+    request = request._replace(rev=rev, system_map=system_map, distro=distro, offline=offline, refresh=refresh)
+    request = request._replace(package_version=package_version, changelog_format=changelog_format)
+    check_parameters(request, targets, len(sources), has_config=config is not None)
+    request = request._replace(
         defects=select_defects(loaded, only, pitfalls),
         arch=named_architecture(arch),
         config=given_config(config, loaded),
-        pitfalls=pitfalls,
-        progress=progress,
-        rev=rev,
-        system_map=system_map,
-        distro=distro,
-        package_version=package_version,
-        changelog_format=changelog_format,
-        offline=offline,
-        refresh=refresh,
-        apart=apart,
-        emulate=emulate,
     )
     if not sources:
         sources = [("host", "this host")] if config is None else [("config", str(config))]
@@ -286,22 +257,6 @@ def _built(trees: Iterable[str]) -> Iterator[Source]:
     from tailcall_audit.analyzer.subjects.locate_tree import built_kernel
 
     yield from (("image", str(path)) for path in dict.fromkeys(map(built_kernel, trees)) if path is not None)
-
-
-def _check_parameters(
-    count: int,
-    distro: str | None,
-    packages: Sequence[str],
-    changelog: str | None,
-    about_changelog: str | None,
-    config: str | Path | None,
-) -> None:
-    if distro and not packages:
-        raise UsageError("{distro} says where a package's changelog is published: name the package with {packages}")
-    if about_changelog and not changelog:
-        raise UsageError("{package_version} and {changelog_format} are about a changelog: name it with {changelog}")
-    if config is not None and count > 1:
-        raise UsageError("{config} is of one kernel: name one target with it")
 
 
 def named_architecture(name: str | None) -> str | None:

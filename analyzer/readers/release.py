@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tailcall_audit.analyzer.architecture import ARCHITECTURES
-from tailcall_audit.analyzer.catalog.types import Capability, Catalog, Commit, Proof
+from tailcall_audit.analyzer.catalog.types import BranchFact, Capability, Catalog, Commit, Proof
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.changes import changed_in_release, reverted_after
@@ -25,87 +25,82 @@ def _unknown(commit: Commit, citation: str, detail: str, settle: str | None) -> 
     return Evidence(EvidenceKind.RELEASE, commit.key, Presence.UNKNOWN, citation, detail, Confidence.LOW, settle=settle)
 
 
-def commit_in_release(catalog: Catalog, commit: Commit, version: UpstreamVersion) -> Evidence:
-    """Whether an upstream release (nothing on top of it) contains a commit."""
-    sure = Confidence.MEDIUM if commit.unverified else Confidence.HIGH
-    first = commit.first_release
-    settle = f"tailcall-audit --tree PATH --rev v{version}   on a clone of the stable tree that has this release"
+class _InRelease:
+    """Whether an upstream release (nothing on top of it) contains a commit: what is stated, and where it is from."""
+
+    def __init__(self, commit: Commit, version: UpstreamVersion) -> None:
+        self.commit = commit
+        self.version = version
+        self.sure = Confidence.MEDIUM if commit.unverified else Confidence.HIGH
+        self.settle = (
+            f"tailcall-audit --tree PATH --rev v{version}   on a clone of the stable tree that has this release"
+        )
 
     def found(
-        presence: Presence, detail: str, source: str, confidence: Confidence = sure, guessed: bool = False
+        self, presence: Presence, detail: str, confidence: Confidence | None = None, fact: BranchFact | None = None
     ) -> Evidence:
-        citation, command = f"catalogue: {source}", settle if guessed else None
+        """Returns what a source says: the one of a fact about the branch, else the commit's."""
+        guessed = fact is not None and fact.unverified is not None
+        if confidence is None:
+            confidence = _lowered(self.sure) if guessed and self.sure is Confidence.HIGH else self.sure
         return Evidence(
-            EvidenceKind.RELEASE, commit.key, presence, citation, detail, confidence, settle=command, guessed=guessed
+            EvidenceKind.RELEASE,
+            self.commit.key,
+            presence,
+            f"catalogue: {self.commit.source if fact is None else fact.source}",
+            detail,
+            confidence,
+            settle=self.settle if guessed else None,
+            guessed=guessed,
         )
 
-    changed = commit.branches.get(version.branch)
-    if changed is not None and changed.changes and version.rc is None:
-        return changed_in_release(commit, changed, version, settle)
-    if first <= version.base and commit.only_on_branch is None:
-        return found(Presence.PRESENT, f"{commit.key} is in mainline since {first}", commit.source)
-    if version.rc is not None and first == version._replace(rc=None):
-        # The catalogue names a release candidate only where one was seen with the commit.
-        detail = f"{commit.key} is in {first}; from which release candidate on is unknown"
-        return _unknown(commit, f"catalogue: {commit.source}", detail, settle)
-    fact = commit.branches.get(version.branch)
-    if fact is not None:
-        confidence = _lowered(sure) if fact.unverified and sure is Confidence.HIGH else sure
+    def unknown(self, detail: str, source: str) -> Evidence:
+        return _unknown(self.commit, f"catalogue: {source}", detail, self.settle)
+
+    def before_mainline(self) -> Evidence:
+        detail = f"{self.commit.key} came to mainline in {self.commit.first_release}, after {self.version}"
+        return self.found(Presence.ABSENT, detail)
+
+    def by_fact(self, fact: BranchFact) -> Evidence:
+        """What a survey found on the release's branch."""
+        version, key, branch = self.version, self.commit.key, f"{self.version.branch}.y"
         if fact.backported and fact.release is not None:
-            there = version >= fact.release
-            return found(
-                Presence.PRESENT if there else Presence.ABSENT,
-                f"{version.branch}.y has {commit.key} since {fact.release}",
-                fact.source,
-                confidence,
-                fact.unverified is not None,
-            )
+            presence = Presence.PRESENT if version >= fact.release else Presence.ABSENT
+            return self.found(presence, f"{branch} has {key} since {fact.release}", fact=fact)
         if fact.present_by is not None:
             if version >= fact.present_by:
-                return found(
-                    Presence.PRESENT,
-                    f"{version.branch}.y has {commit.key} by {fact.present_by}",
-                    fact.source,
-                    confidence,
-                    fact.unverified is not None,
-                )
+                return self.found(Presence.PRESENT, f"{branch} has {key} by {fact.present_by}", fact=fact)
             if version.sublevel == 0:
-                return found(
-                    Presence.ABSENT, f"{commit.key} came to mainline in {first}, after {version}", commit.source
-                )
-            return _unknown(
-                commit,
-                f"catalogue: {fact.source}",
-                f"{version.branch}.y has {commit.key} by {fact.present_by}; since when is unknown",
-                settle,
-            )
+                return self.before_mainline()
+            return self.unknown(f"{branch} has {key} by {fact.present_by}; since when is unknown", fact.source)
         assert fact.surveyed_through is not None  # the schema asks for it on an absence
         if version <= fact.surveyed_through:
-            return found(
-                Presence.ABSENT,
-                f"{version.branch}.y has no {commit.key} through {fact.surveyed_through}",
-                fact.source,
-                confidence,
-                fact.unverified is not None,
-            )
-        return _unknown(
-            commit,
-            f"catalogue: {fact.source}",
-            f"{version.branch}.y had no {commit.key} through {fact.surveyed_through}, the last release surveyed; {version} is newer",
-            settle,
-        )
+            return self.found(Presence.ABSENT, f"{branch} has no {key} through {fact.surveyed_through}", fact=fact)
+        last = f"{fact.surveyed_through}, the last release surveyed; {version} is newer"
+        return self.unknown(f"{branch} had no {key} through {last}", fact.source)
+
+
+def commit_in_release(catalog: Catalog, commit: Commit, version: UpstreamVersion) -> Evidence:
+    """Whether an upstream release (nothing on top of it) contains a commit."""
+    first, case = commit.first_release, _InRelease(commit, version)
+    fact = commit.branches.get(version.branch)
+    if fact is not None and fact.changes and version.rc is None:
+        return changed_in_release(commit, fact, version, case.settle)
+    if first <= version.base and commit.only_on_branch is None:
+        return case.found(Presence.PRESENT, f"{commit.key} is in mainline since {first}")
+    if version.rc is not None and first == version._replace(rc=None):
+        # The catalogue names a release candidate only where one was seen with the commit.
+        return case.unknown(f"{commit.key} is in {first}; from which release candidate on is unknown", commit.source)
+    if fact is not None:
+        return case.by_fact(fact)
     if version.sublevel == 0:
-        return found(Presence.ABSENT, f"{commit.key} came to mainline in {first}, after {version}", commit.source)
+        return case.before_mainline()
     if commit.only_on_branch is not None:
-        return found(Presence.ABSENT, f"{commit.key} is a commit of {commit.only_on_branch}.y only", commit.source)
+        return case.found(Presence.ABSENT, f"{commit.key} is a commit of {commit.only_on_branch}.y only")
     if commit.is_feature:
-        return found(
-            Presence.ABSENT,
-            f"{commit.key} is a feature of {first}, and stable branches take no features",
-            commit.source,
-            min(sure, Confidence.MEDIUM),
-        )
-    return _unlisted_branch(catalog, commit, version, settle)
+        detail = f"{commit.key} is a feature of {first}, and stable branches take no features"
+        return case.found(Presence.ABSENT, detail, min(case.sure, Confidence.MEDIUM))
+    return _unlisted_branch(catalog, commit, version, case.settle)
 
 
 def _unlisted_branch(catalog: Catalog, commit: Commit, version: UpstreamVersion, settle: str) -> Evidence:

@@ -1,0 +1,64 @@
+"""What an audit is asked for: the kernels by the parameters that name them, and which parameters go together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.errors import UsageError
+from tailcall_audit.analyzer.kernelfiles.release.parse import kernel_lines
+from tailcall_audit.analyzer.subjects.subject import Request
+
+__all__ = ["Source", "Targets", "check_parameters"]
+
+Source = tuple[str, str]
+"""The module of `tailcall_audit.analyzer.subjects` that opens a subject, and what it opens: a path, a name, a text."""
+
+
+class Targets(NamedTuple):
+    """The parameters of `tailcall_audit.analyzer.pipeline.audit` that name kernels; those of one kind are given, or none."""
+
+    kernels: Sequence[str] = ()
+    trees: Sequence[str] = ()
+    packages: Sequence[str] = ()
+    images: Sequence[str] = ()
+    installed: bool = False
+    repository: str | None = None
+    changelog: str | None = None
+
+    def sources(self, catalog: Catalog) -> list[Source]:
+        """Returns what is to be opened; raises UsageError where targets of several kinds are named."""
+        kinds: dict[str, Sequence[str]] = {
+            "release": [line for text in self.kernels for line in kernel_lines(text, catalog)],
+            "tree": self.trees,
+            "package": self.packages,
+            "image": self.images,
+            "installed": ("",) if self.installed else (),
+            "repository": (self.repository,) if self.repository else (),
+            "changelog": (self.changelog,) if self.changelog else (),
+        }
+        if sum(map(bool, kinds.values())) > 1:
+            raise UsageError(
+                "{kernels}, {trees}, {packages}, {images}, {installed}, {repository} and {changelog} name different targets: audit one after the other"
+            )
+        return [(opener, name) for opener, names in kinds.items() for name in names]
+
+
+def check_parameters(request: Request, targets: Targets, count: int, *, has_config: bool) -> None:
+    """Raises UsageError where a parameter is about a target that is not named, or contradicts another one.
+
+    `count` is how many sources there are.
+    """
+    if request.distro and not targets.packages:
+        raise UsageError("{distro} says where a package's changelog is published: name the package with {packages}")
+    if (request.package_version or request.changelog_format) and not targets.changelog:
+        raise UsageError("{package_version} and {changelog_format} are about a changelog: name it with {changelog}")
+    if has_config and count > 1:
+        raise UsageError("{config} is of one kernel: name one target with it")
+    if request.offline and request.refresh:
+        raise UsageError("{offline} and {refresh} contradict each other")
+    if request.rev is not None and len(targets.trees) != 1:
+        raise UsageError("{rev} is a revision of one tree: name it with {trees}")
+    if request.system_map is not None and len(targets.images) != 1:
+        raise UsageError("{system_map} is of one image: name it with {images}")
