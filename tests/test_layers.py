@@ -37,10 +37,10 @@ LAYERS = (
     ("probes.kernel.programs",),
     ("probes.probe",),
     ("probes.kernel",),
-    ("probes", "probes.processes", "probes.writing"),
+    ("probes", "probes.private_folder", "probes.processes", "probes.writing"),
 )
-"""The highest layer first. A module is in the layer with the longest name that it is or begins with; it imports what is in
-its own layer or below. Nothing in `probes` can import what is in `analyzer`, because a guest has the probes only."""
+"""The highest layer first. A module is in the layer with the longest name that it is or begins with (the packages at the top are
+only themselves); it imports what is in its own layer or below. Nothing in `probes` can import what is in `analyzer`, because a guest has the probes only."""
 _DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 
 
@@ -56,7 +56,7 @@ class Import(NamedTuple):
 def _layer(module: str) -> str:
     """Returns the name of the layer's entry that a module is in; raises LookupError for a module of none."""
     parts = module.split(".")
-    for length in range(len(parts), 0, -1):
+    for length in range(len(parts), 0 if len(parts) == 1 else 1, -1):
         if (name := ".".join(parts[:length])) in _DEPTH:
             return name
     raise LookupError(f"{module}: in no layer; add it to LAYERS")
@@ -94,6 +94,11 @@ def imports_of(module: str, source: str, known: Mapping[str, str]) -> Iterator[I
             target = name.removeprefix(_PREFIX)
             if name.startswith(_PREFIX) and target.partition(".")[0] in ("analyzer", "probes"):
                 yield Import(module, getattr(node, "lineno", 0), target, id(node) in for_types)
+
+
+def test_a_new_folder_has_no_layer_until_it_is_given_one() -> None:
+    with pytest.raises(LookupError, match=r"analyzer\.new\.module: in no layer; add it to LAYERS"):
+        _layer("analyzer.new.module")
 
 
 def _upward(found: Import) -> bool:

@@ -32,7 +32,7 @@ EXCEPTIONS = {
 }
 """Files and folders that may name one, with the reason."""
 WORDS = {
-    r"debian/(?:changelog|patches|control|rules|source)": "files of a source package (dpkg-source(1))",
+    r"debian/(?:changelog|patches|control|rules|source)|a debian/ folder": "files of a source package (dpkg-source(1))",
     r"changelog\.Debian|debian-binary|Debian package|a module of debian": "files and words of deb(5)",
     r"^debian(?:\.\w+)?$": "the library that reads deb822(5)",
     r"linux-image-amd64=": "an example of NAME=VERSION in a message",

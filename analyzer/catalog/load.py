@@ -28,6 +28,7 @@ from tailcall_audit.analyzer.catalog.types import (
     Distribution,
     Form,
     NotAFix,
+    PatchRepository,
     Posting,
     Proof,
     Published,
@@ -210,6 +211,11 @@ def _changelog_form(data: dict[str, Any]) -> ChangelogForm:
     )
 
 
+def _tree_mark(data: dict[str, Any]) -> TreeMark:
+    patches = PatchRepository(**data["patches"]) if "patches" in data else None
+    return TreeMark(data["path"], data["note"], data.get("without"), patches)
+
+
 def _address(data: dict[str, str] | None) -> Address | None:
     return None if data is None else Address(data["address"], data["example"])
 
@@ -247,7 +253,7 @@ def _distribution(data: dict[str, Any]) -> Distribution:
         flavour_packages=data.get("flavour_packages", {}),
         build_dates=data["build_dates"]["source"] if "build_dates" in data else None,
         config=tuple((mark["option"], mark["match"]) for mark in data.get("config", ())),
-        tree=tuple(TreeMark(**mark) for mark in data.get("tree", ())),
+        tree=tuple(_tree_mark(mark) for mark in data.get("tree", ())),
         packages=tuple(data.get("packages", ())),
         changelog=_changelog_form(data["changelog"]) if "changelog" in data else None,
         ids=tuple(data.get("ids", ())),

@@ -26,6 +26,7 @@ __all__ = [
     "Examples",
     "Form",
     "NotAFix",
+    "PatchRepository",
     "Posting",
     "Proof",
     "Published",
@@ -286,12 +287,26 @@ class Form(NamedTuple):
     zero_sublevel: bool | None = None
 
 
+class PatchRepository(NamedTuple):
+    """Patches without the sources: what they are, the file that lists them, the expression for the base's version in the file that is
+    the mark, and what applies them."""
+
+    what: str
+    series: str
+    base: str
+    apply: str
+
+
 class TreeMark(NamedTuple):
-    """A file that a distribution's source trees have, where the file `without` (None: whatever else) is not there."""
+    """A file that a distribution's source trees have, where the file `without` (None: whatever else) is not there.
+
+    With `patches` it is also the mark of a repository of patches.
+    """
 
     path: str
     note: str
     without: str | None = None
+    patches: PatchRepository | None = None
 
 
 class ChangelogForm(NamedTuple):

@@ -26,10 +26,8 @@ __all__ = ["patch_subject"]
 
 _MAX_LIST = 64 << 20
 """Bytes of a changelog or of a list of patches."""
-_SUSE_MARK, _SUSE_SERIES = "rpm/config.sh", "series.conf"
-_SUSE_VERSION = re.compile(rb"^SRCVERSION=[\"']?([\w.-]+)", re.MULTILINE)
 _KERNEL_NAME = re.compile(r"(?:kernel|linux)(?:[-_.].*)?|.*[-_](?:kernel|linux)", re.ASCII)
-_DEBIAN = ("debian/changelog", "debian/patches/series", "debian/source/format")
+_DPKG = ("debian/changelog", "debian/patches/series", "debian/source/format")
 _SETTLE = "tailcall-audit --tree PATH   on the sources with these patches applied ({how})"
 
 
@@ -50,29 +48,35 @@ def _text(files: FileReader, path: str) -> bytes | None:
     return read.data if read.state is ReadState.READ else None
 
 
-def _suse(catalog: Catalog, files: FileReader) -> _Folder | None:
-    """SUSE's kernel-source: the base is in rpm/config.sh, the patches in series.conf."""
-    config, series = _text(files, _SUSE_MARK), _text(files, _SUSE_SERIES)
-    match = None if config is None else _SUSE_VERSION.search(config)
-    if series is None or match is None:
-        return None
+def _repository(catalog: Catalog, files: FileReader) -> Iterator[_Folder]:
+    """A distribution's repository of patches: the base is in the file that is its mark, the patches in a series."""
+    for distribution in catalog.distributions:
+        for mark in distribution.tree:
+            if mark.patches is None:
+                continue
+            base, series = _base(catalog, files, mark.path, mark.patches.base), _text(files, mark.patches.series)
+            if base is None or series is None:
+                continue
+            release = base._replace(
+                proof=Proof.PATCHED,
+                vanilla_like=False,
+                distro=distribution.name,
+                lineage=(distribution.name,),
+                own_patches=True,
+                notes=(),
+            )
+            patches, (what, listing, _, apply) = tuple(read_series(series)), mark.patches
+            yield _Folder(what, release, listing, "", patches, None, apply)
+
+
+def _base(catalog: Catalog, files: FileReader, path: str, expression: str) -> KernelRelease | None:
+    """The release that a file names as the base of patches."""
+    data = _text(files, path)
+    match = None if data is None else re.search(expression, data.decode("latin-1"), re.MULTILINE | re.ASCII)
     try:
-        base = parse_release(match.group(1).decode("ascii"), catalog)
+        return None if match is None else parse_release(match.group(1), catalog)
     except ReleaseError:
         return None
-    vendor = next(
-        (entry for entry in catalog.distributions if any(mark.path == _SUSE_MARK for mark in entry.tree)), None
-    )
-    release = base._replace(
-        proof=Proof.PATCHED,
-        vanilla_like=False,
-        distro=None if vendor is None else vendor.name,
-        lineage=() if vendor is None else (vendor.name,),
-        own_patches=True,
-        notes=(),
-    )
-    patches = tuple(read_series(series))
-    return _Folder("SUSE's kernel-source", release, _SUSE_SERIES, "", patches, None, "scripts/sequence-patch.sh")
 
 
 def _changelog(catalog: Catalog, data: bytes, label: str) -> OpenChangelog | None:
@@ -108,20 +112,21 @@ def _rpm(catalog: Catalog, files: FileReader, label: str) -> _Folder | None:
     return None
 
 
-def _debian(catalog: Catalog, files: FileReader, label: str) -> _Folder | None:
+def _dpkg(catalog: Catalog, files: FileReader, label: str) -> _Folder | None:
     """A Debian package without its sources: the changelog names base and version, the series is applied to the unpacked sources."""
-    changelog, series, form = (_text(files, path) for path in _DEBIAN)
-    opened = None if changelog is None else _changelog(catalog, changelog, f"{label}/{_DEBIAN[0]}")
+    changelog, series, form = (_text(files, path) for path in _DPKG)
+    opened = None if changelog is None else _changelog(catalog, changelog, f"{label}/{_DPKG[0]}")
     if opened is None:
         return None
     quilt = form is not None and form.strip() == b"3.0 (quilt)"
     patches = tuple(item if quilt else item._replace(applied=None) for item in read_series(series or b""))
     how = "dpkg-source -x, or quilt push -a"
-    return _Folder("a debian/ folder", opened.release, _DEBIAN[1], "debian/patches/", patches, opened, how)
+    return _Folder("a debian/ folder", opened.release, _DPKG[1], "debian/patches/", patches, opened, how)
 
 
 def _found(catalog: Catalog, files: FileReader, label: str) -> Iterator[_Folder]:
-    for folder in (_suse(catalog, files), _rpm(catalog, files, label), _debian(catalog, files, label)):
+    yield from _repository(catalog, files)
+    for folder in (_rpm(catalog, files, label), _dpkg(catalog, files, label)):
         if folder is not None:
             yield folder
 
