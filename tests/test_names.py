@@ -27,7 +27,6 @@ EXCEPTIONS = {
     "kernelfiles/binary.py": "the layout of an arm64 Image, which is no ELF file",
     "kernelfiles/deb.py": "names of packages, which say that a kernel is in one and not whose",
     "kernelfiles/rpm.py": "names of packages, which say that a kernel is in one and not whose",
-    "subjects/patch_folder.py": "the layout of one vendor's repository of patches, which no other has",
     "kernelfiles/release/number.py": "words of uname(1), and names of files in front of a release",
 }
 """Files and folders that may name one, with the reason."""
