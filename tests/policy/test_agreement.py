@@ -111,3 +111,27 @@ def test_defects_of_another_architecture_are_not_touched(catalog: Catalog) -> No
     touched = {item.defect.slug for item in after.verdicts if item.observation is not None}
     assert "x86-hierarchy" not in touched
     assert "freplace-loop" in touched
+
+
+CODE = (EvidenceKind.EMULATION, EvidenceKind.SOURCE, EvidenceKind.CODE, EvidenceKind.BTF)
+
+
+@pytest.mark.parametrize("kind", CODE)
+def test_one_statement_of_code_among_others_keeps_an_absence_from_being_a_fix(kind: EvidenceKind) -> None:
+    before = verdict("6.1.170", "freplace-loop")
+    lacks = Evidence(kind, "d6083f040d5d", Presence.ABSENT, "x")
+    others = (
+        Evidence(EvidenceKind.RELEASE, "d6083f040d5d", Presence.ABSENT, "x"),
+        Evidence(kind, "be8704ff07d2", Presence.PRESENT, "x"),
+        Evidence(kind, "04fd61ab36ec", Presence.ABSENT, "x"),
+    )
+    seen = Result(ABSENT, "34 entries")
+    assert observe(before._replace(evidence=(*others, lacks)), seen, "in a guest").state is N
+    assert observe(before._replace(evidence=others), seen, "in a guest").state is F
+
+
+def test_only_a_contradiction_names_the_prediction_in_the_table() -> None:
+    contradicted = observe(verdict("6.1.170", "freplace-loop"), Result(ABSENT, ""), "in a guest")
+    assert contradicted.brief == "seen absent; predicted affected"
+    settled = observe(verdict("6.1.0-99-amd64", "x86-hierarchy"), Result(ABSENT, ""), "in a guest")
+    assert settled.brief == "seen absent"

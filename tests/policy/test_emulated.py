@@ -100,3 +100,22 @@ def test_a_lab_shows_prediction_emulation_and_guest_side_by_side(catalog: Catalo
     target = TargetReport("kernel", TargetKind.IMAGE, {}, (verdict._replace(observation=observation),))
     out = render(Report((target,), catalog), View())
     assert "fixed, absent, present" in out
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        ({}, ObservationState.COULD_NOT_RUN),
+        ({"d6083f040d5d": UNKNOWN}, ObservationState.COULD_NOT_RUN),
+        ({"d6083f040d5d": PRESENT}, ObservationState.ABSENT),
+        ({"d6083f040d5d": ABSENT}, ObservationState.PRESENT),
+        ({"be8704ff07d2": ABSENT}, ObservationState.COULD_NOT_RUN),
+    ],
+)
+def test_what_the_emulator_says_by_itself(
+    catalog: Catalog, there: dict[str, Presence], expected: ObservationState
+) -> None:
+    (defect,) = catalog.find("freplace-loop")
+    evidence = [said(EvidenceKind.EMULATION, commit, presence) for commit, presence in there.items()]
+    evidence.append(said(EvidenceKind.RELEASE, "d6083f040d5d", PRESENT))
+    assert emulated(judge(defect, Facts(evidence, "x86_64"), "x86_64")) is expected

@@ -17,8 +17,8 @@ from tailcall_audit import State, audit
 from tailcall_audit.analyzer.catalog.expression import Expression, Operator, leaves
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import BranchFact, Defect
-from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
-from tailcall_audit.analyzer.policy.verdict import Facts, judge, weigh
+from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence, Rule
+from tailcall_audit.analyzer.policy.verdict import Facts, judge, judge_all, weigh
 from tailcall_audit.analyzer.readers.release import commit_in_release
 from tailcall_audit.analyzer.version import parse_version
 from tests.policy.truth_table import completions, truth
@@ -283,3 +283,80 @@ def test_an_absence_that_was_guessed_does_not_exclude() -> None:
     assert judge(defect, Facts(items, "x86_64"), "x86_64").state is State.UNKNOWN
     fact = _fact(backported=False, surveyed_through=parse_version("6.1.50"), unverified="not looked at")
     assert _release("6.1.40", fact).guessed
+
+
+CONTESTED = (
+    EvidenceKind.SOURCE,
+    EvidenceKind.CODE,
+    EvidenceKind.HISTORY,
+    EvidenceKind.PATCH_QUEUE,
+    EvidenceKind.CHANGELOG,
+    EvidenceKind.SERIES,
+)
+
+
+@pytest.mark.parametrize("kind", ORDER)
+def test_what_was_read_and_not_understood_contests_another_statement_of_its_kind(kind: EvidenceKind) -> None:
+    found = weigh([say(kind, PRESENT), say(kind, UNKNOWN)])
+    assert found.presence is (UNKNOWN if kind in CONTESTED else PRESENT)
+
+
+def test_a_statement_that_rests_on_no_evidence_deserves_no_trust() -> None:
+    assert weigh([]).confidence is LOW
+    assert weigh([say(EvidenceKind.CODE, UNKNOWN)]).confidence is LOW
+    assert weigh([say(EvidenceKind.RELEASE, UNKNOWN, HIGH)]).confidence is LOW
+
+
+def test_what_is_there_on_a_condition_names_the_command_that_settles() -> None:
+    picked = say(EvidenceKind.HISTORY, PRESENT, conditional=True, settle="look at the code")
+    other = say(EvidenceKind.SOURCE, UNKNOWN, unreadable=True, settle="find the source")
+    found = weigh([other, picked])
+    assert (found.presence, found.decisive) == (UNKNOWN, picked)
+
+
+def _all_present(defect: Defect, fix: Presence) -> list[Evidence]:
+    fixes = set(leaves(defect.fixed)) if defect.fixed is not None else set()
+    names = (*defect.commits, *defect.capabilities)
+    return [say(EvidenceKind.HISTORY, fix if name in fixes else PRESENT, key=name) for name in names]
+
+
+@pytest.mark.parametrize("fix", [PRESENT, ABSENT])
+def test_a_live_patch_leaves_neither_fixed_nor_affected_certain(fix: Presence) -> None:
+    (defect,) = CATALOG.find("x86-hierarchy")
+    items = _all_present(defect, fix)
+    assert judge(defect, Facts(items, "x86_64"), "x86_64").confidence is HIGH
+    assert judge(defect, Facts(items, "x86_64", live_patched=True), "x86_64").confidence is MEDIUM
+
+
+def test_an_architecture_that_is_not_known_is_no_other_architecture() -> None:
+    (defect,) = CATALOG.find("x86-hierarchy")
+    other = judge(defect, Facts([], "arm64"), "arm64")
+    assert (other.state, other.rule, other.confidence) == (State.NOT_AFFECTED, Rule.OTHER_ARCHITECTURE, HIGH)
+    assert judge(defect, Facts([]), None).rule is not Rule.OTHER_ARCHITECTURE
+
+
+def test_an_unknown_capability_is_asked_for_before_an_unknown_commit() -> None:
+    (defect,) = CATALOG.find("freplace-loop")
+    open_ones = judge(defect, Facts([], "x86_64"), "x86_64")
+    assert (open_ones.rule, open_ones.brief) == (Rule.INTRODUCTION_UNKNOWN, "freplace-attach?")
+    items = [say(EvidenceKind.HISTORY, PRESENT, key=name) for name in defect.capabilities]
+    assert judge(defect, Facts(items, "x86_64"), "x86_64").brief == "04fd61ab36ec?"
+
+
+def test_architectures_with_one_answer_share_a_line_of_the_lowest_confidence() -> None:
+    (defect,) = CATALOG.find("freplace-loop")
+    items = [item for item in _all_present(defect, ABSENT) if item.commit not in defect.capabilities]
+    for name in defect.capabilities:
+        for architecture, confidence in (("x86_64", HIGH), ("arm64", LOW)):
+            items.append(say(EvidenceKind.RELEASE, PRESENT, confidence, name, architecture=architecture))
+    lines = judge_all(CATALOG, Facts(items), [defect])
+    (affected,) = [line for line in lines if line.state is State.AFFECTED]
+    assert affected.architectures == ("x86_64", "arm64")
+    assert affected.confidence is LOW
+
+
+def test_defects_of_all_architectures_are_judged_without_one_too() -> None:
+    """Each defect of the catalogue has a verdict, whether or not the architecture is known."""
+    for facts in (Facts([]), Facts([], "x86_64")):
+        judged_slugs = [verdict.defect.slug for verdict in judge_all(CATALOG, facts, CATALOG.defects)]
+        assert set(judged_slugs) == {defect.slug for defect in CATALOG.defects}
