@@ -40,7 +40,7 @@ class Wanted:
     after: frozenset[str] = frozenset()
     dependencies: tuple[Origin, ...] = ()
     cves: tuple[str, ...] = ()
-    refuses: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
     missing: Origin = _NOWHERE
     fetch: str | None = None
 
@@ -195,7 +195,7 @@ class Trial:
             conflicts=picked.conflicts,
             notes=tuple(notes),
             cves=wanted.cves,
-            refuses=wanted.refuses,
+            changes=wanted.changes,
             author=printable(f"{author.name} <{author.email}>", 200),
             message=commit.raw_message.decode("utf-8", "replace"),
             patch=self._patch(old, new),
@@ -231,7 +231,7 @@ def _missing(wanted: Wanted, reasons: Sequence[str]) -> Step:
         notes=tuple(reasons),
         fetch=wanted.fetch,
         cves=wanted.cves,
-        refuses=wanted.refuses,
+        changes=wanted.changes,
     )
 
 

@@ -62,7 +62,7 @@ def details(number: int, step: Step) -> list[str]:
         lines.append(f"mends what {', '.join(short(name) for name in step.follows)} brings")
     if step.needed_by and step.defects:
         lines.append(f"needed by {', '.join(short(name) for name in step.needed_by)}")
-    lines += [f"afterwards refused: {text}" for text in step.refuses]
+    lines += [f"afterwards: {text}" for text in step.changes]
     if step.fetch is not None and step.outcome in (Outcome.OBJECT_MISSING, Outcome.UNTESTED):
         lines.append(f"to get it: {step.fetch}")
     return [printable(f"{number}: {line}") for line in lines]

@@ -142,7 +142,7 @@ def _untested(wanted: Wanted, notes: tuple[str, ...]) -> Step:
         notes=notes,
         fetch=wanted.fetch,
         cves=wanted.cves,
-        refuses=wanted.refuses,
+        changes=wanted.changes,
     )
 
 

@@ -235,5 +235,5 @@ def _step(wanted: Wanted, outcome: Outcome) -> Step:
         follows=wanted.follows,
         outcome=outcome,
         cves=wanted.cves,
-        refuses=wanted.refuses,
+        changes=wanted.changes,
     )

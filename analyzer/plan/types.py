@@ -69,7 +69,7 @@ class Step(NamedTuple):
     `commit` is the id of what is picked and `upstream` mainline's. `defects` are the slugs that it mends, `needed_by` the
     commits of the plan that do not work without it, `follows` those that it mends in their turn. `fetch` is the command that brings a missing object.
     `lacks` are the names that its code uses and the tree does not have.
-    `refuses` says what programs that worked before are refused afterwards. `patch` is the change as a diff with its file
+    `changes` says what it changes for programs that worked before. `patch` is the change as a diff with its file
     headers, where the objects are there; `author` and `message` are those of what is picked.
     """
 
@@ -86,7 +86,7 @@ class Step(NamedTuple):
     notes: tuple[str, ...] = ()
     fetch: str | None = None
     cves: tuple[str, ...] = ()
-    refuses: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
     author: str = ""
     message: str = ""

@@ -277,6 +277,8 @@ def test_the_wheel_carries_the_catalogue_and_the_schemas(tmp_path: Path) -> None
         "tailcall_audit/commits.json",
         "tailcall_audit/analyzer/catalog/commits.schema.json",
         "tailcall_audit/analyzer/formats/report.schema.json",
+        "tailcall_audit/analyzer/plan/formats/plan.schema.json",
+        "tailcall_audit/analyzer/plan/series.schema.json",
         "tailcall_audit/py.typed",
         "tailcall_audit-0.1.0.data/data/share/man/man1/tailcall-audit.1",
         "tailcall_audit-0.1.0.data/data/share/bash-completion/completions/tailcall-audit",

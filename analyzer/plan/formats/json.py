@@ -35,7 +35,7 @@ def _step(step: Step) -> dict[str, Any]:
         "conflicts": [conflict.path for conflict in step.conflicts],
         "conflict_functions": {conflict.path: list(conflict.functions) for conflict in step.conflicts},
         "lacks": list(step.lacks),
-        "refuses": list(step.refuses),
+        "changes": list(step.changes),
         "notes": list(step.notes),
         "fetch": step.fetch,
     }

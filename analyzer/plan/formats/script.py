@@ -38,7 +38,7 @@ def _step(number: int, step: Step) -> list[str]:
     lines = ["", _comment(f"{number}. {step.subject}"), _comment(f"   {source_name(step)}; {mends(step)}")]
     lines += [_comment(f"   conflicts in {conflict}") for conflict in step.conflicts]
     lines += [_comment(f"   {note}") for note in step.notes]
-    lines += [_comment(f"   afterwards refused: {text}") for text in step.refuses]
+    lines += [_comment(f"   afterwards: {text}") for text in step.changes]
     if step.outcome is Outcome.PRESENT:
         return [*lines, _comment(f"   already there: {short(step.commit)} is not picked")]
     if step.outcome is Outcome.OBJECT_MISSING:
