@@ -73,7 +73,8 @@ def parser() -> Parser:
     target.add_argument("--arch", metavar="NAME", help="the architecture; without it, fixes for all are planned")
     target.add_argument(
         "--upstream",
-        action="append",
+        nargs="+",
+        action="extend",
         default=[],
         metavar="PATH|REF",
         help="where commits may be picked from: another repository, or a branch of the audited one (stable/linux-6.1.y)",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import PurePosixPath
 
 import pygit2
@@ -20,15 +21,30 @@ __all__ = ["find_introduction", "missing_names"]
 
 _CODE = frozenset((".c", ".h", ".S"))
 _SHARED = ("include/linux", "kernel/bpf")
-_COMMENT = re.compile(rb"/\*.*?\*/|//[^\n]*|^[ \t]*\*[^\n]*|\"(?:\\.|[^\"\\\n])*\"", re.DOTALL | re.MULTILINE)
+_NO_CODE = re.compile(rb"//[^\n]*|^[ \t]*\*[^\n]*|\"(?:\\.|[^\"\\\n])*\"", re.MULTILINE)
+"""Comments to the end of a line, lines inside of a comment that begins before them, and strings."""
 _USED = re.compile(rb"(?:->|\.)[ \t]*([A-Za-z_]\w{3,})|\b([A-Za-z_]\w{3,})[ \t]*\(|\b([A-Z][A-Z0-9_]{4,})\b")
 _WORD = re.compile(rb"\w+")
 _MAX_NAMES = 20
+_MAX_USED = 400
+"""How many names that the changed files do not have are looked for elsewhere; the largest fix of the catalogue has a dozen."""
+_MAX_PLACES = 50
 _MAX_COMMITS = 20_000
 
 
 def _is_code(path: str) -> bool:
     return PurePosixPath(path).suffix in _CODE
+
+
+def _without_comments(data: bytes) -> bytes:
+    """A text without what stands between the marks of a comment; one that is not closed goes to the end."""
+    kept = []
+    place = 0
+    while (start := data.find(b"/*", place)) >= 0:
+        kept.append(data[place:start])
+        end = data.find(b"*/", start + 2)
+        place = len(data) if end < 0 else end + 2
+    return b" ".join([*kept, data[place:]])
 
 
 def _added(scratch: Scratch, changes: Iterable[Change]) -> bytes:
@@ -40,7 +56,7 @@ def _added(scratch: Scratch, changes: Iterable[Change]) -> bytes:
         diff = scratch.tree(old).diff_to_tree(scratch.tree(new), context_lines=0)
         hunks = [hunk for patch in diff if patch is not None for hunk in patch.hunks]
         lines = [line.raw_content for hunk in hunks for line in hunk.lines if line.origin == "+"]
-    return _COMMENT.sub(b" ", b"".join(lines))
+    return _NO_CODE.sub(b" ", _without_comments(b"".join(lines)))
 
 
 def _named_in(names: Iterable[bytes], data: bytes) -> set[bytes]:
@@ -78,6 +94,7 @@ def missing_names(scratch: Scratch, tree: str, commit: pygit2.Commit) -> tuple[s
         entry = scratch.entry(tree, change.path) if used else None
         if entry is not None and entry.is_file:
             used -= _named_in(used, scratch.data(entry.id))
+    used = set(sorted(used)[:_MAX_USED])
     if not used:
         return ()
     folders = dict.fromkeys((*(str(PurePosixPath(change.path).parent) for change in changes), *_SHARED))
@@ -116,7 +133,7 @@ def find_introduction(
     changed = [change.path for change in scratch.changes(ancestor, str(commit.tree_id))]
     folders = dict.fromkeys((*(str(PurePosixPath(path).parent) for path in changed), *_SHARED))
     files = [path for folder in folders for path in _folder_files(scratch, ancestor, folder)]
-    places = list(_with_name(scratch, ancestor, files, word))
+    places = list(islice(_with_name(scratch, ancestor, files, word), _MAX_PLACES))
     progress(f"looking for what brought {name}")
     oldest = None
     try:
