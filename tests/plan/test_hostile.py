@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -138,3 +142,22 @@ def test_a_plan_needs_a_tree(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "--tree" in capsys.readouterr().err
     assert main(["plan", "--tree", str(tmp_path)]) == 2
     assert "not a kernel tree" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_leaves_no_scratch_repository_behind(tmp_path: Path, number: signal.Signals) -> None:
+    code = (
+        "import time\nfrom tailcall_audit.analyzer.app.plan import _scratch_folder\n"
+        "with _scratch_folder() as folder:\n    (folder / 'objects').mkdir()\n    print(folder, flush=True)\n    time.sleep(60)\n"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+    ) as process:
+        assert process.stdout is not None
+        folder = Path(process.stdout.readline().decode().strip())
+        assert folder.parent == tmp_path
+        assert (folder / "objects").is_dir()
+        process.send_signal(number)
+        assert process.wait() != 0
+    assert list(tmp_path.iterdir()) == []
