@@ -39,6 +39,19 @@ def _check(options: argparse.Namespace) -> None:
     for name, given in {"--offline": options.offline, "--refresh": options.refresh}.items():
         if given and not fetches:
             raise AuditError(f"{name} is about what is fetched, and nothing is: name --package, --repo or --changelog")
+    for name, given in {"--explain": options.explain, "--all": options.all}.items():
+        if given and options.json:
+            raise AuditError(f"{name} is about the text of a report: --json always has all defects and all evidence")
+
+
+def _check_targets(options: argparse.Namespace, targets: Mapping[str, list[str]]) -> None:
+    """Refuses options that have no effect on any of the targets; raises AuditError."""
+    if options.explain and targets["repo"]:
+        raise AuditError("--explain: a repository's table has no evidence; name one kernel with --package FILE")
+    without = any(targets[kind] for kind in ("kernel", "repo", "changelog", "config"))
+    within = any(targets[kind] for kind in ("tree", "package", "image")) or options.image or options.installed
+    if not options.emulate and without and not within:
+        raise AuditError("--no-emulation is about the code of an image, and no target has one")
 
 
 def _confirm(report: Report, options: argparse.Namespace, image: str | None, progress: Progress) -> Report:
@@ -122,6 +135,7 @@ def run(arguments: Sequence[str]) -> int:
     progress = Progress(enabled=sys.stderr is not None and sys.stderr.isatty() and not options.quiet)
     try:
         targets = _targets(options)
+        _check_targets(options, targets)
         options.repo = next(iter(targets["repo"]), None)
         report = _audit(options, targets, progress)
     finally:

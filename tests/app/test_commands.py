@@ -53,6 +53,14 @@ def test_a_word_that_nothing_is_like_gets_no_proposal(capsys: pytest.CaptureFixt
         (("--kernel", "6.1", "--guest-timeout", "30", "--confirm"), "--confirm=vm"),
         (("--kernel", "6.1", "--offline"), "--package, --repo or --changelog"),
         (("--kernel", "6.1", "--refresh"), "--package, --repo or --changelog"),
+        (("--kernel", "6.1", "--json", "--explain"), "--json always has all defects and all evidence"),
+        (("--kernel", "6.1", "--json", "--all"), "--json always has all defects and all evidence"),
+        (("--repo", "/srv/mirror", "--explain"), "--package FILE"),
+        (("6.1.170", "--no-emulation"), "no target has one"),
+        (("--kernel", "6.1", "--rev", "HEAD"), "--tree"),
+        (("--kernel", "6.1", "--system-map", "x"), "--image"),
+        (("--kernel", "6.1", "--package-version", "1"), "--changelog"),
+        (("--kernel", "6.1", "--distro", "debian"), "--package"),
     ],
 )
 def test_an_option_without_an_effect_is_refused(
