@@ -184,6 +184,8 @@ class Verdict(NamedTuple):
     disagreements: tuple[Disagreement, ...] = ()
     architectures: tuple[str, ...] = ()
     observation: Observation | None = None
+    fixed_by: tuple[str, ...] = ()
+    """The commits of a complete fix that were found, where the verdict rests on them."""
 
 
 class TargetKind(Enum):

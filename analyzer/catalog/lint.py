@@ -189,6 +189,19 @@ def _unseen_part(subject: _Subject) -> Iterator[_Finding]:
                 )
 
 
+@_rule("changes-unsaid")
+def _changes_unsaid(subject: _Subject) -> Iterator[_Finding]:
+    """Users meet a fix more often than its defect, as a program that is refused: each says what it changes for programs."""
+    fixes = {key for defect in subject.catalog.defects for key in leaves(defect.fixed)}
+    for key, file in subject.files.commits.items():
+        said = "changes" in mapping(file.data)
+        if key in fixes and not said:
+            message = "a fix says under changes what it changes for programs; an empty list where it is nothing"
+            yield _Finding(file, ("id",), "", message)
+        elif said and key not in fixes:
+            yield _Finding(file, ("changes",), "", "no defect is fixed by this commit: changes are those of a fix")
+
+
 @_rule("no-example")
 def _no_example(subject: _Subject) -> Iterator[_Finding]:
     for file, index, part in _signature_parts(subject.files):

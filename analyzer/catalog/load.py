@@ -22,6 +22,7 @@ from tailcall_audit.analyzer.catalog.types import (
     BranchRanges,
     Capability,
     Catalog,
+    Change,
     ChangelogForm,
     Commit,
     Defect,
@@ -111,6 +112,10 @@ def _commit(key: str, data: dict[str, Any]) -> Commit:
         code=data.get("code"),
         needs=_relations(data, "needs"),
         follow_ups=_relations(data, "follow_ups"),
+        changes=tuple(
+            Change(entry["what"], entry.get("errno"), entry.get("words"), entry["source"])
+            for entry in data.get("changes", ())
+        ),
     )
 
 

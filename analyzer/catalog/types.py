@@ -19,6 +19,7 @@ __all__ = [
     "BranchRanges",
     "Capability",
     "Catalog",
+    "Change",
     "ChangelogForm",
     "Commit",
     "Defect",
@@ -135,6 +136,20 @@ class Relation(NamedTuple):
     source: str
 
 
+class Change(NamedTuple):
+    """What a fix changes for programs that worked before it: what happens, the error that they get and the words of the verifier's
+    log (None: no error, or no words), and the source of it."""
+
+    what: str
+    errno: str | None
+    words: str | None
+    source: str
+
+    def __str__(self) -> str:
+        error = "" if self.errno is None else f" ({self.errno}{f': {self.words}' if self.words else ''})"
+        return f"{self.what}{error}"
+
+
 class Commit(NamedTuple):
     """A commit that introduces or fixes a defect. `key` is its first 12 hex digits; `id` is as long as it is known.
 
@@ -142,6 +157,7 @@ class Commit(NamedTuple):
     `emulation` how functions behave when they are run: alternatives of case=outcome (`tailcall_audit.analyzer.readers.emulation`);
     `code` names the matcher of machine code that can show it, and the effect of it (`tailcall_audit.analyzer.readers.code.isa`).
     `needs` are the commits whose code it changes or uses, `follow_ups` those that mend what it broke or left open.
+    `changes` are what a fix changes for programs, refusals first.
     """
 
     key: str
@@ -162,6 +178,7 @@ class Commit(NamedTuple):
     code: Mapping[str, str] | None = None
     needs: tuple[Relation, ...] = ()
     follow_ups: tuple[Relation, ...] = ()
+    changes: tuple[Change, ...] = ()
 
     @property
     def signature(self) -> tuple[SignaturePart, ...]:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tailcall_audit import __version__
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.formats.registry import View
-from tailcall_audit.analyzer.model import Evidence, Observation, Report, TargetReport, Verdict
+from tailcall_audit.analyzer.model import Evidence, Observation, Report, State, TargetReport, Verdict
 
 __all__ = ["SCHEMA_VERSION", "render", "report_as_data", "report_schema_path"]
 
@@ -44,7 +45,18 @@ def _observation(item: Observation | None) -> dict[str, str] | None:
     }
 
 
-def _verdict(item: Verdict) -> dict[str, Any]:
+def _changes(item: Verdict, catalog: Catalog) -> list[dict[str, str | None]]:
+    """What the fixes that a verdict rests on change for programs."""
+    if item.state is not State.FIXED:
+        return []
+    return [
+        {"commit": key, "what": change.what, "errno": change.errno, "words": change.words, "source": change.source}
+        for key in item.fixed_by
+        for change in catalog.commits[key].changes
+    ]
+
+
+def _verdict(item: Verdict, catalog: Catalog) -> dict[str, Any]:
     return {
         "defect": item.defect.slug,
         "pitfall": item.defect.pitfall,
@@ -62,16 +74,17 @@ def _verdict(item: Verdict) -> dict[str, Any]:
         "evidence": [_evidence(entry) for entry in item.evidence],
         "disagreements": [str(entry) for entry in item.disagreements],
         "observation": _observation(item.observation),
+        "changes_for_programs": _changes(item, catalog),
     }
 
 
-def _target(target: TargetReport) -> dict[str, Any]:
+def _target(target: TargetReport, catalog: Catalog) -> dict[str, Any]:
     return {
         "name": target.name,
         "kind": target.kind.value,
         "identity": dict(target.identity),
         "notes": list(target.notes),
-        "verdicts": [_verdict(item) for item in target.verdicts],
+        "verdicts": [_verdict(item, catalog) for item in target.verdicts],
     }
 
 
@@ -81,7 +94,7 @@ def report_as_data(report: Report, tool_version: str) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "tool_version": tool_version,
         "catalog": {"date": report.catalog.date, "digest": report.catalog.digest, "path": report.catalog.path},
-        "targets": [_target(target) for target in report.targets],
+        "targets": [_target(target, report.catalog) for target in report.targets],
         "skipped": [{"label": item.label, "reason": item.reason} for item in report.skipped],
         "first_fixed": [item._asdict() for item in report.first_fixed],
     }

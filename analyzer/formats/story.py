@@ -52,6 +52,12 @@ def _commit_lines(commit: Commit) -> list[str]:
         lines.append(f"    unverified: {commit.unverified}")
     for label, entries in (("needs", commit.needs), ("mended by", commit.follow_ups)):
         lines += [f"    {label} {entry.commit}: {entry.why}  [{entry.source}]" for entry in entries]
+    if commit.changes:
+        lines.append("    what changes for programs:")
+    for change in commit.changes:
+        lines += textwrap.wrap(
+            f"{change}  [{change.source}]", _WIDTH, initial_indent="      - ", subsequent_indent="        "
+        )
     for fact in commit.branches.values():
         if fact.backported:
             when = f"since {fact.release}" if fact.release else f"by {fact.present_by}"
@@ -159,6 +165,7 @@ def _commit_as_data(commit: Commit) -> dict[str, Any]:
         "unverified": commit.unverified,
         "needs": [entry._asdict() for entry in commit.needs],
         "follow_ups": [entry._asdict() for entry in commit.follow_ups],
+        "changes": [entry._asdict() for entry in commit.changes],
         "branches": [
             {
                 "branch": fact.branch,

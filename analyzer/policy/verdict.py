@@ -284,9 +284,10 @@ class _Case:
             )
         if fix.met:
             there = _decisive(self.weighed, fixes, Presence.PRESENT)
-            return self.verdict(
+            fixed = self.verdict(
                 State.FIXED, Rule.FIX_PRESENT, f"has {there[0][0]}", f"fixed by {_cite(there)}", fix.confidence
             )
+            return fixed._replace(fixed_by=tuple(name for name, _ in there))
         if not reach.met:
             if any(name.startswith(CAPABILITY_PREFIX) for name, _ in _decisive(self.needs, needed, Presence.UNKNOWN)):
                 needed = tuple(sorted(needed, key=lambda name: not name.startswith(CAPABILITY_PREFIX)))

@@ -50,6 +50,7 @@ DOUBTS = {
     "unseen-part": ("commits/2b5dcb31a19a.yaml", "  - include/linux/bpf.h", "  - kernel/bpf/btf.c", "kernel/bpf/btf.c", "kernel/bpf/btf.c"),
     "wrong-branch": ("commits/2b5dcb31a19a.yaml", "backported: 6.1.72", "backported: 6.2.72", "  6.1:", "6.1"),
     "wrong-order": ("commits/fdad456cbcca.yaml", "  - commit: f7866c358733", "  - commit: d6083f040d5d", "needs:", "d6083f040d5d"),
+    "changes-unsaid": ("commits/f7866c358733.yaml", "changes: []\n", "", "id:", None),
     "range-gap": (
         "commits/d6083f040d5d.yaml",
         "  6.6:\n    absent_through: 6.6.145",

@@ -11,9 +11,10 @@ import pytest
 
 from tailcall_audit import State, audit
 from tailcall_audit.analyzer.app.main import main
+from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.formats.json import report_schema_path
 from tailcall_audit.analyzer.live.confirm import Guests, boot_target
-from tailcall_audit.analyzer.model import Agreement, ObservationState, TargetReport
+from tailcall_audit.analyzer.model import Agreement, ObservationState, TargetReport, Verdict
 from tailcall_audit.probes.defects import PROBES
 from tailcall_audit.probes.guest.archive import build_initramfs
 from tailcall_audit.probes.guest.boot import Guest, GuestRun, run_in_guest
@@ -28,6 +29,9 @@ pytestmark = pytest.mark.skipif(
 
 EXCEPTIONS: dict[str, set[str]] = {}
 """Kernels on which what is seen differs from the catalogue, and the defects: none is known."""
+
+
+REFUSED_BY_THE_VERIFIER = {"tailcall-pkt-pointers", "tailcall-via-callback-subprog", "tailcall-direct-in-callback"}
 
 
 def boot(target: TargetReport) -> tuple[TargetReport, GuestRun]:
@@ -50,6 +54,17 @@ def agree(kernel: Kernel, target: TargetReport, run: GuestRun) -> None:
     assert contradicted == set(), details
     for slug in present:
         assert target.states[slug] is State.AFFECTED
+    for item in target.verdicts:
+        _words_are_seen(target, item)
+
+
+def _words_are_seen(target: TargetReport, item: Verdict) -> None:
+    """Where the verifier refused what its fix refuses, it did so with the words that the catalogue has."""
+    commits = load_catalog().commits
+    words = [change.words for key in item.fixed_by for change in commits[key].changes if change.words]
+    if item.defect.slug in REFUSED_BY_THE_VERIFIER and item.state is State.FIXED and item.fixed_by:
+        assert item.observation is not None
+        assert any(text in item.observation.detail for text in words), (target.name, item.observation.detail)
 
 
 @pytest.mark.parametrize("kernel", SHARED, ids=lambda kernel: kernel.name)
