@@ -14,6 +14,7 @@ import pytest
 from tailcall_audit import audit
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.emulator.calls import Patch
 from tailcall_audit.analyzer.emulator.image import KernelImage
 from tailcall_audit.analyzer.emulator.reasons import Why
 from tailcall_audit.analyzer.kernelfiles.binary import Binary
@@ -24,7 +25,7 @@ from tailcall_audit.analyzer.model import EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.emulation.read import CaseResult, Emulation, emulate, evidence_of, wanted_cases
 from tailcall_audit.analyzer.readers.emulation.registry import CASES, SYMBOLS
 from tailcall_audit.analyzer.readers.emulation.scene import Bench
-from tailcall_audit.analyzer.readers.emulation.stage import Answer, Outcome, run_case
+from tailcall_audit.analyzer.readers.emulation.stage import Answer, Outcome, Stage, run_case
 from tests.emulator.kernels import tiny_kernel
 from tests.kernelfiles.images import kernel
 from tests.kernels import package_file
@@ -227,6 +228,27 @@ def test_what_an_object_holds_beside_what_matters_changes_no_answer(lab: Path, s
             assert got.finding.outcome is expected.finding.outcome, name
         else:
             assert not is_plain, f"{name}: {got.why}"
+
+
+def test_a_step_is_run_anew_only_where_code_on_its_path_is_patched() -> None:
+    function, elsewhere = 0xFFFF_FFFF_8100_0000, 0xFFFF_FFFF_8100_0100
+    found = kernel(named_image("vmlinuz-6.12.117+deb13-cloud-amd64"))
+    bench = Bench(KernelImage(Binary(found), "x86_64"))
+    runs: list[int] = []
+
+    def step(stage: Stage) -> int:
+        runs.append(1)
+        stage.scene().machine.executed += [(function, 64), (function + 8, 4)]
+        return len(runs)
+
+    on_path, first_byte = Patch(function + 60, b"\x90" * 5, "a test"), Patch(function - 1, b"\x90" * 2, "a test")
+    off_path = Patch(elsewhere, b"\x90", "a test")
+    before = Patch(function - 2, b"\x90" * 2, "a test")
+    seen = [
+        Stage(bench, patches).once("step", step)
+        for patches in ((), (off_path,), (before,), (on_path,), (on_path, off_path), (first_byte,), (before, off_path))
+    ]
+    assert seen == [1, 1, 1, 2, 2, 3, 1]
 
 
 def test_a_kernel_without_types_gives_one_reason(catalog: Catalog) -> None:

@@ -53,8 +53,8 @@ class Bench:
         self.sites = Sites(kernel, self.isa)
         self.budget = budget or Budget()
         self.fill = fill
-        self.kept: dict[tuple[Hashable, tuple[Patch, ...]], tuple[int, list[tuple[int, int]]]] = {}
-        """What controls came to, and the blocks that they ran, by their names and the state of the code."""
+        self.kept: dict[Hashable, list[tuple[frozenset[Patch], object, list[tuple[int, int]]]]] = {}
+        """By their names, what steps that cases share came to, with the patches on their path and the blocks that they ran."""
         self._numbers: dict[str, dict[str, int]] = {}
 
     def number(self, enum: str, name: str) -> int:

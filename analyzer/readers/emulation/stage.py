@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 from tailcall_audit.analyzer.emulator.calls import Patch, Stub
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 from tailcall_audit.analyzer.readers.emulation.scene import Bench, Scene
 
 __all__ = ["Answer", "Case", "Finding", "Outcome", "Stage", "run_case"]
+
+_Result = TypeVar("_Result")
 
 
 class Outcome(Enum):
@@ -68,15 +71,34 @@ class Stage:
         self._scenes.clear()
         return sorted(self._shared)
 
-    def once(self, name: Hashable, step: Callable[[Stage], int]) -> int:
-        """The number that a step comes to, run once for all cases of a bench in this state of the code: controls are shared."""
-        key = (name, self.patches)
-        if key not in self.bench.kept:
-            inner = Stage(self.bench, self.patches)
-            self.bench.kept[key] = (step(inner), inner.executed())
-        found, blocks = self.bench.kept[key]
+    def once(self, name: Hashable, step: Callable[[Stage], _Result]) -> _Result:
+        """What a step comes to, run once for all cases of a bench in this state of the code that it runs through: controls are shared.
+
+        A run is the same where all of the code on its path is the same, whatever is patched elsewhere.
+        """
+        kept = self.bench.kept.setdefault(name, [])
+        for there, found, blocks in kept:
+            if _within(self.patches, blocks) == there:
+                self._shared.update(blocks)
+                return cast("_Result", found)
+        inner = Stage(self.bench, self.patches)
+        result = step(inner)
+        blocks = inner.executed()
+        kept.append((_within(self.patches, blocks), result, blocks))
         self._shared.update(blocks)
-        return found
+        return result
+
+
+def _within(patches: Iterable[Patch], blocks: Sequence[tuple[int, int]]) -> frozenset[Patch]:
+    """The patches that change code of some blocks, which rise; one may begin in the middle of another."""
+    longest = max((size for _, size in blocks), default=0)
+    found = set()
+    for patch in patches:
+        end = patch.address + len(patch.code)
+        near = blocks[bisect_left(blocks, (patch.address - longest,)) : bisect_left(blocks, (end,))]
+        if any(start + size > patch.address for start, size in near):
+            found.add(patch)
+    return frozenset(found)
 
 
 Case = Callable[[Stage], Finding]

@@ -142,6 +142,10 @@ def _counting(hits: int) -> list[Insn]:
 def traced(stage: Stage, kinds: tuple[int, ...], wish: int) -> tuple[Outcome, str]:
     """What comes of a program that calls a traced function that tail-calls, and in words; raises EmulationError."""
     controls(stage)
+    return stage.once(("traced", kinds, wish), partial(_traced, kinds=kinds, wish=wish))
+
+
+def _traced(stage: Stage, kinds: tuple[int, ...], wish: int) -> tuple[Outcome, str]:
     found = _Traced(stage)
     found.trace(kinds, wish)
     try:
