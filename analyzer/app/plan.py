@@ -115,6 +115,9 @@ def _request(options: argparse.Namespace, progress: Progress) -> Request:
     )
 
 
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+
 @contextmanager
 def _scratch_folder() -> Iterator[Path]:
     """A folder of our own that is deleted at the end, by SIGTERM and SIGHUP too."""
@@ -122,7 +125,7 @@ def _scratch_folder() -> Iterator[Path]:
     def end(number: int, _: object) -> None:
         raise SystemExit(128 + number)
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, end) for number in _ENDING}
     folder = tempfile.mkdtemp(prefix="tailcall-audit-plan-")
     try:
         yield Path(folder)
@@ -140,15 +143,13 @@ def _plan(options: argparse.Namespace, request: Request) -> Plan:
 
     with _scratch_folder() as folder:
         asked = Asked(options.tree, tuple(options.upstream), folder, options.unknown, options.patches)
-        found = list(
-            work_apart(
-                lambda progress: iter([make_plan(request._replace(progress=progress), asked)]),
-                LIMITS["tree"],
-                request.catalog,
-                request.progress,
-                (Plan,),
-            )
-        )
+
+        def make(progress: Callable[[str], None]) -> Iterator[Plan]:
+            for number in _ENDING:
+                signal.signal(number, signal.SIG_DFL)  # the worker has no folder to delete
+            yield make_plan(request._replace(progress=progress), asked)
+
+        found = list(work_apart(make, LIMITS["tree"], request.catalog, request.progress, (Plan,)))
     if not found:
         raise AuditError(f"{options.tree}: there is no plan")
     return found[0]

@@ -118,6 +118,7 @@ def _wanted(
             after=after[key],
             dependencies=tuple(located.dependencies.get(key, ())),
             cves=_cves(catalog, pick),
+            changes=tuple(map(str, commit.changes)),
             missing=fetch.origin,
             fetch=fetch.command,
         )

@@ -32,6 +32,7 @@ def test_six_fixes_apply_and_real_picks_lead_to_the_tree_that_was_foreseen(mainl
     assert [step["commit"] for step in found.steps] == [mainline.commits[name] for name in IN_ORDER]
     assert found.data["result"]["tested"] is True
     assert found.data["result"]["open"] == []
+    assert any("EBUSY" in text for text in found.steps[4]["changes"])
     mended = tmp_path / "mended"
     assert followed(tree.path, mended, *upstream) == found.data["result"]["tree"]
     verdicts = audit(trees=[str(mended)], arch="x86_64").targets[0].states
