@@ -360,3 +360,10 @@ def test_defects_of_all_architectures_are_judged_without_one_too() -> None:
     for facts in (Facts([]), Facts([], "x86_64")):
         judged_slugs = [verdict.defect.slug for verdict in judge_all(CATALOG, facts, CATALOG.defects)]
         assert set(judged_slugs) == {defect.slug for defect in CATALOG.defects}
+
+
+def test_a_branch_that_ended_after_a_fix_existed_may_have_it() -> None:
+    """6.11.y ended in December 2024, weeks after the merge window of 6.13 in which the fix came."""
+    not_surveyed = CATALOG.commits[KEY]._replace(branches={})
+    assert commit_in_release(CATALOG, not_surveyed, parse_version("6.11.5")).presence is UNKNOWN
+    assert commit_in_release(CATALOG, not_surveyed, parse_version("6.8.5")).presence is ABSENT
