@@ -1,7 +1,8 @@
 """One adapter a library: within it, whatever the library raises on bad input becomes one of this tool's errors.
 
-Libraries document few of the errors that broken data makes them raise: a header that lies surfaces as whatever their code trips
-over. So an adapter takes every exception, and stands around calls of its library only, never around this tool's own code.
+Libraries document few of the errors that broken data makes them raise: a header that lies surfaces as whatever their
+code trips over. So an adapter takes every exception, and stands around calls of its library only, never around this
+tool's own code.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ def _adapted(fail: Failure, also: tuple[type[Exception], ...] = ()) -> Iterator[
 
 
 def compression_errors(fail: Failure) -> AbstractContextManager[None]:
-    """backports.zstd, bz2, gzip, lz4, lzallright, lzma and zlib: OSError, EOFError, ValueError, RuntimeError, MemoryError and each its own."""
+    """backports.zstd, bz2, gzip, lz4, lzallright, lzma and zlib: OSError, EOFError, ValueError, RuntimeError,
+    MemoryError and each its own.
+    """
     return _adapted(fail)
 
 
@@ -53,12 +56,16 @@ def tar_errors(fail: Failure) -> AbstractContextManager[None]:
 
 
 def debian_errors(fail: Failure) -> AbstractContextManager[None]:
-    """python-debian: ArError, DebError, and on broken members and versions KeyError, ValueError, IndexError and TypeError."""
+    """python-debian: ArError, DebError, and on broken members and versions KeyError, ValueError, IndexError and
+    TypeError.
+    """
     return _adapted(fail)
 
 
 def elftools_errors(fail: Failure) -> AbstractContextManager[None]:
-    """pyelftools: ELFError, and on headers that lie ValueError, KeyError, AttributeError, OverflowError, MemoryError and UnicodeError."""
+    """pyelftools: ELFError, and on headers that lie ValueError, KeyError, AttributeError, OverflowError, MemoryError
+    and UnicodeError.
+    """
     return _adapted(fail)
 
 
@@ -78,7 +85,8 @@ def xml_errors(fail: Failure) -> AbstractContextManager[None]:
 
 
 def requests_errors(fail: Failure, *also: type[Exception]) -> AbstractContextManager[None]:
-    """requests: beside its RequestException those of urllib3, http.client and UnicodeError (a Location that is no UTF-8) get through.
+    """requests: beside its RequestException those of urllib3, http.client and UnicodeError (a Location that is no
+    UTF-8) get through.
 
     `also` are raised as they are.
     """
@@ -91,9 +99,11 @@ def jsonschema_errors(fail: Failure) -> AbstractContextManager[None]:
 
 
 def parse_json(data: bytes, fail: Callable[[str, str], Exception]) -> object:
-    """Returns what a JSON text holds; raises what `fail` makes of ``:LINE:COLUMN`` ("" where it is not known) and a reason.
+    """Returns what a JSON text holds; raises what `fail` makes of ``:LINE:COLUMN`` ("" where it is not known) and a
+    reason.
 
-    json raises JSONDecodeError, UnicodeDecodeError, ValueError (an integer of more digits than Python converts) and RecursionError.
+    json raises JSONDecodeError, UnicodeDecodeError, ValueError (an integer of more digits than Python converts) and
+    RecursionError.
     """
     try:
         found: object = json.loads(data)

@@ -1,7 +1,7 @@
 """The types at every boundary: evidence, verdict, report. All frozen; nothing here reads, decides or prints.
 
-What an audit of a version string loads are named tuples, everywhere else frozen dataclasses: the import of `dataclasses`
-and the making of some 25 of them take 30 ms, half of what the whole audit may (`bench/start.py`).
+What an audit of a version string loads are named tuples, everywhere else frozen dataclasses: the import of
+`dataclasses` and the making of some 25 of them take 30 ms, half of what the whole audit may (`bench/start.py`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = [
 
 
 class Presence(Enum):
-    """Whether a commit's effect is in the audited kernel."""
+    """The state of a commit's effect in the audited kernel."""
 
     PRESENT = "present"
     ABSENT = "absent"
@@ -48,7 +48,7 @@ class Presence(Enum):
 
 
 class Confidence(IntEnum):
-    """How far a statement can be trusted."""
+    """The trust that a statement deserves."""
 
     LOW = 1
     MEDIUM = 2
@@ -81,11 +81,11 @@ class EvidenceKind(Enum):
 class Evidence(NamedTuple):
     """One statement of one reader about one commit (12 hex digits), capability or option.
 
-    `citation` says where it was read (commit and subject, file:line, catalogue source). `conditional` marks a history entry
-    that proves the fix only when the source agrees (conflicts were resolved). `settle` is the command that would turn an
-    unknown into an answer. `architecture` limits the statement to one architecture. `unreadable` marks an unknown whose input
-    could not be read, as against one that was read and looks like nothing known. `guessed` marks a statement that rests on
-    a release that was not verified.
+    `citation` says where it was read (commit and subject, file:line, catalogue source). `conditional` marks a history
+    entry that proves the fix only when the source agrees (conflicts were resolved). `settle` is the command that would
+    turn an unknown into an answer. `architecture` limits the statement to one architecture. `unreadable` marks an
+    unknown whose input could not be read, as against one that was read and looks like nothing known. `guessed` marks a
+    statement that rests on a release that was not verified.
     """
 
     kind: EvidenceKind
@@ -114,7 +114,9 @@ _WORSE = (State.NOT_AFFECTED, State.FIXED, State.UNKNOWN, State.AFFECTED)
 
 
 class Rule(Enum):
-    """The rule that decided. The last two are explained in `tailcall_audit.analyzer.policy.agreement`, the others in `….policy.verdict`."""
+    """The rule that decided. The last two are explained in `tailcall_audit.analyzer.policy.agreement`, the others in
+    `….policy.verdict`.
+    """
 
     OTHER_ARCHITECTURE = "other-architecture"
     CONFIG_EXCLUDES = "config-excludes"
@@ -169,8 +171,8 @@ class Disagreement(NamedTuple):
 class Verdict(NamedTuple):
     """The answer for one defect, with what it rests on.
 
-    `architectures` names those that the answer holds for; it is empty when the answer is the same on every architecture.
-    `brief` fits a table's column; `reason` is a full sentence.
+    `architectures` names those that the answer holds for; it is empty when the answer is the same on every
+    architecture. `brief` fits a table's column; `reason` is a full sentence.
     """
 
     defect: Defect
@@ -210,8 +212,9 @@ class Bootable(NamedTuple):
 class TargetReport(NamedTuple):
     """Everything about one audited kernel.
 
-    `identity` is what the target says it is, `notes` what the reader should know, `bootable` where its image is, if that is
-    at hand. `is_running` marks the kernel that runs on this host, `series` the line of builds that it is one of.
+    `identity` is what the target says it is, `notes` what the reader should know, `bootable` where its image is, if
+    that is at hand. `is_running` marks the kernel that runs on this host, `series` the line of builds that it is one
+    of.
     """
 
     name: str
@@ -244,7 +247,7 @@ class Skipped(NamedTuple):
 class FirstFixed(NamedTuple):
     """The first version of a kernel in a repository after which no later version has the defect.
 
-    `version` is None where the newest version has the defect or may have it.
+    `version` is None if the newest version has the defect or may have it.
     """
 
     kernel: str

@@ -25,8 +25,9 @@ class Kind(Enum):
 
 
 def cache_folder() -> Path:
-    """The folder of this tool's caches (XDG_CACHE_HOME). Raises AuditError where it would be in the current directory: what lies
-    there may be anyone's."""
+    """The folder of this tool's caches (XDG_CACHE_HOME). Raises AuditError if it would be in the current directory:
+    what lies there may be anyone's.
+    """
     from platformdirs import user_cache_path
 
     found = user_cache_path("tailcall-audit", appauthor=False)
@@ -43,7 +44,7 @@ def expanded(text: str | os.PathLike[str]) -> Path:
 
 
 def kind_of(path: Path) -> Kind:
-    """Raises AuditError where the system does not let us look: a name too long, a folder that is closed, a loop of links."""
+    """Raises AuditError if the system does not let us look: a name too long, a folder that is closed, a loop of links."""
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -61,7 +62,7 @@ def check_file(path: Path, hint: str, error: type[AuditError] = AuditError) -> N
 
 
 def is_file(path: Path) -> bool:
-    """Whether a regular file is there and may be looked at."""
+    """Returns True if a regular file is there and may be looked at."""
     try:
         return kind_of(path) is Kind.FILE
     except AuditError:

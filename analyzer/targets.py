@@ -17,7 +17,9 @@ Source = tuple[str, str]
 
 
 class Targets(NamedTuple):
-    """The parameters of `tailcall_audit.analyzer.pipeline.audit` that name kernels; those of one kind are given, or none."""
+    """The parameters of `tailcall_audit.analyzer.pipeline.audit` that name kernels; those of one kind are given, or
+    none.
+    """
 
     kernels: Sequence[str] = ()
     trees: Sequence[str] = ()
@@ -28,7 +30,7 @@ class Targets(NamedTuple):
     changelog: str | None = None
 
     def sources(self, catalog: Catalog) -> list[Source]:
-        """Returns what is to be opened; raises UsageError where targets of several kinds are named."""
+        """Returns what is to be opened; raises UsageError if targets of several kinds are named."""
         kinds: dict[str, Sequence[str]] = {
             "release": [line for text in self.kernels for line in kernel_lines(text, catalog)],
             "tree": self.trees,
@@ -46,7 +48,7 @@ class Targets(NamedTuple):
 
 
 def check_parameters(request: Request, targets: Targets, count: int, *, has_config: bool) -> None:
-    """Raises UsageError where a parameter is about a target that is not named, or contradicts another one.
+    """Raises UsageError if a parameter is about a target that is not named, or contradicts another one.
 
     `count` is how many sources there are.
     """

@@ -1,7 +1,7 @@
 """Upstream kernel versions and their order.
 
-`packaging.version` orders ``6.13rc3`` before ``6.13`` as the kernel does, and the tests hold this module against it; the
-kernel's own spelling and the cost of the import (12 ms of a 60 ms budget for ``--kernel``) keep it out of here.
+`packaging.version` orders ``6.13rc3`` before ``6.13`` as the kernel does, and the tests hold this module against it;
+the kernel's own spelling and the cost of the import (12 ms of a 60 ms budget for ``--kernel``) keep it out of here.
 """
 
 from __future__ import annotations

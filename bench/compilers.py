@@ -1,10 +1,12 @@
-"""Builds a small x86-64 kernel of Debian's sources with another compiler, to hold the emulator, a guest and the catalogue against each other.
+"""Builds a small x86-64 kernel of Debian's sources with another compiler, to hold the emulator, a guest and the
+catalogue against each other.
 
     python -m bench.compilers FOLDER [--series 6.12] [--version VERSION] [--compiler clang|gcc] [--thin-lto] [--jobs N]
 
-Needs clang, lld and llvm (or gcc), make, flex, bison, bc, libelf-dev and pahole, of Debian's packages, some 4 GB in FOLDER, and 10 to 60
-minutes. The sources are those of the package linux-source-SERIES. What is built stays in FOLDER: a run that was interrupted goes on. The last
-line printed names the kernel, FOLDER/vmlinux-VERSION-COMPILER; audit it, and boot it, with
+Needs clang, lld and llvm (or gcc), make, flex, bison, bc, libelf-dev and pahole, of Debian's packages, some 4 GB in
+FOLDER, and 10 to 60 minutes. The sources are those of the package linux-source-SERIES. What is built stays in FOLDER: a
+run that was interrupted goes on. The last line printed names the kernel, FOLDER/vmlinux-VERSION-COMPILER; audit it, and
+boot it, with
 
     tailcall-audit lab --emulate FOLDER/vmlinux-VERSION-COMPILER
 """
@@ -33,7 +35,9 @@ class BuildError(Exception):
 
 
 class Build(NamedTuple):
-    """What is built where: the unpacked sources, the folder of the build, the compiler, and how many processes at a time."""
+    """What is built where: the unpacked sources, the folder of the build, the compiler, and how many processes at a
+    time.
+    """
 
     sources: Path
     output: Path
@@ -82,7 +86,7 @@ def _unpack(package: Path, folder: Path) -> Path:
 
 
 def _configure(build: Build, local_version: str, thin_lto: bool) -> None:
-    """The fragment over tinyconfig; raises BuildError where an option of it is not taken."""
+    """The fragment over tinyconfig; raises BuildError if an option of it is not taken."""
     if (build.output / ".config").exists():
         return
     build.output.mkdir(parents=True, exist_ok=True)

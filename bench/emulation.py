@@ -6,8 +6,8 @@
     python -m bench.emulation guest IMAGE …        seconds of the same image's boot and probes in a guest, beside those of the cases by
                                                    signature: the cases of each commit by themselves
 
-`truth` ends with exit code 1 where emulation and the catalogue's release facts contradict each other, `verdicts` where a decided verdict
-becomes unknown. An image may be a kernel image or a package.
+`truth` ends with exit code 1 where emulation and the catalogue's release facts contradict each other, `verdicts` where
+a decided verdict becomes unknown. An image may be a kernel image or a package.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _FACTS = (EvidenceKind.RELEASE, EvidenceKind.SERIES)
 
 
 class Row(NamedTuple):
-    """What is said of one commit in one image; None where nothing is."""
+    """What is said of one commit in one image; None if nothing is."""
 
     image: str
     architecture: str
@@ -158,7 +158,9 @@ def _relation(row: Row) -> str:
 
 
 def _by_signature(name: str) -> Iterator[tuple[str, float]]:
-    """Yields each commit that the catalogue has cases for, and the seconds that these take by themselves, the unpacking left out."""
+    """Yields each commit that the catalogue has cases for, and the seconds that these take by themselves, the unpacking
+    left out.
+    """
     catalog = load_catalog()
     kernel = unpack(Path(name).read_bytes(), name)
     binary = Binary(kernel)

@@ -2,9 +2,9 @@
 
     python -m bench.image [IMAGE …]      (without: the images of TAILCALL_AUDIT_LAB)
 
-The payload goes to a file first, so that `lz4 -dc`, `zstd -dc`, `gzip -dc` or `xz -dc` has nothing else to do; beside it the same
-decompression by a Python that does nothing else. The audit is the command as users start it, interpreter and all. The smallest of five
-counts. Memory is the audit's largest resident set.
+The payload goes to a file first, so that `lz4 -dc`, `zstd -dc`, `gzip -dc` or `xz -dc` has nothing else to do; beside
+it the same decompression by a Python that does nothing else. The audit is the command as users start it, interpreter
+and all. The smallest of five counts. Memory is the audit's largest resident set.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python -m bench.lab [IMAGE …]      (without: the images of TAILCALL_AUDIT_LAB)
 
-Needs qemu-system-x86_64 and a static busybox (Debian's busybox-static). Both boots are emulated by the same QEMU in the same run, in
-turns; the smallest of three counts. The detector that exists for these pitfalls says of itself that it wants clang, capstone and a
-minute or so; it is not run here.
+Needs qemu-system-x86_64 and a static busybox (Debian's busybox-static). Both boots are emulated by the same QEMU in the
+same run, in turns; the smallest of three counts. The detector that exists for these pitfalls says of itself that it
+wants clang, capstone and a minute or so; it is not run here.
 """
 
 from __future__ import annotations

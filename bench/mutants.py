@@ -3,9 +3,10 @@
     python -m bench.mutants [KERNEL …] [--limit N] [--function NAME] [--results FOLDER] [--judge NAME] [--patience SECONDS]
                             [--again] [--sample]
 
-KERNEL is an image or a package; without any: Debian's 5.10, 6.1, 6.12 and 7.3. Each mutant is booted once, and what its guest shows is
-kept in FOLDER, so that a run that was interrupted goes on where it was. A judge's answers are kept too; `--again` asks the judges anew,
-without booting anything. `--sample` is the small fixed sample of CI: prog_fd_array_get_ptr() of 6.12.
+KERNEL is an image or a package; without any: Debian's 5.10, 6.1, 6.12 and 7.3. Each mutant is booted once, and what its
+guest shows is kept in FOLDER, so that a run that was interrupted goes on where it was. A judge's answers are kept too;
+`--again` asks the judges anew, without booting anything. `--sample` is the small fixed sample of CI:
+prog_fd_array_get_ptr() of 6.12.
 
 To reach: no mutant whose guest shows a defect is called fixed (or not affected) by the code.
 """
@@ -64,7 +65,7 @@ def _mutants(subject: Subject, limit: int | None, only: Sequence[str]) -> Iterat
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep the tables of a folder to one run; raises MutationError where another run has them."""
+    """Keep the tables of a folder to one run; raises MutationError if another run has them."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
         try:

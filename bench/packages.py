@@ -1,6 +1,7 @@
 """Reading a package's changelog, and parsing it: ``python -m bench.packages``.
 
-The floor is ``dpkg-deb --fsys-tarfile | tar -xO | zcat`` on the same package. To reach: at most 2 times that, and 20 MB/s.
+The floor is ``dpkg-deb --fsys-tarfile | tar -xO | zcat`` on the same package. To reach: at most 2 times that, and 20
+MB/s.
 """
 
 from __future__ import annotations

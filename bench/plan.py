@@ -1,7 +1,7 @@
 """A plan against the audit of the same tree: ``python -m bench.plan``.
 
-The tree is the stable branch of the kernel-shaped repository with six fixes taken out of its sources, the commits to pick are in
-another repository. To reach: a plan of six commits takes at most twice the audit itself.
+The tree is the stable branch of the kernel-shaped repository with six fixes taken out of its sources, the commits to
+pick are in another repository. To reach: a plan of six commits takes at most twice the audit itself.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A survey of a stable tree against git itself: ``python -m bench.survey``.
 
-The repository is the kernel-sized one of bench/tree.py with five more stable branches of 10,000 commits and 100 tags each. The
-floor is one ``git log`` over the same ranges, thrown away. To reach: at most 2 times the floor.
+The repository is the kernel-sized one of bench/tree.py with five more stable branches of 10,000 commits and 100 tags
+each. The floor is one ``git log`` over the same ranges, thrown away. To reach: at most 2 times the floor.
 """
 
 from __future__ import annotations

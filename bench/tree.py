@@ -1,8 +1,8 @@
 """The audit of a kernel-sized clone against git itself: ``python -m bench.tree``.
 
-The floor is ``git log v6.1..HEAD`` thrown away; what people do today is one ``git log --grep`` over the whole history. Each
-with and without a commit-graph, and the audit also without the git binary. To reach: at most 2 times the floor, at least 10
-times faster than the grep, under 300 MB.
+The floor is ``git log v6.1..HEAD`` thrown away; what people do today is one ``git log --grep`` over the whole history.
+Each with and without a commit-graph, and the audit also without the git binary. To reach: at most 2 times the floor, at
+least 10 times faster than the grep, under 300 MB.
 """
 
 from __future__ import annotations

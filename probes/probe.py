@@ -34,9 +34,10 @@ if TYPE_CHECKING:
     class Result(NamedTuple):
         """What was seen of one defect: PRESENT, ABSENT or COULD_NOT_RUN, and how that was seen, or why not.
 
-        `conclusive` is False if an absence only means that the defect could not be reached here, as on a kernel that never had
-        what it needs. Such an absence does not make a verdict *fixed*. `lacks` names the capability of the catalogue that this
-        architecture was seen to lack, without which the defect cannot be reached; it is empty otherwise.
+        `conclusive` is False if an absence only means that the defect could not be reached here, as on a kernel that
+        never had what it needs. Such an absence does not make a verdict *fixed*. `lacks` names the capability of the
+        catalogue that this architecture was seen to lack, without which the defect cannot be reached; it is empty
+        otherwise.
         """
 
         state: str
@@ -47,9 +48,9 @@ if TYPE_CHECKING:
     class Probe(NamedTuple):
         """One probe: the slug of its defect, what it loads in a sentence, and the function that runs it.
 
-        `hazard` says what the kernel might do when the defect is there: such a probe never runs on a host. `panics_in` names the
-        kernel functions that an oops would show. `safe` is what can be observed on a host instead. `twins` are the slugs of the
-        same defect in the code of other architectures, as pairs of architecture and slug.
+        `hazard` says what the kernel might do when the defect is there: such a probe never runs on a host. `panics_in`
+        names the kernel functions that an oops would show. `safe` is what can be observed on a host instead. `twins`
+        are the slugs of the same defect in the code of other architectures, as pairs of architecture and slug.
         """
 
         slug: str

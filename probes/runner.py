@@ -141,7 +141,9 @@ class Runner:
         return b"", None, True
 
     def leftovers(self) -> list[str] | None:
-        """What the probes made and the kernel still has, a moment later: nothing, if all is well. None without CAP_SYS_ADMIN."""
+        """What the probes made and the kernel still has, a moment later: nothing, if all is well. None without
+        CAP_SYS_ADMIN.
+        """
         try:
             with Bpf() as kernel:
                 left = self._made

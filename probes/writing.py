@@ -1,7 +1,8 @@
 """Writes files: a regular file whole or not at all, and anything else (a device, a FIFO, an open descriptor) in place.
 
-Links are followed by the kernel, with the restrictions of its sysctl fs.protected_symlinks; one that leads to nothing is refused.
-A file that is replaced keeps its owner, group, access list and permissions, without its set-user-ID, set-group-ID and sticky bits.
+Links are followed by the kernel, with the restrictions of its sysctl fs.protected_symlinks; one that leads to nothing
+is refused. A file that is replaced keeps its owner, group, access list and permissions, without its set-user-ID,
+set-group-ID and sticky bits.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from contextlib import contextmanager, suppress
 __all__ = ["TEMPORARY", "replace_in", "write_file", "write_folder"]
 
 TEMPORARY = ".tailcall-audit-"
-"""How the names of unfinished files begin. One stays only where this process is killed by SIGKILL, or the machine stops."""
+"""How the names of unfinished files begin. One stays only where this process is killed by SIGKILL, or the machine
+stops.
+"""
 _ACL = "system.posix_acl_access"
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _DESCRIPTORS = re.compile(r"/proc/(?:self|thread-self|(\d+)(?:/task/\d+)?)/fd")
@@ -30,9 +33,10 @@ _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 def write_file(path: str | os.PathLike[str], data: bytes) -> None:
     """Writes `data` to what `path` names; raises OSError.
 
-    A regular file is replaced at once: a reader sees the old content or the new one, and a failure leaves the old one and nothing
-    else. SIGINT, SIGTERM, SIGHUP and SIGQUIT wait until then in the calling thread. Other hard links keep the old content.
-    A device, a FIFO (whose reader is waited for) and an open descriptor (``/dev/fd/3``, ``/dev/stdout``) are written to in place.
+    A regular file is replaced at once: a reader sees the old content or the new one, and a failure leaves the old one
+    and nothing else. SIGINT, SIGTERM, SIGHUP and SIGQUIT wait until then in the calling thread. Other hard links keep
+    the old content. A device, a FIFO (whose reader is waited for) and an open descriptor (``/dev/fd/3``,
+    ``/dev/stdout``) are written to in place.
     """
     name = os.fspath(path)
     descriptor = _own_descriptor(name)
@@ -139,7 +143,8 @@ def _replace(target: str, data: bytes, existing: int | None) -> None:
 
 
 def replace_in(folder: int, name: str, data: bytes) -> None:
-    """Puts a file that is readable for its owner only in the place of whatever has that name in a folder; raises OSError.
+    """Puts a file that is readable for its owner only in the place of whatever has that name in a folder; raises
+    OSError.
 
     `folder` is a descriptor. A link is replaced, not followed.
     """
@@ -174,7 +179,9 @@ def _is_there(last: str, folder: int, existing: int) -> bool:
 
 
 def _take_over(new: int, existing: int, target: str) -> None:
-    """Gives the new file the owner, group, permissions and access list of the old one; raises PermissionError where it may not."""
+    """Gives the new file the owner, group, permissions and access list of the old one; raises PermissionError if it may
+    not.
+    """
     old, made = os.fstat(existing), os.fstat(new)
     if (old.st_uid, old.st_gid) != (made.st_uid, made.st_gid):
         try:

@@ -1,7 +1,8 @@
 """Real kernel sources for the tests: Debian's linux-source packages, of which only the files that matter are unpacked.
 
-A machine's own apt sources may name one suite only, so a private apt configuration derives the others from the machine's own
-Debian mirror. Where there is none, the tests that need sources skip and say so. Nothing of the machine's apt is changed.
+A machine's own apt sources may name one suite only, so a private apt configuration derives the others from the
+machine's own Debian mirror. Where there is none, the tests that need sources skip and say so. Nothing of the machine's
+apt is changed.
 """
 
 from __future__ import annotations
@@ -78,8 +79,9 @@ def _machine_mirrors() -> tuple[str, str] | None:
 
 @functools.cache
 def _apt(architecture: str | None = None) -> list[str]:
-    """The options of a private apt with the lists of all suites fetched, of another Debian architecture if one is named; skips where that is
-    not possible."""
+    """The options of a private apt with the lists of all suites fetched, of another Debian architecture if one is
+    named; skips where that is not possible.
+    """
     mirrors = _machine_mirrors()
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None or mirrors is None:
         pytest.skip(
@@ -125,7 +127,9 @@ def available(package: str, architecture: str | None = None) -> tuple[str, ...]:
 
 
 def kernel_source(series: str, version: str | None = None) -> tuple[Path, str]:
-    """The files that matter of a linux-source package, and its version: the one asked for, else the newest on the mirror."""
+    """The files that matter of a linux-source package, and its version: the one asked for, else the newest on the
+    mirror.
+    """
     package = f"linux-source-{series}"
     kept = sorted(path.name for path in cache_directory().glob(f"linux-source-{series}.*") if _is_complete(path))
     if version is not None and f"linux-source-{version}" in kept:
@@ -142,9 +146,11 @@ def kernel_source(series: str, version: str | None = None) -> tuple[Path, str]:
 
 
 def package_file(package: str, version: str | None = None, architecture: str | None = None) -> Path:
-    """A package file of the mirror: the version asked for, else the newest; of another Debian architecture, if one is named.
+    """A package file of the mirror: the version asked for, else the newest; of another Debian architecture, if one is
+    named.
 
-    One that is kept is not asked for again."""
+    One that is kept is not asked for again.
+    """
     if version is not None:
         with locked(f"package-{package}-{version}"):
             kept = _kept_package(package, version, architecture)
@@ -177,7 +183,9 @@ def _wanted_files() -> tuple[str, ...]:
 
 
 def _is_complete(target: Path) -> bool:
-    """Whether a source was unpacked with every file that these tests want: one that a series lacks was asked for all the same."""
+    """Returns True if a source was unpacked with every file that these tests want: one that a series lacks was asked
+    for all the same.
+    """
     marker = target / ".complete"
     if not marker.is_file():
         return False

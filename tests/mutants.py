@@ -1,7 +1,7 @@
 """Debian's kernels as image files, and kernels made of them that lack a fix, for tests of images and guests.
 
-The images come from the research material where it is set, else from a package of the machine's Debian mirror; what lacks a fix is made at
-test time by `bench.mutation`, so that no kernel that was built elsewhere is needed.
+The images come from the research material where it is set, else from a package of the machine's Debian mirror; what
+lacks a fix is made at test time by `bench.mutation`, so that no kernel that was built elsewhere is needed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ _PACKAGES = {
 
 
 class Case(NamedTuple):
-    """A kernel, and what is taken out of it. `shows` says that a guest shows the defect: it does not where another fix is in the way."""
+    """A kernel, and what is taken out of it. `shows` says that a guest shows the defect: it does not where another fix
+    is in the way.
+    """
 
     image: str
     lacks: str
@@ -95,7 +97,9 @@ CASES = (
 
 @functools.cache
 def debian_image(name: str) -> Path:
-    """A kernel image of Debian's by the name that it has in /boot; skips where neither the research material nor the mirror has it."""
+    """A kernel image of Debian's by the name that it has in /boot; skips where neither the research material nor the
+    mirror has it.
+    """
     shared = Path(os.environ.get("TAILCALL_AUDIT_LAB") or "/nowhere") / "kernels" / name
     if shared.is_file():
         return shared
@@ -115,7 +119,9 @@ def debian_image(name: str) -> Path:
 
 
 def named_image(name: str) -> Path:
-    """An image of Debian's, or one of the research material that stands beside one made here for comparison; skips without it."""
+    """An image of Debian's, or one of the research material that stands beside one made here for comparison; skips
+    without it.
+    """
     if name in _PACKAGES:
         return debian_image(name)
     shared = Path(os.environ.get("TAILCALL_AUDIT_LAB") or "/nowhere") / "kernels" / name

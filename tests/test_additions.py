@@ -1,7 +1,8 @@
-"""What is added as data or as one file works: a defect, a distribution, a format, a machine and a probe, in a copy of the checkout.
+"""What is added as data or as one file works: a defect, a distribution, a format, a machine and a probe, in a copy of
+the checkout.
 
-Nothing but the new file, or the new row, differs from the checkout. A distribution is in tests/catalog/test_build.py, a format in
-tests/app/test_commands.py too, as modules of the running process.
+Nothing but the new file, or the new row, differs from the checkout. A distribution is in tests/catalog/test_build.py, a
+format in tests/app/test_commands.py too, as modules of the running process.
 """
 
 from __future__ import annotations

@@ -39,13 +39,17 @@ LAYERS = (
     ("probes.kernel",),
     ("probes", "probes.private_folder", "probes.processes", "probes.writing"),
 )
-"""The highest layer first. A module is in the layer with the longest name that it is or begins with (the packages at the top are
-only themselves); it imports what is in its own layer or below. Nothing in `probes` can import what is in `analyzer`, because a guest has the probes only."""
+"""The highest layer first. A module is in the layer with the longest name that it is or begins with (the packages at
+the top are only themselves); it imports what is in its own layer or below. Nothing in `probes` can import what is in
+`analyzer`, because a guest has the probes only.
+"""
 _DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
 
 
 class Import(NamedTuple):
-    """One import: the module and line that it stands in, the module that it names, and whether only a type checker sees it."""
+    """One import: the module and line that it stands in, the module that it names, and whether only a type checker sees
+    it.
+    """
 
     module: str
     line: int
@@ -132,7 +136,9 @@ def test_an_upward_import_is_seen(module: str, line: str) -> None:
 
 
 def _circle(graph: Mapping[str, set[str]]) -> list[str]:
-    """Returns the modules that import each other in a circle, and those between two circles; nothing where there is none."""
+    """Returns the modules that import each other in a circle, and those between two circles; nothing if there is
+    none.
+    """
     left = set(graph)
     while True:
         imported = {target for name in left for target in graph[name]}

@@ -1,4 +1,6 @@
-"""What libraries raise on input that lies: each was seen as an internal error, found by fuzzing, and is one of ours now."""
+"""What libraries raise on input that lies: each was seen as an internal error, found by fuzzing, and is one of ours
+now.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +93,9 @@ def test_broken_lz4_data_in_a_bzimage() -> None:
 
 
 def types(offset_of_name: int | None = None, inner: int | None = None) -> Btf:
-    """What the signatures of code look at; the name of a member may lie outside of the strings, or its type beyond the last."""
+    """What the signatures of code look at; the name of a member may lie outside of the strings, or its type beyond the
+    last.
+    """
     writer = Writer()
     number = writer.integer("int", 4)
     pointer = writer.pointer(0)

@@ -1,6 +1,8 @@
-"""No distribution and no architecture is named in the code that reads, weighs or decides: those facts are in the catalogue.
+"""No distribution and no architecture is named in the code that reads, weighs or decides: those facts are in the
+catalogue.
 
-`EXCEPTIONS` are the files whose formats are named after one, `WORDS` what is no distribution or architecture where it stands.
+`EXCEPTIONS` are the files whose formats are named after one, `WORDS` what is no distribution or architecture where it
+stands.
 """
 
 from __future__ import annotations

@@ -30,7 +30,9 @@ FROM_THIS_MACHINE = {
     ("host.md", "audit of the machine that runs the tests", ()),
     ("packages.md", "audit of the lists of the machine's own apt", ("--repo", "/var/lib/apt/lists", "--pitfalls")),
 }
-"""Examples whose output differs on every machine, and why. The rows of the second are compared with the audit of each build string."""
+"""Examples whose output differs on every machine, and why. The rows of the second are compared with the audit of each
+build string.
+"""
 
 
 class Example(NamedTuple):

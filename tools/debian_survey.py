@@ -1,12 +1,15 @@
-"""Writes `catalog/surveys/debian.json` from Debian's kernel changelogs: ``python -m tools.debian_survey CHANGELOG… [--packages FILE…]``.
+"""Writes `catalog/surveys/debian.json` from Debian's kernel changelogs: ``python -m tools.debian_survey CHANGELOG…
+[--packages FILE…]``.
 
-Debian's ABI numbers (``6.1.0-47-amd64``) name packages: a changelog says "Bump ABI to N" in the entry that does so, and the
-package lists of a mirror name packages with their versions. From both follow the packages that a number may name. A number
-is left out where its range is open: until a later number is known, another upload may have it.
+Debian's ABI numbers (``6.1.0-47-amd64``) name packages: a changelog says "Bump ABI to N" in the entry that does so, and
+the package lists of a mirror name packages with their versions. From both follow the packages that a number may name. A
+number is left out where its range is open: until a later number is known, another upload may have it.
 
-The same changelogs say which commits of the catalogue Debian lists in a series that was read from its first entry to its last.
+The same changelogs say which commits of the catalogue Debian lists in a series that was read from its first entry to
+its last.
 
-The changelogs: ``apt-get download linux-libc-dev=VERSION`` in each suite, and in it usr/share/doc/linux-libc-dev/changelog*.gz.
+The changelogs: ``apt-get download linux-libc-dev=VERSION`` in each suite, and in it
+usr/share/doc/linux-libc-dev/changelog*.gz.
 """
 
 from __future__ import annotations
@@ -52,7 +55,9 @@ def _text(path: Path) -> str:
 
 
 def read_uploads(text: str, path: str) -> Iterator[tuple[str, Upload]]:
-    """Yield every upload of a changelog with its series, newest first as in the file. Backports of other uploads are left out."""
+    """Yield every upload of a changelog with its series, newest first as in the file. Backports of other uploads are
+    left out.
+    """
     subjects = {
         entry.version: frozenset(item.subject for item in entry.items) for entry in parse_debian(text, path).entries
     }
@@ -89,8 +94,8 @@ def whole_series(uploads: list[tuple[str, Upload]]) -> set[str]:
 def _numbers(uploads: list[Upload], seen: dict[str, int]) -> list[int | None]:
     """The ABI number of each upload, where a changelog states it, or a package list shows it.
 
-    An upload without a statement keeps the number before it, up to the last statement. Raises ValueError where a number does
-    not rise by one, on which `packages_of_abi` rests.
+    An upload without a statement keeps the number before it, up to the last statement. Raises ValueError if a number
+    does not rise by one, on which `packages_of_abi` rests.
     """
     stated = max((index for index, upload in enumerate(uploads) if upload.abi), default=-1)
     current: int | None = None
@@ -108,8 +113,8 @@ def _numbers(uploads: list[Upload], seen: dict[str, int]) -> list[int | None]:
 def packages_of_abi(uploads: list[Upload], seen: dict[str, int]) -> dict[str, list[str]]:
     """The packages that each ABI number may name, oldest first, where no other can come to it.
 
-    `seen` has the numbers of the versions that a mirror's package lists name. Numbers rise by one at most from one upload to
-    the next (as all that are stated do), so those between two that are known have bounds.
+    `seen` has the numbers of the versions that a mirror's package lists name. Numbers rise by one at most from one
+    upload to the next (as all that are stated do), so those between two that are known have bounds.
     """
     known = _numbers(uploads, seen)
     found: dict[str, list[str]] = {}

@@ -34,7 +34,7 @@ def _same_commit(known: str, given: str) -> bool:
 
 
 def _find(catalog: Catalog, name: str) -> tuple[Defect, ...]:
-    """Returns the defects of a slug, a pitfall number or a commit; raises AuditError where there is none."""
+    """Returns the defects of a slug, a pitfall number or a commit; raises AuditError if there is none."""
     found = catalog.find(name.strip())
     if not found and len(name) >= _SHORTEST_ID:
         found = tuple(

@@ -1,4 +1,5 @@
-"""The manual page and the completion files, made from the parsers: ``python -m tailcall_audit.analyzer.app.manual FOLDER``.
+"""The manual page and the completion files, made from the parsers: ``python -m tailcall_audit.analyzer.app.manual
+FOLDER``.
 
 The checkout keeps them in ``docs/man`` and ``docs/completion``, from where the wheel takes them. A test compares.
 """

@@ -17,7 +17,7 @@ __all__ = ["Parser", "SafeParser", "did_you_mean"]
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """Returns "; did you mean X?" for the closest known word, or nothing where none is close."""
+    """Returns "; did you mean X?" for the closest known word, or nothing if none is close."""
     from difflib import get_close_matches  # loaded for an error only
 
     close = get_close_matches(given[:80], list(known), n=1, cutoff=0.6)

@@ -1,4 +1,6 @@
-"""Standard output and standard error, whatever they are: closed, full, of any encoding, or read by a program that has gone."""
+"""Standard output and standard error, whatever they are: closed, full, of any encoding, or read by a program that has
+gone.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,7 @@ def _abandon(stream: TextIO) -> None:
 
 @contextmanager
 def showing() -> Iterator[None]:
-    """Within it standard output is written to. Raises OutputError where that fails.
+    """Within it standard output is written to. Raises OutputError if that fails.
 
     A reader that has gone (``| head``) is no failure: it has what it wanted, and the answer is still the answer.
     """
@@ -98,7 +100,9 @@ def show(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """Writes one line for the user to standard error. Never fails: without standard error there is no place to complain."""
+    """Writes one line for the user to standard error. Never fails: without standard error there is no place to
+    complain.
+    """
     say_lines(f"tailcall-audit: {printable(text)}\n")
 
 

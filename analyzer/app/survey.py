@@ -1,4 +1,6 @@
-"""``tailcall-audit survey``: reads a source of facts once, shows what it adds to the catalogue, and keeps it where asked."""
+"""``tailcall-audit survey``: reads a source of facts once, shows what it adds to the catalogue, and keeps it where
+asked.
+"""
 
 from __future__ import annotations
 

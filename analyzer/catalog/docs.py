@@ -1,7 +1,7 @@
 """Writes the tables of the documentation that repeat facts of the catalogue.
 
-A table stands between two markers of a Markdown file, ``<!-- catalog: NAME -->`` and ``<!-- end of catalog -->``; what is
-between them is replaced, everything else stays.
+A table stands between two markers of a Markdown file, ``<!-- catalog: NAME -->`` and ``<!-- end of catalog -->``; what
+is between them is replaced, everything else stays.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Requirements as any/all/not expressions, evaluated with intervals.
 
 A requirement over kernel options follows Kconfig: ``n``, ``m`` and ``y`` are 0, 1 and 2, "and" is the minimum, "or" the
-maximum and "not" is 2 minus the value (Linux Documentation/kbuild/kconfig-language.rst, "Menu dependencies"). An unknown
-value is the whole interval, so a requirement is met, excluded or undecided without a rule of its own for each case.
-Requirements over commits use the same arithmetic with absent = 0 and present = 2.
+maximum and "not" is 2 minus the value (Linux Documentation/kbuild/kconfig-language.rst, "Menu dependencies"). An
+unknown value is the whole interval, so a requirement is met, excluded or undecided without a rule of its own for each
+case. Requirements over commits use the same arithmetic with absent = 0 and present = 2.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ class Interval(NamedTuple):
 
     @property
     def met(self) -> bool:
-        """Whether the value is surely not 0."""
+        """Returns True if the value is surely not 0."""
         return self.low > 0
 
     @property
     def excluded(self) -> bool:
-        """Whether the value is surely 0."""
+        """Returns True if the value is surely 0."""
         return self.high == 0
 
 

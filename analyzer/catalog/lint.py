@@ -1,6 +1,7 @@
 """Finds facts that are valid and doubtful. Each rule has a name; a file can accept a complaint of it with a reason.
 
-A reason stands in the file that the complaint is about, under `lint`, by the complaint's name and, where it has one, its detail:
+A reason stands in the file that the complaint is about, under `lint`, by the complaint's name and, where it has one,
+its detail:
 
     lint:
       range-gap 6.6: no source of 6.6 was at hand
@@ -191,7 +192,9 @@ def _unseen_part(subject: _Subject) -> Iterator[_Finding]:
 
 @_rule("changes-unsaid")
 def _changes_unsaid(subject: _Subject) -> Iterator[_Finding]:
-    """Users meet a fix more often than its defect, as a program that is refused: each says what it changes for programs."""
+    """Users meet a fix more often than its defect, as a program that is refused: each says what it changes for
+    programs.
+    """
     fixes = {key for defect in subject.catalog.defects for key in leaves(defect.fixed)}
     for key, file in subject.files.commits.items():
         said = "changes" in mapping(file.data)

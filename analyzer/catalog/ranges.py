@@ -1,7 +1,8 @@
 """Derives the affected releases of a defect from its commits, so that no file has to repeat them.
 
-A release is affected when everything that makes the defect reachable is surely in it and every fix is surely not. The result
-ends before the first release that the survey cannot decide. It describes the architecture that had each capability first.
+A release is affected when everything that makes the defect reachable is surely in it and every fix is surely not. The
+result ends before the first release that the survey cannot decide. It describes the architecture that had each
+capability first.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def _spans(catalog: Catalog, defect: Defect, points: list[UpstreamVersion]) -> t
 
 
 def _affected(catalog: Catalog, defect: Defect, version: UpstreamVersion) -> bool | None:
-    """Whether a release has the defect; None when the survey does not decide."""
+    """Returns True if a release has the defect; None when the survey does not decide."""
 
     def value(name: str) -> Interval:
         if name.startswith(CAPABILITY_PREFIX):
@@ -95,7 +96,9 @@ def _affected(catalog: Catalog, defect: Defect, version: UpstreamVersion) -> boo
 
 
 def _in_release(catalog: Catalog, commit: Commit, version: UpstreamVersion) -> Interval:
-    """Whether an upstream release has a commit; the readers of a release decide in the same way (a test compares them)."""
+    """Returns an upstream release's answer for a commit: surely there, surely not, or open. The readers of a release
+    decide in the same way (a test compares them).
+    """
     if commit.only_on_branch is None:
         if commit.first_release <= version.base:
             return PRESENT

@@ -1,4 +1,6 @@
-"""What the catalogue holds: defects, commits, backports, ranges, signatures. `tailcall_audit.analyzer.catalog.load` reads it."""
+"""What the catalogue holds: defects, commits, backports, ranges, signatures. `tailcall_audit.analyzer.catalog.load`
+reads it.
+"""
 
 from __future__ import annotations
 
@@ -48,9 +50,9 @@ class BranchFact(NamedTuple):
     """What a survey found on one stable branch.
 
     A backport has the release it entered with, or a release it was there by (`present_by`); an absence holds up to
-    `surveyed_through`, the last release that was looked at. `survey` names the survey that it is from, None where it is the
-    catalogue's own. `changes` has the releases that brought it (True) and took it back (False), oldest first, where it was
-    reverted; before the first of them it is as in the base release.
+    `surveyed_through`, the last release that was looked at. `survey` names the survey that it is from, None if it is
+    the catalogue's own. `changes` has the releases that brought it (True) and took it back (False), oldest first, where
+    it was reverted; before the first of them it is as in the base release.
     """
 
     branch: str
@@ -66,7 +68,9 @@ class BranchFact(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """Kernels on which a signature was seen to answer, by its answer: versions of Debian's linux-source, or PACKAGE=VERSION."""
+    """Kernels on which a signature was seen to answer, by its answer: versions of Debian's linux-source, or
+    PACKAGE=VERSION.
+    """
 
     present: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
@@ -85,9 +89,9 @@ class Examples(NamedTuple):
 class SignaturePart(NamedTuple):
     """One place in the source that shows whether a commit's effect is there.
 
-    `present` and `absent` are alternatives, each a tuple of C fragments that must all occur in the scope (``!`` before one:
-    must not occur). `functions` are alternatives of names, `struct` likewise; neither means the whole file. `known_calls`
-    lists every function that the older form is known to call: another one makes an absence unknown.
+    `present` and `absent` are alternatives, each a tuple of C fragments that must all occur in the scope (``!`` before
+    one: must not occur). `functions` are alternatives of names, `struct` likewise; neither means the whole file.
+    `known_calls` lists every function that the older form is known to call: another one makes an absence unknown.
     """
 
     name: str
@@ -129,7 +133,9 @@ class Posting(NamedTuple):
 
 
 class Relation(NamedTuple):
-    """Another commit of the catalogue that belongs to a commit: its 12 digits, why it does, and the source that says so."""
+    """Another commit of the catalogue that belongs to a commit: its 12 digits, why it does, and the source that says
+    so.
+    """
 
     commit: str
     why: str
@@ -137,8 +143,9 @@ class Relation(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What a fix changes for programs that worked before it: what happens, the error that they get and the words of the verifier's
-    log (None: no error, or no words), and the source of it."""
+    """What a fix changes for programs that worked before it: what happens, the error that they get and the words of the
+    verifier's log (None: no error, or no words), and the source of it.
+    """
 
     what: str
     errno: str | None
@@ -153,11 +160,12 @@ class Change(NamedTuple):
 class Commit(NamedTuple):
     """A commit that introduces or fixes a defect. `key` is its first 12 hex digits; `id` is as long as it is known.
 
-    `btf` says how it shows in a kernel's type data: alternatives of struct.member, function() and enum:NAME (`tailcall_audit.analyzer.readers.btf`);
-    `emulation` how functions behave when they are run: alternatives of case=outcome (`tailcall_audit.analyzer.readers.emulation`);
-    `code` names the matcher of machine code that can show it, and the effect of it (`tailcall_audit.analyzer.readers.code.isa`).
-    `needs` are the commits whose code it changes or uses, `follow_ups` those that mend what it broke or left open.
-    `changes` are what a fix changes for programs, refusals first.
+    `btf` says how it shows in a kernel's type data: alternatives of struct.member, function() and enum:NAME
+    (`tailcall_audit.analyzer.readers.btf`); `emulation` how functions behave when they are run: alternatives of
+    case=outcome (`tailcall_audit.analyzer.readers.emulation`); `code` names the matcher of machine code that can show
+    it, and the effect of it (`tailcall_audit.analyzer.readers.code.isa`). `needs` are the commits whose code it changes
+    or uses, `follow_ups` those that mend what it broke or left open. `changes` are what a fix changes for programs,
+    refusals first.
     """
 
     key: str
@@ -192,8 +200,8 @@ class Commit(NamedTuple):
 class Capability(NamedTuple):
     """Something an architecture must be able to do for a defect to be reachable.
 
-    `present_from` and `absent_through` are mainline releases by architecture, `sources` where they are from; `ANY_ARCHITECTURE`
-    stands for those without an entry. `settle` is the command that settles it in a kernel's sources.
+    `present_from` and `absent_through` are mainline releases by architecture, `sources` where they are from;
+    `ANY_ARCHITECTURE` stands for those without an entry. `settle` is the command that settles it in a kernel's sources.
     """
 
     key: str
@@ -260,7 +268,9 @@ class Defect(NamedTuple):
 
 
 class SeriesFact(NamedTuple):
-    """What a distribution's changelog proved: from a build on (or at that build only, `exact`) a commit is there or not."""
+    """What a distribution's changelog proved: from a build on (or at that build only, `exact`) a commit is there or
+    not.
+    """
 
     distro: str
     series: str
@@ -291,10 +301,11 @@ class Proof(Enum):
 class Form(NamedTuple):
     """One way in which a distribution writes a release or a build string, and what that proves.
 
-    `match` is a regular expression. For a release it matches the whole rest behind the upstream version and may name the
-    groups ``abi``, ``flavour``, ``arch`` and ``rc``; for a build string (``uname -v``) it is searched for and names
-    ``version`` and ``stable``. It is tried only where one of `contains` occurs. `zero_sublevel` says whether it is only for a
-    sublevel of zero (True), only for others (False), or for both (None). `note` may name ``{version}`` and ``{suffix}``.
+    `match` is a regular expression. For a release it matches the whole rest behind the upstream version and may name
+    the groups ``abi``, ``flavour``, ``arch`` and ``rc``; for a build string (``uname -v``) it is searched for and names
+    ``version`` and ``stable``. It is tried only where one of `contains` occurs. `zero_sublevel` says whether it is only
+    for a sublevel of zero (True), only for others (False), or for both (None). `note` may name ``{version}`` and
+    ``{suffix}``.
     """
 
     match: str
@@ -305,8 +316,9 @@ class Form(NamedTuple):
 
 
 class PatchRepository(NamedTuple):
-    """Patches without the sources: what they are, the file that lists them, the expression for the base's version in the file that is
-    the mark, and what applies them."""
+    """Patches without the sources: what they are, the file that lists them, the expression for the base's version in
+    the file that is the mark, and what applies them.
+    """
 
     what: str
     series: str
@@ -329,9 +341,9 @@ class TreeMark(NamedTuple):
 class ChangelogForm(NamedTuple):
     """How the changelogs of a distribution's packages are written.
 
-    `grammar` is the value of a `Family`. `sources` are expressions for the names of source packages that are its kernels; the group
-    ``version`` in one names the kernel's. `release` makes a release string of ``{version}`` and ``{flavour}``. `lists_commits`
-    says that every commit that is taken is listed.
+    `grammar` is the value of a `Family`. `sources` are expressions for the names of source packages that are its
+    kernels; the group ``version`` in one names the kernel's. `release` makes a release string of ``{version}`` and
+    ``{flavour}``. `lists_commits` says that every commit that is taken is listed.
     """
 
     grammar: str
@@ -341,7 +353,9 @@ class ChangelogForm(NamedTuple):
 
 
 class Address(NamedTuple):
-    """The end of a changelog's address, with ``{version}``, ``{source}`` or ``{suite}`` in it, and an example of such a value."""
+    """The end of a changelog's address, with ``{version}``, ``{source}`` or ``{suite}`` in it, and an example of such a
+    value.
+    """
 
     template: str
     example: str
@@ -350,9 +364,10 @@ class Address(NamedTuple):
 class Published(NamedTuple):
     """Where a distribution publishes the changelogs of its kernels.
 
-    `base` is where the addresses begin, `by_version` the address of one version, `by_suite` that of a suite's newest. `sources` are
-    expressions for ``NAME=VERSION``, each with the name of the source package. A distribution without a `base` has `instead`, what
-    to audit, or `repository`, the package that an RPM repository or host has the changelog of.
+    `base` is where the addresses begin, `by_version` the address of one version, `by_suite` that of a suite's newest.
+    `sources` are expressions for ``NAME=VERSION``, each with the name of the source package. A distribution without a
+    `base` has `instead`, what to audit, or `repository`, the package that an RPM repository or host has the changelog
+    of.
     """
 
     base: str | None = None
@@ -366,19 +381,19 @@ class Published(NamedTuple):
 class Distribution(NamedTuple):
     """How a distribution names its kernels, and what such a name proves.
 
-    `frozen` kernels take features of later releases, so that their base does not show what is absent. `surveyed` ones have
-    no patches of their own that the catalogue does not know. `self_built` is no distribution, but a list of local versions.
-    `rebuilds` names the distribution whose builds it has, fixes included. Facts about builds are compared with the package's
-    version (`by_package`) or with the release string, in which the series' tag occurs (`series_in_release`). With `z_streams` a
-    build with more than one number of its own (427.13.1) is on a line that leaves the main one at its first number.
-    `signatures` are forms of a second statement beside the release (``/proc/version_signature``) that names the stable release
-    rolled in, `uploads` the expression that finds the rest of a package's version in a build string. `either_of` are the
-    distributions of which it is one, where its release does not say which. `ids` are further names, of os-release(5) and for
-    ``--distro``. `tree` are the marks of its source trees.
-    `settle` is the command that decides what the name does not; ``{release}``, ``{build}`` (without the flavour's ``+rt``),
-    ``{version}``, ``{flavour}`` and ``{package}`` (by flavour) are filled in. `build_dates` is the source that says that the
-    strings carry real build dates. `whole` are the ended series whose changelogs were read whole, with the commits that
-    those list; `abi` has the packages of each ABI number by series.
+    `frozen` kernels take features of later releases, so that their base does not show what is absent. `surveyed` ones
+    have no patches of their own that the catalogue does not know. `self_built` is no distribution, but a list of local
+    versions. `rebuilds` names the distribution whose builds it has, fixes included. Facts about builds are compared
+    with the package's version (`by_package`) or with the release string, in which the series' tag occurs
+    (`series_in_release`). With `z_streams` a build with more than one number of its own (427.13.1) is on a line that
+    leaves the main one at its first number. `signatures` are forms of a second statement beside the release
+    (``/proc/version_signature``) that names the stable release rolled in, `uploads` the expression that finds the rest
+    of a package's version in a build string. `either_of` are the distributions of which it is one, where its release
+    does not say which. `ids` are further names, of os-release(5) and for ``--distro``. `tree` are the marks of its
+    source trees. `settle` is the command that decides what the name does not; ``{release}``, ``{build}`` (without the
+    flavour's ``+rt``), ``{version}``, ``{flavour}`` and ``{package}`` (by flavour) are filled in. `build_dates` is the
+    source that says that the strings carry real build dates. `whole` are the ended series whose changelogs were read
+    whole, with the commits that those list; `abi` has the packages of each ABI number by series.
     """
 
     name: str
@@ -462,7 +477,9 @@ class Catalog(NamedTuple):
         return tuple(defect for defect in self.defects if defect.slug == name)
 
     def has_mainline(self, major: int, minor: int) -> bool:
-        """Whether Linux has had a release of these numbers, or may have had one since: the newest major goes on."""
+        """Returns True if Linux has had a release of these numbers, or may have had one since: the newest major goes
+        on.
+        """
         newest = self.newest_mainline
         if major >= newest.major:
             return major == newest.major
@@ -482,8 +499,9 @@ class Catalog(NamedTuple):
         return max(older, default=None)
 
     def existed_by(self, commit: Commit) -> str | None:
-        """The earliest day that a backport can be from: stable takes what is in mainline, whose merge window for a release opens
-        when the one before it is out (Linux Documentation/process/stable-kernel-rules.rst)."""
+        """The earliest day that a backport can be from: stable takes what is in mainline, whose merge window for a
+        release opens when the one before it is out (Linux Documentation/process/stable-kernel-rules.rst).
+        """
         if commit.only_on_branch is not None:
             return None
         previous = self.previous_mainline(commit.first_release)
@@ -491,7 +509,7 @@ class Catalog(NamedTuple):
         return None if branch is None else branch.released
 
     def ended_before(self, branch: str, commit: Commit) -> bool:
-        """Whether a stable branch had ended before a commit can have existed."""
+        """Returns True if a stable branch had ended before a commit can have existed."""
         known = self.branches.get(branch)
         existed = self.existed_by(commit)
         return known is not None and known.ended is not None and existed is not None and known.ended < existed

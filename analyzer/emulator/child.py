@@ -20,7 +20,9 @@ _LONGEST = 1 << 20
 
 
 class Limits:
-    """The most that the process may use: bytes of memory beyond what it starts with, and seconds, of the processor and by the clock."""
+    """The most that the process may use: bytes of memory beyond what it starts with, and seconds, of the processor and
+    by the clock.
+    """
 
     def __init__(self, memory: int = 3 << 30, seconds: int = 60) -> None:
         self.memory = memory
@@ -28,9 +30,11 @@ class Limits:
 
 
 def run_bounded(work: Callable[[], bytes], limits: Limits | None = None) -> bytes:
-    """What `work` returns, computed in a process that can do nothing else; raises EmulationError where it ends without an answer.
+    """What `work` returns, computed in a process that can do nothing else; raises EmulationError if it ends without an
+    answer.
 
-    `work` must have loaded all modules that it needs: the process can open no file. It starts with a copy of this process's memory.
+    `work` must have loaded all modules that it needs: the process can open no file. It starts with a copy of this
+    process's memory.
     """
     limits = limits or Limits()
 
@@ -63,7 +67,7 @@ def _close_all_but(kept: int) -> None:
 
 
 def _read(reader: int, deadline: float) -> bytes:
-    """All that comes until the end; nothing where it comes too late or is too much."""
+    """All that comes until the end; nothing if it comes too late or is too much."""
     found = bytearray()
     while True:
         ready, _, _ = select.select([reader], [], [], max(0.0, deadline - time.monotonic()))

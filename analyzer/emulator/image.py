@@ -25,14 +25,18 @@ class KernelImage:
         self.binary = binary
         self.architecture = architecture
         self.segments = [item for item in binary.segments if item.address >= _KERNEL]
-        """What is mapped. The x86-64 per-CPU data that is linked at 0 is no memory there: what touches it follows a NULL pointer."""
+        """What is mapped. The x86-64 per-CPU data that is linked at 0 is no memory there: what touches it follows a
+        NULL pointer.
+        """
         self._data = binary.data
         self._addresses: dict[str, tuple[int, ...]] = {}
         self._has_symbols = True
 
     @cached_property
     def text(self) -> tuple[int, int]:
-        """Start and end of the code that a booted kernel never writes to but by its own patching; both 0 where it is not known."""
+        """Start and end of the code that a booted kernel never writes to but by its own patching; both 0 where it is
+        not known.
+        """
         start, end = self.find("_stext"), self.find("_etext")
         if start is not None and end is not None:
             return start, end
@@ -57,7 +61,7 @@ class KernelImage:
             self._addresses |= {name: found.get(name, ()) for name in missing}
 
     def find(self, name: str) -> int | None:
-        """The address of a symbol; None where there is none, or more than one."""
+        """The address of a symbol; None if there is none, or more than one."""
         self.learn(frozenset((name,)))
         found = self._addresses[name]
         return found[0] if len(found) == 1 else None
@@ -86,8 +90,9 @@ class KernelImage:
         return next((item for item in self.segments if item.address <= address < item.address + item.memory), None)
 
     def read(self, address: int, size: int) -> bytes:
-        """Bytes as a booted kernel has them before it patches itself: zeros behind the file's part, pointers relocated. Outside of the
-        kernel, zeros; what is linked at 0 is read there."""
+        """Bytes as a booted kernel has them before it patches itself: zeros behind the file's part, pointers relocated.
+        Outside of the kernel, zeros; what is linked at 0 is read there.
+        """
         out = bytearray(size)
         for item in self.binary.segments:
             start, end = max(address, item.address), min(address + size, item.address + item.size)
@@ -99,7 +104,9 @@ class KernelImage:
 
     @cached_property
     def _warnings(self) -> frozenset[int]:
-        """Addresses of the traps that are a WARN(), which the kernel goes on behind (struct bug_entry, BUGFLAG_WARNING)."""
+        """Addresses of the traps that are a WARN(), which the kernel goes on behind (struct bug_entry,
+        BUGFLAG_WARNING).
+        """
         table = self.table("__start___bug_table", "__stop___bug_table")
         if table is None:
             return frozenset()
@@ -117,7 +124,7 @@ class KernelImage:
         return frozenset()
 
     def is_warning(self, address: int) -> bool:
-        """Whether a trap at an address is a WARN()."""
+        """Returns True if a trap at an address is a WARN()."""
         return address in self._warnings
 
     def table(self, start: str, stop: str) -> tuple[int, bytes] | None:

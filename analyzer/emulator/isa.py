@@ -1,4 +1,6 @@
-"""What the emulator needs to know of an architecture. One file an architecture makes one `Isa`; `machines` finds it by its name."""
+"""What the emulator needs to know of an architecture. One file an architecture makes one `Isa`; `machines` finds it by
+its name.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,10 @@ ARCHITECTURES = ("x86_64", "arm64", "riscv64")
 
 
 class Alternatives(NamedTuple):
-    """The table of code that is patched for the processor: the symbols at its start and end, the bytes that an entry has had in releases,
-    newest first, and what an entry says behind its two distances: the lengths of the code and of the other code, and whether a function
-    makes the latter."""
+    """The table of code that is patched for the processor: the symbols at its start and end, the bytes that an entry
+    has had in releases, newest first, and what an entry says behind its two distances: the lengths of the code and of
+    the other code, and whether a function makes the latter.
+    """
 
     symbols: tuple[str, str]
     sizes: tuple[int, ...]
@@ -31,16 +34,17 @@ class Alternatives(NamedTuple):
 class Isa(NamedTuple):
     """An architecture. Registers are numbers of the emulator's; addresses are bytes.
 
-    `arguments` are the registers of a call in their order. `prepare` sets a fresh machine up: per-CPU data, the current task.
-    `call` makes the machine enter a function that returns to an address; `leave` makes the function that it stands at the start of
-    return to its caller; `trap` is the length of the trap instruction that bytes begin with, 0 for none. `heap`, `stack` and
-    `patches` are where objects, the stack and code that the kernel writes go: `patches` depends on the kernel, since code must reach it.
-    `no_operation` makes so many bytes that do nothing; `jump` is a jump of so many bytes from one address to another; `jump_size` is
-    the length of the static key's code (a jump or a no-operation) that bytes begin with, 0 where it is neither; `moved` is code that
-    works at another address as it does at its own; `returns` is the code of a function that does nothing; `alternatives` is the table of code
-    that is patched for the processor; `thunks` are functions that stand for a return or an indirect jump, of which a booted kernel takes the
-    one that its processor needs: all of them lead to the same place. `traced` says where in the code at an
-    address the call of a tracer's trampoline goes, and that call; None where the code has no room for one.
+    `arguments` are the registers of a call in their order. `prepare` sets a fresh machine up: per-CPU data, the current
+    task. `call` makes the machine enter a function that returns to an address; `leave` makes the function that it
+    stands at the start of return to its caller; `trap` is the length of the trap instruction that bytes begin with, 0
+    for none. `heap`, `stack` and `patches` are where objects, the stack and code that the kernel writes go: `patches`
+    depends on the kernel, since code must reach it. `no_operation` makes so many bytes that do nothing; `jump` is a
+    jump of so many bytes from one address to another; `jump_size` is the length of the static key's code (a jump or a
+    no-operation) that bytes begin with, 0 where it is neither; `moved` is code that works at another address as it does
+    at its own; `returns` is the code of a function that does nothing; `alternatives` is the table of code that is
+    patched for the processor; `thunks` are functions that stand for a return or an indirect jump, of which a booted
+    kernel takes the one that its processor needs: all of them lead to the same place. `traced` says where in the code
+    at an address the call of a tracer's trampoline goes, and that call; None if the code has no room for one.
     """
 
     name: str
@@ -68,7 +72,7 @@ class Isa(NamedTuple):
 
 
 def isa_of(architecture: str) -> Isa:
-    """The architecture of this name; raises EmulationError where the emulator has no machine for it, or is not installed."""
+    """The architecture of this name; raises EmulationError if the emulator has no machine for it, or is not installed."""
     if architecture not in ARCHITECTURES:
         raise EmulationError(Why.NO_MACHINE, architecture)
     try:

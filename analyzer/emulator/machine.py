@@ -1,6 +1,7 @@
 """A machine with one kernel in its memory: calls a function, answers the calls that it makes, and says how it ended.
 
-The kernel is mapped piece by piece, when its code first touches a piece, so that a fresh machine for every case costs little.
+The kernel is mapped piece by piece, when its code first touches a piece, so that a fresh machine for every case costs
+little.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ _ACCESS = {
 
 
 class Machine:
-    """A machine that is used for one case and thrown away. Raises EmulationError where a budget ends or the kernel lacks something."""
+    """A machine that is used for one case and thrown away. Raises EmulationError if a budget ends or the kernel lacks
+    something.
+    """
 
     def __init__(
         self,
@@ -89,7 +92,9 @@ class Machine:
             raise EmulationError(Why.MEMORY, f"{size} bytes at {address:#x}: {error}") from error
 
     def allocate(self, size: int) -> int:
-        """New memory, all zeros, that begins a page; behind it nothing is mapped, so that what runs over its end faults."""
+        """New memory, all zeros, that begins a page; behind it nothing is mapped, so that what runs over its end
+        faults.
+        """
         pages = max(_PAGE, (size + _PAGE - 1) & -_PAGE)
         found = self._heap
         self.map(found, pages)
@@ -125,7 +130,7 @@ class Machine:
         return int.from_bytes(self.read(address, 8), "little")
 
     def _map_kernel(self, address: int) -> bool:
-        """Map the piece of the kernel around an address; False where there is no kernel, or the piece is there already."""
+        """Map the piece of the kernel around an address; False if there is no kernel, or the piece is there already."""
         piece = address & -_PIECE
         if piece in self._mapped or not any(
             item.address < piece + _PIECE and piece < item.address + item.memory for item in self.kernel.segments
@@ -249,7 +254,9 @@ class Machine:
     # Calls
 
     def call(self, address: int, *arguments: int) -> Run:
-        """Call a function; arguments beyond the registers go onto the stack. Raises EmulationError where a budget is used up."""
+        """Call a function; arguments beyond the registers go onto the stack. Raises EmulationError if a budget is used
+        up.
+        """
         self._fault, self._trapped, self._stop, self._error = None, False, None, None
         self._enter(address, arguments)
         failure = None

@@ -44,14 +44,14 @@ class Layout:
         return number
 
     def _has(self, struct: str) -> bool:
-        """Whether the kernel has a structure of this name."""
+        """Returns True if the kernel has a structure of this name."""
         try:
             return bool(self.struct(struct))
         except EmulationError:
             return False
 
     def _size(self, struct: str) -> int:
-        """A structure's size in bytes; raises EmulationError where there is none of this name."""
+        """A structure's size in bytes; raises EmulationError if there is none of this name."""
         return self.btf.type(self.struct(struct)).value
 
     def _bytes(self, number: int) -> int:
@@ -67,7 +67,7 @@ class Layout:
         return kind.value
 
     def _field(self, struct: str, path: str) -> Field | None:
-        """A member; None where there is none."""
+        """A member; None if there is none."""
         number, offset = self.struct(struct), 0
         size = 0
         for name in path.split("."):
@@ -83,19 +83,21 @@ class Layout:
         return Field(offset, size, number)
 
     def need(self, struct: str, path: str) -> Field:
-        """A member; raises EmulationError where there is none."""
+        """A member; raises EmulationError if there is none."""
         found = self.field(struct, path)
         if found is None:
             raise EmulationError(Why.NO_MEMBER, f"{struct}.{path}")
         return found
 
     def place(self, struct: str, path: str) -> int:
-        """A member's place in bytes; raises EmulationError where there is none."""
+        """A member's place in bytes; raises EmulationError if there is none."""
         return self.need(struct, path).offset // 8
 
 
 class Objects:
-    """Makes objects in a machine. `fill` gives the bytes that a new object has before its members are set; else they are zero."""
+    """Makes objects in a machine. `fill` gives the bytes that a new object has before its members are set; else they
+    are zero.
+    """
 
     def __init__(self, machine: Machine, layout: Layout, fill: Filler | None = None) -> None:
         self.machine = machine
@@ -113,7 +115,7 @@ class Objects:
         return address
 
     def set(self, address: int, struct: str, path: str, value: int) -> bool:
-        """Set a member; False where the kernel has none of this name."""
+        """Set a member; False if the kernel has none of this name."""
         field = self.layout.field(struct, path)
         if field is None:
             return False
@@ -126,7 +128,7 @@ class Objects:
         return True
 
     def get(self, address: int, struct: str, path: str) -> int:
-        """A member's value, unsigned; raises EmulationError where there is none."""
+        """A member's value, unsigned; raises EmulationError if there is none."""
         field = self.layout.need(struct, path)
         first, last = field.offset // 8, (field.offset + field.size + 7) // 8
         raw = int.from_bytes(self.machine.read(address + first, last - first), "little")

@@ -24,7 +24,9 @@ _PATCHES = 64 << 20
 
 
 def _prepare(machine: Machine) -> None:
-    """The offset of a booted processor's per-CPU data, which the kernel has in a table, is 0 in the image: the data is at its own address."""
+    """The offset of a booted processor's per-CPU data, which the kernel has in a table, is 0 in the image: the data is
+    at its own address.
+    """
     machine.set_register(riscv.UC_RISCV_REG_TP, machine.allocate(_TASK_SIZE))
 
 
@@ -72,7 +74,9 @@ def _jump_size(code: bytes) -> int:
 
 
 def _moved(code: bytes, start: int, target: int) -> bytes:
-    """The kernel moves jal, and auipc with a jalr behind it, that lead out of the other code (riscv_alternative_fix_offsets())."""
+    """The kernel moves jal, and auipc with a jalr behind it, that lead out of the other code
+    (riscv_alternative_fix_offsets()).
+    """
     out = bytearray(code)
     place = 0
     while place + 4 <= len(code):

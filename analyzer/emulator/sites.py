@@ -1,10 +1,10 @@
 """The places of a kernel's code that it patches when it boots or runs: static keys, alternatives, static calls.
 
-An image has them in their first state. What a booted kernel has instead depends on its processor, its options and its use, so a case is
-run in both states of every site on its path.
+An image has them in their first state. What a booted kernel has instead depends on its processor, its options and its
+use, so a case is run in both states of every site on its path.
 
-The tables are those of Linux include/linux/jump_label.h, arch/*/include/asm/alternative.h and include/linux/static_call_types.h. Each
-entry has 32-bit distances from its own fields.
+The tables are those of Linux include/linux/jump_label.h, arch/*/include/asm/alternative.h and
+include/linux/static_call_types.h. Each entry has 32-bit distances from its own fields.
 """
 
 from __future__ import annotations
@@ -112,11 +112,15 @@ class Sites:
 
     @property
     def are_known(self) -> bool:
-        """Whether the tables are found. Every kernel has alternatives; one without symbols of data (arm64 before 6.6 at Debian) hides them."""
+        """Returns True if the tables are found. Every kernel has alternatives; one without symbols of data (arm64
+        before 6.6 at Debian) hides them.
+        """
         return bool(self._alternatives)
 
     def on_path(self, blocks: Iterable[tuple[int, int]]) -> Iterator[Patch]:
-        """The other state of every site inside blocks of code (start and size in bytes); raises EmulationError where one is not known."""
+        """The other state of every site inside blocks of code (start and size in bytes); raises EmulationError if one
+        is not known.
+        """
         # A machine's tracer entry returns at once whatever is patched there.
         names = TRACER_ENTRIES.union(self._isa.thunks)
         self._kernel.learn(names)

@@ -1,6 +1,8 @@
-"""Answers for what every function of a kernel calls: locks, messages, memory. None of them stands for anything that is judged.
+"""Answers for what every function of a kernel calls: locks, messages, memory. None of them stands for anything that is
+judged.
 
-memset() and its like are answered too: a booted kernel has the one that suits its processor, and the emulator lacks the newest.
+memset() and its like are answered too: a booted kernel has the one that suits its processor, and the emulator lacks the
+newest.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ def returns(value: int) -> Stub:
 
 
 def allocator(argument: int | None, element: int | None = None) -> Stub:
-    """A stub that returns zeroed memory of the size in an argument, times the one in another; of a page where no argument says."""
+    """A stub that returns zeroed memory of the size in an argument, times the one in another; of a page where no
+    argument says.
+    """
 
     def stub(call: Call) -> int:
         if argument is None:

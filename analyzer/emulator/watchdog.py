@@ -15,7 +15,9 @@ _WATCH = 0.05
 
 
 class Watchdog:
-    """Stops the run of a machine that takes too long. One thread, started with the first run, watches all runs of a process."""
+    """Stops the run of a machine that takes too long. One thread, started with the first run, watches all runs of a
+    process.
+    """
 
     def __init__(self) -> None:
         self._running: tuple[uc.Uc, float] | None = None

@@ -19,7 +19,9 @@ __all__ = ["ISA", "Uc"]
 _PER_CPU = 0xFFFF_8883_0000_0000
 _PER_CPU_SIZE = 1 << 20
 _MODULES = 0xFFFF_FFFF_C000_0000
-"""Where a booted kernel puts modules and what its JIT emits: within 2 GiB of its own code (Linux Documentation/arch/x86/x86_64/mm.rst)."""
+"""Where a booted kernel puts modules and what its JIT emits: within 2 GiB of its own code (Linux
+Documentation/arch/x86/x86_64/mm.rst).
+"""
 _TRAPS = (b"\x0f\x0b", b"\x0f\xb9")
 """ud2 and ud1, with which the kernel marks BUG() and WARN()."""
 _NOP5 = b"\x0f\x1f\x44\x00\x00"
@@ -27,7 +29,9 @@ _REGISTERS = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", *(f"r{number}" fo
 
 
 def _prepare(machine: Machine) -> None:
-    """Per-CPU data: until some 6.14 it is linked at 0 and found behind GS, since then it is at its own address, with GS at 0."""
+    """Per-CPU data: until some 6.14 it is linked at 0 and found behind GS, since then it is at its own address, with GS
+    at 0.
+    """
     first = next((item for item in machine.kernel.binary.segments if item.address == 0), None)
     base = 0
     if first is not None:
@@ -78,7 +82,9 @@ def _jump_size(code: bytes) -> int:
 
 
 def _moved(code: bytes, start: int, target: int) -> bytes:
-    """The kernel moves a relative call or jump that the other code begins with, and nothing else before v6.7 (apply_relocation())."""
+    """The kernel moves a relative call or jump that the other code begins with, and nothing else before v6.7
+    (apply_relocation()).
+    """
     if len(code) >= 5 and code[0] in (0xE8, 0xE9):
         (distance,) = struct.unpack_from("<i", code, 1)
         return code[:1] + struct.pack("<i", distance + start - target) + code[5:]

@@ -1,4 +1,6 @@
-"""Many kernels of a lab, a column each: the prediction, what functions of the image show in the emulator, what the guest showed."""
+"""Many kernels of a lab, a column each: the prediction, what functions of the image show in the emulator, what the
+guest showed.
+"""
 
 from __future__ import annotations
 

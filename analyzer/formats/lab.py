@@ -40,7 +40,9 @@ def render(report: Report, _: View) -> str:
 
 
 def render_cells(report: Report, cell: Callable[[TargetReport, str], str], legend: str) -> str:
-    """Returns a lab's report as text; `cell` makes the cell of a kernel and a defect's slug, `legend` says what it means."""
+    """Returns a lab's report as text; `cell` makes the cell of a kernel and a defect's slug, `legend` says what it
+    means.
+    """
     slugs = {item.defect.slug: item.defect for target in report.targets for item in target.verdicts if item.observation}
     out: list[str] = [
         f"{letter}  {printable(target.name)}" for letter, target in zip(_letters(), report.targets, strict=False)

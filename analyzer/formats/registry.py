@@ -40,7 +40,7 @@ def format_names() -> tuple[str, ...]:
 
 
 def find_format(name: str) -> Format:
-    """Returns the format of a name; raises AuditError where there is none."""
+    """Returns the format of a name; raises AuditError if there is none."""
     try:
         module = import_module(f"{_PACKAGE}.{name}")
         return Format(name, module.render)

@@ -1,7 +1,8 @@
 """Three-valued evaluation of C's constant expressions: true, false, or not known.
 
-Used for the conditions of ``#if`` lines and of ``if`` statements. tree-sitter parses the expression; a name has no value,
-so what depends on one is not known, except where a known operand decides alone: ``0 && x`` is false, ``1 || x`` is true.
+Used for the conditions of ``#if`` lines and of ``if`` statements. tree-sitter parses the expression; a name has no
+value, so what depends on one is not known, except where a known operand decides alone: ``0 && x`` is false, ``1 || x``
+is true.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import tree_sitter_c
 __all__ = ["Named", "condition_value", "expression_value", "parse_c"]
 
 Named = Callable[[str], bool | None]
-"""Whether a macro of this name is defined; None where that is not known."""
+"""Answers if a macro of this name is defined; None if that is not known."""
 
 _LANGUAGE = tree_sitter.Language(tree_sitter_c.language())
 _MAX_LENGTH = 4000
@@ -117,7 +118,7 @@ def _call(node: tree_sitter.Node, named: Named, depth: int) -> int | None:
 
 
 def expression_value(node: tree_sitter.Node, named: Named = lambda _: None, depth: int = 0) -> int | None:
-    """Returns the value of a constant expression, or None where it is not known."""
+    """Returns the value of a constant expression, or None if it is not known."""
     if depth > _MAX_DEPTH or node.has_error:
         return None
     depth += 1
@@ -154,7 +155,7 @@ def _condition(text: bytes) -> tree_sitter.Node | None:
 
 
 def condition_value(text: bytes, named: Named) -> bool | None:
-    """Whether the condition of an ``#if`` line (without comments) holds; None where it is not known."""
+    """Returns True if the condition of an ``#if`` line (without comments) holds; None if it is not known."""
     node = _condition(text)
     value = None if node is None else expression_value(node, named)
     return None if value is None else bool(value)

@@ -1,7 +1,7 @@
 """Decompression, the only place of it: gzip, xz, lzma, bzip2, zstd, lz4 and lzo, recognised by their first bytes.
 
-Everything is bounded: by the bytes that come out, by how many times larger they are than what went in, and by the memory that
-a format may ask for. Every error of the libraries becomes a `BrokenDataError`.
+Everything is bounded: by the bytes that come out, by how many times larger they are than what went in, and by the
+memory that a format may ask for. Every error of the libraries becomes a `BrokenDataError`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ _ZSTD_WINDOW = 27
 """The largest window, as a power of two: 128 MiB."""
 _FREE = 64 << 20
 _RATIO = 250
-"""Real kernels shrink to a third, changelogs to a tenth, repositories of changelogs to a hundredth. Below `_FREE` bytes no ratio is looked at."""
+"""Real kernels shrink to a third, changelogs to a tenth, repositories of changelogs to a hundredth. Below `_FREE` bytes
+no ratio is looked at.
+"""
 _MAGIC = 9
 _LZ4_BLOCK = 8 << 20
 _LZO_BLOCK = 64 << 20
@@ -137,7 +139,9 @@ def _lz4_legacy(data: bytes) -> Iterator[bytes]:
 
 
 def _lzo(data: bytes) -> Iterator[bytes]:
-    """What `lzop` writes (the kernel's lib/decompress_unlzo.c reads it so): a header, and blocks with their sizes and checksums."""
+    """What `lzop` writes (the kernel's lib/decompress_unlzo.c reads it so): a header, and blocks with their sizes and
+    checksums.
+    """
     try:
         from lzallright import LZOCompressor
     except ImportError as error:
@@ -197,13 +201,13 @@ def _form_of(start: bytes) -> _Form | None:
 
 
 def compression_of(start: bytes) -> str | None:
-    """The name of the format that data with these first nine bytes are in, None where they are not compressed."""
+    """The name of the format that data with these first nine bytes are in, None if they are not compressed."""
     form = _form_of(start)
     return None if form is None else form.name
 
 
 class _Budget:
-    """Counts what goes in and comes out; raises BrokenDataError where that is too much."""
+    """Counts what goes in and comes out; raises BrokenDataError if that is too much."""
 
     def __init__(self, name: str, limit: int) -> None:
         self._name = name
@@ -227,8 +231,8 @@ class _Budget:
 class Decompressed:
     """The content of a stream, decompressed where it is compressed, and bounded either way.
 
-    Reading raises BrokenDataError where the data is broken, cut off, or holds more than `limit` bytes. `start` is the first
-    nine bytes of the stream, which `source` still has to give.
+    Reading raises BrokenDataError if the data is broken, cut off, or holds more than `limit` bytes. `start` is the
+    first nine bytes of the stream, which `source` still has to give.
     """
 
     def __init__(self, source: Readable, start: bytes, name: str, limit: int) -> None:
@@ -270,7 +274,7 @@ class Decompressed:
                 data = b""
                 if self._decoder.eof:
                     # Parts that were compressed on their own may follow each other; padding ends the data.
-                    data = self._decoder.unused_data or b""  # lz4 says None where nothing follows
+                    data = self._decoder.unused_data or b""  # lz4 says None if nothing follows
                     data += self._source.read(_PIECE) if len(data) < _MAGIC else b""
                     if _form_of(data) is not self._form or self._form.stream is None:
                         self._decoder = None

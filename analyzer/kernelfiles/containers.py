@@ -1,4 +1,5 @@
-"""From what a distribution ships to the kernel inside: bzImage, EFI stub, unified kernel image, zboot, compressed files, plain ELF.
+"""From what a distribution ships to the kernel inside: bzImage, EFI stub, unified kernel image, zboot, compressed
+files, plain ELF.
 
 Nothing is executed. Every step is bounded: an image may claim anything.
 """
@@ -24,7 +25,9 @@ _RISCV_IMAGE = b"RISCV\0\0\0RSC\x05"
 _RISCV_64 = (0x200000).to_bytes(8, "little")
 """The load offset of a 64-bit kernel; that of a 32-bit one is 4 MiB (Linux arch/riscv/kernel/head.S)."""
 _ZIMAGE = (b"\x18\x28\x6f\x01", b"\x01\x6f\x28\x18")
-"""The mark of a zImage in either byte order (Linux Documentation/arch/arm/booting.rst, arch/arm/boot/compressed/head.S)."""
+"""The mark of a zImage in either byte order (Linux Documentation/arch/arm/booting.rst,
+arch/arm/boot/compressed/head.S).
+"""
 
 _MACHINES = {62: "x86_64", 183: "arm64", 3: "i386", 22: "s390x", 21: "powerpc64", 243: "riscv64", 258: "loongarch64"}
 """e_machine of the ELF header (elf(5))."""
@@ -39,8 +42,9 @@ class SeveralKernelsError(ImageError):
 
 
 class Kernel(NamedTuple):
-    """The kernel of an image: `form` is what it was wrapped in, outermost first; `architecture` is None if it is not known;
-    `declared` is what the wrappings name: a release each, and the build behind it where they say that."""
+    """The kernel of an image: `form` is what it was wrapped in, outermost first; `architecture` is None if it is not
+    known; `declared` is what the wrappings name: a release each, and the build behind it where they say that.
+    """
 
     data: bytes
     form: tuple[str, ...]
@@ -85,7 +89,9 @@ def unpack(data: bytes, name: str) -> Kernel:
 
 
 def _declared(data: bytes) -> list[str]:
-    """The release and the build that the header of a bzImage names (boot.rst: kernel_version), which the boot loader shows."""
+    """The release and the build that the header of a bzImage names (boot.rst: kernel_version), which the boot loader
+    shows.
+    """
     (offset,) = struct.unpack_from("<H", data.ljust(0x210, b"\0"), 0x20E)
     if offset == 0:
         return []
@@ -123,7 +129,7 @@ def _zboot(data: bytes, name: str) -> bytes:
 
 
 def _pe_sections(data: bytes, name: str) -> dict[str, bytes]:
-    """The sections of a PE file (Microsoft's PE format, "Section Table"); raises ImageError where it is broken, or
+    """The sections of a PE file (Microsoft's PE format, "Section Table"); raises ImageError if it is broken, or
     holds two kernels. Profiles of a unified kernel image repeat other sections: the first counts."""
     try:
         (start,) = struct.unpack_from("<I", data, 0x3C)

@@ -1,7 +1,7 @@
 """The "newc" form of cpio, in which RPM keeps its payload, read as a stream.
 
-A header is ``070701`` and thirteen fields of eight hex digits; names and contents are padded to four bytes (cpio(5); the kernel's
-Documentation/driver-api/early-userspace/buffer-format.rst).
+A header is ``070701`` and thirteen fields of eight hex digits; names and contents are padded to four bytes (cpio(5);
+the kernel's Documentation/driver-api/early-userspace/buffer-format.rst).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Statements of a C function that no run can reach: behind a jump, under a condition that is a false constant.
 
-A test that stands behind ``return`` or in ``if (0)`` fixes nothing. What is cut out here is certain; what a run reaches by
-values that only the program knows stays in.
+A test that stands behind ``return`` or in ``if (0)`` fixes nothing. What is cut out here is certain; what a run reaches
+by values that only the program knows stays in.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ class _Cutter:
         return ended
 
     def _begins_here(self, node: Node) -> bool:
-        """Whether a statement stands alone: behind ``for_each_x(y)`` the parser takes a loop's body for a statement of its own."""
+        """Returns True if a statement stands alone: behind ``for_each_x(y)`` the parser takes a loop's body for a
+        statement of its own.
+        """
         before = self._text[max(0, node.start_byte - 400) : node.start_byte].rstrip()
         return before.endswith((b";", b"{", b"}", b":"))
 
@@ -83,7 +85,9 @@ class _Cutter:
         return False
 
     def _is_plain(self, node: Node, kind: str) -> bool:
-        """Returns True for an expression or declaration of which no part can be dead; most of a function's nodes are in one."""
+        """Returns True for an expression or declaration of which no part can be dead; most of a function's nodes are in
+        one.
+        """
         return (
             (kind in ("declaration", "expression_statement") or kind.endswith("_expression"))
             and _DECIDES.search(self._text, node.start_byte, node.end_byte) is None
@@ -142,7 +146,9 @@ class _Cutter:
 
 
 def _is_nested_function(node: Node) -> bool:
-    """Whether a definition inside a function is one: the parser takes ``for_each_x(y) {`` for a definition as well."""
+    """Returns True if a definition inside a function is one: the parser takes ``for_each_x(y) {`` for a definition as
+    well.
+    """
     declarator = node.child_by_field_name("declarator")
     inner = None if declarator is None else declarator.child_by_field_name("declarator")
     has_type = node.child_by_field_name("type") is not None
@@ -155,7 +161,7 @@ def _is_nested_function(node: Node) -> bool:
 
 
 def _has_label(node: Node) -> bool:
-    """Whether a jump may lead into a statement."""
+    """Returns True if a jump may lead into a statement."""
     stack = [node]
     while stack:
         item = stack.pop()
@@ -166,7 +172,7 @@ def _has_label(node: Node) -> bool:
 
 
 def without_dead_code(text: bytes, function: Node) -> bytes | None:
-    """Returns the text of a function with its dead parts blanked; None where it is nested too deeply to follow.
+    """Returns the text of a function with its dead parts blanked; None if it is nested too deeply to follow.
 
     `function` is the node of its definition in a parse of `text`.
     """

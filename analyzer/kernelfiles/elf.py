@@ -34,7 +34,9 @@ class ElfError(ValueError):
 
 
 class Segment(NamedTuple):
-    """A part of the file that is loaded: its place there, its address, its size in the file and (zeros behind it) in memory, in bytes."""
+    """A part of the file that is loaded: its place there, its address, its size in the file and (zeros behind it) in
+    memory, in bytes.
+    """
 
     offset: int
     address: int
@@ -79,7 +81,7 @@ def _errors() -> AbstractContextManager[None]:
 
 
 class Elf:
-    """An ELF file. Every part is read when it is asked for; raises ElfError where it is broken."""
+    """An ELF file. Every part is read when it is asked for; raises ElfError if it is broken."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -122,7 +124,7 @@ class Elf:
         return {name: section for name, section in found.items() if name not in several}
 
     def content(self, name: str) -> bytes | None:
-        """The bytes of a section, None where there is none of this name."""
+        """The bytes of a section, None if there is none of this name."""
         section = self.sections.get(name)
         return None if section is None else self._data[section.offset : section.offset + section.size]
 
@@ -138,7 +140,7 @@ class Elf:
                     yield Symbol(symbol.name, symbol["st_value"], symbol["st_size"], kind == "STT_FUNC")
 
     def why_no_kernel(self) -> str | None:
-        """Why this is no kernel that a machine boots, None where it is one; raises ElfError.
+        """Why this is no kernel that a machine boots, None if it is one; raises ElfError.
 
         A program names its interpreter or its libraries, and no program has a kernel's sections. User-mode Linux is a
         kernel built as a program, with sections of its own.

@@ -35,10 +35,10 @@ class MetapackageError(PackageError):
 class KernelPackage:
     """A kernel package: its names, and the files in it that matter.
 
-    `changelog` and `config` are the decompressed contents with the names they have in the package, None where it has none;
-    `image` is the name of the kernel image. `architecture` is the package's own word (``amd64``, ``all``). `via` names the
-    metapackage that led to this package, `release` the ``uname -r`` that it boots to, where it is known. `is_file` says that
-    `path` is the package file itself.
+    `changelog` and `config` are the decompressed contents with the names they have in the package, None if it has none;
+    `image` is the name of the kernel image. `architecture` is the package's own word (``amd64``, ``all``). `via` names
+    the metapackage that led to this package, `release` the ``uname -r`` that it boots to, where it is known. `is_file`
+    says that `path` is the package file itself.
     """
 
     path: str
@@ -56,7 +56,9 @@ class KernelPackage:
 
     @property
     def bootable(self) -> Bootable | None:
-        """Where the image is: in the package file, or installed; None where the package has none, or only its index was read."""
+        """Where the image is: in the package file, or installed; None if the package has none, or only its index was
+        read.
+        """
         if self.image is None:
             return None
         if self.is_file:

@@ -26,7 +26,9 @@ _VERSION = re.compile(r"(?:\d+:)?[0-9A-Za-z.+~-]+(?:-[0-9A-Za-z.+~]+)?", re.ASCI
 
 
 class Unreadable(NamedTuple):
-    """A row of an index that cannot be read, and why. `name` and `architecture` are those of its series, "" where it may be of any."""
+    """A row of an index that cannot be read, and why. `name` and `architecture` are those of its series, "" where it
+    may be of any.
+    """
 
     name: str
     architecture: str
@@ -41,7 +43,7 @@ class PackagesIndex(NamedTuple):
 
 
 def is_packages_index(content: bytes) -> bool:
-    """Whether decompressed content is that of a Packages file."""
+    """Returns True if decompressed content is that of a Packages file."""
     return _FIRST.search(content[:_LOOK_AT]) is not None
 
 
@@ -55,7 +57,9 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 
 def read_packages_index(data: bytes, place: str) -> PackagesIndex:
-    """Every kernel image in a Packages file, flavours of one version in one row; raises PackageError or BrokenDataError."""
+    """Every kernel image in a Packages file, flavours of one version in one row; raises PackageError or
+    BrokenDataError.
+    """
     content = decompress(data, place, _MAX_PACKAGES)
     if not is_packages_index(content):
         raise PackageError(f'{place}: not a Packages file: no line starts with "Package: "')

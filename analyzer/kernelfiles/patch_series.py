@@ -11,8 +11,8 @@ __all__ = ["ListedPatch", "read_series"]
 class ListedPatch(NamedTuple):
     """A patch in a list: the number of its line, and its path as the list has it.
 
-    `applied` is True if every build applies it, False if none does, and None where that depends on something. `reverse` marks a patch
-    that is taken back (quilt's ``-R``).
+    `applied` is True if every build applies it, False if none does, and None where that depends on something. `reverse`
+    marks a patch that is taken back (quilt's ``-R``).
     """
 
     line: int
@@ -24,8 +24,8 @@ class ListedPatch(NamedTuple):
 def read_series(data: bytes) -> Iterator[ListedPatch]:
     """Yields the patches of a series file.
 
-    quilt writes options behind the name (``-p1``, ``-R``), SUSE writes guards before it: ``+rt`` and ``-rt`` ask for a symbol, and a
-    single ``-`` leaves the patch out (guards.1 of SUSE's kernel-source).
+    quilt writes options behind the name (``-p1``, ``-R``), SUSE writes guards before it: ``+rt`` and ``-rt`` ask for a
+    symbol, and a single ``-`` leaves the patch out (guards.1 of SUSE's kernel-source).
     """
     for number, line in enumerate(data.decode("utf-8", "replace").split("\n"), 1):
         words = line.split("#", 1)[0].split()

@@ -1,8 +1,9 @@
 """The pointers in an arm64 Image that the kernel itself writes when it boots.
 
-Such a kernel is linked as a position-independent file. Before v6.6 its table of relocations (Elf64_Rela of type R_AARCH64_RELATIVE,
-"ELF for the Arm 64-bit Architecture") is the only place where a pointer's value stands, and the pointer itself is zero in the file. Newer
-kernels have packed relocations (RELR) and the values in place; there the table found here is short or missing.
+Such a kernel is linked as a position-independent file. Before v6.6 its table of relocations (Elf64_Rela of type
+R_AARCH64_RELATIVE, "ELF for the Arm 64-bit Architecture") is the only place where a pointer's value stands, and the
+pointer itself is zero in the file. Newer kernels have packed relocations (RELR) and the values in place; there the
+table found here is short or missing.
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ _ALIGNMENT = 2 << 20
 
 
 class Relocations(NamedTuple):
-    """The address that the kernel was linked at, the places (bytes from there, rising) of its pointers, and their values."""
+    """The address that the kernel was linked at, the places (bytes from there, rising) of its pointers, and their
+    values.
+    """
 
     base: int
     places: tuple[int, ...]
     values: tuple[int, ...]
 
     def value_at(self, place: int) -> int | None:
-        """The pointer at a place; None where none is written at boot."""
+        """The pointer at a place; None if none is written at boot."""
         index = bisect_left(self.places, place)
         return self.values[index] if index < len(self.places) and self.places[index] == place else None
 
@@ -41,7 +44,7 @@ class Relocations(NamedTuple):
 
 
 def find_relocations(data: bytes) -> Relocations | None:
-    """The table of relocations of a flat Image; None where it has none."""
+    """The table of relocations of a flat Image; None if it has none."""
     place = data.find(_RELATIVE)
     while place >= 0:
         end = place

@@ -1,7 +1,7 @@
 """RPM's repodata (createrepo): repomd.xml, and the changelogs of all packages in other.xml, read as a stream.
 
-expat, which Python brings, is driven directly: no tree is built, and a document type, without which there are no entities, is
-refused. So the memory needed is that of the kernels' changelogs, whatever else the file holds.
+expat, which Python brings, is driven directly: no tree is built, and a document type, without which there are no
+entities, is refused. So the memory needed is that of the kernels' changelogs, whatever else the file holds.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ Attributes = dict[str, str]
 
 
 class OtherFile(NamedTuple):
-    """The file of changelogs that a repomd.xml names; `checksum` is its algorithm and hexadecimal digest, where it has one."""
+    """The file of changelogs that a repomd.xml names; `checksum` is its algorithm and hexadecimal digest, where it has
+    one.
+    """
 
     href: str
     checksum: tuple[str, str] | None

@@ -1,8 +1,8 @@
 """The header of an RPM file: numbered tags with values, behind a lead and a header of signatures.
 
-The format is that of rpm's docs/manual/format_header.md: a mark, the count of entries and the size of the store, the entries
-(tag, type, offset in the store, count of values), the store. Only the values of tags that are asked for are decoded, and each
-entry is checked against the store before anything is read.
+The format is that of rpm's docs/manual/format_header.md: a mark, the count of entries and the size of the store, the
+entries (tag, type, offset in the store, count of values), the store. Only the values of tags that are asked for are
+decoded, and each entry is checked against the store before anything is read.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Header:
         self._store = store
 
     def texts(self, tag: Tag) -> list[str]:
-        """The strings of a tag; raises HeaderError where it has others values, or not as many as it claims."""
+        """The strings of a tag; raises HeaderError if it has others values, or not as many as it claims."""
         entry = self._entries.get(tag)
         if entry is None:
             return []
@@ -73,14 +73,14 @@ class Header:
         return [part.decode("utf-8", "replace") for part in parts[: entry.values]]
 
     def text(self, tag: Tag) -> str:
-        """The only string of a tag, or nothing; raises HeaderError where it has several, of which rpm takes the first."""
+        """The only string of a tag, or nothing; raises HeaderError if it has several, of which rpm takes the first."""
         found = self.texts(tag)
         if len(found) > 1:
             raise HeaderError(f"tag {tag.name} holds several texts")
         return found[0] if found else ""
 
     def numbers(self, tag: Tag) -> tuple[int, ...]:
-        """The integers of a tag; raises HeaderError where it has other values."""
+        """The integers of a tag; raises HeaderError if it has other values."""
         entry = self._entries.get(tag)
         if entry is None:
             return ()

@@ -1,7 +1,8 @@
-"""Patches in the unified format: read from text, and applied in memory as patch(1) does, by context, with an offset and a fuzz of two lines.
+"""Patches in the unified format: read from text, and applied in memory as patch(1) does, by context, with an offset and
+a fuzz of two lines.
 
-GNU patch 2.7 looks for a hunk where it says, then ever farther away, and does so again with the outermost one and two lines of
-context left out (its manual, "Imperfect patches"). Nothing is written and no program is run.
+GNU patch 2.7 looks for a hunk where it says, then ever farther away, and does so again with the outermost one and two
+lines of context left out (its manual, "Imperfect patches"). Nothing is written and no program is run.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class FilePatch(NamedTuple):
 class Applied(NamedTuple):
     """What a patch makes of files: the changed ones by path (None: taken away), what did not apply, and how it differs.
 
-    `failed` are pairs of a path and the headings of its hunks. `fuzz` is the most context that was left out at an end, in lines.
+    `failed` are pairs of a path and the headings of its hunks. `fuzz` is the most context that was left out at an end,
+    in lines.
     """
 
     files: dict[str, bytes | None]
@@ -143,7 +145,8 @@ def _places(expected: int, first: int, last: int) -> Iterator[int]:
 
 
 class _Form(NamedTuple):
-    """A hunk with some of its context left out: its lines, how many are gone at the start, and the ends that it is tied to.
+    """A hunk with some of its context left out: its lines, how many are gone at the start, and the ends that it is tied
+    to.
 
     A hunk with less context before than behind is of the file's first lines, one with less behind is of its last ones.
     """
@@ -170,7 +173,9 @@ def _form(hunk: Hunk, fuzz: int) -> _Form:
 
 
 class _Place(NamedTuple):
-    """Where a hunk stands: the line (from 0), its lines that were compared, the fuzz, and how far that is from where it says."""
+    """Where a hunk stands: the line (from 0), its lines that were compared, the fuzz, and how far that is from where it
+    says.
+    """
 
     line: int
     kept: list[tuple[bytes, bytes]]
@@ -216,7 +221,7 @@ def _apply_file(data: bytes, file: FilePatch) -> tuple[bytes, list[str], int]:
 
 
 def apply_patch(read: Callable[[str], bytes | None], patch: Sequence[FilePatch]) -> Applied:
-    """Applies a patch to files; `read` returns the content of a path, or None where there is no such file."""
+    """Applies a patch to files; `read` returns the content of a path, or None if there is no such file."""
     files: dict[str, bytes | None] = {}
     failed: list[tuple[str, tuple[str, ...]]] = []
     most = 0

@@ -1,4 +1,6 @@
-"""Proof: runs the probes for an audited kernel, on this host or in a guest booted from its image, and takes what they saw into account."""
+"""Proof: runs the probes for an audited kernel, on this host or in a guest booted from its image, and takes what they
+saw into account.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,7 @@ def _this_kernel(target: TargetReport) -> bool:
 
 
 def confirm_on_host(report: Report, announce: Callable[[str], None], progress: Callable[[str], None]) -> Report:
-    """Run the probes on this host; raises AuditError where another kernel was audited, or nothing may be run here."""
+    """Run the probes on this host; raises AuditError if another kernel was audited, or nothing may be run here."""
     running = [target for target in report.targets if _this_kernel(target)]
     if not running:
         raise AuditError(
@@ -112,7 +114,9 @@ class Guests:
     def confirm(
         self, target: TargetReport, image: Path, progress: Callable[[str], None], name: str | None = None
     ) -> tuple[TargetReport, GuestRun]:
-        """Boot an image (that goes by `name`) and hold what its probes saw against a target's report; raises AuditError."""
+        """Boot an image (that goes by `name`) and hold what its probes saw against a target's report; raises
+        AuditError.
+        """
         _check_architecture(target)
         probes = _probed(target)
         slugs = [probe.slug for probe in probes.values()]
@@ -146,7 +150,7 @@ def _cache() -> Path:
 
 
 def _same_kernel(target: TargetReport, run: GuestRun) -> None:
-    """Refuse to judge one kernel by another; raises AuditError where the guest is surely of another release."""
+    """Refuse to judge one kernel by another; raises AuditError if the guest is surely of another release."""
     audited = target.identity.get("upstream")
     if not run.release or not audited or target.kind is TargetKind.IMAGE:
         return
@@ -172,7 +176,7 @@ def _check_architecture(target: TargetReport) -> None:
 
 
 def confirm_in_guest(report: Report, guests: Guests, image: str | None, progress: Callable[[str], None]) -> Report:
-    """Boot each target's image (or the one given) and run the probes in it; raises AuditError where there is no image."""
+    """Boot each target's image (or the one given) and run the probes in it; raises AuditError if there is no image."""
     targets = []
     for target in report.targets:
         if image is not None:

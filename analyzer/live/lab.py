@@ -21,7 +21,7 @@ _IMAGES = ("vmlinuz", "bzImage", "vmlinux")
 
 
 def _looks_like_a_kernel(path: Path) -> bool:
-    """Whether a file of a folder is one to boot: by its name, since the folder may hold anything."""
+    """Returns True if a file of a folder is one to boot: by its name, since the folder may hold anything."""
     return is_file(path) and (path.suffix in _PACKAGES or path.name.startswith(_IMAGES) or path.suffix == ".efi")
 
 
@@ -33,7 +33,7 @@ def _inside(folder: Path) -> list[Path]:
 
 
 def find_kernels(names: Sequence[str]) -> list[Path]:
-    """The files named, and those of the folders named that look like kernels; raises AuditError where there are none."""
+    """The files named, and those of the folders named that look like kernels; raises AuditError if there are none."""
     found: list[Path] = []
     for name in names:
         path = expanded(name)
@@ -62,9 +62,11 @@ def run_lab(
     progress: Callable[[str], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Report:
-    """Audit and boot every kernel; raises AuditError where none could be. `say` hears of each that is done, or could not be.
+    """Audit and boot every kernel; raises AuditError if none could be. `say` hears of each that is done, or could not
+    be.
 
-    With `emulate` the predictions are made without running functions of the image, and what that says is evidence beside them.
+    With `emulate` the predictions are made without running functions of the image, and what that says is evidence
+    beside them.
     """
     kernels = find_kernels(names)
     stop = threading.Event()
@@ -131,7 +133,9 @@ def _audited(path: Path, wanted: _Wanted, run_functions: bool) -> TargetReport:
 
 
 def _with_emulation(predicted: TargetReport, emulated: TargetReport) -> TargetReport:
-    """Returns a report with the evidence of a second one that comes from running functions; its verdicts stay as they are."""
+    """Returns a report with the evidence of a second one that comes from running functions; its verdicts stay as they
+    are.
+    """
     found = {
         verdict.defect.slug: tuple(item for item in verdict.evidence if item.kind is EvidenceKind.EMULATION)
         for verdict in emulated.verdicts

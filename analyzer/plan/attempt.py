@@ -26,8 +26,9 @@ _NOWHERE = Origin("", "")
 
 @dataclass(frozen=True)
 class Wanted:
-    """A step before it is tried. `origins` are the forms of the commit, the best first; `dependencies` what a branch took for it,
-    and `missing` the form that `fetch` brings."""
+    """A step before it is tried. `origins` are the forms of the commit, the best first; `dependencies` what a branch
+    took for it, and `missing` the form that `fetch` brings.
+    """
 
     key: str
     upstream: str
@@ -46,7 +47,9 @@ class Wanted:
 
 
 class _Try(NamedTuple):
-    """One form of a commit, tried: the tree afterwards, the prerequisites that were put before it, and what it still lacks."""
+    """One form of a commit, tried: the tree afterwards, the prerequisites that were put before it, and what it still
+    lacks.
+    """
 
     origin: Origin
     picked: Picked
@@ -76,7 +79,9 @@ class Trial:
         return {step.commit for step in self.steps}
 
     def step(self, wanted: Wanted) -> bool:
-        """Tries a step and appends it with its prerequisites; returns False, and leaves all as it was, where it conflicts."""
+        """Tries a step and appends it with its prerequisites; returns False, and leaves all as it was, where it
+        conflicts.
+        """
         found = self._best(wanted)
         if isinstance(found, Step):
             self.steps.append(found)
@@ -123,7 +128,9 @@ class Trial:
     def _complete(
         self, commit: pygit2.Commit, origin: Origin, tree: str, before: list[Step], depth: int
     ) -> tuple[str, tuple[str, ...]]:
-        """Picks what brought the names that a commit uses and the tree lacks; returns the tree, and the names still missing."""
+        """Picks what brought the names that a commit uses and the tree lacks; returns the tree, and the names still
+        missing.
+        """
         lacks = missing_names(self.scratch, tree, commit)
         for name in lacks:
             if depth == 0 or len(before) >= _MAX_PREREQUISITES or name not in missing_names(self.scratch, tree, commit):
@@ -202,7 +209,7 @@ class Trial:
         )
 
     def _patch(self, old: str, new: str) -> bytes | None:
-        """The difference of two trees as a patch; None where it is too large."""
+        """The difference of two trees as a patch; None if it is too large."""
         changes = self.scratch.changes(old, new)
         before = self.scratch.tree_of({change.path: change.old for change in changes if change.old is not None})
         after = self.scratch.tree_of({change.path: change.new for change in changes if change.new is not None})

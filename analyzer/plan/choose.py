@@ -1,7 +1,8 @@
 """Which commits: the smallest set that makes every defect of a plan fixed by the catalogue's expressions.
 
-What the expressions alone do not say is added: what a commit needs (`Commit.needs`), what mends it (`Commit.follow_ups`), and
-the fix of every defect that the commits themselves make reachable ("a fix that brought a defect with it").
+What the expressions alone do not say is added: what a commit needs (`Commit.needs`), what mends it
+(`Commit.follow_ups`), and the fix of every defect that the commits themselves make reachable ("a fix that brought a
+defect with it").
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ _MOST_ALTERNATIVES = 64
 
 
 class Pick(NamedTuple):
-    """A commit of the catalogue to pick: why, the defects that it mends, the picks that need it, and those that it mends."""
+    """A commit of the catalogue to pick: why, the defects that it mends, the picks that need it, and those that it
+    mends.
+    """
 
     key: str
     role: Role

@@ -1,7 +1,8 @@
 """Where a commit can be picked from: mainline's object, or a stable branch's backport, by its id or by its message.
 
-The refs of `--upstream` are walked as far as the audited history does not have them. A backport is known there as an audit knows
-it (docs/history.md); one that the branch reverted afterwards is no source. ``Stable-dep-of:`` names what a backport needs.
+The refs of `--upstream` are walked as far as the audited history does not have them. A backport is known there as an
+audit knows it (docs/history.md); one that the branch reverted afterwards is no source. ``Stable-dep-of:`` names what a
+backport needs.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ _WHOLE = 40
 
 @dataclass(frozen=True)
 class Tip:
-    """The head of a branch to look in: its name as the user knows it, its commit, and the branch that its Makefile is of."""
+    """The head of a branch to look in: its name as the user knows it, its commit, and the branch that its Makefile is
+    of.
+    """
 
     name: str
     commit: str
@@ -49,7 +52,7 @@ class Located:
 
 
 def tip_of(scratch: Scratch, name: str, commit_id: str) -> Tip | None:
-    """The branch that a ref is of, by its Makefile; None where it is no kernel's, or not here."""
+    """The branch that a ref is of, by its Makefile; None if it is no kernel's, or not here."""
     try:
         commit = scratch.commit(commit_id)
     except MissingObjectError:
@@ -89,7 +92,7 @@ def _catalogued(scratch: Scratch, commit: Commit) -> list[Origin]:
 
 
 def _is_here(scratch: Scratch, name: str, subject: str) -> str | None:
-    """The whole id of a commit that is here; None where it is not. An abbreviated id counts with the subject only."""
+    """The whole id of a commit that is here; None if it is not. An abbreviated id counts with the subject only."""
     try:
         found = scratch.commit(name)
         scratch.parent_tree(found)

@@ -15,7 +15,9 @@ _Key = tuple[tuple[int, int, int, int], int, str]
 
 
 def dependencies(catalog: Catalog, picks: Mapping[str, Pick]) -> dict[str, frozenset[str]]:
-    """The picks that each pick comes after: what it needs, what it mends, and what makes the defects reachable that it fixes."""
+    """The picks that each pick comes after: what it needs, what it mends, and what makes the defects reachable that it
+    fixes.
+    """
     found = {}
     for key, pick in picks.items():
         before = {entry.commit for entry in catalog.commits[key].needs}

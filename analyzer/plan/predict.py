@@ -27,7 +27,7 @@ def _by_slug(verdicts: Iterable[Verdict]) -> dict[str, list[Verdict]]:
 
 
 def _still_open(slug: str, before: Sequence[Verdict], after: Sequence[Verdict]) -> Left | None:
-    """Why a planned defect is not mended on some architecture; None where it is on each."""
+    """Why a planned defect is not mended on some architecture; None if it is on each."""
     safe = {name for item in before if item.state in _SAFE for name in item.architectures}
     for item in after:
         concerned = not item.architectures or not safe.issuperset(item.architectures)
@@ -46,7 +46,8 @@ def predict(
 ) -> tuple[tuple[str, ...], tuple[Left, ...]]:
     """Returns the planned defects (slugs) that the code of `files` shows fixed, and what is open.
 
-    `verdicts` are those of the tree before the steps. A defect that was none of this tree before and is one now is open, too.
+    `verdicts` are those of the tree before the steps. A defect that was none of this tree before and is one now is
+    open, too.
     """
     evidence = SourceReader(files, version=version).evidence(catalog)
     facts = Facts(evidence, subject.architecture, subject.config, subject.config_applies, subject.live_patched)

@@ -28,7 +28,7 @@ def plan_format_names() -> tuple[str, ...]:
 
 
 def find_plan_format(name: str) -> Callable[[Plan, Catalog], Rendered]:
-    """Returns what renders a plan in a format; raises AuditError where there is none of that name."""
+    """Returns what renders a plan in a format; raises AuditError if there is none of that name."""
     try:
         found: Callable[[Plan, Catalog], Rendered] = import_module(f"{_PACKAGE}.{name}").render
     except (ModuleNotFoundError, AttributeError) as error:

@@ -1,7 +1,8 @@
-"""A bare repository of our own that reads the objects of others and is deleted afterwards: libgit2 writes what it merges.
+"""A bare repository of our own that reads the objects of others and is deleted afterwards: libgit2 writes what it
+merges.
 
-The repositories that it borrows from are named in its objects/info/alternates. They are not opened here, so nothing of their
-configuration is read, and nothing is written to them or fetched.
+The repositories that it borrows from are named in its objects/info/alternates. They are not opened here, so nothing of
+their configuration is read, and nothing is written to them or fetched.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Scratch:
     """The repository in `folder`, which is empty or not there, and which the caller deletes."""
 
     def __init__(self, folder: Path, borrowed: Sequence[Path]) -> None:
-        """`borrowed` are folders of objects (``.git/objects``). Raises AuditError where one cannot be borrowed from."""
+        """`borrowed` are folders of objects (``.git/objects``). Raises AuditError if one cannot be borrowed from."""
         with pygit2_errors(lambda words: AuditError(f"{folder}: no scratch repository can be made: {words}")):
             self.repository = pygit2.init_repository(str(folder), bare=True)
         lines = []
@@ -81,7 +82,7 @@ class Scratch:
             raise MissingObjectError(str(error)) from error
 
     def _check(self, name: str) -> None:
-        """Raises MissingObjectError where an object is a loose file that is cut off: libgit2 would read it for ever."""
+        """Raises MissingObjectError if an object is a loose file that is cut off: libgit2 would read it for ever."""
         try:
             self._loose.check(name)
         except BrokenObjectError as error:
@@ -123,7 +124,7 @@ class Scratch:
         return {str(item.name): Entry(str(item.id), int(item.filemode)) for item in self.tree(tree)}
 
     def entry(self, tree: str, path: str) -> Entry | None:
-        """What a path is in a tree; None where there is none. Raises MissingObjectError."""
+        """What a path is in a tree; None if there is none. Raises MissingObjectError."""
         current = Entry(tree, pygit2.enums.FileMode.TREE)
         for name in path.split("/"):
             if current.mode != pygit2.enums.FileMode.TREE:
@@ -143,7 +144,7 @@ class Scratch:
         return found.data
 
     def require(self, entry: Entry) -> None:
-        """Raises MissingObjectError where the content of an entry is not here."""
+        """Raises MissingObjectError if the content of an entry is not here."""
         self._object(entry.id)
 
     def changes(self, old: str, new: str) -> list[Change]:
@@ -186,7 +187,9 @@ class Scratch:
         return self.with_files(None, files)
 
     def with_files(self, tree: str | None, files: Mapping[str, Entry | None]) -> str:
-        """Writes a tree like `tree` with these paths changed (None: taken out) and returns its id; raises MissingObjectError."""
+        """Writes a tree like `tree` with these paths changed (None: taken out) and returns its id; raises
+        MissingObjectError.
+        """
         with pygit2_errors(lambda words: MissingObjectError(f"a tree cannot be written: {words}")):
             found = self._with_files(tree, files)
             return found if found is not None else str(self.repository.TreeBuilder().write())

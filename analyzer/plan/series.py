@@ -1,7 +1,7 @@
 """For a package: the first version of its series without each defect, and what that version is fixed by.
 
-Nothing is to be picked there: the distribution's own newer version is the answer. Versions come from a repository's index, or from what the
-catalogue's surveys list of the series.
+Nothing is to be picked there: the distribution's own newer version is the answer. Versions come from a repository's
+index, or from what the catalogue's surveys list of the series.
 """
 
 from __future__ import annotations

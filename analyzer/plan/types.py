@@ -66,11 +66,11 @@ class Conflict(NamedTuple):
 class Step(NamedTuple):
     """One commit to pick.
 
-    `commit` is the id of what is picked and `upstream` mainline's. `defects` are the slugs that it mends, `needed_by` the
-    commits of the plan that do not work without it, `follows` those that it mends in their turn. `fetch` is the command that brings a missing object.
-    `lacks` are the names that its code uses and the tree does not have.
-    `changes` says what it changes for programs that worked before. `patch` is the change as a diff with its file
-    headers, where the objects are there; `author` and `message` are those of what is picked.
+    `commit` is the id of what is picked and `upstream` mainline's. `defects` are the slugs that it mends, `needed_by`
+    the commits of the plan that do not work without it, `follows` those that it mends in their turn. `fetch` is the
+    command that brings a missing object. `lacks` are the names that its code uses and the tree does not have. `changes`
+    says what it changes for programs that worked before. `patch` is the change as a diff with its file headers, where
+    the objects are there; `author` and `message` are those of what is picked.
     """
 
     commit: str
@@ -104,8 +104,8 @@ class Left(NamedTuple):
 class Result(NamedTuple):
     """What the tree is after the steps.
 
-    `tested`: every step was tried, and what came out was read. `fixed` are the defects that its code alone shows fixed, `open`
-    the others of the plan. `tree` is the id of the tree that real picks lead to; None without git objects.
+    `tested`: every step was tried, and what came out was read. `fixed` are the defects that its code alone shows fixed,
+    `open` the others of the plan. `tree` is the id of the tree that real picks lead to; None without git objects.
     """
 
     tested: bool
@@ -150,8 +150,9 @@ class KnownFrom(Enum):
 class FirstWithout(NamedTuple):
     """The first version of a series without a defect, after which no later one has it.
 
-    `affected` names the version that has it (of a repository the newest that does), `version` the first one without, None
-    where none is known; `fixed_by` are the commits of the fix that are in it, and `reason` says why, or what else is known.
+    `affected` names the version that has it (of a repository the newest that does), `version` the first one without,
+    None if none is known; `fixed_by` are the commits of the fix that are in it, and `reason` says why, or what else
+    is known.
     """
 
     series: str
@@ -164,7 +165,9 @@ class FirstWithout(NamedTuple):
 
 
 class SeriesPlan(NamedTuple):
-    """What to update to: for each defect of a package, or of the series of a repository. `unknown` are undecided defects."""
+    """What to update to: for each defect of a package, or of the series of a repository. `unknown` are undecided
+    defects.
+    """
 
     name: str
     items: tuple[FirstWithout, ...]

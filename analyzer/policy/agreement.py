@@ -1,12 +1,14 @@
 """The policy of observations: compares what a probe saw with the prediction. The observations come from `probes`.
 
 - If a probe reproduces the defect, the verdict is affected, whatever was predicted.
-- If a conclusive probe (every control passed, every path ran) does not reproduce the defect, the prediction is overruled. The verdict is
-  fixed when the introducing commits are known to be present and no code evidence says that the fix is missing; otherwise it is
-  not-affected ("not reproduced"): the defect never came in, or something else prevents it.
-- An absence that is not conclusive (the defect could not be reached here) confirms not-affected and changes nothing else.
-- If the architecture was seen to lack a capability without which the defect cannot be reached, the verdict is not-affected, by that
-  capability, whatever was predicted. It is never fixed: nothing was seen of a fix.
+- If a conclusive probe (every control passed, every path ran) does not reproduce the defect, the prediction is
+  overruled. The verdict is fixed when the introducing commits are known to be present and no code evidence says that
+  the fix is missing; otherwise it is not-affected ("not reproduced"): the defect never came in, or something else
+  prevents it.
+- An absence that is not conclusive (the defect could not be reached here) confirms not-affected and changes nothing
+  else.
+- If the architecture was seen to lack a capability without which the defect cannot be reached, the verdict is
+  not-affected, by that capability, whatever was predicted. It is never fixed: nothing was seen of a fix.
 """
 
 from __future__ import annotations

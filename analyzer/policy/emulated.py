@@ -11,7 +11,9 @@ _VALUES = {Presence.PRESENT: Interval(2, 2), Presence.ABSENT: Interval(0, 0)}
 
 
 def emulated(verdict: Verdict) -> ObservationState:
-    """Whether the functions that a fix of the defect changed show the defect, are healthy in every case, or gave no answer."""
+    """Returns what the emulator alone says: the defect is present, absent (all cases of its fix are healthy), or it
+    could not run.
+    """
     seen = {item.commit: item.presence for item in verdict.evidence if item.kind is EvidenceKind.EMULATION}
     if verdict.defect.fixed is None:
         return ObservationState.COULD_NOT_RUN

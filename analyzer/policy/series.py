@@ -41,7 +41,9 @@ def first_fixed_by_series(builds: Sequence[TargetReport | Skipped]) -> tuple[Fir
 
 
 def with_pending_reboots(reports: Sequence[TargetReport]) -> list[TargetReport]:
-    """Returns the reports; that of the running kernel has a note on each other installed kernel that has a fix which it lacks."""
+    """Returns the reports; that of the running kernel has a note on each other installed kernel that has a fix which it
+    lacks.
+    """
     return [_with_pending_reboot(report, reports) if report.is_running else report for report in reports]
 
 

@@ -1,7 +1,7 @@
 """Which configuration options may be taken as set, or as not set, when a commit's code is read.
 
-A defect that needs CONFIG_BPF_JIT cannot be reached without it, whatever the code says; so code under that option counts as
-compiled. What a commit means for several defects is read under what all of them need.
+A defect that needs CONFIG_BPF_JIT cannot be reached without it, whatever the code says; so code under that option
+counts as compiled. What a commit means for several defects is read under what all of them need.
 """
 
 from __future__ import annotations

@@ -37,7 +37,9 @@ class _Subjects:
         self._ends = {subject.split()[-1] for subject in (*self._whole, *self._neutral)}
 
     def find(self, item: Item) -> tuple[Commit, bool | None] | None:
-        """The commit that an item applies (True), takes back (False), or is dropped as a patch (None): then it may be either."""
+        """The commit that an item applies (True), takes back (False), or is dropped as a patch (None): then it may be
+        either.
+        """
         if item.is_downstream or len(item.text) > _MAX_ITEM:
             return None
         if not any(end in item.text for end in self._ends):

@@ -28,6 +28,8 @@ def changed_in_release(commit: Commit, fact: BranchFact, version: UpstreamVersio
 
 
 def reverted_after(commit: Commit, version: UpstreamVersion) -> bool:
-    """Returns True if a later release of the branch takes a commit back: "at least this release" does not prove it then."""
+    """Returns True if a later release of the branch takes a commit back: "at least this release" does not prove it
+    then.
+    """
     fact = commit.branches.get(version.branch)
     return fact is not None and any(release > version and not brings for release, brings in fact.changes)

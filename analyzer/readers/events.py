@@ -15,8 +15,8 @@ __all__ = ["Walked", "follow"]
 class Walked:
     """What a walk has gathered so far, newest first.
 
-    `base_met` says that the base is an ancestor, `cut` that the walk ended at the edge of a shallow clone or at its limit, and
-    `broken` why it broke off.
+    `base_met` says that the base is an ancestor, `cut` that the walk ended at the edge of a shallow clone or at its
+    limit, and `broken` why it broke off.
     """
 
     matcher: Matcher
@@ -49,8 +49,8 @@ def follow(
 ) -> Walked:
     """Reads the records of a walk to its end or to where it breaks off; raises nothing.
 
-    `base` is the commit whose boundary record says that it is an ancestor, `cut` are the commits at which a clone was cut.
-    `progress` is called with the number of commits that were read.
+    `base` is the commit whose boundary record says that it is an ancestor, `cut` are the commits at which a clone was
+    cut. `progress` is called with the number of commits that were read.
     """
     walked = Walked(matcher)
     try:

@@ -1,4 +1,6 @@
-"""Runs the examples of the catalogue: what a signature says of a kernel's source, held against what the catalogue expects."""
+"""Runs the examples of the catalogue: what a signature says of a kernel's source, held against what the catalogue
+expects.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ class Example(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether the source gives what the catalogue expects."""
+        """Returns True if the source gives what the catalogue expects."""
         return self.seen is self.expected
 
 

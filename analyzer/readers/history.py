@@ -1,7 +1,7 @@
 """What a git history says: is a commit there, as an ancestor or as a backport, and was it reverted afterwards?
 
-One bounded pass over ``base..head`` collects the commits that matter; their order decides. What is in the base release is
-there by descent. An absence is claimed only when the whole range was seen and the base is an ancestor of the head.
+One bounded pass over ``base..head`` collects the commits that matter; their order decides. What is in the base release
+is there by descent. An absence is claimed only when the whole range was seen and the base is an ancestor of the head.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _mainline_id(catalog: Catalog, base: UpstreamVersion) -> str | None:
 
 
 def _check_tag(repository: pygit2.Repository, name: str) -> None:
-    """Raises BrokenObjectError where a tag or what it names is a loose object that is cut off."""
+    """Raises BrokenObjectError if a tag or what it names is a loose object that is cut off."""
     loose = LooseObjects(repository)
     loose.check(name)
     found = repository[name]

@@ -47,7 +47,9 @@ _ODD_ENDS = (b".", b" ", b"\t", b"\r")
 
 @dataclass(frozen=True)
 class Event:
-    """A commit of the walk that applies (`effect` True), reverts (False) or half-reverts (None) a commit of the catalogue."""
+    """A commit of the walk that applies (`effect` True), reverts (False) or half-reverts (None) a commit of the
+    catalogue.
+    """
 
     id: str
     subject: str
@@ -109,7 +111,9 @@ class Matcher:
         return self._by_subject.get(normalize_subject(subject))
 
     def may_matter(self, record: Record) -> bool:
-        """Whether `read` can find something in a commit: a test on bytes, since a stable branch has tens of thousands."""
+        """Returns True if `read` can find something in a commit: a test on bytes, since a stable branch has tens of
+        thousands.
+        """
         message = record.message
         mentioned = _MENTIONED.findall(message)
         if mentioned and not self._id_bytes.isdisjoint(mentioned):
@@ -192,7 +196,8 @@ class Matcher:
         )
 
     def resolve(self, revert: PendingRevert, seen: dict[str, list[Event]]) -> list[Event]:
-        """What a revert takes back: by the id of a commit of this tree, by an upstream id, else by the subject it quotes.
+        """What a revert takes back: by the id of a commit of this tree, by an upstream id, else by the subject it
+        quotes.
 
         `seen` has the events of the older commits, by the first 12 digits of their ids.
         """

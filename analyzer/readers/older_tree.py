@@ -1,7 +1,8 @@
 """What a tree proves by not having it: a version older than a commit, and nowhere a name that the commit brought.
 
-A rename or a moved file would leave the name somewhere in kernel/bpf, include/linux or arch/*/net. So a tree that is older by
-its Makefile and names nothing of what a signature looks at does not have the commit. Either alone proves nothing.
+A rename or a moved file would leave the name somewhere in kernel/bpf, include/linux or arch/*/net. So a tree that is
+older by its Makefile and names nothing of what a signature looks at does not have the commit. Either alone proves
+nothing.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class OlderTree:
         return frozenset(words)
 
     def without(self, commit: Commit, citation: str) -> Evidence | None:
-        """Returns the evidence that a commit is absent, or None where the tree does not prove it."""
+        """Returns the evidence that a commit is absent, or None if the tree does not prove it."""
         if self._version is None or self._version >= commit.first_release:
             return None
         names = {name for part in commit.signature for name in _brought(part)}

@@ -1,7 +1,7 @@
 """Patch queues: ``debian/patches/series``, SUSE's ``series.conf``, the patches of a .spec.
 
-Beside a tree, patches that are not applied yet are named as such. In a folder of patches without sources, the list says which ones a
-build applies.
+Beside a tree, patches that are not applied yet are named as such. In a folder of patches without sources, the list says
+which ones a build applies.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ def _waiting(entry: _Entry) -> Evidence:
 
 
 def read_patch_queue(catalog: Catalog, reader: FileReader, branch: str) -> PatchQueue:
-    """Reads the patch queues of a tree. Patches that .pc/applied-patches lists are applied, in its order; of the others it is
-    not known.
+    """Reads the patch queues of a tree. Patches that .pc/applied-patches lists are applied, in its order; of the others
+    it is not known.
 
     `branch` is the stable branch of the tree (``6.1``).
     """
@@ -139,7 +139,7 @@ def read_patch_queue(catalog: Catalog, reader: FileReader, branch: str) -> Patch
 
 
 def _is_inside(path: str) -> bool:
-    """Whether a path in a list stays below the list's folder."""
+    """Returns True if a path in a list stays below the list's folder."""
     return not path.startswith("/") and ".." not in path.split("/")
 
 
@@ -149,7 +149,9 @@ def _depends(entry: _Entry) -> Evidence:
 
 
 def read_listed_patches(catalog: Catalog, folder: OpenPatches, progress: Progress = lambda _: None) -> PatchQueue:
-    """Reads the patches that a folder without sources lists. A list says what is there; what it does not name proves nothing."""
+    """Reads the patches that a folder without sources lists. A list says what is there; what it does not name proves
+    nothing.
+    """
     matcher = Matcher(catalog, folder.branch)
     applied: list[tuple[int, _Entry]] = []
     evidence: list[Evidence] = []

@@ -1,7 +1,7 @@
 """The readers: each reads one kind of evidence from one part of a subject. Their order is the rank of what they read.
 
-A reader is a module with a function ``read(subject, request) -> Reading``. It is imported when a subject has the part that it
-reads, so that an audit of a version string loads no library that only a tree or an image needs.
+A reader is a module with a function ``read(subject, request) -> Reading``. It is imported when a subject has the part
+that it reads, so that an audit of a version string loads no library that only a tree or an image needs.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Reading(NamedTuple):
 class Reader(NamedTuple):
     """One source of evidence.
 
-    `parts` are the fields of `Parts` of which one is enough; no part means the subject's release. `beside` marks a reader that
-    mostly waits for another process: it runs in a thread while the others read.
+    `parts` are the fields of `Parts` of which one is enough; no part means the subject's release. `beside` marks a
+    reader that mostly waits for another process: it runs in a thread while the others read.
     """
 
     kind: EvidenceKind
@@ -43,7 +43,7 @@ class Reader(NamedTuple):
         return any(getattr(subject.parts, part) is not None for part in self.parts)
 
     def read(self, subject: Subject, request: Request) -> Reading:
-        """Reads the subject; raises AuditError where it cannot be read."""
+        """Reads the subject; raises AuditError if it cannot be read."""
         module = import_module(f"tailcall_audit.analyzer.readers.{self.module}")
         found: Reading = module.read(subject, request)
         return found

@@ -26,7 +26,9 @@ def _unknown(commit: Commit, citation: str, detail: str, settle: str | None) -> 
 
 
 class _InRelease:
-    """Whether an upstream release (nothing on top of it) contains a commit: what is stated, and where it is from."""
+    """Returns True if an upstream release (nothing on top of it) contains a commit: what is stated, and where it is
+    from.
+    """
 
     def __init__(self, commit: Commit, version: UpstreamVersion) -> None:
         self.commit = commit
@@ -81,7 +83,7 @@ class _InRelease:
 
 
 def commit_in_release(catalog: Catalog, commit: Commit, version: UpstreamVersion) -> Evidence:
-    """Whether an upstream release (nothing on top of it) contains a commit."""
+    """Returns the evidence that an upstream release, with nothing on top of it, gives about a commit."""
     first, case = commit.first_release, _InRelease(commit, version)
     fact = commit.branches.get(version.branch)
     if fact is not None and fact.changes and version.rc is None:
@@ -124,10 +126,11 @@ def _in_contradiction(commit: Commit, release: KernelRelease) -> Evidence:
 
 
 def _in_snapshot(catalog: Catalog, commit: Commit, release: KernelRelease) -> Evidence:
-    """A point of mainline's history between a release candidate and the next one: what is newer than the release is absent.
+    """A point of mainline's history between a release candidate and the next one: what is newer than the release is
+    absent.
 
-    A merge window opens when a release is out, so what came in a later release's was not in this one's tree
-    (Linux Documentation/process/2.Process.rst).
+    A merge window opens when a release is out, so what came in a later release's was not in this one's tree (Linux
+    Documentation/process/2.Process.rst).
     """
     evidence = commit_in_release(catalog, commit, release.version)
     later = release.vanilla_like and commit.first_release.base > release.version._replace(rc=None).base
@@ -138,7 +141,8 @@ def _in_snapshot(catalog: Catalog, commit: Commit, release: KernelRelease) -> Ev
 
 
 def _in_whole_branch(catalog: Catalog, commit: Commit, release: KernelRelease) -> Evidence | None:
-    """Whether no release of an ended branch has a commit, where the distribution's changelog of that series adds none.
+    """Returns evidence that no release of an ended branch has a commit, if the distribution's changelog of that series
+    adds none.
 
     Then the stable number, which an ABI number does not show, does not matter.
     """
@@ -172,7 +176,9 @@ def _in_packages(catalog: Catalog, commit: Commit, release: KernelRelease) -> Ev
 
 
 def _on_top(catalog: Catalog, commit: Commit, release: KernelRelease) -> Evidence:
-    """The same for a kernel with unknown patches, or with unknown stable updates: what is there stays, the rest is open."""
+    """The same for a kernel with unknown patches, or with unknown stable updates: what is there stays, the rest is
+    open.
+    """
     if release.proof is Proof.NOTHING:
         return _in_contradiction(commit, release)
     if release.snapshot:
@@ -205,7 +211,7 @@ def _on_top(catalog: Catalog, commit: Commit, release: KernelRelease) -> Evidenc
 def capability_in_release(
     capability: Capability, architecture: str, version: UpstreamVersion, vanilla_like: bool = True
 ) -> Evidence:
-    """Whether an architecture could do something in a release, from the sources that were read."""
+    """Returns the evidence about a capability of an architecture in a release, from the sources that were read."""
     entry = capability.entry(architecture)
     start = capability.present_from.get(entry)
     end = capability.absent_through.get(entry)

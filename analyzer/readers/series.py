@@ -21,15 +21,18 @@ _KERNEL = 3
 
 
 def line_of(build: tuple[int, ...]) -> tuple[int, ...]:
-    """Returns the numbers at which a z-stream leaves the main line, by its build's numbers; nothing for the main line itself."""
+    """Returns the numbers at which a z-stream leaves the main line, by its build's numbers; nothing for the main line
+    itself.
+    """
     return build[: _KERNEL + 1] if len(build) > _KERNEL + 1 else ()
 
 
 def _same_line(fact: SeriesFact, ours: tuple[int, ...], theirs: tuple[int, ...]) -> bool:
-    """Returns True if a fact about one build extends to another where z-streams branch off: 427.13.1 leaves the main line at 427.
+    """Returns True if a fact about one build extends to another where z-streams branch off: 427.13.1 leaves the main
+    line at 427.
 
-    What a build of the main line has, all later ones and their z-streams have; what it lacks, the earlier ones of that line lack.
-    What a z-stream has, only its own later builds have: 430 follows 427, and not 427.40.1.
+    What a build of the main line has, all later ones and their z-streams have; what it lacks, the earlier ones of that
+    line lack. What a z-stream has, only its own later builds have: 430 follows 427, and not 427.40.1.
     """
     if fact.present:
         return ours >= theirs and line_of(theirs) in ((), ours[: _KERNEL + 1])
@@ -37,7 +40,9 @@ def _same_line(fact: SeriesFact, ours: tuple[int, ...], theirs: tuple[int, ...])
 
 
 def _builds_match(fact: SeriesFact, name: str, z_streams: bool) -> bool:
-    """Whether a fact about a build, or about it and later ones, holds for this one. An exact build is compared whole."""
+    """Returns True if a fact about a build, or about it and later ones, holds for this one. An exact build is compared
+    whole.
+    """
     if fact.exact:
         return name == fact.start or name.startswith((f"{fact.start}.", f"{fact.start}+", f"{fact.start}-"))
     if name == fact.start or name.startswith(f"{fact.start}-"):
@@ -49,14 +54,16 @@ def _builds_match(fact: SeriesFact, name: str, z_streams: bool) -> bool:
 
 
 def _names_series(fact: SeriesFact, distribution: Distribution | None, name: str) -> bool:
-    """Whether a release is of the fact's series, where the distribution writes the series into it (``.el9``, ``-android12-``)."""
+    """Returns True if a release is of the fact's series, where the distribution writes the series into it (``.el9``,
+    ``-android12-``).
+    """
     if distribution is None or not distribution.series_in_release:
         return True
     return re.search(rf"(?<![A-Za-z0-9]){re.escape(fact.series)}(?![0-9])", name) is not None
 
 
 def _took_out(catalog: Catalog, fact: SeriesFact) -> bool:
-    """Whether a build lacks what the stable release that it is based on has: its vendor took the commit out."""
+    """Returns True if a build lacks what the stable release that it is based on has: its vendor took the commit out."""
     branch = catalog.commits[fact.commit].branches.get(fact.base)
     based_on = parse_version(re.split(r"[-+_]", fact.start)[0])
     return not fact.present and branch is not None and branch.release is not None and based_on >= branch.release
@@ -79,8 +86,9 @@ def _surveyed(catalog: Catalog, names: Sequence[str]) -> Iterator[SeriesFact]:
 def series_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Evidence]:
     """Yield what a distribution's own changelog proved about builds like this one.
 
-    A rebuild has what the build has that it was made of; what that one lacks, the rebuild may have added. A commit that a vendor
-    was seen to take out of a stable release is open in its other builds of that branch, whatever the stable release has.
+    A rebuild has what the build has that it was made of; what that one lacks, the rebuild may have added. A commit that
+    a vendor was seen to take out of a stable release is open in its other builds of that branch, whatever the stable
+    release has.
     """
     distributions = {entry.name: entry for entry in catalog.distributions}
     names = release.lineage or ((release.distro,) if release.distro else ())

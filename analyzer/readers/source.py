@@ -1,8 +1,8 @@
 """What the source says: each signature of the catalogue decided on the parsed C, scoped to its function or struct.
 
-A commit counts as there only where the code that is compiled is proven to have it: every definition of a name that may be
-compiled, in every file that may define it, has the form; no macro stands in for one; no conditional that cannot be decided
-touches what decides. Else the answer is unknown, with the reason.
+A commit counts as there only where the code that is compiled is proven to have it: every definition of a name that may
+be compiled, in every file that may define it, has the form; no macro stands in for one; no conditional that cannot be
+decided touches what decides. Else the answer is unknown, with the reason.
 """
 
 from __future__ import annotations
@@ -117,11 +117,12 @@ class SourceReader:
     def commit(
         self, commit: Commit, assumptions: Assumptions = NO_ASSUMPTIONS, introduces_only: bool = False
     ) -> Evidence:
-        """Decide a commit: present when all its parts are, absent when one is; a part of a strange shape makes it unknown,
-        since a rewrite of that part may do without the others.
+        """Decide a commit: present when all its parts are, absent when one is; a part of a strange shape makes it
+        unknown, since a rewrite of that part may do without the others.
 
-        `assumptions` are the options without which no defect that names the commit can be reached. `introduces_only` says
-        that the commit fixes nothing: in an older tree that names nothing of it, it is absent."""
+        `assumptions` are the options without which no defect that names the commit can be reached. `introduces_only`
+        says that the commit fixes nothing: in an older tree that names nothing of it, it is absent.
+        """
         parts = [(part, self._part(part, assumptions)) for part in commit.signature]
         if introduces_only and all(answer.missing for _, answer in parts):
             older = self._older.without(commit, parts[0][1].citation)
@@ -211,7 +212,9 @@ class SourceReader:
         return (*(name for names in part.functions for name in names), *part.struct)
 
     def _is_gone(self, path: str) -> bool:
-        """Whether a missing file says something: in a headers package or a copy of some folders it says nothing."""
+        """Returns True if a missing file says something: in a headers package or a copy of some folders it says
+        nothing.
+        """
         witnesses = ["kernel/bpf/core.c", *(["arch/Kconfig"] if path.startswith("arch/") else [])]
         return all(self.file(name).state is ReadState.READ for name in witnesses)
 
@@ -309,7 +312,7 @@ class SourceReader:
     def _stands_in(
         self, part: SignaturePart, name: str, form: tuple[str, ...], path: str, assumptions: Assumptions
     ) -> str | None:
-        """Why a macro keeps the form from being what is compiled; None where there is none."""
+        """Why a macro keeps the form from being what is compiled; None if there is none."""
         paths = dict.fromkeys((path, *part.files, *(self._shared if path.startswith(_SHARED) else ())))
         for other in paths:
             if self.file(other).state is ReadState.READ:

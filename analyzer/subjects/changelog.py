@@ -24,7 +24,9 @@ def subject_of_changelog(
     notes: Sequence[str],
     architecture: tuple[str | None, str],
 ) -> Subject:
-    """Returns the kernel of one version of a changelog (None: its newest); raises ChangelogError where it has no such version."""
+    """Returns the kernel of one version of a changelog (None: its newest); raises ChangelogError if it has no such
+    version.
+    """
     opened = open_changelog(request.catalog, changelog, version)
     return make_subject(
         request,

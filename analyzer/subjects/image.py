@@ -49,7 +49,7 @@ def load_image(
 ) -> OpenImage:
     """Unpacks a kernel image and reads its banner, by the distributions of `catalog` (None: the shipped one).
 
-    Raises ImageError where it is none, or names no kernel.
+    Raises ImageError if it is none, or names no kernel.
     """
     progress(f"unpacking {name}")
     kernel = unpack(data, name)
@@ -79,7 +79,7 @@ def load_image(
 
 
 def open_subjects(request: Request, name: str) -> Iterator[Subject]:
-    """Yields the kernel of an image file; raises AuditError where it cannot be read."""
+    """Yields the kernel of an image file; raises AuditError if it cannot be read."""
     path = expanded(name)
     check_file(path, "give a kernel image, as vmlinuz")
     bootable = Bootable(str(path))

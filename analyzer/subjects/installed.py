@@ -13,7 +13,7 @@ __all__ = ["open_subjects"]
 
 
 def open_subjects(request: Request, _: str) -> Iterator[Subject | Skipped]:
-    """Yields every installed kernel, the running one marked; raises AuditError where there is none."""
+    """Yields every installed kernel, the running one marked; raises AuditError if there is none."""
     from tailcall_audit.analyzer.subjects.host import read_host
     from tailcall_audit.analyzer.subjects.package import subject_of_package
 

@@ -22,7 +22,9 @@ __all__ = ["OpenChangelog", "PackageName", "open_changelog"]
 
 
 class PackageName(NamedTuple):
-    """What a package that a changelog came in says of itself: its version, source package, name, and the release in that."""
+    """What a package that a changelog came in says of itself: its version, source package, name, and the release in
+    that.
+    """
 
     version: str
     source: str = ""
@@ -53,7 +55,7 @@ class OpenChangelog:
 
 
 def _identify(catalog: Catalog, changelog: Changelog, entry: Entry, package: PackageName) -> KernelRelease:
-    """The kernel that a package is; raises ChangelogError where its version names none."""
+    """The kernel that a package is; raises ChangelogError if its version names none."""
     named, family = package.version, changelog.family
     try:
         if not family.is_dpkg:
@@ -79,7 +81,8 @@ def _identify(catalog: Catalog, changelog: Changelog, entry: Entry, package: Pac
 
 
 def _newest_version(changelog: Changelog) -> str:
-    """The version of the newest build: that of the newest entry; if it holds a macro or none, what the fields of the .spec say.
+    """The version of the newest build: that of the newest entry; if it holds a macro or none, what the fields of the
+    .spec say.
 
     An older entry of that build may have the distribution's suffix, which the fields leave to a macro.
     """
@@ -93,7 +96,7 @@ def _newest_version(changelog: Changelog) -> str:
 def open_changelog(
     catalog: Catalog, changelog: Changelog, version: str | None = None, package: PackageName | None = None
 ) -> OpenChangelog:
-    """Returns what a changelog is of, at a version (None: its newest entry's); raises ChangelogError where it has none.
+    """Returns what a changelog is of, at a version (None: its newest entry's); raises ChangelogError if it has none.
 
     `package` is the package that the changelog came in, whose version its entries need not name.
     """

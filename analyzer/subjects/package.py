@@ -62,7 +62,9 @@ def _architecture(package: KernelPackage, notes: list[str]) -> str | None:
 def _judged_architecture(
     package: KernelPackage, named: str | None, image: OpenImage | None, notes: list[str]
 ) -> tuple[str | None, str]:
-    """Returns the architecture of the kernel and where it stands. A package for 32 bits may hold a kernel of 64: the image decides."""
+    """Returns the architecture of the kernel and where it stands. A package for 32 bits may hold a kernel of 64: the
+    image decides.
+    """
     boots = None if image is None else image.architecture
     if boots is None or boots == named:
         return named, package.path
@@ -118,7 +120,8 @@ def _config_of(
 ) -> KernelConfig | None:
     """Returns the configuration that was given, else the one in the package, else the one in its image.
 
-    Where the package and its image contradict each other, the package's may be of another kernel than the one that boots.
+    Where the package and its image contradict each other, the package's may be of another kernel than the one that
+    boots.
     """
     if request.config is not None:
         return request.config
@@ -178,7 +181,9 @@ def _published(request: Request, name: str, distribution: str) -> Subject:
 
 
 def open_subjects(request: Request, name: str) -> Iterator[Subject]:
-    """Yields the kernel of a package file, of an installed package, or else by the changelog that its distribution publishes."""
+    """Yields the kernel of a package file, of an installed package, or else by the changelog that its distribution
+    publishes.
+    """
     request.progress(f"reading {name}")
     try:
         yield subject_of_package(request, read_package(name))

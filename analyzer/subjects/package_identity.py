@@ -1,6 +1,8 @@
-"""Whether all that names the kernel of a package names one: the package's version and name, its image's file and its image's banner.
+"""Checks that everything in a package names the same kernel: the package's version and name, its image's file and its
+image's banner.
 
-Where two of them differ, the version of the kernel is unknown: the package may be mislabelled, repacked, or made to look fixed.
+Where two of them differ, the version of the kernel is unknown: the package may be mislabelled, repacked, or made to
+look fixed.
 """
 
 from __future__ import annotations
@@ -72,7 +74,7 @@ def _of_image(package: KernelPackage, release: KernelRelease, image: OpenImage) 
 
 
 def _differ(one: KernelRelease, other: KernelRelease) -> bool:
-    """Whether two releases cannot be one: an ABI number names the series alone."""
+    """Returns True if two releases cannot be one: an ABI number names the series alone."""
     if Proof.NOTHING in (one.proof, other.proof):
         return False
     if one.version.branch != other.version.branch:
@@ -82,7 +84,7 @@ def _differ(one: KernelRelease, other: KernelRelease) -> bool:
 
 
 def _other_package(package: KernelPackage, release: KernelRelease, banner: KernelRelease) -> bool:
-    """Whether the banner names another version of the package than the package does."""
+    """Returns True if the banner names another version of the package than the package does."""
     if release.distro is None or release.distro != banner.distro:
         return False
     if package.is_rpm:

@@ -1,7 +1,8 @@
-"""A folder of patches without the sources that they are for: SUSE's kernel-source, the sources of an RPM, a ``debian/`` folder.
+"""A folder of patches without the sources that they are for: SUSE's kernel-source, the sources of an RPM, a ``debian/``
+folder.
 
-It says which release is the base and which patches are put on it. What neither names stays open: a patch may bring a change under
-another name.
+It says which release is the base and which patches are put on it. What neither names stays open: a patch may bring a
+change under another name.
 """
 
 from __future__ import annotations
@@ -113,7 +114,9 @@ def _rpm(catalog: Catalog, files: FileReader, label: str) -> _Folder | None:
 
 
 def _dpkg(catalog: Catalog, files: FileReader, label: str) -> _Folder | None:
-    """A Debian package without its sources: the changelog names base and version, the series is applied to the unpacked sources."""
+    """A Debian package without its sources: the changelog names base and version, the series is applied to the unpacked
+    sources.
+    """
     changelog, series, form = (_text(files, path) for path in _DPKG)
     opened = None if changelog is None else _changelog(catalog, changelog, f"{label}/{_DPKG[0]}")
     if opened is None:
@@ -134,7 +137,7 @@ def _found(catalog: Catalog, files: FileReader, label: str) -> Iterator[_Folder]
 def patch_subject(
     request: Request, label: str, files: FileReader, rev: str | None = None, commit: str | None = None
 ) -> Subject | None:
-    """Returns the kernel that a folder of patches makes; None where it is no such folder, or does not name its base."""
+    """Returns the kernel that a folder of patches makes; None if it is no such folder, or does not name its base."""
     folder = next(_found(request.catalog, files, label), None)
     if folder is None:
         return None

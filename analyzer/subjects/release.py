@@ -15,7 +15,9 @@ __all__ = ["open_subjects"]
 
 
 def _refine(release: KernelRelease, config: KernelConfig) -> tuple[KernelRelease, list[str]]:
-    """Returns the stable release that an ABI number hides, where a configuration of that very kernel names it; and notes."""
+    """Returns the stable release that an ABI number hides, where a configuration of that very kernel names it; and
+    notes.
+    """
     known = config.release
     if release.proof is not Proof.BASE or known is None or known.version.branch != release.version.branch:
         return release, []
@@ -32,7 +34,7 @@ def _refine(release: KernelRelease, config: KernelConfig) -> tuple[KernelRelease
 
 
 def open_subjects(request: Request, text: str) -> Iterator[Subject]:
-    """Yields the kernel that a text names; raises ReleaseError where it names none."""
+    """Yields the kernel that a text names; raises ReleaseError if it names none."""
     release = parse_release(text, request.catalog)
     config = request.config
     named = (release.architecture, release.release)

@@ -68,7 +68,8 @@ class OpenTree(NamedTuple):
 class OpenPatches(NamedTuple):
     """A folder of patches without the sources that they are for.
 
-    `listing` names the list that `patches` are from, whose paths are below `prefix`. `branch` is the stable branch of the base.
+    `listing` names the list that `patches` are from, whose paths are below `prefix`. `branch` is the stable branch of
+    the base.
     """
 
     files: FileReader
@@ -92,8 +93,8 @@ class Subject(NamedTuple):
     """One kernel to judge.
 
     `release` is what its version proves, at most with `confidence`. `config_applies` is True if options that are off in
-    `config` can exclude defects. `live_patched` keeps every verdict from being certain. The fields `is_running`, `bootable`
-    and `series` are those of `TargetReport`.
+    `config` can exclude defects. `live_patched` keeps every verdict from being certain. The fields `is_running`,
+    `bootable` and `series` are those of `TargetReport`.
     """
 
     kind: TargetKind
@@ -149,8 +150,8 @@ def _config_applies(
 ) -> tuple[bool, list[str]]:
     """Returns True if a configuration belongs to this kernel, so that options that are off rule defects out; and notes.
 
-    Where it is known that it does, as of /proc/config.gz, its version and its salt are not compared: ``make olddefconfig``
-    keeps a salt that another kernel's configuration had.
+    Where it is known that it does, as of /proc/config.gz, its version and its salt are not compared: ``make
+    olddefconfig`` keeps a salt that another kernel's configuration had.
     """
     if config is None:
         return False, ["no .config given: defects that a configuration would rule out are listed too"]
@@ -186,9 +187,9 @@ def make_subject(
 ) -> Subject:
     """Returns a subject, with the notes that its release, its architecture and its configuration call for.
 
-    `release` is what the subject says it is and `proven` what that proves, where the two differ. `architecture` is the name
-    that the subject gives, and where; the one that was asked for comes first. `config_is_of_this_build` is
-    None where that is not known. `more` goes into the identity.
+    `release` is what the subject says it is and `proven` what that proves, where the two differ. `architecture` is the
+    name that the subject gives, and where; the one that was asked for comes first. `config_is_of_this_build` is None if
+    that is not known. `more` goes into the identity.
     """
     named, place = architecture
     judged = request.arch or named

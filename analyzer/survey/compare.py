@@ -1,4 +1,6 @@
-"""Holds a survey against the catalogue: what is new, what ends later, what contradicts, and the catalogue with the rest."""
+"""Holds a survey against the catalogue: what is new, what ends later, what contradicts, and the catalogue with the
+rest.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,8 @@ def _news(claim: Claim, commit: Commit) -> tuple[News, str | None]:
 def compare(survey: Survey, catalog: Catalog) -> tuple[Finding, ...]:
     """Returns what each claim about a branch is to the catalogue; one about a commit that it does not have is left out.
 
-    A revert makes contradictions of all claims about that commit on that branch: which release has it is another question then.
+    A revert makes contradictions of all claims about that commit on that branch: which release has it is another
+    question then.
     """
     found = []
     for claim in survey.claims:
@@ -102,7 +105,7 @@ def compare(survey: Survey, catalog: Catalog) -> tuple[Finding, ...]:
 
 
 def _fact(claims: list[Claim], survey: Survey) -> BranchFact | None:
-    """The fact that a branch's claims about a commit make; None where they are about mainline only."""
+    """The fact that a branch's claims about a commit make; None if they are about mainline only."""
     branch = claims[0].branch
     if branch is None or branch == MAINLINE:
         return None
@@ -118,9 +121,11 @@ def _fact(claims: list[Claim], survey: Survey) -> BranchFact | None:
 
 
 def with_surveys(catalog: Catalog, surveys: Iterable[Survey]) -> Catalog:
-    """Returns the catalogue with what surveys add to it: facts about branches that it has none about, or that reach further.
+    """Returns the catalogue with what surveys add to it: facts about branches that it has none about, or that reach
+    further.
 
-    What contradicts the catalogue is left out. The strongest kind of survey is merged first, and no weaker one overrules it.
+    What contradicts the catalogue is left out. The strongest kind of survey is merged first, and no weaker one
+    overrules it.
     """
     ranks = list(Kind)
     for survey in sorted(surveys, key=lambda item: (ranks.index(item.kind), item.name)):
@@ -139,8 +144,9 @@ def with_surveys(catalog: Catalog, surveys: Iterable[Survey]) -> Catalog:
 
 
 def series_facts(survey: Survey, catalog: Catalog) -> Iterator[SeriesFact]:
-    """Yields the facts about builds that a survey adds. A commit that a series took back makes none: which builds have it a fact
-    cannot say."""
+    """Yields the facts about builds that a survey adds. A commit that a series took back makes none: which builds have
+    it a fact cannot say.
+    """
     reverted = {(item.commit, item.series) for item in survey.claims if item.state is State.REVERTED_IN}
     known = {(fact.distro, fact.base, fact.series, fact.commit) for fact in catalog.series}
     for claim in survey.claims:

@@ -17,7 +17,9 @@ _PLACE = ("tailcall-audit", "surveys")
 
 
 def user_folder() -> Path:
-    """Returns the folder of the user's surveys (XDG_DATA_HOME). Raises AuditError where it would be in the current directory."""
+    """Returns the folder of the user's surveys (XDG_DATA_HOME). Raises AuditError if it would be in the current
+    directory.
+    """
     from platformdirs import user_data_path
 
     found = user_data_path(_PLACE[0], appauthor=False)

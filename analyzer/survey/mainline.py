@@ -27,8 +27,9 @@ def _counted(records: Iterator[Record], progress: Callable[[str], None]) -> Iter
 def mainline_claims(
     catalog: Catalog, repository: pygit2.Repository, name: str, progress: Callable[[str], None]
 ) -> Iterator[Claim]:
-    """Yields a claim for every commit of the catalogue that mainline's tags contain. Raises nothing: a clone that breaks off below
-    a commit still shows which tags contain it."""
+    """Yields a claim for every commit of the catalogue that mainline's tags contain. Raises nothing: a clone that
+    breaks off below a commit still shows which tags contain it.
+    """
     tags = {version: commit for version, commit in read_tags(repository).items() if not version.sublevel}
     wanted = {commit.id: key for key, commit in catalog.commits.items() if len(commit.id) == 40}
     wanted = {name: key for name, key in wanted.items() if name in repository}

@@ -74,7 +74,9 @@ def _each_series(catalog: Catalog, opened: OpenChangelog) -> Iterator[OpenChange
 
 
 def _worth_reading(newest: OpenChangelog) -> list[str]:
-    """Returns the versions at which something may change, and those before them, oldest first: between two of them nothing does."""
+    """Returns the versions at which something may change, and those before them, oldest first: between two of them
+    nothing does.
+    """
     versions = list(dict.fromkeys(entry.version for entry in reversed(newest.window.entries) if entry.version))
     mentioning = set(mentioning_versions(newest))
     return [
@@ -104,7 +106,9 @@ def _builds(
 
 
 def _claims(series: Series, builds: Sequence[_Build], z_streams: bool, source: str) -> Iterator[Claim]:
-    """Yields what the builds of a series say, line by line: the main line, then each z-stream from where it leaves that."""
+    """Yields what the builds of a series say, line by line: the main line, then each z-stream from where it leaves
+    that.
+    """
     lines: dict[tuple[int, ...], list[_Build]] = {}
     for build in sorted(builds, key=lambda item: build_key(item.version)):
         lines.setdefault(line_of(build_key(build.version)) if z_streams else (), []).append(build)
@@ -159,7 +163,7 @@ def survey_changelogs(
 ) -> Survey:
     """Surveys changelogs, each opened at its newest version; `source` is what they are called.
 
-    Raises SurveyError where none is of a distribution that the catalogue knows.
+    Raises SurveyError if none is of a distribution that the catalogue knows.
     """
     found: dict[Series, dict[str, _Build]] = {}
     notes: list[str] = []

@@ -22,7 +22,9 @@ class _TagError(ValueError):
 
 
 class BranchTags(NamedTuple):
-    """The releases of a stable branch in a clone: its base release's commit (None: no such tag), and its releases, oldest first."""
+    """The releases of a stable branch in a clone: its base release's commit (None: no such tag), and its releases,
+    oldest first.
+    """
 
     branch: str
     base: str | None
@@ -56,7 +58,9 @@ def stable_branches(tags: Mapping[UpstreamVersion, str]) -> tuple[BranchTags, ..
 
 
 class Earliest:
-    """The earliest release that contains a commit, for the commits of a walk from the newest release on, children first."""
+    """The earliest release that contains a commit, for the commits of a walk from the newest release on, children
+    first.
+    """
 
     def __init__(self, releases: Mapping[str, UpstreamVersion], wanted: frozenset[str] | None = None) -> None:
         """`releases` has the releases by their commits; `wanted` are the commits to answer for (None: all)."""

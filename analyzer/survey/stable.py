@@ -1,8 +1,8 @@
 """Surveys a clone of the stable tree: which release of which branch has which commit of the catalogue.
 
-The history is read once per branch, from its newest tag to its base release. Each backport, revert and re-application counts
-from the earliest tag that contains it. Then the code at the newest tag is read with the signatures of the catalogue: where
-history and code contradict each other nothing is claimed.
+The history is read once per branch, from its newest tag to its base release. Each backport, revert and re-application
+counts from the earliest tag that contains it. Then the code at the newest tag is read with the signatures of the
+catalogue: where history and code contradict each other nothing is claimed.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def _changes(
 ) -> tuple[list[Claim], Conflict | None]:
     """What a commit's events, oldest first, make of it from release to release.
 
-    `starts_with` says that the base release has it. A commit that is reverted and applied again between two releases is in both.
-    One event that cannot be read ends the claims.
+    `starts_with` says that the base release has it. A commit that is reverted and applied again between two releases is
+    in both. One event that cannot be read ends the claims.
     """
     by_release: dict[UpstreamVersion, Event] = {}
     for event in events:
@@ -173,9 +173,10 @@ def survey_stable(
     branches: Sequence[str] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> Survey:
-    """Surveys the stable branches of a clone, or those named; `name` is what the source is called, `date` the day of the survey.
+    """Surveys the stable branches of a clone, or those named; `name` is what the source is called, `date` the day of
+    the survey.
 
-    Raises SurveyError where the clone cannot be read, or has no release of a stable branch.
+    Raises SurveyError if the clone cannot be read, or has no release of a stable branch.
     """
     try:
         LooseObjects(repository).check_all()

@@ -74,7 +74,7 @@ def _claim(data: Mapping[str, Any]) -> Claim:
 
 
 def from_bytes(raw: bytes, where: str) -> Survey:
-    """Returns the survey in a file; raises SurveyError where it is broken, of a newer form, or not what was written."""
+    """Returns the survey in a file; raises SurveyError if it is broken, of a newer form, or not what was written."""
     data = parse_json(raw, lambda _, words: SurveyError(f"{where}: not a survey: {words}"))
     if not isinstance(data, dict):
         raise SurveyError(f"{where}: not a survey: its JSON is no object")
@@ -110,7 +110,9 @@ class Store:
         self._private = PrivateFolder(folder)
 
     def names(self) -> list[str]:
-        """Returns the names of the surveys, in order; none where there is no folder. Raises SurveyError where it is not the user's."""
+        """Returns the names of the surveys, in order; none where there is no folder. Raises SurveyError if it is not
+        the user's.
+        """
         try:
             found = [name.removesuffix(_SUFFIX) for name in self._private.names() if name.endswith(_SUFFIX)]
         except FileNotFoundError:
@@ -157,7 +159,7 @@ class Store:
         return path
 
     def forget(self, name: str) -> None:
-        """Removes a survey; raises SurveyError where there is none of that name."""
+        """Removes a survey; raises SurveyError if there is none of that name."""
         if name not in self.names():
             raise SurveyError(f"no survey {name!r} in {self.folder}; `tailcall-audit survey list` shows them")
         try:

@@ -60,9 +60,11 @@ class State(Enum):
 
 
 class Claim(NamedTuple):
-    """A commit's state in a release of a stable branch, or in a version of a distribution's series: one of the two is named.
+    """A commit's state in a release of a stable branch, or in a version of a distribution's series: one of the two is
+    named.
 
-    `commit` has 12 digits, `id` is the commit on that branch where it is known, `source` is where the claim can be read.
+    `commit` has 12 digits, `id` is the commit on that branch where it is known, `source` is where the claim can be
+    read.
     """
 
     commit: str
@@ -88,7 +90,8 @@ class Conflict(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """What was read from one source. `date` is an ISO date, `reach` the newest release of each branch or series that was read.
+    """What was read from one source. `date` is an ISO date, `reach` the newest release of each branch or series that
+    was read.
 
     `notes` say what could not be read, and why.
     """

@@ -1,5 +1,7 @@
 # ruff: noqa: ANN401 (what a library's own method takes)
-"""What requests sends and receives through: whole bodies within a limit, a deadline for all of it, and tries by urllib3's Retry."""
+"""What requests sends and receives through: whole bodies within a limit, a deadline for all of it, and tries by
+urllib3's Retry.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,9 @@ def retry_policy(tries: int, pause: float) -> Retry:
 class BoundedAdapter(HTTPAdapter):
     """Sends a request and reads the whole answer, of at most `limit` bytes, before `deadline`.
 
-    An answer that is cut off is tried again, which urllib3 by itself does only until the end of the headers. What a server packed
-    (Content-Encoding) stays packed: requests would unpack it without a bound. Of an answer that is not 200 only the headers count.
+    An answer that is cut off is tried again, which urllib3 by itself does only until the end of the headers. What a
+    server packed (Content-Encoding) stays packed: requests would unpack it without a bound. Of an answer that is not
+    200 only the headers count.
     """
 
     def __init__(self, policy: Retry, progress: Callable[[str], None]) -> None:
@@ -59,7 +62,9 @@ class BoundedAdapter(HTTPAdapter):
         return manager
 
     def send(self, request: requests.PreparedRequest, *arguments: Any, **named: Any) -> requests.Response:
-        """Returns an answer whose body is in memory. Raises FetchError for one over the limit, and what requests raises."""
+        """Returns an answer whose body is in memory. Raises FetchError for one over the limit, and what requests
+        raises.
+        """
         policy = self._policy
         number = 1
         while True:

@@ -1,5 +1,6 @@
 # ruff: noqa: ANN401 (what a library's own method takes)
-"""What was fetched, kept on disk for requests-cache: a file an address, believed only where this user alone could have written it.
+"""What was fetched, kept on disk for requests-cache: a file an address, believed only where this user alone could have
+written it.
 
 A file is the SHA-256 of the rest in hexadecimal digits, a line of JSON, and the body. Nothing in it names a type or a
 function: the serializers of requests-cache use pickle or make objects of what a file says.
@@ -39,7 +40,9 @@ _DIGITS = 64
 
 
 class _Head(NamedTuple):
-    """What is known of a copy: its address, when it was fetched or confirmed (seconds since 1970), and what to ask about it with."""
+    """What is known of a copy: its address, when it was fetched or confirmed (seconds since 1970), and what to ask
+    about it with.
+    """
 
     url: str
     fetched: float
@@ -68,7 +71,8 @@ class CopyingSession(CachedSession):
 class Copies(BaseStorage[str, CachedResponse]):
     """The copies in a folder. One is fresh for `max_age` seconds (infinity: always).
 
-    `limit` is the most bytes of a body that are read. `complaint` is why the folder could not be used, where it could not.
+    `limit` is the most bytes of a body that are read. `complaint` is why the folder could not be used, where it could
+    not.
     """
 
     def __init__(self, folder: str | os.PathLike[str], max_age: float) -> None:
@@ -146,7 +150,7 @@ class Copies(BaseStorage[str, CachedResponse]):
 
 
 def _parsed(data: bytes) -> tuple[_Head, bytes] | None:
-    """Returns what a file holds; None where it is not what was written."""
+    """Returns what a file holds; None if it is not what was written."""
     digest, rest = data[:_DIGITS], memoryview(data)[_DIGITS + 1 :]
     if data[_DIGITS : _DIGITS + 1] != b"\n" or hashlib.sha256(rest).hexdigest().encode() != digest:
         return None

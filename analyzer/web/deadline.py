@@ -26,8 +26,8 @@ _current: ContextVar[Deadline | None] = ContextVar("_current", default=None)
 class Deadline:
     """Shuts down the sockets of the exchanges that are made within its context, `seconds` after its start.
 
-    A connection that is opened or used by a pool of `watch_connections` is watched. A read from a socket that was shut down ends at
-    once; the caller looks at `expired` to know why.
+    A connection that is opened or used by a pool of `watch_connections` is watched. A read from a socket that was shut
+    down ends at once; the caller looks at `expired` to know why.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -40,11 +40,13 @@ class Deadline:
 
     @property
     def expired(self) -> bool:
-        """Whether the time is over."""
+        """Returns True if the time is over."""
         return time.monotonic() >= self._end
 
     def watch(self, connected: socket.socket) -> None:
-        """Shuts a socket down at the end. A duplicate is kept: TLS takes the descriptor out of the socket that it wraps."""
+        """Shuts a socket down at the end. A duplicate is kept: TLS takes the descriptor out of the socket that it
+        wraps.
+        """
         with suppress(OSError):
             duplicate = socket.socket(fileno=os.dup(connected.fileno()))
             with self._lock:

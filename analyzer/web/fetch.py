@@ -1,7 +1,7 @@
 """Fetching over HTTP: bounded, cached on disk, retried, and clear about what failed.
 
-A cached copy younger than `MAX_AGE` is used as it is; an older one is asked about (ETag, Last-Modified). Where the network
-does not answer, a cached copy of any age is used and its age is said.
+A cached copy younger than `MAX_AGE` is used as it is; an older one is asked about (ETag, Last-Modified). Where the
+network does not answer, a cached copy of any age is used and its age is said.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Fetched:
 
 
 def is_url(text: str) -> bool:
-    """Whether a name is an address on the web rather than a file."""
+    """Returns True if a name is an address on the web rather than a file."""
     return text.lower().startswith(("http://", "https://"))
 
 

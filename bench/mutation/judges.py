@@ -78,7 +78,9 @@ def _by_audit(elf: bytes, name: str) -> Mapping[str, State]:
 
 
 def _by_emulation(elf: bytes, name: str) -> Mapping[str, State]:
-    """What running the functions says by itself: of each defect, whether its fix works. It says nothing of what a defect needs."""
+    """What running the functions says by itself: of each defect, whether its fix works. It says nothing of what a
+    defect needs.
+    """
     catalog = load_catalog()
     defects = {slug: _defect(catalog, slug) for slug in SLUGS}
     only = frozenset(key for defect in defects.values() for key in defect.commits)

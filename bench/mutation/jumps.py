@@ -20,7 +20,9 @@ def never(jump: Instruction) -> bytes:
 
 
 def always(jump: Instruction) -> bytes:
-    """Code as long as a conditional jump that always jumps to the same place; an unconditional jump is a byte shorter where it is long."""
+    """Code as long as a conditional jump that always jumps to the same place; an unconditional jump is a byte shorter
+    where it is long.
+    """
     if len(jump.code) == 2:
         return b"\xeb" + jump.code[1:]
     assert len(jump.code) == _LONG

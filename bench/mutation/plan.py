@@ -24,8 +24,9 @@ def functions_of(commits: Iterable[str]) -> frozenset[str]:
 
 
 def plan(subject: Subject, limit: int | None, only: Iterable[str] = ()) -> Iterator[Mutation]:
-    """The fixes undone, then every flip of a conditional jump in the functions that signatures read (or in those named), the smallest
-    function first; of each at most `limit` flips, taken at random, the same in every run."""
+    """The fixes undone, then every flip of a conditional jump in the functions that signatures read (or in those
+    named), the smallest function first; of each at most `limit` flips, taken at random, the same in every run.
+    """
     chosen = tuple(only)
     for undone in UNDONE:
         try:

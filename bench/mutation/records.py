@@ -33,7 +33,9 @@ class Key(NamedTuple):
 
 
 class Table(Generic[_State]):
-    """One line a mutant: its key, a state for each defect (tab-separated), and a remark. A line that is cut off is left out when read."""
+    """One line a mutant: its key, a state for each defect (tab-separated), and a remark. A line that is cut off is left
+    out when read.
+    """
 
     def __init__(self, path: Path, slugs: Sequence[str], states: type[_State]) -> None:
         self._path = path

@@ -1,4 +1,6 @@
-"""Finding instructions by what they do: the compare of a structure's member, the jump behind it, a constant that is stored."""
+"""Finding instructions by what they do: the compare of a structure's member, the jump behind it, a constant that is
+stored.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ _NUMBER = re.compile(r"-?(?:0x[0-9a-f]+|\d+)")
 
 
 class Memory(NamedTuple):
-    """A memory operand: how wide it is, its base register and the displacement. `is_target` says that it is the first operand."""
+    """A memory operand: how wide it is, its base register and the displacement. `is_target` says that it is the first
+    operand.
+    """
 
     width: str
     base: str
@@ -38,7 +42,9 @@ def constant(instruction: Instruction) -> int | None:
 
 
 def first(code: Sequence[Instruction], what: str, test: Callable[[Instruction], bool], start: int = 0) -> int:
-    """The index of the first instruction from `start` on that passes a test; raises MutationError that says what was looked for."""
+    """The index of the first instruction from `start` on that passes a test; raises MutationError that says what was
+    looked for.
+    """
     for index in range(start, len(code)):
         if test(code[index]):
             return index
@@ -51,7 +57,9 @@ def following(code: Sequence[Instruction], index: int, count: int) -> Sequence[I
 
 
 def jump_behind(code: Sequence[Instruction], index: int) -> Instruction:
-    """The conditional jump that a compare decides, with nothing between that changes flags; raises MutationError where there is none."""
+    """The conditional jump that a compare decides, with nothing between that changes flags; raises MutationError if
+    there is none.
+    """
     for item in code[index + 1 :]:
         if item.is_conditional_jump:
             return item

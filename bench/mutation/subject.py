@@ -36,7 +36,9 @@ class Edit(NamedTuple):
 
 @dataclass(frozen=True)
 class Mutation:
-    """A change of a kernel's machine code: the kernel's name, the function that is changed, the edits, and what they undo, in words."""
+    """A change of a kernel's machine code: the kernel's name, the function that is changed, the edits, and what they
+    undo, in words.
+    """
 
     kernel: str
     function: str
@@ -59,15 +61,17 @@ class Instruction(NamedTuple):
 
     @property
     def is_conditional_jump(self) -> bool:
-        """Whether this is a conditional jump."""
+        """Returns True if this is a conditional jump."""
         return self.mnemonic.startswith("j") and self.mnemonic != "jmp"
 
 
 class Subject:
-    """An x86-64 kernel as an ELF file that QEMU boots by itself (CONFIG_PVH): its functions, its types, and mutants of it."""
+    """An x86-64 kernel as an ELF file that QEMU boots by itself (CONFIG_PVH): its functions, its types, and mutants of
+    it.
+    """
 
     def __init__(self, name: str, kernel: Kernel) -> None:
-        """Raises MutationError where the kernel is no ELF file of x86-64 or has no readable BTF."""
+        """Raises MutationError if the kernel is no ELF file of x86-64 or has no readable BTF."""
         if not kernel.is_elf or kernel.architecture != "x86_64":
             raise MutationError(f"{name}: mutants are made of x86-64 kernels in an ELF file only")
         self.name = name
@@ -112,21 +116,21 @@ class Subject:
         return self._binary.functions(names)
 
     def instructions(self, name: str) -> tuple[Instruction, ...]:
-        """The instructions of a function; raises MutationError where it cannot be found."""
+        """The instructions of a function; raises MutationError if it cannot be found."""
         function = self.functions([name]).get(name)
         if function is None:
             raise MutationError(f"{self.name}: no function {name}() in its symbols")
         return decode(function.code, function.address)
 
     def place(self, struct: str, member: str) -> int:
-        """Where a member stands in its structure, in bytes; raises MutationError where BTF has no such member."""
+        """Where a member stands in its structure, in bytes; raises MutationError if BTF has no such member."""
         found = self.btf.member(struct, member)
         if found is None or found.offset % 8:
             raise MutationError(f"{self.name}: struct {struct} has no member {member} at a whole byte")
         return found.offset // 8
 
     def mutant(self, mutation: Mutation) -> bytes:
-        """The kernel's ELF file with a change made; raises MutationError where the old bytes are not there."""
+        """The kernel's ELF file with a change made; raises MutationError if the old bytes are not there."""
         changed = bytearray(self.elf)
         for edit in mutation.edits:
             place = self._offset(edit.address)

@@ -19,8 +19,9 @@ _WIDTH = 12
 
 
 class _Counts(NamedTuple):
-    """Of one kernel and defect: mutants, guests that showed the defect, those that surely did not, and for each judge how many of the
-    first it called safe, and of the second affected."""
+    """Of one kernel and defect: mutants, guests that showed the defect, those that surely did not, and for each judge
+    how many of the first it called safe, and of the second affected.
+    """
 
     mutants: int
     present: int

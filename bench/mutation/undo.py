@@ -23,9 +23,12 @@ _SHARE_IPMODIFY = 0x40
 _LOAD_RAX = 0x858B48
 """``mov rax, [rbp + disp32]`` as EMIT3_off32() stores it."""
 _POINTER_SLOT, _COUNT_SLOT = 0xFFFFFFEF, 0xFFFFFFF7
-"""-16 - round_up(depth, 8), the slot of the count's pointer, is made as -17 - ((depth - 1) | 7); that of the count as -9 - …."""
+"""-16 - round_up(depth, 8), the slot of the count's pointer, is made as -17 - ((depth - 1) | 7); that of the count as
+-9 - ….
+"""
 _COMPARE_POINTER = 0x21F88348
-"""``cmp rax, 33`` as EMIT4() stores it, the first instruction that emit_prologue_tail_call() makes for a main program."""
+"""``cmp rax, 33`` as EMIT4() stores it, the first instruction that emit_prologue_tail_call() makes for a main program.
+"""
 _NEAR = 14
 _JIT, _PUT, _ATTACH, _UPDATE = "do_jit", "prog_fd_array_get_ptr", "__bpf_trampoline_link_prog", "bpf_trampoline_update"
 _OWNER_CHECK = ("__bpf_prog_map_compatible", "bpf_prog_map_compatible")
@@ -34,8 +37,9 @@ _ATTACH_CHECK = ("check_attach_btf_id", "bpf_check")
 
 
 class Undone(NamedTuple):
-    """A fix undone: what the kernel then lacks, the fixing commit, the defect that comes back, and the maker of the mutation, which
-    raises MutationError on a kernel without such a place."""
+    """A fix undone: what the kernel then lacks, the fixing commit, the defect that comes back, and the maker of the
+    mutation, which raises MutationError on a kernel without such a place.
+    """
 
     lacks: str
     commit: str
@@ -57,7 +61,9 @@ def _stores(code: Sequence[Instruction], value: int) -> list[int]:
 
 
 def _call_site(code: Sequence[Instruction]) -> int:
-    """Where do_jit() stores the load of the count, or of its pointer, before a call of a subprogram: no compare is stored behind it."""
+    """Where do_jit() stores the load of the count, or of its pointer, before a call of a subprogram: no compare is
+    stored behind it.
+    """
     sites = [
         index
         for index in _stores(code, _LOAD_RAX)

@@ -1,4 +1,6 @@
-"""Every probe, in the order in which they run. A module of this folder with a `PROBE` is found: a new probe is one file."""
+"""Every probe, in the order in which they run. A module of this folder with a `PROBE` is found: a new probe is one
+file.
+"""
 
 from __future__ import annotations
 

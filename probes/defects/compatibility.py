@@ -1,7 +1,7 @@
 """What the probes of the owner check share: a prog_array's owner, and which programs may enter beside it.
 
-The first program that tail-calls into a prog_array, or that is put into it, owns it; bpf_prog_map_compatible() compares all others with
-it. Nothing is run: a program that enters and should not have is the observation.
+The first program that tail-calls into a prog_array, or that is put into it, owns it; bpf_prog_map_compatible() compares
+all others with it. Nothing is run: a program that enters and should not have is the observation.
 """
 
 from __future__ import annotations

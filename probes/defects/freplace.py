@@ -55,7 +55,9 @@ def extension_of(kernel: Bpf, what: str = "a freplace program") -> tuple[int, in
 
 
 def claim(kernel: Bpf, kind: int) -> int:
-    """A prog_array that is owned by a program of this type: the first to tail-call into it, see bpf_prog_map_compatible()."""
+    """A prog_array that is owned by a program of this type: the first to tail-call into it, see
+    bpf_prog_map_compatible().
+    """
     array = kernel.prog_array()
     program = return_value(tail_call(Program().function("owner").mov(R6, R1), array))
     kernel.load(kind, program, name="owner")
@@ -63,8 +65,9 @@ def claim(kernel: Bpf, kind: int) -> int:
 
 
 def resolves_target_type(kernel: Bpf) -> str | None:
-    """Whether the owner check takes a freplace program for its target's type (pitfall 1 is not there): None when it does, else the
-    kernel's refusal. Raises InconclusiveError where the control, a target of another type than the owner's, is not refused.
+    """Returns None if the owner check takes a freplace program for its target's type (pitfall 1 is not there), else the
+    kernel's refusal. Raises InconclusiveError if the control, a target of another type than the owner's, is not
+    refused.
     """
     replaced, _ = extension_of(kernel)
     same = expect(kernel, lambda: claim(kernel, bpf.XDP), "a prog_array owned by an XDP program")
@@ -90,10 +93,11 @@ def resolves_target_type(kernel: Bpf) -> str | None:
 
 
 def extension_is_refused(kernel: Bpf) -> str | None:
-    """The kernel's words when no freplace program may enter a prog_array, as the fix of pitfall 6 has it; None when one may.
+    """The kernel's words when no freplace program may enter a prog_array, as the fix of pitfall 6 has it; None when one
+    may.
 
-    Linux kernel commit d6083f040d5d ("bpf: Prevent tailcall infinite loop caused by freplace") (in v6.13). Nothing is attached, and
-    the prog_array is empty and has no owner, so no other check refuses.
+    Linux kernel commit d6083f040d5d ("bpf: Prevent tailcall infinite loop caused by freplace") (in v6.13). Nothing is
+    attached, and the prog_array is empty and has no owner, so no other check refuses.
     """
     _, replacement = extension_of(kernel)
     array = kernel.prog_array()
@@ -111,8 +115,9 @@ def extension_is_refused(kernel: Bpf) -> str | None:
 
 
 def look_only(kernel: Bpf) -> Result:
-    """What can be seen of pitfall 5 with nothing attached, on a host: whether it can be reached; raises InconclusiveError if only
-    a guest can show it."""
+    """What can be seen of pitfall 5 with nothing attached, on a host: whether it can be reached; raises
+    InconclusiveError if only a guest can show it.
+    """
     refusal = extension_is_refused(kernel)
     if refusal is not None:
         return Result(

@@ -1,13 +1,13 @@
 """Pitfall 6: an endless loop of a freplace program and a tail call.
 
-Loads a program, and a freplace program for its subprogram that tail-calls the program: each round starts the count anew. Observes how
-often the program is entered, or that the kernel refuses one of the two steps: the put after the attach, and the attach after the put.
-Both refusals must be seen.
+Loads a program, and a freplace program for its subprogram that tail-calls the program: each round starts the count
+anew. Observes how often the program is entered, or that the kernel refuses one of the two steps: the put after the
+attach, and the attach after the put. Both refusals must be seen.
 
-Linux kernel commit d6083f040d5d ("bpf: Prevent tailcall infinite loop caused by freplace") (in v6.13, 6.12.5, 6.1.191) refuses with EBUSY:
-prog_fd_array_get_ptr() the put, __bpf_trampoline_link_prog() the attach. Where pitfall 1 is in the way (1c123c567fb1 is missing), the
-program can't be put into the freplace program's prog_array at all, and the loop can't be built. Beyond 500 entries the stack
-would overflow; the programs stop themselves long before.
+Linux kernel commit d6083f040d5d ("bpf: Prevent tailcall infinite loop caused by freplace") (in v6.13, 6.12.5, 6.1.191)
+refuses with EBUSY: prog_fd_array_get_ptr() the put, __bpf_trampoline_link_prog() the attach. Where pitfall 1 is in the
+way (1c123c567fb1 is missing), the program can't be put into the freplace program's prog_array at all, and the loop
+can't be built. Beyond 500 entries the stack would overflow; the programs stop themselves long before.
 """
 
 from __future__ import annotations

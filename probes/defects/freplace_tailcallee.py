@@ -1,11 +1,12 @@
 """Pitfall 1: a freplace program is not taken for its target's type when it meets a prog_array.
 
-Loads two prog_arrays, one owned by an XDP and one by a TC program, and freplace programs of an XDP program that tail-call into them.
-Observes whether the one into the XDP program's own is accepted; the other must be refused. Nothing is run and nothing attached.
+Loads two prog_arrays, one owned by an XDP and one by a TC program, and freplace programs of an XDP program that
+tail-call into them. Observes whether the one into the XDP program's own is accepted; the other must be refused. Nothing
+is run and nothing attached.
 
-bpf_prog_map_compatible() decides (bpf_prog_array_compatible() before 5.18): it compared the type EXT itself until Linux kernel commit
-1c123c567fb1 ("bpf: Resolve fext program type when checking map compatibility") (in v6.2). That a freplace program is refused as a
-tail *callee* says nothing: Linux kernel commit d6083f040d5d (in v6.13) forbids it for good.
+bpf_prog_map_compatible() decides (bpf_prog_array_compatible() before 5.18): it compared the type EXT itself until Linux
+kernel commit 1c123c567fb1 ("bpf: Resolve fext program type when checking map compatibility") (in v6.2). That a freplace
+program is refused as a tail *callee* says nothing: Linux kernel commit d6083f040d5d (in v6.13) forbids it for good.
 """
 
 from __future__ import annotations

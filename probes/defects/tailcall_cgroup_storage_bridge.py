@@ -1,11 +1,12 @@
 """A program without cgroup storage bridges a chain of tail calls to one with another storage.
 
-Loads a cgroup program with a storage that owns a prog_array. Observes whether a program that has no storage and tail-calls on may enter:
-what it calls could use another storage. One that has no storage and makes no tail calls must.
+Loads a cgroup program with a storage that owns a prog_array. Observes whether a program that has no storage and
+tail-calls on may enter: what it calls could use another storage. One that has no storage and makes no tail calls must.
 
-__bpf_prog_map_compatible() decides, since Linux kernel commit 10627ddc0167 ("bpf: Tighten cgroup storage cookie checks for prog
-arrays") (in v7.2, 6.12.97, 6.1.178). The program tail-calls from a subprogram, which is what sets aux->tail_call_reachable on kernels
-without 01793ed86b5d too. Where storages are not compared at all (`tailcall_cgroup_storage_oob`), there is nothing to bridge.
+__bpf_prog_map_compatible() decides, since Linux kernel commit 10627ddc0167 ("bpf: Tighten cgroup storage cookie checks
+for prog arrays") (in v7.2, 6.12.97, 6.1.178). The program tail-calls from a subprogram, which is what sets
+aux->tail_call_reachable on kernels without 01793ed86b5d too. Where storages are not compared at all
+(`tailcall_cgroup_storage_oob`), there is nothing to bridge.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """A prog_array takes programs with cgroup storage of another size than its owner's.
 
-Loads a cgroup program with a local storage of 8 bytes that owns a prog_array. Observes whether a program with a storage of its own, of 64
-bytes, may enter: called from there it would reach beyond the owner's. One with the same storage must. Nothing is attached or run.
+Loads a cgroup program with a local storage of 8 bytes that owns a prog_array. Observes whether a program with a storage
+of its own, of 64 bytes, may enter: called from there it would reach beyond the owner's. One with the same storage must.
+Nothing is attached or run.
 
-__bpf_prog_map_compatible() decides, since Linux kernel commit abad3d0bad72 ("bpf: Fix oob access in cgroup local storage") (in v6.17,
-6.12.46, 6.6.105, 6.1.151, 5.15.192) compares the storages' cookies.
+__bpf_prog_map_compatible() decides, since Linux kernel commit abad3d0bad72 ("bpf: Fix oob access in cgroup local
+storage") (in v6.17, 6.12.46, 6.6.105, 6.1.151, 5.15.192) compares the storages' cookies.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ _HELPER_GET_LOCAL_STORAGE = 81
 
 
 def storage(kernel: Bpf, size: int) -> int:
-    """A cgroup storage map: the kernel makes the storage when a program is attached. Its key is a bpf_cgroup_storage_key."""
+    """A cgroup storage map: the kernel makes the storage when a program is attached. Its key is a
+    bpf_cgroup_storage_key.
+    """
     return kernel.map(bpf.CGROUP_STORAGE, 16, size, 0)
 
 

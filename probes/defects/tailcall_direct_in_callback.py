@@ -1,11 +1,13 @@
 """A callback tail-calls itself, not through a subprogram.
 
-Loads a program that lets bpf_for_each_map_elem() call a callback which tail-calls. Observes what the verifier says: the fix refuses it with
-words of its own; before, the verifier's model of the tail call breaks the contract of callbacks, which is its own fault (EFAULT and a
-warning). The program is not run, and the same without the tail call must be taken. **In a guest only**: panic_on_warn may be set.
+Loads a program that lets bpf_for_each_map_elem() call a callback which tail-calls. Observes what the verifier says: the
+fix refuses it with words of its own; before, the verifier's model of the tail call breaks the contract of callbacks,
+which is its own fault (EFAULT and a warning). The program is not run, and the same without the tail call must be taken.
+**In a guest only**: panic_on_warn may be set.
 
-check_helper_call() decides: Linux kernel commit e3245f899043 ("bpf: properly verify tail call behavior") (in v6.19, 6.18.2) models the tail
-call, and 266aa4ad0b2e ("bpf: Reject tail calls directly from callback frames") (in v7.3, 7.2.7) refuses it.
+check_helper_call() decides: Linux kernel commit e3245f899043 ("bpf: properly verify tail call behavior") (in v6.19,
+6.18.2) models the tail call, and 266aa4ad0b2e ("bpf: Reject tail calls directly from callback frames") (in v7.3, 7.2.7)
+refuses it.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ def _run(kernel: Bpf) -> Result:
 
 
 def _look_only(kernel: Bpf) -> Result:
-    """On a host: whether it can be reached. A verifier that does not model a tail call that is taken cannot trip over it."""
+    """On a host: whether it can be reached. A verifier that does not model a tail call that is taken cannot trip over
+    it.
+    """
     if tailcall_verifier_return_model.PROBE.run(kernel).state == PRESENT:
         return Result(ABSENT, "cannot be reached: the verifier does not model a tail call that is taken", False)
     raise InconclusiveError("only a guest can show this: the verifier may warn, and panic_on_warn be set")

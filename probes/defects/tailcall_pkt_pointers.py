@@ -1,10 +1,10 @@
 """Packet pointers stay valid over a subprogram that may tail-call a program which moves the packet.
 
-Loads a TC program that checks a packet pointer, calls a tail-calling subprogram, and reads the packet through the pointer. Observes
-whether the verifier accepts it; the same without the tail call it must. The program is not run.
+Loads a TC program that checks a packet pointer, calls a tail-calling subprogram, and reads the packet through the
+pointer. Observes whether the verifier accepts it; the same without the tail call it must. The program is not run.
 
-bpf_helper_changes_pkt_data() decides, since Linux kernel commit 1a4607ffba35 ("bpf: consider that tail calls invalidate packet pointers")
-(in v6.13, 6.12.9, 6.6.90) knows of bpf_tail_call.
+bpf_helper_changes_pkt_data() decides, since Linux kernel commit 1a4607ffba35 ("bpf: consider that tail calls invalidate
+packet pointers") (in v6.13, 6.12.9, 6.6.90) knows of bpf_tail_call.
 """
 
 from __future__ import annotations

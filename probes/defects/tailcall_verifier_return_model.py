@@ -1,10 +1,11 @@
 """The verifier takes what a subprogram returns for known, though a tail call in it may return anything.
 
-Loads a program that calls a subprogram which tail-calls, or else returns 0, and takes that 0 for an offset into a map value of 64 bytes.
-Observes whether the verifier accepts it; the same without the tail call it must. The program is not run.
+Loads a program that calls a subprogram which tail-calls, or else returns 0, and takes that 0 for an offset into a map
+value of 64 bytes. Observes whether the verifier accepts it; the same without the tail call it must. The program is not
+run.
 
-check_helper_call() decides, since Linux kernel commit e3245f899043 ("bpf: properly verify tail call behavior") (in v6.19) goes on as if
-the tail call had been taken, too.
+check_helper_call() decides, since Linux kernel commit e3245f899043 ("bpf: properly verify tail call behavior") (in
+v6.19) goes on as if the tail call had been taken, too.
 """
 
 from __future__ import annotations

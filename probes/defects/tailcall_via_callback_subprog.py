@@ -1,10 +1,11 @@
 """A callback's subprogram may tail-call.
 
-Loads a program that lets bpf_for_each_map_elem() call a callback, whose subprogram tail-calls. Observes whether the verifier accepts it;
-the same without the tail call it must. The program is not run: with the count behind a pointer (116e04ba1459) the callback is entered
-with anything in the register that holds it.
+Loads a program that lets bpf_for_each_map_elem() call a callback, whose subprogram tail-calls. Observes whether the
+verifier accepts it; the same without the tail call it must. The program is not run: with the count behind a pointer
+(116e04ba1459) the callback is entered with anything in the register that holds it.
 
-check_max_stack_depth_subprog() decides, since Linux kernel commit a41d0c30d764 ("bpf: Reject callback subprogs invoke tailcall") (in v7.3).
+check_max_stack_depth_subprog() decides, since Linux kernel commit a41d0c30d764 ("bpf: Reject callback subprogs invoke
+tailcall") (in v7.3).
 """
 
 from __future__ import annotations

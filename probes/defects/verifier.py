@@ -29,9 +29,11 @@ def judge(
     accepted: str,
     functions: Sequence[Function] = (),
 ) -> Result:
-    """PRESENT when the verifier takes the unsafe program, ABSENT when it refuses it with one of the messages that its fix has.
+    """PRESENT when the verifier takes the unsafe program, ABSENT when it refuses it with one of the messages that its
+    fix has.
 
-    Any other refusal says nothing: a rule that came later may be in the way. Raises InconclusiveError, also where the control is refused.
+    Any other refusal says nothing: a rule that came later may be in the way. Raises InconclusiveError, also where the
+    control is refused.
     """
     try:
         kernel.load(kind, control, functions=functions, name="control")

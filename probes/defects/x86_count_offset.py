@@ -1,12 +1,12 @@
 """Pitfall 2: the x86-64 JIT loads the tail call count from a wrong place of the stack before a bpf2bpf call.
 
-Loads a program A that fills its stack with a pattern and tail-calls B; B uses four bytes of stack, no multiple of eight, and calls a
-subprogram that tail-calls A. Observes how often they are entered, for a pattern of zeros (the count would start anew each time: no end
-but this probe's own) and of ones (it would be beyond the limit at once); and how often a program with four bytes of stack is that calls
-itself from a subprogram. Direct and indirect jumps.
+Loads a program A that fills its stack with a pattern and tail-calls B; B uses four bytes of stack, no multiple of
+eight, and calls a subprogram that tail-calls A. Observes how often they are entered, for a pattern of zeros (the count
+would start anew each time: no end but this probe's own) and of ones (it would be beyond the limit at once); and how
+often a program with four bytes of stack is that calls itself from a subprogram. Direct and indirect jumps.
 
-do_jit() decides: Linux kernel commit ff672c67ee76 ("bpf, x86: Fix tail call count offset calculation on bpf2bpf call") (in v5.19) rounds
-the offset up as the prologue does; ebf7d1f508a7 (in v5.10) brought the mistake.
+do_jit() decides: Linux kernel commit ff672c67ee76 ("bpf, x86: Fix tail call count offset calculation on bpf2bpf call")
+(in v5.19) rounds the offset up as the prologue does; ebf7d1f508a7 (in v5.10) brought the mistake.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 """A tail call to an empty slot is counted.
 
-Loads a program that tail-calls an empty slot of a prog_array before it tail-calls itself. Observes how often it is entered: 34 times where
-only tail calls that are taken count, 17 times where both do (33 tail calls are allowed, and every entry uses up two).
+Loads a program that tail-calls an empty slot of a prog_array before it tail-calls itself. Observes how often it is
+entered: 34 times where only tail calls that are taken count, 17 times where both do (33 tail calls are allowed, and
+every entry uses up two).
 
-emit_bpf_tail_call_*() of arch/x86/net/bpf_jit_comp.c decide: Linux kernel commit 116e04ba1459 ("bpf, x64: Fix tailcall hierarchy") (in v6.12)
-counts behind the test of the slot. The program is the same on the other architectures, where 66ff4d61dc12 (arm64, in v6.12), e4094d56c559
-(s390x, in v7.1), 0379d10f09bc (LoongArch, in v7.2), ec72848ca0ad (riscv64, in v7.3) and 521bd39d9d28 (powerpc64, in v7.0) decide.
+emit_bpf_tail_call_*() of arch/x86/net/bpf_jit_comp.c decide: Linux kernel commit 116e04ba1459 ("bpf, x64: Fix tailcall
+hierarchy") (in v6.12) counts behind the test of the slot. The program is the same on the other architectures, where
+66ff4d61dc12 (arm64, in v6.12), e4094d56c559 (s390x, in v7.1), 0379d10f09bc (LoongArch, in v7.2), ec72848ca0ad (riscv64,
+in v7.3) and 521bd39d9d28 (powerpc64, in v7.0) decide.
 """
 
 from __future__ import annotations

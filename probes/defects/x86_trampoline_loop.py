@@ -1,12 +1,12 @@
 """Pitfall 3: the trampoline of an fentry or fexit program resets the tail call count.
 
-Loads a program whose subprogram tail-calls the program, and fentry and fexit programs for that subprogram. Observes how often the
-program is entered while it is traced, by either and by both, and checks that the tracer really ran; if it did
+Loads a program whose subprogram tail-calls the program, and fentry and fexit programs for that subprogram. Observes how
+often the program is entered while it is traced, by either and by both, and checks that the tracer really ran; if it did
 not, the run is inconclusive.
 
-arch_prepare_bpf_trampoline() of arch/x86/net/bpf_jit_comp.c decides: it lost rax, in which the count travels, until Linux kernel
-commit 2b5dcb31a19a ("bpf, x64: Fix tailcall infinite loop") (in v6.7). Beyond some 400 entries the stack would overflow; the program
-stops itself long before.
+arch_prepare_bpf_trampoline() of arch/x86/net/bpf_jit_comp.c decides: it lost rax, in which the count travels, until
+Linux kernel commit 2b5dcb31a19a ("bpf, x64: Fix tailcall infinite loop") (in v6.7). Beyond some 400 entries the stack
+would overflow; the program stops itself long before.
 """
 
 from __future__ import annotations

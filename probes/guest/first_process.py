@@ -1,7 +1,8 @@
 """The first process of a guest: runs the probes, sends their results over a serial line, and ends the guest.
 
-The kernel's command line says what to do: ``tca.only=SLUG,…`` (which probes), ``tca.caps=NAME,…`` (run them as `nobody` with these
-capabilities), ``tca.sysctl=PATH=VALUE,…``, ``tca.limit=SECONDS`` and ``tca.as_host=1`` (do what is safe only, as on a host). Nothing of the host is there, and no disk, no network.
+The kernel's command line says what to do: ``tca.only=SLUG,…`` (which probes), ``tca.caps=NAME,…`` (run them as `nobody`
+with these capabilities), ``tca.sysctl=PATH=VALUE,…``, ``tca.limit=SECONDS`` and ``tca.as_host=1`` (do what is safe
+only, as on a host). Nothing of the host is there, and no disk, no network.
 """
 
 from __future__ import annotations

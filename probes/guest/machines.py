@@ -10,8 +10,8 @@ __all__ = ["MACHINES", "Machine"]
 class Machine(NamedTuple):
     """How QEMU is a machine of an architecture.
 
-    `architecture` is what ``uname -m`` prints. `program` is QEMU, `options` are its machine and processor under emulation.
-    `command_line` has the kernel's console. `install` says how to get the program.
+    `architecture` is what ``uname -m`` prints. `program` is QEMU, `options` are its machine and processor under
+    emulation. `command_line` has the kernel's console. `install` says how to get the program.
     """
 
     architecture: str

@@ -14,7 +14,8 @@ from tailcall_audit.probes.processes import ProgramError, find_program, missing_
 __all__ = ["NOBODY", "GuestError", "Qemu", "find_machine", "find_qemu", "limits"]
 
 MINIMUM_QEMU = (5, 0)
-"""The oldest QEMU that the options used here were looked up for: -cpu max under emulation, and serial lines to files."""
+"""The oldest QEMU that the options used here were looked up for: -cpu max under emulation, and serial lines to files.
+"""
 NOBODY = 65534
 """The user and the group that own nothing, on every Linux distribution."""
 _PLACES = ("/usr/libexec/qemu-kvm", "/usr/bin/qemu-kvm")
@@ -44,7 +45,7 @@ def find_machine(architecture: str | None = None) -> Machine:
 
 
 def find_qemu(architecture: str | None = None) -> Qemu:
-    """Returns the QEMU for an architecture; raises GuestError where there is none, or one that is too old."""
+    """Returns the QEMU for an architecture; raises GuestError if there is none, or one that is too old."""
     machine = find_machine(architecture)
     found = find_program(machine.program, _PLACES)
     if found is None:

@@ -1,7 +1,7 @@
 """bpf(2) by ctypes: maps, programs, BTF, links, test runs. Every descriptor of a session is closed with it.
 
-The layouts of ``union bpf_attr`` are those of include/uapi/linux/bpf.h; a kernel takes a shorter one than it knows, and a longer one
-as long as what it does not know is zero.
+The layouts of ``union bpf_attr`` are those of include/uapi/linux/bpf.h; a kernel takes a shorter one than it knows, and
+a longer one as long as what it does not know is zero.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class BpfError(OSError):
-    """A bpf(2) call that the kernel refused: `errno`, what was asked, and the end of the verifier's log where there is one."""
+    """A bpf(2) call that the kernel refused: `errno`, what was asked, and the end of the verifier's log where there is
+    one.
+    """
 
     def __init__(self, number: int, what: str, log: str = "") -> None:
         super().__init__(number, f"{what}: {errno.errorcode.get(number, str(number))}")
@@ -71,7 +73,9 @@ class BpfError(OSError):
 
 
 class Function:
-    """How BTF describes one function of a program: its name, and whether it is global (verified apart, and replaceable)."""
+    """How BTF describes one function of a program: its name, and whether it is global (verified apart, and
+    replaceable).
+    """
 
     def __init__(self, name: str, is_global: bool) -> None:
         self.name = name
@@ -79,7 +83,7 @@ class Function:
 
 
 def machine_is_known() -> bool:
-    """Whether the number of bpf(2) on this machine is one that the probes were run with."""
+    """Returns True if the number of bpf(2) on this machine is one that the probes were run with."""
     return os.uname().machine in _SYSCALL
 
 
@@ -96,7 +100,8 @@ def _buffer(data: bytes) -> ctypes.Array[ctypes.c_char]:
 
 
 class _Loading:
-    """A program to load: its type, its code, and what `Bpf.load` was asked for. `records` has the place and BTF number of each function.
+    """A program to load: its type, its code, and what `Bpf.load` was asked for. `records` has the place and BTF number
+    of each function.
 
     (No named tuple: a guest would load `typing` for it.)
     """
@@ -161,13 +166,15 @@ class Bpf:
         self.ids.append((kind, struct.unpack_from("<I", info.raw, 4)[0]))
 
     def is_compiled(self, program: int) -> bool:
-        """Whether the JIT compiled a program: struct bpf_prog_info.jited_prog_len, which takes CAP_BPF. Raises BpfError."""
+        """Returns True if the JIT compiled a program: struct bpf_prog_info.jited_prog_len, which takes CAP_BPF. Raises
+        BpfError.
+        """
         info = ctypes.create_string_buffer(64)
         self._call(_INFO_BY_FD, struct.pack("<IIQ", program, len(info), ctypes.addressof(info)), "program info")
         return bool(struct.unpack_from("<I", info.raw, 16)[0])
 
     def exists(self, kind: str, number: int) -> bool:
-        """Whether the kernel still has a program ("prog") or map ("map"); needs CAP_SYS_ADMIN."""
+        """Returns True if the kernel still has a program ("prog") or map ("map"); needs CAP_SYS_ADMIN."""
         command = _PROG_FD_BY_ID if kind == "prog" else _MAP_FD_BY_ID
         try:
             os.close(self._call(command, struct.pack("<III", number, 0, 0), f"{kind} by number"))
@@ -214,7 +221,9 @@ class Bpf:
         return int(struct.unpack_from("<Q", self.read(array, 64), offset)[0])
 
     def btf(self, functions: Sequence[Function], context: str) -> int:
-        """Load BTF for functions that take a pointer to their context and return an int, numbered as `function_number` says."""
+        """Load BTF for functions that take a pointer to their context and return an int, numbered as `function_number`
+        says.
+        """
         writer = Writer()
         number = writer.integer("int", 4)
         pointer = writer.pointer(writer.struct(context, 4, [("x", number, 0)]))
@@ -243,11 +252,11 @@ class Bpf:
     ) -> int:
         """Load a program of this type. Returns its descriptor.
 
-        `functions` describes each of its functions, in order, for BTF: a program with subprograms that tail-call must have it
-        (check_subprogs(), "tail_call is not allowed in subprogs without BTF"), so without it they are taken for static. `target` is the descriptor of the program that a freplace or
-        tracing program is for, and the BTF number there of the function that it replaces or traces (see `function_number`).
-        `attach_type` is the expected attach type, 0 if none is asked for: with BPF_XDP, a loader's default, 6.1 behaves differently.
-        `flags` are BPF_F_*.
+        `functions` describes each of its functions, in order, for BTF: a program with subprograms that tail-call must
+        have it (check_subprogs(), "tail_call is not allowed in subprogs without BTF"), so without it they are taken for
+        static. `target` is the descriptor of the program that a freplace or tracing program is for, and the BTF number
+        there of the function that it replaces or traces (see `function_number`). `attach_type` is the expected attach
+        type, 0 if none is asked for: with BPF_XDP, a loader's default, 6.1 behaves differently. `flags` are BPF_F_*.
         """
         if not functions and len(program.functions) > 1:
             functions = [Function(function, number == 0) for number, function in enumerate(program.functions)]
@@ -300,9 +309,11 @@ class Bpf:
         return self._keep(self._call(_PROG_LOAD, attributes, f"load of {loading.name}"))
 
     def attach(self, program: int, attach_type: int = 0) -> int:
-        """Attach a tracing program (of this attach type) or a freplace program (0) to what it was loaded for. Returns the link.
+        """Attach a tracing program (of this attach type) or a freplace program (0) to what it was loaded for. Returns
+        the link.
 
-        Older kernels (5.10) know BPF_LINK_CREATE for neither: link_create() says EINVAL, and BPF_RAW_TRACEPOINT_OPEN does both.
+        Older kernels (5.10) know BPF_LINK_CREATE for neither: link_create() says EINVAL, and BPF_RAW_TRACEPOINT_OPEN
+        does both.
         """
         try:
             return self._keep(self._call(_LINK_CREATE, struct.pack("<IIII", program, 0, attach_type, 0), "attach"))

@@ -1,7 +1,7 @@
 """BPF instructions: a small assembler with labels, and the decoder that its tests hold it against.
 
-The encoding is that of the kernel's Documentation/bpf/standardization/instruction-set.rst: eight bytes (opcode, registers, offset,
-immediate), and sixteen for a 64-bit immediate.
+The encoding is that of the kernel's Documentation/bpf/standardization/instruction-set.rst: eight bytes (opcode,
+registers, offset, immediate), and sixteen for a 64-bit immediate.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _within(value: int, bits: int, what: str) -> None:
 
 
 def encode(insns: Iterable[Insn]) -> bytes:
-    """The bytes of instructions; raises AssemblyError where a field is out of range."""
+    """The bytes of instructions; raises AssemblyError if a field is out of range."""
     out = bytearray()
     for insn in insns:
         if not (0 <= insn.code < 256 and 0 <= insn.dst < 16 and 0 <= insn.src < 16):
@@ -78,7 +78,7 @@ def encode(insns: Iterable[Insn]) -> bytes:
 
 
 def decode(data: bytes) -> list[Insn]:
-    """The instructions in bytes; raises AssemblyError where they end in the middle of one."""
+    """The instructions in bytes; raises AssemblyError if they end in the middle of one."""
     if len(data) % 8:
         raise AssemblyError(f"{len(data)} bytes are no whole number of instructions")
     found = []
@@ -193,7 +193,7 @@ class Program:
 
     @property
     def insns(self) -> list[Insn]:
-        """The instructions, labels resolved; raises AssemblyError where one is unknown or too far away."""
+        """The instructions, labels resolved; raises AssemblyError if one is unknown or too far away."""
         found = []
         slot = 0
         for insn, label in self._insns:

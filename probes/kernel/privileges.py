@@ -75,8 +75,9 @@ def _missing(kernel: Bpf) -> str:
 
 
 def _counts_memlock() -> bool:
-    """Whether memory of BPF counts against RLIMIT_MEMLOCK: memory control groups took over in 5.11 (5.10.218 was seen to refuse,
-    6.1.170 not)."""
+    """Returns True if memory of BPF counts against RLIMIT_MEMLOCK: memory control groups took over in 5.11 (5.10.218
+    was seen to refuse, 6.1.170 not).
+    """
     words = os.uname().release.split(".")
     try:
         return (int(words[0]), int(words[1].split("-")[0])) < (5, 11)

@@ -1,8 +1,8 @@
 """Programs that the probes share. Each counts its entries and stops on its own, long before a loop could hurt.
 
-A healthy kernel lets a chain of tail calls run 33 times, so a program that calls itself is entered 34 times: on every kernel from 5.10
-to 7.3. `LIMIT` is where the programs stop themselves: the kernel's stack overflows between 400 and 500 entries of the trampoline loop
-(pitfall 3), which is the least of all.
+A healthy kernel lets a chain of tail calls run 33 times, so a program that calls itself is entered 34 times: on every
+kernel from 5.10 to 7.3. `LIMIT` is where the programs stop themselves: the kernel's stack overflows between 400 and 500
+entries of the trampoline loop (pitfall 3), which is the least of all.
 """
 
 from __future__ import annotations
@@ -40,11 +40,15 @@ HEALTHY = 34
 LIMIT = 60
 _HELPER_XDP_ADJUST_HEAD = 44
 INDEX_OFFSET = 8
-"""Where the counters' value holds the index for a tail call that is indirect: the verifier doesn't know it, so the JIT can't either."""
+"""Where the counters' value holds the index for a tail call that is indirect: the verifier doesn't know it, so the JIT
+can't either.
+"""
 
 
 def count_entry(program: Program, counters: int, leave: str, offset: int = 0) -> Program:
-    """Count this entry, and go to the label `leave` once there were too many. The context is kept in R6; no stack is used."""
+    """Count this entry, and go to the label `leave` once there were too many. The context is kept in R6; no stack is
+    used.
+    """
     return (
         program.mov(R6, R1)
         .map_value(R1, counters, offset)
@@ -57,7 +61,9 @@ def count_entry(program: Program, counters: int, leave: str, offset: int = 0) ->
 
 
 def tail_call(program: Program, array: int, index: int = 0, unknown_index_in: int | None = None) -> Program:
-    """Tail-call an entry of a prog_array; the context is in R6. With a counters map the index comes from there: an indirect jump."""
+    """Tail-call an entry of a prog_array; the context is in R6. With a counters map the index comes from there: an
+    indirect jump.
+    """
     if unknown_index_in is None:
         program.set(R3, index)
     else:
@@ -66,7 +72,9 @@ def tail_call(program: Program, array: int, index: int = 0, unknown_index_in: in
 
 
 def subprogram(program: Program, array: int | None, unknown_index_in: int | None = None) -> Program:
-    """Add the subprogram ``sub``, which tail-calls entry 0 of a prog_array (None: makes no tail call), or else returns 0."""
+    """Add the subprogram ``sub``, which tail-calls entry 0 of a prog_array (None: makes no tail call), or else returns
+    0.
+    """
     program.function("sub").mov(R6, R1)
     if array is not None:
         tail_call(program, array, unknown_index_in=unknown_index_in)
@@ -81,9 +89,10 @@ def return_value(program: Program, value: int = 0, label: str | None = None) -> 
 
 
 def adjust_head(program: Program) -> Program:
-    """Call bpf_xdp_adjust_head(ctx, 0): a program that changes packet data. Since 6.12 a freplace that does (every tail call counts)
-    is refused for a target that does not, see Linux kernel commit 81f6d0530ba0 ("bpf: check changes_pkt_data property for extension
-    programs") (in v6.13)."""
+    """Call bpf_xdp_adjust_head(ctx, 0): a program that changes packet data. Since 6.12 a freplace that does (every tail
+    call counts) is refused for a target that does not, see Linux kernel commit 81f6d0530ba0 ("bpf: check
+    changes_pkt_data property for extension programs") (in v6.13).
+    """
     return program.mov(R1, R6).set(R2, 0).helper(_HELPER_XDP_ADJUST_HEAD)
 
 
@@ -119,12 +128,13 @@ _NOT_BETWEEN_SUBPROGRAMS = (
     "mixing of tail_calls and bpf-to-bpf calls is not supported",
     "tail_calls are not allowed in programs with bpf-to-bpf calls",
 )
-"""What check_map_func_compatibility() says where the JIT is off, or cannot hand the count over between subprograms: 5.10 to 7.1, from
-7.2 on, and before 5.10."""
+"""What check_map_func_compatibility() says where the JIT is off, or cannot hand the count over between subprograms:
+5.10 to 7.1, from 7.2 on, and before 5.10.
+"""
 
 
 def no_subprogram_tail_calls(kernel: Bpf, error: BpfError, kind: int = bpf.SOCKET_FILTER) -> None:
-    """Raises UnreachableError where a refusal says that this architecture cannot tail-call from subprograms.
+    """Raises UnreachableError if a refusal says that this architecture cannot tail-call from subprograms.
 
     The verifier says the same where the JIT is off, so a program without subprograms must have been compiled."""
     said = next((words for words in _NOT_BETWEEN_SUBPROGRAMS if words in error.log), None)

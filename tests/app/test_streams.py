@@ -1,4 +1,6 @@
-"""Standard streams that are closed, full, of a small encoding, or read by a program that has gone; and what reaches a terminal."""
+"""Standard streams that are closed, full, of a small encoding, or read by a program that has gone; and what reaches a
+terminal.
+"""
 
 from __future__ import annotations
 

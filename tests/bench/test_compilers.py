@@ -1,4 +1,6 @@
-"""The builder of kernels by another compiler says what it lacks; a build itself takes an hour of a small machine, and is not run here."""
+"""The builder of kernels by another compiler says what it lacks; a build itself takes an hour of a small machine, and
+is not run here.
+"""
 
 from __future__ import annotations
 

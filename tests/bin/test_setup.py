@@ -1,6 +1,7 @@
 """bin/setup.sh makes an environment whatever happened before, or says in one sentence what is missing.
 
-The script under test is the real one, with the real venv and pip; the project around it is a small one that needs no package.
+The script under test is the real one, with the real venv and pip; the project around it is a small one that needs no
+package.
 """
 
 from __future__ import annotations
@@ -112,7 +113,9 @@ def call(
 
 
 def works(project: Path, environ: dict[str, str], prefix: Sequence[str] = ()) -> str:
-    """Runs the command, sees that it works and that the next call has nothing to do; returns what it said the first time."""
+    """Runs the command, sees that it works and that the next call has nothing to do; returns what it said the first
+    time.
+    """
     done = call(project, environ, prefix)
     assert (done.returncode, done.stdout.strip()) == (0, f"{project}/small.py"), done.stderr
     again = call(project, environ, prefix)

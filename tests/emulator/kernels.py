@@ -14,7 +14,9 @@ PAGE = 0x1000
 
 
 def tiny_kernel(code: bytes, data: bytes = bytes(64)) -> KernelImage:
-    """An ELF file for x86-64 with code at TEXT, data at DATA, and per-CPU data linked at 0, as Debian's have; no symbols, no BTF."""
+    """An ELF file for x86-64 with code at TEXT, data at DATA, and per-CPU data linked at 0, as Debian's have; no
+    symbols, no BTF.
+    """
     parts = ((5, TEXT, code.ljust(0x20000, b"\xcc")), (6, DATA, data), (6, 0, bytes(256)))
     place = PAGE
     headers, body = b"", b""

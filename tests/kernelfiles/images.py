@@ -26,7 +26,9 @@ def kernel(path: Path) -> Kernel:
 
 
 def sized(packed: bytes, content: bytes) -> bytes:
-    """A payload as the kernel's build makes it: the size of the content behind the compressed data (scripts/Makefile.lib, size_append)."""
+    """A payload as the kernel's build makes it: the size of the content behind the compressed data
+    (scripts/Makefile.lib, size_append).
+    """
     return packed + struct.pack("<I", len(content))
 
 

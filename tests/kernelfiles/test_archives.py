@@ -34,7 +34,8 @@ from tests import zstd
 CONTROL = b"Package: linux-image-6.1.0-47-amd64\nVersion: 6.1.170-3\nArchitecture: amd64\n"
 DOC = "./usr/share/doc/linux-image-6.1.0-47-amd64/changelog.Debian.gz"
 MEMORY = 1 << 30
-"""Bytes of address space for a child that reads a hostile file: a Python with the libraries takes some 200 MB of them."""
+"""Bytes of address space for a child that reads a hostile file: a Python with the libraries takes some 200 MB of them.
+"""
 
 
 def ar(*members: tuple[str, bytes], sizes: tuple[str, ...] = ()) -> bytes:

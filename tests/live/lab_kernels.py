@@ -1,7 +1,7 @@
 """The kernels of the lab, and what the catalogue says of each: the source for every expectation here.
 
-Pitfalls 1 to 6 from "Verdicts by behaviour" of the research (tailcall_audit.probes.md), the others from "Source signatures over the unpacked trees"
-(catalog.md) and, for 6.1.170, from the releases of their fixes there.
+Pitfalls 1 to 6 from "Verdicts by behaviour" of the research (tailcall_audit.probes.md), the others from "Source
+signatures over the unpacked trees" (catalog.md) and, for 6.1.170, from the releases of their fixes there.
 """
 
 from __future__ import annotations

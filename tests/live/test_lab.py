@@ -1,4 +1,6 @@
-"""Real kernels, booted under emulation: prediction, observation and catalogue agree, but where the lab kernels were made to differ."""
+"""Real kernels, booted under emulation: prediction, observation and catalogue agree, but where the lab kernels were
+made to differ.
+"""
 
 from __future__ import annotations
 

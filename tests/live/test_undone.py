@@ -1,4 +1,6 @@
-"""Debian's kernels with a fix taken out, or one of its places, booted: the guest shows the defect, and no prediction denied it."""
+"""Debian's kernels with a fix taken out, or one of its places, booted: the guest shows the defect, and no prediction
+denied it.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def test_the_guest_shows_what_was_taken_out(case: Case, tmp_path: Path) -> None:
 
 
 def test_the_sample_of_the_mutation_lab_has_no_hole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every jump of prog_fd_array_get_ptr() turned around, and its two places taken out: no code is called fixed whose guest loops."""
+    """Every jump of prog_fd_array_get_ptr() turned around, and its two places taken out: no code is called fixed whose
+    guest loops.
+    """
     image = str(debian_image(IN_6_12))
     arguments = [image, "--sample", "--judge", "code", "--results", str(tmp_path)]
     assert mutants.main(arguments) == 0

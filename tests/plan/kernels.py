@@ -1,7 +1,8 @@
-"""Repositories with the real code of both sides of each fix: Debian's sources, and the same with the fixes taken out one after the other.
+"""Repositories with the real code of both sides of each fix: Debian's sources, and the same with the fixes taken out
+one after the other.
 
-The older side of fix 6 is the function that Debian's 6.1.170 has, that of fix 4 is the JIT of 6.1.192; the others are edits anchored in
-the source. No patch text of the kernel's is here.
+The older side of fix 6 is the function that Debian's 6.1.170 has, that of fix 4 is the JIT of 6.1.192; the others are
+edits anchored in the source. No patch text of the kernel's is here.
 """
 
 from __future__ import annotations
@@ -130,7 +131,9 @@ def _without_4(files: Files) -> None:
 
 
 class Fix(NamedTuple):
-    """A fix that can be taken out of a source: its commit in the catalogue, the defects that it mends, and what undoes it."""
+    """A fix that can be taken out of a source: its commit in the catalogue, the defects that it mends, and what undoes
+    it.
+    """
 
     key: str
     slugs: tuple[str, ...]
@@ -188,7 +191,9 @@ def with_version(files: Files, version: str) -> Files:
 
 
 class Upstream(History):
-    """A repository whose branch brings fixes one after the other, as mainline or (with `write`) as a stable branch has them."""
+    """A repository whose branch brings fixes one after the other, as mainline or (with `write`) as a stable branch has
+    them.
+    """
 
     def __init__(
         self, path: Path, files: Files, names: list[str], version: str, write: Callable[[str], str] = message

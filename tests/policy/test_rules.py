@@ -1,7 +1,7 @@
 """The rules of the policy one by one, and properties over generated evidence.
 
-The oracle is a truth table: an expression is evaluated by a few lines of this file for every way in which what is unknown may
-turn out, not by the arithmetic under test.
+The oracle is a truth table: an expression is evaluated by a few lines of this file for every way in which what is
+unknown may turn out, not by the arithmetic under test.
 """
 
 from __future__ import annotations

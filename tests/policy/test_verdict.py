@@ -1,7 +1,7 @@
 """Verdicts of real kernels by their release, and the rules one by one.
 
-Expected values: the research's table "Core six in the Debian kernels at hand", its survey of 5.15.y and 6.6.y, and what was
-seen in guests (tailcall_audit.probes.md). "never introduced" there is not-affected here.
+Expected values: the research's table "Core six in the Debian kernels at hand", its survey of 5.15.y and 6.6.y, and what
+was seen in guests (tailcall_audit.probes.md). "never introduced" there is not-affected here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Guests that never come up, known by what QEMU and the console say. A shell script stands in for QEMU; real ones are in tests/lab."""
+"""Guests that never come up, known by what QEMU and the console say. A shell script stands in for QEMU; real ones are
+in tests/lab.
+"""
 
 from __future__ import annotations
 

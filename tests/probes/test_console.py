@@ -25,7 +25,9 @@ def test_the_panic_of_pitfall_5_is_seen_in_its_call_trace() -> None:
     ["\n", " ", "\t", " \n", "[ 1.0] ", "[" * 3, "  ? ", "a" * 50, "  name+0x", "  name+0x1/0x", "\r", "\x1b[2J"],
 )
 def test_a_flood_is_read_in_time_that_grows_with_it(filler: str) -> None:
-    """4 MiB is all that is kept of a console. A pattern that backtracks over it would need hours: this test would not end."""
+    """4 MiB is all that is kept of a console. A pattern that backtracks over it would need hours: this test would not
+    end.
+    """
     console = "BUG: x\n" + filler * ((4 << 20) // len(filler))
     assert oops(PANIC, console, 3.0).state == COULD_NOT_RUN
     assert why_not(console, "", 3.0)

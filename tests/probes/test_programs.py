@@ -1,4 +1,6 @@
-"""What a refusal of a tail call in a subprogram means. No program is loaded: a stand-in for bpf(2) refuses as kernels do."""
+"""What a refusal of a tail call in a subprogram means. No program is loaded: a stand-in for bpf(2) refuses as kernels
+do.
+"""
 
 from __future__ import annotations
 

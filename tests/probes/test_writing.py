@@ -1,4 +1,6 @@
-"""What becomes of a file that is written: replaced whole where it is a regular one, else written to; nothing is left behind on failure."""
+"""What becomes of a file that is written: replaced whole where it is a regular one, else written to; nothing is left
+behind on failure.
+"""
 
 from __future__ import annotations
 

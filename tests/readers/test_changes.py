@@ -1,4 +1,6 @@
-"""Tests of what a survey with reverts says of releases: 6.6.150 brings a commit, 6.6.152 takes it back, 6.6.155 brings it again."""
+"""Tests of what a survey with reverts says of releases: 6.6.150 brings a commit, 6.6.152 takes it back, 6.6.155 brings
+it again.
+"""
 
 from __future__ import annotations
 

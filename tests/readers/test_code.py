@@ -84,7 +84,9 @@ def test_debian_packages(name: str) -> None:
 
 
 def test_the_kernels_own_symbols_agree_with_each_other() -> None:
-    """An address from kallsyms is the start of a function: every one begins with the call of the tracer, which 5.10 to 6.1 make there."""
+    """An address from kallsyms is the start of a function: every one begins with the call of the tracer, which 5.10 to
+    6.1 make there.
+    """
     binary = Binary(kernel(debian_image("vmlinuz-6.1.0-47-cloud-amd64")))
     functions = binary.functions(X86_64.functions)
     assert {"do_jit", "arch_prepare_bpf_trampoline", "bpf_prog_map_compatible", "prog_fd_array_get_ptr"} <= set(
@@ -133,7 +135,9 @@ def test_random_code_raises_nothing(seed: int) -> None:
 
 
 def test_a_displacement_that_looks_like_is_extended_is_no_hit() -> None:
-    """A bare search for the four bytes of the member's place once gave a hit on 6.12.94: only the operand of a byte-wide compare counts."""
+    """A bare search for the four bytes of the member's place once gave a hit on 6.12.94: only the operand of a
+    byte-wide compare counts.
+    """
     binary = Binary(kernel(debian_image("vmlinuz-6.12.117+deb13-cloud-amd64")))
     assert binary.btf is not None
     place = place_of(binary.btf, "bpf_prog_aux", "is_extended")

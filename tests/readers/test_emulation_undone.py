@@ -36,7 +36,9 @@ def test_what_was_taken_out_is_missed_by_running(catalog: Catalog, case: Case) -
 
 
 def setting_another_flag(image: str) -> bytes:
-    """A kernel whose verifier asks the trampoline by another flag than the one that the trampoline knows: as with another bpf.h."""
+    """A kernel whose verifier asks the trampoline by another flag than the one that the trampoline knows: as with
+    another bpf.h.
+    """
     made = mutation(image, "attach-sets-no-flag")
     (edit,) = made.edits
     assert edit.old.endswith(FLAG)

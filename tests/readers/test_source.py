@@ -1,7 +1,7 @@
 """Signatures on real kernel source: Debian's linux-source packages, and the same files with a fix taken out or put in.
 
-Expected states are those of the research file's "Source signatures over the unpacked trees" and of its table "Core six in
-the Debian kernels at hand", and what probes saw in guests booted from these kernels.
+Expected states are those of the research file's "Source signatures over the unpacked trees" and of its table "Core six
+in the Debian kernels at hand", and what probes saw in guests booted from these kernels.
 """
 
 from __future__ import annotations
@@ -242,7 +242,9 @@ RESOLVE_6_11_RC1 = """static inline enum bpf_prog_type resolve_prog_type(const s
 
 
 def without_type_resolution(source: Source) -> Source:
-    """Undo Linux kernel commit 1c123c567fb1 ("bpf: Resolve fext program type when checking map compatibility") (in v6.2)."""
+    """Undo Linux kernel commit 1c123c567fb1 ("bpf: Resolve fext program type when checking map compatibility") (in
+    v6.2).
+    """
     source.edit(CORE, "	enum bpf_prog_type prog_type = resolve_prog_type(fp);\n", "")
     source.edit(CORE, "map->owner->type  = prog_type;", "map->owner->type  = fp->type;").edit(
         CORE, "map->owner->type  == prog_type &&", "map->owner->type  == fp->type &&"

@@ -104,7 +104,9 @@ def test_this_host_is_audited() -> None:
 def test_the_salt_of_an_older_configuration_does_not_part_the_running_kernel_from_its_own(
     tmp_path: Path, catalog: Catalog
 ) -> None:
-    """``make olddefconfig`` keeps the salt of the configuration that it starts from; /proc/config.gz is the running kernel's."""
+    """``make olddefconfig`` keeps the salt of the configuration that it starts from; /proc/config.gz is the running
+    kernel's.
+    """
     from tailcall_audit.analyzer.pipeline import audit_sources
     from tailcall_audit.analyzer.subjects.subject import Request
     from tests.subjects.test_config import USUAL, write

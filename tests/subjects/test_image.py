@@ -109,7 +109,9 @@ def test_the_image_in_an_rpm_is_read_and_outranks_the_base_version(without_round
 
 
 def test_a_package_whose_image_is_of_another_version_is_a_contradiction_and_decides_nothing(tmp_path: Path) -> None:
-    """The package says 6.1.170-3, the image in it is Debian's 5.10.218-1: pitfall 3 is fixed in the one and not in the other."""
+    """The package says 6.1.170-3, the image in it is Debian's 5.10.218-1: pitfall 3 is fixed in the one and not in the
+    other.
+    """
     image = (debian_image("vmlinuz-5.10.0-30-cloud-amd64")).read_bytes()
     path = deb(tmp_path, lzma.compress(tar({"./boot/vmlinuz-6.1.0-47-amd64": image}), preset=0))
     target = audit(packages=[path], only=["x86-trampoline-loop"]).targets[0]

@@ -1,4 +1,6 @@
-"""Cases from real packages, changelogs, configurations and repositories, S1 to S16: each stands for its kind, with a sibling or two."""
+"""Cases from real packages, changelogs, configurations and repositories, S1 to S16: each stands for its kind, with a
+sibling or two.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Folders of patches without sources: SUSE's kernel-source, a .spec with its patches, a debian/ folder (case 12 of the real trees)."""
+"""Folders of patches without sources: SUSE's kernel-source, a .spec with its patches, a debian/ folder (case 12 of the
+real trees).
+"""
 
 from __future__ import annotations
 
@@ -187,7 +189,9 @@ DEBIAN: dict[str, bytes | str] = {
 def test_case_12_a_debian_folder_is_judged_by_its_changelog_and_series(
     tmp_path: Path, form: str | None, expected: State
 ) -> None:
-    """A source package of the form 3.0 (quilt) is built with its whole series; the older form applies it as its rules say."""
+    """A source package of the form 3.0 (quilt) is built with its whole series; the older form applies it as its rules
+    say.
+    """
     write(tmp_path, DEBIAN | ({} if form is None else {"debian/source/format": form}))
     found = report(tmp_path)
     assert found.identity["upstream"] == "6.1.170"

@@ -331,7 +331,9 @@ def rhel_8(tmp_path: Path) -> Path:
     ("argument", "owner"), [("struct bpf_prog *prog", "prog"), ("struct bpf_prog_aux *aux", "aux"), ("", "")]
 )
 def test_case_14_rhel_8_shows_in_its_code_whether_storages_are_shared(rhel_8: Path, argument: str, owner: str) -> None:
-    """Before Linux kernel commit 7d9c3427894f, a cgroup storage map belonged to one program (map->prog; map->aux since 5.6)."""
+    """Before Linux kernel commit 7d9c3427894f, a cgroup storage map belonged to one program (map->prog; map->aux since
+    5.6).
+    """
     file = rhel_8 / "kernel/bpf/local_storage.c"
     text = file.read_text()
     assert ASSIGN in text

@@ -1,4 +1,6 @@
-"""Tests of the shipped surveys: made anew from the same changelogs they say the same, and audits read them only for builds."""
+"""Tests of the shipped surveys: made anew from the same changelogs they say the same, and audits read them only for
+builds.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Tests of the survey of a stable tree: made repositories with tags, backports, reverts, and what is missing from a clone."""
+"""Tests of the survey of a stable tree: made repositories with tags, backports, reverts, and what is missing from a
+clone.
+"""
 
 from __future__ import annotations
 

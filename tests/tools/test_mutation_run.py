@@ -1,4 +1,6 @@
-"""A mutation run: the changes that it makes, the tests that it chooses, and what becomes of a change, in a checkout of three files."""
+"""A mutation run: the changes that it makes, the tests that it chooses, and what becomes of a change, in a checkout of
+three files.
+"""
 
 from __future__ import annotations
 

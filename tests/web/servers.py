@@ -72,7 +72,9 @@ def serve() -> Iterator[Web]:
 
 @contextmanager
 def serve_raw(talk: Callable[[socket.socket], None]) -> Iterator[str]:
-    """Run a server that reads a request and does what `talk` does with the connection, until the client hangs up; yields its address."""
+    """Run a server that reads a request and does what `talk` does with the connection, until the client hangs up;
+    yields its address.
+    """
     listener = socket.create_server(("127.0.0.1", 0))
 
     def one(connection: socket.socket) -> None:

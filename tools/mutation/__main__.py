@@ -2,9 +2,10 @@
 
     python -m tools.mutation [PATH …] [--minutes 10] [--seed 0] [--jobs N] [--tests FOLDER …]
 
-PATH is a module or a folder of the checkout; without: analyzer/policy and analyzer/readers. The tests run once as they are, for half of
-the time at most; the rest of the time goes to a random sample of the changes, as many of each module as of another. A change that lives is
-shown as it would be in a diff. Some mean the same as the original; the others need a test.
+PATH is a module or a folder of the checkout; without: analyzer/policy and analyzer/readers. The tests run once as they
+are, for half of the time at most; the rest of the time goes to a random sample of the changes, as many of each module
+as of another. A change that lives is shown as it would be in a diff. Some mean the same as the original; the others
+need a test.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Modules under mutation: imported with a mark before each statement that shows which test ran it; changed in a running process."""
+"""Modules under mutation: imported with a mark before each statement that shows which test ran it; changed in a running
+process.
+"""
 
 from __future__ import annotations
 
@@ -149,7 +151,9 @@ def _replace_constants(module: ModuleType, values: Mapping[str, object]) -> None
 
 
 def apply_mutant(path: Path, mutant: Mutant) -> None:
-    """Makes a change in the modules of this process; raises MutationError if it cannot be made, and what a module raises."""
+    """Makes a change in the modules of this process; raises MutationError if it cannot be made, and what a module
+    raises.
+    """
     module = sys.modules[module_name(path)]
     try:
         code = compile(mutant.source, str(path), "exec")

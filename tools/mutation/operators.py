@@ -41,10 +41,11 @@ _CALLS = {"min": "max", "max": "min", "any": "all", "all": "any"}
 
 
 class Mutant(NamedTuple):
-    """One change: the line, the text before and after, the whole changed source, the statement it is in, and the function.
+    """One change: the line, the text before and after, the whole changed source, the statement it is in, and the
+    function.
 
-    `statement` is the position (line, column) of the innermost statement. `function` is the qualified name of the outermost function
-    that it is in, "" for none.
+    `statement` is the position (line, column) of the innermost statement. `function` is the qualified name of the
+    outermost function that it is in, "" for none.
     """
 
     line: int
@@ -102,7 +103,9 @@ def _conditions(statement: ast.stmt) -> Iterator[ast.expr]:
 
 
 def _places(body: list[ast.stmt], scope: str = "", in_function: bool = False) -> Iterator[_Place]:
-    """The places of a module or function; `scope` is the name of the class, or of the outermost function, that they are in."""
+    """The places of a module or function; `scope` is the name of the class, or of the outermost function, that they are
+    in.
+    """
     for statement in body:
         if isinstance(statement, ast.FunctionDef):
             yield from _places(statement.body, scope if in_function else f"{scope}.{statement.name}".strip("."), True)

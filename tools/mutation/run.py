@@ -111,8 +111,8 @@ def map_tests(folders: Sequence[str], marks: Marks, seconds: float) -> list[Pass
 def chosen_tests(mark: int | None, tests: Sequence[Passed]) -> list[Passed]:
     """The tests to run for a change of a statement: those that run it, the quickest first, then others of their files.
 
-    A fixture or a cache runs a statement in the first test that needs it, for all of the file. None, for what stands outside of
-    functions, gives all tests.
+    A fixture or a cache runs a statement in the first test that needs it, for all of the file. None, for what stands
+    outside of functions, gives all tests.
     """
     direct = [test for test in tests if mark is None or mark in test.seen]
     files = {test.name.partition("::")[0] for test in direct}

@@ -1,8 +1,8 @@
 """Debian's and Ubuntu's changelogs (deb-changelog(5)), with the kernel packages' own habits.
 
-Debian: ``* New upstream stable update:``, the address of one or several upstream ChangeLogs, and the subjects below. Ubuntu:
-``* Jammy update: v5.15.192 upstream stable release (LP: #…)`` and the subjects below. Lines are folded at 80 columns; a line
-belongs to the bullet above it when it is indented deeper and has no bullet of its own.
+Debian: ``* New upstream stable update:``, the address of one or several upstream ChangeLogs, and the subjects below.
+Ubuntu: ``* Jammy update: v5.15.192 upstream stable release (LP: #…)`` and the subjects below. Lines are folded at 80
+columns; a line belongs to the bullet above it when it is indented deeper and has no bullet of its own.
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ class _Building:
 
 
 def _unfolded(lines: list[str], start: int) -> Iterator[tuple[int, int, str, str]]:
-    """The bullets of a changelog from a line on: line number, indent, bullet ("" for any other line at the margin), text."""
+    """The bullets of a changelog from a line on: line number, indent, bullet ("" for any other line at the margin),
+    text.
+    """
     current: tuple[int, int, str, list[str]] | None = None
 
     def whole(found: tuple[int, int, str, list[str]]) -> tuple[int, int, str, str]:

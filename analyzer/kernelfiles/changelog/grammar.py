@@ -1,6 +1,8 @@
-"""What all changelog grammars yield: entries, newest first, with the stable updates they roll in and the subjects they list.
+"""What all changelog grammars yield: entries, newest first, with the stable updates they roll in and the subjects they
+list.
 
-A grammar says what stands in the file and where; what a subject's absence means is for `tailcall_audit.analyzer.readers.changelog`.
+A grammar says what stands in the file and where; what a subject's absence means is for
+`tailcall_audit.analyzer.readers.changelog`.
 """
 
 from __future__ import annotations
@@ -64,17 +66,21 @@ class Family(Enum):
 
     @property
     def is_dpkg(self) -> bool:
-        """Whether it is that of Debian packages: stable updates are listed under headings, commits in their order."""
+        """Returns True if it is that of Debian packages: stable updates are listed under headings, commits in their
+        order.
+        """
         return self in (Family.DEBIAN, Family.UBUNTU)
 
     @property
     def rolls_in_stable(self) -> bool:
-        """Whether a version names the base release only, and the newest update in the list is the stable release."""
+        """Returns True if a version names the base release only, and the newest update in the list is the stable
+        release.
+        """
         return self is Family.UBUNTU
 
     @property
     def has_versions(self) -> bool:
-        """Whether entries may name the version that they are of."""
+        """Returns True if entries may name the version that they are of."""
         return self is not Family.SUSE
 
 
@@ -88,8 +94,9 @@ class StableUpdate:
 
 
 class Item(NamedTuple):
-    """One line of an entry, unfolded, as it stands there; `line` is 1-based. `is_downstream` marks a change that is not an upstream commit, `dropped`
-    what stands under a heading that takes patches out: that says neither that a commit is in nor that it is not.
+    """One line of an entry, unfolded, as it stands there; `line` is 1-based. `is_downstream` marks a change that is not
+    an upstream commit, `dropped` what stands under a heading that takes patches out: that says neither that a commit is
+    in nor that it is not.
 
     (A named tuple: a changelog has tens of thousands.)
     """
@@ -136,7 +143,8 @@ class Entry:
 class Changelog:
     """A parsed changelog, newest entry first. `trimmed` is the line that says older entries were removed.
 
-    `patches` are the files that the patch list of a .spec names, with their lines; `built` is the ``VERSION-RELEASE`` of its fields.
+    `patches` are the files that the patch list of a .spec names, with their lines; `built` is the ``VERSION-RELEASE``
+    of its fields.
     """
 
     path: str
@@ -194,7 +202,7 @@ def _end_of_text(text: str, end: int) -> int:
 
 
 def drops_patches(heading: str) -> bool:
-    """Whether what stands under a heading, or in the rest of the line, is said to be taken out of the package."""
+    """Returns True if what stands under a heading, or in the rest of the line, is said to be taken out of the package."""
     return _DROPS.search(heading) is not None
 
 
@@ -208,7 +216,7 @@ def arch_neutral(subject: str) -> str:
 
 
 def stable_version(text: str) -> UpstreamVersion | None:
-    """The version in the name of an upstream changelog, None where it is none."""
+    """The version in the name of an upstream changelog, None if it is none."""
     try:
         return parse_version(text)
     except ValueError:

@@ -1,7 +1,8 @@
 """The %changelog of RPM kernels, as ``rpm -q --changelog`` prints it or a .spec holds it.
 
-Headers: ``* Wed Feb 21 2024 Name <mail> [5.14.0-425.el9]``, or with ``- 6.6.43.1-1`` at the end; rebuilders leave macros in them
-unexpanded. Items: ``- subject (Author) [RHEL-21459] {CVE-…}``, Oracle's ``[Orabug: …]`` on the next line, openEuler's CVE glued on.
+Headers: ``* Wed Feb 21 2024 Name <mail> [5.14.0-425.el9]``, or with ``- 6.6.43.1-1`` at the end; rebuilders leave
+macros in them unexpanded. Items: ``- subject (Author) [RHEL-21459] {CVE-…}``, Oracle's ``[Orabug: …]`` on the next
+line, openEuler's CVE glued on.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ def _subject(text: str) -> str:
 
 
 def _as_suse(entries: list[Entry], raw: list[list[tuple[int, str]]]) -> bool:
-    """Whether this is how `rpm -q --changelog` prints SUSE's: no version in any header, and items that name their commit."""
+    """Returns True if this is how `rpm -q --changelog` prints SUSE's: no version in any header, and items that name
+    their commit.
+    """
     return not any(entry.version for entry in entries) and any(
         _SUSE_COMMIT.match(text) for items in raw for _, text in items
     )

@@ -1,6 +1,7 @@
 """SUSE's .changes files: dashes, a date with an author, and items that end in ``- commit <id>``.
 
-``- Update patches.suse/x (refs)`` edits the references of a patch that landed earlier: no fix. So do Refresh, Delete and Rename.
+``- Update patches.suse/x (refs)`` edits the references of a patch that landed earlier: no fix. So do Refresh, Delete
+and Rename.
 """
 
 from __future__ import annotations

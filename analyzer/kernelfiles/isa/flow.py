@@ -1,4 +1,6 @@
-"""Where control goes in a decoded function: what can follow an instruction, and what can be reached with some steps left out."""
+"""Where control goes in a decoded function: what can follow an instruction, and what can be reached with some steps
+left out.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,10 @@ _ADDRESS = re.compile(r"#?(0x[0-9a-f]+)")
 class Branches(NamedTuple):
     """The instructions of an architecture that lead elsewhere, by their mnemonics.
 
-    `conditional` are the starts of the mnemonics of conditional jumps; `unconditional` ones may have such a start too. `ends` are those
-    behind which nothing follows. `when_equal` and `when_different` jump where a compare found its operands so. `keeps_flags`
-    leave the result of a compare as it is; a mnemonic with a start in `reads_flags` takes notice of it.
+    `conditional` are the starts of the mnemonics of conditional jumps; `unconditional` ones may have such a start too.
+    `ends` are those behind which nothing follows. `when_equal` and `when_different` jump where a compare found its
+    operands so. `keeps_flags` leave the result of a compare as it is; a mnemonic with a start in `reads_flags` takes
+    notice of it.
     """
 
     unconditional: frozenset[str]
@@ -32,8 +35,9 @@ class Branches(NamedTuple):
 
 
 class Flow:
-    """The steps between a function's instructions, each named by its index. A jump out of the function ends it: a return by a thunk,
-    a tail call, or code that the compiler moved away, which is not followed."""
+    """The steps between a function's instructions, each named by its index. A jump out of the function ends it: a
+    return by a thunk, a tail call, or code that the compiler moved away, which is not followed.
+    """
 
     def __init__(self, insns: Sequence[Insn], branches: Branches) -> None:
         self.insns = insns
@@ -41,12 +45,12 @@ class Flow:
         self._at = {insn.address: index for index, insn in enumerate(insns)}
 
     def target(self, index: int) -> int | None:
-        """The instruction that a jump leads to; None where that is outside of the function, or is computed."""
+        """The instruction that a jump leads to; None if that is outside of the function, or is computed."""
         address = _ADDRESS.fullmatch(self.insns[index].operands)
         return None if address is None else self._at.get(int(address.group(1), 16))
 
     def is_conditional(self, index: int) -> bool:
-        """Whether an instruction is a conditional jump."""
+        """Returns True if an instruction is a conditional jump."""
         mnemonic = self.insns[index].mnemonic
         return mnemonic.startswith(self._branches.conditional) and mnemonic not in self._branches.unconditional
 
@@ -67,7 +71,7 @@ class Flow:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every jump inside the function is known: none goes to an address that is computed."""
+        """Returns True if every jump inside the function is known: none goes to an address that is computed."""
         return all(_ADDRESS.fullmatch(insn.operands) is not None for insn in self.insns if self._jumps(insn))
 
     def reached(
@@ -85,7 +89,9 @@ class Flow:
         return frozenset(seen)
 
     def decided_by(self, compare: int) -> int | None:
-        """The instruction that takes notice of a compare's result: a jump, a conditional move or the like; None where none does."""
+        """The instruction that takes notice of a compare's result: a jump, a conditional move or the like; None if none
+        does.
+        """
         for index in range(compare + 1, len(self.insns)):
             mnemonic = self.insns[index].mnemonic
             if mnemonic.startswith(self._branches.reads_flags) and mnemonic not in self._branches.unconditional:
@@ -99,7 +105,9 @@ class Flow:
         return self._step(compare, self._branches.when_equal, self._branches.when_different)
 
     def when_different(self, compare: int) -> tuple[int, int] | None:
-        """The step that is taken where a compare finds its operands different; None where no such jump takes notice of it."""
+        """The step that is taken where a compare finds its operands different; None where no such jump takes notice of
+        it.
+        """
         return self._step(compare, self._branches.when_different, self._branches.when_equal)
 
     def _step(self, compare: int, jumping: str, falling: str) -> tuple[int, int] | None:

@@ -43,7 +43,9 @@ def flow_of(insns: Sequence[Insn]) -> Flow:
 
 
 def decode(function: Function) -> list[Insn] | None:
-    """The instructions of a function; None where its bytes are not all code. Raises AuditError where capstone cannot be loaded."""
+    """The instructions of a function; None where its bytes are not all code. Raises AuditError if capstone cannot be
+    loaded.
+    """
     found = []
     size = 0
     with capstone_errors(lambda words: AuditError(f"machine code cannot be decoded: capstone: {words}")):

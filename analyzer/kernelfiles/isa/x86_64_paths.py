@@ -1,7 +1,7 @@
 """Every path through a small x86-64 function, with what each has compared on its way and what it returns.
 
-Registers are followed through copies, loads of a member of an object that is known, and calls; a value from the stack or of arithmetic is
-not known. A function with more paths than `_MAX_STEPS` allows has none that are known.
+Registers are followed through copies, loads of a member of an object that is known, and calls; a value from the stack
+or of arithmetic is not known. A function with more paths than `_MAX_STEPS` allows has none that are known.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ _WORD = 1 << 64
 class Value(NamedTuple):
     """What a register holds: the result of the call at an instruction, a member of such an object, or a constant.
 
-    `kind` is "call", "constant", or the name that the caller gave the member; `number` the instruction's index, or the constant.
+    `kind` is "call", "constant", or the name that the caller gave the member; `number` the instruction's index, or the
+    constant.
     """
 
     kind: str
@@ -36,7 +37,8 @@ class Value(NamedTuple):
 
 
 class Fact(NamedTuple):
-    """What a path has found out at a conditional jump: the value that was compared, with which constant, how, and whether it held.
+    """What a path has found out at a conditional jump: the value that was compared, with which constant, how, and
+    whether it held.
 
     `relation` is "equal" or "above" (unsigned).
     """
@@ -67,8 +69,8 @@ class _State(NamedTuple):
 def paths(flow: Flow, members: Mapping[tuple[str, str, int], str]) -> list[Path] | None:
     """All paths from a function's start to its ends; None where there are too many.
 
-    `members` names what is loaded, or compared in memory, by the kind of the object, the width and the offset: ``("call", "qword", 56):
-    "aux"``. The number of a member's value is that of the call that its object came from.
+    `members` names what is loaded, or compared in memory, by the kind of the object, the width and the offset:
+    ``("call", "qword", 56): "aux"``. The number of a member's value is that of the call that its object came from.
     """
     found: list[Path] = []
     waiting = [_State(0, {}, None, frozenset(), frozenset(), frozenset())]

@@ -1,1 +1,3 @@
-"""What names a kernel: release and build strings, configurations, packages, and the forms in which distributions write them."""
+"""What names a kernel: release and build strings, configurations, packages, and the forms in which distributions write
+them.
+"""

@@ -1,4 +1,6 @@
-"""The day on which a kernel was built, as its build string (``uname -v``) says: ``#31-Ubuntu SMP … Sat Apr 20 00:40:06 UTC 2024``."""
+"""The day on which a kernel was built, as its build string (``uname -v``) says: ``#31-Ubuntu SMP … Sat Apr 20 00:40:06
+UTC 2024``.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ _DATE = re.compile(
 
 
 def build_day(line: str) -> str | None:
-    """The ISO date in a build string, in whatever time zone it was written; None where there is none, or more than one."""
+    """The ISO date in a build string, in whatever time zone it was written; None if there is none, or more than one."""
     found = {match.groups() for match in _DATE.finditer(line)}
     if len(found) != 1:
         return None

@@ -14,7 +14,9 @@ from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 __all__ = ["with_build", "with_signature", "with_unknown_build"]
 
 _UPLOAD = re.compile(r"~(?:bpo|deb)\d\S*$|\+b\d+$", re.ASCII)
-"""What a backport (``6.1.172-1~deb11u1``) and a rebuild (``+b1``) add to the version of the upload that they are made of."""
+"""What a backport (``6.1.172-1~deb11u1``) and a rebuild (``+b1``) add to the version of the upload that they are made
+of.
+"""
 
 
 def _contradicted(release: KernelRelease, says: str, text: str) -> KernelRelease:
@@ -34,7 +36,7 @@ def _contradicted(release: KernelRelease, says: str, text: str) -> KernelRelease
 
 
 def _sublevels_differ(release: KernelRelease, version: UpstreamVersion) -> bool:
-    """Whether a release carries a sublevel (an ABI number's zero is none) and a build string says another."""
+    """Returns True if a release carries a sublevel (an ABI number's zero is none) and a build string says another."""
     carries = release.proof is not Proof.BASE
     return carries and (release.version.sublevel != version.sublevel or release.version.rc != version.rc)
 

@@ -1,4 +1,6 @@
-"""Which kernel a configuration is of: what its header and its options say counts exactly as the same words in a release string."""
+"""Which kernel a configuration is of: what its header and its options say counts exactly as the same words in a release
+string.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ _NAMES_BUILD = ("VERSION_SIGNATURE", "BUILD_SALT")
 def identify_config(header: str, options: Mapping[str, str], catalog: Catalog | None = None) -> KernelRelease:
     """The release that a configuration is of. `header` is the version in its first lines.
 
-    Raises ReleaseError where the header names no version.
+    Raises ReleaseError if the header names no version.
     """
     catalog = catalog or shipped_catalog()
     suffix = options.get("LOCALVERSION", "")

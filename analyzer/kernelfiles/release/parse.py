@@ -1,8 +1,8 @@
 """Kernel release strings: what they say, and what they prove.
 
-Takes everything that names a kernel: ``uname -r``, ``-v`` and ``-a``, ``/proc/version``, ``/proc/version_signature``, lines of
-logs and node tables. One kernel a line: `kernel_lines` parts a text, and a line that names two kernels is refused, or is
-one kernel whose version is unknown where its own build string contradicts it.
+Takes everything that names a kernel: ``uname -r``, ``-v`` and ``-a``, ``/proc/version``, ``/proc/version_signature``,
+lines of logs and node tables. One kernel a line: `kernel_lines` parts a text, and a line that names two kernels is
+refused, or is one kernel whose version is unknown where its own build string contradicts it.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ _UNAME_ARCH = re.compile(rf"(?:\b|(?<=0000))({MACHINE})\b", re.ASCII)
 def kernel_lines(text: str, catalog: Catalog | None = None) -> tuple[str, ...]:
     """The lines of a text that name a kernel, in order: every one is a target of its own.
 
-    Lines without a kernel (a prompt, a heading) are left out where another one has a kernel. A text of one line is that line.
-    Raises ReleaseError where a text has more lines than a person pastes.
+    Lines without a kernel (a prompt, a heading) are left out where another one has a kernel. A text of one line is that
+    line. Raises ReleaseError if a text has more lines than a person pastes.
     """
     lines = [line for line in _LINE_ENDS.split(text) if line.strip()]
     if len(lines) > _MAX_LINES:
@@ -70,7 +70,7 @@ def _exists(catalog: Catalog, version: UpstreamVersion) -> bool:
 
 
 def _chosen(line: str, candidates: list[Candidate]) -> Candidate | None:
-    """The one kernel of a line; raises ReleaseError where it names several."""
+    """The one kernel of a line; raises ReleaseError if it names several."""
     sure = [candidate for candidate in candidates if candidate.place is not Place.BARE]
     if not sure:
         alone = only_candidate(line, candidates)

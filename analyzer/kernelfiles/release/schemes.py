@@ -1,7 +1,7 @@
 """Matches release and build strings against the distributions of the catalogue (`catalog/distributions/NAME.yaml`).
 
-The order of the distributions matters: the first match wins. An expression is compiled when it is first tried, and it is tried
-only where one of the form's fixed parts occurs: most never are.
+The order of the distributions matters: the first match wins. An expression is compiled when it is first tried, and it
+is tried only where one of the form's fixed parts occurs: most never are.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def build_statements(distributions: Sequence[Distribution], text: str) -> Iterat
 
 
 def find_signature(distributions: Sequence[Distribution], text: str) -> Statement | None:
-    """The first signature of a distribution (``/proc/version_signature``) in a text, None where there is none."""
+    """The first signature of a distribution (``/proc/version_signature``) in a text, None if there is none."""
     lowered = text.lower()
     found = (item for entry in distributions for item in _statements(entry, entry.signatures, text, lowered))
     return next(found, None)
@@ -115,7 +115,9 @@ def known_architecture(text: str | None) -> str | None:
 def settle_command(
     distribution: Distribution, release: str, flavour: str | None = None, version: str | None = None
 ) -> str | None:
-    """The command that decides what a name does not: the right package of the flavour, and its version where it is known."""
+    """The command that decides what a name does not: the right package of the flavour, and its version where it is
+    known.
+    """
     if distribution.settle is None:
         return None
     values = {

@@ -36,12 +36,13 @@ class WholeSeries(NamedTuple):
 class KernelRelease(NamedTuple):
     """A parsed kernel name.
 
-    `proof` says how far `version` is proven; `modified` lists the marks of unknown patches (``-next``, ``-g<sha>``, ``+``,
-    ``-dirty``); `local` is a LOCALVERSION that a user chose, which only lowers confidence. `release` is the ``uname -r``
-    part. `vanilla_like` kernels take no features of later releases; `own_patches` says that the vendor's patches are not
-    known. `lineage` names the distributions whose facts about builds hold, the own one first. `built` is the day in the
-    build string, where `date_source` says that it is real. A `snapshot` is a point of mainline's history behind `version`.
-    `builds` are all packages that an ABI number may name; `whole_series` is filled where the series' changelog was read.
+    `proof` says how far `version` is proven; `modified` lists the marks of unknown patches (``-next``, ``-g<sha>``,
+    ``+``, ``-dirty``); `local` is a LOCALVERSION that a user chose, which only lowers confidence. `release` is the
+    ``uname -r`` part. `vanilla_like` kernels take no features of later releases; `own_patches` says that the vendor's
+    patches are not known. `lineage` names the distributions whose facts about builds hold, the own one first. `built`
+    is the day in the build string, where `date_source` says that it is real. A `snapshot` is a point of mainline's
+    history behind `version`. `builds` are all packages that an ABI number may name; `whole_series` is filled where the
+    series' changelog was read.
     """
 
     text: str

@@ -1,4 +1,6 @@
-"""A plan as a folder for quilt: ``series``, and a patch for each step with the headers of DEP-3 (Debian's patch tagging guidelines)."""
+"""A plan as a folder for quilt: ``series``, and a patch for each step with the headers of DEP-3 (Debian's patch tagging
+guidelines).
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def _header(step: Step, catalog: Catalog) -> list[str]:
 
 
 def render(plan: Plan, catalog: Catalog) -> dict[str, bytes]:
-    """Returns the files. A step that applies has what it changes in this tree, one that conflicts what the commit changes."""
+    """Returns the files. A step that applies has what it changes in this tree, one that conflicts what the commit
+    changes.
+    """
     files: dict[str, bytes] = {}
     series = [f"# made by tailcall-audit plan for {printable(plan.name)}"]
     for number, step in enumerate(plan.steps, 1):

@@ -1,4 +1,6 @@
-"""A plan as a shell script: git commands in a branch of their own, which stop at the first conflict. It is for the user to run."""
+"""A plan as a shell script: git commands in a branch of their own, which stop at the first conflict. It is for the user
+to run.
+"""
 
 from __future__ import annotations
 

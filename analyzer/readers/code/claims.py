@@ -1,4 +1,6 @@
-"""What a signature of code may claim: the places that a commit changes, what was seen of each, and what they prove together."""
+"""What a signature of code may claim: the places that a commit changes, what was seen of each, and what they prove
+together.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,10 @@ __all__ = ["Claim", "Finding", "Place", "PlaceState", "Shown", "taken_together"]
 
 
 class Claim(Enum):
-    """What the code proves of a commit. SIMILAR: what was read agrees with the commit, and other places of it were not read, or not
-    followed to their end: it proves nothing. DOUBTFUL: a place is there and does not do what the commit made it for, or not all of it."""
+    """What the code proves of a commit. SIMILAR: what was read agrees with the commit, and other places of it were not
+    read, or not followed to their end: it proves nothing. DOUBTFUL: a place is there and does not do what the commit
+    made it for, or not all of it.
+    """
 
     PRESENT = "present"
     ABSENT = "absent"
@@ -31,7 +35,9 @@ class Finding(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """What a matcher shows: the effect by its name, which a commit of the catalogue has under `code`, and the rest of a finding."""
+    """What a matcher shows: the effect by its name, which a commit of the catalogue has under `code`, and the rest of a
+    finding.
+    """
 
     effect: str
     claim: Claim

@@ -1,4 +1,6 @@
-"""The architectures whose machine code is read: a module or package beside this one each, with the architecture's name and an `ISA`."""
+"""The architectures whose machine code is read: a module or package beside this one each, with the architecture's name
+and an `ISA`.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,9 @@ __all__ = ["CodeIsa", "CodeMatcher", "isas"]
 
 
 class CodeMatcher(NamedTuple):
-    """What a matcher can show, by names that commits of the catalogue have under `code`, the functions that it reads, and how: from
-    those that were found, decoded where they decode whole, and the kernel's BTF, where it has any."""
+    """What a matcher can show, by names that commits of the catalogue have under `code`, the functions that it reads,
+    and how: from those that were found, decoded where they decode whole, and the kernel's BTF, where it has any.
+    """
 
     effects: tuple[str, ...]
     functions: tuple[str, ...]
@@ -28,8 +31,9 @@ class CodeMatcher(NamedTuple):
 
 
 class CodeIsa(NamedTuple):
-    """An architecture: its name for people, how its code is decoded (None where that is not whole), and its matchers by the names
-    that the catalogue calls them. A matcher of one name shows the same effects on every architecture."""
+    """An architecture: its name for people, how its code is decoded (None if that is not whole), and its matchers by
+    the names that the catalogue calls them. A matcher of one name shows the same effects on every architecture.
+    """
 
     title: str
     decode: Callable[[Function], list[Insn] | None]

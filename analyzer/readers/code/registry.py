@@ -1,9 +1,9 @@
 """What the machine code of a kernel's functions shows: fixes that change what the JIT emits, or one function's body.
 
-Each matcher names the places that a commit changes and says what it saw of each: there, lacking, odd or not seen. A function that is
-not in the symbols, does not decode whole, or has a shape that was not seen gives no answer; what is proven by all places together is in
-`claims`. Operands are decoded and jumps are followed; offsets of structure members come from the kernel's BTF. The matchers are those of
-an architecture (`isa`).
+Each matcher names the places that a commit changes and says what it saw of each: there, lacking, odd or not seen. A
+function that is not in the symbols, does not decode whole, or has a shape that was not seen gives no answer; what is
+proven by all places together is in `claims`. Operands are decoded and jumps are followed; offsets of structure members
+come from the kernel's BTF. The matchers are those of an architecture (`isa`).
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ def findings(
     broken: Callable[[str], None] = lambda _: None,
     catalog: Catalog | None = None,
 ) -> Iterator[Finding]:
-    """Everything that the code shows of the commits of a catalogue (the shipped one). `broken` hears why a matcher gives no answer,
-    where that is for broken BTF."""
+    """Everything that the code shows of the commits of a catalogue (the shipped one). `broken` hears why a matcher
+    gives no answer, where that is for broken BTF.
+    """
     decoded = {name: insns for name, function in functions.items() if (insns := isa.decode(function)) is not None}
     named: dict[tuple[str, str], list[str]] = {}
     for commit in (catalog or _shipped()).commits.values():

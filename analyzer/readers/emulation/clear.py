@@ -13,12 +13,13 @@ _CLEAR, _POKE_RUN, _TAKE = "prog_array_map_clear_deferred", "prog_array_map_poke
 _GIVES_WAY = ("_cond_resched", "__cond_resched")
 """cond_resched() as a function: before v5.12, and since."""
 _PATCHED = ("__SCT__cond_resched", "dynamic_cond_resched")
-"""cond_resched() that preempt= may take out of a booted kernel (CONFIG_PREEMPT_DYNAMIC): a static call, a static key."""
+"""cond_resched() that preempt= may take out of a booted kernel (CONFIG_PREEMPT_DYNAMIC): a static call, a static key.
+"""
 _POINTER = 8
 
 
 def _give_way(scene: Scene) -> None:
-    """Raise EmulationError where this build has no cond_resched() that can be counted."""
+    """Raise EmulationError if this build has no cond_resched() that can be counted."""
     kernel = scene.kernel
     patched = next((name for name in _PATCHED if kernel.find(name) is not None), None)
     if patched is not None:

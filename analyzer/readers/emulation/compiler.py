@@ -1,7 +1,7 @@
 """Lets the kernel's own JIT compile BPF programs that were verified, and gives it the memory that it asks for.
 
-The order of things is that of the verifier's jit_subprogs(): every function is compiled once, then the calls between them get their
-addresses, then every function is compiled again.
+The order of things is that of the verifier's jit_subprogs(): every function is compiled once, then the calls between
+them get their addresses, then every function is compiled again.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ _LARGEST_CODE = 1 << 16
 
 
 class Function(NamedTuple):
-    """A function of a BPF program as the verifier leaves it: its instructions, and the bytes of stack that it uses. A call of another
-    function has that one's index in `off`."""
+    """A function of a BPF program as the verifier leaves it: its instructions, and the bytes of stack that it uses. A
+    call of another function has that one's index in `off`.
+    """
 
     insns: Sequence[Insn]
     stack: int = 0
@@ -51,7 +52,9 @@ def _allocate(call: Call) -> int:
 
 
 def _allocate_pack(call: Call) -> int:
-    """bpf_jit_binary_pack_alloc(length, &image, alignment, &rw_header, &rw_image, …): here the copy to write is the code itself."""
+    """bpf_jit_binary_pack_alloc(length, &image, alignment, &rw_header, &rw_image, …): here the copy to write is the
+    code itself.
+    """
     header = _allocate(call)
     if header:
         call.machine.write(call.argument(3), header.to_bytes(8, "little"))
@@ -86,7 +89,9 @@ def jit_stubs() -> Mapping[str, Stub]:
 
 
 def compile_program(scene: Scene, kind: str, functions: Sequence[Function], reaches_tail_call: bool = True) -> Compiled:
-    """Compile a program whose functions all lead to a tail call, or none does; raises EmulationError where the JIT does not."""
+    """Compile a program whose functions all lead to a tail call, or none does; raises EmulationError if the JIT does
+    not.
+    """
     environment = _environment(scene)
     programs = [_program(scene, kind, index, item, reaches_tail_call) for index, item in enumerate(functions)]
     for index, program in enumerate(programs):

@@ -1,7 +1,7 @@
 """Cases of the JIT: the kernel compiles a program that tail-calls itself, and what it emitted is run.
 
-The programs are those of the live probes: each entry is counted in memory, and the program stops itself after `LIMIT`. A healthy chain
-is entered 34 times: once, and by 33 tail calls (MAX_TAIL_CALL_CNT), on every kernel.
+The programs are those of the live probes: each entry is counted in memory, and the program stops itself after `LIMIT`.
+A healthy chain is entered 34 times: once, and by 33 tail calls (MAX_TAIL_CALL_CNT), on every kernel.
 """
 
 from __future__ import annotations
@@ -66,11 +66,15 @@ def plain(counter: int, array: int) -> list[Insn]:
 
 
 class LostCountError(EmulationError):
-    """The emitted code follows a NULL pointer in place of the one to the count (on x86-64 since 116e04ba1459 the count is behind one)."""
+    """The emitted code follows a NULL pointer in place of the one to the count (on x86-64 since 116e04ba1459 the count
+    is behind one).
+    """
 
 
 def count(scene: Scene, compiled: Compiled, array: int, counter: int) -> int:
-    """Put a program into its own array, run it, and return how often it was entered; raises LostCountError, or EmulationError."""
+    """Put a program into its own array, run it, and return how often it was entered; raises LostCountError, or
+    EmulationError.
+    """
     place = array + scene.layout.place("bpf_array", "ptrs")
     scene.machine.write(place, compiled.programs[0].to_bytes(8, "little"))
     context = scene.machine.allocate(_CONTEXT)

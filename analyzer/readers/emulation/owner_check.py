@@ -1,7 +1,7 @@
 """Cases of the owner check of a prog_array: which program may enter an array that another program made its own.
 
-The function under test makes the owner itself: it is called first with the owner's program, and writes down of it whatever this release
-compares. Then it is called with the program in question.
+The function under test makes the owner itself: it is called first with the owner's program, and writes down of it
+whatever this release compares. Then it is called with the program in question.
 """
 
 from __future__ import annotations
@@ -115,7 +115,9 @@ def _other_storage(stage: Stage, index: int) -> Finding:
 
 
 def _bridge(stage: Stage, index: int) -> Finding:
-    """A program without storage that tail-calls on leads from one storage to another. One that does not tail-call may enter."""
+    """A program without storage that tail-calls on leads from one storage to another. One that does not tail-call may
+    enter.
+    """
     owner = ProgramKind("CGROUP_SKB", cookies=_cookies(index, 5))
     harmless, run = _Check(stage, owner).enter(ProgramKind("CGROUP_SKB"))
     control(harmless is Outcome.ACCEPTED, f"a program without storage and without a tail call: {run.describe()}")
@@ -139,7 +141,9 @@ def _sleepable(stage: Stage, owner: int) -> Finding:
 
 
 def _locked(stage: Stage) -> Finding:
-    """The owner is written down under a lock: one that is a function, or one that is inlined and writes to its own word."""
+    """The owner is written down under a lock: one that is a function, or one that is inlined and writes to its own
+    word.
+    """
     scene = stage.scene()
     function = scene.first_of(_FUNCTIONS)
     array, program = scene.prog_array(), scene.program(_XDP)

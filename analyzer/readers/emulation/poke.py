@@ -1,4 +1,6 @@
-"""Cases of the jumps that a constant tail call is: the kernel writes them into a program's code when the prog_array changes."""
+"""Cases of the jumps that a constant tail call is: the kernel writes them into a program's code when the prog_array
+changes.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,7 @@ class _Poked:
         return self.scene.call(_RUN, self.array, _KEY, old, new)
 
     def jumps_to(self, program: int) -> bool:
-        """Whether the code jumps to a program now."""
+        """Returns True if the code jumps to a program now."""
         entry = self.scene.objects.get(program, "bpf_prog", "bpf_func")
         expected = self.scene.bench.isa.jump(self.target, entry, _JUMP)
         return self.scene.machine.read(self.target, _JUMP) == expected
@@ -96,8 +98,9 @@ def _changes(stage: Stage, nothing: bytes, is_known: bool) -> Outcome:
 
 
 def _unknown_program(stage: Stage) -> Finding:
-    """While a program is loaded or torn down, kallsyms does not know its code. Its jumps must change all the same: else a later change
-    finds code that it does not expect."""
+    """While a program is loaded or torn down, kallsyms does not know its code. Its jumps must change all the same: else
+    a later change finds code that it does not expect.
+    """
     nothing = next((item for item in _NOTHING if _changes(stage, item, is_known=True) is Outcome.DONE), None)
     if nothing is None:
         raise EmulationError(Why.CONTROL, f"{_RUN}() does not change the jumps of a program that is in use")

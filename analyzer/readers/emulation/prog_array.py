@@ -1,6 +1,7 @@
 """Cases of a program that is both extended by a freplace program and put into a prog_array, in both orders.
 
-The linking and the put are the kernel's own code, and what one of them leaves in the program the other one finds: no member is known here.
+The linking and the put are the kernel's own code, and what one of them leaves in the program the other one finds: no
+member is known here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Evidence from an image whose functions are run.
 
-The catalogue says which outcomes of which cases show a commit, present or absent: alternatives of which all conditions must hold, so that
-half a fix is no fix. The cases run in a process of their own, and what comes back from there is believed as far as it fits the registry.
+The catalogue says which outcomes of which cases show a commit, present or absent: alternatives of which all conditions
+must hold, so that half a fix is no fix. The cases run in a process of their own, and what comes back from there is
+believed as far as it fits the registry.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ _LONGEST_STORY = 600
 
 
 class CaseResult(NamedTuple):
-    """What a case came to: an outcome with its story, or a reason. `sites` places on its path were run in every state; None where the
-    kernel does not say which places it patches."""
+    """What a case came to: an outcome with its story, or a reason. `sites` places on its path were run in every state;
+    None if the kernel does not say which places it patches.
+    """
 
     case: str
     outcome: str | None
@@ -127,7 +129,9 @@ def _parse(data: bytes, cases: frozenset[str]) -> dict[str, CaseResult]:
 def evidence_of(
     catalog: Catalog, emulation: Emulation, architecture: str, where: str, only: frozenset[str] | None = None
 ) -> Iterator[Evidence]:
-    """What the results say of each commit that the catalogue has conditions for (`only` of these); nothing where no case was run."""
+    """What the results say of each commit that the catalogue has conditions for (`only` of these); nothing if no
+    case was run.
+    """
     if emulation.why is not None:
         return
     for commit in catalog.commits.values():

@@ -1,7 +1,8 @@
 """Cases of the flag that asks a trampoline to carry the count of tail calls, BPF_TRAMP_F_TAIL_CALL_CTX.
 
-The verifier must set it when a program is attached to one that tail-calls, an update of the trampoline must keep it, and the trampoline
-must heed it (`tailcall_audit.analyzer.readers.emulation.trampoline`). All three must mean the same flag. Each is a case.
+The verifier must set it when a program is attached to one that tail-calls, an update of the trampoline must keep it,
+and the trampoline must heed it (`tailcall_audit.analyzer.readers.emulation.trampoline`). All three must mean the same
+flag. Each is a case.
 """
 
 from __future__ import annotations
@@ -112,7 +113,9 @@ def _wished(stage: Stage) -> Finding:
 
 
 def _one_flag(stage: Stage) -> Finding:
-    """The flag that the verifier sets is the one that an update keeps and that the trampoline heeds: it is one macro of bpf.h."""
+    """The flag that the verifier sets is the one that an update keeps and that the trampoline heeds: it is one macro of
+    bpf.h.
+    """
     wish = _flags_after(stage, reaches=1) & ~_flags_after(stage, reaches=0)
     address = stage.bench.kernel.function(_CHECK)
     words = f"{_CHECK}() at {address:#x} adds the flags {wish:#x} to the trampoline of a program that tail-calls"
@@ -137,7 +140,9 @@ def _added(stage: Stage) -> Finding:
 
 
 def _attached(stage: Stage, reaches: int) -> int:
-    """The trampoline's flags after the verifier was handed a tracer of a program; how the rest of the verifier ends is of no interest."""
+    """The trampoline's flags after the verifier was handed a tracer of a program; how the rest of the verifier ends is
+    of no interest.
+    """
     trampolines: list[int] = []
     stubs = {
         **dict.fromkeys(_PERMITTED, lambda _: 1),

@@ -1,7 +1,7 @@
 """Half fixes by construction: every part of each fix taken out of a real source, by an edit anchored in one function.
 
-`HALVES` is a table: defect, series of Debian's source that has the fix, architecture, and for each part of the fix the file, the
-function (or struct) and the text in it that is taken out or put back into its older form.
+`HALVES` is a table: defect, series of Debian's source that has the fix, architecture, and for each part of the fix the
+file, the function (or struct) and the text in it that is taken out or put back into its older form.
 """
 
 from __future__ import annotations

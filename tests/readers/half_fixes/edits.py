@@ -62,7 +62,7 @@ def on_x86(slug: str, series: str, rows: Iterable[tuple[str, str, str, str, str]
 
 
 def edited(text: str, half: Half) -> str:
-    """Returns a file without one part of a fix; raises ValueError where the function does not have it any more."""
+    """Returns a file without one part of a fix; raises ValueError if the function does not have it any more."""
     name = re.escape(half.function)
     head = (
         rf"^{name}\s*\{{" if half.function.startswith("struct ") else rf"^[A-Za-z_][\w \t*\n]*\b{name}\([^;{{]*\)\n\{{"

@@ -1,8 +1,10 @@
-"""x86-64: what gcc and clang made of the functions that commits change, and what the JIT of arch/x86/net/bpf_jit_comp.c emits.
+"""x86-64: what gcc and clang made of the functions that commits change, and what the JIT of arch/x86/net/bpf_jit_comp.c
+emits.
 
-All were seen on Debian's gcc builds of 5.10.218, 6.1.170, 6.1.192, 6.12.94, 6.12.117, 6.16.12, 6.18.5, 7.2.13 and 7.3.4, and on two gcc
-builds of a small configuration of 5.10.218 and 6.1.170, each with one fix taken out. Mutants of these kernels, in which a place or a jump
-is changed, are held against what their guests show: ``python -m bench.mutants``.
+All were seen on Debian's gcc builds of 5.10.218, 6.1.170, 6.1.192, 6.12.94, 6.12.117, 6.16.12, 6.18.5, 7.2.13 and
+7.3.4, and on two gcc builds of a small configuration of 5.10.218 and 6.1.170, each with one fix taken out. Mutants of
+these kernels, in which a place or a jump is changed, are held against what their guests show: ``python -m
+bench.mutants``.
 """
 
 from __future__ import annotations

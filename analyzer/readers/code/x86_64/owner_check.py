@@ -1,8 +1,8 @@
 """Pitfalls 1 and 5: which type of a freplace program the owner check of a prog_array takes.
 
-What is read here is how the type comes about. What the check compares besides, and what it answers then, is not followed: a check that
-takes the right type and refuses a program for another reason looks like pitfall 1 and like the refusal of pitfall 5, so that nothing here
-proves their fixes.
+What is read here is how the type comes about. What the check compares besides, and what it answers then, is not
+followed: a check that takes the right type and refuses a program for another reason looks like pitfall 1 and like the
+refusal of pitfall 5, so that nothing here proves their fixes.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ def owner_check(
 ) -> Iterator[Shown]:
     """Pitfalls 1 and 5: which type of a freplace program the owner check takes.
 
-    It is saved_dst_prog_type since Linux kernel commit fdad456cbcca (in v6.11), dst_prog's type after a look since f7866c358733 (in
-    v6.11), without one since 4a9c7bbe2ed4 (in v5.18) and 1c123c567fb1 (in v6.2), and EXT itself before.
+    It is saved_dst_prog_type since Linux kernel commit fdad456cbcca (in v6.11), dst_prog's type after a look since
+    f7866c358733 (in v6.11), without one since 4a9c7bbe2ed4 (in v5.18) and 1c123c567fb1 (in v6.2), and EXT itself
+    before.
     """
     if btf is None:
         return
@@ -86,8 +87,10 @@ def _resolving(function: Function, seen: _Resolution) -> Iterator[Shown]:
 
 
 class _Resolution(NamedTuple):
-    """What the owner check does with a program: whether it reads its type, compares one with EXT (and comes to what it then takes), reads
-    its aux's dst_prog and saved_dst_prog_type, looks whether dst_prog is NULL before it follows it, or hands the program on."""
+    """What the owner check does with a program: whether it reads its type, compares one with EXT (and comes to what it
+    then takes), reads its aux's dst_prog and saved_dst_prog_type, looks whether dst_prog is NULL before it follows it,
+    or hands the program on.
+    """
 
     reads_type: bool
     compares_ext: bool
@@ -101,7 +104,9 @@ class _Resolution(NamedTuple):
     def of(
         cls, pieces: list[list[Insn]], type_place: int, aux_place: int, dst_prog: int, saved_type: int | None
     ) -> _Resolution:
-        """Follow the program (the second argument), its aux and its dst_prog through the registers, in the order of the code."""
+        """Follow the program (the second argument), its aux and its dst_prog through the registers, in the order of the
+        code.
+        """
         holds = {"rsi": _PROGRAM}
         leads = {(_PROGRAM, aux_place): _AUX, (_AUX, dst_prog): _DESTINATION}
         reads_type = compares_ext = destination = saved = followed = hands_on = False
@@ -146,12 +151,14 @@ class _Resolution(NamedTuple):
 
 
 def _guard(piece: list[Insn], number: int) -> PlaceState:
-    """Whether a jump follows a look at dst_prog."""
+    """Returns the state of the NULL check: does a jump follow a read of dst_prog?"""
     return PlaceState.ODD if flow_of(piece).when_equal(number) is None else PlaceState.THERE
 
 
 def _leads(piece: list[Insn], number: int, takes: set[int]) -> bool:
-    """Whether the side on which a type is EXT comes to what is taken then, with nothing in between that could turn away."""
+    """Returns True if the side on which a type is EXT comes to what is taken then, with nothing in between that could
+    turn away.
+    """
     flow = flow_of(piece)
     if flow.decided_by(number) is None:
         index: int | None = number + 1

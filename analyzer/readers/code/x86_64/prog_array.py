@@ -1,8 +1,10 @@
-"""Pitfall 6: whether a program that is extended is refused by a prog array, and one that is in a prog array by an extension.
+"""Pitfall 6: whether a program that is extended is refused by a prog array, and one that is in a prog array by an
+extension.
 
-Linux kernel commit d6083f040d5d ("bpf: Prevent tailcall infinite loop caused by freplace") (in v6.13). It changes prog_fd_array_get_ptr()
-and __bpf_trampoline_link_prog(), which are followed here, prog_fd_array_put_ptr() and the detaching, which take the marks back, and the
-initialisation of the lock; a kernel without those refuses more, and never less.
+Linux kernel commit d6083f040d5d ("bpf: Prevent tailcall infinite loop caused by freplace") (in v6.13). It changes
+prog_fd_array_get_ptr() and __bpf_trampoline_link_prog(), which are followed here, prog_fd_array_put_ptr() and the
+detaching, which take the marks back, and the initialisation of the lock; a kernel without those refuses more, and never
+less.
 """
 
 from __future__ import annotations
@@ -76,7 +78,9 @@ def _put(function: Function, flow: Flow, btf: Btf) -> Place:
 
 
 def _decided_otherwise(flow: Flow, index: int) -> bool:
-    """Whether something else than `je` or `jne` takes notice of what an instruction compares, or it does not compare."""
+    """Returns True if something else than `je` or `jne` takes notice of what an instruction compares, or it does not
+    compare.
+    """
     if flow.insns[index].mnemonic != "cmp":
         return True
     decider = flow.decided_by(index)
@@ -84,7 +88,9 @@ def _decided_otherwise(flow: Flow, index: int) -> bool:
 
 
 def _judge_put(function: Function, found: list[Path], simple: bool) -> Place:
-    """What the paths say. `simple`: is_extended is compared in place, so that a path without such a fact has not looked at it."""
+    """What the paths say. `simple`: is_extended is compared in place, so that a path without such a fact has not looked
+    at it.
+    """
     # The program is the object whose is_extended some path has looked at; without any, the first that a path returns.
     programs = {fact.value.number for path in found for fact in path.facts if fact.value.kind == _EXTENDED}
     programs = programs or {path.returned.number for path in found if path.returned and path.returned.kind == "call"}
@@ -113,7 +119,9 @@ def _judge_put(function: Function, found: list[Path], simple: bool) -> Place:
 
 
 def _attach(function: Function, flow: Flow, btf: Btf) -> Place:
-    """Whether __bpf_trampoline_link_prog() attaches an extension only behind a look at the target's count, and marks the target."""
+    """Returns the place in __bpf_trampoline_link_prog(): it attaches an extension only after it has read the target's
+    count, and marks the target.
+    """
     counted, extended = place_of(btf, "bpf_prog_aux", _COUNTED), place_of(btf, "bpf_prog_aux", _EXTENDED)
     slot = place_of(btf, "bpf_trampoline", "extension_prog")
     unseen = Place(PlaceState.UNSEEN, function, f"{ATTACH}(), which has another form")
@@ -148,7 +156,7 @@ def _attach(function: Function, flow: Flow, btf: Btf) -> Place:
 
 
 def _writes(insn: Insn, width: str, place: int) -> bool:
-    """Whether an instruction's first operand is memory of a width at an offset of some object."""
+    """Returns True if an instruction's first operand is memory of a width at an offset of some object."""
     return _is_member(insn.parts[0], width, place)
 
 

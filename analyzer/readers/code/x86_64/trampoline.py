@@ -1,7 +1,8 @@
 """Pitfall 3: whether the tail call count survives a trampoline, in all three places that have a part in it.
 
-Linux kernel commit 2b5dcb31a19a ("bpf, x64: Fix tailcall infinite loop") (in v6.7): the trampoline keeps the count where a flag is set,
-the check of the attach target sets the flag for a program that tail-calls, and an update of the trampoline keeps it.
+Linux kernel commit 2b5dcb31a19a ("bpf, x64: Fix tailcall infinite loop") (in v6.7): the trampoline keeps the count
+where a flag is set, the check of the attach target sets the flag for a program that tail-calls, and an update of the
+trampoline keeps it.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ def trampoline(
 
 
 def _restoring(function: Function, insns: list[Insn]) -> Place:
-    """Whether the trampoline loads the count back into rax where the flag is set: before the call, and before it returns."""
+    """Returns the place where the trampoline loads the count back into rax if the flag is set: before the call, and
+    before it returns.
+    """
     name, flow = function.name, flow_of(insns)
     loads = [index for index, insn in enumerate(insns) if insn.parts[-1] == _LOAD_RAX_FROM_STACK]
     reached = flow.reached() if flow.is_whole else frozenset(range(len(insns)))
@@ -83,7 +86,7 @@ def _memory_at(operand: str, place: int) -> str | None:
 
 
 def _setting(functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]], flags: int, calling: int) -> Place:
-    """Whether the check of the attach target sets the flag of the trampoline for a program that tail-calls."""
+    """Returns the place where the check of the attach target sets the trampoline's flag for a program that tail-calls."""
     name = next((name for name in ATTACH_CHECK if name in decoded), None)
     if name is None:
         return Place(PlaceState.UNSEEN, next(iter(functions.values())), "check_attach_btf_id()")
@@ -139,7 +142,7 @@ def _straight(flow: Flow, step: tuple[int, int] | None) -> Iterator[int]:
 def _keeping(
     functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]], flags: int, other: Function
 ) -> Place:
-    """Whether an update of the trampoline keeps the flag when it takes the others off."""
+    """Returns the place where an update of the trampoline keeps the flag and clears the others."""
     insns = decoded.get(UPDATE)
     if insns is None:
         return Place(PlaceState.UNSEEN, other, f"{UPDATE}()")
