@@ -13,7 +13,7 @@ __all__ = ["Budget", "Call", "End", "Patch", "Run", "Stub"]
 
 
 class Budget(NamedTuple):
-    """The most that one call may use: instructions, seconds, and bytes of memory of its machine."""
+    """The most that one call may use: instructions, seconds of the processor, and bytes of memory of its machine."""
 
     instructions: int = 2_000_000
     seconds: float = 3.0

@@ -1,4 +1,4 @@
-"""Ends runs of the emulator that take too long."""
+"""Ends runs of the emulator that take too long, by the time of the processor: a busy machine changes no answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import unicorn as uc
 __all__ = ["WATCHDOG", "Watchdog"]
 
 _WATCH = 0.05
-"""Seconds between two looks at the clock."""
+"""Seconds between two looks."""
 
 
 class Watchdog:
@@ -25,12 +25,12 @@ class Watchdog:
         self._late = False
 
     def start(self, machine: uc.Uc, seconds: float) -> None:
-        """Begin to watch a run."""
+        """Begin to watch a run that may take so many seconds of the processor."""
         if self._owner != os.getpid():  # a fork leaves threads behind
             self._owner = os.getpid()
             threading.Thread(target=self._watch, daemon=True).start()
         self._late = False
-        self._running = (machine, time.monotonic() + seconds)
+        self._running = (machine, time.process_time() + seconds)
 
     def stop(self) -> bool:
         """The run has ended; whether it was stopped for its time."""
@@ -41,7 +41,7 @@ class Watchdog:
         while True:
             time.sleep(_WATCH)
             running = self._running
-            if running is not None and time.monotonic() > running[1]:
+            if running is not None and time.process_time() > running[1]:
                 self._late = True
                 running[0].emu_stop()
 

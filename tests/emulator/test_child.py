@@ -100,7 +100,7 @@ def asleep() -> bytes:
 
 def test_one_that_does_not_end_is_ended() -> None:
     ends(forever, Limits(seconds=1))
-    ends(asleep, Limits(seconds=1))
+    ends(asleep, Limits(clock=1))
 
 
 def test_memory_is_bounded() -> None:
