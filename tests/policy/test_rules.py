@@ -17,9 +17,10 @@ from tailcall_audit import State, audit
 from tailcall_audit.analyzer.catalog.expression import Expression, Operator, leaves
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import BranchFact, Defect
+from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence, Rule
 from tailcall_audit.analyzer.policy.verdict import Facts, judge, judge_all, weigh
-from tailcall_audit.analyzer.readers.release import commit_in_release
+from tailcall_audit.analyzer.readers.release import commit_in_release, release_evidence
 from tailcall_audit.analyzer.version import parse_version
 from tests.policy.truth_table import completions, truth
 
@@ -367,3 +368,24 @@ def test_a_branch_that_ended_after_a_fix_existed_may_have_it() -> None:
     not_surveyed = CATALOG.commits[KEY]._replace(branches={})
     assert commit_in_release(CATALOG, not_surveyed, parse_version("6.11.5")).presence is UNKNOWN
     assert commit_in_release(CATALOG, not_surveyed, parse_version("6.8.5")).presence is ABSENT
+
+
+FEATURE = "0f0c332992b8"
+"""Linux kernel commit 0f0c332992b8 ("bpf: Allow sleepable programs to use tail calls") (in v7.0)."""
+
+
+@pytest.mark.parametrize(
+    ("kernel", "expected", "confidence"),
+    [
+        ("6.1.0-99-amd64", ABSENT, LOW),  # Debian follows the stable branch, and its ABI number proves 6.1 alone
+        ("6.8.0-35-generic", ABSENT, LOW),  # Ubuntu does, too
+        ("6.1.170+", UNKNOWN, LOW),  # what its builder put on top is not known
+        ("5.14.0-427.13.1.el9_4.x86_64", UNKNOWN, LOW),  # Red Hat backports features
+        ("6.1.170", ABSENT, MEDIUM),  # stable branches take no features
+        ("7.0", PRESENT, HIGH),
+    ],
+)
+def test_a_feature_that_is_ahead_of_the_base(kernel: str, expected: Presence, confidence: Confidence) -> None:
+    (found,) = [item for item in release_evidence(CATALOG, parse_release(kernel)) if item.commit == FEATURE]
+    assert found.presence is expected
+    assert found.presence is UNKNOWN or found.confidence is confidence
