@@ -48,7 +48,7 @@ class UnknownArchitectureError(ValueError):
 
 
 def normalize_architecture(text: str) -> str:
-    """Return this tool's name of an architecture; raises UnknownArchitectureError."""
+    """Returns this tool's name of an architecture; raises UnknownArchitectureError."""
     name = _LOOKUP.get(text.strip().lower())
     if name is None:
         raise UnknownArchitectureError(f"unknown architecture {text!r}; known are {', '.join(ARCHITECTURES)}")
@@ -56,7 +56,7 @@ def normalize_architecture(text: str) -> str:
 
 
 def spellings() -> tuple[str, ...]:
-    """Every name that an architecture goes by."""
+    """Returns every name that an architecture goes by."""
     return tuple(_LOOKUP)
 
 
@@ -66,7 +66,9 @@ def without_rpm_architecture(text: str) -> str:
 
 
 def architecture_of_config(header: str, options: dict[str, str]) -> str | None:
-    """The architecture of a ``.config``, from the name in its header (``x86`` of ``Linux/x86``) and its word size."""
+    """Returns the architecture of a ``.config``, from the name in its header (``x86`` of ``Linux/x86``) and its word
+    size.
+    """
     wide = options.get("64BIT") == "y"
     if header in ("x86", "x86_64", "i386"):
         return "x86_64" if options.get("X86_64") == "y" or wide or header == "x86_64" else "i386"
@@ -81,7 +83,9 @@ _BY_OPTION = ("X86", "ARM64", "ARM", "RISCV", "S390", "PPC", "LOONGARCH", "MIPS"
 
 
 def architecture_of_options(options: dict[str, str]) -> str | None:
-    """The architecture that a ``.config`` without a header is for, by the option of its name (``CONFIG_S390=y``)."""
+    """Returns the architecture that a ``.config`` without a header is for, by the option of its name
+    (``CONFIG_S390=y``).
+    """
     if options.get("UML") == "y":
         return None
     for name in _BY_OPTION:

@@ -25,8 +25,8 @@ class Kind(Enum):
 
 
 def cache_folder() -> Path:
-    """The folder of this tool's caches (XDG_CACHE_HOME). Raises AuditError if it would be in the current directory:
-    what lies there may be anyone's.
+    """Returns the folder of this tool's caches (XDG_CACHE_HOME). Raises AuditError if it would be in the current
+    directory: what lies there may be anyone's.
     """
     from platformdirs import user_cache_path
 
@@ -37,7 +37,7 @@ def cache_folder() -> Path:
 
 
 def expanded(text: str | os.PathLike[str]) -> Path:
-    """The path with its ``~`` replaced by a home directory, where there is one of that name."""
+    """Returns the path with its ``~`` replaced by a home directory, where there is one of that name."""
     from pathlib import Path
 
     return Path(os.path.expanduser(text))

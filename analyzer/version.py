@@ -69,7 +69,8 @@ def parse_version(text: str) -> UpstreamVersion:
 
 
 def build_key(text: str) -> tuple[int, ...]:
-    """The numbers of a distribution's build, for order within one series: ``5.14.0-427.13.1.el9_4`` before ``-427.20``.
+    """Returns the numbers of a distribution's build, for order within one series: ``5.14.0-427.13.1.el9_4`` before
+    ``-427.20``.
 
     Everything from the distribution's tag on (``.el9``, ``.amzn2``) is left out: it names the rebuild, not the sources.
     EulerOS's ``.h2572`` is a part of the number.

@@ -45,7 +45,7 @@ class Build(NamedTuple):
     jobs: int
 
     def make(self, *words: str) -> None:
-        """Run the kernel's make; raises BuildError."""
+        """Runs the kernel's make; raises BuildError."""
         tools = ("LLVM=1",) if self.compiler == "clang" else ()
         command = ["make", "-s", f"-j{self.jobs}", f"O={self.output}", *tools, *words]
         _run(command, self.sources, f"make {' '.join(words)}")
@@ -70,7 +70,7 @@ def _check(compiler: str) -> None:
 
 
 def _unpack(package: Path, folder: Path) -> Path:
-    """The sources of a linux-source package, unpacked once."""
+    """Returns the sources of a linux-source package, unpacked once."""
     kept = folder / f"source-{package.name.split('_')[1]}"
     if not kept.is_dir():
         part = kept.with_suffix(".part")
@@ -119,7 +119,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Build one kernel; 2 where it cannot be built."""
+    """Builds one kernel; 2 where it cannot be built."""
     given = _arguments(words)
     try:
         if given.thin_lto and given.compiler != "clang":

@@ -186,7 +186,7 @@ def _guest(images: Sequence[str]) -> None:
 
 
 def main() -> int:
-    """Run one of the commands; returns the exit code."""
+    """Runs one of the commands; returns the exit code."""
     command, *images = sys.argv[1:] or [""]
     if not images and command == "cost":
         images = sorted(map(str, Path(os.environ.get("TAILCALL_AUDIT_LAB", ".")).glob("kernels/vmlinuz-*")))

@@ -36,7 +36,7 @@ def _fastest(command: list[str], output: Path) -> float:
 
 
 def main() -> None:
-    """Print a line an image."""
+    """Prints a line an image."""
     names = sys.argv[1:] or sorted(map(str, Path(os.environ.get("TAILCALL_AUDIT_LAB", ".")).glob("kernels/vmlinuz-*")))
     if not names:
         sys.exit("no kernel image: name some, or set TAILCALL_AUDIT_LAB")

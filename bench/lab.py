@@ -52,7 +52,7 @@ def _bare(qemu: str, image: Path, initramfs: Path) -> float:
 
 
 def main() -> None:
-    """Print a line a kernel."""
+    """Prints a line a kernel."""
     names = sys.argv[1:] or sorted(map(str, Path(os.environ.get("TAILCALL_AUDIT_LAB", ".")).glob("kernels/vmlinuz-*")))
     if not names:
         sys.exit("no kernel image: name some, or set TAILCALL_AUDIT_LAB")

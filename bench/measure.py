@@ -38,7 +38,7 @@ def _resident(pid: int) -> int:
 
 
 def run(command: Sequence[str], times: int = 3, environment: Mapping[str, str] | None = None) -> Run:
-    """Run a command several times with its output thrown away."""
+    """Runs a command several times with its output thrown away."""
     best = peak = 0.0
     for _ in range(times):
         start = time.perf_counter()

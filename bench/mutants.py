@@ -65,7 +65,7 @@ def _mutants(subject: Subject, limit: int | None, only: Sequence[str]) -> Iterat
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep the tables of a folder to one run; raises MutationError if another run has them."""
+    """Keeps the tables of a folder to one run; raises MutationError if another run has them."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
         try:
@@ -93,7 +93,7 @@ class _Lab:
         self._patience = patience
 
     def run(self, key: Key, elf: bytes) -> None:
-        """Boot a mutant and have it judged, as far as that was not done before."""
+        """Boots a mutant and have it judged, as far as that was not done before."""
         name = f"{key.kernel} {key.function} {key.address} {key.change}"
         if key not in self.guests.rows and not self._again:
             start = time.monotonic()
@@ -129,7 +129,9 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the lab; 1 where the code calls a mutant fixed whose guest shows the defect, 2 where a kernel cannot be used."""
+    """Runs the lab; returns 1 if the code calls a mutant fixed whose guest shows the defect, 2 if a kernel cannot be
+    used.
+    """
     given = _arguments(arguments)
     judges = [judge for judge in JUDGES if given.judge is None or judge.name in given.judge]
     try:

@@ -147,7 +147,9 @@ def _write(out: object) -> None:
 
 
 def kernel_shaped_repository() -> Path:
-    """The cached repository, bare, with HEAD on the stable branch; made on the first call, which takes some minutes."""
+    """Returns the cached repository, bare, with HEAD on the stable branch; made on the first call, which takes some
+    minutes.
+    """
     target = cache_directory() / f"bench-{MAINLINE_COMMITS}-{STABLE_COMMITS}.git"
     if (target / "complete").exists():
         return target

@@ -23,7 +23,7 @@ def _once(command: list[str]) -> float:
 
 
 def main() -> None:
-    """Print the medians and best times of both, and their ratio."""
+    """Prints the medians and best times of both, and their ratio."""
     nothing = [sys.executable, "-c", "pass"]
     audit = [str(Path(sys.executable).with_name("tailcall-audit")), "--kernel", "6.8.0-35-generic"]
     _once(audit)  # writes the byte code

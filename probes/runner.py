@@ -30,7 +30,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def _observe(probe: Probe, in_guest: bool) -> tuple[Result, list[tuple[str, int]]]:
-    """Run a probe here. On a host a hazardous one is replaced by what is safe to observe: nothing overrides that."""
+    """Runs a probe here. On a host a hazardous one is replaced by what is safe to observe: nothing overrides that."""
     run = probe.run if in_guest or probe.hazard is None else probe.safe
     if run is None:
         return Result(COULD_NOT_RUN, "only in a guest", False), []
@@ -77,7 +77,7 @@ class Runner:
         self._made: list[tuple[str, int]] = []
 
     def run(self, probe: Probe) -> Result:
-        """Run one probe and say what it saw."""
+        """Runs one probe and says what it saw."""
         child, reader = fork_worker(lambda writer: self._answer(probe, writer))
         try:
             data, status, late = self._wait(child, reader)
@@ -114,7 +114,7 @@ class Runner:
             raise
 
     def _wait(self, child: int, reader: int) -> tuple[bytes, int | None, bool]:
-        """What the child wrote, its status (None when it can't be ended), and whether it was too late."""
+        """Returns what the child wrote, its status (None when it can't be ended), and whether it was too late."""
         # poll(2) and no loop with naps: an emulated guest has one processor, and naps take it from the child.
         entry = ctypes.create_string_buffer(struct.pack("<ihh", reader, _POLLIN, 0), 8)
         end = time.monotonic() + self._limit
@@ -141,7 +141,7 @@ class Runner:
         return b"", None, True
 
     def leftovers(self) -> list[str] | None:
-        """What the probes made and the kernel still has, a moment later: nothing, if all is well. None without
+        """Returns what the probes made and the kernel still has, a moment later: nothing, if all is well. None without
         CAP_SYS_ADMIN.
         """
         try:

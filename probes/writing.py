@@ -90,7 +90,9 @@ def write_folder(path: str | os.PathLike[str], files: Mapping[str, bytes]) -> No
 
 
 def _own_descriptor(name: str) -> int | None:
-    """The number of the descriptor of this process that a path names, as /dev/stdout and /dev/fd/3 do; else None."""
+    """Returns the number of the descriptor of this process that a path names, as /dev/stdout and /dev/fd/3 do; else
+    None.
+    """
     for _ in range(_MAX_LINKS):
         folder, last = os.path.split(os.path.abspath(name))
         folder = os.path.realpath(folder)

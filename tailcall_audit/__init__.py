@@ -52,7 +52,7 @@ _MODULES = ("errors", "model", "catalog.types", "catalog.load", "pipeline")
 
 
 def __getattr__(name: str) -> object:
-    """Return a public name of the analyzer; raises AttributeError for any other."""
+    """Returns a public name of the analyzer; raises AttributeError for any other."""
     from importlib import import_module
 
     for module in _MODULES if name in __all__ else ():

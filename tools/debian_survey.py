@@ -55,7 +55,7 @@ def _text(path: Path) -> str:
 
 
 def read_uploads(text: str, path: str) -> Iterator[tuple[str, Upload]]:
-    """Yield every upload of a changelog with its series, newest first as in the file. Backports of other uploads are
+    """Yields every upload of a changelog with its series, newest first as in the file. Backports of other uploads are
     left out.
     """
     subjects = {
@@ -73,7 +73,9 @@ def read_uploads(text: str, path: str) -> Iterator[tuple[str, Upload]]:
 
 
 def merge(changelogs: Iterable[list[tuple[str, Upload]]]) -> dict[str, list[Upload]]:
-    """The uploads of each series, oldest first, from all changelogs; the longest list of a series is the one taken."""
+    """Returns the uploads of each series, oldest first, from all changelogs; the longest list of a series is the one
+    taken.
+    """
     merged: dict[str, list[Upload]] = {}
     for uploads in changelogs:
         by_series: dict[str, list[Upload]] = {}
@@ -86,13 +88,15 @@ def merge(changelogs: Iterable[list[tuple[str, Upload]]]) -> dict[str, list[Uplo
 
 
 def whole_series(uploads: list[tuple[str, Upload]]) -> set[str]:
-    """The series of one changelog that have entries of other series on both sides: those were read from begin to end."""
+    """Returns the series of one changelog that have entries of other series on both sides: those were read from begin
+    to end.
+    """
     order = list(dict.fromkeys(series for series, _ in uploads))
     return set(order[1:-1])
 
 
 def _numbers(uploads: list[Upload], seen: dict[str, int]) -> list[int | None]:
-    """The ABI number of each upload, where a changelog states it, or a package list shows it.
+    """Returns the ABI number of each upload, where a changelog states it, or a package list shows it.
 
     An upload without a statement keeps the number before it, up to the last statement. Raises ValueError if a number
     does not rise by one, on which `packages_of_abi` rests.
@@ -111,7 +115,7 @@ def _numbers(uploads: list[Upload], seen: dict[str, int]) -> list[int | None]:
 
 
 def packages_of_abi(uploads: list[Upload], seen: dict[str, int]) -> dict[str, list[str]]:
-    """The packages that each ABI number may name, oldest first, where no other can come to it.
+    """Returns the packages that each ABI number may name, oldest first, where no other can come to it.
 
     `seen` has the numbers of the versions that a mirror's package lists name. Numbers rise by one at most from one
     upload to the next (as all that are stated do), so those between two that are known have bounds.
@@ -134,7 +138,7 @@ def packages_of_abi(uploads: list[Upload], seen: dict[str, int]) -> dict[str, li
 
 
 def survey(catalog: Catalog, changelogs: list[Path], packages: list[Path]) -> dict[str, object]:
-    """The survey as it is written."""
+    """Returns the survey as it is written."""
     read = [list(read_uploads(_text(path), str(path))) for path in changelogs]
     whole = set().union(*map(whole_series, read))
     seen: dict[str, dict[str, int]] = {}
@@ -155,7 +159,7 @@ def survey(catalog: Catalog, changelogs: list[Path], packages: list[Path]) -> di
 
 
 def main() -> None:
-    """Read the files named on the command line and write the survey."""
+    """Reads the files named on the command line and writes the survey."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("changelogs", nargs="+", type=Path, metavar="CHANGELOG")
     parser.add_argument(

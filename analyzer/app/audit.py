@@ -55,7 +55,7 @@ def _check_targets(options: argparse.Namespace, targets: Mapping[str, list[str]]
 
 
 def _confirm(report: Report, options: argparse.Namespace, image: str | None, progress: Progress) -> Report:
-    """Run the probes where the user asked for them."""
+    """Runs the probes where the user asked for them."""
     from tailcall_audit.analyzer.live.confirm import confirm_in_guest, confirm_on_host
 
     if options.confirm == "vm":

@@ -43,7 +43,7 @@ def _run(given: Sequence[str]) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code; argparse itself exits with 2 on wrong options."""
+    """Runs the command line and returns its exit code; argparse itself exits with 2 on wrong options."""
     prepare()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:

@@ -33,7 +33,7 @@ class SafeParser(argparse.ArgumentParser):
     """argparse, whose messages quote what was given: nothing of that reaches a terminal raw."""
 
     def error(self, message: str) -> NoReturn:
-        """Print the usage and the message, in a line of its own, and exit with 2."""
+        """Prints the usage and the message, in a line of its own, and exits with 2."""
         super().error(printable(message))
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:

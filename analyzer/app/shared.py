@@ -74,7 +74,7 @@ class Progress:
             sys.stderr.flush()
 
     def clear(self) -> None:
-        """Take the line away."""
+        """Takes the line away."""
         if self._shown:
             with suppress(OSError, ValueError):
                 sys.stderr.write("\r\x1b[K")
@@ -82,7 +82,7 @@ class Progress:
 
 
 def _write_file(name: str, text: str) -> None:
-    """Write a report to a file; raises AuditError."""
+    """Writes a report to a file; raises AuditError."""
     from tailcall_audit.probes.writing import write_file
 
     path = os.path.expanduser(name)

@@ -35,7 +35,7 @@ class OutputError(AuditError):
 
 
 def _stand_in(error: UnicodeError) -> tuple[str, int]:
-    """What is written for letters that the encoding of the stream does not have."""
+    """Returns what is written for letters that the encoding of the stream does not have."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return "".join(_STAND_INS.get(letter, "?") for letter in error.object[error.start : error.end]), error.end

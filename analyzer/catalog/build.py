@@ -28,7 +28,7 @@ class InvalidCatalogError(CatalogError):
 
 
 def build(root: Path) -> bytes:
-    """The content of `commits.json` for the folder `root`.
+    """Returns the content of `commits.json` for the folder `root`.
 
     Raises InvalidCatalogError with every fault by file and line, and CatalogError when PyYAML is not installed.
     """
@@ -39,12 +39,12 @@ def build(root: Path) -> bytes:
 
 
 def load_built(files: CatalogFiles) -> Catalog:
-    """The catalogue that files without complaints give, without its derived ranges."""
+    """Returns the catalogue that files without complaints give, without its derived ranges."""
     return build_catalog(_assembled(files), b"", str(files.root))
 
 
 def build_from(files: CatalogFiles) -> bytes:
-    """The content of `commits.json` for files without complaints."""
+    """Returns the content of `commits.json` for files without complaints."""
     data = _assembled(files)
     catalog = build_catalog(data, b"", str(files.root))
     for entry, defect in zip(data["defects"], catalog.defects, strict=True):

@@ -21,7 +21,7 @@ _OPENING = re.compile(r"<!-- catalog: ([a-z-]+) -->")
 
 
 def documents(root: Path) -> Iterator[Path]:
-    """Yield the Markdown files of a checkout that may have tables."""
+    """Yields the Markdown files of a checkout that may have tables."""
     yield from sorted(root.glob("*.md"))
     yield from sorted(root.glob("docs/*.md"))
 
@@ -71,7 +71,7 @@ def _defects(catalog: Catalog) -> str:
 
 
 def _fixing(catalog: Catalog, defect: Defect) -> str:
-    """The commits that take it away, as they are joined, each with its release."""
+    """Returns the commits that take it away, as they are joined, each with its release."""
     if defect.fixed is None:
         return "no fix is known"
     text = str(defect.fixed)
@@ -81,7 +81,7 @@ def _fixing(catalog: Catalog, defect: Defect) -> str:
 
 
 def _introducing(catalog: Catalog, defect: Defect) -> str:
-    """The commit that made it reachable last, with its release; capabilities by name."""
+    """Returns the commit that made it reachable last, with its release; capabilities by name."""
     fixes = set(leaves(defect.fixed))
     names = [key for key in defect.commits if key not in fixes]
     newest = max(names, key=lambda key: catalog.commits[key].first_release.key)

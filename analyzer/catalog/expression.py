@@ -78,7 +78,7 @@ UNKNOWN = Interval(0, 2, 0)
 
 
 def parse_expression(data: object, depth: int = _MAX_DEPTH) -> Expression:
-    """Build an expression from its JSON form: a string, or an object with one key ``all``, ``any`` or ``not``.
+    """Builds an expression from its JSON form: a string, or an object with one key ``all``, ``any`` or ``not``.
 
     Raises ValueError on any other shape, and on one that is nested more than `depth` times.
     """
@@ -96,7 +96,7 @@ def parse_expression(data: object, depth: int = _MAX_DEPTH) -> Expression:
 
 
 def leaves(expression: Expression | None) -> Iterator[str]:
-    """Yield the names in an expression, left to right, repeated ones as often as they stand there."""
+    """Yields the names in an expression, left to right, repeated ones as often as they stand there."""
     if expression is None:
         return
     if expression.operator is Operator.LEAF:
@@ -106,7 +106,7 @@ def leaves(expression: Expression | None) -> Iterator[str]:
 
 
 def evaluate(expression: Expression, value_of: Callable[[str], Interval]) -> Interval:
-    """Evaluate an expression; `value_of` gives the interval of each name.
+    """Evaluates an expression; `value_of` gives the interval of each name.
 
     The confidence is that of the parts that decided: of all where all were needed, of the best where one is enough.
     """

@@ -53,7 +53,9 @@ def _rule(name: str) -> Callable[[_Rule], _Rule]:
 
 
 def lint(files: CatalogFiles, catalog: Catalog) -> list[Complaint]:
-    """Every complaint that no file accepts, in the order of files and lines. `files` have no complaints of their own."""
+    """Returns every complaint that no file accepts, in the order of files and lines. `files` have no complaints of
+    their own.
+    """
     subject = _Subject(files, catalog)
     unused = {
         (file.path, accepted): file
@@ -77,7 +79,7 @@ def lint(files: CatalogFiles, catalog: Catalog) -> list[Complaint]:
 
 
 def _sources(data: Data, place: Place = ()) -> Iterator[tuple[str, Place]]:
-    """Yield every `source` in a file."""
+    """Yields every `source` in a file."""
     if isinstance(data, dict):
         for key, value in data.items():
             if key == "source" and isinstance(value, str):
@@ -149,7 +151,7 @@ def _unused_commit(subject: _Subject) -> Iterator[_Finding]:
 
 @_rule("wrong-order")
 def _wrong_order(subject: _Subject) -> Iterator[_Finding]:
-    """What a commit needs is in mainline before it, what mends it comes after it; a circle has no order at all."""
+    """Yields what a commit needs is in mainline before it, what mends it comes after it; a circle has no order at all."""
     commits = subject.catalog.commits
     for key, file in subject.files.commits.items():
         commit = commits[key]

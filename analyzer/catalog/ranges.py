@@ -26,7 +26,9 @@ MAINLINE = "mainline"
 
 
 def derive_ranges(catalog: Catalog, defect: Defect) -> tuple[BranchRanges, ...]:
-    """The affected releases of mainline and of each stable branch that one of the defect's commits was surveyed on."""
+    """Returns the affected releases of mainline and of each stable branch that one of the defect's commits was surveyed
+    on.
+    """
     mainline = sorted(
         version for name in catalog.branches if (version := parse_version(name)) <= catalog.newest_mainline
     )
@@ -45,7 +47,7 @@ def derive_ranges(catalog: Catalog, defect: Defect) -> tuple[BranchRanges, ...]:
 
 
 def _turning_points(catalog: Catalog, defect: Defect, branch: str) -> Iterator[UpstreamVersion]:
-    """Yield the first release of each stretch of a branch over which the survey says the same."""
+    """Yields the first release of each stretch of a branch over which the survey says the same."""
     base = parse_version(branch)
     yield base  # a mainline release, of which more is known than of the first update
     yield base._replace(sublevel=1)

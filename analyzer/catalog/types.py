@@ -78,7 +78,7 @@ class Examples(NamedTuple):
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Examples:
-        """Build the examples from their JSON form."""
+        """Builds the examples from their JSON form."""
         return cls(*(tuple(data.get(answer, ())) for answer in cls._fields))
 
     def __str__(self) -> str:
@@ -108,7 +108,7 @@ class SignaturePart(NamedTuple):
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> SignaturePart:
-        """Build a part from its JSON form."""
+        """Builds a part from its JSON form."""
         scope = data["scope"]
         return cls(
             name=data["name"],
@@ -214,7 +214,7 @@ class Capability(NamedTuple):
     sources: Mapping[str, str]
 
     def entry(self, architecture: str) -> str:
-        """The name that an architecture's facts are under."""
+        """Returns the name that an architecture's facts are under."""
         return architecture if architecture in self.sources else ANY_ARCHITECTURE
 
     @property
@@ -471,7 +471,7 @@ class Catalog(NamedTuple):
         return hashlib.sha256(self.raw).hexdigest()
 
     def find(self, name: str) -> tuple[Defect, ...]:
-        """The defect with this slug, or all with this pitfall number; empty when there is none."""
+        """Returns the defect with this slug, or all with this pitfall number; empty when there is none."""
         if name.isascii() and name.isdigit():
             return tuple(defect for defect in self.defects if defect.pitfall == int(name[:4]))
         return tuple(defect for defect in self.defects if defect.slug == name)
@@ -488,7 +488,7 @@ class Catalog(NamedTuple):
         return any(name == f"{major}.{minor}" for name in self.branches) or (major, minor) in ((4, 0), (4, 1))
 
     def previous_mainline(self, version: UpstreamVersion) -> UpstreamVersion | None:
-        """The mainline release before this one's branch: 6.12 for 6.13-rc3, 5.19 for 6.0."""
+        """Returns the mainline release before this one's branch: 6.12 for 6.13-rc3, 5.19 for 6.0."""
         older = [
             parsed
             for name in self.branches
@@ -499,8 +499,8 @@ class Catalog(NamedTuple):
         return max(older, default=None)
 
     def existed_by(self, commit: Commit) -> str | None:
-        """The earliest day that a backport can be from: stable takes what is in mainline, whose merge window for a
-        release opens when the one before it is out (Linux Documentation/process/stable-kernel-rules.rst).
+        """Returns the earliest day that a backport can be from: stable takes what is in mainline, whose merge window
+        for a release opens when the one before it is out (Linux Documentation/process/stable-kernel-rules.rst).
         """
         if commit.only_on_branch is not None:
             return None

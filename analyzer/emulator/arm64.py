@@ -60,7 +60,7 @@ def _jump_size(code: bytes) -> int:
 
 
 def _moved(code: bytes, start: int, target: int) -> bytes:
-    """The kernel moves branches with an immediate that lead out of the other code (get_alt_insn())."""
+    """Returns the kernel moves branches with an immediate that lead out of the other code (get_alt_insn())."""
     out = b""
     for place in range(0, len(code), 4):
         (word,) = struct.unpack_from("<I", code, place)

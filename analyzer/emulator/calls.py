@@ -42,7 +42,7 @@ class Run(NamedTuple):
     reason: str = ""
 
     def describe(self) -> str:
-        """What happened, in words."""
+        """Returns what happened, in words."""
         where = f"{self.function or 'code'} at {self.pc:#x}"
         if self.end is End.RETURNED:
             return f"returns {self.value:#x}"

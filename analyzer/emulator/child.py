@@ -20,8 +20,8 @@ _LONGEST = 1 << 20
 
 
 class Limits:
-    """The most that the process may use: bytes of memory beyond what it starts with, seconds of the processor, and seconds
-    by the clock.
+    """The most that the process may use: bytes of memory beyond what it starts with, seconds of the processor, and
+    seconds by the clock.
     """
 
     def __init__(self, memory: int = 3 << 30, seconds: int = 60, clock: int = 600) -> None:
@@ -31,8 +31,8 @@ class Limits:
 
 
 def run_bounded(work: Callable[[], bytes], limits: Limits | None = None) -> bytes:
-    """What `work` returns, computed in a process that can do nothing else; raises EmulationError if it ends without an
-    answer.
+    """Returns what `work` returns, computed in a process that can do nothing else; raises EmulationError if it ends
+    without an answer.
 
     `work` must have loaded all modules that it needs: the process can open no file. It starts with a copy of this
     process's memory.
@@ -58,7 +58,7 @@ def run_bounded(work: Callable[[], bytes], limits: Limits | None = None) -> byte
 
 
 def _close_all_but(kept: int) -> None:
-    """Close every descriptor but one; what is written to the standard ones goes nowhere."""
+    """Closes every descriptor but one; what is written to the standard ones goes nowhere."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         if standard != kept:
@@ -68,7 +68,7 @@ def _close_all_but(kept: int) -> None:
 
 
 def _read(reader: int, deadline: float) -> bytes:
-    """All that comes until the end; nothing if it comes too late or is too much."""
+    """Returns all that comes until the end; nothing if it comes too late or is too much."""
     found = bytearray()
     while True:
         ready, _, _ = select.select([reader], [], [], max(0.0, deadline - time.monotonic()))

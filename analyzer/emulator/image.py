@@ -34,8 +34,8 @@ class KernelImage:
 
     @cached_property
     def text(self) -> tuple[int, int]:
-        """Start and end of the code that a booted kernel never writes to but by its own patching; both 0 where it is
-        not known.
+        """Returns the start and end of the code that a booted kernel never writes to but by its own patching; both 0
+        where it is not known.
         """
         start, end = self.find("_stext"), self.find("_etext")
         if start is not None and end is not None:
@@ -52,7 +52,7 @@ class KernelImage:
         return found
 
     def learn(self, names: frozenset[str]) -> None:
-        """Look up many symbols in one pass over the symbol table."""
+        """Looks up many symbols in one pass over the symbol table."""
         missing = names - self._addresses.keys()
         if missing:
             found = self.binary.addresses(missing)
@@ -61,18 +61,18 @@ class KernelImage:
             self._addresses |= {name: found.get(name, ()) for name in missing}
 
     def find(self, name: str) -> int | None:
-        """The address of a symbol; None if there is none, or more than one."""
+        """Returns the address of a symbol; None if there is none, or more than one."""
         self.learn(frozenset((name,)))
         found = self._addresses[name]
         return found[0] if len(found) == 1 else None
 
     def all_of(self, name: str) -> tuple[int, ...]:
-        """Every address of a symbol."""
+        """Returns every address of a symbol."""
         self.learn(frozenset((name,)))
         return self._addresses[name]
 
     def function(self, name: str) -> int:
-        """The address of the one function of this name; raises EmulationError."""
+        """Returns the address of the one function of this name; raises EmulationError."""
         self.learn(frozenset((name,)))
         if not self._has_symbols:
             raise EmulationError(Why.NO_SYMBOLS, "it has none, or one of a form that is not known here")
@@ -82,11 +82,11 @@ class KernelImage:
         return found[0]
 
     def name_at(self, address: int) -> str | None:
-        """The symbol that an address belongs to; None outside of the kernel."""
+        """Returns the symbol that an address belongs to; None outside of the kernel."""
         return self.binary.symbol_at(address) if self.segment_of(address) is not None else None
 
     def segment_of(self, address: int) -> Segment | None:
-        """The part of the kernel that holds an address."""
+        """Returns the part of the kernel that holds an address."""
         return next((item for item in self.segments if item.address <= address < item.address + item.memory), None)
 
     def read(self, address: int, size: int) -> bytes:
@@ -128,7 +128,7 @@ class KernelImage:
         return address in self._warnings
 
     def table(self, start: str, stop: str) -> tuple[int, bytes] | None:
-        """The bytes between two symbols and where they begin; None where one of them is missing."""
+        """Returns the bytes between two symbols and where they begin; None if one of them is missing."""
         self.learn(frozenset((start, stop)))
         first, last = self.find(start), self.find(stop)
         if first is None or last is None or not 0 < last - first <= _MAX_TABLE:

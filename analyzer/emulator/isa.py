@@ -72,7 +72,9 @@ class Isa(NamedTuple):
 
 
 def isa_of(architecture: str) -> Isa:
-    """The architecture of this name; raises EmulationError if the emulator has no machine for it, or is not installed."""
+    """Returns the architecture of this name; raises EmulationError if the emulator has no machine for it, or is not
+    installed.
+    """
     if architecture not in ARCHITECTURES:
         raise EmulationError(Why.NO_MACHINE, architecture)
     try:

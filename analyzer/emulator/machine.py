@@ -126,11 +126,11 @@ class Machine:
             raise EmulationError(Why.UNEXPECTED_FAULT, f"no memory at {address:#x}, {size} bytes: {error}") from error
 
     def word(self, address: int) -> int:
-        """The 64-bit number at an address."""
+        """Returns the 64-bit number at an address."""
         return int.from_bytes(self.read(address, 8), "little")
 
     def _map_kernel(self, address: int) -> bool:
-        """Map the piece of the kernel around an address; False if there is no kernel, or the piece is there already."""
+        """Maps the piece of the kernel around an address; False if there is no kernel, or the piece is there already."""
         piece = address & -_PIECE
         if piece in self._mapped or not any(
             item.address < piece + _PIECE and piece < item.address + item.memory for item in self.kernel.segments
@@ -154,7 +154,7 @@ class Machine:
         return found
 
     def set_register(self, number: int, value: int) -> None:
-        """Set a register."""
+        """Sets a register."""
         self._uc.reg_write(number, value)
 
     # Hooks
@@ -218,7 +218,7 @@ class Machine:
             self._uc.emu_stop()
 
     def watch(self, address: int, see: Callable[[], None]) -> None:
-        """Call a function each time that the code at an address is run."""
+        """Calls a function each time that the code at an address is run."""
 
         def hook(*_: object) -> None:
             try:
@@ -230,7 +230,7 @@ class Machine:
         self._uc.hook_add(uc.UC_HOOK_CODE, hook, None, address, address)
 
     def watch_writes(self, address: int, size: int, see: Callable[[int, int, int], None]) -> None:
-        """Call a function with address, size and value of each write into a range of memory."""
+        """Calls a function with address, size and value of each write into a range of memory."""
 
         def hook(_: uc.Uc, access: int, where: int, length: int, value: int, data: object) -> None:
             del access, data
@@ -248,13 +248,13 @@ class Machine:
         self._uc.emu_stop()
 
     def close(self) -> None:
-        """Give the machine's memory back; nothing but `executed` and `warnings` can be asked of it afterwards."""
+        """Gives the machine's memory back; nothing but `executed` and `warnings` can be asked of it afterwards."""
         self._uc = None
 
     # Calls
 
     def call(self, address: int, *arguments: int) -> Run:
-        """Call a function; arguments beyond the registers go onto the stack. Raises EmulationError if a budget is used
+        """Calls a function; arguments beyond the registers go onto the stack. Raises EmulationError if a budget is used
         up.
         """
         self._fault, self._trapped, self._stop, self._error = None, False, None, None

@@ -115,7 +115,7 @@ class Objects:
         return address
 
     def set(self, address: int, struct: str, path: str, value: int) -> bool:
-        """Set a member; False if the kernel has none of this name."""
+        """Sets a member; False if the kernel has none of this name."""
         field = self.layout.field(struct, path)
         if field is None:
             return False

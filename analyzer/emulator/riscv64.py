@@ -60,7 +60,7 @@ def _with_distance(word: int, distance: int) -> int:
 
 
 def _distance(word: int) -> int:
-    """The distance of a jal, in bytes."""
+    """Returns the distance of a jal, in bytes."""
     found = (word >> 21 & 0x3FF) << 1 | (word >> 20 & 1) << 11 | word & 0xFF000 | (word >> 31) << 20
     return (found ^ 1 << 20) - (1 << 20)
 
@@ -74,7 +74,7 @@ def _jump_size(code: bytes) -> int:
 
 
 def _moved(code: bytes, start: int, target: int) -> bytes:
-    """The kernel moves jal, and auipc with a jalr behind it, that lead out of the other code
+    """Returns the kernel moves jal, and auipc with a jalr behind it, that lead out of the other code
     (riscv_alternative_fix_offsets()).
     """
     out = bytearray(code)

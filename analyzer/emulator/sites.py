@@ -118,8 +118,8 @@ class Sites:
         return bool(self._alternatives)
 
     def on_path(self, blocks: Iterable[tuple[int, int]]) -> Iterator[Patch]:
-        """The other state of every site inside blocks of code (start and size in bytes); raises EmulationError if one
-        is not known.
+        """Yields the other state of every site inside blocks of code (start and size in bytes); raises EmulationError
+        if one is not known.
         """
         # A machine's tracer entry returns at once whatever is patched there.
         names = TRACER_ENTRIES.union(self._isa.thunks)

@@ -41,7 +41,7 @@ def allocator(argument: int | None, element: int | None = None) -> Stub:
 
 
 def _keep_flags(call: Call) -> int:
-    """The saved interrupt flags that `_raw_spin_lock_irqsave()` returns."""
+    """Returns the saved interrupt flags that `_raw_spin_lock_irqsave()` returns."""
     del call
     return 0x200
 
@@ -110,7 +110,9 @@ TRACER_ENTRIES = frozenset(("__fentry__", "_mcount", "ftrace_caller"))
 def install(
     kernel: KernelImage, stubs: Mapping[str, Stub], see: Callable[[str], None] | None = None
 ) -> dict[int, tuple[str, Stub]]:
-    """The stubs by the addresses at which this kernel has their functions; `see` hears the name of each that is called."""
+    """Returns the stubs by the addresses at which this kernel has their functions; `see` hears the name of each that is
+    called.
+    """
     kernel.learn(frozenset(stubs))
     found: dict[int, tuple[str, Stub]] = {}
     for name, stub in stubs.items():
@@ -120,7 +122,7 @@ def install(
 
 
 def tracer_entries(kernel: KernelImage) -> tuple[int, ...]:
-    """Where the functions are that every traced function calls first, which keep every register."""
+    """Returns where the functions are that every traced function calls first, which keep every register."""
     kernel.learn(TRACER_ENTRIES)
     return tuple(address for name in TRACER_ENTRIES for address in kernel.all_of(name))
 

@@ -82,7 +82,7 @@ def _jump_size(code: bytes) -> int:
 
 
 def _moved(code: bytes, start: int, target: int) -> bytes:
-    """The kernel moves a relative call or jump that the other code begins with, and nothing else before v6.7
+    """Returns the kernel moves a relative call or jump that the other code begins with, and nothing else before v6.7
     (apply_relocation()).
     """
     if len(code) >= 5 and code[0] in (0xE8, 0xE9):
@@ -92,7 +92,7 @@ def _moved(code: bytes, start: int, target: int) -> bytes:
 
 
 def _traced(code: bytes, start: int, trampoline: int) -> tuple[int, bytes] | None:
-    """The first no-operation of five bytes, at the start or behind endbr64."""
+    """Returns the first no-operation of five bytes, at the start or behind endbr64."""
     place = code.find(_NOP5, 0, 16)
     if place < 0:
         return None

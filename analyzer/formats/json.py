@@ -17,7 +17,7 @@ SCHEMA_VERSION = 2
 
 
 def report_schema_path() -> Path:
-    """The JSON Schema of the report."""
+    """Returns the JSON Schema of the report."""
     return Path(__file__).with_name("report.schema.json")
 
 
@@ -46,7 +46,7 @@ def _observation(item: Observation | None) -> dict[str, str] | None:
 
 
 def _changes(item: Verdict, catalog: Catalog) -> list[dict[str, str | None]]:
-    """What the fixes that a verdict rests on change for programs."""
+    """Returns what the fixes that a verdict rests on change for programs."""
     if item.state is not State.FIXED:
         return []
     return [
@@ -89,7 +89,7 @@ def _target(target: TargetReport, catalog: Catalog) -> dict[str, Any]:
 
 
 def report_as_data(report: Report, tool_version: str) -> dict[str, Any]:
-    """The report as plain data."""
+    """Returns the report as plain data."""
     return {
         "schema_version": SCHEMA_VERSION,
         "tool_version": tool_version,

@@ -35,12 +35,12 @@ class Row(NamedTuple):
 
 
 def shown(target: TargetReport, everything: bool) -> tuple[Verdict, ...]:
-    """The verdicts to show: without `everything`, those of other architectures' code are left out."""
+    """Returns the verdicts to show: without `everything`, those of other architectures' code are left out."""
     return tuple(item for item in target.verdicts if everything or item.rule is not Rule.OTHER_ARCHITECTURE)
 
 
 def _because(verdict: Verdict) -> str:
-    """What decided; or, of a defect with more than one line, the architectures that the line is for."""
+    """Returns what decided; or, of a defect with more than one line, the architectures that the line is for."""
     names = verdict.architectures
     if not names or names == verdict.defect.architectures:
         return verdict.brief
@@ -52,12 +52,12 @@ def _was_probed(verdicts: Sequence[Verdict]) -> bool:
 
 
 def columns(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
-    """The table's titles: what was seen has a column where something was probed."""
+    """Returns the table's titles: what was seen has a column where something was probed."""
     return (*_COLUMNS[:-1], _SEEN, _COLUMNS[-1]) if _was_probed(verdicts) else _COLUMNS
 
 
 def _seen(observation: Observation | None) -> str:
-    """What a probe saw and how that goes with the prediction: ``absent, confirmed``."""
+    """Returns what a probe saw and how that goes with the prediction: ``absent, confirmed``."""
     if observation is None:
         return ""
     if observation.agreement is Agreement.NOT_OBSERVED:
@@ -68,7 +68,7 @@ def _seen(observation: Observation | None) -> str:
 
 
 def rows(verdicts: Sequence[Verdict]) -> list[Row]:
-    """The table's lines, in the order of the verdicts; cells as `columns` has them."""
+    """Returns the table's lines, in the order of the verdicts; cells as `columns` has them."""
     probed = _was_probed(verdicts)
     return [
         Row(
@@ -102,7 +102,7 @@ def heading(target: TargetReport) -> str:
 
 
 def settlements(verdicts: Sequence[Verdict]) -> list[tuple[str, list[str]]]:
-    """The commands that would settle the unknowns, each with the slugs that it settles."""
+    """Returns the commands that would settle the unknowns, each with the slugs that it settles."""
     found: dict[str, list[str]] = {}
     for item in verdicts:
         if item.state is State.UNKNOWN and item.settle is not None:
@@ -131,7 +131,7 @@ def skipped(report: Report) -> list[str]:
 
 
 def summary(target: TargetReport, everything: bool) -> str:
-    """The last line: how many are in each state, and what is not shown."""
+    """Returns the last line: how many are in each state, and what is not shown."""
     seen = shown(target, everything)
     counts = [f"{sum(item.state is state for item in seen)} {state.value}" for state in _STATES]
     hidden = len(target.verdicts) - len(seen)
@@ -148,7 +148,7 @@ def summary(target: TargetReport, everything: bool) -> str:
 
 
 def details(verdict: Verdict) -> list[str]:
-    """The evidence behind a verdict, as lines."""
+    """Returns the evidence behind a verdict, as lines."""
     defect = verdict.defect
     title = f"{defect.slug}: {verdict.state.value}"
     if verdict.architectures:

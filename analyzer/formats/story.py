@@ -19,7 +19,7 @@ _WIDTH = 88
 
 
 def render_list(catalog: Catalog) -> str:
-    """All defects, a line each, in pitfall order."""
+    """Returns all defects, a line each, in pitfall order."""
     ordered = sorted(catalog.defects, key=lambda defect: defect.pitfall or 99)
     table = [("#", "DEFECT", "SEVERITY", "ARCHITECTURES", "TITLE")]
     table += [
@@ -136,13 +136,13 @@ def _story(catalog: Catalog, defect: Defect) -> list[str]:
 
 
 def _legend(catalog: Catalog, text: str) -> list[str]:
-    """What the source tags used in a text mean."""
+    """Returns what the source tags used in a text mean."""
     used = [tag for tag in catalog.sources if re.search(rf"\b{re.escape(tag)}\b", text)]
     return ["", "sources", *(line for tag in used for line in _wrapped(f"  {tag}", catalog.sources[tag]))]
 
 
 def render_story(catalog: Catalog, defects: tuple[Defect, ...]) -> str:
-    """The whole story of one or several defects, and what its source tags mean."""
+    """Returns the whole story of one or several defects, and what its source tags mean."""
     text = "\n\n\n".join("\n".join(_story(catalog, defect)) for defect in defects)
     lines = [folded for line in [*text.split("\n"), *_legend(catalog, text)] for folded in _folded(line)]
     return printable_lines("\n".join([*lines, ""]))

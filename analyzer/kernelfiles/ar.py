@@ -45,7 +45,7 @@ class _View:
 
 
 def read_members(file: BinaryIO) -> tuple[Member, ...]:
-    """The members of an archive in their order; raises ArError, also where a name stands there twice."""
+    """Returns the members of an archive in their order; raises ArError, also where a name stands there twice."""
     file.seek(0, 2)
     end = file.tell()
     file.seek(0)

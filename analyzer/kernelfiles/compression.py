@@ -47,7 +47,7 @@ class Readable(Protocol):
     """Anything that bytes can be read from."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """Read at most `size` bytes."""
+        """Reads at most `size` bytes."""
         ...
 
 
@@ -120,7 +120,7 @@ def _lz4() -> _Decoder:
 
 
 def _lz4_legacy(data: bytes) -> Iterator[bytes]:
-    """The legacy frame that `lz4 -l` writes: blocks, each with its size, that unpack to 8 MiB but for the last."""
+    """Yields the legacy frame that `lz4 -l` writes: blocks, each with its size, that unpack to 8 MiB but for the last."""
     import lz4.block
 
     position, size = 4, 0
@@ -139,8 +139,8 @@ def _lz4_legacy(data: bytes) -> Iterator[bytes]:
 
 
 def _lzo(data: bytes) -> Iterator[bytes]:
-    """What `lzop` writes (the kernel's lib/decompress_unlzo.c reads it so): a header, and blocks with their sizes and
-    checksums.
+    """Yields what `lzop` writes (the kernel's lib/decompress_unlzo.c reads it so): a header, and blocks with their
+    sizes and checksums.
     """
     try:
         from lzallright import LZOCompressor
@@ -201,7 +201,7 @@ def _form_of(start: bytes) -> _Form | None:
 
 
 def compression_of(start: bytes) -> str | None:
-    """The name of the format that data with these first nine bytes are in, None if they are not compressed."""
+    """Returns the name of the format that data with these first nine bytes are in, None if they are not compressed."""
     form = _form_of(start)
     return None if form is None else form.name
 

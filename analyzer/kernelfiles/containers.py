@@ -89,8 +89,8 @@ def unpack(data: bytes, name: str) -> Kernel:
 
 
 def _declared(data: bytes) -> list[str]:
-    """The release and the build that the header of a bzImage names (boot.rst: kernel_version), which the boot loader
-    shows.
+    """Returns the release and the build that the header of a bzImage names (boot.rst: kernel_version), which the boot
+    loader shows.
     """
     (offset,) = struct.unpack_from("<H", data.ljust(0x210, b"\0"), 0x20E)
     if offset == 0:
@@ -100,7 +100,9 @@ def _declared(data: bytes) -> list[str]:
 
 
 def _bzimage(data: bytes, name: str) -> bytes:
-    """The compressed payload (Linux Documentation/arch/x86/boot.rst: setup_sects, payload_offset, payload_length)."""
+    """Returns the compressed payload (Linux Documentation/arch/x86/boot.rst: setup_sects, payload_offset,
+    payload_length).
+    """
     if len(data) < 0x250:
         raise ImageError(f"{name}: a bzImage whose header is cut off")
     (version,) = struct.unpack_from("<H", data, 0x206)
@@ -119,7 +121,7 @@ def _bzimage(data: bytes, name: str) -> bytes:
 
 
 def _zboot(data: bytes, name: str) -> bytes:
-    """The payload of an EFI zboot image (Linux drivers/firmware/efi/libstub/zboot-header.S)."""
+    """Returns the payload of an EFI zboot image (Linux drivers/firmware/efi/libstub/zboot-header.S)."""
     if len(data) < 0x38:
         raise ImageError(f"{name}: an EFI zboot image whose header is cut off")
     offset, length = struct.unpack_from("<II", data, 8)
@@ -129,7 +131,7 @@ def _zboot(data: bytes, name: str) -> bytes:
 
 
 def _pe_sections(data: bytes, name: str) -> dict[str, bytes]:
-    """The sections of a PE file (Microsoft's PE format, "Section Table"); raises ImageError if it is broken, or
+    """Returns the sections of a PE file (Microsoft's PE format, "Section Table"); raises ImageError if it is broken, or
     holds two kernels. Profiles of a unified kernel image repeat other sections: the first counts."""
     try:
         (start,) = struct.unpack_from("<I", data, 0x3C)
@@ -153,7 +155,7 @@ def _pe_sections(data: bytes, name: str) -> dict[str, bytes]:
 
 
 def _linux_of(sections: dict[str, bytes], name: str) -> bytes:
-    """The kernel of a unified kernel image (the UAPI group's specification of it): the section .linux."""
+    """Returns the kernel of a unified kernel image (the UAPI group's specification of it): the section .linux."""
     if ".linux" not in sections:
         raise ImageError(
             f"{name}: a PE file without a kernel: neither a bzImage nor a unified kernel image (no section .linux)"
@@ -162,7 +164,7 @@ def _linux_of(sections: dict[str, bytes], name: str) -> bytes:
 
 
 def _decompress(data: bytes, name: str) -> tuple[str, bytes]:
-    """What is behind a compression that the kernel's build knows (scripts/Makefile.lib)."""
+    """Returns what is behind a compression that the kernel's build knows (scripts/Makefile.lib)."""
     kind = compression_of(data[:9])
     if kind is None:
         raise ImageError(

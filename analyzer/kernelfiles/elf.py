@@ -124,12 +124,12 @@ class Elf:
         return {name: section for name, section in found.items() if name not in several}
 
     def content(self, name: str) -> bytes | None:
-        """The bytes of a section, None if there is none of this name."""
+        """Returns the bytes of a section, None if there is none of this name."""
         section = self.sections.get(name)
         return None if section is None else self._data[section.offset : section.offset + section.size]
 
     def symbols(self) -> Iterator[Symbol]:
-        """Every function, object and place in the symbol table, in its order."""
+        """Yields every function, object and place in the symbol table, in its order."""
         from elftools.elf.sections import SymbolTableSection
 
         with _errors():
@@ -140,7 +140,7 @@ class Elf:
                     yield Symbol(symbol.name, symbol["st_value"], symbol["st_size"], kind == "STT_FUNC")
 
     def why_no_kernel(self) -> str | None:
-        """Why this is no kernel that a machine boots, None if it is one; raises ElfError.
+        """Returns why this is no kernel that a machine boots, None if it is one; raises ElfError.
 
         A program names its interpreter or its libraries, and no program has a kernel's sections. User-mode Linux is a
         kernel built as a program, with sections of its own.

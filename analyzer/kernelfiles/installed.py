@@ -12,7 +12,7 @@ __all__ = ["find_installed", "installed_kernels"]
 
 
 def installed_kernels(root: Path = Path("/")) -> tuple[KernelPackage, ...]:
-    """Every installed kernel; raises PackageError if neither dpkg nor RPM has a database."""
+    """Returns every installed kernel; raises PackageError if neither dpkg nor RPM has a database."""
     if not has_dpkg_database(root) and not has_rpm_database(root):
         raise PackageError(
             f"{root}: neither dpkg's database nor RPM's is here, so it is not known what is installed;"
@@ -23,7 +23,8 @@ def installed_kernels(root: Path = Path("/")) -> tuple[KernelPackage, ...]:
 
 
 def find_installed(name: str, root: Path = Path("/")) -> KernelPackage:
-    """The installed kernel of this name, or of its metapackage's dependency; raises NotInstalledError if there is none.
+    """Returns the installed kernel of this name, or of its metapackage's dependency; raises NotInstalledError if there
+    is none.
 
     RPM keeps several versions of one name: the newest is meant unless ``NAME=VERSION`` says which.
     """

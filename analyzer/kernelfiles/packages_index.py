@@ -48,7 +48,7 @@ def is_packages_index(content: bytes) -> bool:
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    """The paragraphs, of which there are some 60,000, that are of images."""
+    """Yields the paragraphs, of which there are some 60,000, that are of images."""
     start = 0
     for blank in _BLANK.finditer(text):
         yield text[start : blank.start()]
@@ -57,7 +57,7 @@ def _paragraphs(text: str) -> Iterator[str]:
 
 
 def read_packages_index(data: bytes, place: str) -> PackagesIndex:
-    """Every kernel image in a Packages file, flavours of one version in one row; raises PackageError or
+    """Returns every kernel image in a Packages file, flavours of one version in one row; raises PackageError or
     BrokenDataError.
     """
     content = decompress(data, place, _MAX_PACKAGES)

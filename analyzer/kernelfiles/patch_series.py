@@ -11,7 +11,7 @@ __all__ = ["ListedPatch", "read_series"]
 class ListedPatch(NamedTuple):
     """A patch in a list: the number of its line, and its path as the list has it.
 
-    `applied` is True if every build applies it, False if none does, and None where that depends on something. `reverse`
+    `applied` is True if every build applies it, False if none does, and None if that depends on something. `reverse`
     marks a patch that is taken back (quilt's ``-R``).
     """
 

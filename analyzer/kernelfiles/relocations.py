@@ -33,7 +33,7 @@ class Relocations(NamedTuple):
     values: tuple[int, ...]
 
     def value_at(self, place: int) -> int | None:
-        """The pointer at a place; None if none is written at boot."""
+        """Returns the pointer at a place; None if none is written at boot."""
         index = bisect_left(self.places, place)
         return self.values[index] if index < len(self.places) and self.places[index] == place else None
 
@@ -44,7 +44,7 @@ class Relocations(NamedTuple):
 
 
 def find_relocations(data: bytes) -> Relocations | None:
-    """The table of relocations of a flat Image; None if it has none."""
+    """Returns the table of relocations of a flat Image; None if it has none."""
     place = data.find(_RELATIVE)
     while place >= 0:
         end = place

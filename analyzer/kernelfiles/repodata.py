@@ -127,7 +127,7 @@ class _Repomd(_Handler):
 
 
 def find_other(data: bytes, place: str) -> OtherFile:
-    """The file of changelogs that a repomd.xml names; raises PackageError."""
+    """Returns the file of changelogs that a repomd.xml names; raises PackageError."""
     handler = _Repomd()
     for _ in _parse(io.BytesIO(data), len(data), place, handler):
         pass
@@ -202,7 +202,7 @@ class _Other(_Handler):
 
 
 def read_other(data: bytes, place: str) -> Iterator[KernelPackage]:
-    """Every kernel in an other.xml, compressed or not; raises PackageError or BrokenDataError."""
+    """Yields every kernel in an other.xml, compressed or not; raises PackageError or BrokenDataError."""
     handler = _Other(place)
     stream = Decompressed(io.BytesIO(data), data[:9], place, _MAX_OTHER)
     count = 0

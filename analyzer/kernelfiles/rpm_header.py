@@ -61,7 +61,7 @@ class Header:
         self._store = store
 
     def texts(self, tag: Tag) -> list[str]:
-        """The strings of a tag; raises HeaderError if it has others values, or not as many as it claims."""
+        """Returns the strings of a tag; raises HeaderError if it has others values, or not as many as it claims."""
         entry = self._entries.get(tag)
         if entry is None:
             return []
@@ -73,14 +73,16 @@ class Header:
         return [part.decode("utf-8", "replace") for part in parts[: entry.values]]
 
     def text(self, tag: Tag) -> str:
-        """The only string of a tag, or nothing; raises HeaderError if it has several, of which rpm takes the first."""
+        """Returns the only string of a tag, or nothing; raises HeaderError if it has several, of which rpm takes the
+        first.
+        """
         found = self.texts(tag)
         if len(found) > 1:
             raise HeaderError(f"tag {tag.name} holds several texts")
         return found[0] if found else ""
 
     def numbers(self, tag: Tag) -> tuple[int, ...]:
-        """The integers of a tag; raises HeaderError if it has other values."""
+        """Returns the integers of a tag; raises HeaderError if it has other values."""
         entry = self._entries.get(tag)
         if entry is None:
             return ()
@@ -116,7 +118,7 @@ def _read_one(file: BinaryIO, which: str) -> Header:
 
 
 def read_header(file: BinaryIO) -> Header:
-    """The main header of an RPM, after which `file` stands where the payload starts; raises HeaderError."""
+    """Returns the main header of an RPM, after which `file` stands where the payload starts; raises HeaderError."""
     if file.read(_LEAD)[:4] != MAGIC:
         raise HeaderError("it does not start as an RPM")
     _read_one(file, "header of signatures")

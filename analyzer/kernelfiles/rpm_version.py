@@ -14,7 +14,7 @@ RpmKey = tuple[tuple[_Part, ...], tuple[_Part, ...]]
 
 
 def _parts(text: str) -> tuple[_Part, ...]:
-    """The parts of a version: a tilde sorts before its end, a caret right behind it, letters before numbers."""
+    """Returns the parts of a version: a tilde sorts before its end, a caret right behind it, letters before numbers."""
     found: list[_Part] = []
     for part in _PART.findall(text):
         if part == "~":
@@ -30,6 +30,6 @@ def _parts(text: str) -> tuple[_Part, ...]:
 
 
 def rpm_key(version: str) -> RpmKey:
-    """The key of ``VERSION-RELEASE`` (or a version alone) of one package; an epoch is no part of it."""
+    """Returns the key of ``VERSION-RELEASE`` (or a version alone) of one package; an epoch is no part of it."""
     name, _, release = version.partition("-")
     return _parts(name), _parts(release)

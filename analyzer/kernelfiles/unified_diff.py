@@ -60,7 +60,7 @@ class Applied(NamedTuple):
 
 
 def _path(line: bytes) -> str | None:
-    """The path of a ``---`` or ``+++`` line below the top directory; None for no file. Raises PatchError."""
+    """Returns the path of a ``---`` or ``+++`` line below the top directory; None for no file. Raises PatchError."""
     name = line[4:].split(b"\t")[0].rstrip(b"\r\n ")
     if name == _NOWHERE:
         return None
@@ -97,7 +97,7 @@ def _hunk(lines: Sequence[bytes], place: int) -> tuple[Hunk, int]:
 
 
 def read_patch(text: bytes) -> list[FilePatch]:
-    """The files that a text changes; text around them is skipped. Raises PatchError."""
+    """Returns the files that a text changes; text around them is skipped. Raises PatchError."""
     lines = text.splitlines(keepends=True)
     found: list[FilePatch] = []
     place = 0
@@ -123,7 +123,7 @@ def read_patch(text: bytes) -> list[FilePatch]:
 
 
 def reversed_patch(patch: Sequence[FilePatch]) -> list[FilePatch]:
-    """The patch that takes a patch back; its hunks are looked for where the forward ones stand."""
+    """Returns the patch that takes a patch back; its hunks are looked for where the forward ones stand."""
     turned = {b"+": b"-", b"-": b"+", b" ": b" "}
     return [
         FilePatch(
@@ -136,7 +136,7 @@ def reversed_patch(patch: Sequence[FilePatch]) -> list[FilePatch]:
 
 
 def _places(expected: int, first: int, last: int) -> Iterator[int]:
-    """The places from the nearest to the expected one outwards, within bounds."""
+    """Yields the places from the nearest to the expected one outwards, within bounds."""
     expected = min(max(expected, first), max(first, last))
     for distance in range(max(expected - first, last - expected) + 1):
         for place in dict.fromkeys((expected + distance, expected - distance)):
@@ -184,7 +184,7 @@ class _Place(NamedTuple):
 
 
 def _find(lines: list[bytes], hunk: Hunk, first: int, offset: int) -> _Place | None:
-    """Where a hunk stands; None where it does not."""
+    """Returns where a hunk stands; None if it does not."""
     said = hunk.start - 1 if hunk.old else hunk.start
     for fuzz in range(min(_MOST_FUZZ, max(_contexts(hunk))) + 1):
         form = _form(hunk, fuzz)
@@ -202,7 +202,7 @@ def _find(lines: list[bytes], hunk: Hunk, first: int, offset: int) -> _Place | N
 
 
 def _apply_file(data: bytes, file: FilePatch) -> tuple[bytes, list[str], int]:
-    """The file afterwards, the headings of the hunks that did not apply, and the most fuzz."""
+    """Returns the file afterwards, the headings of the hunks that did not apply, and the most fuzz."""
     lines = data.splitlines(keepends=True)
     failed: list[str] = []
     first = shift = most = 0

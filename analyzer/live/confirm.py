@@ -40,7 +40,7 @@ def _architecture() -> str:
 
 
 def _probed(target: TargetReport) -> dict[str, Probe]:
-    """The probes that could see a target's defects here, by the slug of the defect on this host's architecture."""
+    """Returns the probes that could see a target's defects here, by the slug of the defect on this host's architecture."""
     slugs = {item.defect.slug for item in target.verdicts if item.rule is not Rule.OTHER_ARCHITECTURE}
     architecture = _architecture()
     found = {slug_on(probe, architecture): probe for probe in PROBES}
@@ -48,7 +48,7 @@ def _probed(target: TargetReport) -> dict[str, Probe]:
 
 
 def announcement(target: TargetReport) -> str:
-    """What probing this host will load, in a sentence, for the user to read beforehand."""
+    """Returns what probing this host will load, in a sentence, for the user to read beforehand."""
     probes = _probed(target)
     loads = "; ".join(probe.loads for probe in probes.values())
     return (
@@ -64,7 +64,7 @@ def _this_kernel(target: TargetReport) -> bool:
 
 
 def confirm_on_host(report: Report, announce: Callable[[str], None], progress: Callable[[str], None]) -> Report:
-    """Run the probes on this host; raises AuditError if another kernel was audited, or nothing may be run here."""
+    """Runs the probes on this host; raises AuditError if another kernel was audited, or nothing may be run here."""
     running = [target for target in report.targets if _this_kernel(target)]
     if not running:
         raise AuditError(
@@ -114,7 +114,7 @@ class Guests:
     def confirm(
         self, target: TargetReport, image: Path, progress: Callable[[str], None], name: str | None = None
     ) -> tuple[TargetReport, GuestRun]:
-        """Boot an image (that goes by `name`) and hold what its probes saw against a target's report; raises
+        """Boots an image (that goes by `name`) and holds what its probes saw against a target's report; raises
         AuditError.
         """
         _check_architecture(target)
@@ -176,7 +176,7 @@ def _check_architecture(target: TargetReport) -> None:
 
 
 def confirm_in_guest(report: Report, guests: Guests, image: str | None, progress: Callable[[str], None]) -> Report:
-    """Boot each target's image (or the one given) and run the probes in it; raises AuditError if there is no image."""
+    """Boots each target's image (or the one given) and runs the probes in it; raises AuditError if there is no image."""
     targets = []
     for target in report.targets:
         if image is not None:
@@ -189,7 +189,7 @@ def confirm_in_guest(report: Report, guests: Guests, image: str | None, progress
 
 
 def boot_target(target: TargetReport, guests: Guests, progress: Callable[[str], None]) -> tuple[TargetReport, GuestRun]:
-    """Boot the image that a target came with; raises AuditError."""
+    """Boots the image that a target came with; raises AuditError."""
     bootable = target.bootable
     if bootable is None:
         raise AuditError(f"--confirm=vm: {target.name}: no kernel image at hand to boot; name one with --image FILE")

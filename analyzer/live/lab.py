@@ -33,7 +33,9 @@ def _inside(folder: Path) -> list[Path]:
 
 
 def find_kernels(names: Sequence[str]) -> list[Path]:
-    """The files named, and those of the folders named that look like kernels; raises AuditError if there are none."""
+    """Returns the files named, and those of the folders named that look like kernels; raises AuditError if there are
+    none.
+    """
     found: list[Path] = []
     for name in names:
         path = expanded(name)

@@ -100,7 +100,7 @@ class Trial:
             self._accept(wanted, found)
 
     def _best(self, wanted: Wanted) -> Step | list[_Try]:
-        """What each form of a commit came to, the best first; a step where none is here."""
+        """Returns what each form of a commit came to, the best first; a step where none is here."""
         tries: list[_Try] = []
         reasons: list[str] = []
         for origin in wanted.origins:
@@ -209,7 +209,7 @@ class Trial:
         )
 
     def _patch(self, old: str, new: str) -> bytes | None:
-        """The difference of two trees as a patch; None if it is too large."""
+        """Returns the difference of two trees as a patch; None if it is too large."""
         changes = self.scratch.changes(old, new)
         before = self.scratch.tree_of({change.path: change.old for change in changes if change.old is not None})
         after = self.scratch.tree_of({change.path: change.new for change in changes if change.new is not None})

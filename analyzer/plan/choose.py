@@ -60,7 +60,7 @@ class _Chooser:
         self.verdicts = verdicts
 
     def interval(self, key: str, architecture: str | None) -> Interval:
-        """What the evidence says of a commit or capability, on the scale of an expression."""
+        """Returns what the evidence says of a commit or capability, on the scale of an expression."""
         return weigh(self.facts.about(key, architecture)).interval
 
     def is_there(self, key: str, architecture: str | None = None) -> bool:
@@ -68,7 +68,7 @@ class _Chooser:
         return weigh(self.facts.about(key, architecture)).presence is Presence.PRESENT
 
     def alternatives(self, fixed: Expression, architecture: str | None) -> list[frozenset[str]]:
-        """The sets of commits of which each makes an expression true; an empty one where it is true already."""
+        """Returns the sets of commits of which each makes an expression true; an empty one where it is true already."""
         if fixed.operator is Operator.LEAF:
             if self.is_there(fixed.name, architecture):
                 return [frozenset()]
@@ -88,7 +88,7 @@ class _Chooser:
         return sorted(dict.fromkeys(found), key=lambda item: (len(item), sorted(item)))[:_MOST_ALTERNATIVES]
 
     def closed(self, keys: Iterable[str]) -> frozenset[str]:
-        """The commits with what they need, as far as it is not surely there, and what mends them."""
+        """Returns the commits with what they need, as far as it is not surely there, and what mends them."""
         found: set[str] = set()
         waiting = list(keys)
         while waiting:
@@ -101,13 +101,13 @@ class _Chooser:
         return frozenset(found)
 
     def smallest(self, wanted: Mapping[str, list[frozenset[str]]]) -> frozenset[str]:
-        """The smallest set that serves every defect: a commit that serves several counts once."""
+        """Returns the smallest set that serves every defect: a commit that serves several counts once."""
         combinations = islice(product(*wanted.values()), _MAX_COMBINATIONS)
         sets = (self.closed(frozenset().union(*items)) for items in combinations)
         return min(sets, key=lambda item: (len(item), sorted(item)), default=frozenset())
 
     def brought(self, picks: frozenset[str], known: Iterable[str]) -> Iterator[tuple[Defect, str | None]]:
-        """The defects that become reachable by the picks and that these do not fix, with the architecture."""
+        """Yields the defects that become reachable by the picks and that these do not fix, with the architecture."""
         skipped = set(known)
         for defect in self.catalog.defects:
             if defect.slug in skipped or defect.fixed is None or picks.isdisjoint(leaves(defect.reachable)):
@@ -127,14 +127,14 @@ class _Chooser:
         return lambda name: PRESENT if name in picks else self.interval(name, architecture)
 
     def _architectures(self, defect: Defect) -> Iterator[str | None]:
-        """The architectures for which the audit judged a defect, without those that rule it out."""
+        """Yields the architectures for which the audit judged a defect, without those that rule it out."""
         for verdict in self.verdicts:
             if verdict.defect is defect and verdict.rule not in _RULED_OUT:
                 yield from verdict.architectures or (self.facts.architecture,)
 
 
 def _wanted(chooser: _Chooser, planned: Sequence[Verdict]) -> tuple[dict[str, list[frozenset[str]]], list[str]]:
-    """The alternatives by defect, and the defects that have none."""
+    """Returns the alternatives by defect, and the defects that have none."""
     found: dict[str, list[frozenset[str]]] = {}
     without: list[str] = []
     for verdict in planned:
@@ -174,7 +174,7 @@ def choose(
 def _explained(
     catalog: Catalog, picks: frozenset[str], wanted: Mapping[str, list[frozenset[str]]], asked: set[str]
 ) -> dict[str, Pick]:
-    """Why each commit is picked: for which defects, and for which other picks."""
+    """Returns why each commit is picked: for which defects, and for which other picks."""
     found = {}
     fixes = {
         key: [defect for defect in catalog.defects if defect.slug in wanted and key in leaves(defect.fixed)]

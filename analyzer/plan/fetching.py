@@ -22,8 +22,8 @@ class Fetch(NamedTuple):
 
 
 def fetch_command(commit: Commit, rank: Callable[[str], tuple[int, int]], own: str) -> Fetch:
-    """How to get the nearest known form of a commit for a tree of the branch `own`. It is for the user to run: nothing
-    is fetched here.
+    """Returns how to get the nearest known form of a commit for a tree of the branch `own`. It is for the user to run:
+    nothing is fetched here.
 
     A backport of the own branch without a known id is found by its message, in the whole branch.
     """

@@ -29,7 +29,7 @@ def source_name(step: Step) -> str:
 
 
 def mends(step: Step) -> str:
-    """What a step is for: the defects that it mends, or the commits that need it."""
+    """Returns what a step is for: the defects that it mends, or the commits that need it."""
     if step.defects:
         return ", ".join(step.defects)
     if step.role is Role.PREREQUISITE:
@@ -49,13 +49,13 @@ def heading(plan: Plan) -> str:
 
 
 def cells(number: int, step: Step) -> tuple[str, ...]:
-    """The cells of a step, as `COLUMNS` has them."""
+    """Returns the cells of a step, as `COLUMNS` has them."""
     found = (str(number), short(step.commit), source_name(step), outcome_words(step.outcome), mends(step), step.subject)
     return tuple(printable(cell) for cell in found)
 
 
 def details(number: int, step: Step) -> list[str]:
-    """What there is to know of a step beyond its line."""
+    """Returns what there is to know of a step beyond its line."""
     lines = [f"conflicts in {conflict}" for conflict in step.conflicts]
     lines += step.notes
     if step.follows and step.defects:
@@ -69,7 +69,7 @@ def details(number: int, step: Step) -> list[str]:
 
 
 def ending(plan: Plan) -> list[str]:
-    """What the tree is after the steps, what is open, and the notes."""
+    """Returns what the tree is after the steps, what is open, and the notes."""
     lines = []
     result = plan.result
     count = sum(step.outcome in (Outcome.CLEAN, Outcome.RENAMES) for step in plan.steps)

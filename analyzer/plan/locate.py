@@ -52,7 +52,7 @@ class Located:
 
 
 def tip_of(scratch: Scratch, name: str, commit_id: str) -> Tip | None:
-    """The branch that a ref is of, by its Makefile; None if it is no kernel's, or not here."""
+    """Returns the branch that a ref is of, by its Makefile; None if it is no kernel's, or not here."""
     try:
         commit = scratch.commit(commit_id)
     except MissingObjectError:
@@ -65,7 +65,8 @@ def tip_of(scratch: Scratch, name: str, commit_id: str) -> Tip | None:
 
 
 def nearest(catalog: Catalog, own: UpstreamVersion | None) -> Callable[[str], tuple[int, int]]:
-    """What sources are ordered by for a tree of a version: its own branch, then those near to it, then mainline.
+    """Returns what sources are ordered by for a tree of a version: its own branch, then those near to it, then
+    mainline.
 
     A release candidate is mainline's own, so mainline comes first for it.
     """
@@ -85,14 +86,14 @@ def nearest(catalog: Catalog, own: UpstreamVersion | None) -> Callable[[str], tu
 
 
 def _catalogued(scratch: Scratch, commit: Commit) -> list[Origin]:
-    """The origins that the catalogue has an id of, as far as their objects are here."""
+    """Returns the origins that the catalogue has an id of, as far as their objects are here."""
     named = [Origin(commit.id, commit.only_on_branch or MAINLINE)]
     named += [Origin(fact.id, fact.branch) for fact in commit.branches.values() if fact.id]
     return [Origin(name, origin.source) for origin in named if (name := _is_here(scratch, origin.id, commit.subject))]
 
 
 def _is_here(scratch: Scratch, name: str, subject: str) -> str | None:
-    """The whole id of a commit that is here; None if it is not. An abbreviated id counts with the subject only."""
+    """Returns the whole id of a commit that is here; None if it is not. An abbreviated id counts with the subject only."""
     try:
         found = scratch.commit(name)
         scratch.parent_tree(found)
@@ -126,7 +127,7 @@ class _BranchWalk:
                 self._walked.found.append((events, pending))
 
     def origins(self) -> dict[str, str]:
-        """The commit of the branch that has each wanted one, where the last word on it is that it is in."""
+        """Returns the commit of the branch that has each wanted one, where the last word on it is that it is in."""
         found = {}
         for key, events in self._walked.ordered().items():
             if key in self._wanted and events[-1].effect is True:
@@ -134,7 +135,7 @@ class _BranchWalk:
         return found
 
     def dependencies(self) -> dict[str, list[str]]:
-        """The commits that the branch took for the sake of each wanted one, oldest first."""
+        """Returns the commits that the branch took for the sake of each wanted one, oldest first."""
         return self._dependencies
 
 

@@ -15,8 +15,8 @@ _Key = tuple[tuple[int, int, int, int], int, str]
 
 
 def dependencies(catalog: Catalog, picks: Mapping[str, Pick]) -> dict[str, frozenset[str]]:
-    """The picks that each pick comes after: what it needs, what it mends, and what makes the defects reachable that it
-    fixes.
+    """Returns the picks that each pick comes after: what it needs, what it mends, and what makes the defects reachable
+    that it fixes.
     """
     found = {}
     for key, pick in picks.items():
@@ -29,7 +29,9 @@ def dependencies(catalog: Catalog, picks: Mapping[str, Pick]) -> dict[str, froze
 
 
 def _mainline_order(commit: Commit, times: Mapping[str, int]) -> _Key:
-    """The release first, then the time of mainline's commit where it is here, else the day on which it was posted."""
+    """Returns the release first, then the time of mainline's commit where it is here, else the day on which it was
+    posted.
+    """
     posted = 0
     if commit.first_posted is not None:
         posted = int(datetime.fromisoformat(commit.first_posted.day).replace(tzinfo=UTC).timestamp())
@@ -37,7 +39,9 @@ def _mainline_order(commit: Commit, times: Mapping[str, int]) -> _Key:
 
 
 def in_order(catalog: Catalog, picks: Mapping[str, Pick], times: Mapping[str, int]) -> list[str]:
-    """The keys of the picks in the order to apply them. `times` are those of mainline's commits in seconds, by key."""
+    """Returns the keys of the picks in the order to apply them. `times` are those of mainline's commits in seconds, by
+    key.
+    """
     waiting = sorted(picks, key=lambda key: _mainline_order(catalog.commits[key], times))
     before = dependencies(catalog, picks)
     placed: list[str] = []

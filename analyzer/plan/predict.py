@@ -27,7 +27,7 @@ def _by_slug(verdicts: Iterable[Verdict]) -> dict[str, list[Verdict]]:
 
 
 def _still_open(slug: str, before: Sequence[Verdict], after: Sequence[Verdict]) -> Left | None:
-    """Why a planned defect is not mended on some architecture; None if it is on each."""
+    """Returns why a planned defect is not mended on some architecture; None if it is on each."""
     safe = {name for item in before if item.state in _SAFE for name in item.architectures}
     for item in after:
         concerned = not item.architectures or not safe.issuperset(item.architectures)

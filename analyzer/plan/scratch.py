@@ -96,14 +96,16 @@ class Scratch:
             return self.repository[whole]
 
     def commit(self, name: str) -> pygit2.Commit:
-        """The commit of an id of 12 to 40 digits; raises MissingObjectError."""
+        """Returns the commit of an id of 12 to 40 digits; raises MissingObjectError."""
         found = self._object(name)
         if not isinstance(found, pygit2.Commit):
             raise MissingObjectError(f"{name[:12]} is no commit")
         return found
 
     def parent_tree(self, commit: pygit2.Commit) -> str:
-        """The tree of a commit's only parent; raises MissingObjectError, also for a merge and for a first commit."""
+        """Returns the tree of a commit's only parent; raises MissingObjectError, also for a merge and for a first
+        commit.
+        """
         if len(commit.parent_ids) != 1:
             raise MissingObjectError(f"{str(commit.id)[:12]} has {len(commit.parent_ids)} parents: it cannot be picked")
         parent = str(commit.parent_ids[0])
@@ -113,18 +115,18 @@ class Scratch:
             raise MissingObjectError(f"the parent of {str(commit.id)[:12]}, {error}") from error
 
     def tree(self, name: str) -> pygit2.Tree:
-        """The tree of an id; raises MissingObjectError."""
+        """Returns the tree of an id; raises MissingObjectError."""
         found = self._object(name)
         if not isinstance(found, pygit2.Tree):
             raise MissingObjectError(f"{name[:12]} is no tree")
         return found
 
     def entries(self, tree: str) -> dict[str, Entry]:
-        """What is in one folder; raises MissingObjectError."""
+        """Returns what is in one folder; raises MissingObjectError."""
         return {str(item.name): Entry(str(item.id), int(item.filemode)) for item in self.tree(tree)}
 
     def entry(self, tree: str, path: str) -> Entry | None:
-        """What a path is in a tree; None if there is none. Raises MissingObjectError."""
+        """Returns what a path is in a tree; None if there is none. Raises MissingObjectError."""
         current = Entry(tree, pygit2.enums.FileMode.TREE)
         for name in path.split("/"):
             if current.mode != pygit2.enums.FileMode.TREE:
@@ -137,7 +139,7 @@ class Scratch:
         return current
 
     def data(self, name: str) -> bytes:
-        """The content of a file; raises MissingObjectError."""
+        """Returns the content of a file; raises MissingObjectError."""
         found = self._object(name)
         if not isinstance(found, pygit2.Blob) or found.size > _MAX_BLOB:
             raise MissingObjectError(f"{name[:12]} is no file of at most {_MAX_BLOB >> 20} MiB")
@@ -148,7 +150,7 @@ class Scratch:
         self._object(entry.id)
 
     def changes(self, old: str, new: str) -> list[Change]:
-        """The paths in which two trees differ; raises MissingObjectError, also where they are too many."""
+        """Returns the paths in which two trees differ; raises MissingObjectError, also where they are too many."""
         found = []
         for change in self._changes(old, new, "", 0):
             found.append(change)

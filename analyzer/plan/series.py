@@ -37,7 +37,7 @@ class _Builds(NamedTuple):
 
 
 def _fixing(verdict: Verdict) -> tuple[str, ...]:
-    """The commits of the fix that are there, by the evidence of a verdict."""
+    """Returns the commits of the fix that are there, by the evidence of a verdict."""
     found = []
     for key in dict.fromkeys(leaves(verdict.defect.fixed)):
         items = [item for item in verdict.evidence if item.commit == key]
@@ -47,7 +47,7 @@ def _fixing(verdict: Verdict) -> tuple[str, ...]:
 
 
 def _first(builds: _Builds, defect: Defect, planned_for: str) -> FirstWithout:
-    """The first build without a defect, after which no later one has it."""
+    """Returns the first build without a defect, after which no later one has it."""
     version = next(
         (item.version for item in first_fixed(builds.kernel, builds.items) if item.defect == defect.slug), None
     )
@@ -75,7 +75,7 @@ def _unknown(reports: Iterable[TargetReport]) -> tuple[Left, ...]:
 
 
 def _by_series(report: Report) -> dict[str, list[TargetReport | Skipped]]:
-    """The builds of each series; what cannot be placed may be the newest of any."""
+    """Returns the builds of each series; what cannot be placed may be the newest of any."""
     found: dict[str, list[TargetReport | Skipped]] = {}
     for item in report.targets:
         found.setdefault(item.series or item.name, []).append(item)
@@ -87,7 +87,7 @@ def _by_series(report: Report) -> dict[str, list[TargetReport | Skipped]]:
 
 
 def plan_for_repository(request: Request, place: str) -> SeriesPlan:
-    """The first version without each defect for every series of a repository; raises AuditError."""
+    """Returns the first version without each defect for every series of a repository; raises AuditError."""
     report = audit_sources(request, [("repository", place)])
     items = []
     newest = []
@@ -103,7 +103,7 @@ def plan_for_repository(request: Request, place: str) -> SeriesPlan:
 
 
 def _package(request: Request, name: str) -> KernelPackage:
-    """The package of a name as far as it is known: a file, an installed one, or a name with a version."""
+    """Returns the package of a name as far as it is known: a file, an installed one, or a name with a version."""
     try:
         return read_package(name)
     except NotInstalledError:
@@ -115,7 +115,7 @@ def _package(request: Request, name: str) -> KernelPackage:
 
 
 def _newer(package: KernelPackage, versions: Iterable[str]) -> list[str]:
-    """The versions after a package's, oldest first, in the order of its kind of package."""
+    """Returns the versions after a package's, oldest first, in the order of its kind of package."""
     unique = dict.fromkeys(versions)
     if package.is_rpm:
         return sorted((item for item in unique if rpm_key(item) > rpm_key(package.version)), key=rpm_key)
@@ -125,7 +125,7 @@ def _newer(package: KernelPackage, versions: Iterable[str]) -> list[str]:
 
 
 def _in_repository(request: Request, package: KernelPackage, target: TargetReport, place: str) -> _Builds:
-    """The builds of a repository that are newer than a package, of its series."""
+    """Returns the builds of a repository that are newer than a package, of its series."""
     report = audit_sources(request._replace(config=None), [("repository", place)])
     name = package.name if package.is_rpm else "linux"
     series = f"{name} {package.architecture}"
@@ -141,7 +141,7 @@ def _in_repository(request: Request, package: KernelPackage, target: TargetRepor
 
 
 def _surveyed(request: Request, package: KernelPackage, target: TargetReport) -> _Builds:
-    """The builds of a package's series that the catalogue's surveys list, each judged by its version alone."""
+    """Returns the builds of a package's series that the catalogue's surveys list, each judged by its version alone."""
     distro, base = target.identity.get("distro"), _base(target)
     versions: list[str] = []
     for distribution in request.catalog.distributions:
@@ -179,7 +179,7 @@ def _base(target: TargetReport) -> str:
 
 
 def _in_stable(catalog: Catalog, defect: Defect, base: str) -> str:
-    """What the catalogue knows of the fix in the stable branch that a package is based on."""
+    """Returns what the catalogue knows of the fix in the stable branch that a package is based on."""
     known = []
     for key in dict.fromkeys(leaves(defect.fixed)):
         fact = catalog.commits[key].branches.get(base)
@@ -194,7 +194,7 @@ def _in_stable(catalog: Catalog, defect: Defect, base: str) -> str:
 
 
 def plan_for_package(request: Request, name: str, repository: str | None) -> SeriesPlan:
-    """The first later version of a package's series without each defect that it has; raises AuditError."""
+    """Returns the first later version of a package's series without each defect that it has; raises AuditError."""
     report = audit_sources(request, [("package", name)])
     target = report.targets[0]
     package = _package(request, name)

@@ -17,7 +17,7 @@ _COLUMNS = ("SERIES", "AFFECTED", "DEFECT", "FIRST WITHOUT", "FIXED BY")
 
 
 def series_schema_path() -> Path:
-    """The JSON Schema of the plan for a package."""
+    """Returns the JSON Schema of the plan for a package."""
     return Path(__file__).with_name("series.schema.json")
 
 

@@ -176,5 +176,5 @@ class SeriesPlan(NamedTuple):
 
 
 def short(name: str) -> str:
-    """The first 12 digits of an id, as the kernel's own messages cite it."""
+    """Returns the first 12 digits of an id, as the kernel's own messages cite it."""
     return name[:_SHOWN]

@@ -37,7 +37,9 @@ _CODE = (EvidenceKind.EMULATION, EvidenceKind.SOURCE, EvidenceKind.CODE, Evidenc
 
 
 def observe(verdict: Verdict, result: Result, where: str) -> Verdict:
-    """The verdict, with what was seen `where` ("on this host", "in a guest booted from FILE") taken into account."""
+    """Returns the verdict, with what was seen `where` ("on this host", "in a guest booted from FILE") taken into
+    account.
+    """
     seen = ObservationState(result.state)
     predicted = verdict.state
     if seen is ObservationState.ABSENT and result.lacks:
@@ -74,7 +76,7 @@ def observe(verdict: Verdict, result: Result, where: str) -> Verdict:
 
 
 def _without_capability(verdict: Verdict, result: Result, where: str) -> Verdict:
-    """The verdict on a defect that cannot be reached, since the architecture was seen to lack what it needs."""
+    """Returns the verdict on a defect that cannot be reached, since the architecture was seen to lack what it needs."""
     predicted = verdict.state
     agreement = {State.AFFECTED: Agreement.CONTRADICTED, State.UNKNOWN: Agreement.SETTLED}.get(
         predicted, Agreement.CONFIRMED

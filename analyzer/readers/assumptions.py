@@ -14,7 +14,7 @@ __all__ = ["assumptions_by_commit"]
 
 
 def _needed(config: Expression) -> tuple[frozenset[str], frozenset[str]]:
-    """The options that an expression needs set, and those that it needs not set, whichever alternative holds."""
+    """Returns the options that an expression needs set, and those that it needs not set, whichever alternative holds."""
     if config.operator is Operator.LEAF:
         return frozenset((f"CONFIG_{config.name}",)), frozenset()
     pairs = [_needed(part) for part in config.parts]

@@ -23,7 +23,7 @@ _MARGIN_DAYS = 30
 
 
 def build_date_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Evidence]:
-    """Yield the commits that were first posted 30 days or more after the kernel was built."""
+    """Yields the commits that were first posted 30 days or more after the kernel was built."""
     branch = catalog.branches.get(release.version.branch)
     if release.built is None or release.date_source is None or branch is None or branch.released is None:
         return

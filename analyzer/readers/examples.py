@@ -41,12 +41,12 @@ class Example(NamedTuple):
 
 
 def expected_answers(examples: Examples) -> dict[str, Presence]:
-    """The expected answer by kernel."""
+    """Returns the expected answer by kernel."""
     return {kernel: presence for presence in Presence for kernel in getattr(examples, presence.value)}
 
 
 def _signatures(catalog: Catalog) -> Iterator[tuple[str, str, SignaturePart]]:
-    """Yield each part of a source signature with the commit or capability, and the architecture if it is of one only."""
+    """Yields each part of a source signature with the commit or capability, and the architecture if it is of one only."""
     for commit in catalog.commits.values():
         for part in commit.signature:
             yield commit.key, "", part
@@ -57,7 +57,7 @@ def _signatures(catalog: Catalog) -> Iterator[tuple[str, str, SignaturePart]]:
 
 
 def source_examples(catalog: Catalog) -> dict[str, int]:
-    """How many examples there are for each version of Debian's linux-source."""
+    """Returns how many examples there are for each version of Debian's linux-source."""
     counts: dict[str, int] = {}
     for _, _, part in _signatures(catalog):
         for version in expected_answers(part.examples):
@@ -66,7 +66,9 @@ def source_examples(catalog: Catalog) -> dict[str, int]:
 
 
 def source_folders(parent: Path) -> dict[str, Path]:
-    """The sources in a folder by Debian version: `source-6.1.192-2`, `linux-source-6.1.192-2` or the version alone."""
+    """Returns the sources in a folder by Debian version: `source-6.1.192-2`, `linux-source-6.1.192-2` or the version
+    alone.
+    """
     found = {}
     for path in sorted(parent.iterdir()):
         match = _FOLDER.fullmatch(path.name)
@@ -76,7 +78,7 @@ def source_folders(parent: Path) -> dict[str, Path]:
 
 
 def run_source_examples(catalog: Catalog, version: str, folder: Path) -> Iterator[Example]:
-    """Yield every example for one version, run on the source in `folder`."""
+    """Yields every example for one version, run on the source in `folder`."""
     reader = SourceReader(DiskReader(folder))
     assumed = assumptions_by_commit(catalog)
     for key, architecture, part in _signatures(catalog):

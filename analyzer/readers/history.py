@@ -120,7 +120,7 @@ def _walk(
 def _why_incomplete(
     repository: pygit2.Repository, base: Base | None, walked: Walked, version: UpstreamVersion, known: str | None
 ) -> tuple[str, str | None] | None:
-    """Why an absence proves nothing here, and the command that mends it; None when the range was seen whole."""
+    """Returns why an absence proves nothing here, and the command that mends it; None when the range was seen whole."""
     deepen = "git fetch --unshallow --tags   in that clone"
     if walked.broken is not None:
         return (
@@ -220,7 +220,7 @@ def read_history(
     version: UpstreamVersion | None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> History:
-    """Read the history of `head` once; `version` is the Makefile's, None when it could not be read. Raises nothing."""
+    """Reads the history of `head` once; `version` is the Makefile's, None when it could not be read. Raises nothing."""
     branch = "" if version is None else version.branch
     matcher = Matcher(catalog, branch)
     base: Base | None = None

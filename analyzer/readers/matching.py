@@ -100,14 +100,14 @@ class Matcher:
         }
 
     def key(self, name: str) -> str | None:
-        """The commit that an id of 12 or more digits names, resolved against the catalogue only."""
+        """Returns the commit that an id of 12 or more digits names, resolved against the catalogue only."""
         key = self._by_id.get(name[:12])
         full = self._full.get(name[:12], "")
         shorter = min(len(name), len(full))
         return key if key is not None and name[:shorter] == full[:shorter] else None
 
     def subject(self, subject: str) -> str | None:
-        """The commit that has this subject, compared as a whole."""
+        """Returns the commit that has this subject, compared as a whole."""
         return self._by_subject.get(normalize_subject(subject))
 
     def may_matter(self, record: Record) -> bool:
@@ -136,7 +136,7 @@ class Matcher:
         )
 
     def read(self, record: Record) -> tuple[list[Event], PendingRevert | None]:
-        """The events in one commit. Reverts are recognised before backports: both name an upstream commit."""
+        """Returns the events in one commit. Reverts are recognised before backports: both name an upstream commit."""
         subject = _subject_of(record)
         shown = printable(subject, SUBJECT_LENGTH)
         events: list[Event] = []
@@ -196,8 +196,8 @@ class Matcher:
         )
 
     def resolve(self, revert: PendingRevert, seen: dict[str, list[Event]]) -> list[Event]:
-        """What a revert takes back: by the id of a commit of this tree, by an upstream id, else by the subject it
-        quotes.
+        """Returns what a revert takes back: by the id of a commit of this tree, by an upstream id, else by the subject
+        it quotes.
 
         `seen` has the events of the older commits, by the first 12 digits of their ids.
         """

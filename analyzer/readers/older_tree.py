@@ -31,7 +31,7 @@ class OlderTree:
         self._version = version
 
     def _paths(self) -> list[str] | None:
-        """The files to look at; None where a folder cannot be listed."""
+        """Returns the files to look at; None if a folder cannot be listed."""
         found: list[str] = []
         architectures = self._reader.names("arch")
         if architectures is None:
@@ -47,7 +47,7 @@ class OlderTree:
 
     @cached_property
     def _words(self) -> frozenset[bytes] | None:
-        """Every name in the code; None where some of it could not be read."""
+        """Every name in the code; None if some of it could not be read."""
         if any(self._reader.read(path).state is not ReadState.READ for path in _WITNESSES):
             return None
         paths = self._paths()

@@ -74,7 +74,7 @@ def _match(matcher: Matcher, data: bytes, reverse: bool) -> tuple[str, bool | No
 
 
 def _applied(found: list[tuple[int, _Entry]], notes: list[str]) -> Iterator[Evidence]:
-    """What the applied patches of one queue amount to: of several about one commit the last one applied decides."""
+    """Yields what the applied patches of one queue amount to: of several about one commit the last one applied decides."""
     last: dict[str, _Entry] = {}
     for _, entry in sorted(found, key=lambda pair: pair[0]):
         before = last.get(entry.key)

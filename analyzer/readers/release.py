@@ -64,7 +64,7 @@ class _InRelease:
         return self.found(Presence.ABSENT, detail)
 
     def by_fact(self, fact: BranchFact) -> Evidence:
-        """What a survey found on the release's branch."""
+        """Returns what a survey found on the release's branch."""
         version, key, branch = self.version, self.commit.key, f"{self.version.branch}.y"
         if fact.backported and fact.release is not None:
             presence = Presence.PRESENT if version >= fact.release else Presence.ABSENT
@@ -158,7 +158,7 @@ def _in_whole_branch(catalog: Catalog, commit: Commit, release: KernelRelease) -
 
 
 def _in_packages(catalog: Catalog, commit: Commit, release: KernelRelease) -> Evidence | None:
-    """What all packages agree on that an ABI number may name."""
+    """Returns what all packages agree on that an ABI number may name."""
     if not release.builds:
         return None
     found = [commit_in_release(catalog, commit, build.version) for build in release.builds]
@@ -176,8 +176,8 @@ def _in_packages(catalog: Catalog, commit: Commit, release: KernelRelease) -> Ev
 
 
 def _on_top(catalog: Catalog, commit: Commit, release: KernelRelease) -> Evidence:
-    """The same for a kernel with unknown patches, or with unknown stable updates: what is there stays, the rest is
-    open.
+    """Returns the same for a kernel with unknown patches, or with unknown stable updates: what is there stays, the rest
+    is open.
     """
     if release.proof is Proof.NOTHING:
         return _in_contradiction(commit, release)
@@ -243,7 +243,7 @@ def capability_in_release(
 def release_evidence(
     catalog: Catalog, release: KernelRelease, confidence: Confidence = Confidence.HIGH
 ) -> Iterator[Evidence]:
-    """Yield what a release says about every commit and capability; `confidence` is the most that it is given."""
+    """Yields what a release says about every commit and capability; `confidence` is the most that it is given."""
     limit = _lowered(confidence) if release.local else confidence
     newer = release.version.base > catalog.newest_mainline
     if newer:

@@ -84,7 +84,7 @@ def _surveyed(catalog: Catalog, names: Sequence[str]) -> Iterator[SeriesFact]:
 
 
 def series_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Evidence]:
-    """Yield what a distribution's own changelog proved about builds like this one.
+    """Yields what a distribution's own changelog proved about builds like this one.
 
     A rebuild has what the build has that it was made of; what that one lacks, the rebuild may have added. A commit that
     a vendor was seen to take out of a stable release is open in its other builds of that branch, whatever the stable

@@ -60,7 +60,7 @@ class _Definition:
 
 
 def signature_files(catalog: Catalog) -> tuple[str, ...]:
-    """The paths of all files that any signature reads, sorted."""
+    """Returns the paths of all files that any signature reads, sorted."""
     paths = {path for commit in catalog.commits.values() for part in commit.signature for path in part.files}
     for capability in catalog.capabilities.values():
         paths |= {path for parts in capability.signatures.values() for part in parts for path in part.files}
@@ -92,7 +92,7 @@ class SourceReader:
         self._units: dict[tuple[str, str, int, bool, Assumptions], tuple[list[Unit], str | None]] = {}
 
     def file(self, path: str) -> FileRead:
-        """Read a file, once."""
+        """Reads a file, once."""
         if path not in self._files:
             self._progress(f"reading {path}")
             self._files[path] = self._reader.read(path)
@@ -104,7 +104,7 @@ class SourceReader:
         return self._sources[path]
 
     def evidence(self, catalog: Catalog) -> Iterator[Evidence]:
-        """Yield the evidence about every commit with a signature, and about every capability."""
+        """Yields the evidence about every commit with a signature, and about every capability."""
         self._shared = tuple(path for path in signature_files(catalog) if path.startswith(_SHARED))
         assumed = assumptions_by_commit(catalog)
         fixing = {name for defect in catalog.defects for name in leaves(defect.fixed)}
@@ -117,7 +117,7 @@ class SourceReader:
     def commit(
         self, commit: Commit, assumptions: Assumptions = NO_ASSUMPTIONS, introduces_only: bool = False
     ) -> Evidence:
-        """Decide a commit: present when all its parts are, absent when one is; a part of a strange shape makes it
+        """Decides a commit: present when all its parts are, absent when one is; a part of a strange shape makes it
         unknown, since a rewrite of that part may do without the others.
 
         `assumptions` are the options without which no defect that names the commit can be reached. `introduces_only`
@@ -132,7 +132,7 @@ class SourceReader:
 
     @staticmethod
     def _all(key: str, parts: Sequence[tuple[SignaturePart, _Part]], architecture: str | None) -> Evidence:
-        """Join the answers for all parts of a commit or capability; `architecture` limits the statement to one."""
+        """Joins the answers for all parts of a commit or capability; `architecture` limits the statement to one."""
         absent = [(part, answer) for part, answer in parts if answer.presence is Presence.ABSENT]
         open_ones = [(part, answer) for part, answer in parts if answer.presence is Presence.UNKNOWN]
         strange = [(part, answer) for part, answer in open_ones if not answer.unreadable]
@@ -171,7 +171,7 @@ class SourceReader:
         )
 
     def presence(self, part: SignaturePart, assumptions: Assumptions = NO_ASSUMPTIONS) -> Presence:
-        """Decide one part of a signature alone."""
+        """Decides one part of a signature alone."""
         return self._part(part, assumptions).presence
 
     @cached_property
@@ -219,7 +219,7 @@ class SourceReader:
         return all(self.file(name).state is ReadState.READ for name in witnesses)
 
     def _definitions(self, part: SignaturePart, assumptions: Assumptions) -> Iterator[_Definition]:
-        """Every definition that may be compiled, in each file of the part and in the shared code that was read."""
+        """Yields every definition that may be compiled, in each file of the part and in the shared code that was read."""
         paths = [path for path in part.files if self.file(path).state is ReadState.READ]
         if not part.functions and not part.struct:
             for path in paths:
@@ -246,7 +246,7 @@ class SourceReader:
         return self.file(path).state is ReadState.READ and bool(self._source(path).live_macros(name, assumptions))
 
     def _decide(self, part: SignaturePart, found: list[_Definition], assumptions: Assumptions) -> _Part:
-        """Decide a part: every definition that may be compiled must say the same."""
+        """Decides a part: every definition that may be compiled must say the same."""
         answers = [self._one(part, item, assumptions) for item in found]
         spoken = {answer.presence for answer in answers}
         if len(spoken) == 1:
@@ -312,7 +312,7 @@ class SourceReader:
     def _stands_in(
         self, part: SignaturePart, name: str, form: tuple[str, ...], path: str, assumptions: Assumptions
     ) -> str | None:
-        """Why a macro keeps the form from being what is compiled; None if there is none."""
+        """Returns why a macro keeps the form from being what is compiled; None if there is none."""
         paths = dict.fromkeys((path, *part.files, *(self._shared if path.startswith(_SHARED) else ())))
         for other in paths:
             if self.file(other).state is ReadState.READ:
@@ -322,7 +322,7 @@ class SourceReader:
         return None
 
     def _capability(self, capability: Capability) -> Iterator[Evidence]:
-        """Decide a capability for each architecture that has a signature of it, in the same way as a commit."""
+        """Decides a capability for each architecture that has a signature of it, in the same way as a commit."""
         for architecture, signature in capability.signatures.items():
             parts = [(part, self._part(part, NO_ASSUMPTIONS)) for part in signature]
             yield self._all(capability.key, parts, architecture)

@@ -102,7 +102,7 @@ def open_subjects(request: Request, name: str) -> Iterator[Subject]:
 
 
 def _system_map(image: Path, named: str | None) -> Path | None:
-    """The System.map given, or the one beside the image under the same release."""
+    """Returns the System.map given, or the one beside the image under the same release."""
     if named is not None:
         path = expanded(named)
         check_file(path, "give the System.map of the same build")

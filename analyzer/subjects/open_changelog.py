@@ -55,7 +55,7 @@ class OpenChangelog:
 
 
 def _identify(catalog: Catalog, changelog: Changelog, entry: Entry, package: PackageName) -> KernelRelease:
-    """The kernel that a package is; raises ChangelogError if its version names none."""
+    """Returns the kernel that a package is; raises ChangelogError if its version names none."""
     named, family = package.version, changelog.family
     try:
         if not family.is_dpkg:
@@ -81,8 +81,8 @@ def _identify(catalog: Catalog, changelog: Changelog, entry: Entry, package: Pac
 
 
 def _newest_version(changelog: Changelog) -> str:
-    """The version of the newest build: that of the newest entry; if it holds a macro or none, what the fields of the
-    .spec say.
+    """Returns the version of the newest build: that of the newest entry; if it holds a macro or none, what the fields
+    of the .spec say.
 
     An older entry of that build may have the distribution's suffix, which the fields leave to a macro.
     """

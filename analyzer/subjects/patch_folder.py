@@ -71,7 +71,7 @@ def _repository(catalog: Catalog, files: FileReader) -> Iterator[_Folder]:
 
 
 def _base(catalog: Catalog, files: FileReader, path: str, expression: str) -> KernelRelease | None:
-    """The release that a file names as the base of patches."""
+    """Returns the release that a file names as the base of patches."""
     data = _text(files, path)
     match = None if data is None else re.search(expression, data.decode("latin-1"), re.MULTILINE | re.ASCII)
     try:
@@ -88,7 +88,7 @@ def _changelog(catalog: Catalog, data: bytes, label: str) -> OpenChangelog | Non
 
 
 def _spec_release(catalog: Catalog, version: str | None, release: str | None) -> KernelRelease | None:
-    """The kernel of a .spec without a changelog, by its own fields."""
+    """Returns the kernel of a .spec without a changelog, by its own fields."""
     if version is None:
         return None
     try:
@@ -98,7 +98,7 @@ def _spec_release(catalog: Catalog, version: str | None, release: str | None) ->
 
 
 def _rpm(catalog: Catalog, files: FileReader, label: str) -> _Folder | None:
-    """The sources of an RPM: the first .spec that is a kernel's."""
+    """Returns the sources of an RPM: the first .spec that is a kernel's."""
     for name in files.names("") or ():
         data = _text(files, name) if name.endswith(".spec") else None
         if data is None:

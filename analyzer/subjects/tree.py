@@ -18,7 +18,7 @@ __all__ = ["open_subjects"]
 
 
 def _tree_config(tree: KernelTree, config: KernelConfig | None, catalog: Catalog) -> KernelConfig | None:
-    """The configuration given, else the tree's own .config; that of another revision is not taken."""
+    """Returns the configuration given, else the tree's own .config; that of another revision is not taken."""
     own = tree.root / ".config"
     if config is not None or not tree.on_disk or own.is_symlink() or not is_file(own):
         return config

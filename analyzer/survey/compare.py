@@ -105,7 +105,7 @@ def compare(survey: Survey, catalog: Catalog) -> tuple[Finding, ...]:
 
 
 def _fact(claims: list[Claim], survey: Survey) -> BranchFact | None:
-    """The fact that a branch's claims about a commit make; None if they are about mainline only."""
+    """Returns the fact that a branch's claims about a commit make; None if they are about mainline only."""
     branch = claims[0].branch
     if branch is None or branch == MAINLINE:
         return None

@@ -119,7 +119,7 @@ def _claims(series: Series, builds: Sequence[_Build], z_streams: bool, source: s
 
 
 def _inherited(main: Sequence[_Build], line: tuple[int, ...], commit: str) -> bool | None:
-    """What the main line says of a commit where a z-stream leaves it; None where it says nothing."""
+    """Returns what the main line says of a commit where a z-stream leaves it; None if it says nothing."""
     found = None
     for build in main:
         if build_key(build.version) <= line:

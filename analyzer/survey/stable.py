@@ -75,7 +75,7 @@ class _Branch:
 def _changes(
     branch: _Branch, key: str, events: Sequence[Event], starts_with: bool
 ) -> tuple[list[Claim], Conflict | None]:
-    """What a commit's events, oldest first, make of it from release to release.
+    """Returns what a commit's events, oldest first, make of it from release to release.
 
     `starts_with` says that the base release has it. A commit that is reverted and applied again between two releases is
     in both. One event that cannot be read ends the claims.
@@ -158,7 +158,9 @@ def _survey_branch(branch: _Branch, progress: Callable[[str], None]) -> _BranchS
 
 
 def _code(branch: _Branch) -> dict[str, Evidence]:
-    """What the signatures see at the newest release; a clone without its files shows nothing, and takes nothing back."""
+    """Returns what the signatures see at the newest release; a clone without its files shows nothing, and takes nothing
+    back.
+    """
     with pygit2_errors(SurveyError):
         commit = branch.repository[branch.tip].peel(pygit2.Commit)
     reader = SourceReader(BlobReader(branch.repository, commit), version=branch.newest)

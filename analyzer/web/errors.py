@@ -9,7 +9,7 @@ __all__ = ["FetchError"]
 
 class FetchError(AuditError):
     """Something that could not be fetched. The message names the address and a remedy; `status` is what the server
-    said, None where there was no whole answer.
+    said, None if there was no whole answer.
     """
 
     def __init__(self, message: str, status: int | None = None) -> None:

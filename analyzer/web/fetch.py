@@ -83,7 +83,7 @@ class Fetcher:
         self._client: _Client | None = None
 
     def get(self, url: str, limit: int, remedy: str | None = None) -> Fetched:
-        """Fetch at most `limit` bytes; raises FetchError."""
+        """Fetches at most `limit` bytes; raises FetchError."""
         import requests
 
         remedy = remedy or self._remedy
@@ -161,7 +161,7 @@ class _Client:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, in words: the libraries' own messages are chains of their classes' names."""
+    """Returns what went wrong, in words: the libraries' own messages are chains of their classes' names."""
     import requests
 
     text = str(error)

@@ -19,7 +19,9 @@ with the load of the machine."""
 
 
 def boot_elf(elf: bytes, name: str, slugs: Sequence[str], patience: float = PATIENCE) -> GuestRun:
-    """Boot a kernel's ELF file and run the probes of some defects; raises GuestError if no guest can be started at all."""
+    """Boots a kernel's ELF file and runs the probes of some defects; raises GuestError if no guest can be started at
+    all.
+    """
     initramfs = build_initramfs(user_cache_path("tailcall-audit", appauthor=False) / "guest")
     # A file without a name: whatever ends this process, nothing is left behind.
     descriptor = os.memfd_create(name[:200])

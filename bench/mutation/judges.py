@@ -38,7 +38,9 @@ class Judge(NamedTuple):
 
 
 def _by_code(elf: bytes, name: str) -> Mapping[str, State]:
-    """What the signatures of machine code say by themselves: nothing that a version, a changelog or a type says counts."""
+    """Returns what the signatures of machine code say by themselves: nothing that a version, a changelog or a type says
+    counts.
+    """
     catalog = load_catalog()
     seen = {item.commit: item.presence for item in code_evidence(Binary(unpack(elf, name)), "x86_64", name)}
     return {slug: _verdict(_defect(catalog, slug), seen) for slug in SLUGS}
@@ -68,7 +70,7 @@ def _fix(defect: Defect, seen: Mapping[str, Presence]) -> State:
 
 
 def _by_audit(elf: bytes, name: str) -> Mapping[str, State]:
-    """The verdicts of a whole audit of the image, its version and its types included."""
+    """Returns the verdicts of a whole audit of the image, its version and its types included."""
     descriptor = os.memfd_create(name[:200])
     with os.fdopen(descriptor, "wb") as file:
         file.write(elf)
@@ -78,8 +80,8 @@ def _by_audit(elf: bytes, name: str) -> Mapping[str, State]:
 
 
 def _by_emulation(elf: bytes, name: str) -> Mapping[str, State]:
-    """What running the functions says by itself: of each defect, whether its fix works. It says nothing of what a
-    defect needs.
+    """Returns what running the functions says by itself: of each defect, whether its fix works. It says nothing of what
+    a defect needs.
     """
     catalog = load_catalog()
     defects = {slug: _defect(catalog, slug) for slug in SLUGS}

@@ -19,12 +19,12 @@ _ISA = isas()["x86_64"]
 
 
 def functions_of(commits: Iterable[str]) -> frozenset[str]:
-    """The functions that are read for some commits."""
+    """Returns the functions that are read for some commits."""
     return registry.functions_of(_ISA, load_catalog(), commits)
 
 
 def plan(subject: Subject, limit: int | None, only: Iterable[str] = ()) -> Iterator[Mutation]:
-    """The fixes undone, then every flip of a conditional jump in the functions that signatures read (or in those
+    """Yields the fixes undone, then every flip of a conditional jump in the functions that signatures read (or in those
     named), the smallest function first; of each at most `limit` flips, taken at random, the same in every run.
     """
     chosen = tuple(only)

@@ -54,7 +54,7 @@ class Table(Generic[_State]):
                     yield Key(*line[: len(Key._fields)]), {slug: states(word) for slug, word in found}
 
     def add(self, key: Key, found: Mapping[str, _State], remark: str = "") -> None:
-        """Write one more line at once."""
+        """Writes one more line at once."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         is_new = not self._path.exists() or self._path.stat().st_size == 0
         with self._path.open("a+b") as raw:

@@ -28,7 +28,7 @@ class Memory(NamedTuple):
 
 
 def memory(instruction: Instruction) -> Memory | None:
-    """The memory operand of an instruction, where it has one with a base register and no index."""
+    """Returns the memory operand of an instruction, where it has one with a base register and no index."""
     found = _MEMORY.search(instruction.operands)
     if found is None:
         return None
@@ -36,14 +36,14 @@ def memory(instruction: Instruction) -> Memory | None:
 
 
 def constant(instruction: Instruction) -> int | None:
-    """The constant that is an instruction's last operand."""
+    """Returns the constant that is an instruction's last operand."""
     last = instruction.operands.rpartition(",")[2].strip()
     return int(last, 0) if _NUMBER.fullmatch(last) else None
 
 
 def first(code: Sequence[Instruction], what: str, test: Callable[[Instruction], bool], start: int = 0) -> int:
-    """The index of the first instruction from `start` on that passes a test; raises MutationError that says what was
-    looked for.
+    """Returns the index of the first instruction from `start` on that passes a test; raises MutationError that says
+    what was looked for.
     """
     for index in range(start, len(code)):
         if test(code[index]):
@@ -52,13 +52,13 @@ def first(code: Sequence[Instruction], what: str, test: Callable[[Instruction], 
 
 
 def following(code: Sequence[Instruction], index: int, count: int) -> Sequence[Instruction]:
-    """The next instructions behind one."""
+    """Returns the next instructions behind one."""
     return code[index + 1 : index + 1 + count]
 
 
 def jump_behind(code: Sequence[Instruction], index: int) -> Instruction:
-    """The conditional jump that a compare decides, with nothing between that changes flags; raises MutationError if
-    there is none.
+    """Returns the conditional jump that a compare decides, with nothing between that changes flags; raises
+    MutationError if there is none.
     """
     for item in code[index + 1 :]:
         if item.is_conditional_jump:

@@ -85,7 +85,7 @@ class Subject:
 
     @classmethod
     def read(cls, path: Path) -> Subject:
-        """The kernel of an image file or of a package; raises MutationError, naming the file."""
+        """Returns the kernel of an image file or of a package; raises MutationError, naming the file."""
         try:
             if path.suffix in (".deb", ".rpm"):
                 member = read_package(str(path)).image
@@ -112,25 +112,25 @@ class Subject:
         )
 
     def functions(self, names: Iterable[str]) -> dict[str, Function]:
-        """The functions of these names that the kernel's own symbols lead to."""
+        """Returns the functions of these names that the kernel's own symbols lead to."""
         return self._binary.functions(names)
 
     def instructions(self, name: str) -> tuple[Instruction, ...]:
-        """The instructions of a function; raises MutationError if it cannot be found."""
+        """Returns the instructions of a function; raises MutationError if it cannot be found."""
         function = self.functions([name]).get(name)
         if function is None:
             raise MutationError(f"{self.name}: no function {name}() in its symbols")
         return decode(function.code, function.address)
 
     def place(self, struct: str, member: str) -> int:
-        """Where a member stands in its structure, in bytes; raises MutationError if BTF has no such member."""
+        """Returns where a member stands in its structure, in bytes; raises MutationError if BTF has no such member."""
         found = self.btf.member(struct, member)
         if found is None or found.offset % 8:
             raise MutationError(f"{self.name}: struct {struct} has no member {member} at a whole byte")
         return found.offset // 8
 
     def mutant(self, mutation: Mutation) -> bytes:
-        """The kernel's ELF file with a change made; raises MutationError if the old bytes are not there."""
+        """Returns the kernel's ELF file with a change made; raises MutationError if the old bytes are not there."""
         changed = bytearray(self.elf)
         for edit in mutation.edits:
             place = self._offset(edit.address)
@@ -149,7 +149,7 @@ class Subject:
 
 
 def decode(code: bytes, address: int) -> tuple[Instruction, ...]:
-    """The instructions in some machine code."""
+    """Returns the instructions in some machine code."""
     decoder = Cs(CS_ARCH_X86, CS_MODE_64)
     found: list[Instruction] = []
     for start, size, mnemonic, operands in decoder.disasm_lite(code, address):
@@ -158,6 +158,6 @@ def decode(code: bytes, address: int) -> tuple[Instruction, ...]:
 
 
 def replace(subject: Subject, function: str, undoes: str, changes: Sequence[tuple[Instruction, bytes]]) -> Mutation:
-    """The mutation that replaces instructions by others of the same length."""
+    """Returns the mutation that replaces instructions by others of the same length."""
     edits = tuple(Edit(instruction.address, instruction.code, new) for instruction, new in changes)
     return Mutation(subject.name, function, edits, undoes)

@@ -48,7 +48,7 @@ def _count(keys: list[Key], slug: str, guests: Table[Seen], verdicts: Mapping[st
 
 
 def summary(guests: Table[Seen], verdicts: Mapping[str, Table[State]]) -> tuple[list[str], int]:
-    """The lines of the table, and how often the code called a mutant safe whose guest shows the defect."""
+    """Returns the lines of the table, and how often the code called a mutant safe whose guest shows the defect."""
     catalog = load_catalog()
     fixes = {defect.slug: frozenset(leaves(defect.fixed)) for defect in catalog.defects if defect.slug in SLUGS}
     head = f"{'kernel':28} {'defect':26} {'mutants':>7} {'present':>7} {'absent':>7}"

@@ -48,7 +48,7 @@ class Undone(NamedTuple):
 
 
 def _function(subject: Subject, names: Sequence[str]) -> str:
-    """The first of some names that the kernel has a function of; raises MutationError."""
+    """Returns the first of some names that the kernel has a function of; raises MutationError."""
     known = subject.functions(names)
     for name in names:
         if name in known:
@@ -61,8 +61,8 @@ def _stores(code: Sequence[Instruction], value: int) -> list[int]:
 
 
 def _call_site(code: Sequence[Instruction]) -> int:
-    """Where do_jit() stores the load of the count, or of its pointer, before a call of a subprogram: no compare is
-    stored behind it.
+    """Returns where do_jit() stores the load of the count, or of its pointer, before a call of a subprogram: no compare
+    is stored behind it.
     """
     sites = [
         index
@@ -165,7 +165,9 @@ def _no_flag_kept(subject: Subject) -> Mutation:
 
 
 def _resolution(subject: Subject) -> tuple[str, tuple[Instruction, ...], int]:
-    """The owner check, its code, and where it loads saved_dst_prog_type, with a test and a conditional move behind."""
+    """Returns the owner check, its code, and where it loads saved_dst_prog_type, with a test and a conditional move
+    behind.
+    """
     name = _function(subject, _OWNER_CHECK)
     code = subject.instructions(name)
     saved = subject.place("bpf_prog_aux", "saved_dst_prog_type")

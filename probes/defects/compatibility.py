@@ -20,13 +20,13 @@ __all__ = ["enters", "must_enter", "owner"]
 def owner(
     kernel: Bpf, kind: int, array: int, *, attach_type: int, returns: int = 0, target: tuple[int, int] | None = None
 ) -> int:
-    """Load a program that tail-calls into the prog_array, and so owns it; it returns what its type must return."""
+    """Loads a program that tail-calls into the prog_array, and so owns it; it returns what its type must return."""
     program = return_value(tail_call(Program().function("owner").mov(R6, R1), array), returns)
     return kernel.load(kind, program, name="owner", attach_type=attach_type, target=target)
 
 
 def enters(kernel: Bpf, array: int, program: int, what: str) -> str | None:
-    """Put a program into the prog_array: None when it enters, the kernel's words when it is refused as incompatible."""
+    """Puts a program into the prog_array: None when it enters, the kernel's words when it is refused as incompatible."""
     try:
         kernel.put(array, 0, program)
     except BpfError as error:

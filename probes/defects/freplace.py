@@ -93,8 +93,8 @@ def resolves_target_type(kernel: Bpf) -> str | None:
 
 
 def extension_is_refused(kernel: Bpf) -> str | None:
-    """The kernel's words when no freplace program may enter a prog_array, as the fix of pitfall 6 has it; None when one
-    may.
+    """Returns the kernel's words when no freplace program may enter a prog_array, as the fix of pitfall 6 has it; None
+    when one may.
 
     Linux kernel commit d6083f040d5d ("bpf: Prevent tailcall infinite loop caused by freplace") (in v6.13). Nothing is
     attached, and the prog_array is empty and has no owner, so no other check refuses.
@@ -115,7 +115,7 @@ def extension_is_refused(kernel: Bpf) -> str | None:
 
 
 def look_only(kernel: Bpf) -> Result:
-    """What can be seen of pitfall 5 with nothing attached, on a host: whether it can be reached; raises
+    """Returns what can be seen of pitfall 5 with nothing attached, on a host: whether it can be reached; raises
     InconclusiveError if only a guest can show it.
     """
     refusal = extension_is_refused(kernel)

@@ -29,7 +29,9 @@ __all__ = ["PROBE"]
 
 
 def _build(kernel: Bpf, attach_first: bool) -> tuple[int | None, str]:
-    """Build the loop in one of the two orders: the entries that running it made, or None and the step that was refused."""
+    """Builds the loop in one of the two orders: the entries that running it made, or None and the step that was
+    refused.
+    """
     counters, array = kernel.array(), kernel.prog_array()
     entry = expect(kernel, lambda: target(kernel, counters), "a program to replace a function of")
     replacement = expect(kernel, lambda: extension(kernel, entry, array), "a freplace program that tail-calls")

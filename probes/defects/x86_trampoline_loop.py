@@ -23,7 +23,7 @@ __all__ = ["PROBE"]
 
 
 def tracer(kernel: Bpf, program: int, attach_type: int, hits: int, function: int = 1) -> int:
-    """Load a program that counts the calls of a function of another program: at its start (FENTRY) or its end (FEXIT)."""
+    """Loads a program that counts the calls of a function of another program: at its start (FENTRY) or its end (FEXIT)."""
     code = Program().function("tracer").map_value(R1, hits).load(8, R2, R1, 0).alu(R2, "+", 1).store(8, R1, 0, R2)
     return kernel.load(
         bpf.TRACING,
@@ -35,7 +35,7 @@ def tracer(kernel: Bpf, program: int, attach_type: int, hits: int, function: int
 
 
 def _traced(kernel: Bpf, kinds: tuple[int, ...], indirect: bool) -> int:
-    """How often the traced program is entered."""
+    """Returns how often the traced program is entered."""
     counters, array = kernel.array(), kernel.prog_array()
     program = chain(counters, array, through_subprogram=True, indirect=indirect)
     entry = expect(kernel, lambda: kernel.load(bpf.SOCKET_FILTER, program, name="traced"), "a program to trace")

@@ -78,7 +78,7 @@ class _Report:
 
 
 def _become_nobody(capabilities: Sequence[str]) -> Callable[[], None]:
-    """What a child does to run with these capabilities only."""
+    """Returns what a child does to run with these capabilities only."""
     mask = sum(1 << _CAPABILITIES[name] for name in capabilities)
 
     def prepare() -> None:
@@ -141,7 +141,7 @@ def _run(report: _Report) -> None:
 
 
 def main() -> None:
-    """Be the first process; never returns."""
+    """Is the first process; never returns."""
     try:
         _mount("proc", "/proc")
         _mount("sysfs", "/sys")

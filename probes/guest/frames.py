@@ -33,7 +33,7 @@ def frame(number: int, fields: Sequence[str]) -> bytes:
 
 
 def parse(line: bytes) -> tuple[int, list[str]] | None:
-    """The number and fields of the frame in a line; None if there is none, or a broken one."""
+    """Returns the number and fields of the frame in a line; None if there is none, or a broken one."""
     text = line.decode("ascii", "replace")
     start = text.find(MARK)
     words = text[start + len(MARK) :].split() if start >= 0 else []

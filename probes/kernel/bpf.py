@@ -139,7 +139,7 @@ class Bpf:
         self.close()
 
     def close(self) -> None:
-        """Close every descriptor, the newest first: links go before what they hold."""
+        """Closes every descriptor, the newest first: links go before what they hold."""
         while self._descriptors:
             os.close(self._descriptors.pop())
 
@@ -185,32 +185,32 @@ class Bpf:
         return True
 
     def map(self, kind: int, key: int, value: int, entries: int) -> int:
-        """Make a map: sizes in bytes. Returns its descriptor."""
+        """Makes a map: sizes in bytes. Returns its descriptor."""
         attributes = struct.pack("<5I", kind, key, value, entries, 0)
         descriptor = self._keep(self._call(_MAP_CREATE, attributes, f"map of type {kind}"))
         self._remember("map", descriptor)
         return descriptor
 
     def prog_array(self, entries: int = 1) -> int:
-        """Make an empty prog_array."""
+        """Makes an empty prog_array."""
         return self.map(PROG_ARRAY, 4, 4, entries)
 
     def array(self, size: int = 64) -> int:
-        """Make an array of one value, `size` bytes of zeros."""
+        """Makes an array of one value, `size` bytes of zeros."""
         return self.map(ARRAY, 4, size, 1)
 
     def put(self, array: int, index: int, program: int) -> None:
-        """Put a program into a prog_array."""
+        """Puts a program into a prog_array."""
         self.write(array, struct.pack("<I", program), index)
 
     def write(self, array: int, value: bytes, index: int = 0) -> None:
-        """Set a value of an array."""
+        """Sets a value of an array."""
         key, kept = _buffer(struct.pack("<I", index)), _buffer(value)
         attributes = struct.pack("<IIQQQ", array, 0, ctypes.addressof(key), ctypes.addressof(kept), 0)
         self._call(_MAP_UPDATE, attributes, "update of the map")
 
     def read(self, array: int, size: int) -> bytes:
-        """The first `size` bytes of an array's only value (all of it: the kernel copies a whole value)."""
+        """Returns the first `size` bytes of an array's only value (all of it: the kernel copies a whole value)."""
         key, value = _buffer(struct.pack("<I", 0)), ctypes.create_string_buffer(max(size, 64))
         attributes = struct.pack("<IIQQQ", array, 0, ctypes.addressof(key), ctypes.addressof(value), 0)
         self._call(_MAP_LOOKUP, attributes, "lookup in the map")
@@ -250,7 +250,7 @@ class Bpf:
         flags: int = 0,
         name: str = "tca",
     ) -> int:
-        """Load a program of this type. Returns its descriptor.
+        """Loads a program of this type. Returns its descriptor.
 
         `functions` describes each of its functions, in order, for BTF: a program with subprograms that tail-call must
         have it (check_subprogs(), "tail_call is not allowed in subprogs without BTF"), so without it they are taken for
@@ -309,7 +309,7 @@ class Bpf:
         return self._keep(self._call(_PROG_LOAD, attributes, f"load of {loading.name}"))
 
     def attach(self, program: int, attach_type: int = 0) -> int:
-        """Attach a tracing program (of this attach type) or a freplace program (0) to what it was loaded for. Returns
+        """Attaches a tracing program (of this attach type) or a freplace program (0) to what it was loaded for. Returns
         the link.
 
         Older kernels (5.10) know BPF_LINK_CREATE for neither: link_create() says EINVAL, and BPF_RAW_TRACEPOINT_OPEN
@@ -323,7 +323,7 @@ class Bpf:
         return self._keep(self._call(_RAW_TRACEPOINT_OPEN, struct.pack("<QII", 0, program, 0), "attach"))
 
     def run(self, program: int) -> int:
-        """Run a program once on a packet of zeros. Returns what it returned."""
+        """Runs a program once on a packet of zeros. Returns what it returned."""
         packet, out = _buffer(_PACKET), ctypes.create_string_buffer(256)
         attributes = struct.pack(
             "<IIIIQQIIIIQQ",
@@ -349,5 +349,5 @@ _FIRST_FUNCTION = 5
 
 
 def function_number(index: int) -> int:
-    """The BTF number of a program's function, counted from 0 in their order."""
+    """Returns the BTF number of a program's function, counted from 0 in their order."""
     return _FIRST_FUNCTION + index

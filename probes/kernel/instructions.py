@@ -58,7 +58,7 @@ def _within(value: int, bits: int, what: str) -> None:
 
 
 def encode(insns: Iterable[Insn]) -> bytes:
-    """The bytes of instructions; raises AssemblyError if a field is out of range."""
+    """Returns the bytes of instructions; raises AssemblyError if a field is out of range."""
     out = bytearray()
     for insn in insns:
         if not (0 <= insn.code < 256 and 0 <= insn.dst < 16 and 0 <= insn.src < 16):
@@ -78,7 +78,7 @@ def encode(insns: Iterable[Insn]) -> bytes:
 
 
 def decode(data: bytes) -> list[Insn]:
-    """The instructions in bytes; raises AssemblyError if they end in the middle of one."""
+    """Returns the instructions in bytes; raises AssemblyError if they end in the middle of one."""
     if len(data) % 8:
         raise AssemblyError(f"{len(data)} bytes are no whole number of instructions")
     found = []
@@ -116,7 +116,7 @@ class Program:
         return self
 
     def label(self, name: str) -> Program:
-        """Name the next instruction."""
+        """Names the next instruction."""
         if name in self._labels:
             raise AssemblyError(f"label {name!r} is set twice")
         self._labels[name] = self._slots
@@ -180,11 +180,11 @@ class Program:
         return self._add(_LD_IMM64, dst, PSEUDO_FUNC, label=name)
 
     def helper(self, number: int) -> Program:
-        """Call a helper."""
+        """Calls a helper."""
         return self._add(JMP | _CALL, imm=number)
 
     def call(self, function: str) -> Program:
-        """Call a function of this program (a bpf2bpf call)."""
+        """Calls a function of this program (a bpf2bpf call)."""
         return self._add(JMP | _CALL, src=_PSEUDO_CALL, label=function)
 
     def exit(self) -> Program:
@@ -213,5 +213,5 @@ class Program:
         return found
 
     def encode(self) -> bytes:
-        """The program's bytes."""
+        """Returns the program's bytes."""
         return encode(self.insns)

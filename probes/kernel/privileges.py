@@ -43,7 +43,7 @@ _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "C
 
 
 def missing_capabilities() -> list[str]:
-    """Which of the capabilities that probes need are not there; CAP_SYS_ADMIN stands for all of them."""
+    """Returns which of the capabilities that probes need are not there; CAP_SYS_ADMIN stands for all of them."""
     try:
         with open("/proc/self/status", encoding="utf-8", errors="replace") as file:
             effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))

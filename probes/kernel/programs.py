@@ -46,7 +46,7 @@ can't either.
 
 
 def count_entry(program: Program, counters: int, leave: str, offset: int = 0) -> Program:
-    """Count this entry, and go to the label `leave` once there were too many. The context is kept in R6; no stack is
+    """Counts this entry, and go to the label `leave` once there were too many. The context is kept in R6; no stack is
     used.
     """
     return (
@@ -72,7 +72,7 @@ def tail_call(program: Program, array: int, index: int = 0, unknown_index_in: in
 
 
 def subprogram(program: Program, array: int | None, unknown_index_in: int | None = None) -> Program:
-    """Add the subprogram ``sub``, which tail-calls entry 0 of a prog_array (None: makes no tail call), or else returns
+    """Adds the subprogram ``sub``, which tail-calls entry 0 of a prog_array (None: makes no tail call), or else returns
     0.
     """
     program.function("sub").mov(R6, R1)
@@ -82,7 +82,7 @@ def subprogram(program: Program, array: int | None, unknown_index_in: int | None
 
 
 def return_value(program: Program, value: int = 0, label: str | None = None) -> Program:
-    """Return a value, at a label if one is named."""
+    """Returns a value, at a label if one is named."""
     if label is not None:
         program.label(label)
     return program.set(R0, value).exit()
@@ -97,7 +97,7 @@ def adjust_head(program: Program) -> Program:
 
 
 def load_simple(kernel: Bpf, kind: int) -> int:
-    """Load a program that does nothing but return 1, which every type may but tracing."""
+    """Loads a program that does nothing but return 1, which every type may but tracing."""
     return kernel.load(kind, return_value(Program().function("nothing"), 1), name="nothing")
 
 
@@ -169,7 +169,7 @@ def control(kernel: Bpf, kind: int = bpf.SOCKET_FILTER) -> None:
 
 
 def expect(kernel: Bpf, call: Callable[[], int | None], what: str) -> int:
-    """The result of a step that must work before anything can be said; raises InconclusiveError."""
+    """Returns the result of a step that must work before anything can be said; raises InconclusiveError."""
     try:
         return call() or 0
     except BpfError as error:

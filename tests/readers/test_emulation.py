@@ -1,4 +1,6 @@
-"""Functions of real kernels, run: what is known of these kernels from guests and sources must come out, and nothing else."""
+"""Functions of real kernels, run: what is known of these kernels from guests and sources must come out, and nothing
+else.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ _FIX_6 = "d6083f040d5d"
 
 
 def _answer(catalog: Catalog, start: str, present: bool, build: str) -> Presence | None:
-    """What one made fact about el9 says of a build; None where it says nothing."""
+    """What one made fact about el9 says of a build; None if it says nothing."""
     fact = SeriesFact("rhel", "el9", "5.14", _FIX_6, present, start, False, "made for this test", None)
     found = list(series_evidence(catalog._replace(series=(fact,), path="made"), parse_release(build, catalog)))
     return found[0].presence if found else None

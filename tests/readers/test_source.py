@@ -28,7 +28,7 @@ OLDEST, BOOKWORM_170, BOOKWORM_192, TRIXIE, NEWEST = (
     "7.3.4-1~bpo13+1",
 )
 
-# Columns as in COLUMNS, from the research file; None where it says nothing of that tree.
+# Columns as in COLUMNS, from the research file; None if it says nothing of that tree.
 COLUMNS = (OLDEST, BOOKWORM_170, BOOKWORM_192, TRIXIE, NEWEST)
 EXPECTED: dict[str, tuple[str | None, ...]] = {
     "freplace-tailcallee": (A, F, F, F, F),

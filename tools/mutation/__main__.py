@@ -39,7 +39,7 @@ def _files(names: Sequence[str]) -> Iterator[Path]:
 
 
 def _sampled(paths: Sequence[Path], seed: int) -> list[tuple[Path, Mutant]]:
-    """The changes of all modules in a random order, one of each module in turn."""
+    """Returns the changes of all modules in a random order, one of each module in turn."""
     chance = random.Random(seed)  # noqa: S311 - a sample
     columns = []
     for path in paths:

@@ -25,7 +25,7 @@ class MutationError(Exception):
 
 
 def module_name(path: Path) -> str:
-    """The name that a file of the checkout is imported by."""
+    """Returns the name that a file of the checkout is imported by."""
     parts = path.with_suffix("").parts
     return ".".join(("tailcall_audit", *parts))
 
@@ -74,7 +74,7 @@ class Marks(MetaPathFinder, Loader):
         self._seen = mmap(-1, max(len(self._numbers), 1))
 
     def number(self, path: Path, place: tuple[int, int]) -> int | None:
-        """The number of a statement's mark; None outside of functions."""
+        """Returns the number of a statement's mark; None outside of functions."""
         return self._numbers.get((path, *place))
 
     def clear(self) -> None:
@@ -82,7 +82,7 @@ class Marks(MetaPathFinder, Loader):
         self._seen[:] = bytes(len(self._seen))
 
     def seen(self) -> frozenset[int]:
-        """The numbers of the statements that ran since `clear`."""
+        """Returns the numbers of the statements that ran since `clear`."""
         return frozenset(number for number, value in enumerate(self._seen[:]) if value)
 
     def find_spec(
@@ -119,7 +119,7 @@ def _function(module: ModuleType, name: str) -> FunctionType:
 
 
 def _code(code: CodeType, function: FunctionType) -> CodeType:
-    """The code of a function in the code of its module."""
+    """Returns the code of a function in the code of its module."""
     wanted = function.__code__
     for constant in code.co_consts:
         if isinstance(constant, CodeType):

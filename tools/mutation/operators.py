@@ -78,7 +78,7 @@ def _decides_nothing(statement: ast.stmt) -> bool:
 
 
 def _expressions(node: ast.AST) -> Iterator[ast.expr]:
-    """The expressions of a statement, without its inner statements, annotations and formatted text."""
+    """Yields the expressions of a statement, without its inner statements, annotations and formatted text."""
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list", "args") and not isinstance(node, ast.Call):
             continue
@@ -103,8 +103,8 @@ def _conditions(statement: ast.stmt) -> Iterator[ast.expr]:
 
 
 def _places(body: list[ast.stmt], scope: str = "", in_function: bool = False) -> Iterator[_Place]:
-    """The places of a module or function; `scope` is the name of the class, or of the outermost function, that they are
-    in.
+    """Yields the places of a module or function; `scope` is the name of the class, or of the outermost function, that
+    they are in.
     """
     for statement in body:
         if isinstance(statement, ast.FunctionDef):
@@ -166,7 +166,7 @@ def _changed_expression(node: ast.expr, at_top: bool) -> Iterator[ast.expr]:
 
 
 def _changed(place: _Place) -> Iterator[str]:
-    """The texts that a place's own text is replaced by."""
+    """Yields the texts that a place's own text is replaced by."""
     node = place.node
     if isinstance(node, ast.expr):
         for expression in _changed_expression(node, not place.function):
@@ -196,14 +196,14 @@ class _Text:
         self.starts = [0, *itertools.accumulate(len(line) for line in self.data.splitlines(keepends=True))]
 
     def span(self, node: ast.expr | ast.stmt) -> tuple[int, int]:
-        """Where a node begins and ends."""
+        """Returns where a node begins and ends."""
         assert node.end_lineno is not None
         assert node.end_col_offset is not None
         return self.starts[node.lineno - 1] + node.col_offset, self.starts[node.end_lineno - 1] + node.end_col_offset
 
 
 def mutants(source: str) -> Iterator[Mutant]:
-    """Every change of a module's source, in its order. A few do not compile, as a `break` outside of a loop."""
+    """Yields every change of a module's source, in its order. A few do not compile, as a `break` outside of a loop."""
     text = _Text(source)
     for place in _places(ast.parse(source).body):
         start, end = text.span(place.node)

@@ -109,7 +109,8 @@ def map_tests(folders: Sequence[str], marks: Marks, seconds: float) -> list[Pass
 
 
 def chosen_tests(mark: int | None, tests: Sequence[Passed]) -> list[Passed]:
-    """The tests to run for a change of a statement: those that run it, the quickest first, then others of their files.
+    """Returns the tests to run for a change of a statement: those that run it, the quickest first, then others of their
+    files.
 
     A fixture or a cache runs a statement in the first test that needs it, for all of the file. None, for what stands
     outside of functions, gives all tests.
@@ -154,7 +155,9 @@ def _fate(status: int) -> Fate:
 def fates(
     changes: Sequence[tuple[Path, Mutant]], tests: Sequence[Passed], marks: Marks, jobs: int, until: float
 ) -> Iterator[tuple[Path, Mutant, Fate]]:
-    """What becomes of each change, in the order in which it is known; ends at `until`, a time of time.monotonic()."""
+    """Yields what becomes of each change, in the order in which it is known; ends at `until`, a time of
+    time.monotonic().
+    """
     running: dict[int, _Running] = {}
     waiting = iter(changes)
     more = True

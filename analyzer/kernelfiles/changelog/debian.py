@@ -84,7 +84,7 @@ class _Building:
         self.open, self.listed = [], 0
 
     def finished(self) -> Entry:
-        """The entry."""
+        """Returns the entry."""
         self.close()
         return Entry(
             self.package,
@@ -99,8 +99,8 @@ class _Building:
 
 
 def _unfolded(lines: list[str], start: int) -> Iterator[tuple[int, int, str, str]]:
-    """The bullets of a changelog from a line on: line number, indent, bullet ("" for any other line at the margin),
-    text.
+    """Yields the bullets of a changelog from a line on: line number, indent, bullet ("" for any other line at the
+    margin), text.
     """
     current: tuple[int, int, str, list[str]] | None = None
 
@@ -162,7 +162,7 @@ def _bullet(building: _Building, number: int, indent: int, bullet: str, text: st
 
 
 def parse_debian(text: str, path: str) -> Changelog:
-    """Parse a changelog of Debian or Ubuntu; never raises, and keeps an entry for every header line."""
+    """Parses a changelog of Debian or Ubuntu; never raises, and keeps an entry for every header line."""
     lines = text.split("\n")
     entries: list[Entry] = []
     building: _Building | None = None

@@ -157,7 +157,7 @@ class Changelog:
 
 
 def split_tags(text: str) -> tuple[tuple[str, ...], str]:
-    """The architecture tags at the start of an item, normalised, and the rest."""
+    """Returns the architecture tags at the start of an item, normalised, and the rest."""
     names: list[str] = []
     position = 0
     for _ in range(_MAX_TAGS):
@@ -195,7 +195,7 @@ def clean_subject(text: str) -> str:
 
 
 def _end_of_text(text: str, end: int) -> int:
-    """Where the text before `end` ends, without the blanks behind it."""
+    """Returns where the text before `end` ends, without the blanks behind it."""
     while end > 0 and text[end - 1].isspace():
         end -= 1
     return end
@@ -216,7 +216,7 @@ def arch_neutral(subject: str) -> str:
 
 
 def stable_version(text: str) -> UpstreamVersion | None:
-    """The version in the name of an upstream changelog, None if it is none."""
+    """Returns the version in the name of an upstream changelog, None if it is none."""
     try:
         return parse_version(text)
     except ValueError:

@@ -40,7 +40,7 @@ def _version(rest: str) -> str:
 
 
 def _groups(text: str) -> Iterator[tuple[int, int]]:
-    """Where each outermost pair of parentheses stands, the second place behind it."""
+    """Yields where each outermost pair of parentheses stands, the second place behind it."""
     depth = start = 0
     for place in (match.start() for match in re.finditer(r"[()]", text)):
         if text[place] == "(":
@@ -77,7 +77,7 @@ def _as_suse(entries: list[Entry], raw: list[list[tuple[int, str]]]) -> bool:
 
 
 def parse_rpm(text: str, path: str) -> Changelog:
-    """Parse an RPM changelog or a .spec file; never raises, and keeps an entry for every header line."""
+    """Parses an RPM changelog or a .spec file; never raises, and keeps an entry for every header line."""
     lines = text.split("\n")
     first = next((number for number, line in enumerate(lines) if line.strip() == "%changelog"), None)
     start = 0 if first is None else first + 1

@@ -40,7 +40,7 @@ def suse_item(line: int, content: str) -> Item:
 
 
 def parse_suse(text: str, path: str) -> Changelog:
-    """Parse a .changes file; never raises, and keeps an entry for every header line. It has no versions."""
+    """Parses a .changes file; never raises, and keeps an entry for every header line. It has no versions."""
     entries: list[Entry] = []
     header: tuple[int, str] | None = None
     parts: list[tuple[int, list[str]]] = []

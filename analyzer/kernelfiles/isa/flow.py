@@ -45,7 +45,7 @@ class Flow:
         self._at = {insn.address: index for index, insn in enumerate(insns)}
 
     def target(self, index: int) -> int | None:
-        """The instruction that a jump leads to; None if that is outside of the function, or is computed."""
+        """Returns the instruction that a jump leads to; None if that is outside of the function, or is computed."""
         address = _ADDRESS.fullmatch(self.insns[index].operands)
         return None if address is None else self._at.get(int(address.group(1), 16))
 
@@ -58,7 +58,7 @@ class Flow:
         return insn.mnemonic in self._branches.unconditional or insn.mnemonic.startswith(self._branches.conditional)
 
     def steps(self, index: int) -> tuple[int, ...]:
-        """The instructions that can come next: the one behind, and a jump's target."""
+        """Returns the instructions that can come next: the one behind, and a jump's target."""
         insn = self.insns[index]
         if insn.mnemonic in self._branches.ends:
             return ()
@@ -77,7 +77,9 @@ class Flow:
     def reached(
         self, start: int = 0, without: Collection[int] = (), without_steps: Collection[tuple[int, int]] = ()
     ) -> frozenset[int]:
-        """All that can be reached from an instruction, without passing through some, and without taking some steps."""
+        """Returns all that can be reached from an instruction, without passing through some, and without taking some
+        steps.
+        """
         seen: set[int] = set()
         waiting = [start]
         while waiting:
@@ -89,8 +91,8 @@ class Flow:
         return frozenset(seen)
 
     def decided_by(self, compare: int) -> int | None:
-        """The instruction that takes notice of a compare's result: a jump, a conditional move or the like; None if none
-        does.
+        """Returns the instruction that takes notice of a compare's result: a jump, a conditional move or the like; None
+        if none does.
         """
         for index in range(compare + 1, len(self.insns)):
             mnemonic = self.insns[index].mnemonic
@@ -101,12 +103,14 @@ class Flow:
         return None
 
     def when_equal(self, compare: int) -> tuple[int, int] | None:
-        """The step that is taken where a compare finds its operands equal; None where no such jump takes notice of it."""
+        """Returns the step that is taken where a compare finds its operands equal; None if no such jump takes notice
+        of it.
+        """
         return self._step(compare, self._branches.when_equal, self._branches.when_different)
 
     def when_different(self, compare: int) -> tuple[int, int] | None:
-        """The step that is taken where a compare finds its operands different; None where no such jump takes notice of
-        it.
+        """Returns the step that is taken where a compare finds its operands different; None if no such jump takes
+        notice of it.
         """
         return self._step(compare, self._branches.when_different, self._branches.when_equal)
 

@@ -38,13 +38,13 @@ BRANCHES = Branches(
 
 
 def flow_of(insns: Sequence[Insn]) -> Flow:
-    """The steps between decoded instructions."""
+    """Returns the steps between decoded instructions."""
     return Flow(insns, BRANCHES)
 
 
 def decode(function: Function) -> list[Insn] | None:
-    """The instructions of a function; None where its bytes are not all code. Raises AuditError if capstone cannot be
-    loaded.
+    """Returns the instructions of a function; None if its bytes are not all code. Raises AuditError if capstone
+    cannot be loaded.
     """
     found = []
     size = 0
@@ -60,5 +60,5 @@ def decode(function: Function) -> list[Insn] | None:
 
 
 def constants(insns: list[Insn], wanted: str) -> int:
-    """How many instructions store or use a constant as their last operand."""
+    """Returns how many instructions store or use a constant as their last operand."""
     return sum(insn.parts[-1] == wanted for insn in insns)

@@ -67,7 +67,7 @@ class _State(NamedTuple):
 
 
 def paths(flow: Flow, members: Mapping[tuple[str, str, int], str]) -> list[Path] | None:
-    """All paths from a function's start to its ends; None where there are too many.
+    """Returns all paths from a function's start to its ends; None if there are too many.
 
     `members` names what is loaded, or compared in memory, by the kind of the object, the width and the offset:
     ``("call", "qword", 56): "aux"``. The number of a member's value is that of the call that its object came from.
@@ -89,7 +89,7 @@ def paths(flow: Flow, members: Mapping[tuple[str, str, int], str]) -> list[Path]
 
 
 def _branches(flow: Flow, state: _State) -> Iterator[_State]:
-    """The states that can come next."""
+    """Yields the states that can come next."""
     passed = state.passed | {state.at}
     mnemonic = flow.insns[state.at].mnemonic
     relation = {"je": "equal", "jne": "equal", "ja": "above", "jbe": "above"}.get(mnemonic)
@@ -103,7 +103,7 @@ def _branches(flow: Flow, state: _State) -> Iterator[_State]:
 
 
 def _member(operand: str, state: _State, members: Mapping[tuple[str, str, int], str]) -> Value | None:
-    """The value of a memory operand whose object is known."""
+    """Returns the value of a memory operand whose object is known."""
     memory = MEMORY.fullmatch(operand)
     if memory is None:
         return None
@@ -124,7 +124,7 @@ def _value(operand: str, state: _State, members: Mapping[tuple[str, str, int], s
 
 
 def _execute(insn: Insn, state: _State, members: Mapping[tuple[str, str, int], str]) -> _State:
-    """The state behind an instruction."""
+    """Returns the state behind an instruction."""
     first, last = insn.parts[0], insn.parts[-1]
     registers = dict(state.registers)
     if insn.mnemonic == "call":

@@ -17,7 +17,9 @@ _DATE = re.compile(
 
 
 def build_day(line: str) -> str | None:
-    """The ISO date in a build string, in whatever time zone it was written; None if there is none, or more than one."""
+    """Returns the ISO date in a build string, in whatever time zone it was written; None if there is none, or more than
+    one.
+    """
     found = {match.groups() for match in _DATE.finditer(line)}
     if len(found) != 1:
         return None

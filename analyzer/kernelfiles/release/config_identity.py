@@ -19,7 +19,7 @@ _NAMES_BUILD = ("VERSION_SIGNATURE", "BUILD_SALT")
 
 
 def identify_config(header: str, options: Mapping[str, str], catalog: Catalog | None = None) -> KernelRelease:
-    """The release that a configuration is of. `header` is the version in its first lines.
+    """Returns the release that a configuration is of. `header` is the version in its first lines.
 
     Raises ReleaseError if the header names no version.
     """
@@ -46,7 +46,7 @@ def _named(text: str, catalog: Catalog) -> KernelRelease | None:
 
 
 def _agreed(header: KernelRelease, named: KernelRelease, option: str) -> KernelRelease:
-    """The release that an option names, with the stable release that the header adds to an ABI number."""
+    """Returns the release that an option names, with the stable release that the header adds to an ABI number."""
     abi = named.proof is Proof.BASE
     differ = header.version.branch != named.version.branch or (
         not abi and named.vanilla_like and header.version.sublevel not in (0, named.version.sublevel)
@@ -62,7 +62,7 @@ def _agreed(header: KernelRelease, named: KernelRelease, option: str) -> KernelR
 
 
 def _marked(options: Mapping[str, str], catalog: Catalog) -> Distribution | None:
-    """The distribution whose own option the configuration has (``CONFIG_SUSE_KERNEL=y``)."""
+    """Returns the distribution whose own option the configuration has (``CONFIG_SUSE_KERNEL=y``)."""
     for distribution in catalog.distributions:
         for option, expression in distribution.config:
             if re.fullmatch(expression, options.get(option, ""), re.ASCII):

@@ -43,7 +43,7 @@ _UNAME_ARCH = re.compile(rf"(?:\b|(?<=0000))({MACHINE})\b", re.ASCII)
 
 
 def kernel_lines(text: str, catalog: Catalog | None = None) -> tuple[str, ...]:
-    """The lines of a text that name a kernel, in order: every one is a target of its own.
+    """Returns the lines of a text that name a kernel, in order: every one is a target of its own.
 
     Lines without a kernel (a prompt, a heading) are left out where another one has a kernel. A text of one line is that
     line. Raises ReleaseError if a text has more lines than a person pastes.
@@ -70,7 +70,7 @@ def _exists(catalog: Catalog, version: UpstreamVersion) -> bool:
 
 
 def _chosen(line: str, candidates: list[Candidate]) -> Candidate | None:
-    """The one kernel of a line; raises ReleaseError if it names several."""
+    """Returns the one kernel of a line; raises ReleaseError if it names several."""
     sure = [candidate for candidate in candidates if candidate.place is not Place.BARE]
     if not sure:
         alone = only_candidate(line, candidates)
@@ -94,7 +94,7 @@ def _chosen(line: str, candidates: list[Candidate]) -> Candidate | None:
 
 
 def parse_release(text: str, catalog: Catalog | None = None) -> KernelRelease:
-    """Parse one line that names a kernel, by the distributions of `catalog` (None: the shipped one).
+    """Parses one line that names a kernel, by the distributions of `catalog` (None: the shipped one).
 
     Raises ReleaseError when there is no kernel version in it, or more than one.
     """
@@ -114,7 +114,7 @@ def parse_release(text: str, catalog: Catalog | None = None) -> KernelRelease:
 
 
 def _parsed(line: str, catalog: Catalog) -> KernelRelease | None:
-    """The release in a line, with what its build string or signature says of it."""
+    """Returns the release in a line, with what its build string or signature says of it."""
     build = line.rfind(" #") + 1  # what follows is uname -v; before it a compiler may be called Debian too
     statements = [
         statement._replace(start=statement.start + build, end=statement.end + build)
@@ -148,7 +148,7 @@ def _parsed(line: str, catalog: Catalog) -> KernelRelease | None:
 
 
 def _with_line(release: KernelRelease, line: str, catalog: Catalog) -> KernelRelease:
-    """What the rest of the line says: the upload number of a package, the architecture, the day of the build."""
+    """Returns what the rest of the line says: the upload number of a package, the architecture, the day of the build."""
     distribution = next((entry for entry in catalog.distributions if entry.name == release.distro), None)
     upload = None if distribution is None else find_upload(distribution, line)
     if upload is not None and release.package is None and distribution is not None:

@@ -60,7 +60,7 @@ def _compiled(expression: str) -> re.Pattern[str]:
 
 
 def match_distribution(distributions: Sequence[Distribution], rest: str, version: UpstreamVersion) -> Matched | None:
-    """The first distribution with a form that matches the whole `rest` of a release string behind its version."""
+    """Returns the first distribution with a form that matches the whole `rest` of a release string behind its version."""
     lowered = rest.lower()
     is_zero = version.sublevel == 0 or version.major == _LONGTERM_26
     for distribution in distributions:
@@ -83,21 +83,21 @@ def _statements(distribution: Distribution, forms: Sequence[Form], text: str, lo
 
 
 def build_statements(distributions: Sequence[Distribution], text: str) -> Iterator[Statement]:
-    """Yield what a build string (``uname -v``) says in the words of a distribution; first match first."""
+    """Yields what a build string (``uname -v``) says in the words of a distribution; first match first."""
     lowered = text.lower()
     for distribution in distributions:
         yield from _statements(distribution, distribution.builds, text, lowered)
 
 
 def find_signature(distributions: Sequence[Distribution], text: str) -> Statement | None:
-    """The first signature of a distribution (``/proc/version_signature``) in a text, None if there is none."""
+    """Returns the first signature of a distribution (``/proc/version_signature``) in a text, None if there is none."""
     lowered = text.lower()
     found = (item for entry in distributions for item in _statements(entry, entry.signatures, text, lowered))
     return next(found, None)
 
 
 def find_upload(distribution: Distribution, text: str) -> str | None:
-    """The part of a package's version that a build string adds to the release; None where it adds none."""
+    """Returns the part of a package's version that a build string adds to the release; None if it adds none."""
     match = None if distribution.uploads is None else re.search(distribution.uploads, text, re.ASCII)
     return None if match is None else match.group("upload")
 
@@ -115,8 +115,8 @@ def known_architecture(text: str | None) -> str | None:
 def settle_command(
     distribution: Distribution, release: str, flavour: str | None = None, version: str | None = None
 ) -> str | None:
-    """The command that decides what a name does not: the right package of the flavour, and its version where it is
-    known.
+    """Returns the command that decides what a name does not: the right package of the flavour, and its version where it
+    is known.
     """
     if distribution.settle is None:
         return None

@@ -26,7 +26,7 @@ _TREE = "tailcall-audit --tree PATH   on the sources that it was built from"
 
 
 def _marks(rest: str) -> tuple[tuple[str, ...], str]:
-    """The marks of unknown patches in what follows the version, and the rest without them."""
+    """Returns the marks of unknown patches in what follows the version, and the rest without them."""
     found = []
     for pattern in (_NEXT, _COMMITS_AHEAD, _GIT):
         match = pattern.search(rest)
@@ -74,7 +74,7 @@ def _of_distribution(matched: Matched, word: str, version: UpstreamVersion, rest
 
 
 def _with_survey(release: KernelRelease, survey: Mapping[str, Any]) -> KernelRelease:
-    """What the survey of the distribution's changelogs says of an ABI number, and of the whole series."""
+    """Returns what the survey of the distribution's changelogs says of an ABI number, and of the whole series."""
     series = survey["series"].get(release.version.branch)
     if series is None:
         return release

@@ -16,7 +16,7 @@ SCHEMA_VERSION = 1
 
 
 def plan_schema_path() -> Path:
-    """The JSON Schema of a plan."""
+    """Returns the JSON Schema of a plan."""
     return Path(__file__).with_name("plan.schema.json")
 
 
@@ -46,7 +46,7 @@ def _left(item: Left) -> dict[str, str | None]:
 
 
 def plan_as_data(plan: Plan, catalog: Catalog) -> dict[str, Any]:
-    """The plan as plain data."""
+    """Returns the plan as plain data."""
     return {
         "schema_version": SCHEMA_VERSION,
         "tool_version": __version__,

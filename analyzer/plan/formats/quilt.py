@@ -25,7 +25,7 @@ def _name(number: int, step: Step) -> str:
 
 
 def _text(message: str) -> list[str]:
-    """The lines of a message that stand behind the description's first one."""
+    """Returns the lines of a message that stand behind the description's first one."""
     body = message.lstrip().split("\n")[1:]
     kept = [printable(line.rstrip()) for line in body]
     while kept and not kept[0]:

@@ -47,7 +47,7 @@ class CodeIsa(NamedTuple):
 
 @cache
 def isas() -> Mapping[str, CodeIsa]:
-    """Every architecture whose machine code is read, by its name."""
+    """Returns every architecture whose machine code is read, by its name."""
     modules = (module.name for module in pkgutil.iter_modules(code.__path__))
     found = (name for name in modules if name in ARCHITECTURES)
     return {name: import_module(f"{__package__}.{name}").ISA for name in found}

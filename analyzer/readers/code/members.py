@@ -8,8 +8,8 @@ __all__ = ["place_of"]
 
 
 def place_of(btf: Btf, struct: str, member: str) -> int | None:
-    """Where a member stands, in bytes from the start of its struct; None if there is no such member, or it is a bit
-    field.
+    """Returns where a member stands, in bytes from the start of its struct; None if there is no such member, or it is a
+    bit field.
     """
     found = btf.member(struct, member)
     return None if found is None or found.offset % 8 else found.offset // 8

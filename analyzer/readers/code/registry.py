@@ -22,7 +22,7 @@ __all__ = ["Claim", "Finding", "findings", "functions_of"]
 
 
 def functions_of(isa: CodeIsa, catalog: Catalog, commits: Iterable[str]) -> frozenset[str]:
-    """The functions that are read for some commits."""
+    """Returns the functions that are read for some commits."""
     matchers = {code["matcher"] for key in commits if (code := catalog.commits[key].code) is not None}
     return frozenset(name for matcher in matchers & isa.matchers.keys() for name in isa.matchers[matcher].functions)
 

@@ -72,7 +72,7 @@ def _copy(call: Call) -> int:
 
 
 def jit_stubs() -> Mapping[str, Stub]:
-    """What a JIT calls beside its own code."""
+    """Returns what a JIT calls beside its own code."""
     nothing = (
         "bpf_jit_binary_pack_finalize",
         "bpf_jit_binary_lock_ro",
@@ -89,7 +89,7 @@ def jit_stubs() -> Mapping[str, Stub]:
 
 
 def compile_program(scene: Scene, kind: str, functions: Sequence[Function], reaches_tail_call: bool = True) -> Compiled:
-    """Compile a program whose functions all lead to a tail call, or none does; raises EmulationError if the JIT does
+    """Compiles a program whose functions all lead to a tail call, or none does; raises EmulationError if the JIT does
     not.
     """
     environment = _environment(scene)
@@ -131,7 +131,7 @@ def _write(scene: Scene, program: int, insns: Sequence[Insn]) -> None:
 
 
 def _linked(scene: Scene, function: Function, entries: Sequence[int]) -> list[Insn]:
-    """The instructions with the distances of the functions that they call from the kernel's own base of calls."""
+    """Returns the instructions with the distances of the functions that they call from the kernel's own base of calls."""
     base = scene.kernel.function(CALL_BASE)
     return [
         insn._replace(imm=(entries[insn.off] - base + (1 << 31)) % (1 << 32) - (1 << 31))

@@ -72,7 +72,7 @@ class LostCountError(EmulationError):
 
 
 def count(scene: Scene, compiled: Compiled, array: int, counter: int) -> int:
-    """Put a program into its own array, run it, and return how often it was entered; raises LostCountError, or
+    """Puts a program into its own array, runs it, and returns how often it was entered; raises LostCountError, or
     EmulationError.
     """
     place = array + scene.layout.place("bpf_array", "ptrs")
@@ -99,7 +99,7 @@ def chain(stage: Stage, calls: int, stack: int, fill: int | None = None) -> int:
 
 
 def judge(entries: int) -> Outcome:
-    """What a count says."""
+    """Returns what a count says."""
     if entries == HEALTHY:
         return Outcome.STOPS
     return Outcome.LOOPS if entries > LIMIT else Outcome.MISCOUNTS

@@ -141,8 +141,8 @@ def _sleepable(stage: Stage, owner: int) -> Finding:
 
 
 def _locked(stage: Stage) -> Finding:
-    """The owner is written down under a lock: one that is a function, or one that is inlined and writes to its own
-    word.
+    """Returns the owner is written down under a lock: one that is a function, or one that is inlined and writes to its
+    own word.
     """
     scene = stage.scene()
     function = scene.first_of(_FUNCTIONS)
@@ -160,7 +160,7 @@ def _locked(stage: Stage) -> Finding:
 
 
 def _locks(scene: Scene, array: int) -> Iterator[tuple[int, int]]:
-    """Where the lock of the owner is, in whichever structure a release has it, and its size in bytes."""
+    """Yields where the lock of the owner is, in whichever structure a release has it, and its size in bytes."""
     places = [("bpf_array", "map.owner_lock", array), ("bpf_array", "map.owner.lock", array)]
     if scene.layout.field("bpf_array", "aux") is not None:
         places.append(("bpf_array_aux", "owner.lock", scene.objects.get(array, "bpf_array", "aux")))

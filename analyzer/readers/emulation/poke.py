@@ -83,7 +83,7 @@ class _Poked:
 
 
 def _changes(stage: Stage, nothing: bytes, is_known: bool) -> Outcome:
-    """Put a program, put another one in its place, take that out."""
+    """Puts a program, put another one in its place, take that out."""
     poked = _Poked(stage, nothing, is_known)
     first, second = poked.callee(), poked.callee()
     for old, new in ((0, first), (first, second), (second, 0)):

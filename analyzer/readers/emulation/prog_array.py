@@ -47,7 +47,7 @@ class _Target:
         return self.scene.call(_TAKE, self.array, self.program, 1)
 
     def link(self) -> Run:
-        """Attach a freplace program to a function of the target."""
+        """Attaches a freplace program to a function of the target."""
         scene, objects = self.scene, self.scene.objects
         extension = scene.program(ProgramKind("EXT", program={"bpf_func": self.program}, target=_XDP))
         trampoline = objects.new("bpf_trampoline", {"func.addr": self.program})
@@ -58,7 +58,7 @@ class _Target:
         return scene.call(_LINK, first, trampoline, self.program)
 
     def _link_of(self, parameter: str, extension: int) -> int:
-        """What names the extension: a link, or since v7.1 a node of one."""
+        """Returns what names the extension: a link, or since v7.1 a node of one."""
         objects = self.scene.objects
         if parameter == "node":
             link = objects.new("bpf_link", {"prog": extension})

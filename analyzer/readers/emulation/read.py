@@ -55,7 +55,7 @@ def _applies(commit: Commit, architecture: str, only: frozenset[str] | None = No
 
 
 def wanted_cases(catalog: Catalog, architecture: str, only: frozenset[str] | None = None) -> tuple[str, ...]:
-    """The cases that the catalogue names for an architecture, each once; `only` for these commits."""
+    """Returns the cases that the catalogue names for an architecture, each once; `only` for these commits."""
     return tuple(
         dict.fromkeys(
             _condition(atom)[0]
@@ -106,7 +106,7 @@ def emulate(binary: Binary, architecture: str, cases: Sequence[str], limits: Lim
 
 
 def _parse(data: bytes, cases: frozenset[str]) -> dict[str, CaseResult]:
-    """Check every field of what the process wrote; raises EmulationError."""
+    """Checks every field of what the process wrote; raises EmulationError."""
     from tailcall_audit.analyzer.readers.emulation.stage import Outcome
 
     outcomes = {item.value for item in Outcome}
@@ -129,7 +129,7 @@ def _parse(data: bytes, cases: frozenset[str]) -> dict[str, CaseResult]:
 def evidence_of(
     catalog: Catalog, emulation: Emulation, architecture: str, where: str, only: frozenset[str] | None = None
 ) -> Iterator[Evidence]:
-    """What the results say of each commit that the catalogue has conditions for (`only` of these); nothing if no
+    """Yields what the results say of each commit that the catalogue has conditions for (`only` of these); nothing if no
     case was run.
     """
     if emulation.why is not None:

@@ -23,8 +23,10 @@ _TASK = 1 << 12
 
 
 class ProgramKind(NamedTuple):
-    """A BPF program: its type (enum bpf_prog_type without BPF_PROG_TYPE_), what else is not zero by structure and member, the program
-    that it replaces or traces, and the cookies of its cgroup storages by their type (0: it has none)."""
+    """A BPF program: its type (enum bpf_prog_type without BPF_PROG_TYPE_), what else is not zero by structure and
+    member, the program that it replaces or traces, and the cookies of its cgroup storages by their type (0: it has
+    none).
+    """
 
     type: str
     program: Mapping[str, int] = {}
@@ -34,8 +36,9 @@ class ProgramKind(NamedTuple):
 
 
 class Bench:
-    """An image on the bench: what all machines of it share. `fill` gives the bytes of objects that no case sets, `symbols` are those that
-    the cases will ask for: one pass over the symbol table finds all."""
+    """An image on the bench: what all machines of it share. `fill` gives the bytes of objects that no case sets,
+    `symbols` are those that the cases will ask for: one pass over the symbol table finds all.
+    """
 
     def __init__(
         self,
@@ -54,11 +57,13 @@ class Bench:
         self.budget = budget or Budget()
         self.fill = fill
         self.kept: dict[Hashable, list[tuple[frozenset[Patch], object, list[tuple[int, int]]]]] = {}
-        """By their names, what steps that cases share came to, with the patches on their path and the blocks that they ran."""
+        """By their names, what steps that cases share came to, with the patches on their path and the blocks that they
+        ran.
+        """
         self._numbers: dict[str, dict[str, int]] = {}
 
     def number(self, enum: str, name: str) -> int:
-        """The value of an enumerator; raises EmulationError where this kernel has none of the name."""
+        """Returns the value of an enumerator; raises EmulationError if this kernel has none of the name."""
         if enum not in self._numbers:
             self._numbers[enum] = self.layout.btf.enumerators(enum)
         found = self._numbers[enum]
@@ -68,7 +73,7 @@ class Bench:
 
 
 class Scene:
-    """One machine, made for one case. Raises EmulationError where the kernel lacks something that the case needs."""
+    """One machine, made for one case. Raises EmulationError if the kernel lacks something that the case needs."""
 
     def __init__(self, bench: Bench, patches: Iterable[Patch] = (), stubs: Mapping[str, Stub] | None = None) -> None:
         self.bench = bench
@@ -115,16 +120,16 @@ class Scene:
         return array
 
     def hold(self, address: int, struct: str, mutex: str) -> None:
-        """Let a structure's mutex be held, by a task that is only compared; the kernel's functions check that."""
+        """Lets a structure's mutex be held, by a task that is only compared; the kernel's functions check that."""
         for owner in ("owner.counter", "rtmutex.owner"):
             self.objects.set(address, struct, f"{mutex}.{owner}", _TASK)
 
     def call(self, function: str, *arguments: int) -> Run:
-        """Call a function of the kernel."""
+        """Calls a function of the kernel."""
         return self.machine.call(self.kernel.function(function), *arguments)
 
     def first_of(self, names: Iterable[str]) -> str:
-        """The first of these functions that the kernel has exactly once; raises EmulationError where it has none."""
+        """Returns the first of these functions that the kernel has exactly once; raises EmulationError if it has none."""
         wanted = tuple(names)
         self.kernel.learn(frozenset(wanted))
         for name in wanted:
@@ -149,4 +154,6 @@ _PLAIN_MAP = {
     "map.map_flags": 0, "map.frozen": 0, "ptrs": 0, "index_mask": ENTRIES - 1,
 }  # fmt: skip
 _PLAIN_ARRAY_AUX = {"type": 0, "jited": 0, "owner.type": 0, "owner.lock": 0, "owner": 0, "poke_mutex": 0}
-"""Every member that a function under test may look at, with the value that decides nothing. What else an object holds must not matter."""
+"""Every member that a function under test may look at, with the value that decides nothing. What else an object holds
+must not matter.
+"""

@@ -64,7 +64,7 @@ class Stage:
         return found
 
     def executed(self) -> list[tuple[int, int]]:
-        """Start and size of all blocks of code that were run, each once, in order. Ends the stage's machines."""
+        """Starts and size of all blocks of code that were run, each once, in order. Ends the stage's machines."""
         for scene in self._scenes:
             self._shared.update(scene.machine.executed)
             scene.machine.close()
@@ -72,7 +72,8 @@ class Stage:
         return sorted(self._shared)
 
     def once(self, name: Hashable, step: Callable[[Stage], _Result]) -> _Result:
-        """What a step comes to, run once for all cases of a bench in this state of the code that it runs through: controls are shared.
+        """Returns what a step comes to, run once for all cases of a bench in this state of the code that it runs
+        through: controls are shared.
 
         A run is the same where all of the code on its path is the same, whatever is patched elsewhere.
         """
@@ -90,7 +91,7 @@ class Stage:
 
 
 def _within(patches: Iterable[Patch], blocks: Sequence[tuple[int, int]]) -> frozenset[Patch]:
-    """The patches that change code of some blocks, which rise; one may begin in the middle of another."""
+    """Returns the patches that change code of some blocks, which rise; one may begin in the middle of another."""
     longest = max((size for _, size in blocks), default=0)
     found = set()
     for patch in patches:
@@ -105,7 +106,7 @@ Case = Callable[[Stage], Finding]
 
 
 def control(holds: bool, what: str) -> None:
-    """Raise EmulationError where a control does not do what it does on every kernel."""
+    """Raise EmulationError if a control does not do what it does on every kernel."""
     if not holds:
         raise EmulationError(Why.CONTROL, what)
 
@@ -115,10 +116,11 @@ _MOST_SITES = 24
 
 
 def run_case(bench: Bench, name: str, case: Case) -> Answer:
-    """Run a case with the code as it is in the image, then with each site on its path in its other states; answers that differ are none.
+    """Runs a case with the code as it is in the image, then with each site on its path in its other states; answers
+    that differ are none.
 
-    All sites are changed together first. Where that comes to something else, which may be a state that no kernel is ever in, each is
-    changed alone.
+    All sites are changed together first. Where that comes to something else, which may be a state that no kernel is
+    ever in, each is changed alone.
     """
     stage = Stage(bench)
     try:
@@ -147,7 +149,7 @@ class _Sites:
         self._states: dict[int, list[Patch]] = {}
 
     def add(self, stage: Stage) -> bool:
-        """Add what a stage ran through; whether any of it is new."""
+        """Adds what a stage ran through; whether any of it is new."""
         before = len(self._states)
         found: dict[int, list[Patch]] = {}
         for patch in self._bench.sites.on_path(stage.executed()):
@@ -158,15 +160,15 @@ class _Sites:
         return len(self._states) > before
 
     def rounds(self) -> int:
-        """The most states that a site has beside that in the image."""
+        """Returns the most states that a site has beside that in the image."""
         return max(map(len, self._states.values()), default=0)
 
     def round(self, number: int) -> list[Patch]:
-        """Each site in one of its states."""
+        """Returns each site in one of its states."""
         return [states[min(number, len(states) - 1)] for states in self._states.values()]
 
     def all(self) -> list[Patch]:
-        """Every state of every site."""
+        """Returns every state of every site."""
         return [patch for states in self._states.values() for patch in states]
 
 
@@ -179,7 +181,7 @@ def _try_alone(bench: Bench, case: Case, finding: Finding, patches: list[Patch])
 
 
 def _agrees(finding: Finding, case: Case, stage: Stage) -> str | None:
-    """None where a case comes to the same in another state of the code; else what it comes to."""
+    """None if a case comes to the same in another state of the code; else what it comes to."""
     try:
         other = case(stage)
     except EmulationError as error:

@@ -1,4 +1,5 @@
-"""Cases of the trampoline that fentry and fexit programs are called through: what its code does with the count of tail calls.
+"""Cases of the trampoline that fentry and fexit programs are called through: what its code does with the count of tail
+calls.
 
 Who asks for that is in `tailcall_audit.analyzer.readers.emulation.trampoline_flags`.
 """
@@ -59,8 +60,9 @@ class _Traced:
         self.tracer = compile_program(self.scene, "TRACING", [Function(_counting(self.hits))], reaches_tail_call=False)
 
     def trace(self, kinds: tuple[int, ...], wish: int) -> None:
-        """Let the kernel make a trampoline for these kinds of tracers, with the flag `wish`, and call it from the start of the traced
-        function."""
+        """Lets the kernel make a trampoline for these kinds of tracers, with the flag `wish`, and calls it from the
+        start of the traced function.
+        """
         scene, target = self.scene, self.compiled.entries[1]
         image = scene.machine.allocate_code(_PAGE)
         model = scene.objects.new("btf_func_model", {"ret_size": 8, "nr_args": 1})
@@ -81,7 +83,7 @@ class _Traced:
             scene.machine.write(target + change[0], change[1])
 
     def _lists(self, kinds: tuple[int, ...]) -> int:
-        """What the release's trampoline takes its programs from."""
+        """Returns what the release's trampoline takes its programs from."""
         scene = self.scene
         struct, members, number = next((row for row in _LISTS if scene.layout.has(row[0])), ("", "", ""))
         if not struct:
@@ -118,7 +120,7 @@ _LEAVES = [
 
 
 def link_of(scene: Scene, struct: str, program: int) -> int:
-    """What a trampoline's list of this kind holds of a program: itself, a link, or a node of one."""
+    """Returns what a trampoline's list of this kind holds of a program: itself, a link, or a node of one."""
     objects = scene.objects
     if struct == "bpf_tramp_progs":
         return program
@@ -140,7 +142,9 @@ def _counting(hits: int) -> list[Insn]:
 
 
 def traced(stage: Stage, kinds: tuple[int, ...], wish: int) -> tuple[Outcome, str]:
-    """What comes of a program that calls a traced function that tail-calls, and in words; raises EmulationError."""
+    """Returns what comes of a program that calls a traced function that tail-calls, and in words; raises
+    EmulationError.
+    """
     controls(stage)
     return stage.once(("traced", kinds, wish), partial(_traced, kinds=kinds, wish=wish))
 

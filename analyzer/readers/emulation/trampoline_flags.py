@@ -45,7 +45,7 @@ def _kept(stage: Stage) -> Finding:
 
 
 def _updated(stage: Stage, before: int) -> int:
-    """The flags with which an update asks for the trampoline's code."""
+    """Returns the flags with which an update asks for the trampoline's code."""
     seen: list[int] = []
 
     def flags_in(argument: int, call: Call) -> int:
@@ -94,7 +94,7 @@ _IN_USE = CALL_ORIG | SKIP_FRAME | _SHARE_IPMODIFY
 
 
 def _flags_after(stage: Stage, reaches: int) -> int:
-    """The flags that attaching leaves in a trampoline in use, run once for both cases that look at them."""
+    """Returns the flags that attaching leaves in a trampoline in use, run once for both cases that look at them."""
     return stage.once(("attached", reaches), partial(_attached, reaches=reaches))
 
 
@@ -113,8 +113,8 @@ def _wished(stage: Stage) -> Finding:
 
 
 def _one_flag(stage: Stage) -> Finding:
-    """The flag that the verifier sets is the one that an update keeps and that the trampoline heeds: it is one macro of
-    bpf.h.
+    """Returns the flag that the verifier sets is the one that an update keeps and that the trampoline heeds: it is one
+    macro of bpf.h.
     """
     wish = _flags_after(stage, reaches=1) & ~_flags_after(stage, reaches=0)
     address = stage.bench.kernel.function(_CHECK)
@@ -140,8 +140,8 @@ def _added(stage: Stage) -> Finding:
 
 
 def _attached(stage: Stage, reaches: int) -> int:
-    """The trampoline's flags after the verifier was handed a tracer of a program; how the rest of the verifier ends is
-    of no interest.
+    """Returns the trampoline's flags after the verifier was handed a tracer of a program; how the rest of the verifier
+    ends is of no interest.
     """
     trampolines: list[int] = []
     stubs = {
@@ -174,7 +174,7 @@ def _attached(stage: Stage, reaches: int) -> int:
 
 
 def _run(scene: Scene, cell: int, attributes: int) -> str:
-    """Call the verifier: (&program, attributes, where they are from, whether from the kernel, their size or a log)."""
+    """Calls the verifier: (&program, attributes, where they are from, whether from the kernel, their size or a log)."""
     log = scene.machine.allocate(_PAGE)
     try:
         run: Run = scene.call(_CHECK, cell, attributes, attributes, 1, log)

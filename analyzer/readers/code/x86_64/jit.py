@@ -56,8 +56,8 @@ def hierarchy(
 
 
 def _handed_down(function: Function, insns: list[Insn]) -> Place:
-    """Which slot of the stack is loaded before a call of a subprogram: that of the count's pointer, or that of the
-    count.
+    """Returns which slot of the stack is loaded before a call of a subprogram: that of the count's pointer, or that of
+    the count.
     """
     sites = [
         index

@@ -61,7 +61,7 @@ def owner_check(
 
 
 def _resolving(function: Function, seen: _Resolution) -> Iterator[Shown]:
-    """What a check that looks at EXT, and at dst_prog or its saved type, shows."""
+    """Yields what a check that looks at EXT, and at dst_prog or its saved type, shows."""
     name = function.name
     if not seen.ext_leads_there:
         shown = f"{name}() compares with EXT, and does not come to the type of the program that is extended from there"
@@ -104,8 +104,8 @@ class _Resolution(NamedTuple):
     def of(
         cls, pieces: list[list[Insn]], type_place: int, aux_place: int, dst_prog: int, saved_type: int | None
     ) -> _Resolution:
-        """Follow the program (the second argument), its aux and its dst_prog through the registers, in the order of the
-        code.
+        """Follows the program (the second argument), its aux and its dst_prog through the registers, in the order of
+        the code.
         """
         holds = {"rsi": _PROGRAM}
         leads = {(_PROGRAM, aux_place): _AUX, (_AUX, dst_prog): _DESTINATION}

@@ -52,7 +52,7 @@ def extended_programs(
 
 
 def _put(function: Function, flow: Flow, btf: Btf) -> Place:
-    """What prog_fd_array_get_ptr() returns, by what it has looked at."""
+    """Returns what prog_fd_array_get_ptr() returns, by what it has looked at."""
     places = [place_of(btf, "bpf_prog", name) for name in (_AUX, _TYPE)]
     places += [place_of(btf, "bpf_prog_aux", name) for name in (_EXTENDED, _COUNTED)]
     aux, kind, extended, counted = places
@@ -88,8 +88,8 @@ def _decided_otherwise(flow: Flow, index: int) -> bool:
 
 
 def _judge_put(function: Function, found: list[Path], simple: bool) -> Place:
-    """What the paths say. `simple`: is_extended is compared in place, so that a path without such a fact has not looked
-    at it.
+    """Returns what the paths say. `simple`: is_extended is compared in place, so that a path without such a fact has
+    not looked at it.
     """
     # The program is the object whose is_extended some path has looked at; without any, the first that a path returns.
     programs = {fact.value.number for path in found for fact in path.facts if fact.value.kind == _EXTENDED}

@@ -80,7 +80,7 @@ def _restoring(function: Function, insns: list[Insn]) -> Place:
 
 
 def _memory_at(operand: str, place: int) -> str | None:
-    """The register of an object whose member at an offset a memory operand is."""
+    """Returns the register of an object whose member at an offset a memory operand is."""
     memory = MEMORY.fullmatch(operand)
     return memory.group(2) if memory is not None and int(memory.group(3) or "0", 0) == place else None
 
@@ -116,7 +116,9 @@ def _setting(functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]
 
 
 def _marks(flow: Flow, flags: int, setter: Function | None) -> Iterator[int]:
-    """Where the flag is stored in, or added to, a trampoline's flags, or is handed to bpf_trampoline_set_flags()."""
+    """Yields where the flag is stored in, or added to, a trampoline's flags, or is handed to
+    bpf_trampoline_set_flags().
+    """
     for index, insn in enumerate(flow.insns):
         if insn.parts[-1] != hex(_FLAG):
             continue
@@ -129,7 +131,7 @@ def _marks(flow: Flow, flags: int, setter: Function | None) -> Iterator[int]:
 
 
 def _straight(flow: Flow, step: tuple[int, int] | None) -> Iterator[int]:
-    """The instructions that surely follow a step, up to the next branch, call or `_NEAR`."""
+    """Yields the instructions that surely follow a step, up to the next branch, call or `_NEAR`."""
     index = None if step is None else step[1]
     for _ in range(_NEAR):
         if index is None:
