@@ -264,24 +264,7 @@ class _Case:
         fix = Interval(0, 0) if defect.fixed is None else evaluate(defect.fixed, self.interval)
         needed, fixes = tuple(leaves(defect.reachable)), tuple(leaves(defect.fixed))
         if reach.excluded:
-            missing = _decisive(self.needs, needed, Presence.ABSENT) or _decisive(self.needs, needed, Presence.PRESENT)
-            capability = next((pair for pair in missing if pair[0].startswith(CAPABILITY_PREFIX)), None)
-            if capability is not None:
-                name = capability[0].removeprefix(CAPABILITY_PREFIX)
-                return self.verdict(
-                    State.NOT_AFFECTED,
-                    Rule.CAPABILITY_ABSENT,
-                    f"no {name}",
-                    f"cannot be reached: {_cite([capability])}",
-                    reach.confidence,
-                )
-            return self.verdict(
-                State.NOT_AFFECTED,
-                Rule.NEVER_INTRODUCED,
-                f"no {missing[0][0]}",
-                f"never introduced: needs {defect.reachable}; absent: {_cite(missing)}",
-                reach.confidence,
-            )
+            return self.unreachable(needed, reach.confidence)
         if fix.met:
             there = _decisive(self.weighed, fixes, Presence.PRESENT)
             fixed = self.verdict(
@@ -294,23 +277,28 @@ class _Case:
             return self.unknown(Rule.INTRODUCTION_UNKNOWN, needed, self.needs)
         if not fix.excluded:
             return self.unknown(Rule.FIX_UNKNOWN, fixes)
+        return self.affected(needed, fixes, reach.confidence, fix.confidence)
+
+    def unreachable(self, needed: Sequence[str], confidence: int) -> Verdict:
+        """Returns the verdict where something that the defect needs is not there."""
+        missing = _decisive(self.needs, needed, Presence.ABSENT) or _decisive(self.needs, needed, Presence.PRESENT)
+        capability = next((pair for pair in missing if pair[0].startswith(CAPABILITY_PREFIX)), None)
+        if capability is not None:
+            brief = f"no {capability[0].removeprefix(CAPABILITY_PREFIX)}"
+            reason = f"cannot be reached: {_cite([capability])}"
+            return self.verdict(State.NOT_AFFECTED, Rule.CAPABILITY_ABSENT, brief, reason, confidence)
+        reason = f"never introduced: needs {self.defect.reachable}; absent: {_cite(missing)}"
+        return self.verdict(State.NOT_AFFECTED, Rule.NEVER_INTRODUCED, f"no {missing[0][0]}", reason, confidence)
+
+    def affected(self, needed: Sequence[str], fixes: Sequence[str], reach: int, fix: int) -> Verdict:
+        """Returns the verdict where all that the defect needs is there and its fix is not, with these confidences."""
         because = _cite(_decisive(self.needs, needed, Presence.PRESENT))
-        if defect.fixed is None:
-            return self.verdict(
-                State.AFFECTED,
-                Rule.NO_FIX_KNOWN,
-                "no fix known",
-                f"reachable: {because}; no fix is known",
-                reach.confidence,
-            )
+        if self.defect.fixed is None:
+            reason = f"reachable: {because}; no fix is known"
+            return self.verdict(State.AFFECTED, Rule.NO_FIX_KNOWN, "no fix known", reason, reach)
         gone = _decisive(self.weighed, fixes, Presence.ABSENT)
-        return self.verdict(
-            State.AFFECTED,
-            Rule.FIX_ABSENT,
-            f"no {gone[0][0]}",
-            f"the fix is absent: {_cite(gone)}; reachable: {because}",
-            min(reach.confidence, fix.confidence),
-        )
+        reason = f"the fix is absent: {_cite(gone)}; reachable: {because}"
+        return self.verdict(State.AFFECTED, Rule.FIX_ABSENT, f"no {gone[0][0]}", reason, min(reach, fix))
 
 
 _LAST_RESORT = "tailcall-audit --tree PATH   on the sources that it was built from"
