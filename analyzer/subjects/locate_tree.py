@@ -185,30 +185,10 @@ def built_kernel(path_text: str) -> Path | None:
 def open_tree(path_text: str, rev: str | None) -> KernelTree:
     """Open the kernel tree at, above or (bare repository) in a path; raises TreeError when there is none."""
     given = expanded(path_text)
-    if kind_of(given) is Kind.MISSING:
-        raise TreeError(f"{given}: no such file or directory")
-    path = Path(os.path.realpath(given))
-    if kind_of(path) is not Kind.FOLDER:
-        if _is_archive(path):
-            raise TreeError(f"{given}: an archive; unpack it and give the folder")
-        path = path.parent
+    path = _folder(given)
     root = _kernel_root(path)
     notes: list[str] = []
-    try:
-        repository = open_repository(root or path)
-    except TreeError as error:
-        if root is None or rev is not None:
-            raise
-        # The files are there: they are judged, and what the history would have said stays open.
-        notes.append(str(error))
-        repository = None
-    if root is not None and repository is not None:
-        workdir = repository.workdir
-        if workdir is None or Path(os.path.realpath(workdir)) != root:
-            notes.append(
-                f"{root} lies inside the repository {repository.path}, which is not the kernel's own: its history is not used"
-            )
-            repository = None
+    repository = _own_repository(root, path, rev, notes)
     if repository is None and root is None:
         raise _no_tree(str(given), DiskReader(path), f"{given}:", f"--tree {given}/{{}}")
     if repository is None and rev is not None:
@@ -234,13 +214,54 @@ def open_tree(path_text: str, rev: str | None) -> KernelTree:
         disk = DiskReader(path)
         on_disk = rev is None and not repository.is_bare and set(disk.names("") or ()) > {".git"}
         raise _no_kernel_in_commit(str(given), disk if on_disk else reader, rev)
-    if folder:
-        notes.append(
-            f"{folder} of the repository {repository.path} is audited: its history is not the kernel's own and is not used"
-        )
-        return KernelTree(root or Path(repository.path), reader, None, None, False, rev, tuple(notes))
-    if rev is None and not repository.is_bare:
-        notes.append("no files are checked out: the commit that HEAD names is audited")
-    return KernelTree(
-        root or Path(repository.workdir or repository.path), reader, repository, commit, False, rev, tuple(notes)
+    return _of_commit(reader, repository, commit, root, rev, folder)
+
+
+def _folder(given: Path) -> Path:
+    """The folder that a path is or lies in; raises TreeError where there is none, or an archive of one."""
+    if kind_of(given) is Kind.MISSING:
+        raise TreeError(f"{given}: no such file or directory")
+    path = Path(os.path.realpath(given))
+    if kind_of(path) is Kind.FOLDER:
+        return path
+    if _is_archive(path):
+        raise TreeError(f"{given}: an archive; unpack it and give the folder")
+    return path.parent
+
+
+def _own_repository(root: Path | None, path: Path, rev: str | None, notes: list[str]) -> pygit2.Repository | None:
+    """The repository whose history is that of the kernel at `root`, or in which a kernel may be; None, with a note, for another's."""
+    try:
+        repository = open_repository(root or path)
+    except TreeError as error:
+        if root is None or rev is not None:
+            raise
+        # The files are there: they are judged, and what the history would have said stays open.
+        notes.append(str(error))
+        return None
+    if root is None or repository is None:
+        return repository
+    if repository.workdir is not None and Path(os.path.realpath(repository.workdir)) == root:
+        return repository
+    notes.append(
+        f"{root} lies inside the repository {repository.path}, which is not the kernel's own: its history is not used"
     )
+    return None
+
+
+def _of_commit(
+    reader: BlobReader,
+    repository: pygit2.Repository,
+    commit: pygit2.Commit,
+    root: Path | None,
+    rev: str | None,
+    folder: str,
+) -> KernelTree:
+    """The tree of a commit, or of a folder in it, whose history is not the kernel's."""
+    if folder:
+        note = f"{folder} of the repository {repository.path} is audited: its history is not the kernel's own and is not used"
+        return KernelTree(root or Path(repository.path), reader, None, None, False, rev, (note,))
+    lacks_files = rev is None and not repository.is_bare
+    notes = ("no files are checked out: the commit that HEAD names is audited",) if lacks_files else ()
+    place = root or Path(repository.workdir or repository.path)
+    return KernelTree(place, reader, repository, commit, False, rev, notes)
