@@ -60,8 +60,10 @@ def _added(scratch: Scratch, changes: Iterable[Change]) -> bytes:
 
 
 def _named_in(names: Iterable[bytes], data: bytes) -> set[bytes]:
-    """The names that stand in a text as whole words."""
-    return {name for name in names if name in data and re.search(rb"\b" + name + rb"\b", data)}
+    """The names that stand in a text as whole words, outside of its comments."""
+    found = [name for name in names if name in data]
+    code = _without_comments(data) if found else b""
+    return {name for name in found if re.search(rb"\b" + name + rb"\b", code)}
 
 
 def _words(scratch: Scratch, entries: Iterable[Entry | None]) -> set[bytes]:

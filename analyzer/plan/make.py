@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,8 +14,8 @@ from tailcall_audit.analyzer.kernelfiles.loose_objects import common_directory
 from tailcall_audit.analyzer.kernelfiles.tree_files import BlobReader
 from tailcall_audit.analyzer.libraries import pygit2_errors
 from tailcall_audit.analyzer.model import AuditError, State, Verdict
-from tailcall_audit.analyzer.pipeline import read_facts
 from tailcall_audit.analyzer.plan.attempt import Trial, Wanted, attempt
+from tailcall_audit.analyzer.plan.audited import Audited, audit_committed
 from tailcall_audit.analyzer.plan.choose import Choice, Pick, choose
 from tailcall_audit.analyzer.plan.fetching import fetch_command
 from tailcall_audit.analyzer.plan.locate import Located, Tip, locate, nearest, tip_of
@@ -24,14 +23,11 @@ from tailcall_audit.analyzer.plan.order import dependencies, in_order
 from tailcall_audit.analyzer.plan.patches import Overlay, PatchTrial, read_patches
 from tailcall_audit.analyzer.plan.predict import predict
 from tailcall_audit.analyzer.plan.scratch import MissingObjectError, Scratch
-from tailcall_audit.analyzer.plan.types import Left, Outcome, Plan, Result, Step
+from tailcall_audit.analyzer.plan.types import Left, Outcome, Plan, Result, Step, short
 from tailcall_audit.analyzer.plan.upstream import Lender, lenders
-from tailcall_audit.analyzer.policy.verdict import Facts, judge_all
 from tailcall_audit.analyzer.readers.matching import Matcher
-from tailcall_audit.analyzer.readers.source import SourceReader, changed_files, signature_files
 from tailcall_audit.analyzer.subjects.locate_tree import KernelTree
-from tailcall_audit.analyzer.subjects.subject import OpenTree, Parts, Request, Subject
-from tailcall_audit.analyzer.subjects.tree import open_subjects
+from tailcall_audit.analyzer.subjects.subject import Request
 from tailcall_audit.analyzer.version import UpstreamVersion
 
 __all__ = ["Asked", "make_plan"]
@@ -50,43 +46,7 @@ class Asked(NamedTuple):
     patches: str | None = None
 
 
-class _Audited(NamedTuple):
-    """The tree as it is: what was read, and the verdict on every defect of the catalogue."""
-
-    subject: Subject
-    tree: KernelTree
-    version: UpstreamVersion | None
-    facts: Facts
-    verdicts: tuple[Verdict, ...]
-    notes: tuple[str, ...]
-
-
-def _committed(subject: Subject, request: Request) -> tuple[Subject, list[str]]:
-    """The subject as it is committed: picks go on top of a commit, so what is only on disk is not in them."""
-    opened = subject.parts.tree
-    assert opened is not None  # the subject is a tree
-    tree = opened.tree
-    if tree.repository is None or tree.commit is None or not tree.on_disk:
-        return subject, []
-    changed = changed_files(tree, SourceReader(tree.files), signature_files(request.catalog))
-    committed = dataclasses.replace(tree, files=BlobReader(tree.repository, tree.commit), on_disk=False)
-    notes = [f"not committed, and not in this plan: changes of {', '.join(changed)}"] if changed else []
-    return subject._replace(parts=Parts(tree=OpenTree(committed, opened.identity))), notes
-
-
-def _audit(request: Request, path: str) -> _Audited:
-    (found,) = open_subjects(request, path)
-    subject, notes = _committed(found, request)
-    opened = subject.parts.tree
-    assert opened is not None  # the subject is a tree
-    facts, read_notes = read_facts(subject, request)
-    verdicts = judge_all(request.catalog, facts, request.catalog.defects)
-    return _Audited(
-        subject, opened.tree, opened.identity.version, facts, verdicts, (*notes, *subject.notes, *read_notes)
-    )
-
-
-def _planned(audited: _Audited, request: Request, unknown: bool) -> tuple[list[Verdict], list[Left]]:
+def _planned(audited: Audited, request: Request, unknown: bool) -> tuple[list[Verdict], list[Left]]:
     """The verdicts to plan for, and the undecided ones that are not planned for."""
     slugs = {defect.slug for defect in request.defects}
     asked = [verdict for verdict in audited.verdicts if verdict.defect.slug in slugs]
@@ -185,7 +145,7 @@ def _scratch(asked: Asked, tree: KernelTree, lent: Sequence[Lender]) -> Scratch:
 
 def make_plan(request: Request, asked: Asked) -> Plan:
     """Makes the plan for a tree; raises AuditError where the tree or an upstream cannot be read."""
-    audited = _audit(request, asked.path)
+    audited = audit_committed(request, asked.path)
     planned, unknown = _planned(audited, request, asked.unknown)
     branch = "" if audited.version is None else audited.version.branch
     choice = choose(request.catalog, audited.facts, audited.verdicts, planned, branch)
@@ -214,7 +174,7 @@ class _Tried(NamedTuple):
     lenders: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
-def _tried(request: Request, asked: Asked, audited: _Audited, choice: Choice) -> _Tried:
+def _tried(request: Request, asked: Asked, audited: Audited, choice: Choice) -> _Tried:
     """The steps in order, each tried where that is possible, and what comes of them."""
     catalog, tree = request.catalog, audited.tree
     keys = list(choice.picks)
@@ -244,6 +204,7 @@ def _tried(request: Request, asked: Asked, audited: _Audited, choice: Choice) ->
     request.progress("reading the tree that the steps lead to")
     files = BlobReader(scratch.repository, _commit_of(scratch, trial.tree, head))
     fixed, left = predict(catalog, audited.subject, files, audited.version, audited.verdicts, slugs)
+    fixed, left = _without_lacking(trial.steps, fixed, left)
     tried = all(step.outcome not in (Outcome.OBJECT_MISSING, Outcome.UNTESTED) for step in trial.steps)
     looked_in = {tip.name for tip in tips}
     places = tuple((lender.place, tuple(looked_in & lender.refs.keys())) for lender in lent if lender.place is not None)
@@ -251,8 +212,20 @@ def _tried(request: Request, asked: Asked, audited: _Audited, choice: Choice) ->
     return _Tried(steps, Result(tried, fixed, left, trial.tree), tuple(located.notes), places)
 
 
+def _without_lacking(
+    steps: Sequence[Step], fixed: tuple[str, ...], left: tuple[Left, ...]
+) -> tuple[tuple[str, ...], tuple[Left, ...]]:
+    """What is fixed and open: a step whose code uses names that the tree lacks mends nothing, since it does not compile."""
+    lacking = {slug: step for step in steps if step.lacks for slug in step.defects if slug in fixed}
+    more = tuple(
+        Left(slug, f"{short(step.commit)} uses {', '.join(step.lacks)}, which the tree lacks")
+        for slug, step in lacking.items()
+    )
+    return tuple(slug for slug in fixed if slug not in lacking), (*left, *more)
+
+
 def _by_patches(
-    request: Request, asked: Asked, audited: _Audited, choice: Choice, ids: dict[str, str], slugs: tuple[str, ...]
+    request: Request, asked: Asked, audited: Audited, choice: Choice, ids: dict[str, str], slugs: tuple[str, ...]
 ) -> _Tried:
     """The steps for sources without git: tried with patch files where there are any."""
     if asked.upstream:

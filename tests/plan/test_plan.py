@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 
 from tailcall_audit import State, audit
-from tests.plan.kernels import ARRAYMAP, FIXES, IN_ORDER, TRAMPOLINE, Upstream, backported, changes, files_of, replaced
+from tests.plan.kernels import (
+    ARRAYMAP,
+    BPF_H,
+    FIXES,
+    IN_ORDER,
+    TRAMPOLINE,
+    Upstream,
+    backported,
+    changes,
+    files_of,
+    replaced,
+)
 from tests.plan.planned import catalog_with, fingerprint, followed, outcomes, plan, tree_of
 from tests.repositories import git
 
@@ -285,3 +296,33 @@ def test_nothing_is_left_of_the_scratch_repository(
     tree = tree_of(tmp_path / "tree", mainline.stages[0])
     plan(tree.path, "--upstream", str(mainline.path), "--only", "6")
     assert list(place.iterdir()) == []
+
+
+def test_the_tree_s_own_stable_branch_needs_not_be_named(mainline: Upstream, tmp_path: Path) -> None:
+    """linux-6.1.y of a remote is looked in for a tree of 6.1; several places can be named after one option."""
+    stable = Upstream(tmp_path / "stable", mainline.stages[5], ["6"], "6.1.191", backported)
+    tree = tree_of(tmp_path / "tree", mainline.stages[4])
+    git("fetch", "-q", str(stable.path), "master:refs/remotes/kernel/linux-6.1.y", cwd=tree.path)
+    assert [(step["source"], step["outcome"]) for step in plan(tree.path, "--only", "6").steps] == [("6.1", "clean")]
+    git("update-ref", "-d", "refs/remotes/kernel/linux-6.1.y", cwd=tree.path)
+    assert [step["outcome"] for step in plan(tree.path, "--only", "6").steps] == ["object-missing"]
+    found = plan(tree.path, "--only", "6", "--upstream", str(mainline.path), str(stable.path))
+    assert [(step["source"], step["commit"]) for step in found.steps] == [("6.1", stable.commits["6"])]
+
+
+def test_what_is_lacking_and_cannot_be_brought_leaves_its_defect_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the git binary the commit that brought a name is not looked for."""
+    files = files_of("6.1")
+    upstream = Upstream(tmp_path / "up", files, ["6"], "6.12")
+    before = dict(upstream.stages[0])
+    replaced(before, BPF_H, "	bool is_extended; ", "	bool was_extended; ", 1)
+    tree = tree_of(tmp_path / "tree", before)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = plan(tree.path, "--upstream", str(upstream.path), "--only", "6")
+    (step,) = found.steps
+    assert (step["outcome"], step["lacks"]) == ("clean", ["is_extended"])
+    assert found.fixed == set()
+    assert found.data["result"]["open"] == ["freplace-loop"]
+    assert found.code == 3
