@@ -38,6 +38,7 @@ def lab() -> Path:
     return Path(path)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Ends a run with the tests that skipped, counted by their reason."""
     skipped = terminalreporter.stats.get("skipped", [])
