@@ -29,7 +29,7 @@ _MAX_CONTROL = 1 << 20
 _MAX_SIMILAR = 8
 _FIELD = re.compile(r"^([!-9;-~]+):[ \t]*(.*(?:\n[ \t].*)*)$", re.MULTILINE)
 _KERNEL = re.compile(
-    r"linux-(?:signed-)?(?:image|binary|modules|modules-extra|source|image-unsigned)-\S+|linux-source|(?:proxmox|pve)-kernel-\S+"
+    r"linux-(?:signed-)?(?:image|binary|modules|modules-extra|source|image-unsigned)-\S+|linux-source|(?:proxmox|pve)-kernel-\S+|proxmox-default-kernel"
 )
 _NO_KERNEL = {
     "linux-libc-dev": "the headers of the C library's interface, of which no running kernel is made",
@@ -41,11 +41,13 @@ _NO_KERNEL = {
     "linux-config": "configurations only; unpack one and use --config",
 }
 _DEPENDENCY = re.compile(
-    r"(linux-(?:image|binary)-\d[a-zA-Z0-9.+~-]*)(?::[a-z0-9]+)?"
+    r"((?:linux-(?:image|binary)|(?:proxmox|pve)-kernel)-\d[a-zA-Z0-9.+~-]*)(?::[a-z0-9]+)?"
     r"(?: ?\( ?([<>=]{1,2}) ?([0-9A-Za-z:.+~-]+) ?\))?(?: ?\[[^\]]*\])?(?: ?<[^>]*>)?",
     re.ASCII,
 )
 _MAX_RELATION = 512
+_IMAGE_RELEASE = re.compile(r"\d+\.\d+(?:\.\d|[-~]rc)", re.ASCII)
+"""An image's name has a whole release; that of a metapackage a series (pve-kernel-5.15), a suite's number or none."""
 _INSTALLED = re.compile(r"linux-(?:image|binary)(?:-unsigned)?-(\d[^\s]*)|(?:proxmox|pve)-kernel-(\d\S*)")
 _CHANGELOG = re.compile(r"usr/share/doc/[^/]+/changelog(?:\.Debian)?(?:\.gz|\.xz|\.zst)?")
 _CONFIG = re.compile(r"(?:boot/config-[^/]+|(?:usr/)?lib/modules/[^/]+/config)")
@@ -185,7 +187,10 @@ def read_deb_file(path: Path, place: str, limit: int) -> bytes:
 def installed_image(name: str) -> str | None:
     """The ``uname -r`` of the image that a package of this name installs; None where it is no package of one image."""
     match = None if name.endswith(("-dbg", "-dbgsym")) else _INSTALLED.fullmatch(name)
-    return None if match is None else (match.group(1) or match.group(2)).removesuffix("-unsigned")
+    release = None if match is None else (match.group(1) or match.group(2))
+    if release is None or _IMAGE_RELEASE.match(release) is None:
+        return None
+    return release.removesuffix("-unsigned").removesuffix("-signed")
 
 
 def kernel_dependency(depends: str) -> tuple[str, str | None] | None:
@@ -204,7 +209,7 @@ def _refuse(path: str, name: str, depends: str) -> None:
             raise PackageError(f"{path}: {name} holds no kernel: {what}")
     if not _KERNEL.fullmatch(name):
         raise PackageError(f"{path}: {name} is no kernel package")
-    if re.search(r"\d+\.\d+", name) is None and (needs := kernel_dependency(depends)) is not None:
+    if _IMAGE_RELEASE.search(name) is None and (needs := kernel_dependency(depends)) is not None:
         raise MetapackageError(path, name, *needs)
 
 

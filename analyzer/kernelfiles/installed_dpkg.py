@@ -13,6 +13,8 @@ from tailcall_audit.analyzer.paths import is_file
 
 __all__ = ["dpkg_kernels", "follow_installed", "has_dpkg_database"]
 
+_MAX_STEPS = 3
+"""Metapackages that lead to one another."""
 _STATUS = "var/lib/dpkg/status"
 _MAX_FILE = 16 << 20
 
@@ -74,12 +76,21 @@ def has_dpkg_database(root: Path) -> bool:
 
 
 def follow_installed(name: str, kernels: Sequence[KernelPackage], root: Path) -> KernelPackage | None:
-    """The installed kernel that an installed metapackage depends on; None where the package isn't installed."""
-    for paragraph in _paragraphs(root):
-        if paragraph.get("Package") == name and paragraph.get("Status", "").endswith(" ok installed"):
-            needs = kernel_dependency(paragraph.get("Depends", ""))
-            followed = next((package for package in kernels if needs is not None and package.name == needs[0]), None)
-            if followed is not None:
-                return replace(followed, via=name)
-            raise PackageError(f"{name} is installed and holds no kernel itself")
-    return None
+    """The installed kernel that an installed metapackage depends on; None where the package isn't installed.
+
+    A metapackage may depend on another one: proxmox-default-kernel needs proxmox-kernel-6.8, which needs the kernel.
+    """
+    needed = {
+        paragraph.get("Package"): kernel_dependency(paragraph.get("Depends", ""))
+        for paragraph in _paragraphs(root)
+        if paragraph.get("Status", "").endswith(" ok installed")
+    }
+    if name not in needed:
+        return None
+    needs = needed[name]
+    for _ in range(_MAX_STEPS):
+        followed = next((package for package in kernels if needs is not None and package.name == needs[0]), None)
+        if followed is not None:
+            return replace(followed, via=name)
+        needs = None if needs is None else needed.get(needs[0])
+    raise PackageError(f"{name} is installed and holds no kernel itself")

@@ -11,8 +11,11 @@ from tailcall_audit.analyzer.paths import Kind, check_file, expanded, kind_of
 
 __all__ = ["read_package"]
 
+_MAX_STEPS = 3
+"""Metapackages that lead to one another."""
 
-def _beside(path: Path, metapackage: MetapackageError) -> KernelPackage | None:
+
+def _beside(path: Path, metapackage: MetapackageError, depth: int) -> KernelPackage | None:
     """The kernel that a metapackage depends on, in a file of the same folder.
 
     Where several files would do, raises PackageError: it isn't known which one a host would get.
@@ -22,8 +25,13 @@ def _beside(path: Path, metapackage: MetapackageError) -> KernelPackage | None:
     found = []
     # apt names files PACKAGE_VERSION_ARCHITECTURE.deb; what is inside decides.
     for file in sorted(path.parent.glob(f"{escape(metapackage.needs)}_*.deb")):
-        package = read_deb(file)
-        if package.name == metapackage.needs and metapackage.version in (None, package.version):
+        try:
+            package = read_deb(file)
+        except MetapackageError as another:
+            # proxmox-default-kernel needs proxmox-kernel-6.8, which needs the kernel.
+            package = _follow(file, another, depth + 1)
+        named = package.via or package.name
+        if named == metapackage.needs and metapackage.version in (None, package.version):
             found.append(package)
     if len({package.version for package in found}) > 1:
         names = ", ".join(package.path for package in found)
@@ -31,11 +39,13 @@ def _beside(path: Path, metapackage: MetapackageError) -> KernelPackage | None:
     return found[0] if found else None
 
 
-def _follow(path: Path, metapackage: MetapackageError) -> KernelPackage:
+def _follow(path: Path, metapackage: MetapackageError, depth: int = 0) -> KernelPackage:
     """The kernel that a metapackage depends on, beside it or installed; raises PackageError where it is neither."""
     from tailcall_audit.analyzer.kernelfiles.installed import find_installed
 
-    found = _beside(path, metapackage)
+    if depth > _MAX_STEPS:
+        raise metapackage
+    found = _beside(path, metapackage, depth)
     if found is None:
         exact = "" if metapackage.version is None else f"={metapackage.version}"
         try:

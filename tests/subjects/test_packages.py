@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tailcall_audit import Catalog, State, audit
-from tailcall_audit.analyzer.kernelfiles.deb import kernel_dependency
+from tailcall_audit.analyzer.kernelfiles.deb import installed_image, kernel_dependency
 from tailcall_audit.analyzer.kernelfiles.installed import find_installed, installed_kernels
 from tailcall_audit.analyzer.kernelfiles.package_file import read_package
 from tailcall_audit.analyzer.model import AuditError
@@ -94,6 +94,71 @@ def test_a_metapackage_without_a_version_is_followed_unless_two_files_would_do(t
     assert (found.name, found.version, found.via) == ("linux-image-6.1.0-47-amd64", "6.1.170-3", "linux-image-amd64")
     with pytest.raises(AuditError, match="does not say which version it needs"):
         read_package(beside(tmp_path, b"6.1.172-1", depends))
+
+
+def made(tmp_path: Path, name: str, version: str, depends: str = "", image: bool = False) -> str:
+    """A package of this name; apt's own file name."""
+    control = f"Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: A <a@b.c>\nDescription: x\n"
+    control += f"Depends: {depends}\n" if depends else ""
+    files = {"./boot/vmlinuz-x": b"x"} if image else {}
+    path = Path(deb(tmp_path, lzma.compress(tar(files)), control.encode()))
+    return str(path.rename(tmp_path / f"{name}_{version}_amd64.deb"))
+
+
+CHAINS = (
+    (
+        ("pve-kernel-5.15", "7.4-15", "pve-kernel-5.15.158-2-pve, pve-firmware"),
+        ("pve-kernel-5.15.158-2-pve", "5.15.158-2", ""),
+    ),
+    (
+        ("proxmox-default-kernel", "1.1.0", "proxmox-kernel-6.8"),
+        ("proxmox-kernel-6.8", "6.8.12-15", "proxmox-kernel-6.8.12-15-pve-signed | proxmox-kernel-6.8.12-15-pve"),
+        ("proxmox-kernel-6.8.12-15-pve-signed", "6.8.12-15", ""),
+    ),
+    (
+        ("linux-image-generic-hwe-22.04", "6.8.0-90.91~22.04.1", "linux-image-6.8.0-90-generic, linux-firmware"),
+        ("linux-image-6.8.0-90-generic", "6.8.0-90.91~22.04.1", ""),
+    ),
+    (
+        ("linux-image-6.12-amd64", "6.12.94-1", "linux-image-6.12.94+deb13-amd64 (= 6.12.94-1)"),
+        ("linux-image-6.12.94+deb13-amd64", "6.12.94-1", ""),
+    ),
+)
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_a_metapackage_with_a_number_in_its_name_is_followed(
+    tmp_path: Path, chain: tuple[tuple[str, str, str], ...]
+) -> None:
+    """pve-kernel-5.15 7.4-15 holds no kernel, and 7.4 is none."""
+    paths = [made(tmp_path, *package, image=package is chain[-1]) for package in chain]
+    found = read_package(paths[0])
+    assert (found.name, found.version, found.via) == (chain[-1][0], chain[-1][1], chain[0][0])
+    Path(paths[-1]).unlink()
+    with pytest.raises(AuditError, match="is a metapackage: audit "):
+        read_package(paths[0])
+
+
+def test_metapackages_that_lead_to_each_other_are_refused(tmp_path: Path) -> None:
+    first = made(tmp_path, "pve-kernel-5.15", "7.4-15", "pve-kernel-5.13")
+    made(tmp_path, "pve-kernel-5.13", "7.4-15", "pve-kernel-5.15")
+    with pytest.raises(AuditError, match="is a metapackage"):
+        read_package(first)
+
+
+@pytest.mark.parametrize(
+    ("name", "release"),
+    [
+        ("proxmox-kernel-6.8.12-15-pve-signed", "6.8.12-15-pve"),
+        ("pve-kernel-5.15.158-2-pve", "5.15.158-2-pve"),
+        ("linux-image-6.1.0-47-amd64-unsigned", "6.1.0-47-amd64"),
+        ("pve-kernel-5.15", None),
+        ("proxmox-kernel-6.8", None),
+        ("linux-image-6.12-amd64", None),
+    ],
+)
+def test_an_image_s_package_names_the_release_that_it_boots(name: str, release: str | None) -> None:
+    assert installed_image(name) == release
 
 
 @pytest.mark.parametrize(
@@ -254,6 +319,22 @@ def test_installed_kernels_are_found_with_their_files(scratch: Path) -> None:
     assert find_installed("linux-image-6.1.0-47-cloud-amd64=6.1.170-3", scratch).version == "6.1.170-3"
     with pytest.raises(AuditError, match=r"installed: linux-image-6\.1\.0-47-cloud-amd64 6\.1\.170-3"):
         find_installed("linux-image-6.1.0-40-cloud-amd64", scratch)
+
+
+def test_installed_metapackages_of_proxmox_are_followed_and_are_no_kernels(tmp_path: Path) -> None:
+    chain = CHAINS[1]
+    rows = [
+        f"Package: {name}\nStatus: install ok installed\nVersion: {version}\nArchitecture: amd64\nDepends: {depends}"
+        for name, version, depends in (*chain, CHAINS[0][0])
+    ]
+    (tmp_path / "var/lib/dpkg").mkdir(parents=True)
+    (tmp_path / "var/lib/dpkg/status").write_text("\n\n".join(rows) + "\n")
+    assert [package.name for package in installed_kernels(tmp_path)] == [chain[-1][0]]
+    assert installed_kernels(tmp_path)[0].release == "6.8.12-15-pve"
+    for name, *_ in chain[:-1]:
+        assert find_installed(name, tmp_path).name == chain[-1][0]
+    with pytest.raises(AuditError, match="holds no kernel itself"):
+        find_installed("pve-kernel-5.15", tmp_path)
 
 
 def test_a_pending_reboot_is_said(scratch: Path, catalog: Catalog) -> None:
