@@ -15,7 +15,6 @@ usr/share/doc/linux-libc-dev/changelog*.gz.
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -25,6 +24,7 @@ from typing import NamedTuple
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.changelog.debian import parse_debian
+from tailcall_audit.analyzer.kernelfiles.compression import decompress
 
 _HEADER = re.compile(r"linux(?:-\d+\.\d+)? \((?P<version>(?P<series>\d+\.\d+)\S*)\) (?P<suite>[\w-]+);", re.ASCII)
 _ABI = re.compile(r" *\* +(?:Bump|Set) ABI to (\d+|trunk)\b", re.ASCII)
@@ -32,6 +32,7 @@ _PACKAGE = re.compile(
     r"^Package: linux-image-(?P<series>\d+\.\d+)\.0-(?P<abi>\d+)-\S+\n(?:[^\n]+\n)*?Version: (?P<version>\S+)",
     re.MULTILINE | re.ASCII,
 )
+_MAX_BYTES = 256 << 20
 _BACKPORT = re.compile(r"~(?:bpo|deb)\d", re.ASCII)
 
 
@@ -44,14 +45,7 @@ class Upload(NamedTuple):
 
 
 def _text(path: Path) -> str:
-    raw = path.read_bytes()
-    if raw[:2] == b"\x1f\x8b":
-        raw = gzip.decompress(raw)
-    elif raw[:4] == b"\x04\x22\x4d\x18":
-        import lz4.frame
-
-        raw = lz4.frame.decompress(raw)
-    return raw.decode("utf-8", "replace")
+    return decompress(path.read_bytes(), str(path), _MAX_BYTES).decode("utf-8", "replace")
 
 
 def read_uploads(text: str, path: str) -> Iterator[tuple[str, Upload]]:

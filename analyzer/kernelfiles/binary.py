@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import struct
-import zlib
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from tailcall_audit.analyzer.kernelfiles.compression import BrokenDataError, compression_of, decompress
 from tailcall_audit.analyzer.kernelfiles.containers import ImageError, Kernel, SeveralKernelsError
 from tailcall_audit.analyzer.kernelfiles.elf import Elf, ElfError, Section, Segment
 from tailcall_audit.analyzer.kernelfiles.kallsyms import Kallsyms, KallsymsError
@@ -108,9 +108,12 @@ class Binary:
         if start < 0 or end < 0:
             return None
         try:
-            text = zlib.decompressobj(31).decompress(self._data[start + len(_CONFIG_START) : end], _MAX_CONFIG)
-        except zlib.error as error:
-            self.notes.append(f"the embedded configuration is broken: {error}")
+            packed = self._data[start + len(_CONFIG_START) : end]
+            if compression_of(packed[:9]) != "gzip":
+                raise BrokenDataError("the embedded configuration: not gzip data")
+            text = decompress(packed, "the embedded configuration", _MAX_CONFIG)
+        except BrokenDataError as error:
+            self.notes.append(str(error))
             return None
         return text.decode("utf-8", "replace")
 

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailcall_audit.analyzer.kernelfiles.containers import ImageError, unpack
+from tailcall_audit.analyzer.kernelfiles.binary import Binary
+from tailcall_audit.analyzer.kernelfiles.containers import ImageError, Kernel, unpack
 from tests.kernelfiles.images import PACKERS, bzimage, kernel, unified, zboot
 from tests.mutants import small_image
 
@@ -134,3 +135,20 @@ def test_wrapped_again_and_again_is_refused() -> None:
         data = gzip.compress(data)
     with pytest.raises(ImageError, match="wrapped more than"):
         unpack(data, "x")
+
+
+@pytest.mark.parametrize(
+    ("packed", "config", "note"),
+    [
+        (gzip.compress(b"CONFIG_BPF=y\n"), "CONFIG_BPF=y\n", None),
+        (gzip.compress(b"CONFIG_BPF=y\n")[:-10], None, "the embedded configuration: broken gzip data: it is cut off"),
+        (b"CONFIG_BPF=y\n", None, "the embedded configuration: not gzip data"),
+    ],
+)
+def test_an_embedded_configuration_is_gzip_data_between_two_marks(
+    packed: bytes, config: str | None, note: str | None
+) -> None:
+    data = b"\x7fELF" + bytes(60) + b"IKCFG_ST" + packed + b"IKCFG_ED" + bytes(50)
+    binary = Binary(Kernel(data, ("ELF",), "x86_64", True))
+    assert binary.config == config
+    assert [text for text in binary.notes if "configuration" in text] == ([] if note is None else [note])
