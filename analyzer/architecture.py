@@ -44,7 +44,7 @@ _LOOKUP = {alias: name for name, aliases in _NAMES.items() for alias in (name, *
 
 
 class UnknownArchitectureError(ValueError):
-    """A name that no kernel architecture goes by."""
+    """A name that is not a kernel architecture's."""
 
 
 def normalize_architecture(text: str) -> str:
@@ -56,7 +56,7 @@ def normalize_architecture(text: str) -> str:
 
 
 def spellings() -> tuple[str, ...]:
-    """Returns every name that an architecture goes by."""
+    """Returns every spelling of an architecture's name."""
     return tuple(_LOOKUP)
 
 

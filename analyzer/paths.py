@@ -16,7 +16,7 @@ __all__ = ["Kind", "cache_folder", "check_file", "expanded", "is_file", "kind_of
 
 
 class Kind(Enum):
-    """What stands at a path, behind links."""
+    """The kind of file that a path names, with links followed."""
 
     MISSING = "no such file"
     FILE = "a file"

@@ -1,4 +1,4 @@
-"""Text from outside, made fit to be shown."""
+"""Makes text of an input safe to print."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def prepare() -> None:
 
 
 def _abandon(stream: TextIO) -> None:
-    """Sends what is left in a stream's buffer nowhere: Python would try to write it again at its end, and fail then."""
+    """Discards what is left in a stream's buffer: Python would try to write it again when it ends, and fail."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -76,9 +76,9 @@ def _abandon(stream: TextIO) -> None:
 
 @contextmanager
 def showing() -> Iterator[None]:
-    """Within it standard output is written to. Raises OutputError if that fails.
+    """A block that writes to standard output. Raises OutputError if that fails.
 
-    A reader that has gone (``| head``) is no failure: it has what it wanted, and the answer is still the answer.
+    A reader that closes the pipe early (``| head``) is not a failure: the exit code stays that of the answer.
     """
     stream = sys.stdout
     if stream is None:

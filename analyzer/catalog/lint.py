@@ -151,7 +151,7 @@ def _unused_commit(subject: _Subject) -> Iterator[_Finding]:
 
 @_rule("wrong-order")
 def _wrong_order(subject: _Subject) -> Iterator[_Finding]:
-    """Yields what a commit needs is in mainline before it, what mends it comes after it; a circle has no order at all."""
+    """What a commit needs is in mainline before it, what mends it comes after it; a circle has no order at all."""
     commits = subject.catalog.commits
     for key, file in subject.files.commits.items():
         commit = commits[key]

@@ -116,7 +116,7 @@ def listed_evidence(opened: OpenChangelog) -> tuple[Evidence, ...]:
     catalog = opened.catalog
     found = list(_listed(opened))
     known = {item.commit for item in found}
-    # A hint at a fix that was made for another stable branch is a hint at nothing here.
+    # A hint at a fix that was made for another stable branch does not count here.
     branch = opened.window.base.branch
     elsewhere = {key for key, item in catalog.commits.items() if item.only_on_branch not in (None, branch)}
     return (*found, *read_hints(catalog, opened.changelog, opened.window.entries, known | elsewhere))

@@ -23,7 +23,7 @@ __all__ = ["Event", "Matcher", "PendingRevert"]
 
 SUBJECT_LENGTH = 120
 _ELSEWHERE = ("selftests", "tools/", "libbpf", "bpftool", "docs", "Documentation")
-"""What these subjects change is not in a kernel, whatever they quote."""
+"""Commits with these subjects change nothing in a kernel, even if they quote a fix."""
 _LEAST_CORE = 20
 """The shortest subject that is looked for inside of longer ones; the shortest in the catalogue is longer."""
 _MENTIONED = re.compile(rb"ommit:?[ \t]+([0-9a-f]{12})")

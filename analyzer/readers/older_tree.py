@@ -1,4 +1,4 @@
-"""What a tree proves by not having it: a version older than a commit, and nowhere a name that the commit brought.
+"""A tree lacks a commit if its version is older and no name that the commit brought occurs in it.
 
 A rename or a moved file would leave the name somewhere in kernel/bpf, include/linux or arch/*/net. So a tree that is
 older by its Makefile and names nothing of what a signature looks at does not have the commit. Either alone proves

@@ -63,7 +63,9 @@ class Place(NamedTuple):
 
 
 def taken_together(effect: str, places: Iterable[Place]) -> Iterator[Shown]:
-    """Yields what all places of a commit show of its effect: half a fix is none, and what is not seen proves nothing."""
+    """Yields what all places of a commit show of its effect: half a fix is not a fix, and a place that was not seen
+    proves nothing.
+    """
     known = tuple(places)
     for state, claim in (
         (PlaceState.LACKING, Claim.ABSENT),

@@ -27,8 +27,9 @@ _CLAIMED = {
 def code_evidence(binary: Binary, architecture: str, where: str, catalog: Catalog | None = None) -> Iterator[Evidence]:
     """Yields what the machine code shows of the commits of a catalogue (the shipped one).
 
-    There is nothing of an architecture whose code is not read, and of functions that cannot be located. What only looks
-    like a commit leaves the answer to other evidence; what looks wrong is unknown, whatever a version says.
+    It yields nothing for an architecture whose code is not read, or for functions that cannot be located. Code that
+    only resembles a commit leaves the answer to other evidence. Code that looks wrong is unknown, even if the version
+    has an answer.
     """
     isa = isas().get(architecture)
     if isa is None:

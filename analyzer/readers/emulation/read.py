@@ -1,8 +1,8 @@
 """Evidence from an image whose functions are run.
 
 The catalogue says which outcomes of which cases show a commit, present or absent: alternatives of which all conditions
-must hold, so that half a fix is no fix. The cases run in a process of their own, and what comes back from there is
-believed as far as it fits the registry.
+must hold, so that half a fix is not a fix. The cases run in a child process; an answer from there counts only if it
+fits the registry.
 """
 
 from __future__ import annotations
