@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pygit2
 
+from tailcall_audit.analyzer.kernelfiles.git_directory import GitDirectoryError, check_git_directories
 from tailcall_audit.analyzer.kernelfiles.git_walk import shallow_commits
 from tailcall_audit.analyzer.kernelfiles.loose_objects import BrokenObjectError, LooseObjects, common_directory
 from tailcall_audit.analyzer.libraries import pygit2_errors
@@ -81,7 +82,14 @@ def _ref(repository: pygit2.Repository, name: str) -> str | None:
 
 
 def _open(path: Path) -> pygit2.Repository | None:
-    with pygit2_errors(lambda words: AuditError(f"--upstream {path}: its git repository cannot be opened: {words}")):
+    def broken(words: str) -> AuditError:
+        return AuditError(f"--upstream {path}: its git repository cannot be opened: {words}")
+
+    try:
+        check_git_directories(path)
+    except GitDirectoryError as error:
+        raise broken(str(error)) from error
+    with pygit2_errors(broken):
         found = pygit2.discover_repository(str(path))
         return None if found is None else pygit2.Repository(found)
 

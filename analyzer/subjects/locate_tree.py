@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pygit2
 
+from tailcall_audit.analyzer.kernelfiles.git_directory import GitDirectoryError, check_git_directories
 from tailcall_audit.analyzer.kernelfiles.git_walk import shallow_commits
 from tailcall_audit.analyzer.kernelfiles.loose_objects import BrokenObjectError, LooseObjects
 from tailcall_audit.analyzer.kernelfiles.makefile import is_kernel_makefile, is_kernel_tree
@@ -128,6 +129,10 @@ def open_repository(path: Path) -> pygit2.Repository | None:
     def broken(words: str) -> TreeError:
         return TreeError(f"{path}: its git repository cannot be opened: {words}; check it with `git -C {path} fsck`")
 
+    try:
+        check_git_directories(path)
+    except GitDirectoryError as error:
+        raise broken(str(error)) from error
     with pygit2_errors(broken):
         pygit2.option(pygit2.enums.Option.SET_OWNER_VALIDATION, 0)
         found = pygit2.discover_repository(str(path))
