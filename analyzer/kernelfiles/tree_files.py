@@ -66,6 +66,8 @@ class DiskReader:
 
     def read(self, path: str, limit: int = MAX_BYTES) -> FileRead:
         """Read a regular file of at most `limit` bytes that lies below the root; links, devices and pipes are refused."""
+        if "\0" in path:  # a list of patches may name anything
+            return FileRead(path, ReadState.UNREADABLE, reason="a name that no file has")
         place = os.path.join(self._real_root, path)
         parent = os.path.realpath(os.path.dirname(place))
         if parent != self._real_root and not parent.startswith(self._real_root + os.sep):
@@ -77,9 +79,10 @@ class DiskReader:
         except OSError as error:
             reason = "is a symbolic link" if os.path.islink(place) else str(error.strerror or error)
             return FileRead(path, ReadState.UNREADABLE, reason=reason)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            return FileRead(path, ReadState.UNREADABLE, reason="not a regular file")
         with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return FileRead(path, ReadState.UNREADABLE, reason="not a regular file")
             try:
                 data = file.read(limit + 1)
             except OSError as error:
@@ -90,6 +93,8 @@ class DiskReader:
 
     def names(self, folder: str) -> tuple[str, ...] | None:
         """Lists a folder below the root, of at most 20,000 entries."""
+        if "\0" in folder:
+            return None
         place = os.path.realpath(os.path.join(self._real_root, folder))
         if place != self._real_root and not place.startswith(self._real_root + os.sep):
             return None
