@@ -8,9 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tailcall_audit.analyzer.catalog.load import schema_path
+from tailcall_audit.analyzer.catalog.load import CatalogError, schema_path
 from tailcall_audit.analyzer.catalog.types import CAPABILITY_PREFIX
 from tailcall_audit.analyzer.catalog.yaml_file import Complaint, Data, Place, YamlFile, read_yaml
+from tailcall_audit.analyzer.libraries import jsonschema_errors, parse_json
+from tailcall_audit.analyzer.model import AuditError
+from tailcall_audit.analyzer.paths import check_file
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CatalogFiles", "expression_names", "mapping", "mappings", "read_catalog_folder"]
 
+_MAX_SURVEY = 64 << 20
 # A folder has one thing a file, and the name of the file is the name of the thing.
 _FOLDERS = {"commits": "commit", "defects": "defect", "distributions": "distribution", "series": "series"}
 _FILES = {
@@ -71,15 +75,21 @@ def read_catalog_folder(root: Path) -> CatalogFiles:
 def _survey(path: Path, distributions: dict[str, YamlFile], complaints: list[Complaint]) -> dict[str, Any]:
     """A survey of a distribution, which a script wrote; every fault is a complaint."""
     try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        check_file(path, "a survey is one")
+        with path.open("rb") as file:
+            data = parse_json(file.read(_MAX_SURVEY), lambda where, words: CatalogError(f"{path}{where}: {words}"))
+    except (OSError, AuditError) as error:
         complaints.append(Complaint("wrong-value", path, 1, f"not a survey: {error}"))
         return {}
     if path.stem not in distributions:
         complaints.append(Complaint("wrong-name", path, 1, f"there is no distributions/{path.stem}.yaml"))
-    for fault in _validator("survey").iter_errors(data):
-        where = ".".join(map(str, fault.absolute_path))
-        complaints.append(Complaint("wrong-value", path, 1, _shortened(f"{where}: {fault.message}")))
+    try:
+        with jsonschema_errors(CatalogError):
+            for fault in _validator("survey").iter_errors(data):
+                where = ".".join(map(str, fault.absolute_path))
+                complaints.append(Complaint("wrong-value", path, 1, _shortened(f"{where}: {fault.message}")))
+    except CatalogError as error:
+        complaints.append(Complaint("wrong-value", path, 1, f"not a survey: {error}"))
     return data if isinstance(data, dict) else {}
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from tailcall_audit.analyzer.catalog.load import CatalogError
+from tailcall_audit.analyzer.model import AuditError
+from tailcall_audit.analyzer.paths import Kind, kind_of
 
 if TYPE_CHECKING:
     import yaml
@@ -150,14 +152,19 @@ def read_yaml(path: Path) -> YamlFile:
         return YamlFile(path, {}, {(): 1}, (Complaint(name, path, line, message),))
 
     try:
-        raw = path.read_bytes()
+        if kind_of(path) is Kind.OTHER:
+            return failed(1, "cannot read the file: a pipe or a device", "unreadable")
+        with path.open("rb") as file:
+            raw = file.read(_MAX_BYTES + 1)
+        if len(raw) > _MAX_BYTES:
+            return failed(1, f"larger than {_MAX_BYTES >> 20} MiB, which no file of the catalogue is")
         text = raw.decode()
+    except AuditError as error:
+        return failed(1, str(error), "unreadable")
     except OSError as error:
         return failed(1, f"cannot read the file: {error.strerror}", "unreadable")
     except UnicodeDecodeError as error:
         return failed(raw[: error.start].count(b"\n") + 1, "not UTF-8")
-    if len(raw) > _MAX_BYTES:
-        return failed(1, f"larger than {_MAX_BYTES >> 20} MiB, which no file of the catalogue is")
     try:
         for line, message in _refused(text):
             return failed(line, message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -170,6 +171,27 @@ def test_a_file_that_would_be_overlooked_is_a_fault(folder: Path, name: str) -> 
 def test_a_missing_table_is_a_fault(folder: Path) -> None:
     (folder / "branches.yaml").unlink()
     with pytest.raises(InvalidCatalogError, match=r"branches\.yaml:1: cannot read the file: No such file"):
+        build(folder)
+
+
+def test_a_pipe_in_the_place_of_a_table_is_a_fault(folder: Path) -> None:
+    (folder / "branches.yaml").unlink()
+    os.mkfifo(folder / "branches.yaml")
+    with pytest.raises(InvalidCatalogError, match=r"branches\.yaml:1: cannot read the file: a pipe or a device"):
+        build(folder)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "- " * 10_000, "{a: " * 10_000])
+def test_yaml_that_is_nested_without_end_is_a_fault(tmp_path: Path, text: str) -> None:
+    (tmp_path / "deep.yaml").write_text(text)
+    (complaint,) = read_yaml(tmp_path / "deep.yaml").complaints
+    assert "nested" in complaint.message or "not YAML" in complaint.message
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, "{", '{"a": ' + "[" * 900 + "]" * 900 + "}"])
+def test_a_survey_that_is_none_is_a_fault(folder: Path, text: str) -> None:
+    (folder / "surveys/debian.json").write_text(text)
+    with pytest.raises(InvalidCatalogError, match=r"debian\.json:1: "):
         build(folder)
 
 
