@@ -1,0 +1,46 @@
+"""One input: the files that a reader is given, which are written into a folder of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["Case", "Content", "Fifo", "Link", "name_of", "write"]
+
+
+class Link(NamedTuple):
+    """A symbolic link."""
+
+    target: str
+
+
+class Fifo(NamedTuple):
+    """A named pipe that nothing writes to."""
+
+
+Content = bytes | Link | Fifo
+Case = Mapping[str, Content]
+"""The content of each file by its path. Where a reader takes one file, it is the first."""
+
+
+def write(case: Case, folder: Path) -> Path:
+    """Writes the files of a case into a folder, and returns the first one's path."""
+    first: Path | None = None
+    for name, content in case.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        first = first or path
+        if isinstance(content, Link):
+            path.symlink_to(content.target)
+        elif isinstance(content, Fifo):
+            os.mkfifo(path)
+        else:
+            path.write_bytes(content)
+    return first or folder
+
+
+def name_of(case: Case) -> str:
+    """Returns the name of the first file."""
+    return next(iter(case), "")
