@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple, Self
 
 from tailcall_audit.analyzer.kernelfiles.compression import Readable
+from tailcall_audit.analyzer.libraries import tar_errors
 
 __all__ = ["TarError", "TarFile", "read_tar"]
 
@@ -65,20 +67,25 @@ def read_tar(stream: Readable) -> Iterator[TarFile]:
     Only an archive that was read to its end is known to hold no name twice.
     """
     kinds: dict[str, bool] = {}
-    try:
-        with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as archive:  # type: ignore[call-overload]
-            for item in archive:
-                name = _plain(item.name)
-                _enter(kinds, name, item.isdir())
-                if item.isfile():
+    with tar_errors(TarError):
+        archive = tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header)  # type: ignore[call-overload]  # noqa: SIM115
+    with archive:
+        while (item := _next(archive)) is not None:
+            name = _plain(item.name)
+            _enter(kinds, name, item.isdir())
+            if item.isfile():
+                yield TarFile(name, item.size, partial(_content, archive, item))
 
-                    def content(item: tarfile.TarInfo = item) -> bytes:
-                        file = archive.extractfile(item)
-                        return b"" if file is None else file.read()
 
-                    yield TarFile(name, item.size, content)
-    except (tarfile.TarError, UnicodeError, KeyError) as error:
-        raise TarError(str(error) or type(error).__name__) from error
+def _next(archive: tarfile.TarFile) -> tarfile.TarInfo | None:
+    with tar_errors(TarError):
+        return archive.next()
+
+
+def _content(archive: tarfile.TarFile, item: tarfile.TarInfo) -> bytes:
+    with tar_errors(TarError):
+        file = archive.extractfile(item)
+        return b"" if file is None else file.read()
 
 
 def _plain(name: str) -> str:
