@@ -259,6 +259,8 @@ class CSource:
         oddity = self._oddity()
         if any(start <= position < end for position in self._file.includes):
             oddity = oddity or "an #include in its body"
+        if self._file.is_crossed(start, brace, end):
+            oddity = oddity or "a conditional that is partly in its body and partly outside of it"
         texts = self._file.variants(start, end, assumptions, _MAX_VARIANTS)
         shown = self._file.text[start:end]
         return Scope(

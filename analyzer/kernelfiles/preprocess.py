@@ -302,13 +302,17 @@ class CText:
         last = bisect.bisect_left(groups, end, key=lambda group: group.start)
         return groups[first:last]
 
+    def is_crossed(self, start: int, brace: int, end: int) -> bool:
+        """Whether a conditional begins or ends in a definition and is not whole there. `brace` is where its body begins."""
+        around = [branch for _, branch in self._around(brace) if branch is not None]
+        return any(branch.end < end for branch in around) or any(
+            group.end > end for group in self.groups_within(start, end)
+        )
+
     def variants(self, start: int, end: int, assumptions: Assumptions, limit: int) -> list[bytes] | None:
         """Returns the texts that the compiler may see between two positions; None where they are more than `limit`."""
         named = assumptions.without(self.own_names).named
-        groups = self.groups_within(start, end)
-        if any(group.end > end for group in groups):
-            return None
-        return self._combined(start, end, groups, named, limit)
+        return self._combined(start, end, self.groups_within(start, end), named, limit)
 
     def _combined(self, start: int, end: int, groups: list[Group], named: Named, limit: int) -> list[bytes] | None:
         texts = [b""]

@@ -95,7 +95,8 @@ def in_words(alternative: Sequence[str]) -> str:
 
 def _streams(scopes: Iterable[Scope]) -> tuple[bytes, ...]:
     found = [text for scope in scopes for text in scope.joined]
-    if any(not scope.certain for scope in scopes):
+    # With more conditionals than can be tried, what is in it may be there.
+    if any(not scope.certain or scope.texts is None for scope in scopes):
         found.append(b"")
     return tuple(dict.fromkeys(found))
 

@@ -84,6 +84,9 @@ TRICKS = {
     "digraphs": FIX + "%:define resolve_prog_type(p) 0\n",
     "a pragma": "#pragma redefine_extname resolve_prog_type resolve_prog_type_old\n" + FIX,
     "a conditional cut off": f"#ifdef CONFIG_X\n{FIX}",
+    "a body that ends in a conditional": f"{HEAD}{{\n#ifdef CONFIG_NEVER\n{FIX_BODY}}}\n#endif\n{ODD_BODY}}}\n",
+    "a body that begins in a conditional": f"#ifdef CONFIG_NEVER\n{HEAD}{{\n{FIX_BODY}#else\n{HEAD}{{\n#endif\n{ODD_BODY}}}\n",
+    "a body in each branch": f"{HEAD}#ifdef CONFIG_NEVER\n{{\n{FIX_BODY}}}\n#else\n{{\n{ODD_BODY}}}\n#endif\n",
     "an early return under an option": function("#ifndef CONFIG_NEVER\n" + ODD_BODY + "#endif\n" + FIX_BODY),
 }
 
