@@ -133,6 +133,12 @@ def _deb_deep() -> Case:
     return _deb_of(zstandard.compress(rows + bytes(1024), 9))
 
 
+@_nasty("deb", "a file that is cut off in an archive that is not compressed")
+def _deb_cut() -> Case:
+    members = (("debian-binary", b"2.0\n"), ("control.tar", GOOD_CONTROL), ("data.tar", tar(((DOC, FIXED),))[:520]))
+    return {"p.deb": ar(members)}
+
+
 @_nasty("deb", "an architecture that no kernel has", None)
 def _deb_alpha() -> Case:
     return {"p.deb": deb(tar((("./control", CONTROL.replace(b"amd64\nS", b"m68k\nS")),)), tar(((DOC, UNFIXED),)))}
@@ -599,7 +605,7 @@ def _payload_lz4() -> Case:
 
 @_nasty("payload", "lzma that asks for 4 GB of memory")
 def _payload_lzma() -> Case:
-    return {"payload": b"\x5d" + struct.pack("<I", 0xFFFFFFFF) + b"\xff" * 8 + bytes(100)}
+    return {"payload": b"\x5d" + struct.pack("<I", 0xFF000000) + b"\xff" * 8 + bytes(100)}
 
 
 @_nasty("payload", "a hundred thousand empty streams of gzip", None)
