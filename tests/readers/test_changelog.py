@@ -81,6 +81,76 @@ def test_folded_lines_nested_lists_and_two_headings_over_one_list() -> None:
     assert entry.date == "Mon, 01 Jan 2024 00:00:00 +0000"
 
 
+IN_UBUNTU_S_FORM = """linux (5.15.0-164.174) jammy; urgency=medium
+
+  * CVE-2024-53218
+    - f2fs: fix race in concurrent f2fs_stop_gc_thread
+
+ -- A Developer <a@example.org>  Fri, 14 Nov 2025 17:49:39 +0100
+
+linux (5.15.0-163.173) jammy; urgency=medium
+
+  * A heading that is folded, as those with a long
+    title are (LP: #1)
+    - SAUCE: a patch of the distribution's whose subject is
+      folded, too
+
+  * Jammy update: v5.15.193 upstream stable release (LP: #2)
+    - [Config] an option
+    - Linux 5.15.193
+
+  * Jammy update: v5.15.192 upstream stable release (LP: #3)
+    - bpf: Move bpf map owner out of common struct
+    - Linux 5.15.192
+
+ -- A Developer <a@example.org>  Fri, 10 Oct 2025 17:49:39 +0200
+"""
+IN_RED_HAT_S_FORM = f"""* Mon Mar 04 2024 A Developer <a@example.org> [5.14.0-427.1.1.el9_4]
+- config: wifi: enable an option (A Developer) [RHEL-1]
+Resolves: RHEL-1, RHEL-2
+
+* Wed Feb 21 2024 A Developer <a@example.org> [5.14.0-425.el9]
+- {FIX_3} (A Developer) [RHEL-3]
+- tty: n_gsm: initialize more members at gsm_alloc_mux() (A Developer) [RHEL-4 RHEL-5] {{CVE-2023-6546}}
+"""
+IN_SUSE_S_FORM = f"""{"-" * 67}
+Wed Jan 10 12:34:56 CET 2024 - a@example.org
+
+- {FIX_3} (git-fixes).
+- commit 798b26b
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "family", "versions"),
+    [
+        (IN_UBUNTU_S_FORM, Family.UBUNTU, ["5.15.0-164.174", "5.15.0-163.173"]),
+        (IN_RED_HAT_S_FORM, Family.RPM, ["5.14.0-427.1.1.el9_4", "5.14.0-425.el9"]),
+        (IN_SUSE_S_FORM, Family.SUSE, None),
+    ],
+    ids=["ubuntu", "rpm", "suse"],
+)
+def test_the_form_of_a_changelog_is_found_out(
+    tmp_path: Path, text: str, family: Family, versions: list[str] | None
+) -> None:
+    (tmp_path / "changelog").write_text(text)
+    changelog = read_changelog(str(tmp_path / "changelog"))
+    assert changelog.family is family
+    assert versions is None or [entry.version for entry in changelog.entries] == versions
+    items = [item for entry in changelog.entries for item in entry.items]
+    subjects = [item.subject for item in items if not item.is_downstream]
+    if family is Family.UBUNTU:
+        assert [str(item.version) for item in changelog.entries[1].updates] == ["5.15.193", "5.15.192"]
+        assert "bpf: Move bpf map owner out of common struct" in subjects
+        downstream = [item.text for item in items if item.is_downstream]
+        assert any(item.startswith("SAUCE: ") and item.endswith("folded, too") for item in downstream)
+        assert "Linux 5.15.192" in downstream
+    else:
+        assert FIX_3 in subjects
+    if family is Family.RPM:
+        assert "tty: n_gsm: initialize more members at gsm_alloc_mux()" in subjects
+
+
 def test_the_ubuntu_excerpt_is_read(lab: Path) -> None:
     changelog = read_changelog(str(lab / "changelogs/ubuntu-jammy-5.15.0-164.174.txt"))
     assert changelog.family is Family.UBUNTU
