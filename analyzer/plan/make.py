@@ -206,10 +206,12 @@ def _tried(request: Request, asked: Asked, audited: Audited, choice: Choice) -> 
     fixed, left = predict(catalog, audited.subject, files, audited.version, audited.verdicts, slugs)
     fixed, left = _without_lacking(trial.steps, fixed, left)
     tried = all(step.outcome not in (Outcome.OBJECT_MISSING, Outcome.UNTESTED) for step in trial.steps)
+    # Where a step conflicts or is missing, following the plan leads to a tree that is not known.
+    whole = tried and all(step.outcome is not Outcome.CONFLICTS for step in trial.steps)
     looked_in = {tip.name for tip in tips}
     places = tuple((lender.place, tuple(looked_in & lender.refs.keys())) for lender in lent if lender.place is not None)
     steps = tuple(_with_picked_ids(trial.steps))
-    return _Tried(steps, Result(tried, fixed, left, trial.tree), tuple(located.notes), places)
+    return _Tried(steps, Result(tried, fixed, left, trial.tree if whole else None), tuple(located.notes), places)
 
 
 def _without_lacking(

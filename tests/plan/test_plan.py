@@ -159,6 +159,7 @@ def test_a_conflict_names_the_file_and_the_function(mainline: Upstream, tmp_path
     assert found.code == 3
     assert found.fixed == {"x86-count-offset"}
     assert found.data["result"]["open"] == ["freplace-loop"]
+    assert found.data["result"]["tree"] is None
 
 
 def test_another_branch_s_backport_applies_where_mainline_s_commit_conflicts(
@@ -274,6 +275,7 @@ def test_a_missing_object_has_a_command_that_brings_it(mainline: Upstream, tmp_p
     assert step["commit"] == "987aa730bad3e1ef66d9f30182294daa78f6387d"
     assert step["source"] == "6.12"
     assert found.data["result"]["tested"] is False
+    assert found.data["result"]["tree"] is None
     assert found.code == 3
 
 

@@ -78,7 +78,7 @@ def render(plan: Plan, catalog: Catalog) -> str:
     lines.append(f"git checkout -b tailcall-audit-{short(head)} {head}")
     for number, step in enumerate(plan.steps, 1):
         lines += _step(number, step)
-    if plan.result.tree is not None and all(step.outcome is not Outcome.CONFLICTS for step in plan.steps):
+    if plan.result.tree is not None:
         lines += [
             "",
             _comment("The tree that was foreseen: another one means that git merged something in another way."),
