@@ -199,13 +199,17 @@ def _check(options: argparse.Namespace) -> None:
             raise AuditError(f"--format {options.format} is for a tree: a package is mended by a newer version of it")
     if options.format == "quilt" and options.output is None:
         raise AuditError("--format quilt makes a folder: name it with --output DIR")
-    if options.output is not None and options.tree is not None:
-        tree = os.path.realpath(os.path.expanduser(options.tree))
-        output = os.path.realpath(os.path.expanduser(options.output))
-        if output == tree or output.startswith(tree + os.sep):
-            raise AuditError(
-                f"--output {options.output}: inside of the tree, in which nothing is written: name another place"
-            )
+    _refuse_inside(options.output, options.tree)
+
+
+def _refuse_inside(output: str | None, tree: str | None) -> None:
+    """Refuses to write into the tree that a plan is for; raises AuditError."""
+    if output is None or tree is None:
+        return
+    root = os.path.realpath(os.path.expanduser(tree))
+    place = os.path.realpath(os.path.expanduser(output))
+    if place == root or place.startswith(root + os.sep):
+        raise AuditError(f"--output {output}: inside of the tree, in which nothing is written: name another place")
 
 
 def series_exit_code(plan: SeriesPlan) -> int:
@@ -240,6 +244,7 @@ def run(arguments: Sequence[str]) -> int:
         text = series_as_json(made, request.catalog) if options.format == "json" else render_series(made)
         emit(text, options.output)
         return series_exit_code(made)
+    _refuse_inside(options.output, made.identity.get("root"))  # the tree that was named may be a folder of it
     rendered = find_plan_format(_format_of(options))(made, request.catalog)
     if isinstance(rendered, str):
         emit(rendered, options.output)

@@ -136,6 +136,9 @@ def test_a_folder_that_is_there_is_not_touched(
     assert [path.name for path in folder.iterdir()] == ["mine"]
     assert main([*command, "--output", str(tree.path / "debian")]) == 2
     assert "inside of the tree" in capsys.readouterr().err
+    below = ["plan", "--tree", str(tree.path / "kernel"), "--only", "6", "--arch", "x86_64"]
+    assert main([*below, "--output", str(tree.path / "plan.txt")]) == 2
+    assert "inside of the tree" in capsys.readouterr().err
     assert main(command) == 2
     assert "--output DIR" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["patches", "tree"]

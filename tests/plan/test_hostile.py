@@ -13,7 +13,7 @@ import pytest
 
 from tailcall_audit.analyzer.app.main import main
 from tests.plan.kernels import IN_ORDER, Upstream, files_of
-from tests.plan.planned import fingerprint, outcomes, plan, tree_of
+from tests.plan.planned import fingerprint, followed, outcomes, plan, tree_of
 from tests.repositories import git
 
 
@@ -161,3 +161,19 @@ def test_a_signal_leaves_no_scratch_repository_behind(tmp_path: Path, number: si
         process.send_signal(number)
         assert process.wait() != 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_branch_whose_name_is_an_option_of_git_is_none_in_the_script(mainline: Upstream, tmp_path: Path) -> None:
+    """git takes options behind a path: `--upload-pack` names a program that it runs."""
+    tree = tree_of(tmp_path / "tree", mainline.stages[4])
+    upstream, canary = tmp_path / "up", tmp_path / "canary"
+    shutil.copytree(mainline.path, upstream)
+    (tmp_path / "evil").write_text(f"#!/bin/sh\ntouch {canary}\n")
+    (tmp_path / "evil").chmod(0o755)
+    name = f"--upload-pack={tmp_path}/evil"
+    git("update-ref", f"refs/heads/{name}", "refs/heads/master", cwd=upstream)
+    git("symbolic-ref", "HEAD", f"refs/heads/{name}", cwd=upstream)
+    git("update-ref", "-d", "refs/heads/master", cwd=upstream)
+    expected = plan(tree.path, "--upstream", str(upstream), "--only", "6").data["result"]["tree"]
+    assert followed(tree.path, tmp_path / "mended", "--upstream", str(upstream), "--only", "6") == expected
+    assert not canary.exists()

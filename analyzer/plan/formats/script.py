@@ -70,7 +70,7 @@ def render(plan: Plan, catalog: Catalog) -> str:
         names = " ".join(shlex.quote(name) for name in refs)
         wanted = " ".join(shlex.quote(step.commit) for step in picked)
         if names and wanted:
-            lines.append(f"have {wanted} || git fetch --no-tags {shlex.quote(place)} {names}")
+            lines.append(f"have {wanted} || git fetch --no-tags -- {shlex.quote(place)} {names}")
     lines += [
         f"need {shlex.quote(step.commit)} {shlex.quote(step.fetch or 'it was when the plan was made')}"
         for step in picked
