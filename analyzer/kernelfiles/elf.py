@@ -25,8 +25,15 @@ _READS = 100_000
 _KERNEL_SECTIONS = frozenset((".init.text", "__ex_table", "__ksymtab", "__param", ".data..percpu", ".altinstructions"))
 _USER_MODE = ".uml."
 """How the names of sections begin that only user-mode Linux has (arch/um/include/shared/init.h)."""
-_KERNEL_HALF = 0xFFFF_8000_0000_0000
-"""Where x86-64 links kernels: nothing of a program is there."""
+_UPPER_HALF = 1 << 63
+_LOWEST = {
+    "EM_X86_64": 0xFFFF_8000_0000_0000,
+    "EM_AARCH64": _UPPER_HALF,
+    "EM_RISCV": _UPPER_HALF,
+    "EM_PPC64": _UPPER_HALF,
+    "EM_LOONGARCH": _UPPER_HALF,
+}
+"""The addresses from which these architectures link 64-bit kernels: nothing of a program is there. s390x has its kernels low."""
 
 
 class ElfError(ValueError):
@@ -155,9 +162,9 @@ class Elf:
             return "a program with an interpreter or libraries, and no kernel"
         if names and not names & _KERNEL_SECTIONS:
             return "an ELF file with none of the sections of a kernel"
-        low = all(item.address < _KERNEL_HALF for item in self.segments)
-        if self._file["e_machine"] == "EM_X86_64" and low:
-            return "an ELF file that is not linked where x86-64 has its kernels"
+        machine = self._file["e_machine"]
+        if machine in _LOWEST and all(item.address < _LOWEST[machine] for item in self.segments):
+            return f"an ELF file that is not linked where {machine.removeprefix('EM_')} has its kernels"
         return None
 
 
