@@ -210,11 +210,19 @@ def _changes_unsaid(subject: _Subject) -> Iterator[_Finding]:
 @_rule("no-example")
 def _no_example(subject: _Subject) -> Iterator[_Finding]:
     for file, index, part in _signature_parts(subject.files):
-        examples = part.get("examples", {})
-        if not examples.get("present") and not examples.get("absent"):
-            yield _Finding(
-                file, ("signature", index), part["name"], f"{part['name']!r} was seen on no kernel: add examples"
-            )
+        if not _is_exemplified(part):
+            message = f"{part['name']!r} was seen on no kernel: add examples"
+            yield _Finding(file, ("signature", index), part["name"], message)
+    for file in subject.files.commits.values():
+        for kind in ("btf", "emulation", "code"):
+            entry = mapping(file.data).get(kind)
+            if entry is not None and not _is_exemplified(entry):
+                yield _Finding(file, (kind,), kind, f"{kind} was seen on no kernel: add examples")
+
+
+def _is_exemplified(entry: dict[str, Any]) -> bool:
+    examples = entry.get("examples", {})
+    return bool(examples.get("present") or examples.get("absent"))
 
 
 def _signature_parts(files: CatalogFiles) -> Iterator[tuple[YamlFile, int, dict[str, Any]]]:

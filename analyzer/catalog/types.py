@@ -183,7 +183,7 @@ class Commit(NamedTuple):
     btf: Mapping[str, Any] | None = None
     first_posted: Posting | None = None
     emulation: Mapping[str, Any] | None = None
-    code: Mapping[str, str] | None = None
+    code: Mapping[str, Any] | None = None
     needs: tuple[Relation, ...] = ()
     follow_ups: tuple[Relation, ...] = ()
     changes: tuple[Change, ...] = ()
