@@ -49,7 +49,7 @@ DOUBTS = {
     ),
     "unseen-part": ("commits/2b5dcb31a19a.yaml", "  - include/linux/bpf.h", "  - kernel/bpf/btf.c", "kernel/bpf/btf.c", "kernel/bpf/btf.c"),
     "wrong-branch": ("commits/2b5dcb31a19a.yaml", "backported: 6.1.72", "backported: 6.2.72", "  6.1:", "6.1"),
-    "wrong-order": ("commits/fdad456cbcca.yaml", "  - commit: f7866c358733", "  - commit: d6083f040d5d", "needs:", "d6083f040d5d"),
+    "wrong-order": ("commits/10627ddc0167.yaml", "  - commit: abad3d0bad72", "  - commit: a41d0c30d764", "needs:", "a41d0c30d764"),
     "changes-unsaid": ("commits/f7866c358733.yaml", "changes: []\n", "", "id:", None),
     "range-gap": (
         "commits/d6083f040d5d.yaml",
