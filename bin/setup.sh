@@ -2,7 +2,8 @@
 # Usage: . bin/setup.sh EXTRAS      (EXTRAS: "", "[emulation]" or "[dev]")
 #
 # Sets `root`, this checkout, and `venv`: .venv in the checkout, or a folder of the user's cache if the checkout is read-only.
-# Writes nothing else and installs nothing on the machine. If something is missing, the caller ends with one sentence and exit code 2.
+# Writes nothing else but a lock and pip's words beside it, and installs nothing on the machine. If something is missing, the
+# caller ends with one sentence and exit code 2.
 #
 # $venv/.installed is written last. An environment without it was interrupted, and is made anew. Its lines are the checkout,
 # the interpreter and the extras; if the checkout was moved or Python was replaced, the environment is made anew as well.

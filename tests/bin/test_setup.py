@@ -12,8 +12,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -244,26 +245,32 @@ def test_other_requirements_are_installed_into_the_same_environment(tmp_path: Pa
     assert (project / ".venv/kept").exists()
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that other users may enter; pytest keeps its own ones closed to them."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
 def test_a_checkout_that_others_own_is_used_from_the_cache_of_an_unprivileged_user(
-    tmp_path: Path, environ: dict[str, str], home: Path
+    open_folder: Path, environ: dict[str, str]
 ) -> None:
+    home = open_folder / "home"
+    home.mkdir()
+    environ["HOME"] = str(home)
     prefix: list[str] = []
     if os.geteuid() == 0:
         if not shutil.which("setpriv"):
             pytest.skip("no setpriv on this machine: root cannot become another user")
         prefix = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
         os.chown(home, NOBODY, NOBODY)
-        for folder in [tmp_path, *tmp_path.parents]:
-            if folder.stat().st_mode & 0o005 != 0o005 and folder.owner() == "root":
-                folder.chmod(folder.stat().st_mode | 0o055)
         environ["PATH"] = "/usr/bin:/bin"
-        probe = subprocess.run(
-            [*prefix, "/usr/bin/python3", "-I", "-c", "import sys, ensurepip; sys.exit(sys.version_info < (3, 11))"],
-            check=False,
-        )
+        script = "import sys, ensurepip; sys.exit(sys.version_info < (3, 11))"
+        probe = subprocess.run([*prefix, "/usr/bin/python3", "-I", "-c", script], check=False)
         if probe.returncode != 0:
             pytest.skip("no Python that other users can run: /usr/bin/python3 is missing, too old or has no venv")
-    project = checkout(tmp_path / "project")
+    project = checkout(open_folder / "project")
     project.chmod(0o555)
     (project / "bin").chmod(0o555)
     try:
@@ -277,6 +284,7 @@ def test_a_checkout_that_others_own_is_used_from_the_cache_of_an_unprivileged_us
         assert "can be written: set XDG_CACHE_HOME to a folder of yours" in refused(call(project, environ, prefix))
     finally:
         project.chmod(0o755)
+        (project / "bin").chmod(0o755)
 
 
 def test_a_read_only_file_system(tmp_path: Path, environ: dict[str, str], home: Path) -> None:
