@@ -7,6 +7,7 @@ candidates, as in git's search for renames.
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import pygit2
 
 from tailcall_audit.analyzer.libraries import pygit2_errors
-from tailcall_audit.analyzer.plan.scratch import Change, Entry, MissingObjectError, Scratch
+from tailcall_audit.analyzer.plan.scratch import Entry, MissingObjectError, Scratch
 from tailcall_audit.analyzer.plan.types import Conflict, Outcome
 
 __all__ = ["Picked", "conflict_functions", "functions_with_markers", "pick"]
@@ -72,21 +73,18 @@ def _candidates(scratch: Scratch, ancestor: str, tree: str, missing: list[str]) 
     names = {PurePosixPath(path).name for path in missing}
     folders = {str(PurePosixPath(path).parent) for path in missing}
     endings = {PurePosixPath(path).suffix for path in missing}
-    added = [change for change in scratch.changes(ancestor, tree) if change.old is None and change.new is not None]
 
-    def unlikely(change: Change) -> tuple[bool, bool, bool]:
-        path = PurePosixPath(change.path)
+    def unlikely(item: tuple[str, Entry]) -> tuple[bool, bool, bool]:
+        path = PurePosixPath(item[0])
         return path.name not in names, str(path.parent) not in folders, path.suffix not in endings
 
-    for change in sorted(added, key=unlikely)[:_MAX_CANDIDATES]:
-        if change.new is not None and change.new.is_file:
-            yield change.path, change.new
+    # A tree of a stable branch and mainline's differ in tens of thousands of files: only the likeliest are kept.
+    yield from heapq.nsmallest(_MAX_CANDIDATES, scratch.added(ancestor, tree), key=unlikely)
 
 
 def _with_renames(
     scratch: Scratch, sides: _Sides, ancestor: str, tree: str, missing: list[str]
 ) -> tuple[_Merge, _Sides]:
-    scratch.check_all()
     more = dict(_candidates(scratch, ancestor, tree, missing))
     for entry in more.values():
         scratch.require(entry)

@@ -74,13 +74,6 @@ class Scratch:
             self.repository = pygit2.Repository(str(folder))
         self._loose = LooseObjects(self.repository)
 
-    def check_all(self) -> None:
-        """Checks every loose object, before libgit2 reads what it likes; raises MissingObjectError."""
-        try:
-            self._loose.check_all()
-        except BrokenObjectError as error:
-            raise MissingObjectError(str(error)) from error
-
     def _check(self, name: str) -> None:
         """Raises MissingObjectError if an object is a loose file that is cut off: libgit2 would read it for ever."""
         try:
@@ -157,6 +150,12 @@ class Scratch:
             if len(found) > _MAX_CHANGES:
                 raise MissingObjectError(f"{old[:12]} and {new[:12]} differ in more than {_MAX_CHANGES} files")
         return found
+
+    def added(self, old: str, new: str) -> Iterator[tuple[str, Entry]]:
+        """Yields the files that the second tree has and the first has not, however many; raises MissingObjectError."""
+        for change in self._changes(old, new, "", 0):
+            if change.old is None and change.new is not None and change.new.is_file:
+                yield change.path, change.new
 
     def _changes(self, old: str | None, new: str | None, folder: str, depth: int) -> Iterator[Change]:
         if old == new or depth > _MAX_DEPTH:
