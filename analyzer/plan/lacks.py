@@ -21,6 +21,8 @@ __all__ = ["find_introduction", "missing_names"]
 
 _CODE = frozenset((".c", ".h", ".S"))
 _SHARED = ("include/linux", "kernel/bpf")
+_ELSEWHERE = ("include/uapi/linux", "include/asm-generic", "include/net", "kernel", "lib", "mm")
+"""Where the tree may have a name that its parent has elsewhere: what was moved is not lacking."""
 _NO_CODE = re.compile(rb"//[^\n]*|^[ \t]*\*[^\n]*|\"(?:\\.|[^\"\\\n])*\"", re.MULTILINE)
 """Comments to the end of a line, lines inside of a comment that begins before them, and strings."""
 _USED = re.compile(rb"(?:->|\.)[ \t]*([A-Za-z_]\w{3,})|\b([A-Za-z_]\w{3,})[ \t]*\(|\b([A-Z][A-Z0-9_]{4,})\b")
@@ -108,6 +110,8 @@ def missing_names(scratch: Scratch, tree: str, commit: pygit2.Commit) -> tuple[s
     # What both have as the same file is no difference. A name that the commit itself brings is not in its parent.
     known = {entry.id for entry in ours.values()}
     candidates = used & _words(scratch, (entry for entry in theirs.values() if entry.id not in known))
+    for folder in _ELSEWHERE if candidates else ():
+        ours |= _folder_files(scratch, tree, folder)
     for entry in ours.values():
         if not candidates:
             return ()

@@ -71,3 +71,12 @@ def test_the_commit_that_brought_a_name_is_found_and_not_one_that_only_uses_it(
     found = find_introduction(scratch, scratch.commit(user), root, "helper_of_mine", lambda _: None)
     assert found == brought
     assert find_introduction(scratch, scratch.commit(user), root, "first", lambda _: None) is None
+
+
+def test_a_name_that_the_tree_has_in_another_folder_is_not_lacking(history: History, tmp_path: Path) -> None:
+    moved = history.commit("bpf: Declare it\n", {"include/uapi/linux/bpf.h": b"int helper_of_mine(void);\n"})
+    history.commit(
+        "bpf: Move it\n",
+        {"include/uapi/linux/bpf.h": b"", "include/linux/bpf.h": HEADER + b"int helper_of_mine(void);\n"},
+    )
+    assert lacks(history, tmp_path, moved, b"int z(void) { return helper_of_mine(); }\n") == ()
