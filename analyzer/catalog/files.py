@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tailcall_audit.analyzer.catalog.load import CatalogError, schema_path
 from tailcall_audit.analyzer.catalog.types import CAPABILITY_PREFIX
 from tailcall_audit.analyzer.catalog.yaml_file import Complaint, Data, Place, YamlFile, read_yaml
+from tailcall_audit.analyzer.errors import AuditError
 from tailcall_audit.analyzer.libraries import jsonschema_errors, parse_json
-from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.paths import check_file
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from tailcall_audit.analyzer.catalog.load import CatalogError
-from tailcall_audit.analyzer.model import AuditError
+from tailcall_audit.analyzer.errors import AuditError
 from tailcall_audit.analyzer.paths import Kind, kind_of
 
 if TYPE_CHECKING:
