@@ -72,7 +72,8 @@ def _took_out(catalog: Catalog, fact: SeriesFact) -> bool:
 def _from(fact: SeriesFact) -> Evidence:
     detail = f"{fact.series}: {fact.commit} {'from' if fact.present else 'not in'} {fact.start}"
     presence = Presence.PRESENT if fact.present else Presence.ABSENT
-    sure = Confidence.MEDIUM if fact.note else Confidence.HIGH
+    # What a build lacks was read from a changelog's silence, or from the code of another release.
+    sure = Confidence.MEDIUM if fact.note or not fact.present else Confidence.HIGH
     return Evidence(EvidenceKind.SERIES, fact.commit, presence, fact.source, detail, sure)
 
 
