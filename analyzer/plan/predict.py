@@ -26,14 +26,25 @@ def _by_slug(verdicts: Iterable[Verdict]) -> dict[str, list[Verdict]]:
     return found
 
 
-def _still_open(slug: str, before: Sequence[Verdict], after: Sequence[Verdict]) -> Left | None:
-    """Returns why a planned defect is not mended on some architecture; None if it is on each."""
+def _outcome(slug: str, before: Sequence[Verdict], after: Sequence[Verdict]) -> Left | bool:
+    """True for a planned defect that the code shows fixed wherever the tree had it, else why it is open.
+
+    False for one that the steps would have brought and did not, because a step is missing: it is neither fixed nor open.
+    """
+    was_safe = all(item.state in _SAFE for item in before)
     safe = {name for item in before if item.state in _SAFE for name in item.architectures}
-    for item in after:
-        concerned = not item.architectures or not safe.issuperset(item.architectures)
-        if item.state is not State.FIXED and item.rule not in _RULED_OUT and concerned:
+    concerned = [
+        item
+        for item in after
+        if item.rule not in _RULED_OUT
+        and (was_safe or not item.architectures or not safe.issuperset(item.architectures))
+    ]
+    for item in concerned:
+        if item.state is not State.FIXED and not (was_safe and item.state is State.NOT_AFFECTED):
             return Left(slug, f"by the code afterwards {item.state.value}: {item.reason}", item.settle)
-    return None
+    if any(item.state is State.FIXED for item in concerned):
+        return True
+    return False if was_safe else Left(slug, "no signature of the code answers for it afterwards")
 
 
 def predict(
@@ -55,11 +66,11 @@ def predict(
     fixed: list[str] = []
     left: list[Left] = []
     for slug in planned:
-        found = _still_open(slug, before.get(slug, ()), after.get(slug, ()))
-        if found is None:
-            fixed.append(slug)
-        else:
+        found = _outcome(slug, before.get(slug, ()), after.get(slug, ()))
+        if isinstance(found, Left):
             left.append(found)
+        elif found:
+            fixed.append(slug)
     for slug, items in after.items():
         was_safe = all(item.state in _SAFE for item in before.get(slug, ()))
         worse = next((item for item in items if item.state is State.AFFECTED), None)

@@ -33,12 +33,13 @@ class Planned(NamedTuple):
         return set(self.data["result"]["fixed"])
 
 
-def plan(tree: Path, *options: str, arch: str = "x86_64") -> Planned:
+def plan(tree: Path, *options: str, arch: str | None = "x86_64") -> Planned:
     """Runs the command line and reads what it wrote."""
     output = tree.parent / "plan.json"
     output.unlink(missing_ok=True)
     code = main(
-        ["plan", "--tree", str(tree), "--arch", arch, "--format", "json", "--output", str(output), "--debug", *options]
+        ["plan", "--tree", str(tree), "--format", "json", "--output", str(output), "--debug", *options]
+        + ([] if arch is None else ["--arch", arch])
     )
     return Planned(code, json.loads(output.read_text()))
 

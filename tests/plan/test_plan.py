@@ -71,6 +71,19 @@ def test_a_fix_that_brings_a_defect_brings_its_follow_up(mainline: Upstream, tmp
     assert found.steps[0]["needed_by"] == [mainline.commits["5b"]]
 
 
+@pytest.mark.parametrize("arch", ["x86_64", None])
+def test_a_defect_that_a_missing_step_would_have_brought_is_not_called_fixed(
+    mainline: Upstream, tmp_path: Path, arch: str | None
+) -> None:
+    """e3245f899043 brings tailcall-direct-in-callback: where it is not here, the tree has neither."""
+    tree = tree_of(tmp_path / "tree", mainline.stages[0])
+    found = plan(tree.path, "--only", "tailcall-verifier-return-model", arch=arch)
+    assert {step["outcome"] for step in found.steps} == {"object-missing"}
+    assert {"tailcall-direct-in-callback"} <= {slug for step in found.steps for slug in step["defects"]}
+    assert found.fixed == set()
+    assert found.data["result"]["open"] == ["tailcall-verifier-return-model"]
+
+
 def test_a_commit_that_serves_two_defects_is_picked_once(mainline: Upstream, tmp_path: Path) -> None:
     tree = tree_of(tmp_path / "tree", mainline.stages[2])
     only = "freplace-attached-panic,resolve-prog-type-null-deref-load"
