@@ -123,5 +123,5 @@ def parse_rpm(text: str, path: str) -> Changelog:
             for entry, items in zip(entries, raw, strict=True)
         ]
         return Changelog(path, Family.SUSE, tuple(made))
-    built = None if first is None else read_spec(text).built
+    built = read_spec("\n".join(lines[:first])).built if first else None
     return Changelog(path, Family.RPM, tuple(entries), patches=patches, built=built)
