@@ -116,7 +116,7 @@ setup_make() {
         rm -rf -- "$venv"
         setup_say "making $venv (once; this takes a minute or two)"
         if ! words=$("$python" -I -m venv "$venv" 2>&1); then
-            rm -rf -- "$venv"
+            rm -rf -- "$venv" 2>/dev/null || true
             setup_fail "$python cannot make a virtual environment in $venv: ${words##*$'\n'}"
         fi
         kept="checkout $root"$'\n'"python $(setup_interpreter)"
@@ -124,7 +124,7 @@ setup_make() {
     setup_say "installing the packages that pyproject.toml names"
     if ! setup_install; then
         # pip takes nothing away when it fails: an environment that was whole still is.
-        if [ -e "$venv/.before" ]; then mv -- "$venv/.before" "$venv/.installed"; else rm -rf -- "$venv"; fi
+        if [ -e "$venv/.before" ]; then mv -- "$venv/.before" "$venv/.installed"; else rm -rf -- "$venv" 2>/dev/null || true; fi
         setup_explain
     fi
     printf '%s\n' "$kept" "extras=$extras $setup_checksum" >"$venv/.new"

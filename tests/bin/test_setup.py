@@ -75,7 +75,7 @@ def checkout(folder: Path, needs: str = "") -> Path:
     shutil.copy(BIN / "setup.sh", folder / "bin")
     command = folder / "bin/small"
     command.write_text(
-        '#!/usr/bin/env bash\nset -u\n. "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/setup.sh" ""\n'
+        '#!/usr/bin/env bash\nset -eu\n. "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/setup.sh" ""\n'
         'exec "$venv/bin/python" -I -c "import small; print(small.__file__)"\n'
     )
     command.chmod(0o755)

@@ -11,6 +11,7 @@ from tailcall_audit.analyzer.readers.messages import (
     find_trailers,
     has_conflicts,
     normalize_subject,
+    says_revert,
     unwrap_revert,
 )
 
@@ -68,3 +69,18 @@ def test_subjects_are_equal_after_normalising(one: str, other: str) -> None:
 @pytest.mark.parametrize("subject", ["bpf: x (part 2)", "selftests/bpf: x", "UBUNTU: SAUCE: bpf: x", "bpf: X"])
 def test_subjects_that_differ_stay_different(subject: str) -> None:
     assert normalize_subject(subject) != normalize_subject("bpf: x")
+
+
+@pytest.mark.parametrize(
+    ("subject", "expected"),
+    [
+        ('Revert "bpf: x"', True),
+        ("bpf: undo the check of x", True),
+        ("x86: back out the rework", True),
+        ("ANDROID: drop the patch", True),
+        ("bpf: Fix tailcall infinite loop", False),
+        ("bpf: irreversible", False),
+    ],
+)
+def test_a_word_for_taking_something_back_is_found(subject: str, expected: bool) -> None:
+    assert says_revert(subject) is expected
