@@ -1,9 +1,10 @@
 """Hostile input for hours: ``python -m bench.fuzz --minutes N [--reader NAME]``.
 
-Each reader of tests/fuzzing gets new cases in batches, each batch in a process of its own, until the time is up. Printed is, by
-reader: cases, refusals, the slowest case's seconds of processor time, the largest memory, and failures: an error that is not the
-reader's own, a wrong answer, a crash, or a case that does not end. The files of each failure are kept in a folder, and
-``python -m bench.fuzz --replay FOLDER`` reads them again. Exit code 1 where there is a failure.
+Each reader of tests/fuzzing gets new cases in batches, each batch in a process of its own, until the time is up.
+Printed is, by reader: cases, refusals, the slowest case's seconds of processor time, the largest memory, and failures:
+an error that is not the reader's own, a wrong answer, a crash, or a case that does not end. The files of each failure
+are kept in a folder, and ``python -m bench.fuzz --replay FOLDER`` reads them again. Exit code 1 where there is a
+failure.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ _CASE, _READER = "case.pickle", "reader"
 
 
 class Tally(NamedTuple):
-    """What a batch did: cases, refusals, the slowest case's seconds, the largest memory (MB) of the process and its children."""
+    """What a batch did: cases, refusals, the slowest case's seconds, the largest memory (MB) of the process and its
+    children.
+    """
 
     cases: int = 0
     refusals: int = 0
@@ -129,7 +132,9 @@ def _batch(reader: FuzzedReader, start: int, until: float, pending: Path, failur
 
 
 def _apart(reader: FuzzedReader, start: int, seconds: float, failures: Path) -> Tally:
-    """Runs a batch in a process of its own; one that crashes or does not end is a failure with the case that it was reading."""
+    """Runs a batch in a process of its own; one that crashes or does not end is a failure with the case that it was
+    reading.
+    """
     with tempfile.TemporaryDirectory() as folder:
         pending = Path(folder)
         end, writer = os.pipe()

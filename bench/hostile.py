@@ -1,10 +1,11 @@
 """What hostile input costs: ``python -m bench.hostile [WORDS …]``.
 
-Every nasty file of tests/fuzzing/corpus.py, and some that only the command line meets, goes through the real command line in a
-process of its own. Printed are the size of the input, seconds of processor time, the peak memory of the largest process
-(ru_maxrss of it and its children), and the exit code. To reach: no input under 1 MB more than 5 s or 512 MB, none under 100 MB
-more than 60 s or 1 GB; no end by a traceback (exit code 4) or a signal; no byte on the terminal that it acts on. Exit code 1
-where something is not reached. With WORDS only inputs whose kind or name has one of them.
+Every nasty file of tests/fuzzing/corpus.py, and some that only the command line meets, goes through the real command
+line in a process of its own. Printed are the size of the input, seconds of processor time, the peak memory of the
+largest process (ru_maxrss of it and its children), and the exit code. To reach: no input under 1 MB more than 5 s or
+512 MB, none under 100 MB more than 60 s or 1 GB; no end by a traceback (exit code 4) or a signal; no byte on the
+terminal that it acts on. Exit code 1 where something is not reached. With WORDS only inputs whose kind or name has one
+of them.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ _CODES = (0, 1, 2, 3)
 
 
 class Measured(NamedTuple):
-    """One run: processor seconds, the largest process in MB, the exit code (None: it did not end), and a stray byte it wrote."""
+    """One run: processor seconds, the largest process in MB, the exit code (None: it did not end), and a stray byte it
+    wrote.
+    """
 
     seconds: float
     megabytes: float
@@ -174,7 +177,7 @@ def _size(case: Case) -> int:
 
 
 def _faults(size: int, measured: Measured) -> list[str]:
-    """What is not reached."""
+    """Returns what is not reached."""
     seconds, megabytes = _LIMITS[_SMALL if size < _SMALL else _LARGE]
     found = []
     if measured.code is None:

@@ -1,4 +1,6 @@
-"""What a command does to the system, seen by strace: programs started, sockets, and files written, created, renamed or removed."""
+"""What a command does to the system, seen by strace: programs started, sockets, and files written, created, renamed or
+removed.
+"""
 
 from __future__ import annotations
 

@@ -33,7 +33,9 @@ _LOWEST = {
     "EM_PPC64": _UPPER_HALF,
     "EM_LOONGARCH": _UPPER_HALF,
 }
-"""The addresses from which these architectures link 64-bit kernels: nothing of a program is there. s390x has its kernels low."""
+"""The addresses from which these architectures link 64-bit kernels: nothing of a program is there. s390x has its
+kernels low.
+"""
 
 
 class ElfError(ValueError):

@@ -1,8 +1,8 @@
 """The text of a C file as the compiler's first phases see it, with every conditional kept as alternatives.
 
-Lines are spliced, comments are blanked, and ``#if`` groups are read as a tree. Nothing is included and no macro is expanded.
-Positions stay what they were up to the number of lines, so that a citation names the right one. `pcpp` does more and takes
-1.2 s for verifier.c, which is more than the rest of an audit.
+Lines are spliced, comments are blanked, and ``#if`` groups are read as a tree. Nothing is included and no macro is
+expanded. Positions stay what they were up to the number of lines, so that a citation names the right one. `pcpp` does
+more and takes 1.2 s for verifier.c, which is more than the rest of an audit.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def blank(text: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Assumptions:
-    """Configuration options (``CONFIG_X``) that are taken as set or as not set: without them a defect cannot be reached."""
+    """Configuration options (``CONFIG_X``) that are taken as set or as not set: without them a defect cannot be
+    reached.
+    """
 
     on: frozenset[str] = frozenset()
     off: frozenset[str] = frozenset()
@@ -50,7 +52,7 @@ class Assumptions:
         return Assumptions(self.on - names, self.off - names)
 
     def named(self, name: str) -> bool | None:
-        """Whether a macro is defined; None where that is not known."""
+        """Returns True if a macro is defined; None if that is not known."""
         return True if name in self.on else False if name in self.off else None
 
 
@@ -123,7 +125,7 @@ def _splice(text: bytes) -> bytes:
 
 
 def _uncommented(text: bytes) -> tuple[bytes, bytes]:
-    """The text with its comments blanked, and the same with strings and characters blanked too."""
+    """Returns the text with its comments blanked, and the same with strings and characters blanked too."""
     kept: list[bytes] = []
     bare: list[bytes] = []
     position = 0
@@ -245,7 +247,7 @@ class CText:
         return self.text.count(b"\n", 0, position) + 1
 
     def _around(self, position: int) -> Iterator[tuple[Group, Branch | None]]:
-        """The conditionals around a position, outermost first, and the branch that holds it."""
+        """Yields the conditionals around a position, outermost first, and the branch that holds it."""
         groups = self.groups
         while True:
             index = bisect.bisect_right(groups, position, key=lambda group: group.start) - 1
@@ -259,7 +261,7 @@ class CText:
             groups = branch.groups
 
     def compiled(self, position: int, assumptions: Assumptions) -> bool | None:
-        """Whether the text at a position is compiled: True, False, or None where it depends on what is not known."""
+        """Returns True if the text at a position is compiled: True, False, or None if it depends on what is not known."""
         named = assumptions.without(self.own_names).named
         answer: bool | None = True
         for group, branch in self._around(position):
@@ -271,7 +273,7 @@ class CText:
         return answer
 
     def covered(self, positions: list[int], assumptions: Assumptions) -> bool:
-        """Whether one of some positions is compiled, however the conditionals around them turn out."""
+        """Returns True if one of some positions is compiled, however the conditionals around them turn out."""
         named = assumptions.without(self.own_names).named
 
         def within(start: int, end: int, groups: list[Group]) -> bool:
@@ -303,14 +305,16 @@ class CText:
         return groups[first:last]
 
     def is_crossed(self, start: int, brace: int, end: int) -> bool:
-        """Whether a conditional begins or ends in a definition and is not whole there. `brace` is where its body begins."""
+        """Returns True if a conditional begins or ends in a definition and is not whole there. `brace` is where its
+        body begins.
+        """
         around = [branch for _, branch in self._around(brace) if branch is not None]
         return any(branch.end < end for branch in around) or any(
             group.end > end for group in self.groups_within(start, end)
         )
 
     def variants(self, start: int, end: int, assumptions: Assumptions, limit: int) -> list[bytes] | None:
-        """Returns the texts that the compiler may see between two positions; None where they are more than `limit`."""
+        """Returns the texts that the compiler may see between two positions; None if they are more than `limit`."""
         named = assumptions.without(self.own_names).named
         return self._combined(start, end, self.groups_within(start, end), named, limit)
 

@@ -1,8 +1,9 @@
-"""The files in a tar archive, read as a stream by tarfile, and bounded: dpkg(1), which installs them, reads and refuses the same.
+"""The files in a tar archive, read as a stream by tarfile, and bounded: dpkg(1), which installs them, reads and refuses
+the same.
 
-dpkg knows plain headers and GNU's long names (lib/dpkg/tarfn.c; `dpkg-deb -x` runs tar, which knows more). A pax header, which may
-rename the next file, and a sparse file are errors there, and so they are here. A file that stands there twice would be read as one
-and installed as the other.
+dpkg knows plain headers and GNU's long names (lib/dpkg/tarfn.c; `dpkg-deb -x` runs tar, which knows more). A pax
+header, which may rename the next file, and a sparse file are errors there, and so they are here. A file that stands
+there twice would be read as one and installed as the other.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class _Header(tarfile.TarInfo):
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Read a header; raises TarError where dpkg would refuse it."""
+        """Reads a header; raises TarError if dpkg would refuse it."""
         found = super().frombuf(buf, encoding, errors)
         if found.type not in _READ:
             raise TarError(f"a header of type {found.type!r}, which dpkg does not read")
@@ -62,7 +63,7 @@ class TarFile(NamedTuple):
 
 
 def read_tar(stream: Readable) -> Iterator[TarFile]:
-    """Every regular file, by its name without ``./`` in front; raises TarError, and whatever `stream` raises.
+    """Yields every regular file, by its name without ``./`` in front; raises TarError, and whatever `stream` raises.
 
     Only an archive that was read to its end is known to hold no name twice.
     """
@@ -89,7 +90,7 @@ def _content(archive: tarfile.TarFile, item: tarfile.TarInfo) -> bytes:
 
 
 def _plain(name: str) -> str:
-    """A name as dpkg installs it: ``./a//b`` and ``/a/b`` as ``a/b``; raises TarError where it leads upwards."""
+    """A name as dpkg installs it: ``./a//b`` and ``/a/b`` as ``a/b``; raises TarError if it leads upwards."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise TarError(f"a name that leads out of the package: {name[:200]!r}")
@@ -97,7 +98,7 @@ def _plain(name: str) -> str:
 
 
 def _enter(kinds: dict[str, bool], name: str, is_folder: bool) -> None:
-    """Remember a name and the folders on the way to it; raises TarError where one of them is something else already."""
+    """Remember a name and the folders on the way to it; raises TarError if one of them is something else already."""
     if name in kinds and not (is_folder and kinds[name]):
         raise TarError(f"{name[:200]!r} stands there twice")
     kinds[name] = is_folder

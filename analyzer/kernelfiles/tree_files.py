@@ -49,11 +49,11 @@ class FileReader(Protocol):
     """Reads files by their path below the root of the tree."""
 
     def read(self, path: str, limit: int = MAX_BYTES) -> FileRead:
-        """Read a file; never raises for a file that is missing, too large or unreadable."""
+        """Reads a file; never raises for a file that is missing, too large or unreadable."""
         ...
 
     def names(self, folder: str) -> tuple[str, ...] | None:
-        """Returns the names in a folder, sorted; None where it is not there or cannot be listed whole."""
+        """Returns the names in a folder, sorted; None if it is not there or cannot be listed whole."""
         ...
 
 
@@ -65,7 +65,7 @@ class DiskReader:
         self._real_root = os.path.realpath(root)
 
     def read(self, path: str, limit: int = MAX_BYTES) -> FileRead:
-        """Read a regular file of at most `limit` bytes that lies below the root; links, devices and pipes are refused."""
+        """Reads a regular file of at most `limit` bytes that lies below the root; links, devices and pipes are refused."""
         if "\0" in path:  # a list of patches may name anything
             return FileRead(path, ReadState.UNREADABLE, reason="a name that no file has")
         place = os.path.join(self._real_root, path)
@@ -106,8 +106,8 @@ class DiskReader:
 
 
 class BlobReader:
-    """Reads the files of one commit, or those below a folder of it. Objects that a partial clone left out are unreadable, not
-    missing; so are loose ones that are cut off.
+    """Reads the files of one commit, or those below a folder of it. Objects that a partial clone left out are
+    unreadable, not missing; so are loose ones that are cut off.
     """
 
     def __init__(self, repository: pygit2.Repository, commit: pygit2.Commit, folder: str = "") -> None:
@@ -117,7 +117,7 @@ class BlobReader:
         self._loose = LooseObjects(repository)
 
     def entry_id(self, path: str) -> str | None:
-        """The object id of a path in the commit, or None where it has none or its tree is not there."""
+        """Returns the object id of a path in the commit, or None if it has none or its tree is not there."""
         entry = self._entry(path)
         return None if isinstance(entry, FileRead) else str(entry.id)
 
@@ -140,7 +140,7 @@ class BlobReader:
         return entry
 
     def read(self, path: str, limit: int = MAX_BYTES) -> FileRead:
-        """Read a blob of at most `limit` bytes."""
+        """Reads a blob of at most `limit` bytes."""
         entry = self._entry(path)
         if isinstance(entry, FileRead):
             return entry
@@ -172,7 +172,7 @@ class CheckoutReader:
         self._head = BlobReader(repository, commit)
 
     def read(self, path: str, limit: int = MAX_BYTES) -> FileRead:
-        """Read a file as `DiskReader` does."""
+        """Reads a file as `DiskReader` does."""
         read = self._disk.read(path, limit)
         if read.state is ReadState.MISSING and self._head.entry_id(path) is not None:
             # A sparse checkout leaves files out that are in the kernel all the same.
@@ -187,5 +187,5 @@ class CheckoutReader:
 
 
 def blob_id(data: bytes) -> str:
-    """The SHA-1 object id that git gives a file of this content when no filter changes it."""
+    """Returns the SHA-1 object id that git gives a file of this content when no filter changes it."""
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()

@@ -29,7 +29,8 @@ def _by_slug(verdicts: Iterable[Verdict]) -> dict[str, list[Verdict]]:
 def _outcome(slug: str, before: Sequence[Verdict], after: Sequence[Verdict]) -> Left | bool:
     """True for a planned defect that the code shows fixed wherever the tree had it, else why it is open.
 
-    False for one that the steps would have brought and did not, because a step is missing: it is neither fixed nor open.
+    False for one that the steps would have brought and did not, because a step is missing: it is neither fixed nor
+    open.
     """
     was_safe = all(item.state in _SAFE for item in before)
     safe = {name for item in before if item.state in _SAFE for name in item.architectures}

@@ -105,7 +105,8 @@ class Result(NamedTuple):
     """What the tree is after the steps.
 
     `tested`: every step was tried, and what came out was read. `fixed` are the defects that its code alone shows fixed,
-    `open` the others of the plan. `tree` is the id of the tree that real picks lead to; None where a step does not apply, and without git.
+    `open` the others of the plan. `tree` is the id of the tree that real picks lead to; None if a step does not apply,
+    and without git.
     """
 
     tested: bool

@@ -1,5 +1,6 @@
-"""Where commits are lent from: other repositories, and refs of the audited one. Read only, and as data: no name is resolved by git's rules
-for revisions, and nothing is fetched."""
+"""Where commits are lent from: other repositories, and refs of the audited one. Read only, and as data: no name is
+resolved by git's rules for revisions, and nothing is fetched.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ class Lender(NamedTuple):
 
 
 def _target(repository: pygit2.Repository, name: str) -> str | None:
-    """The commit that a ref names; None where it names none."""
+    """Returns the commit that a ref names; None if it names none."""
     with pygit2_errors(lambda words: AuditError(f"{repository.path}: {name} cannot be read: {words}")):
         found = repository.references.get(name)
         if found is None:
@@ -69,7 +70,7 @@ def _branches(repository: pygit2.Repository) -> dict[str, str]:
 
 
 def _ref(repository: pygit2.Repository, name: str) -> str | None:
-    """The commit of a branch, remote-tracking branch, tag or whole id of the audited repository."""
+    """Returns the commit of a branch, remote-tracking branch, tag or whole id of the audited repository."""
     if _ID.fullmatch(name):
         return name
     for prefix in ("", "refs/", "refs/tags/", "refs/heads/", "refs/remotes/"):
@@ -95,13 +96,14 @@ def _open(path: Path) -> pygit2.Repository | None:
 
 
 def _own_branches(repository: pygit2.Repository, branch: str) -> dict[str, str]:
-    """The refs of the audited repository that have the name of the stable branch that the tree is of."""
+    """Returns the refs of the audited repository that have the name of the stable branch that the tree is of."""
     wanted = f"linux-{branch}.y"
     return {name: commit for name, commit in _branches(repository).items() if name.rpartition("/")[2] == wanted}
 
 
 def lenders(given: Sequence[str], audited: pygit2.Repository, branch: str = "") -> list[Lender]:
-    """The places that `--upstream` names: paths of repositories, and refs of the audited one. Raises AuditError.
+    """Returns the places that `--upstream` names: paths of repositories, and refs of the audited one. Raises
+    AuditError.
 
     The audited repository's own stable branch by the usual name (`branch` is 6.1: linux-6.1.y) needs not be named.
     """

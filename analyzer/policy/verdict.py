@@ -10,10 +10,11 @@ The rules, in the order in which they are tried (each is a member of `tailcall_a
 - introduction-unknown, fix-unknown: what decides is not known.
 - no-fix-known, fix-absent: what it needs is there, and no complete fix is.
 
-Evidence about a commit is ranked (`RANK`), and the higher rank wins (`weigh`): functions of an image that were run, the sources, an image's
-machine code, its type data, the history, a patch queue, what a changelog lists, a distribution's series, the release, the day of the
-build. A changelog's silence ranks last, because the release survey answers the same question better. If a high-ranking source was read
-but not understood (an unknown code shape, a partial revert), the answer is unknown: lower ranks may not overrule it.
+Evidence about a commit is ranked (`RANK`), and the higher rank wins (`weigh`): functions of an image that were run, the
+sources, an image's machine code, its type data, the history, a patch queue, what a changelog lists, a distribution's
+series, the release, the day of the build. A changelog's silence ranks last, because the release survey answers the same
+question better. If a high-ranking source was read but not understood (an unknown code shape, a partial revert), the
+answer is unknown: lower ranks may not overrule it.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Facts:
             self._by_key.setdefault(item.commit, []).append(item)
 
     def about(self, key: str, architecture: str | None) -> list[Evidence]:
-        """The evidence about a commit or capability that holds for an architecture."""
+        """Returns the evidence about a commit or capability that holds for an architecture."""
         return [item for item in self._by_key.get(key, ()) if item.architecture in (None, architecture)]
 
 
@@ -106,7 +107,7 @@ def _say(item: Evidence) -> str:
 
 
 def _of_one_kind(items: Sequence[Evidence]) -> tuple[Evidence, tuple[str, ...]]:
-    """The statement that several of one kind amount to, and, where they disagree, what each of them says."""
+    """Returns the statement that several of one kind amount to, and, where they disagree, what each of them says."""
     known = [item for item in items if item.presence is not Presence.UNKNOWN]
     contested = [item for item in items if item.presence is Presence.UNKNOWN and not item.unreadable]
     if not known:
@@ -124,8 +125,8 @@ def _of_one_kind(items: Sequence[Evidence]) -> tuple[Evidence, tuple[str, ...]]:
 def weigh(items: Sequence[Evidence]) -> Weighed:
     """Weighs the evidence about one commit.
 
-    Several statements of one kind count as one where they agree. Where they disagree, nothing of that kind decides, and nothing
-    that ranks below it.
+    Several statements of one kind count as one where they agree. Where they disagree, nothing of that kind decides, and
+    nothing that ranks below it.
     """
     by_kind: dict[EvidenceKind, list[Evidence]] = {}
     for item in items:
@@ -170,7 +171,7 @@ def _cite(pairs: Sequence[tuple[str, Weighed]]) -> str:
 
 
 def _config_excludes(defect: Defect, facts: Facts) -> tuple[str, Evidence] | None:
-    """The options that exclude the defect, when the configuration may say so."""
+    """Returns the options that exclude the defect, when the configuration may say so."""
     if facts.config is None or not facts.config_applies:
         return None
     config = facts.config
@@ -184,16 +185,18 @@ def _config_excludes(defect: Defect, facts: Facts) -> tuple[str, Evidence] | Non
 
 
 def _proves_no_absence(item: Evidence) -> bool:
-    """Whether evidence that a commit is absent says nothing of what a defect needs.
+    """Returns True if evidence that a commit is absent does not count for what a defect needs.
 
-    What a function does shows whether a fix works, and a defect that never came in behaves as well as one that is fixed. A
-    build date may be that of the sources, which were patched afterwards: reproducible builds stamp so.
+    What a function does shows whether a fix works, and a defect that never came in behaves as well as one that is
+    fixed. A build date may be that of the sources, which were patched afterwards: reproducible builds stamp so.
     """
     return item.kind in (EvidenceKind.EMULATION, EvidenceKind.BUILD_DATE) and item.presence is Presence.ABSENT
 
 
 def _without_guess(item: Evidence, safe: Presence) -> Evidence:
-    """A statement that rests on a release that was not verified makes no verdict safe: in that direction it is open."""
+    """Returns the statement, or an unknown in its place if it rests on an unverified release and would make a verdict
+    safe.
+    """
     if not item.guessed or item.presence is not safe:
         return item
     detail = f"{item.detail} (not verified)"
@@ -305,7 +308,7 @@ _LAST_RESORT = "tailcall-audit --tree PATH   on the sources that it was built fr
 
 
 def judge(defect: Defect, facts: Facts, architecture: str | None) -> Verdict:
-    """Judge one defect for one architecture (None: it is not known, and the defect does not depend on it)."""
+    """Judges one defect for one architecture (None: it is not known, and the defect does not depend on it)."""
     case = _Case(defect, facts, architecture)
     if facts.architecture is not None and defect.architectures and facts.architecture not in defect.architectures:
         names = ", ".join(defect.architectures)
@@ -331,7 +334,7 @@ def judge(defect: Defect, facts: Facts, architecture: str | None) -> Verdict:
 
 
 def _architectures_to_try(defect: Defect, facts: Facts, catalog: Catalog) -> tuple[str, ...]:
-    """The architectures on which the answer may differ, when the target does not have one."""
+    """Returns the architectures on which the answer may differ, when the target does not have one."""
     if defect.architectures:
         return defect.architectures
     able = [set(catalog.capabilities[name].present_from) for name in defect.capabilities]
@@ -380,7 +383,7 @@ def judge_all(catalog: Catalog, facts: Facts, defects: Sequence[Defect]) -> tupl
 
 
 def _in_code(verdict: Verdict, commit: str) -> Evidence | None:
-    """The strongest evidence about a commit that is code, and not what a log or a version says."""
+    """Returns the strongest evidence about a commit that is code, and not what a log or a version says."""
     return next(
         (
             item

@@ -1,7 +1,7 @@
 """Matches the forms of a signature on the tokens of definitions, over everything that the compiler may see.
 
-A fragment holds *surely* where every text of a definition has it, *maybe* where one has. A form is proven only by fragments
-that hold surely while no fragment of the other form may hold.
+A fragment holds *surely* where every text of a definition has it, *maybe* where one has. A form is proven only by
+fragments that hold surely while no fragment of the other form may hold.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _KEYWORDS = frozenset(b"if else for while do switch case return goto break conti
 class Unit:
     """One name and the token streams that it may have: of several definitions or branches, one each.
 
-    `main` marks the definition that the signature names, as against what it calls and the macros that it uses. `calls` are
-    the names that it calls.
+    `main` marks the definition that the signature names, as against what it calls and the macros that it uses. `calls`
+    are the names that it calls.
     """
 
     name: str
@@ -44,12 +44,14 @@ class Forms(NamedTuple):
 
 
 def is_negated(fragment: str) -> bool:
-    """Whether a fragment must not occur. "!" is also C's own operator: "! cookie" with a space is code, "!name" negates."""
+    """Returns True if a fragment must not occur. "!" is also C's own operator: "! cookie" with a space is code, "!name"
+    negates.
+    """
     return fragment.startswith("!") and not fragment.startswith(("! ", "!="))
 
 
 def is_body(fragment: str) -> bool:
-    """Whether a fragment is the whole body of a function: "{ return x ; }"."""
+    """Returns True if a fragment is the whole body of a function: "{ return x ; }"."""
     return fragment.startswith("{") and fragment.endswith("}")
 
 
@@ -61,7 +63,7 @@ def _occurs(needle: bytes, stream: bytes, least: int) -> bool:
 
 
 def _fragment(fragment: str, unit_list: Sequence[Unit]) -> tuple[bool, bool]:
-    """Whether a fragment holds surely, and whether it may hold."""
+    """Returns two truths about a fragment: it surely holds; it may hold."""
     if is_body(fragment):
         needle = join_tokens(tokenize(fragment.encode()))
         hits = [stream.endswith(needle) for unit in unit_list if unit.main for stream in unit.streams]
@@ -132,7 +134,8 @@ def units(source: CSource, scope: Scope, follow: bool, assumptions: Assumptions)
 def standing_macro(source: CSource, name: str, form: Sequence[str], assumptions: Assumptions) -> str | None:
     """Returns a macro of a file that may replace a function or a word of a form before the compiler sees it, or None.
 
-    Names in capitals are macros in the kernel's own code too: of these one that is zero, or that has two values, counts.
+    Names in capitals are macros in the kernel's own code too: of these one that is zero, or that has two values,
+    counts.
     """
     words = {token for fragment in form if not is_negated(fragment) for token in tokenize(fragment.encode())}
     for word in sorted({name.encode(), *words, *_KEYWORDS}):

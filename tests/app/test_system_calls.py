@@ -1,7 +1,8 @@
 """What an audit does to the machine, seen by strace on each kind of target.
 
-Only programs on a list are started, no socket is opened, and nothing is changed outside of the cache, of what `--output` names,
-and of a private folder for temporary files. Python's own byte code is switched off, as it is for an installed package of root's.
+Only programs on a list are started, no socket is opened, and nothing is changed outside of the cache, of what
+`--output` names, and of a private folder for temporary files. Python's own byte code is switched off, as it is for an
+installed package of root's.
 """
 
 from __future__ import annotations

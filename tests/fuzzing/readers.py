@@ -28,8 +28,8 @@ __all__ = ["READERS", "FuzzedReader", "check_audit"]
 class FuzzedReader(NamedTuple):
     """A reader under test.
 
-    `read` is given the path of the first file of a case, which stands in a folder of its own, and asserts what must hold of the
-    answer. `refusals` are the errors that it may raise. `cases` is how many the tests give it.
+    `read` is given the path of the first file of a case, which stands in a folder of its own, and asserts what must
+    hold of the answer. `refusals` are the errors that it may raise. `cases` is how many the tests give it.
     """
 
     name: str

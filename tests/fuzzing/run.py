@@ -20,7 +20,9 @@ _MEMORY = Path("/dev/shm")
 
 
 class Outcome(NamedTuple):
-    """What a reader did: what it refused the case with (None: it read it), and the seconds of processor time that it took."""
+    """What a reader did: what it refused the case with (None: it read it), and the seconds of processor time that it
+    took.
+    """
 
     refusal: Exception | None
     seconds: float
@@ -37,7 +39,9 @@ def folder() -> Iterator[Path]:
 
 
 def run_case(reader: FuzzedReader, case: Case) -> Outcome:
-    """Gives a case to a reader. Raises what the reader raises beside its refusals, and AssertionError where its answer is wrong."""
+    """Gives a case to a reader. Raises what the reader raises beside its refusals, and AssertionError where its answer
+    is wrong.
+    """
     with folder() as place:
         path = write(case, place)
         start = time.process_time()

@@ -1,4 +1,6 @@
-"""Each reader on some hundred cases of its format: its own errors come out, or an answer that is right in itself; nothing else."""
+"""Each reader on some hundred cases of its format: its own errors come out, or an answer that is right in itself;
+nothing else.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Files that carry a kernel's banner, or its form, and are no kernel that this tool reads: programs, libraries, ARM's zImage."""
+"""Files that carry a kernel's banner, or its form, and are no kernel that this tool reads: programs, libraries, ARM's
+zImage.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,9 @@ def test_a_program_with_a_banner_is_no_kernel(tmp_path: Path, options: tuple[str
 
 @pytest.mark.parametrize("machine", [62, 183, 243, 21, 258])
 def test_a_program_without_section_headers_is_told_by_its_addresses(tmp_path: Path, machine: int) -> None:
-    """A static program whose section headers were taken off, of each architecture that has its kernels in the upper half."""
+    """A static program whose section headers were taken off, of each architecture that has its kernels in the upper
+    half.
+    """
     data = bytearray(compiled(tmp_path, "-static").read_bytes())
     struct.pack_into("<H", data, 18, machine)
     struct.pack_into("<Q", data, 40, 0)  # e_shoff

@@ -106,7 +106,9 @@ def test_a_branch_that_has_the_fixes_in_another_order_is_read_in_mainline_s(tmp_
 
 
 def test_a_function_that_the_tree_lacks_is_brought_by_the_commit_that_brought_it(tmp_path: Path) -> None:
-    """Fix 6 in two commits, of which the second calls the function of the first: the second alone applies and does not compile."""
+    """Fix 6 in two commits, of which the second calls the function of the first: the second alone applies and does not
+    compile.
+    """
     files = files_of("6.1")
     upstream = Upstream(tmp_path / "up", files, ["6"], "6.12")
     helper = files[TRAMPOLINE].decode().partition("static int bpf_freplace_check_tgt_prog(")[2].partition("\n}\n")[0]

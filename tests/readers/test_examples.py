@@ -1,4 +1,5 @@
-"""Every example of the catalogue, run: source signatures on Debian's linux-source; BTF, machine code and functions of Debian's images.
+"""Every example of the catalogue, run: source signatures on Debian's linux-source; BTF, machine code and functions of
+Debian's images.
 
 A version that has left the mirror is skipped, with the number of examples that were not run.
 """

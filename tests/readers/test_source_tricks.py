@@ -1,7 +1,7 @@
 """Sources that try to look fixed: preprocessor tricks, dead code, second definitions, macros.
 
-The header of Debian's linux-source-6.1 has the fixed resolve_prog_type(); ODD is an unfixed body in words that no signature
-has, OLD the body before the fix. FIXED must come out only where the compiler sees the fixed one alone.
+The header of Debian's linux-source-6.1 has the fixed resolve_prog_type(); ODD is an unfixed body in words that no
+signature has, OLD the body before the fix. FIXED must come out only where the compiler sees the fixed one alone.
 """
 
 from __future__ import annotations
@@ -195,7 +195,9 @@ def test_a_fix_that_no_run_reaches_is_never_fixed(wrapper: tuple[str, str]) -> N
 
 
 def test_the_same_holds_for_a_part_that_is_searched_for_in_a_long_function() -> None:
-    """d6083f040d5d asks for two names in prog_fd_array_get_ptr(); the real function with them in dead code is not fixed."""
+    """d6083f040d5d asks for two names in prog_fd_array_get_ptr(); the real function with them in dead code is not
+    fixed.
+    """
     unfixed, _ = kernel_source("6.1", "6.1.170-3")
     fixed, _ = kernel_source("6.1", "6.1.192-2")
     commit = CATALOG.commits["d6083f040d5d"]

@@ -1,4 +1,6 @@
-"""Kernel images: ELF files and flat ones with a banner, symbols, types and a configuration, and all that they are wrapped in."""
+"""Kernel images: ELF files and flat ones with a banner, symbols, types and a configuration, and all that they are
+wrapped in.
+"""
 
 from __future__ import annotations
 

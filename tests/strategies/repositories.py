@@ -43,7 +43,9 @@ class Objects:
 
 
 def history(messages: list[str], bare: str = "") -> dict[str, Content]:
-    """A repository below `bare` with v6.1 tagged and these commits behind it, HEAD at the last; its Makefile says 6.1.170."""
+    """A repository below `bare` with v6.1 tagged and these commits behind it, HEAD at the last; its Makefile says
+    6.1.170.
+    """
     objects = Objects()
     head = objects.commit("Linux 6.1\n", objects.tree({"Makefile": makefile("6.1")}), [], 0)
     tag = head
