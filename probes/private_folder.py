@@ -57,6 +57,11 @@ class PrivateFolder:
         with self._opened() as folder:
             return now - os.lstat(name, dir_fd=folder).st_mtime
 
+    def touch(self, name: str) -> None:
+        """Makes a file the latest modified one."""
+        with self._opened() as folder:
+            os.utime(name, dir_fd=folder, follow_symlinks=False)
+
     def remove(self, name: str) -> None:
         """Removes a file; one that is not there is no error."""
         with self._opened() as folder, suppress(FileNotFoundError):

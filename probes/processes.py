@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Process = subprocess.Popen[bytes]
 
 __all__ = [
+    "MAX_OUTPUT",
     "PYTHON_OPTIONS",
     "Finished",
     "ProgramError",
@@ -35,6 +36,9 @@ _WORKING_DIRECTORY = "/"
 _FIXED = {"LC_ALL": "C", "TZ": "UTC", "HOME": "/nonexistent"}
 """HOME names no folder, so that no program reads a configuration of the user's (~/.gitconfig, ~/.rpmmacros, ~/.popt)."""
 _PR_SET_PDEATHSIG = 1
+_PIECE = 1 << 16
+MAX_OUTPUT = 64 << 20
+"""Bytes that a program may write: the changelogs of a host's kernels in an RPM database have some 10 MB."""
 _SIGKILL = 9
 
 
@@ -96,30 +100,86 @@ def _check(command: Sequence[str]) -> None:
 
 
 def run(
-    command: Sequence[str], *, timeout: float, given: bytes = b"", more: Mapping[str, str] | None = None
+    command: Sequence[str],
+    *,
+    timeout: float,
+    given: bytes = b"",
+    more: Mapping[str, str] | None = None,
+    limit: int = MAX_OUTPUT,
 ) -> Finished:
     """Runs a program to its end and returns what it wrote. `given` is its standard input, `more` is added to its environment.
 
-    Raises ProgramError where it does not start, or does not end within `timeout` seconds.
+    Raises ProgramError where it does not start, does not end within `timeout` seconds, or writes more than `limit` bytes to its
+    standard output or error; it is killed then.
     """
     import subprocess
 
     _check(command)
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             command,
-            input=given,
-            capture_output=True,
-            timeout=timeout,
-            check=False,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env=environment(more),
             cwd=_WORKING_DIRECTORY,
+            bufsize=0,
         )
-    except subprocess.TimeoutExpired as error:
-        raise ProgramError(f"{command[0]} did not end within {timeout:g} s") from error
     except OSError as error:
         raise ProgramError(f"{command[0]} does not run: {error.strerror or error}") from error
-    return Finished(done.returncode, done.stdout, done.stderr)
+    with process:
+        try:
+            output, errors = _exchange(process, command[0], given, timeout, limit)
+        except BaseException:
+            process.kill()
+            raise
+    return Finished(process.returncode, output, errors)
+
+
+def _exchange(process: Process, name: str, given: bytes, timeout: float, limit: int) -> tuple[bytes, bytes]:
+    """Writes to a program and reads from it until it has closed its outputs and ended; raises ProgramError."""
+    import selectors
+    import subprocess
+    import time
+
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    end = time.monotonic() + timeout
+    late = ProgramError(f"{name} did not end within {timeout:g} s")
+    found = {process.stdout: bytearray(), process.stderr: bytearray()}
+    rest = memoryview(given)
+    with selectors.DefaultSelector() as selector:
+        for stream in (process.stdin, *found):
+            os.set_blocking(stream.fileno(), False)
+            selector.register(stream, selectors.EVENT_WRITE if stream is process.stdin else selectors.EVENT_READ)
+        while selector.get_map():
+            ready = selector.select(timeout=max(0.0, end - time.monotonic()))
+            if time.monotonic() > end:
+                raise late
+            for key, _ in ready:
+                if key.fileobj is process.stdin:
+                    try:
+                        rest = rest[os.write(key.fd, rest[:_PIECE]) :] if rest else rest
+                    except BrokenPipeError:
+                        rest = rest[:0]
+                    if not rest:
+                        selector.unregister(key.fileobj)
+                        process.stdin.close()
+                    continue
+                data = os.read(key.fd, _PIECE)
+                buffer = found[key.fileobj]  # type: ignore[index]
+                buffer += data
+                if not data:
+                    selector.unregister(key.fileobj)
+                if len(buffer) > limit:
+                    raise ProgramError(f"{name} wrote more than {limit:,} bytes")
+    try:
+        process.wait(max(0.0, end - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        raise late from None
+    output, errors = found.values()
+    return bytes(output), bytes(errors)
 
 
 def _die_with_parent() -> None:

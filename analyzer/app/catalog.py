@@ -20,6 +20,7 @@ from tailcall_audit.analyzer.catalog.yaml_file import Complaint
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.paths import Kind, expanded, is_file, kind_of
 from tailcall_audit.analyzer.text import printable
+from tailcall_audit.probes.reading import read_file
 from tailcall_audit.probes.writing import write_file
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ __all__ = ["parser", "run"]
 EXIT_CLEAN = 0
 EXIT_FAULTS = 1
 EXIT_USAGE = 2
+_MAX_BYTES = 16 << 20
 
 
 def parser() -> Parser:
@@ -173,7 +175,7 @@ def _build(options: argparse.Namespace) -> int:
 def _write_built(target: Path, content: bytes, folder: Path, check: bool) -> int:
     """Writes a built file where it is not up to date, or with `check` says so; returns the exit code."""
     try:
-        current = target.read_bytes() if is_file(target) else None
+        current = read_file(target, _MAX_BYTES) if is_file(target) else None
         if current == content:
             show(printable(f"{target} is up to date") + "\n")
             return EXIT_CLEAN
@@ -193,7 +195,7 @@ def _docs(options: argparse.Namespace) -> int:
     stale, seen = [], 0
     for path in documents(root):
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_file(path, _MAX_BYTES).decode()
             wanted = with_tables(text, catalog, str(path))
             seen += "<!-- catalog: " in text
             if wanted != text:

@@ -6,6 +6,7 @@ from tailcall_audit.analyzer.app.commands import COMMANDS
 from tailcall_audit.analyzer.app.parser import did_you_mean
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.paths import Kind, expanded, kind_of
+from tailcall_audit.probes.reading import open_file
 
 __all__ = ["recognise"]
 
@@ -41,7 +42,7 @@ def _unpacked(data: bytes, path: str) -> bytes:
 
 def _kind_of_file(path: str) -> str:
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             data = file.read(_HEAD)
     except OSError as error:
         raise AuditError(f"{path}: cannot read: {error.strerror or error}") from error

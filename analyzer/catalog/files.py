@@ -14,6 +14,7 @@ from tailcall_audit.analyzer.catalog.yaml_file import Complaint, Data, Place, Ya
 from tailcall_audit.analyzer.errors import AuditError
 from tailcall_audit.analyzer.libraries import jsonschema_errors, parse_json
 from tailcall_audit.analyzer.paths import check_file
+from tailcall_audit.probes.reading import open_file, read_file
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
@@ -30,6 +31,8 @@ _FILES = {
     "exceptions": "exceptions_file",
     "sources": "sources",
 }
+_MAX_BYTES = 8 << 20
+_MAX_FILES = 10_000
 # What the builder writes, and what the name of the file says, by the definition in the schema.
 _DERIVED: dict[str, Callable[[str], dict[str, Data]]] = {
     "defect": lambda name: {"slug": name, "ranges": [{"branch": "mainline", "affected": []}]},
@@ -76,7 +79,7 @@ def _survey(path: Path, distributions: dict[str, YamlFile], complaints: list[Com
     """A survey of a distribution, which a script wrote; every fault is a complaint."""
     try:
         check_file(path, "a survey is one")
-        with path.open("rb") as file:
+        with open_file(path) as file:
             data = parse_json(file.read(_MAX_SURVEY), lambda where, words: CatalogError(f"{path}{where}: {words}"))
     except (OSError, AuditError) as error:
         complaints.append(Complaint("wrong-value", path, 1, f"not a survey: {error}"))
@@ -98,7 +101,10 @@ def _reading_order(complaint: Complaint) -> tuple[Path, int, str]:
 
 
 def _strangers(root: Path, known: set[Path]) -> Iterator[Complaint]:
-    for path in sorted(root.rglob("*")):
+    for count, path in enumerate(root.rglob("*")):
+        if count >= _MAX_FILES:
+            yield Complaint("unknown-file", root, 1, f"more than {_MAX_FILES:,} files: not the folder of a catalogue")
+            return
         if path.is_file() and path not in known and path.suffix != ".md":
             yield Complaint("unknown-file", path, 1, "no part of the catalogue has this name: see docs/catalog.md")
 
@@ -115,8 +121,7 @@ def _checked(path: Path, definition: str, complaints: list[Complaint]) -> YamlFi
 def _validator(definition: str) -> Draft202012Validator:
     import jsonschema
 
-    with open(schema_path(), encoding="utf-8") as text:
-        schema = json.load(text)
+    schema = json.loads(read_file(schema_path(), _MAX_BYTES))
     return jsonschema.Draft202012Validator({"$defs": schema["$defs"], "$ref": f"#/$defs/{definition}"})
 
 

@@ -40,6 +40,7 @@ from tailcall_audit.analyzer.catalog.types import (
 from tailcall_audit.analyzer.errors import AuditError
 from tailcall_audit.analyzer.libraries import jsonschema_errors, parse_json
 from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
+from tailcall_audit.probes.reading import open_file, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -325,8 +326,7 @@ def _validate(data: object, path: str) -> None:
     """Validate a catalogue against its schema; raises CatalogError that names the place."""
     import jsonschema
 
-    with open(schema_path(), encoding="utf-8") as file:
-        schema = json.load(file)
+    schema = json.loads(read_file(schema_path(), _MAX_BYTES))
     with jsonschema_errors(lambda words: CatalogError(f"{path}: cannot be validated: {words}")):
         errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(data), key=lambda error: error.json_path)
     if errors:
@@ -366,7 +366,7 @@ def load_catalog(path: str | Path | None = None) -> Catalog:
     """
     place = default_catalog_path() if path is None else path
     try:
-        with open(place, "rb") as file:
+        with open_file(place) as file:
             raw = file.read(_MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error

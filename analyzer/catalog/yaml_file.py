@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from tailcall_audit.analyzer.catalog.load import CatalogError
 from tailcall_audit.analyzer.errors import AuditError
 from tailcall_audit.analyzer.paths import Kind, kind_of
+from tailcall_audit.probes.reading import open_file
 
 if TYPE_CHECKING:
     import yaml
@@ -154,7 +155,7 @@ def read_yaml(path: Path) -> YamlFile:
     try:
         if kind_of(path) is Kind.OTHER:
             return failed(1, "cannot read the file: a pipe or a device", "unreadable")
-        with path.open("rb") as file:
+        with open_file(path) as file:
             raw = file.read(_MAX_BYTES + 1)
         if len(raw) > _MAX_BYTES:
             return failed(1, f"larger than {_MAX_BYTES >> 20} MiB, which no file of the catalogue is")

@@ -12,6 +12,8 @@ import platform
 import resource
 import struct
 
+from tailcall_audit.probes.reading import open_file
+
 __all__ = ["confine"]
 
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _MODE_FILTER = 38, 22, 2
@@ -56,7 +58,7 @@ def confine(memory: int, seconds: int) -> bool:
 
     Raises OSError where a limit cannot be set.
     """
-    with open("/proc/self/statm", encoding="ascii") as file:
+    with open_file("/proc/self/statm") as file:
         used = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     for limit, value in (
         (resource.RLIMIT_AS, used + memory),

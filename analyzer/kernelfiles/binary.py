@@ -16,6 +16,7 @@ from tailcall_audit.analyzer.kernelfiles.elf import Elf, ElfError, Section, Segm
 from tailcall_audit.analyzer.kernelfiles.kallsyms import Kallsyms, KallsymsError
 from tailcall_audit.analyzer.kernelfiles.relocations import Relocations, find_relocations
 from tailcall_audit.probes.kernel.btf import Btf, BtfError
+from tailcall_audit.probes.reading import open_file
 
 __all__ = ["Binary", "Function", "Segment", "read_system_map"]
 
@@ -294,7 +295,7 @@ class Binary:
 def read_system_map(path: Path) -> dict[str, tuple[int, int]]:
     """Address and size (up to the next symbol) of every function of a System.map; empty where it holds none. Raises ImageError."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             rows = [match.groups() for match in _SYSTEM_MAP_LINE.finditer(file.read(_MAX_SYSTEM_MAP))]
     except OSError as error:
         raise ImageError(f"{path}: cannot read: {error.strerror or error}") from error

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tailcall_audit.analyzer.kernelfiles.package_types import PackageError
 from tailcall_audit.analyzer.model import Bootable
+from tailcall_audit.probes.reading import open_file
 
 __all__ = ["read_bootable"]
 
@@ -17,14 +18,14 @@ def read_bootable(bootable: Bootable) -> bytes:
     path = Path(bootable.path)
     try:
         if bootable.member is None:
-            with path.open("rb") as file:
+            with open_file(path) as file:
                 data = file.read(_MAX_IMAGE + 1)
             if len(data) > _MAX_IMAGE:
                 raise PackageError(f"{path}: larger than {_MAX_IMAGE >> 20} MiB, which no kernel image is")
             return data
         from tailcall_audit.analyzer.kernelfiles.rpm import MAGIC, read_rpm_file
 
-        with path.open("rb") as file:
+        with open_file(path) as file:
             is_rpm = file.read(4) == MAGIC
         if is_rpm:
             return read_rpm_file(path, bootable.member, _MAX_IMAGE)

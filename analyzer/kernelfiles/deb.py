@@ -17,6 +17,7 @@ from tailcall_audit.analyzer.kernelfiles.ar import ArError, Member, open_member,
 from tailcall_audit.analyzer.kernelfiles.compression import BrokenDataError, Decompressed, decompress
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, MetapackageError, PackageError
 from tailcall_audit.analyzer.kernelfiles.tar import TarError, TarFile, read_tar
+from tailcall_audit.probes.reading import open_file
 
 __all__ = ["installed_image", "kernel_dependency", "parse_control", "read_deb", "read_deb_file"]
 
@@ -66,7 +67,7 @@ class _Archive(NamedTuple):
 def _open(path: Path) -> Iterator[_Archive]:
     """Open a package; what is wrong in it becomes a PackageError."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             yield _Archive(file, str(path), read_members(file))
     except (ArError, TarError) as error:
         raise PackageError(f"{path}: a broken package: {error}") from error

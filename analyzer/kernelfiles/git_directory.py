@@ -13,6 +13,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from tailcall_audit.probes.reading import open_file
+
 __all__ = ["GitDirectoryError", "check_git_directories"]
 
 _MAX_ENTRIES = 1_000_000
@@ -122,7 +124,7 @@ def _text(path: Path) -> bytes:
     if _waits(mode):
         raise GitDirectoryError(f"{path} is a pipe or a device")
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             data = file.read(_MAX_TEXT + 1)
     except OSError:
         return b""

@@ -17,8 +17,9 @@ import pygit2
 
 from tailcall_audit.analyzer.kernelfiles.loose_objects import BrokenObjectError, LooseObjects, common_directory
 from tailcall_audit.analyzer.libraries import pygit2_errors
-from tailcall_audit.analyzer.paths import Kind, is_file, kind_of
+from tailcall_audit.analyzer.paths import Kind, kind_of
 from tailcall_audit.probes.processes import ProgramError, find_program, start
+from tailcall_audit.probes.reading import read_file
 
 if TYPE_CHECKING:
     from tailcall_audit.probes.processes import Process
@@ -90,9 +91,7 @@ def shallow_commits(repository: pygit2.Repository) -> frozenset[str]:
     """The commits at which a shallow clone was cut: they have parents, and those are not here."""
     shallow = common_directory(repository) / "shallow"
     try:
-        if not is_file(shallow) or shallow.stat().st_size > _MAX_FIELD:
-            return frozenset()
-        return frozenset(shallow.read_text(encoding="ascii", errors="replace").split())
+        return frozenset(read_file(shallow, _MAX_FIELD).decode("ascii", "replace").split())
     except (OSError, ValueError):
         return frozenset()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from tailcall_audit.analyzer.kernelfiles.compression import decompress
 from tailcall_audit.analyzer.kernelfiles.deb import installed_image, kernel_dependency
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, PackageError
 from tailcall_audit.analyzer.paths import is_file
+from tailcall_audit.probes.reading import open_file
 
 __all__ = ["dpkg_kernels", "follow_installed", "has_dpkg_database"]
 
@@ -25,7 +27,7 @@ def _read(root: Path, *places: str) -> tuple[str, bytes] | None:
         path = root / place
         try:
             if is_file(path):
-                with path.open("rb") as file:
+                with open_file(path) as file:
                     return str(path), decompress(file.read(_MAX_FILE + 1), str(path), _MAX_FILE)
         except OSError:
             continue
@@ -36,7 +38,7 @@ def _paragraphs(root: Path) -> Iterator[dict[str, str]]:
     from debian.deb822 import Deb822
 
     try:
-        with (root / _STATUS).open(encoding="utf-8", errors="replace") as file:
+        with io.TextIOWrapper(open_file(root / _STATUS), encoding="utf-8", errors="replace") as file:
             # python-apt is not on every host, and Deb822 reads the same format without it.
             for paragraph in Deb822.iter_paragraphs(file, use_apt_pkg=False):
                 yield {str(key): str(value) for key, value in paragraph.items()}

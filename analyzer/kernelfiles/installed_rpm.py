@@ -9,6 +9,7 @@ from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, Pac
 from tailcall_audit.analyzer.kernelfiles.rpm import is_kernel
 from tailcall_audit.analyzer.paths import is_file
 from tailcall_audit.probes.processes import ProgramError, find_program, missing_program, run
+from tailcall_audit.probes.reading import open_file
 
 __all__ = ["has_rpm_database", "rpm_kernels"]
 
@@ -46,7 +47,7 @@ def _rpm(database: Path, *arguments: str) -> str:
 def _config(root: Path, release: str) -> tuple[str, bytes] | None:
     for place in (f"lib/modules/{release}/config", f"usr/lib/modules/{release}/config", f"boot/config-{release}"):
         try:
-            with (root / place).open("rb") as file:
+            with open_file(root / place) as file:
                 return str(root / place), file.read(_MAX_FILE)
         except OSError:
             continue

@@ -23,6 +23,12 @@ _MAX_SYMBOLS = 1 << 20
 _LAST_CHUNK = 256 * 512
 _KERNEL = 0xFFFF_0000_0000_0000
 """Nothing below is an address of a kernel's code, on x86-64 and on arm64."""
+_MAX_TABLES = 256
+"""Places that look like the table of tokens. A kernel has one, and its modules and initramfs may have one each."""
+_MAX_NAME = 512
+"""Bytes of a symbol's name, and of a token: KSYM_NAME_LEN (include/linux/kallsyms.h)."""
+_MAX_STEPS = 4_000_000
+"""Names and places that are looked at until the tables fit each other. A kernel takes one walk over its names."""
 _TEXT_TYPES = b"tTwW"
 _ALL_TYPES = b"tTwWdDrRbBaAvV"
 
@@ -34,7 +40,9 @@ class KallsymsError(ValueError):
 def _tokens(data: bytes) -> tuple[list[bytes], int, int]:
     """The tokens, where their table starts, and where its index starts."""
     place = data.find(_DIGITS)
-    while place >= 0:
+    for _ in range(_MAX_TABLES):
+        if place < 0:
+            break
         # The digit 0 is token 48: walk back over the 47 before it, to the end of the first.
         second = place
         for _ in range(ord("0") - 1):
@@ -55,7 +63,9 @@ def _tokens(data: bytes) -> tuple[list[bytes], int, int]:
 def _index(data: bytes, start: int) -> tuple[list[bytes], int] | None:
     """The tokens of a table at a place and where their index starts; None where there is no table there."""
     parts = data[start : start + 16384].split(b"\0", _TOKENS)[:_TOKENS]
-    if len(parts) < _TOKENS or not all(0 < len(part) < 64 for part in parts[ord("0") : ord("9") + 1]):
+    if len(parts) < _TOKENS or any(len(part) > _MAX_NAME for part in parts):
+        return None
+    if not all(0 < len(part) < 64 for part in parts[ord("0") : ord("9") + 1]):
         return None
     wanted = array("H", [0] * _TOKENS)
     position = 0
@@ -65,6 +75,19 @@ def _index(data: bytes, start: int) -> tuple[list[bytes], int] | None:
     # The index says where each token starts, and so proves the table.
     index = data.find(wanted.tobytes(), start + position, start + position + 64 + 2 * _TOKENS)
     return None if index < 0 else (parts, index)
+
+
+class _Steps:
+    """A budget: what another array of markers costs depends on what is there."""
+
+    def __init__(self) -> None:
+        self._left = _MAX_STEPS
+
+    def take(self, count: int) -> None:
+        """Raises KallsymsError where nothing is left."""
+        self._left -= count
+        if self._left < 0:
+            raise KallsymsError(f"no tables that fit each other within {_MAX_STEPS:,} steps")
 
 
 def _markers(data: bytes, end: int) -> Iterator[tuple[int, array[int]]]:
@@ -82,22 +105,24 @@ def _markers(data: bytes, end: int) -> Iterator[tuple[int, array[int]]]:
         position -= 1
 
 
-def _names(data: bytes, place: int, markers: array[int]) -> tuple[int, array[int]]:
-    """Where the names start, and where each one's length stands: the count before them, and the markers, must agree."""
+def _names(data: bytes, place: int, markers: array[int], steps: _Steps) -> tuple[int, array[int]] | None:
+    """Where the names start, and where each one's length stands: the count before them, and the markers, must agree; None where
+    they do not. Raises KallsymsError where the budget is used up."""
     last = place - markers[-1]
     for start in range(last & ~3, max(8, last - _LAST_CHUNK), -4):
+        steps.take(1)
         # The count is a word of four bytes, padded to eight in all kernels seen before 7.0.
         before, count = struct.unpack_from("<II", data, start - 8)
         if count == 0:
             count = before
         if (count + 255) // 256 == len(markers) and 0 < count < _MAX_SYMBOLS:
-            places = _walk(data, start, count, markers, place)
+            places = _walk(data, start, count, markers, place, steps)
             if places is not None:
                 return start, places
-    raise KallsymsError("no names that fit their markers")
+    return None
 
 
-def _walk(data: bytes, start: int, count: int, markers: array[int], end: int) -> array[int] | None:
+def _walk(data: bytes, start: int, count: int, markers: array[int], end: int, steps: _Steps) -> array[int] | None:
     """Where each name's length stands, when all markers agree; else None."""
     position = start
     places = array("I")
@@ -105,6 +130,7 @@ def _walk(data: bytes, start: int, count: int, markers: array[int], end: int) ->
     for marker in markers:
         if position - start != marker or position > end:
             return None
+        steps.take(256)
         for _ in range(min(256, count - len(places))):
             append(position)
             length = data[position]
@@ -172,12 +198,12 @@ class Kallsyms:
     ) -> None:
         self._data = data
         self._tokens, table, index = _tokens(data)
+        steps = _Steps()
         for place, markers in _markers(data, table):
-            try:
-                start, self._places = _names(data, place, markers)
-            except KallsymsError:
-                continue
-            break
+            names = _names(data, place, markers, steps)
+            if names is not None:
+                start, self._places = names
+                break
         else:
             raise KallsymsError("no names that fit their markers")
         self._addresses = _addresses(data, start, index, len(self._places), address_of, pointer_at or self._pointer)
@@ -193,7 +219,12 @@ class Kallsyms:
         length, begin = data[position], position + 1
         if length >= 128:
             length, begin = length & 127 | data[position + 1] << 7, position + 2
-        return b"".join([self._tokens[byte] for byte in data[begin : begin + length]])
+        text = bytearray()
+        for byte in data[begin : begin + length]:
+            text += self._tokens[byte]
+            if len(text) > _MAX_NAME:
+                break
+        return bytes(text)
 
     def _named(self, names: set[bytes], types: bytes) -> Iterator[tuple[int, bytes, bytes]]:
         """Number, name and variant of every symbol of these names and types. A compiler's variant of a function, ``do_jit.isra.0``,

@@ -13,6 +13,7 @@ from tailcall_audit.analyzer.kernelfiles.release.config_identity import identify
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease, ReleaseError
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.paths import check_file
+from tailcall_audit.probes.reading import open_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -167,7 +168,7 @@ def read_config(path: Path, catalog: Catalog | None = None) -> KernelConfig:
     """Read a ``.config``, plain or compressed (gzip, xz, zstd, bzip2; known by its content), as `parse_config` does."""
     try:
         check_file(path, "give a .config, /boot/config-… or config.gz", ConfigError)
-        with path.open("rb") as file:
+        with open_file(path) as file:
             raw = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot read: {error.strerror or error}") from error

@@ -13,6 +13,7 @@ from pathlib import Path
 import pygit2
 
 from tailcall_audit.analyzer.paths import is_file
+from tailcall_audit.probes.reading import open_file, read_file
 
 __all__ = ["BrokenObjectError", "LooseObjects", "common_directory", "object_folders"]
 
@@ -20,6 +21,7 @@ _CHUNK = 1 << 20
 _MAX_SIZE = 256 << 20
 _MAX_OBJECTS = 50_000
 _MAX_ALTERNATES = 10
+_MAX_POINTER = 1 << 16
 
 
 class BrokenObjectError(ValueError):
@@ -32,7 +34,7 @@ def common_directory(repository: pygit2.Repository) -> Path:
     pointer = common / "commondir"
     try:
         if is_file(pointer):
-            return (common / pointer.read_text(encoding="utf-8", errors="replace").strip()).resolve()
+            return (common / os.fsdecode(read_file(pointer, _MAX_POINTER)).strip()).resolve()
     except (OSError, ValueError):
         pass
     return common
@@ -75,7 +77,7 @@ def object_folders(objects: Path, depth: int = 0) -> Iterator[Path]:
     if depth >= _MAX_ALTERNATES or not is_file(alternates):
         return
     try:
-        lines = alternates.read_text(encoding="utf-8", errors="replace").split("\n")[:_MAX_ALTERNATES]
+        lines = os.fsdecode(read_file(alternates, _MAX_POINTER)).split("\n")[:_MAX_ALTERNATES]
     except OSError:
         return
     for line in lines:
@@ -100,7 +102,7 @@ def _check_file(path: Path, name: str) -> None:
     inflater = zlib.decompressobj()
     size = 0
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             while not inflater.eof:
                 data = inflater.unconsumed_tail or file.read(_CHUNK)
                 if not data:

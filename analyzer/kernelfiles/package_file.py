@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, MetapackageError, PackageError
 from tailcall_audit.analyzer.paths import Kind, check_file, expanded, kind_of
+from tailcall_audit.probes.reading import open_file
 
 __all__ = ["read_package"]
 
@@ -64,7 +65,7 @@ def read_package(name: str) -> KernelPackage:
         return find_installed(name)
     check_file(path, "give a .deb or .rpm file", PackageError)
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             start = file.read(8)
     except OSError as error:
         raise PackageError(f"{path}: cannot read: {error.strerror or error}") from error

@@ -15,6 +15,7 @@ from tailcall_audit.analyzer.kernelfiles.compression import Decompressed
 from tailcall_audit.analyzer.kernelfiles.cpio import CpioError, read_cpio
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, PackageError
 from tailcall_audit.analyzer.kernelfiles.rpm_header import MAGIC, Header, HeaderError, Tag, read_header
+from tailcall_audit.probes.reading import open_file
 
 __all__ = ["MAGIC", "changelog_text", "is_kernel", "read_rpm", "read_rpm_file"]
 
@@ -53,7 +54,7 @@ class _Opened(NamedTuple):
 def _open(path: Path) -> Iterator[_Opened]:
     """Open a package; what is wrong in it becomes a PackageError."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             header = read_header(file)
             yield _Opened(file, str(path), header, _files(header), file.tell())
     except HeaderError as error:

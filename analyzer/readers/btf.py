@@ -14,6 +14,7 @@ from tailcall_audit.analyzer.readers.registry import Reading
 from tailcall_audit.analyzer.subjects.subject import Request, Subject
 from tailcall_audit.probes.kernel import btf as kinds
 from tailcall_audit.probes.kernel.btf import Btf, BtfError
+from tailcall_audit.probes.reading import open_file
 
 __all__ = ["btf_evidence", "btf_presence", "read"]
 
@@ -90,7 +91,7 @@ def read(subject: Subject, request: Request) -> Reading:
         return Reading(notes=(note,))
     assert path is not None  # the registry's condition
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             data = file.read(_MAX_BTF)
         return Reading(tuple(btf_evidence(request.catalog, Btf(data), path)), (f"types read from {path}",))
     except (OSError, BtfError) as error:

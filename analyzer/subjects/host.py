@@ -17,6 +17,7 @@ from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import AuditError, Bootable, TargetKind
 from tailcall_audit.analyzer.paths import is_file
 from tailcall_audit.analyzer.subjects.subject import Parts, Request, Subject, make_subject
+from tailcall_audit.probes.reading import open_file
 
 __all__ = ["Host", "image_banner", "open_subjects", "read_host"]
 
@@ -41,7 +42,7 @@ class Host:
 
 def _text(path: Path) -> str | None:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return file.read(_MAX_TEXT).decode("utf-8", "replace").strip()
     except OSError:
         return None
@@ -50,7 +51,7 @@ def _text(path: Path) -> str | None:
 def image_banner(path: Path) -> str | None:
     """The version string in the header of an x86 bzImage: ``6.1.0-47-amd64 (…) #1 SMP … Debian 6.1.170-3 (2026-05-08)``."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             header = file.read(0x10000)
     except OSError:
         return None

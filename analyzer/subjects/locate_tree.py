@@ -16,6 +16,7 @@ from tailcall_audit.analyzer.kernelfiles.tree_files import BlobReader, CheckoutR
 from tailcall_audit.analyzer.libraries import pygit2_errors
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.paths import Kind, expanded, is_file, kind_of
+from tailcall_audit.probes.reading import open_file
 
 __all__ = ["KernelTree", "NoKernelTreeError", "TreeError", "built_kernel", "open_repository", "open_tree"]
 
@@ -67,7 +68,7 @@ def _is_kernel_root(path: Path) -> bool:
 
 def _is_archive(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             head = file.read(512)
     except OSError:
         return False

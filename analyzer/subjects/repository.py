@@ -27,6 +27,7 @@ from tailcall_audit.analyzer.model import AuditError, Skipped
 from tailcall_audit.analyzer.paths import Kind, expanded, is_file, kind_of
 from tailcall_audit.analyzer.subjects.subject import Request, Subject
 from tailcall_audit.analyzer.web.fetch import Fetcher, FetchError, is_url
+from tailcall_audit.probes.reading import open_file
 
 __all__ = ["Repository", "open_subjects", "read_repository"]
 
@@ -73,7 +74,7 @@ class _Reader:
             self.notes += [fetched.note] if fetched.note else []
             return fetched.data
         try:
-            with Path(place).open("rb") as file:
+            with open_file(place) as file:
                 data = file.read(limit + 1)
         except OSError as error:
             raise PackageError(f"{place}: cannot read: {error.strerror or error}") from error

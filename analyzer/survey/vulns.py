@@ -17,6 +17,7 @@ from tailcall_audit.analyzer.libraries import parse_json
 from tailcall_audit.analyzer.paths import is_file
 from tailcall_audit.analyzer.survey.types import Claim, Kind, State, Survey, SurveyError
 from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
+from tailcall_audit.probes.reading import open_file
 
 __all__ = ["read_dyad", "survey_vulns"]
 
@@ -35,7 +36,7 @@ def _text(path: Path) -> str:
     """The text of a record; empty where it is no regular file of a reasonable size."""
     if not is_file(path):
         return ""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         data = file.read(_MAX_BYTES + 1)
     return "" if len(data) > _MAX_BYTES else data.decode("utf-8", "replace")
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from tailcall_audit.analyzer.catalog.types import Catalog, Distribution, Published
 from tailcall_audit.analyzer.errors import AuditError
 from tailcall_audit.analyzer.kernelfiles.release.package_release import source_version
+from tailcall_audit.probes.reading import read_file
 
 __all__ = ["Publication", "PublicationError", "example_distribution", "find_publication", "host_distribution"]
 
@@ -43,7 +44,7 @@ def host_distribution(root: Path = Path("/")) -> str | None:
     values: dict[str, str] = {}
     for place in ("etc/os-release", "usr/lib/os-release"):
         try:
-            text = (root / place).read_text("utf-8", "replace")[: 1 << 16]
+            text = read_file(root / place, 1 << 16).decode("utf-8", "replace")
         except OSError:
             continue
         for line in text.splitlines():

@@ -13,10 +13,13 @@ import stat
 import struct
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
+from tailcall_audit.probes.private_folder import PrivateFolder
 from tailcall_audit.probes.processes import PYTHON_OPTIONS, Finished, ProgramError, run
-from tailcall_audit.probes.writing import TEMPORARY, write_file
+from tailcall_audit.probes.reading import read_file
+from tailcall_audit.probes.writing import TEMPORARY
 
 __all__ = ["InitramfsError", "build_initramfs", "write_cpio"]
 
@@ -47,8 +50,13 @@ _INIT = "#!{python} -PSBs\nimport sys\nsys.path.insert(0, '/tailcall-audit')\nfr
 _FOLDER = "/tailcall-audit"
 _PACKAGE = "tailcall_audit"
 _TIMEOUT = 60
-_KEPT = 7 * 24 * 3600
-"""Seconds that an archive of another Python, or another version of the probes, is kept."""
+_KEPT = 3
+"""Archives that are kept, the latest used ones: of other Pythons, and of other versions of the probes. Each has some 9 MB."""
+_UNFINISHED = 3600
+"""Seconds after which a file that is not finished never will be."""
+_SUFFIX = ".cpio"
+_MAX_ARCHIVE = 256 << 20
+_MAX_FILE = 128 << 20
 
 
 class InitramfsError(RuntimeError):
@@ -126,7 +134,10 @@ def _bytecode(python: str, sources: list[str]) -> list[bytes]:
 
 
 def build_initramfs(cache: Path) -> Path:
-    """Make the archive, or find it in the cache, where its name is the hash of what is in it; raises InitramfsError.
+    """Make the archive, or find it in the cache; raises InitramfsError.
+
+    Its name has the hash of what it was made of, and that of its content: one that another user could have written, or that is not
+    what its name says, is made anew.
 
     Takes 0.3 s where nothing has changed: what the interpreter loads is asked each time.
     """
@@ -136,25 +147,23 @@ def build_initramfs(cache: Path) -> Path:
     root = Path(os.path.abspath(__file__)).parents[3]
     parts = _parts(python, root)
     files, sources = _places(python, root, parts)
-    path = cache / f"initramfs-{_digest({**files, **sources})[:32]}.cpio"
-    if path.is_file():
-        return path
-    contents = {place: _without_sections(Path(origin).read_bytes()) for place, origin in files.items()}
+    folder, stem = PrivateFolder(cache), f"initramfs-{_digest({**files, **sources})[:32]}-"
+    kept = _kept(folder, stem)
+    if kept is not None:
+        return cache / kept
+    contents = {place: _without_sections(read_file(origin, _MAX_FILE)) for place, origin in files.items()}
     contents |= dict(zip(sources, _bytecode(python, list(sources.values())), strict=True))
     # os is frozen into the interpreter, but its file is the mark by which it knows its library's folder.
     contents |= {f"{row[1]}/os.py": b"" for row in parts if row[0] == "library folder"}
     contents["/init"] = _INIT.format(python=python).encode()
+    data = write_cpio(_members(contents))
+    name = f"{stem}{hashlib.sha256(data).hexdigest()}{_SUFFIX}"
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        write_file(path, write_cpio(_members(contents)))
-        for older in (*cache.glob("initramfs-*.cpio"), *cache.glob(f"{TEMPORARY}*")):
-            if time.time() - older.stat().st_mtime > _KEPT:
-                older.unlink(missing_ok=True)
+        folder.write(name, data)
+        _remove_old(folder)
     except OSError as error:
-        raise InitramfsError(
-            f"{cache}: the guest's archive cannot be kept there: {error.strerror or error} (XDG_CACHE_HOME names another place)"
-        ) from error
-    return path
+        raise _not_kept(cache, error) from error
+    return cache / name
 
 
 def _places(python: str, root: Path, parts: list[list[str]]) -> tuple[dict[str, str], dict[str, str]]:
@@ -180,7 +189,7 @@ def _digest(places: dict[str, str]) -> str:
     for place, origin in sorted(places.items()):
         state = os.stat(origin)
         digest.update(f"{place}\0{origin}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
-    digest.update(Path(__file__).read_bytes())
+    digest.update(read_file(__file__, _MAX_FILE))
     return digest.hexdigest()
 
 
@@ -197,6 +206,41 @@ def _members(contents: dict[str, bytes]) -> list[Member]:
         (place.lstrip("/"), stat.S_IFREG | 0o755, content, (0, 0)) for place, content in sorted(contents.items())
     ]
     return members
+
+
+def _not_kept(cache: Path, error: OSError) -> InitramfsError:
+    return InitramfsError(
+        f"{cache}: the guest's archive cannot be kept there: {error.strerror or error} (XDG_CACHE_HOME names another place)"
+    )
+
+
+def _kept(folder: PrivateFolder, stem: str) -> str | None:
+    """Returns the name of an archive that is this user's, and whose content is what its name says; None where there is none."""
+    try:
+        for name in folder.names():
+            digest = name.removeprefix(stem).removesuffix(_SUFFIX)
+            if f"{stem}{digest}{_SUFFIX}" != name:
+                continue
+            data = folder.read(name, _MAX_ARCHIVE)
+            if data is not None and hashlib.sha256(data).hexdigest() == digest:
+                folder.touch(name)
+                return name
+            folder.remove(name)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _not_kept(Path(folder.path), error) from error
+    return None
+
+
+def _remove_old(folder: PrivateFolder) -> None:
+    """Removes all archives but the latest used ones, and what a killed process left unfinished."""
+    archives = [name for name in folder.names() if name.startswith("initramfs-") and name.endswith(_SUFFIX)]
+    now = time.time()
+    unfinished = [name for name in folder.names() if name.startswith(TEMPORARY) and folder.age(name, now) > _UNFINISHED]
+    for name in (*archives[_KEPT:], *unfinished):
+        with suppress(OSError):
+            folder.remove(name)
 
 
 def _folders(places: list[str]) -> list[str]:

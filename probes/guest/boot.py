@@ -23,6 +23,7 @@ from tailcall_audit.probes.guest.qemu import NOBODY, GuestError, Qemu, find_mach
 from tailcall_audit.probes.guest.qemu import limits as resource_limits
 from tailcall_audit.probes.probe import ABSENT, COULD_NOT_RUN, PRESENT, Result
 from tailcall_audit.probes.processes import ProgramError, start
+from tailcall_audit.probes.reading import open_file
 
 if TYPE_CHECKING:
     from tailcall_audit.probes.processes import Process
@@ -83,7 +84,7 @@ def _copy(path: Path) -> int:
     """Returns the descriptor of a copy in memory: QEMU may run as a user who cannot read the file. Raises GuestError."""
     descriptor = os.memfd_create(path.name[:200])
     try:
-        with path.open("rb") as file, os.fdopen(os.dup(descriptor), "wb") as copy:
+        with open_file(path) as file, os.fdopen(os.dup(descriptor), "wb") as copy:
             shutil.copyfileobj(file, copy, 1 << 20)
     except OSError as error:
         os.close(descriptor)

@@ -50,6 +50,9 @@ _EXTRA = {INT: (4, 0), ARRAY: (12, 0), STRUCT: (0, 12), UNION: (0, 12), ENUM: (0
 }  # fmt: skip
 _TRANSPARENT = (TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG)
 _MAX_DEPTH = 32
+_MAX_NAME = 1024
+"""The kernel allows 512 bytes (KSYM_NAME_LEN)."""
+_MAX_LOOKS = 4096
 
 
 class BtfError(ValueError):
@@ -104,6 +107,7 @@ class Btf:
         self._start = length + types
         self._end = self._start + types_size
         self._positions = self._scan()
+        self._first: dict[tuple[int, int], int] | None = None
 
     def _scan(self) -> array[int]:
         """Where each type starts, in words from the first; checked to the end."""
@@ -136,9 +140,9 @@ class Btf:
 
     def name(self, offset: int) -> str:
         """The string at an offset; raises BtfError outside of the strings."""
-        end = self._strings.find(b"\0", offset)
+        end = self._strings.find(b"\0", offset, offset + _MAX_NAME)
         if offset >= len(self._strings) or end < 0:
-            raise BtfError(f"no string at {offset}")
+            raise BtfError(f"no name of at most {_MAX_NAME} bytes at {offset}")
         return self._strings[offset:end].decode("utf-8", "replace")
 
     def type(self, number: int) -> Type:
@@ -163,13 +167,26 @@ class Btf:
         # A name is a word of a type, and elsewhere may be any number: only where a type starts it is one.
         needle = struct.pack("<I", place)
         found = self._data.find(needle, self._start, self._end)
-        while found >= 0:
+        for _ in range(_MAX_LOOKS):
+            if found < 0:
+                return None
             word, odd = divmod(found - self._start, 4)
             number = 0 if odd else bisect_left(self._positions, word, 1)
             if 0 < number < len(self._positions) and self._positions[number] == word and self.type(number).kind == kind:
                 return number
             found = self._data.find(needle, found + 1, self._end)
-        return None
+        # Data that is full of this number: every type is looked at once, whatever is looked for afterwards.
+        if self._first is None:
+            self._first = self._index()
+        return self._first.get((place, kind))
+
+    def _index(self) -> dict[tuple[int, int], int]:
+        """The number of the first type of each name, by its place in the strings, and kind."""
+        found: dict[tuple[int, int], int] = {}
+        for number in range(1, len(self._positions)):
+            name, info = struct.unpack_from("<II", self._data, self._start + 4 * self._positions[number])
+            found.setdefault((name, info >> 24 & 0x1F), number)
+        return found
 
     def has_function(self, name: str) -> bool:
         """Returns True if BTF lists a function of this name; inlined functions are not listed."""

@@ -94,3 +94,34 @@ def test_a_part_of_a_pointer_is_relocated_too() -> None:
 def test_zeros_and_garbage_have_no_relocations() -> None:
     assert find_relocations(bytes(1 << 16)) is None
     assert find_relocations(RECORD.pack(BASE, 0x403, BASE) * 3) is None
+
+
+def table_of_tokens() -> bytes:
+    """A table in which each byte is itself, and its index, as scripts/kallsyms.c writes them."""
+    tokens = [bytes([number or 1]) for number in range(256)]
+    places = [sum(len(token) + 1 for token in tokens[:number]) for number in range(256)]
+    return bytes(4) + b"".join(token + b"\0" for token in tokens) + struct.pack("<256H", *places)
+
+
+def test_arrays_that_could_all_be_markers_end_at_the_budget() -> None:
+    """An array for each 36 bytes, and for each of them 32,768 places where the names could start."""
+    markers = struct.pack("<9I", *(512 * number for number in range(9))) * 10_000
+    data = bytes(1 << 17) + markers + table_of_tokens()
+    with pytest.raises(kallsyms.KallsymsError, match=r"no tables that fit each other within 4,000,000 steps"):
+        kallsyms.Kallsyms(data, lambda _: None)
+
+
+def test_digits_that_are_everywhere_are_no_table(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = kernel(lab / "kernels" / DEBIAN).data
+    decoys = (b"/\0" * 50 + kallsyms._DIGITS) * 200
+    assert kallsyms._tokens(decoys + data)[0] == kallsyms._tokens(data)[0]
+    monkeypatch.setattr(kallsyms, "_MAX_TABLES", 100)
+    with pytest.raises(kallsyms.KallsymsError, match="no table of tokens"):
+        kallsyms._tokens(decoys + data)
+
+
+def test_tokens_of_any_length_make_no_name_of_any_length() -> None:
+    table = kallsyms.Kallsyms.__new__(kallsyms.Kallsyms)
+    table._tokens = [b"x" * 512] * 256
+    table._data = b"\x7f" + bytes(127)
+    assert len(table._text(0)) <= 1024

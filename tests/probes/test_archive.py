@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,3 +56,78 @@ def test_an_elf_file_without_its_sections_is_smaller_and_still_whole() -> None:
     assert len(cut) <= len(data)
     assert initramfs._without_sections(cut) == cut
     assert initramfs._without_sections(b"no ELF at all") == b"no ELF at all"
+
+
+def archive(folder: Path) -> Path:
+    (path,) = folder.iterdir()
+    return path
+
+
+def shorten(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-4])
+
+
+def change(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def let_others_write(path: Path) -> None:
+    path.chmod(0o664)
+
+
+def link(path: Path) -> None:
+    path.rename(path.parent.parent / "elsewhere")
+    path.symlink_to(path.parent.parent / "elsewhere")
+
+
+def give_away(path: Path) -> None:
+    os.chown(path, 65534, 65534)
+
+
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
+
+
+@pytest.mark.parametrize("spoil", [shorten, change, let_others_write, link, pytest.param(give_away, marks=ROOT)])
+def test_an_archive_that_may_not_be_ours_is_made_anew(spoil: Callable[[Path], None], tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    made = build_initramfs(cache)
+    content = made.read_bytes()
+    spoil(made)
+    assert build_initramfs(cache) == made
+    assert archive(cache) == made
+    assert stat.S_ISREG(made.lstat().st_mode)
+    assert (made.stat().st_uid, made.stat().st_mode & 0o777) == (os.geteuid(), 0o600)
+    assert made.read_bytes() == content
+    assert hashlib.sha256(content).hexdigest() in made.name
+    assert cache.stat().st_mode & 0o777 == 0o700
+
+
+@ROOT
+def test_a_cache_of_another_user_is_refused(tmp_path: Path) -> None:
+    os.chown(tmp_path, 65534, 65534)
+    with pytest.raises(InitramfsError, match=r"cannot be kept there: it belongs to another user .*XDG_CACHE_HOME"):
+        build_initramfs(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_latest_used_archives_are_kept(tmp_path: Path) -> None:
+    made = build_initramfs(tmp_path)
+    for number in range(6):
+        old = tmp_path / f"initramfs-{number:032x}-{number:064x}.cpio"
+        old.write_bytes(b"x")
+        os.utime(old, (1e9 + number, 1e9 + number))
+    (tmp_path / ".tailcall-audit-dead").write_bytes(b"half")
+    os.utime(tmp_path / ".tailcall-audit-dead", (1e9, 1e9))
+    (tmp_path / "notes").write_bytes(b"of the user's")
+    # One that is found is the latest used one, and nothing is removed; a new one makes room.
+    os.utime(made, (1, 1))
+    assert build_initramfs(tmp_path) == made
+    assert len(list(tmp_path.iterdir())) == 9
+    shorten(made)
+    assert build_initramfs(tmp_path) == made
+    assert sorted(path.name[10:42] for path in tmp_path.glob("initramfs-*")) == sorted(
+        [made.name[10:42], f"{5:032x}", f"{4:032x}"]
+    )
+    assert sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith("initramfs-")) == ["notes"]

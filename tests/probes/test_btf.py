@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailcall_audit.probes.kernel import btf
-from tailcall_audit.probes.kernel.btf import Btf, BtfError, Member, Writer
+from tailcall_audit.probes.kernel.btf import FUNC, STRUCT, Btf, BtfError, Member, Writer
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=12)
 
@@ -109,3 +109,24 @@ def test_a_struct_that_holds_itself_twice_has_no_other_members() -> None:
     writer = Writer()
     writer.struct("bpf_prog_aux", 8, [("", 1, 0), ("", 1, 0)])
     assert Btf(writer.encode()).member("bpf_prog_aux", "ops") is None
+
+
+def test_a_number_that_is_everywhere_is_looked_for_once() -> None:
+    """The place of a name stands in every second word of the types: each look-up went through all of them."""
+    writer = Writer()
+    for _ in range(20_000):
+        writer.pointer(3)
+    # "b" stands at place 1, "a" at 3.
+    wanted = writer.struct("a", 4, [("b", 1, 0)])
+    btf = Btf(writer.encode())
+    assert btf.find("a", STRUCT) == wanted
+    assert btf.find("a", FUNC) is None
+    assert btf._first is not None
+    assert btf.find("b", STRUCT) is None
+
+
+def test_a_name_without_an_end_is_broken() -> None:
+    writer = Writer()
+    writer.struct("x" * 2000, 4)
+    with pytest.raises(BtfError, match="no name of at most 1024 bytes"):
+        Btf(writer.encode()).type(1)

@@ -19,6 +19,7 @@ from tailcall_audit.probes import processes
 from tailcall_audit.probes.guest.archive import build_initramfs
 from tailcall_audit.probes.guest.boot import GuestError, find_qemu
 from tailcall_audit.probes.processes import (
+    PYTHON_OPTIONS,
     ProgramError,
     environment,
     find_program,
@@ -425,3 +426,40 @@ def test_no_library_starts_a_process_of_its_own(tmp_path: Path) -> None:
     assert found  # git, for the tree
     assert all(found)
     assert modules == []
+
+
+def python(script: str) -> list[str]:
+    return [os.path.realpath(sys.executable), *PYTHON_OPTIONS, "-c", script]
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_program_that_writes_without_end_is_killed_at_the_limit(stream: str, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    script = (
+        f"import os, sys\nopen({str(pid)!r}, 'w').write(str(os.getpid()))\nwhile True: sys.{stream}.write('x' * 65536)"
+    )
+    with pytest.raises(ProgramError, match=r"wrote more than 1,000,000 bytes"):
+        run(python(script), timeout=60, limit=1_000_000)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+def test_a_program_that_does_not_end_is_killed() -> None:
+    with pytest.raises(ProgramError, match=r"did not end within 0\.2 s"):
+        run(python("import time; time.sleep(1000)"), timeout=0.2)
+    # It closes its outputs, and stays.
+    with pytest.raises(ProgramError, match=r"did not end within 0\.5 s"):
+        run(python("import os, time; os.close(1); os.close(2); time.sleep(1000)"), timeout=0.5)
+
+
+def test_a_program_is_given_much_and_answers_much_at_once() -> None:
+    given = bytes(range(256)) * 8192
+    done = run(
+        python("import shutil, sys; shutil.copyfileobj(sys.stdin.buffer, sys.stdout.buffer, 1000)"),
+        timeout=60,
+        given=given,
+    )
+    assert (done.status, done.output, done.errors) == (0, given, b"")
+    # One that reads nothing is no error.
+    done = run(python("import sys; sys.stdin.close(); sys.exit(3)"), timeout=60, given=given)
+    assert done.status == 3

@@ -10,6 +10,7 @@ from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Changelog, Fam
 from tailcall_audit.analyzer.kernelfiles.compression import decompress
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.paths import check_file, expanded
+from tailcall_audit.probes.reading import open_file
 
 __all__ = ["ChangelogError", "decode_changelog", "parse_changelog", "read_changelog"]
 
@@ -59,7 +60,7 @@ def _open(path: Path | None) -> bytes:
                 raise ChangelogError("standard input is closed: no changelog can be read from it")
             return sys.stdin.buffer.read(_MAX_BYTES + 1)
         check_file(path, "give a package's changelog, or - for standard input", ChangelogError)
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise ChangelogError(f"{path or 'standard input'}: cannot read: {error.strerror or error}") from error
