@@ -344,8 +344,7 @@ def shipped_surveys() -> Mapping[str, tuple[SeriesFact, ...]]:
     """
     place = os.path.join(os.path.dirname(default_catalog_path()), "surveys.json")
     try:
-        with open(place, "rb") as file:
-            data = json.loads(file.read(_MAX_BYTES))
+        data = json.loads(read_file(place, _MAX_BYTES))
         return {name: tuple(_series_fact(entry) for entry in entries) for name, entries in data["facts"].items()}
     except FileNotFoundError:
         return {}

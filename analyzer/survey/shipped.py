@@ -9,10 +9,12 @@ from tailcall_audit.analyzer.catalog.types import Catalog, SeriesFact
 from tailcall_audit.analyzer.survey.compare import series_facts
 from tailcall_audit.analyzer.survey.store import from_bytes
 from tailcall_audit.analyzer.survey.types import SurveyError
+from tailcall_audit.probes.reading import read_file
 
 __all__ = ["build_shipped"]
 
 SCHEMA_VERSION = 1
+_MAX_BYTES = 16 << 20
 _FOLDER = Path("surveys", "packages")
 
 
@@ -44,7 +46,7 @@ def build_shipped(catalog_folder: Path, catalog: Catalog) -> bytes:
     facts: dict[str, list[dict[str, str]]] = {}
     for path in sorted((catalog_folder / _FOLDER).glob("*.json")):
         try:
-            survey = from_bytes(path.read_bytes(), str(path))
+            survey = from_bytes(read_file(path, _MAX_BYTES), str(path))
         except OSError as error:
             raise SurveyError(f"{path}: {error.strerror or error}") from error
         for fact in series_facts(survey, catalog):
