@@ -31,7 +31,8 @@ _KEYWORDS = frozenset(
 )
 _CALLED = re.compile(rb"\0([A-Za-z_]\w*)(?=\0\(\0)")
 _BRACE = re.compile(rb"[{}]")
-_ATTRIBUTES = re.compile(rb"\s*(?:[A-Za-z_]\w*\s*(?:\([^(){};]{0,200}\))?\s*){0,6}\{")
+_WRITTEN = re.compile(rb"^[A-Za-z_][^\n;{}=]*?\b(\w+)\(", re.MULTILINE)
+_ATTRIBUTES = re.compile(rb"\s*+(?:[A-Za-z_]\w*+\s*+(?:\([^(){};]{0,200}\)\s*+)?){0,6}\{")
 _OLD_STYLE = re.compile(rb"\s*(?:[A-Za-z_][\w\s*,\[\]]{0,300};\s*){1,20}\{")
 _PARAMETERS = re.compile(rb"\s*(?:\)\s*)?\(")
 _OPENED = re.compile(rb"\s*\{")
@@ -304,7 +305,7 @@ class CSource:
         """The names that the file may define as functions."""
         text = self._file.skeleton
         found = set()
-        for match in re.finditer(rb"^[A-Za-z_][^\n;{}=]*?\b(\w+)\(", text, re.MULTILINE):
+        for match in _WRITTEN.finditer(text):
             found.add(match.group(1).decode("ascii", "replace"))
         return found
 

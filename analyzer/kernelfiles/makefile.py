@@ -22,7 +22,8 @@ _RELEASE_SUBJECT = re.compile(rb"Linux (\d+\.\d+(?:\.\d+)?(?:-rc\d+)?)")
 _MAX_FIRST_PARENTS = 150_000
 
 _VARIABLE = re.compile(
-    rb"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION)[ \t]*(?::{1,3}|\?)?=[ \t]*([^\s#]*)[ \t]*(?:#[^\n]*)?$", re.MULTILINE
+    rb"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION)[ \t]*+(?::{1,3}|\?)?=[ \t]*+([^\s#]*+)[ \t]*+(?:#[^\n]*)?$",
+    re.MULTILINE,
 )
 _MAX_HEAD = 65536
 _MAJORS = range(2, 100)

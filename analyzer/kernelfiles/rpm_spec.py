@@ -21,7 +21,7 @@ _MACRO = re.compile(r"%\{(\??)(\w+)\}|%(\w+)\b", re.ASCII)
 _PREP = re.compile(r"%prep\b")
 _SECTION = re.compile(r"%(?:build|install|check|files|package|description|changelog|clean|pre|post|preun|postun)\b")
 _ALL = re.compile(r"%(?:autosetup|autopatch)\b(?P<options>.*)|%\{patches\}", re.ASCII)
-_ONE = re.compile(r"%patch(?P<glued>\d+)\b|%patch\b.*?(?:-P ?|\s)(?P<apart>\d+)\b", re.ASCII)
+_ONE = re.compile(r"%patch(?P<glued>\d+)\b|%patch\b.{0,200}?(?:-P ?|\s)(?P<apart>\d+)\b", re.ASCII)
 _LEAST, _MOST = re.compile(r"-m ?(\d+)", re.ASCII), re.compile(r"-M ?(\d+)", re.ASCII)
 
 

@@ -23,7 +23,7 @@ _CODE = frozenset((".c", ".h", ".S"))
 _SHARED = ("include/linux", "kernel/bpf")
 _ELSEWHERE = ("include/uapi/linux", "include/asm-generic", "include/net", "kernel", "lib", "mm")
 """Where the tree may have a name that its parent has elsewhere: what was moved is not lacking."""
-_NO_CODE = re.compile(rb"//[^\n]*|^[ \t]*\*[^\n]*|\"(?:\\.|[^\"\\\n])*\"", re.MULTILINE)
+_NO_CODE = re.compile(rb"//[^\n]*|^[ \t]*\*[^\n]*|\"(?:\\.|[^\"\\\n])*\"?", re.MULTILINE)
 """Comments to the end of a line, lines inside of a comment that begins before them, and strings."""
 _USED = re.compile(rb"(?:->|\.)[ \t]*([A-Za-z_]\w{3,})|\b([A-Za-z_]\w{3,})[ \t]*\(|\b([A-Z][A-Z0-9_]{4,})\b")
 _WORD = re.compile(rb"\w+")

@@ -33,7 +33,7 @@ _MAX_FILES = 2000
 _MAX_BYTES = 8 << 20
 _FROM = re.compile(rb"^From ([0-9a-f]{40}) [A-Z][a-z]{2} ", re.MULTILINE)
 _PREFIX = re.compile(r"^(?:(?:Re|Fwd): *)*\[[^\]]{0,80}\]\s*")
-_FUNCTION = re.compile(r"(\w+)\(")
+_FUNCTION = re.compile(r"\b(\w+)\(")
 _START = re.compile(rb"^(?:diff --git |--- [^\n]*\n\+\+\+ )", re.MULTILINE)
 _NOBODY = "0" * 40
 

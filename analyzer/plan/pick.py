@@ -24,7 +24,7 @@ __all__ = ["Picked", "conflict_functions", "functions_with_markers", "pick"]
 _MAX_CANDIDATES = 200
 """How many files git compares with one that was renamed (merge.renameLimit was 200 for long), and libgit2 does."""
 _HEADING = re.compile(r"^[A-Za-z_$][^;\n]*$", re.MULTILINE)
-_NAME = re.compile(r"(\w+)\s*\(")
+_NAME = re.compile(r"\b(\w+)\s*\(")
 _LABEL = re.compile(r"^\w+\s*:\s*$")
 _NO_RENAMES = pygit2.enums.MergeFlag(0)
 

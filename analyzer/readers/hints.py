@@ -18,7 +18,7 @@ _CUT = 40
 _MAX_TEXT = 4000
 _NUMBER = re.compile(r"(?:\d+[._-])*")
 _ODD = re.compile(r"[^A-Za-z0-9._]+")
-_WORD = re.compile(r"\S+\.patch\b", re.ASCII)
+_WORD = re.compile(r"\S{1,255}\.patch\b", re.ASCII)
 
 
 def file_name_of(subject: str) -> str:

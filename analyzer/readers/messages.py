@@ -47,7 +47,7 @@ _PREFIX = re.compile(
     r"^(?:(?:UPSTREAM|BACKPORT|FROMGIT|FROMLIST|FROMSTABLE|\[?BACKPORT\]?|upstream|mainline)(?:: *|\] *))+", re.ASCII
 )
 _REFERENCES = re.compile(
-    r"\s*\((?:#\d+|LP: ?#\d+|[^()]{0,60}\b(?:git-fixes|(?:bsc|bnc|boo|jsc|fate)#[\w-]+|CVE-[\d-]+)[^()]{0,200})\)$",
+    r"(?<!\s)\s*+\((?:#\d+|LP: ?#\d+|[^()]{0,60}\b(?:git-fixes|(?:bsc|bnc|boo|jsc|fate)#[\w-]+|CVE-[\d-]+)[^()]{0,200})\)$",
     re.ASCII,
 )
 """What SUSE, Ubuntu and GitHub put behind a subject: (git-fixes bsc#1229482), (LP: #1), (#12)."""

@@ -21,6 +21,7 @@ from tailcall_audit.probes.reading import open_file
 
 __all__ = ["Host", "image_banner", "open_subjects", "read_host"]
 
+_BUILD = re.compile(r" (#\d+ .*)$")
 _MAX_TEXT = 1 << 16
 _BANNER_POINTER = 0x20E
 """Offset of the pointer to the version string in the x86 boot header (Linux Documentation/arch/x86/boot.rst, kernel_version)."""
@@ -65,7 +66,7 @@ def image_banner(path: Path) -> str | None:
 def _same_build(banner: str, proc_version: str) -> bool:
     """Whether an image is the one that runs: same release and same build, which stand at the two ends of both strings."""
     release = banner.split(" ", 1)[0]
-    build = re.search(r" (#\d+ .*)$", banner)
+    build = _BUILD.search(banner)
     return (
         f"Linux version {release} " in proc_version
         and build is not None

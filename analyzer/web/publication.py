@@ -99,7 +99,7 @@ def _of_suite(distribution: Distribution, published: Published, name: str, suite
         raise PublicationError(
             f"{name}: not installed here, and {distribution.title} publishes changelogs by version: {example}"
         )
-    if re.search(r"\d+\.\d+", name):
+    if re.search(r"\d\.\d", name):
         raise PublicationError(f"{name}: not installed here, and its name does not contain its version: {example}")
     if suite is None:
         known = f"{distribution.name}:{published.by_suite.example}"

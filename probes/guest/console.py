@@ -18,7 +18,7 @@ _OOPS = re.compile(r"(?:BUG: |Oops: |general protection fault|kernel BUG at|Kern
 _REASONS = (
     (re.compile(r"unpacking failed|Initramfs unpacking"), "the kernel could not unpack its initramfs"),
     (re.compile(r"Unable to mount root fs|Cannot open root device"), "the kernel has no support for an initramfs (CONFIG_BLK_DEV_INITRD)"),
-    (re.compile(r"No working init found|Failed to execute /init|Requested init .* failed"), "the kernel could not run the guest's first process (CONFIG_BINFMT_ELF, CONFIG_BINFMT_SCRIPT)"),
+    (re.compile(r"No working init found|Failed to execute /init|Requested init .{0,200} failed"), "the kernel could not run the guest's first process (CONFIG_BINFMT_ELF, CONFIG_BINFMT_SCRIPT)"),
     (re.compile(r"System is deadlocked on memory|Out of memory|not enough memory"), "the guest has too little memory"),
     (re.compile(r"invalid kernel header|not a bzImage|linux kernel too old|Could not load kernel|unsupported kernel|Error loading uncompressed"), "QEMU cannot load this file as a kernel"),
 )  # fmt: skip

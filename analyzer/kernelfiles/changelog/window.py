@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import count, islice
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.architecture import without_rpm_architecture
@@ -66,11 +67,20 @@ def _same_series(entry: Entry, base: UpstreamVersion) -> bool:
     return version is None or version.branch == base.branch
 
 
-def _holes(entries: Sequence[Entry], stable: UpstreamVersion) -> list[str]:
-    """The stable releases up to the newest one rolled in whose subjects are not listed."""
-    listed = {update.version for entry in entries for update in entry.updates if update.listed}
-    wanted = [UpstreamVersion(stable.major, stable.minor, number) for number in range(1, stable.sublevel + 1)]
-    return [str(version) for version in wanted if version not in listed]
+def _holes(entries: Sequence[Entry], stable: UpstreamVersion) -> tuple[list[str], int]:
+    """The first stable releases up to the newest one rolled in whose subjects are not listed, and how many there are in all.
+
+    A version may have any number: they are counted, not listed.
+    """
+    found = {update.version for entry in entries for update in entry.updates if update.listed}
+    listed = {
+        version.sublevel
+        for version in found
+        if version.branch == stable.branch and 1 <= version.sublevel <= stable.sublevel and version.rc is None
+    }
+    missing = islice((number for number in count(1) if number not in listed), _SHOWN_HOLES)
+    holes = [str(stable._replace(sublevel=number, rc=None)) for number in missing if number <= stable.sublevel]
+    return holes, stable.sublevel - len(listed)
 
 
 def _jump(path: str, entries: Sequence[Entry], base: UpstreamVersion) -> str | None:
@@ -99,9 +109,9 @@ def _dpkg_gap(changelog: Changelog, entries: Sequence[Entry], window: Window) ->
             f"entry {unnamed[0].version} rolls in a stable patchset that names no release, and such a set may be partial"
             f" ({changelog.path}:{unnamed[1]})"
         )
-    holes = _holes(window.entries, window.stable)
-    more = f" and {len(holes) - _SHOWN_HOLES} more" if len(holes) > _SHOWN_HOLES else ""
-    return f"it lists no subject of {', '.join(holes[:_SHOWN_HOLES])}{more}" if holes else None
+    holes, number = _holes(window.entries, window.stable)
+    more = f" and {number - len(holes)} more" if number > len(holes) else ""
+    return f"it lists no subject of {', '.join(holes)}{more}" if holes else None
 
 
 def _rpm_gap(changelog: Changelog, entries: Sequence[Entry], window: Window) -> str | None:

@@ -47,7 +47,8 @@ _OTHER_SYSTEMS = re.compile(
     re.ASCII,
 )
 _LABEL = re.compile(
-    r"(?:^|\W)(?:tested |running |linux )?kernel(?:[ _-]?(?:version|release))?[\"']?\s*[:=]?\s*[\"']?$", re.IGNORECASE
+    r"(?:^|\W)(?:tested |running |linux )?kernel(?:[ _-]?(?:version|release))?[\"']?+\s*+[:=]?+\s*+[\"']?$",
+    re.IGNORECASE,
 )
 _TOOL_WORDS = frozenset(
     ("gcc", "clang", "ld", "lld", "binutils", "rustc", "llvm", "glibc", "musl", "systemd", "openssl", "version")

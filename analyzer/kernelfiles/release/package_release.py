@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 _EPOCH = re.compile(r"\d+:")
-_SIGNED = re.compile(r"(\d[\d.]*~?[a-z0-9]*)\+(\d\S*)", re.ASCII)
+_SIGNED = re.compile(r"(\d[\d.]*+~?[a-z0-9]*+)\+(\d\S*)", re.ASCII)
 _UPSTREAM = re.compile(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,6}))?", re.ASCII)
 _KERNEL = re.compile(r"(?:linux|kernel)(?:-\S+)?|\S+-(?:linux|kernel)", re.ASCII)
 _UNKNOWN_VENDOR = "unknown.vendor"
