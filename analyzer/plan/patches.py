@@ -26,6 +26,7 @@ from tailcall_audit.analyzer.paths import Kind, expanded, is_file, kind_of
 from tailcall_audit.analyzer.plan.attempt import Wanted
 from tailcall_audit.analyzer.plan.types import MAINLINE, Conflict, Outcome, Step
 from tailcall_audit.analyzer.readers.matching import Matcher
+from tailcall_audit.probes.reading import open_file
 
 __all__ = ["Mail", "Overlay", "PatchTrial", "read_patches"]
 
@@ -93,7 +94,7 @@ def _decoded(header: object) -> str:
 
 
 def _read(path: Path) -> list[Mail]:
-    with path.open("rb") as file:
+    with open_file(path) as file:
         data = file.read(_MAX_BYTES + 1)
     if len(data) > _MAX_BYTES:
         raise PatchError(f"larger than {_MAX_BYTES >> 20} MiB")
