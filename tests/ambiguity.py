@@ -13,14 +13,17 @@ no loop; what an atomic group has read is not read in another way for what is be
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections import Counter
 from enum import IntEnum
 from functools import cache
 from itertools import product
-from re import _constants as sre
-from re import _parser as parser
 from typing import Any, NamedTuple
+
+# The parser of re has no public name.
+sre: Any = importlib.import_module("re._constants")
+parser: Any = importlib.import_module("re._parser")
 
 _SAMPLE = [*map(chr, range(128)), "\x85", "\xa0", "é", "ß", "٣", "\u2028", "\u3000", "\U0001d7d9"]
 """One of each kind of character that the classes of re tell apart, beside those of ASCII."""

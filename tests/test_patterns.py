@@ -79,7 +79,9 @@ def _of_module(name: str, tree: ast.Module) -> Iterator[Pattern]:
         if not isinstance(node, ast.Call) or not ast.unparse(node.func).startswith("re.") or not node.args:
             continue
         method, first = ast.unparse(node.func)[3:], node.args[0]
-        if method in USES and isinstance(first, ast.Constant):
+        if method not in USES or not isinstance(first, ast.Constant):
+            continue
+        if isinstance(first.value, bytes) or isinstance(first.value, str):
             yield from _uses(f"{name}:{node.lineno}", re.compile(first.value), {method})
 
 
