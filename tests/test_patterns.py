@@ -81,8 +81,12 @@ def _of_module(name: str, tree: ast.Module) -> Iterator[Pattern]:
         method, first = ast.unparse(node.func)[3:], node.args[0]
         if method not in USES or not isinstance(first, ast.Constant):
             continue
-        if isinstance(first.value, bytes) or isinstance(first.value, str):
-            yield from _uses(f"{name}:{node.lineno}", re.compile(first.value), {method})
+        value = first.value
+        pattern = (
+            re.compile(value) if isinstance(value, str) else re.compile(value) if isinstance(value, bytes) else None
+        )
+        if pattern is not None:
+            yield from _uses(f"{name}:{node.lineno}", pattern, {method})
 
 
 def _of_catalog() -> Iterator[Pattern]:
