@@ -144,11 +144,11 @@ def _judge_source(request: Request, source: Source) -> Iterator[TargetReport | S
 
 def _judge_apart(request: Request, source: Source) -> Iterator[TargetReport | Skipped]:
     """The same in a process with limits, where the source can be hostile and the request asks for it."""
-    from tailcall_audit.analyzer.worker import LIMITS, judge_apart
+    from tailcall_audit.analyzer.worker import judge_apart, limits_of
 
     return judge_apart(
         lambda progress: _judge_source(request._replace(progress=progress), source),
-        LIMITS[source[0]],
+        limits_of(*source),
         request.catalog,
         request.progress,
     )

@@ -22,7 +22,7 @@ from tailcall_audit.analyzer.catalog.types import Catalog, Defect
 from tailcall_audit.analyzer.model import AuditError, Skipped, TargetReport
 from tailcall_audit.probes.processes import fork_worker
 
-__all__ = ["LIMITS", "Limits", "judge_apart", "work_apart"]
+__all__ = ["LIMITS", "Limits", "judge_apart", "limits_of", "work_apart"]
 
 _Item = TypeVar("_Item")
 
@@ -36,11 +36,16 @@ _DEFECT = "defect"
 
 
 class Limits(NamedTuple):
-    """What a worker may use: seconds of processor time and of the clock, MiB of memory beside what it starts with."""
+    """What a worker may use: seconds of processor time and of the clock, MiB of memory beside what it starts with.
+
+    `most` is the memory that a process of its own may use, MiB (None: as much). `who` says for which inputs these limits are.
+    """
 
     processor: int
     clock: int
     memory: int
+    most: int | None = None
+    who: str = ""
 
 
 LIMITS: Mapping[str, Limits] = {
@@ -53,10 +58,80 @@ LIMITS: Mapping[str, Limits] = {
     "installed": Limits(900, 7200, 4096),
     "host": Limits(180, 1800, 4096),
 }
-"""The limits by the opener. A release string has none: a worker would cost it half of what the whole audit takes.
-
-An image's are wide: its functions are run in a process with limits of its own, which has them as its upper bound.
+"""The limits by the opener, of an input of any size. A release string has none: a worker would cost it half of what the whole audit
+takes.
 """
+_SMALL, _MEDIUM = 1 << 20, 100 << 20
+_BY_SIZE = (
+    (_SMALL, Limits(5, 120, 512, who=", the limit of an input under 1 MB")),
+    (_MEDIUM, Limits(60, 600, 1024, who=", the limit of an input under 100 MB")),
+)
+_METAPACKAGE = 64 << 10
+"""Bytes: a smaller package may be one that only depends on a kernel's, which is read then."""
+_OF_THE_HOST = frozenset(("host", "installed"))
+_PACKS = (".git/objects/pack", "objects/pack")
+"""Most of a clone is in them."""
+_POINTERS = (".git", ".git/objects/info/alternates", "objects/info/alternates")
+_MARKS = (".git", "Makefile")
+
+
+def limits_of(opener: str, name: str) -> Limits:
+    """Returns the limits of a source, by its opener and its size: a small input that takes long is a hostile one.
+
+    What is not a file or a folder here (standard input, an address, an installed package) has those of any size. The memory of a
+    process that the worker starts is that of any size too: the emulator of an image's functions has limits of its own.
+    """
+    widest = LIMITS[opener]
+    place = os.path.expanduser(name)
+    if opener == "tree":
+        place = _top(place)
+    size = None if opener in _OF_THE_HOST else _size(place)
+    if size is None:
+        return widest
+    if opener == "package" and size < _METAPACKAGE:
+        size = _SMALL
+    for below, limits in _BY_SIZE:
+        if size < below:
+            return limits._replace(
+                processor=min(limits.processor, widest.processor),
+                clock=min(limits.clock, widest.clock),
+                memory=min(limits.memory, widest.memory),
+                most=widest.memory,
+            )
+    return widest
+
+
+def _top(name: str) -> str:
+    """The highest folder at or above a path that could be the top of its tree: a part of a tree stands for all of it."""
+    try:
+        place = os.path.realpath(name)
+    except (OSError, ValueError):
+        return name
+    top = place
+    while (above := os.path.dirname(place)) != place:
+        place = above
+        if any(os.path.lexists(os.path.join(place, mark)) for mark in _MARKS):
+            top = place
+    return top
+
+
+def _size(name: str) -> int | None:
+    """The bytes of a file, or of the files in a folder, of which no more than needed are counted; None where nothing has the name."""
+    try:
+        if not os.path.isdir(name):
+            return os.stat(name).st_size
+        if any(os.path.isfile(os.path.join(name, pointer)) for pointer in _POINTERS):
+            return None  # the history is in another folder
+        total = 0
+        for folder in (*(os.path.join(name, place) for place in _PACKS), name):
+            for parent, _, files in os.walk(folder):
+                for file in files:
+                    total += os.lstat(os.path.join(parent, file)).st_size
+                    if total >= _MEDIUM:
+                        return total
+    except (OSError, ValueError):
+        return None
+    return total
 
 
 class _Pickler(pickle.Pickler):
@@ -100,7 +175,8 @@ def _send(writer: int, kind: bytes, data: bytes) -> None:
 def _work(writer: int, limits: Limits, judge: Callable[[Callable[[str], None]], Iterator[object]]) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (limits.processor, limits.processor + 5))
     # Not the address space: libgit2 maps packs of gigabytes, of which little is read.
-    resource.setrlimit(resource.RLIMIT_DATA, (limits.memory * _MIB, limits.memory * _MIB))
+    most = max(limits.memory, limits.most or 0)
+    resource.setrlimit(resource.RLIMIT_DATA, (limits.memory * _MIB, most * _MIB))
     try:
         for item in judge(lambda text: _send(writer, _PROGRESS, text.encode("utf-8", "replace"))):
             written = io.BytesIO()
@@ -109,7 +185,7 @@ def _work(writer: int, limits: Limits, judge: Callable[[Callable[[str], None]], 
     except AuditError as error:
         _send(writer, _ERROR, str(error).encode("utf-8", "replace"))
     except MemoryError:
-        _send(writer, _ERROR, f"reading it takes more than {limits.memory} MiB of memory".encode())
+        _send(writer, _ERROR, f"reading it takes more than {limits.memory} MiB of memory{limits.who}".encode())
 
 
 def _why(status: int, limits: Limits) -> str:
@@ -117,7 +193,7 @@ def _why(status: int, limits: Limits) -> str:
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         if number in (signal.SIGXCPU, signal.SIGKILL):
-            return f"reading it takes more than {limits.processor} s of processor time"
+            return f"reading it takes more than {limits.processor} s of processor time{limits.who}"
         return f"the process that read it was ended by {signal.Signals(number).name}"
     return f"the process that read it ended with {os.waitstatus_to_exitcode(status)} and no answer"
 
@@ -185,7 +261,7 @@ def work_apart(
                 yield item
         status = os.waitpid(child, 0)[1]
     except TimeoutError as error:
-        raise AuditError(f"reading it takes more than {limits.clock} s") from error
+        raise AuditError(f"reading it takes more than {limits.clock} s{limits.who}") from error
     except (pickle.UnpicklingError, EOFError, AttributeError, TypeError, ValueError, IndexError, KeyError) as error:
         raise AuditError(f"the process that read it gave no report: {error}") from error
     finally:

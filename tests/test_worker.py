@@ -9,12 +9,13 @@ import signal
 import struct
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tailcall_audit import Catalog, audit
 from tailcall_audit.analyzer.model import AuditError, Skipped, TargetReport
-from tailcall_audit.analyzer.worker import LIMITS, Limits, judge_apart
+from tailcall_audit.analyzer.worker import LIMITS, Limits, judge_apart, limits_of
 
 Progress = Callable[[str], None]
 Items = Iterator[TargetReport | Skipped]
@@ -126,3 +127,85 @@ def test_every_opener_has_its_limits() -> None:
         if hasattr(import_module(f"{package.__name__}.{entry.name}"), "open_subjects")
     }
     assert openers - {"release"} == LIMITS.keys()
+
+
+def sparse(path: Path, size: int) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.truncate(size)
+    return str(path)
+
+
+MB = 1_000_000
+
+
+@pytest.mark.parametrize("opener", sorted(LIMITS.keys() - {"host", "installed"}))
+def test_a_small_input_has_small_limits(opener: str, tmp_path: Path) -> None:
+    """No input under 1 MB takes more than 5 s or 512 MB, none under 100 MB more than 60 s or 1 GB."""
+    small, medium = (
+        limits_of(opener, sparse(tmp_path / name, size)) for name, size in (("a", MB - 1), ("b", 100 * MB - 1))
+    )
+    large = limits_of(opener, sparse(tmp_path / "c", 200 * MB))
+    assert (small.processor, small.memory) <= (5, 512)
+    assert medium.processor <= 60
+    assert medium.memory <= 1024
+    assert large == LIMITS[opener]
+    assert all(one <= other for one, other in zip(small[:3], medium[:3], strict=True))
+    # A process that the worker starts has limits of its own.
+    assert small.most == large.memory
+
+
+def test_the_size_of_a_folder_is_that_of_its_files(tmp_path: Path) -> None:
+    sparse(tmp_path / "tree/kernel/a.c", 600_000)
+    assert limits_of("tree", str(tmp_path / "tree")).processor == 5
+    sparse(tmp_path / "tree/kernel/b.c", 600_000)
+    assert limits_of("tree", str(tmp_path / "tree")).processor == 60
+    sparse(tmp_path / "tree/.git/objects/pack/x.pack", 2_000 * MB)
+    assert limits_of("tree", str(tmp_path / "tree")) == LIMITS["tree"]
+
+
+def test_a_part_of_a_tree_has_the_limits_of_the_tree(tmp_path: Path) -> None:
+    sparse(tmp_path / "tree/Makefile", 1000)
+    sparse(tmp_path / "tree/kernel/bpf/Makefile", 1000)
+    part = str(tmp_path / "tree/kernel/bpf")
+    assert limits_of("tree", part).processor == 5
+    sparse(tmp_path / "tree/mm/x.c", 200 * MB)
+    assert limits_of("tree", part) == limits_of("tree", str(tmp_path / "tree")) == LIMITS["tree"]
+
+
+@pytest.mark.parametrize("pointer", [".git", ".git/objects/info/alternates", "objects/info/alternates"])
+def test_a_tree_whose_history_is_elsewhere_has_the_limits_of_any_size(pointer: str, tmp_path: Path) -> None:
+    sparse(tmp_path / "tree" / pointer, 100)
+    assert limits_of("tree", str(tmp_path / "tree")) == LIMITS["tree"]
+
+
+def test_what_is_no_file_here_has_the_limits_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for opener, name in (
+        ("changelog", "-"),
+        ("changelog", "https://example.org/changelog"),
+        ("package", "linux-image-amd64"),
+        ("host", ""),
+        ("tree", "a\0b"),
+    ):
+        assert limits_of(opener, name) == LIMITS[opener]
+    # What a metapackage depends on is read too.
+    assert limits_of("package", sparse(tmp_path / "x.deb", 2000)).processor == 60
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert limits_of("package", "~/x.deb").processor == 60
+
+
+def test_the_reason_names_the_limit_and_for_whom_it_is(tmp_path: Path, catalog: Catalog) -> None:
+    limits = limits_of("config", sparse(tmp_path / "config", 10))._replace(processor=1)
+
+    def spin(_: Progress) -> Items:
+        while True:
+            pass
+        yield
+
+    def fill(_: Progress) -> Items:
+        yield Skipped("x", str(len(b"x" * (600 << 20))))
+
+    with pytest.raises(AuditError, match=r"more than 1 s of processor time, the limit of an input under 1 MB$"):
+        run(spin, catalog, limits)
+    with pytest.raises(AuditError, match=r"more than 512 MiB of memory, the limit of an input under 1 MB$"):
+        run(fill, catalog, limits)

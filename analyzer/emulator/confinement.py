@@ -69,6 +69,9 @@ def confine(memory: int, seconds: int) -> bool:
         _, most = resource.getrlimit(limit)
         least = value if most == resource.RLIM_INFINITY else min(value, most)
         resource.setrlimit(limit, (least, least))
+    # The process that this one comes from may have less, by the size of what it reads.
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     return _filter_calls()
 
 
