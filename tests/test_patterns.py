@@ -32,6 +32,7 @@ ACCEPTED = {
     "analyzer.kernelfiles.preprocess._COMMENT_OR_TEXT": "a comment or a text ends with the file or the line at the latest",
     "analyzer.kernelfiles.release.build_string._UPLOAD": "reads a word, at whose end it succeeds",
     "analyzer.kernelfiles.release.package_release._EPOCH": "is searched only where it is at the start",
+    "analyzer.plan.lacks._NO_CODE": "blanks are read from the start of a line, and a text ends with its line at the latest",
     "analyzer.plan.lacks._USED": "a name is begun at its boundary",
     "analyzer.readers.messages._REFERENCES": "starts behind a letter only: blanks are read once",
     "analyzer.subjects.host._BUILD": "reads a line of at most 512 letters, and one of this host",
