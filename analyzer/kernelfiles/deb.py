@@ -47,7 +47,7 @@ _DEPENDENCY = re.compile(
     re.ASCII,
 )
 _MAX_RELATION = 512
-_IMAGE_RELEASE = re.compile(r"\d+\.\d+(?:\.\d|[-~]rc)", re.ASCII)
+_IMAGE_RELEASE = re.compile(r"\d\.\d{1,6}(?:\.\d|[-~]rc)", re.ASCII)
 """An image's name has a whole release; that of a metapackage a series (pve-kernel-5.15), a suite's number or none."""
 _INSTALLED = re.compile(r"linux-(?:image|binary)(?:-unsigned)?-(\d[^\s]*)|(?:proxmox|pve)-kernel-(\d\S*)")
 _CHANGELOG = re.compile(r"usr/share/doc/[^/]+/changelog(?:\.Debian)?(?:\.gz|\.xz|\.zst)?")
