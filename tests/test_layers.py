@@ -37,7 +37,7 @@ LAYERS = (
     ("probes.kernel.programs",),
     ("probes.probe",),
     ("probes.kernel",),
-    ("probes", "probes.private_folder", "probes.processes", "probes.writing"),
+    ("probes", "probes.private_folder", "probes.processes", "probes.reading", "probes.writing"),
 )
 """The highest layer first. A module is in the layer with the longest name that it is or begins with (the packages at
 the top are only themselves); it imports what is in its own layer or below. Nothing in `probes` can import what is in
