@@ -17,7 +17,7 @@ MEANT = re.compile(r"`nobody`|\bNOBODY\b|\.tell\(")
 
 
 def files() -> Iterator[Path]:
-    """Every text file of the checkout that people write, but this one, and a changelog of what was."""
+    """Every text file of the checkout that people write, but this one."""
     yield from ROOT.glob("*.md")
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*")):

@@ -26,7 +26,7 @@ _THERE = {
     "resolve-prog-type-null-deref-load",
 }
 _NO_OLDER_FORM = {"powerpc32-tailcall-oops"}
-"""Fixes whose older form nobody has seen: without them the source is unknown."""
+"""Fixes whose older form was never seen: without them the source is unknown."""
 _AS_OLD_AS_TAIL_CALLS = {
     "tailcall-compat-race",
     "x86-empty-slot-count",
