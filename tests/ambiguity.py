@@ -26,7 +26,7 @@ sre: Any = importlib.import_module("re._constants")
 parser: Any = importlib.import_module("re._parser")
 
 _SAMPLE = [*map(chr, range(128)), "\x85", "\xa0", "é", "ß", "٣", "\u2028", "\u3000", "\U0001d7d9"]
-"""One of each kind of character that the classes of re tell apart, beside those of ASCII."""
+"""One of each kind of character that re has a class for, beside those of ASCII."""
 _COPIES = 3
 
 
