@@ -103,6 +103,12 @@ def _asked_for(verdicts: Iterable[Verdict], request: Request, architecture: str 
     )
 
 
+def _newer_than(subject: Subject, catalog: Catalog) -> str | None:
+    """The catalogue's newest mainline release, if the subject is of a later one."""
+    release, newest = subject.release, catalog.newest_mainline
+    return str(newest) if release is not None and release.version.base > newest else None
+
+
 def read_facts(subject: Subject, request: Request) -> tuple[Facts, tuple[str, ...]]:
     """Reads a subject: what the readers saw, and their notes; raises AuditError where it cannot be read."""
     readings = _read(subject, request)
@@ -112,6 +118,7 @@ def read_facts(subject: Subject, request: Request) -> tuple[Facts, tuple[str, ..
         subject.config,
         subject.config_applies,
         subject.live_patched,
+        _newer_than(subject, request.catalog),
     )
     return facts, tuple(text for item in readings for text in item.notes)
 

@@ -8,7 +8,8 @@ The rules, in the order in which they are tried (each is a member of `tailcall_a
 - never-introduced: what the defect needs is surely not there.
 - fix-present: a complete fix is there.
 - introduction-unknown, fix-unknown: what decides is not known.
-- no-fix-known, fix-absent: what it needs is there, and no complete fix is.
+- no-fix-known, fix-absent: what it needs is there, and no complete fix is. If no fix was known when the catalogue was made, a kernel of a
+  later mainline release leaves it open (fix-unknown).
 
 Evidence about a commit is ranked (`RANK`), and the higher rank wins (`weigh`): functions of an image that were run, the
 sources, an image's machine code, its type data, the history, a patch queue, what a changelog lists, a distribution's
@@ -61,7 +62,8 @@ class Facts:
     """What the readers saw of one target.
 
     `config_applies` is True if the configuration is of this kernel, so that options that are off can rule defects out.
-    `live_patched` keeps every answer from being certain. `architecture` is None when the target has none.
+    `live_patched` keeps every answer from being certain. `architecture` is None when the target has none. `newer_than` is the newest
+    mainline release of the catalogue if the target is of a later one: what has no fix by then may have one since.
     """
 
     def __init__(
@@ -71,8 +73,10 @@ class Facts:
         config: KernelConfig | None = None,
         config_applies: bool = False,
         live_patched: bool = False,
+        newer_than: str | None = None,
     ) -> None:
         self.architecture = architecture
+        self.newer_than = newer_than
         self.config = config
         self.config_applies = config_applies
         self.live_patched = live_patched
@@ -296,6 +300,10 @@ class _Case:
     def affected(self, needed: Sequence[str], fixes: Sequence[str], reach: int, fix: int) -> Verdict:
         """Returns the verdict where all that the defect needs is there and its fix is not, with these confidences."""
         because = _cite(_decisive(self.needs, needed, Presence.PRESENT))
+        if self.defect.fixed is None and self.facts.newer_than is not None:
+            reason = f"whether a fix has come since is unknown: none was known through {self.facts.newer_than}; reachable: {because}"
+            settle = f"git log --oneline v{self.facts.newer_than}.. -- kernel/bpf arch/*/net   in a clone of mainline"
+            return self.verdict(State.UNKNOWN, Rule.FIX_UNKNOWN, "a fix since?", reason, Confidence.LOW, settle)
         if self.defect.fixed is None:
             reason = f"reachable: {because}; no fix is known"
             return self.verdict(State.AFFECTED, Rule.NO_FIX_KNOWN, "no fix known", reason, reach)

@@ -315,6 +315,21 @@ def test_an_ended_branch_needs_no_stable_number() -> None:
     assert states("6.5.0-1013-oem")["freplace-loop"] is U
 
 
+@pytest.mark.parametrize("kernel", ["7.9.3", "7.4-rc1", "7.5.0-1-default", "7.4.2-tyrell"])
+def test_a_kernel_newer_than_the_catalogue_may_have_a_fix_that_it_does_not_know(kernel: str) -> None:
+    catalog = load_catalog()
+    without = [defect for defect in catalog.defects if defect.fixed is None]
+    assert without
+    older = audit(kernels=[str(catalog.newest_mainline)], only=[defect.slug for defect in without]).targets[0]
+    newer = audit(kernels=[kernel], only=[defect.slug for defect in without]).targets[0]
+    assert State.AFFECTED in {item.state for item in older.verdicts}
+    assert State.AFFECTED not in {item.state for item in newer.verdicts}
+    reasons = [item.reason for item in newer.verdicts if item.state is State.UNKNOWN]
+    assert any("whether a fix has come since is unknown" in reason for reason in reasons)
+    # What is in mainline by its age is in it.
+    assert audit(kernels=[kernel], arch="x86_64", only=["6"]).targets[0].states["freplace-loop"] is State.FIXED
+
+
 def test_a_debian_abi_number_decides_where_all_its_packages_agree() -> None:
     assert [build.package for build in parse_release("6.1.0-47-amd64").builds] == ["6.1.170-3"]
     assert states("6.1.0-47-amd64") == states("Debian 6.1.170-3 (2026-05-08)")
