@@ -1,8 +1,8 @@
 """One source a process: what is opened and read may be hostile, or break a library in C that no Python can interrupt.
 
-A worker is forked, so that it costs some ten milliseconds. It has limits of processor time and memory, the one who waits for it
-has a limit of time, and its end by a signal is a reason in words. Its answer is unpickled by a reader that makes nothing but the
-types of a report.
+A worker is forked, so that it costs some ten milliseconds. It has limits of processor time and memory, the parent waits
+for a limited time, and says in words why a worker was ended by a signal. Its answer is unpickled by a reader that
+accepts only the types of a report.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ _DEFECT = "defect"
 class Limits(NamedTuple):
     """What a worker may use: seconds of processor time and of the clock, MiB of memory beside what it starts with.
 
-    `most` is the memory that a process of its own may use, MiB (None: as much). `who` says for which inputs these limits are.
+    `most` is the memory that a process of its own may use, MiB (None: as much). `who` says for which inputs these
+    limits are.
     """
 
     processor: int
@@ -58,8 +59,8 @@ LIMITS: Mapping[str, Limits] = {
     "installed": Limits(900, 7200, 4096),
     "host": Limits(180, 1800, 4096),
 }
-"""The limits by the opener, of an input of any size. A release string has none: a worker would cost it half of what the whole audit
-takes.
+"""The limits by the opener, of an input of any size. A release string has none: a worker would cost it half of what the
+whole audit takes.
 """
 _SMALL, _MEDIUM = 1 << 20, 100 << 20
 _BY_SIZE = (
@@ -78,8 +79,9 @@ _MARKS = (".git", "Makefile")
 def limits_of(opener: str, name: str) -> Limits:
     """Returns the limits of a source, by its opener and its size: a small input that takes long is a hostile one.
 
-    What is not a file or a folder here (standard input, an address, an installed package) has those of any size. The memory of a
-    process that the worker starts is that of any size too: the emulator of an image's functions has limits of its own.
+    What is not a file or a folder here (standard input, an address, an installed package) has those of any size. The
+    memory of a process that the worker starts is that of any size too: the emulator of an image's functions has limits
+    of its own.
     """
     widest = LIMITS[opener]
     place = os.path.expanduser(name)
@@ -102,7 +104,9 @@ def limits_of(opener: str, name: str) -> Limits:
 
 
 def _top(name: str) -> str:
-    """The highest folder at or above a path that could be the top of its tree: a part of a tree stands for all of it."""
+    """Returns the highest folder at or above a path that could be the top of its tree: a part of a tree stands for all
+    of it.
+    """
     try:
         place = os.path.realpath(name)
     except (OSError, ValueError):
@@ -116,7 +120,9 @@ def _top(name: str) -> str:
 
 
 def _size(name: str) -> int | None:
-    """The bytes of a file, or of the files in a folder, of which no more than needed are counted; None where nothing has the name."""
+    """Returns the bytes of a file, or of the files in a folder, of which no more than needed are counted; None if
+    nothing has the name.
+    """
     try:
         if not os.path.isdir(name):
             return os.stat(name).st_size
@@ -138,12 +144,12 @@ class _Pickler(pickle.Pickler):
     """Writes a report; a defect goes as its slug, since both sides have the catalogue."""
 
     def persistent_id(self, obj: object) -> tuple[str, str] | None:
-        """Returns what stands for an object, or None where it is written itself."""
+        """Returns what stands for an object, or None if it is written itself."""
         return (_DEFECT, obj.slug) if isinstance(obj, Defect) else None
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads a report, and makes nothing else of what a worker sends."""
+    """Reads a report; refuses every other type that a worker sends."""
 
     def __init__(self, data: bytes, defects: Mapping[str, Defect], modules: frozenset[str]) -> None:
         super().__init__(io.BytesIO(data))
@@ -199,7 +205,7 @@ def _why(status: int, limits: Limits) -> str:
 
 
 def _messages(reader: int, limits: Limits) -> Iterator[tuple[bytes, bytes]]:
-    """Yields what a worker sends until it closes its pipe; raises TimeoutError where that takes too long."""
+    """Yields what a worker sends until it closes its pipe; raises TimeoutError if that takes too long."""
     end = time.monotonic() + limits.clock
     buffer = bytearray()
     with selectors.DefaultSelector() as selector:
@@ -242,7 +248,7 @@ def work_apart(
 ) -> Iterator[_Item]:
     """Yields what `judge` does, all of these `kinds`; it runs in a worker and is given what to call with its progress.
 
-    Raises AuditError where `judge` does, and where the worker ends before its time, at a limit or by a fault of a library.
+    Raises AuditError if `judge` does, and where the worker ends before its time, at a limit or by a fault of a library.
     """
     child, reader = fork_worker(lambda writer: _work(writer, limits, judge))
     defects = {defect.slug: defect for defect in catalog.defects}

@@ -1,4 +1,5 @@
-"""A folder of this user's, whose files are believed later: caches. What another user could have put there is not believed.
+"""A folder of this user's, whose files are believed later: caches. What another user could have put there is not
+believed.
 
 Everything is opened relative to the folder's descriptor, so that what was checked is what is read.
 """
@@ -24,16 +25,17 @@ _CHUNK = 1 << 20
 class PrivateFolder:
     """A folder that belongs to the user who runs this process and that no other user may write to.
 
-    Each method raises OSError where the folder belongs to another user, is a link of another user's, or is none. Where only its
-    mode lets others write, the mode is mended: their files are not believed, because they own them.
+    Each method raises OSError if the folder belongs to another user, is a link of another user's, or is none. Where
+    only its mode lets others write, the mode is mended: their files are not believed, because they own them.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
 
     def read(self, name: str, limit: int) -> bytes | None:
-        """Returns the content of a regular file of at most `limit` bytes, that only this user may write to; None where there is
-        none."""
+        """Returns the content of a regular file of at most `limit` bytes, that only this user may write to; None if
+        there is none.
+        """
         with self._opened() as folder:
             return _read(folder, name, limit)
 
@@ -53,7 +55,7 @@ class PrivateFolder:
             return [name for _, name in sorted(found, reverse=True)]
 
     def age(self, name: str, now: float) -> float:
-        """Returns the seconds since a file was modified; raises OSError where it is not there."""
+        """Returns the seconds since a file was modified; raises OSError if it is not there."""
         with self._opened() as folder:
             return now - os.lstat(name, dir_fd=folder).st_mtime
 

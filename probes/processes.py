@@ -2,7 +2,8 @@
 
 A program gets an absolute path, an environment made from a list of what is let in, the working directory ``/``, and no
 descriptor but its standard ones and those that the caller names. Nothing of the current directory is found or loaded.
-The guest imports this module too: the module subprocess, slow to load there, is imported only where a program is started.
+The guest imports this module too: the module subprocess, slow to load there, is imported only where a program is
+started.
 """
 
 from __future__ import annotations
@@ -31,10 +32,13 @@ __all__ = [
 ]
 
 PYTHON_OPTIONS = ("-I", "-S", "-B", "-X", "utf8")
-"""For every Python that is started: no PYTHON* variable, no current directory, no site packages, no byte code left behind."""
+"""For every Python that is started: no PYTHON* variable, no current directory, no site packages, no byte code left
+behind.
+"""
 _WORKING_DIRECTORY = "/"
 _FIXED = {"LC_ALL": "C", "TZ": "UTC", "HOME": "/nonexistent"}
-"""HOME names no folder, so that no program reads a configuration of the user's (~/.gitconfig, ~/.rpmmacros, ~/.popt)."""
+"""HOME names no folder, so that no program reads a configuration of the user's (~/.gitconfig, ~/.rpmmacros, ~/.popt).
+"""
 _PR_SET_PDEATHSIG = 1
 _PIECE = 1 << 16
 MAX_OUTPUT = 64 << 20
@@ -56,13 +60,15 @@ class Finished:
         self.errors = errors
 
     def complaint(self) -> str:
-        """The last line that the program wrote to standard error, or its exit status where there is none."""
+        """Returns the last line that the program wrote to standard error, or its exit status where there is none."""
         lines = self.errors[-4096:].decode("utf-8", "replace").strip().splitlines()
         return lines[-1] if lines else f"exit status {self.status}"
 
 
 def _folders() -> tuple[list[str], list[str]]:
-    """The folders of PATH that are searched, and those that are not: an empty or relative one is the current directory."""
+    """Returns the folders of PATH that are searched, and those that are not: an empty or relative one is the current
+    directory.
+    """
     entries = os.environ.get("PATH", os.defpath).split(os.pathsep)
     return [entry for entry in entries if os.path.isabs(entry)], [
         entry for entry in entries if not os.path.isabs(entry)
@@ -70,7 +76,7 @@ def _folders() -> tuple[list[str], list[str]]:
 
 
 def find_program(name: str, places: Sequence[str] = ()) -> str | None:
-    """Returns the absolute path of a program in the folders of PATH, then one of `places`; None where there is none.
+    """Returns the absolute path of a program in the folders of PATH, then one of `places`; None if there is none.
 
     Folders of PATH that are not absolute are not searched.
     """
@@ -90,7 +96,9 @@ def missing_program(name: str) -> str:
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Returns the environment of a program: a search path of absolute folders, fixed values, and `more`. Nothing else is let in."""
+    """Returns the environment of a program: a search path of absolute folders, fixed values, and `more`. Nothing else
+    is let in.
+    """
     return {"PATH": os.pathsep.join(_folders()[0]) or "/usr/bin:/bin", **_FIXED, **(more or {})}
 
 
@@ -107,10 +115,11 @@ def run(
     more: Mapping[str, str] | None = None,
     limit: int = MAX_OUTPUT,
 ) -> Finished:
-    """Runs a program to its end and returns what it wrote. `given` is its standard input, `more` is added to its environment.
+    """Runs a program to its end and returns what it wrote. `given` is its standard input, `more` is added to its
+    environment.
 
-    Raises ProgramError where it does not start, does not end within `timeout` seconds, or writes more than `limit` bytes to its
-    standard output or error; it is killed then.
+    Raises ProgramError if it does not start, does not end within `timeout` seconds, or writes more than `limit` bytes
+    to its standard output or error; it is killed then.
     """
     import subprocess
 
@@ -199,12 +208,13 @@ def start(
     limits: Mapping[int, int] | None = None,
     user: int | None = None,
 ) -> AbstractContextManager[Process]:
-    """Starts a program with its standard output in an unbuffered pipe; at the end of the context it is killed if it still runs.
+    """Starts a program with its standard output in an unbuffered pipe; at the end of the context it is killed if it
+    still runs.
 
     `descriptors` are the only ones that it inherits. `errors` is the descriptor of its standard error (None: a pipe).
-    With `dies_with_us` the kernel kills it when this process ends, however that ends. `limits` are those of setrlimit(2), by
-    their numbers; `user` is the number of the user and the group that it runs as, without other groups. Raises ProgramError
-    where it does not start.
+    With `dies_with_us` the kernel kills it when this process ends, however that ends. `limits` are those of
+    setrlimit(2), by their numbers; `user` is the number of the user and the group that it runs as, without other
+    groups. Raises ProgramError where it does not start.
     """
     import subprocess
 
@@ -262,7 +272,8 @@ def _running(popen: Callable[[], Process], name: str) -> AbstractContextManager[
 
 
 def fork_worker(work: Callable[[int], None]) -> tuple[int, int]:
-    """Forks this process to call `work` with the descriptor of a pipe to write to; returns the child's id and the end to read from.
+    """Forks this process to call `work` with the descriptor of a pipe to write to; returns the child's id and the end
+    to read from.
 
     The child ends with status 0 where `work` returns, else with 1, and is killed when this process ends.
     """

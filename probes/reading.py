@@ -1,4 +1,5 @@
-"""Reads files: regular ones only, within a limit. A FIFO, a device or a folder under a file's name is an error, not a wait.
+"""Reads files: regular ones only, within a limit. A FIFO, a device or a folder under a file's name is an error, not a
+wait.
 
 What is opened is what is looked at: a look before opening would be a race.
 """

@@ -1,14 +1,15 @@
 """How a regular expression's time grows with its input, decided by its parse tree; nothing is timed.
 
-Python's engine tries one way after the other, so the time of a failure is the number of ways in which a beginning of the input can be
-read. That number is bounded, grows as a power of the length, or doubles with each character, by two criteria about the automaton of
-positions (Weber and Seidl, "On the degree of ambiguity of finite automata", 1991):
+Python's engine tries one way after the other, so the time of a failure is the number of ways in which a beginning of
+the input can be read. That number is bounded, grows as a power of the length, or doubles with each character, by two
+criteria about the automaton of positions (Weber and Seidl, "On the degree of ambiguity of finite automata", 1991):
 
     exponential    there is a state with two different ways back to itself that read the same word
     polynomial     there are states p and q and a word that leads from p to p, from p to q and from q to q
 
-A search is a match behind "any text": its first state reads everything. Bounded repetitions count as a few copies, for they have
-no loop; what an atomic group has read is not read in another way for what is behind it; a look-around is a search of its own.
+A search is a match behind "any text": its first state reads everything. Bounded repetitions count as a few copies, for
+they have no loop; what an atomic group has read is not read in another way for what is behind it; a look-around is a
+search of its own.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ class Growth(IntEnum):
 
 
 class Fragment(NamedTuple):
-    """A part of an expression: whether it reads nothing, and the positions that can come first and last. Each way counts."""
+    """A part of an expression: whether it reads nothing, and the positions that can come first and last. Each way
+    counts.
+    """
 
     nullable: bool
     first: Counter[int]
@@ -281,7 +284,9 @@ def _reachable(moves: list[Counter[int]]) -> list[set[int]]:
 
 
 def _two_ways_back(automaton: Automaton, reach: list[set[int]], state: int) -> bool:
-    """Whether one word leads from a state back to it in two ways: by an edge that counts twice, or by two states at a time."""
+    """Returns True if one word leads from a state back to it in two ways: by an edge that counts twice, or by two
+    states at a time.
+    """
     circle = {then for then in reach[state] if state in reach[then]}
     seen: set[tuple[int, int, bool]] = {(state, state, False)}
     waiting = [(state, state, False)]
@@ -301,7 +306,7 @@ def _two_ways_back(automaton: Automaton, reach: list[set[int]], state: int) -> b
 
 
 def _pumped(automaton: Automaton, reach: list[set[int]], p: int, q: int) -> bool:
-    """Whether one word leads from p to p, from p to q, and from q to q."""
+    """Returns True if one word leads from p to p, from p to q, and from q to q."""
     first = {then for then in reach[p] if p in reach[then]}
     last = {then for then in reach[q] if q in reach[then]}
     middle = {then for then in reach[p] if q in reach[then] or then == q}

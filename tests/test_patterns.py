@@ -1,4 +1,6 @@
-"""No regular expression of this project takes time that explodes with its input: decided by its parse tree, not by a clock."""
+"""No regular expression of this project takes time that explodes with its input: decided by its parse tree, not by a
+clock.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ ACCEPTED = {
 
 
 CATALOG = "catalog/distributions/"
-"""Its patterns read release strings, of at most 1,024 letters (`analyzer/kernelfiles/release/parse.py`), and words of packages."""
+"""Its patterns read release strings, of at most 1,024 letters (`analyzer/kernelfiles/release/parse.py`), and words of
+packages.
+"""
 
 
 class Pattern(NamedTuple):
@@ -162,7 +166,9 @@ def test_the_criterion(expression: str, searched: bool, expected: Growth) -> Non
 
 
 def test_a_stable_release_of_any_number_is_not_counted_through() -> None:
-    """A changelog of 400 bytes took 1.3 s and 200 MB: each stable release below 6.1.999999 was made, to say which are missing."""
+    """A changelog of 400 bytes took 1.3 s and 200 MB: each stable release below 6.1.999999 was made, to say which are
+    missing.
+    """
     text = "".join(
         f"linux ({version}-1) unstable; urgency=low\n\n  * {words}\n\n -- A <a@b.c>  Fri, 08 May 2026 21:59:49 +0200\n\n"
         for version, words in (

@@ -36,7 +36,7 @@ _MAX_BYTES = 16 << 20
 
 
 def parser() -> Parser:
-    """The options of ``catalog build``, ``catalog lint`` and ``catalog docs``."""
+    """Returns the options of ``catalog build``, ``catalog lint`` and ``catalog docs``."""
     found = Parser(
         "tailcall-audit catalog", "For those who change the catalogue: docs/catalog.md says how a fact gets in."
     )
@@ -114,7 +114,7 @@ def _lint(options: argparse.Namespace) -> int:
 
 
 def _place(files: CatalogFiles, example: Example) -> tuple[Path, int]:
-    """The file and line of an example."""
+    """Returns the file and line of an example."""
     place: Place
     if example.key in files.commits:
         file, place = files.commits[example.key], ("signature",)
@@ -129,7 +129,7 @@ def _place(files: CatalogFiles, example: Example) -> tuple[Path, int]:
 
 
 def _run_examples(files: CatalogFiles, catalog: Catalog, folder: Path) -> tuple[list[Complaint], int]:
-    """The examples that do not hold, and how many were run; raises AuditError on a folder without a source."""
+    """Returns the examples that do not hold, and how many were run; raises AuditError on a folder without a source."""
     from tailcall_audit.analyzer.readers.examples import run_source_examples, source_folders
 
     if kind_of(folder) is not Kind.FOLDER:
@@ -151,7 +151,7 @@ def _run_examples(files: CatalogFiles, catalog: Catalog, folder: Path) -> tuple[
 
 
 def _folder(given: str | None) -> Path:
-    """The folder with the catalogue's files; raises CatalogError."""
+    """Returns the folder with the catalogue's files; raises CatalogError."""
     folder = Path(default_catalog_path()).parent / "catalog" if given is None else expanded(given)
     if kind_of(folder) is not Kind.FOLDER:
         remedy = "name one with --from, from a checkout of the project" if given is None else "is it the right path?"

@@ -70,7 +70,7 @@ def _kind_of_folder(path: str) -> str:
 
 
 def recognise(name: str) -> str:
-    """Returns the kind of a target, which is the name of its option; raises AuditError where it is none."""
+    """Returns the kind of a target, which is the name of its option; raises AuditError if it is none."""
     if name.startswith(("http://", "https://")):
         raise AuditError(f"{name}: say what is at this address: --changelog or --repo")
     path = expanded(name)

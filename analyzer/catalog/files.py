@@ -54,7 +54,7 @@ class CatalogFiles(NamedTuple):
 
 
 def read_catalog_folder(root: Path) -> CatalogFiles:
-    """Read every file below `root`. Raises CatalogError when PyYAML is not installed."""
+    """Reads every file below `root`. Raises CatalogError when PyYAML is not installed."""
     complaints: list[Complaint] = []
     folders: dict[str, dict[str, YamlFile]] = {}
     for folder, definition in _FOLDERS.items():
@@ -176,7 +176,7 @@ def _shortened(message: str) -> str:
 
 
 def expression_names(data: Data, place: Place) -> Iterator[tuple[str, Place]]:
-    """Yield the names in an expression with their places."""
+    """Yields the names in an expression with their places."""
     if isinstance(data, str):
         yield data, place
     elif isinstance(data, dict):
@@ -190,7 +190,7 @@ def expression_names(data: Data, place: Place) -> Iterator[tuple[str, Place]]:
 def _named_commits(
     folders: dict[str, dict[str, YamlFile]], tables: dict[str, YamlFile]
 ) -> Iterator[tuple[YamlFile, str, Place]]:
-    """Yield every name of a commit or capability outside of its own file."""
+    """Yields every name of a commit or capability outside of its own file."""
     for file in folders["defects"].values():
         defect = mapping(file.data)
         for key in ("reachable", "fixed"):

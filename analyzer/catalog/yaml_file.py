@@ -1,8 +1,8 @@
 """Reads one YAML file of `catalog/` as plain data, and remembers the line of every value.
 
-The catalogue uses a small part of YAML. A plain scalar is a string, except `true`, `false` and whole numbers of up to six digits:
-`6.10` is the text of a release and not the number 6.1, and `4e1234567890` is the id of a commit and not a number.
-Anchors, aliases, tags and empty values are refused, because they hide what a file says.
+The catalogue uses a small part of YAML. A plain scalar is a string, except `true`, `false` and whole numbers of up to
+six digits: `6.10` is the text of a release and not the number 6.1, and `4e1234567890` is the id of a commit and not a
+number. Anchors, aliases, tags and empty values are refused, because they hide what a file says.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class YamlFile(NamedTuple):
     complaints: tuple[Complaint, ...]
 
     def line(self, place: Place) -> int:
-        """The line of a value, or of the nearest value that contains it."""
+        """Returns the line of a value, or of the nearest value that contains it."""
         while place not in self.lines:
             place = place[:-1]
         return self.lines[place]
@@ -137,10 +137,10 @@ def _refused(text: str) -> Iterator[tuple[int, str]]:
 
 
 def read_yaml(path: Path) -> YamlFile:
-    """Read a file.
+    """Reads a file.
 
-    Faults in it are complaints of the result, whose data is then empty or partial. Raises CatalogError when PyYAML is not
-    installed.
+    Faults in it are complaints of the result, whose data is then empty or partial. Raises CatalogError when PyYAML is
+    not installed.
     """
     try:
         import yaml

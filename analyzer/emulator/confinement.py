@@ -1,7 +1,9 @@
-"""Keeps a process from everything but computing and writing to descriptors that it has: limits, and a filter of system calls.
+"""Keeps a process from everything but computing and writing to descriptors that it has: limits, and a filter of system
+calls.
 
-The filter is seccomp's (seccomp(2), Linux include/uapi/linux/seccomp.h): it allows the calls that memory, threads, clocks and an end need,
-and lets every other one fail with EPERM. There are tables of numbers for hosts of x86-64 and arm64; elsewhere only the limits hold.
+The filter is seccomp's (seccomp(2), Linux include/uapi/linux/seccomp.h): it allows the calls that memory, threads,
+clocks and an end need, and lets every other one fail with EPERM. There are tables of numbers for hosts of x86-64 and
+arm64; elsewhere only the limits hold.
 """
 
 from __future__ import annotations
@@ -53,10 +55,10 @@ class _Program(ctypes.Structure):
 
 
 def confine(memory: int, seconds: int) -> bool:
-    """Limit this process to so much more address space (bytes) and processor time, no files, no new processes; whether a filter of system
-    calls is in place too. There is no way back.
+    """Limit this process to so much more address space (bytes) and processor time, no files, no new processes; whether
+    a filter of system calls is in place too. There is no way back.
 
-    Raises OSError where a limit cannot be set.
+    Raises OSError if a limit cannot be set.
     """
     with open_file("/proc/self/statm") as file:
         used = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")

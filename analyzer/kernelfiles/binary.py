@@ -31,7 +31,9 @@ _BTF_HEADER = b"\x9f\xeb\x01\0\x18\0\0\0"
 _MAX_FUNCTION = 1 << 18
 _MAX_MEMORY = 512 << 20
 _FLAT_ADDRESSES = {"arm64": 0xFFFF_8000_8000_0000, "riscv64": 0xFFFF_FFFF_8000_0000}
-"""Where kernels that are a flat Image are linked; those of arm64 that have a table of relocations (before v6.6) elsewhere."""
+"""Where kernels that are a flat Image are linked; those of arm64 that have a table of relocations (before v6.6)
+elsewhere.
+"""
 _SYSTEM_MAP_LINE = re.compile(rb"([0-9a-f]{16}) ([tTwW]) (\S+)")
 _MAX_SYSTEM_MAP = 64 << 20
 
@@ -58,8 +60,8 @@ class Binary:
     def banners(self) -> tuple[str, ...]:
         """The lines that /proc/version would show, every different one. A kernel has one.
 
-        Since 6.1 there is one without the number of the build too (init/version.c), for the time before that is known: it
-        counts only where nothing else names its release.
+        Since 6.1 there is one without the number of the build too (init/version.c), for the time before that is known:
+        it counts only where nothing else names its release.
         """
         found = dict.fromkeys(match.group(1) for match in islice(_BANNER.finditer(self._data), _MAX_BANNERS))
         whole = [line for line in found if _BUILD.search(line)]
@@ -68,7 +70,7 @@ class Binary:
         return tuple(f"Linux version {line.decode('ascii', 'replace').rstrip()}" for line in kept)
 
     def identify(self, name: str) -> str:
-        """The banner, where the image is one kernel and says so throughout; raises ImageError."""
+        """Returns the banner, where the image is one kernel and says so throughout; raises ImageError."""
         if (reason := self.why_no_kernel) is not None:
             raise ImageError(f"{name}: {reason}")
         if not self.banners:
@@ -93,7 +95,7 @@ class Binary:
 
     @cached_property
     def why_no_kernel(self) -> str | None:
-        """Why this is not a kernel that a machine boots, None where nothing says so."""
+        """Why this is not a kernel that a machine boots, None if nothing says so."""
         if self._elf is None:
             return None
         try:
@@ -140,7 +142,9 @@ class Binary:
             return []
 
     def _flat(self) -> list[Segment]:
-        """All of an Image; its size in memory stands in its header (Linux Documentation/arch/arm64/booting.rst, the same on riscv64)."""
+        """Returns all of an Image; its size in memory stands in its header (Linux Documentation/arch/arm64/booting.rst,
+        the same on riscv64).
+        """
         (memory,) = struct.unpack_from("<Q", self._data, 16)
         size = len(self._data)
         base = _FLAT_ADDRESSES[self._kernel.architecture or ""] if self.relocations is None else self.relocations.base
@@ -148,7 +152,7 @@ class Binary:
 
     @cached_property
     def relocations(self) -> Relocations | None:
-        """The pointers that an arm64 Image lacks until it boots; None where all are in place."""
+        """The pointers that an arm64 Image lacks until it boots; None if all are in place."""
         return None if self._kernel.is_elf or self._kernel.architecture != "arm64" else find_relocations(self._data)
 
     @property
@@ -157,7 +161,9 @@ class Binary:
         return self._data
 
     def relocate(self, out: bytearray, start: int, place: int, size: int) -> None:
-        """Write the pointers that boot would write into `size` bytes of `out` from `start` on, a copy of the file from `place` on."""
+        """Writes the pointers that boot would write into `size` bytes of `out` from `start` on, a copy of the file from
+        `place` on.
+        """
         if self.relocations is None:
             return
         for where, value in self.relocations.between(place, place + size):
@@ -167,7 +173,7 @@ class Binary:
             ]
 
     def addresses(self, names: Iterable[str]) -> dict[str, tuple[int, ...]] | None:
-        """All addresses of each of these symbols, code or data; None where there is no table of symbols."""
+        """Returns all addresses of each of these symbols, code or data; None if there is no table of symbols."""
         wanted = frozenset(names)
         if self._kernel.is_elf and ".symtab" in self._sections:
             return self._all_of_symbol_table(wanted)
@@ -178,7 +184,7 @@ class Binary:
         return {name: (self._symbols[name][0],) for name in wanted if name in self._symbols}
 
     def symbol_at(self, address: int) -> str | None:
-        """The name of the function at an address; None where no table says."""
+        """Returns the name of the function at an address; None if no table says."""
         return None if self.kallsyms is None else self.kallsyms.name_at(address)
 
     def _all_of_symbol_table(self, wanted: frozenset[str]) -> dict[str, tuple[int, ...]]:
@@ -240,7 +246,9 @@ class Binary:
             place = self._data.find(_BTF_HEADER, place + 1)
 
     def functions(self, names: Iterable[str]) -> dict[str, Function]:
-        """The functions of these names that can be found, with their code: by the symbols given, those in the file, or kallsyms."""
+        """Returns the functions of these names that can be found, with their code: by the symbols given, those in the
+        file, or kallsyms.
+        """
         wanted = tuple(names)
         found: dict[str, Function] = {}
         for name, (address, size) in self._find(wanted).items():
@@ -293,7 +301,9 @@ class Binary:
 
 
 def read_system_map(path: Path) -> dict[str, tuple[int, int]]:
-    """Address and size (up to the next symbol) of every function of a System.map; empty where it holds none. Raises ImageError."""
+    """Address and size (up to the next symbol) of every function of a System.map; empty if it holds none. Raises
+    ImageError.
+    """
     try:
         with open_file(path) as file:
             rows = [match.groups() for match in _SYSTEM_MAP_LINE.finditer(file.read(_MAX_SYSTEM_MAP))]

@@ -14,7 +14,7 @@ _MAX_IMAGE = 512 << 20
 
 
 def read_bootable(bootable: Bootable) -> bytes:
-    """The bytes of an image; raises PackageError."""
+    """Returns the bytes of an image; raises PackageError."""
     path = Path(bootable.path)
     try:
         if bootable.member is None:

@@ -1,7 +1,7 @@
 """C source as scopes of tokens: the definitions of a function, of a struct, of a macro, as far as they can be compiled.
 
-What is compared are tokens, so white space, comments and line breaks do not matter. Every definition of a name counts, in
-every branch of a conditional that is not surely off; one whose text differs by a conditional has several texts.
+What is compared are tokens, so white space, comments and line breaks do not matter. Every definition of a name counts,
+in every branch of a conditional that is not surely off; one whose text differs by a conditional has several texts.
 """
 
 from __future__ import annotations
@@ -62,10 +62,9 @@ def join_tokens(tokens: Iterable[bytes]) -> bytes:
 class Scope:
     """A definition: its name, first line (1-based), and text.
 
-    `texts` has the texts that the compiler may see, by the conditionals in it; None where they are too many to try.
-    `certain` is False where the whole definition depends on a conditional that cannot be decided; `position` is its first byte
-    in the file. `oddity` says why the
-    definition cannot be read at all.
+    `texts` has the texts that the compiler may see, by the conditionals in it; None if they are too many to try.
+    `certain` is False if the whole definition depends on a conditional that cannot be decided; `position` is its first
+    byte in the file. `oddity` says why the definition cannot be read at all.
     """
 
     name: str
@@ -106,7 +105,7 @@ class Scope:
 
 
 def _function_node(text: bytes) -> tuple[bytes, tree_sitter.Node] | None:
-    """The node of the function that a text defines, and the text that it is a node of."""
+    """Returns the node of the function that a text defines, and the text that it is a node of."""
     # A return type on the line before is not part of the snippet.
     for prefix in (b"", b"int "):
         whole = prefix + text
@@ -118,7 +117,9 @@ def _function_node(text: bytes) -> tuple[bytes, tree_sitter.Node] | None:
 
 @lru_cache(maxsize=512)
 def _live_tokens(text: bytes) -> tuple[bytes, ...]:
-    """The tokens of a function without what no run reaches. A plan reads most functions of a tree twice, before and after its steps."""
+    """Returns the tokens of a function without what no run reaches. A plan reads most functions of a tree twice, before
+    and after its steps.
+    """
     node = _function_node(text)
     live = None if node is None else without_dead_code(*node)
     return tuple(tokenize(live or text))
@@ -155,7 +156,7 @@ class CSource:
         ]
 
     def mentions(self, name: str) -> bool:
-        """Whether a name occurs in the code, in any branch."""
+        """Returns True if a name occurs in the code, in any branch."""
         encoded = name.encode()
         return next(_occurrences(self._file.skeleton, encoded), None) is not None
 
@@ -216,7 +217,7 @@ class CSource:
         return self._cache[key]
 
     def _struct_starts(self, name: str) -> Iterator[tuple[int, int]]:
-        """Where a struct is defined: its first byte and its brace."""
+        """Yields where a struct is defined: its first byte and its brace."""
         text = self._file.skeleton
         for position in _occurrences(text, name.encode()):
             brace = _OPENED.match(text, position + len(name))
@@ -225,7 +226,9 @@ class CSource:
                 yield head.start(), brace.end() - 1
 
     def _function_starts(self, name: str) -> Iterator[tuple[int, int]]:
-        """Where a function is defined, in any style: the first byte of the line that names it, and its brace (-1: odd)."""
+        """Yields where a function is defined, in any style: the first byte of the line that names it, and its brace
+        (-1: odd).
+        """
         encoded = name.encode()
         text = self._file.skeleton
         for number, position in enumerate(_occurrences(text, encoded)):
@@ -269,7 +272,9 @@ class CSource:
         )
 
     def _end(self, brace: int, assumptions: Assumptions) -> int:
-        """The end of a body, by its braces; of a conditional in it the first branch that may be compiled counts."""
+        """Returns the end of a body, by its braces; of a conditional in it the first branch that may be compiled
+        counts.
+        """
         text = self._file.skeleton
         skipped = self._skipped(brace, assumptions)
         depth = 0
@@ -285,7 +290,7 @@ class CSource:
         return -1
 
     def _skipped(self, brace: int, assumptions: Assumptions) -> list[tuple[int, int]]:
-        """The branches behind a brace that do not count for its end, last first."""
+        """Returns the branches behind a brace that do not count for its end, last first."""
         named = assumptions.without(self._file.own_names).named
         found: list[tuple[int, int]] = []
         limit = min(len(self._file.text), brace + _MAX_BODY)
@@ -310,7 +315,7 @@ class CSource:
         return found
 
     def always_defined(self, scopes: list[Scope], assumptions: Assumptions = NO_ASSUMPTIONS) -> bool:
-        """Whether one of these definitions is compiled, however the conditionals around them turn out."""
+        """Returns True if one of these definitions is compiled, however the conditionals around them turn out."""
         if any(scope.certain for scope in scopes):
             return True
         return self._file.covered([scope.position for scope in scopes], assumptions)
@@ -330,7 +335,8 @@ class CSource:
     def macro_bodies(
         self, tokens: Set[bytes], assumptions: Assumptions = NO_ASSUMPTIONS
     ) -> dict[str, list[list[bytes]]]:
-        """Returns the bodies, as tokens, of the file's own macros that are used among `tokens`, and of those that they use.
+        """Returns the bodies, as tokens, of the file's own macros that are used among `tokens`, and of those that they
+        use.
 
         A macro that is defined in several branches has several; one that may not be defined has an empty one too.
         """
@@ -351,7 +357,7 @@ class CSource:
 
 
 def _occurrences(text: bytes, name: bytes) -> Iterator[int]:
-    """Where a name occurs as a whole word."""
+    """Yields where a name occurs as a whole word."""
     position = text.find(name)
     while position >= 0:
         around = text[max(0, position - 1) : position] + text[position + len(name) : position + len(name) + 1]
@@ -361,7 +367,7 @@ def _occurrences(text: bytes, name: bytes) -> Iterator[int]:
 
 
 def _closing(text: bytes, opening: int) -> int:
-    """The parenthesis that closes the one at a position; -1 where there is none within reason."""
+    """Returns the parenthesis that closes the one at a position; -1 where there is none within reason."""
     depth = 0
     for position in range(opening, min(len(text), opening + _MAX_PARAMETERS)):
         byte = text[position]
@@ -377,7 +383,7 @@ def _closing(text: bytes, opening: int) -> int:
 
 
 def _is_call(before: bytes) -> bool:
-    """Whether what stands before a name makes it a call: an operator, a keyword."""
+    """Returns True if what stands before a name makes it a call: an operator, a keyword."""
     words = re.findall(rb"\w+", before)
     return (
         b"=" in before

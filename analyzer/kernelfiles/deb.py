@@ -1,4 +1,5 @@
-"""Debian packages: an ar archive of two tar archives (deb(5)), of which the data part is read as a stream up to a bound.
+"""Debian packages: an ar archive of two tar archives (deb(5)), of which the data part is read as a stream up to a
+bound.
 
 Debian's *signed* images, which hosts run, are of the source linux-signed-amd64 with a version like 6.1.170+3 for linux
 6.1.170-3, and have ``changelog.gz`` instead of ``changelog.Debian.gz``. Since 7.2 the image is in linux-binary-*.
@@ -65,7 +66,7 @@ class _Archive(NamedTuple):
 
 @contextmanager
 def _open(path: Path) -> Iterator[_Archive]:
-    """Open a package; what is wrong in it becomes a PackageError."""
+    """Opens a package; what is wrong in it becomes a PackageError."""
     try:
         with open_file(path) as file:
             yield _Archive(file, str(path), read_members(file))
@@ -78,7 +79,9 @@ def _open(path: Path) -> Iterator[_Archive]:
 
 
 def _files(archive: _Archive, part: str) -> Iterator[TarFile]:
-    """Every regular file in a part of the package, ``control`` or ``data``, which stand where dpkg-deb(1) looks for them."""
+    """Yields every regular file in a part of the package, ``control`` or ``data``, which stand where dpkg-deb(1) looks
+    for them.
+    """
     names = [item.name for item in archive.members if not item.name.startswith("_")]
     expected = ("debian-binary", "control.tar", "data.tar")
     if len(names) < len(expected) or not all(map(str.startswith, names, expected)):
@@ -91,7 +94,7 @@ def _files(archive: _Archive, part: str) -> Iterator[TarFile]:
 
 
 def _control(archive: _Archive) -> dict[str, str]:
-    """The fields of the control file; one that stands there twice is an error, as it is for dpkg."""
+    """Returns the fields of the control file; one that stands there twice is an error, as it is for dpkg."""
     text: str | None = None
     for file in _files(archive, "control"):
         if file.name == "control":
@@ -110,7 +113,7 @@ def _control(archive: _Archive) -> dict[str, str]:
 
 
 def parse_control(text: str) -> dict[str, str]:
-    """The fields of a paragraph (deb-control(5)), in title case; raises PackageError where one stands there twice."""
+    """Returns the fields of a paragraph (deb-control(5)), in title case; raises PackageError if one stands there twice."""
     fields: dict[str, str] = {}
     for match in _FIELD.finditer(text):
         name = match.group(1).title()
@@ -129,7 +132,7 @@ class _Contents(NamedTuple):
 
 
 def _contents(archive: _Archive, package: str) -> _Contents:
-    """What the data part holds, read to its end: a name that stands there twice is an error."""
+    """Returns what the data part holds, read to its end: a name that stands there twice is an error."""
     images: list[str] = []
     found: dict[str, dict[str, bytes]] = {"changelog": {}, "config": {}}
     for file in _files(archive, "data"):
@@ -155,7 +158,9 @@ def _contents(archive: _Archive, package: str) -> _Contents:
 
 
 def _own(path: str, what: str, names: Iterable[str], mark: str | None) -> str | None:
-    """The only file, or of several the one with `mark` in its name; raises PackageError if that does not single one out."""
+    """Returns the only file, or of several the one with `mark` in its name; raises PackageError if that does not single
+    one out.
+    """
     every = list(names)
     if len(every) <= 1:
         return every[0] if every else None
@@ -171,7 +176,7 @@ def _own(path: str, what: str, names: Iterable[str], mark: str | None) -> str | 
 
 
 def read_deb_file(path: Path, place: str, limit: int) -> bytes:
-    """One file of a Debian package; raises PackageError where it isn't there, or larger than `limit` bytes."""
+    """One file of a Debian package; raises PackageError if it isn't there, or larger than `limit` bytes."""
     found: bytes | None = None
     with _open(path) as archive:
         # Read to the end: a name that stands there twice is an error.
@@ -186,7 +191,9 @@ def read_deb_file(path: Path, place: str, limit: int) -> bytes:
 
 
 def installed_image(name: str) -> str | None:
-    """The ``uname -r`` of the image that a package of this name installs; None where it is no package of one image."""
+    """Returns the ``uname -r`` of the image that a package of this name installs; None if it is no package of one
+    image.
+    """
     match = None if name.endswith(("-dbg", "-dbgsym")) else _INSTALLED.fullmatch(name)
     release = None if match is None else (match.group(1) or match.group(2))
     if release is None or _IMAGE_RELEASE.match(release) is None:
@@ -195,7 +202,9 @@ def installed_image(name: str) -> str | None:
 
 
 def kernel_dependency(depends: str) -> tuple[str, str | None] | None:
-    """The kernel image among a package's dependencies (``a | b, c (= 1)``), and the version when exactly one will do."""
+    """Returns the kernel image among a package's dependencies (``a | b, c (= 1)``), and the version when exactly one
+    will do.
+    """
     for relation in re.split(r"[,|]", depends):
         # A hostile name is no match; a field is 1 MB at most, a relation of a kernel some 60 letters.
         match = _DEPENDENCY.fullmatch(" ".join(relation[:_MAX_RELATION].split()))
@@ -215,7 +224,7 @@ def _refuse(path: str, name: str, depends: str) -> None:
 
 
 def read_deb(path: Path) -> KernelPackage:
-    """Read a Debian package; raises PackageError when it is none, is broken, or holds no kernel (MetapackageError)."""
+    """Reads a Debian package; raises PackageError when it is none, is broken, or holds no kernel (MetapackageError)."""
     with _open(path) as archive:
         control = _control(archive)
         package = control["Package"]

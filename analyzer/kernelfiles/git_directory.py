@@ -1,8 +1,9 @@
-"""Looks at a git directory before libgit2 and git do: both open whatever has the name of a file of theirs, and wait for a pipe for ever.
+"""Looks at a git directory before libgit2 and git do: both open whatever has the name of a file of theirs, and wait for
+a pipe for ever.
 
-No pipe and no device may be there, at the end of a link, among what the configuration includes or in what the repository
-borrows objects from. Nothing of it is read but the files that name others. A socket is left alone: git's own watcher has one
-there, and none can be opened.
+No pipe and no device may be there, at the end of a link, among what the configuration includes or in what the
+repository borrows objects from. Nothing of it is read but the files that name others. A socket is left alone: git's own
+watcher has one there, and none can be opened.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from tailcall_audit.probes.reading import open_file
 __all__ = ["GitDirectoryError", "check_git_directories"]
 
 _MAX_ENTRIES = 1_000_000
-"""Files of a git directory. A clone of the kernel has some thousands, one that was never packed some hundred thousands."""
+"""Files of a git directory. A clone of the kernel has some thousands, one that was never packed some hundred thousands.
+"""
 _MAX_TEXT = 1 << 20
 """Bytes of a file that names others: a configuration, a list of alternates."""
 _MAX_META = 256 << 20
@@ -105,7 +107,7 @@ def _check_entries(folder: Path, seen: set[str], left: int) -> int:
 
 
 def _mode(path: Path) -> int | None:
-    """The mode of what a path leads to; None where that is nothing, or nothing that this process may look at."""
+    """Returns the mode of what a path leads to; None if that is nothing, or nothing that this process may look at."""
     try:
         return os.stat(path).st_mode
     except (OSError, ValueError):
@@ -117,7 +119,7 @@ def _waits(mode: int) -> bool:
 
 
 def _text(path: Path) -> bytes:
-    """The content of a small file; nothing where it is none. Raises GitDirectoryError where it is large."""
+    """Returns the content of a small file; nothing if it is none. Raises GitDirectoryError if it is large."""
     mode = _mode(path)
     if mode is None:
         return b""
@@ -143,7 +145,7 @@ def _check_size(path: Path) -> None:
 
 
 def _named(file: Path, folder: Path) -> Iterator[Path]:
-    """The folders that a file names, each on a line, as seen from `folder`."""
+    """Yields the folders that a file names, each on a line, as seen from `folder`."""
     for line in _text(file).split(b"\n")[:_MAX_INCLUDED]:
         name = line.strip()
         if name and not name.startswith(b"#") and b"\0" not in name:

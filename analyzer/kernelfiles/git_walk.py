@@ -35,7 +35,8 @@ __all__ = [
 ]
 
 _CHUNK = 1 << 20
-"""Bytes read at a time, and the size of the pipe: with the usual 64 kB git waits for whatever else this process does."""
+"""Bytes read at a time, and the size of the pipe: with the usual 64 kB git waits for whatever else this process does.
+"""
 _MAX_FIELD = 16 << 20
 """The longest messages in the kernel's history, of merges, have some 100 kB."""
 _ENVIRONMENT = {
@@ -88,7 +89,7 @@ class Record(NamedTuple):
 
 
 def shallow_commits(repository: pygit2.Repository) -> frozenset[str]:
-    """The commits at which a shallow clone was cut: they have parents, and those are not here."""
+    """Returns the commits at which a shallow clone was cut: they have parents, and those are not here."""
     shallow = common_directory(repository) / "shallow"
     try:
         return frozenset(read_file(shallow, _MAX_FIELD).decode("ascii", "replace").split())
@@ -97,7 +98,7 @@ def shallow_commits(repository: pygit2.Repository) -> frozenset[str]:
 
 
 def _check_for_libgit2(repository: pygit2.Repository) -> None:
-    """Raises WalkError where libgit2 would believe or read what it should not: grafts, loose objects that are cut off."""
+    """Raises WalkError if libgit2 would believe or read what it should not: grafts, loose objects that are cut off."""
     grafts = common_directory(repository) / "info/grafts"
     if kind_of(grafts) is not Kind.MISSING:
         raise WalkError(f"{grafts} rewrites the history for libgit2: remove it, or install git")
@@ -116,7 +117,7 @@ def _git_command(repository: pygit2.Repository, *arguments: str) -> list[str] | 
 
 
 def _widen(pipe: int) -> None:
-    """Make a pipe larger where the system lets us: it has limits for each user, and not every one can."""
+    """Makes a pipe larger where the system lets us: it has limits for each user, and not every one can."""
     resize = getattr(fcntl, "F_SETPIPE_SZ", None)
     if resize is not None:
         with contextlib.suppress(OSError):
@@ -125,7 +126,7 @@ def _widen(pipe: int) -> None:
 
 @contextlib.contextmanager
 def _started(command: list[str], errors: int) -> Iterator[Process]:
-    """Starts git; raises WalkError where it does not start."""
+    """Starts git; raises WalkError if it does not start."""
     try:
         with start(command, errors=errors, more=_ENVIRONMENT) as process:
             yield process
@@ -157,7 +158,7 @@ def _fields(command: list[str]) -> Iterator[list[bytes]]:
 
 
 def _groups(command: list[str], size: int) -> Iterator[tuple[bytes, ...]]:
-    """The fields of a git command in groups; what is left at the end (git's last line break) is no group."""
+    """Yields the fields of a git command in groups; what is left at the end (git's last line break) is no group."""
     waiting: list[bytes] = []
     for fields in _fields(command):
         waiting += fields
@@ -181,7 +182,8 @@ def _walk_by_git(repository: pygit2.Repository, head: str, base: str | None, lim
 def _walk_to_base(repository: pygit2.Repository, command: list[str], base: str, limit: int) -> Iterator[Record]:
     """Walks a stable branch as the chain that it is; from the first merge on git sorts what is not in the base.
 
-    git prints a chain while it reads it. With a base to leave out, it reads the whole range before it prints the first commit.
+    git prints a chain while it reads it. With a base to leave out, it reads the whole range before it prints the first
+    commit.
     """
     count = 0
     with contextlib.closing(_records(command)) as chain:
@@ -229,7 +231,7 @@ def _walk_by_libgit2(repository: pygit2.Repository, head: str, base: str | None,
 
 
 def walk(repository: pygit2.Repository, head: str, base: str | None, limit: int) -> Iterator[Record]:
-    """Walk ``base..head`` once, children before parents, at most `limit` commits; raises WalkError where it breaks off.
+    """Walk ``base..head`` once, children before parents, at most `limit` commits; raises WalkError if it breaks off.
 
     `base` is reported as a boundary record if, and only if, it is an ancestor of `head`.
     """
@@ -237,7 +239,9 @@ def walk(repository: pygit2.Repository, head: str, base: str | None, limit: int)
 
 
 def walk_ids(repository: pygit2.Repository, head: str, limit: int) -> Iterator[Record]:
-    """Walk all ancestors of `head` once, children before parents, without their messages; raises WalkError where it breaks off."""
+    """Walks all ancestors of `head` once, children before parents, without their messages; raises WalkError if it
+    breaks off.
+    """
     command = _git_command(
         repository, "rev-list", "--topo-order", f"--max-count={limit}", "--format=%x00%P%x00", head, "--"
     )
@@ -281,7 +285,7 @@ def commits_of_paths(
 ) -> Iterator[str]:
     """Yields the ids of the commits of ``base..head`` that change any of these paths, newest first, at most `limit`.
 
-    Raises WalkError where the walk breaks off, and where there is no git binary: libgit2 has no such walk.
+    Raises WalkError if the walk breaks off, and where there is no git binary: libgit2 has no such walk.
     """
     named = [f":(literal){path}" for path in paths]
     command = _git_command(

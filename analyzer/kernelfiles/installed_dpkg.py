@@ -22,7 +22,7 @@ _MAX_FILE = 16 << 20
 
 
 def _read(root: Path, *places: str) -> tuple[str, bytes] | None:
-    """The first of these files that there is, decompressed."""
+    """Returns the first of these files that there is, decompressed."""
     for place in places:
         path = root / place
         try:
@@ -47,7 +47,7 @@ def _paragraphs(root: Path) -> Iterator[dict[str, str]]:
 
 
 def dpkg_kernels(root: Path = Path("/")) -> tuple[KernelPackage, ...]:
-    """The kernel images that dpkg says are installed, by name; raises PackageError where there is no dpkg."""
+    """Returns the kernel images that dpkg says are installed, by name; raises PackageError if there is no dpkg."""
     found = []
     for paragraph in _paragraphs(root):
         name = paragraph.get("Package", "")
@@ -73,12 +73,12 @@ def dpkg_kernels(root: Path = Path("/")) -> tuple[KernelPackage, ...]:
 
 
 def has_dpkg_database(root: Path) -> bool:
-    """Whether the host is one of dpkg's."""
+    """Returns True if the host is one of dpkg's."""
     return is_file(root / _STATUS)
 
 
 def follow_installed(name: str, kernels: Sequence[KernelPackage], root: Path) -> KernelPackage | None:
-    """The installed kernel that an installed metapackage depends on; None where the package isn't installed.
+    """Returns the installed kernel that an installed metapackage depends on; None if the package isn't installed.
 
     A metapackage may depend on another one: proxmox-default-kernel needs proxmox-kernel-6.8, which needs the kernel.
     """

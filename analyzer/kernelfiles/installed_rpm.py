@@ -21,17 +21,17 @@ _MAX_FILE = 16 << 20
 
 
 def _database(root: Path) -> Path | None:
-    """The folder of the RPM database; None where there is none, or none with anything in it."""
+    """Returns the folder of the RPM database; None if there is none, or none with anything in it."""
     return next((root / place for place in _PLACES if any(is_file(root / place / name) for name in _FILES)), None)
 
 
 def has_rpm_database(root: Path) -> bool:
-    """Whether the host keeps an RPM database that could hold kernels."""
+    """Returns True if the host keeps an RPM database that could hold kernels."""
     return _database(root) is not None
 
 
 def _rpm(database: Path, *arguments: str) -> str:
-    """What ``rpm`` prints about a database; it is asked questions only, and raises PackageError where it fails."""
+    """Returns what ``rpm`` prints about a database; it is asked questions only, and raises PackageError if it fails."""
     rpm = find_program("rpm")
     if rpm is None:
         raise PackageError(f"{database}: an RPM database, and {missing_program('rpm')} to read it with: install rpm")
@@ -55,7 +55,7 @@ def _config(root: Path, release: str) -> tuple[str, bytes] | None:
 
 
 def rpm_kernels(root: Path = Path("/")) -> tuple[KernelPackage, ...]:
-    """Every installed kernel, by name and then in the order of installation; empty where there is no RPM database."""
+    """Returns every installed kernel, by name and then in the order of installation; empty if there is no RPM database."""
     database = _database(root)
     if database is None:
         return ()

@@ -1,8 +1,10 @@
-"""The addresses of a kernel's functions, recovered from its own symbol table (kallsyms), which every distribution builds in.
+"""The addresses of a kernel's functions, recovered from its own symbol table (kallsyms), which every distribution
+builds in.
 
-scripts/kallsyms.c writes, in read-only data: the number of symbols, their names (each a length and that many bytes, every byte a token),
-a marker for each 256th name, the 256 tokens, an index of them, and the addresses as offsets from a base. In older kernels the offsets
-come first, in newer ones (seen in 6.12) after the tokens, and in 7.0 they count from their own place. All tables are checked against each other; where they do not fit, there is no table.
+scripts/kallsyms.c writes, in read-only data: the number of symbols, their names (each a length and that many bytes,
+every byte a token), a marker for each 256th name, the 256 tokens, an index of them, and the addresses as offsets from a
+base. In older kernels the offsets come first, in newer ones (seen in 6.12) after the tokens, and in 7.0 they count from
+their own place. All tables are checked against each other; where they do not fit, there is no table.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ class KallsymsError(ValueError):
 
 
 def _tokens(data: bytes) -> tuple[list[bytes], int, int]:
-    """The tokens, where their table starts, and where its index starts."""
+    """Returns the tokens, where their table starts, and where its index starts."""
     place = data.find(_DIGITS)
     for _ in range(_MAX_TABLES):
         if place < 0:
@@ -61,7 +63,7 @@ def _tokens(data: bytes) -> tuple[list[bytes], int, int]:
 
 
 def _index(data: bytes, start: int) -> tuple[list[bytes], int] | None:
-    """The tokens of a table at a place and where their index starts; None where there is no table there."""
+    """Returns the tokens of a table at a place and where their index starts; None if there is no table there."""
     parts = data[start : start + 16384].split(b"\0", _TOKENS)[:_TOKENS]
     if len(parts) < _TOKENS or any(len(part) > _MAX_NAME for part in parts):
         return None
@@ -84,14 +86,16 @@ class _Steps:
         self._left = _MAX_STEPS
 
     def take(self, count: int) -> None:
-        """Raises KallsymsError where nothing is left."""
+        """Raises KallsymsError if nothing is left."""
         self._left -= count
         if self._left < 0:
             raise KallsymsError(f"no tables that fit each other within {_MAX_STEPS:,} steps")
 
 
 def _markers(data: bytes, end: int) -> Iterator[tuple[int, array[int]]]:
-    """Arrays before `end` that could be the markers, the nearest first: rising from zero, in steps of 256 names of 2 to 512 bytes."""
+    """Arrays before `end` that could be the markers, the nearest first: rising from zero, in steps of 256 names of 2 to
+    512 bytes.
+    """
     words = array("I", data[max(0, end - _MAX_NAMES_SPAN) & ~3 : end & ~3])
     base = (end & ~3) - 4 * len(words)
     # Between them and the tokens there may be a table of three bytes a name, for look-ups by name.
@@ -106,8 +110,9 @@ def _markers(data: bytes, end: int) -> Iterator[tuple[int, array[int]]]:
 
 
 def _names(data: bytes, place: int, markers: array[int], steps: _Steps) -> tuple[int, array[int]] | None:
-    """Where the names start, and where each one's length stands: the count before them, and the markers, must agree; None where
-    they do not. Raises KallsymsError where the budget is used up."""
+    """Returns where the names start, and where each one's length stands: the count before them, and the markers, must
+    agree; None if they do not. Raises KallsymsError if the budget is used up.
+    """
     last = place - markers[-1]
     for start in range(last & ~3, max(8, last - _LAST_CHUNK), -4):
         steps.take(1)
@@ -123,7 +128,7 @@ def _names(data: bytes, place: int, markers: array[int], steps: _Steps) -> tuple
 
 
 def _walk(data: bytes, start: int, count: int, markers: array[int], end: int, steps: _Steps) -> array[int] | None:
-    """Where each name's length stands, when all markers agree; else None."""
+    """Returns where each name's length stands, when all markers agree; else None."""
     position = start
     places = array("I")
     append = places.append
@@ -147,7 +152,7 @@ def _addresses(
     address_of: Callable[[int], int | None],
     pointer_at: Callable[[int], int],
 ) -> Sequence[int]:
-    """The addresses of all symbols, in the order of their names, which is rising but for per-CPU variables."""
+    """Returns the addresses of all symbols, in the order of their names, which is rising but for per-CPU variables."""
     size = 4 * count
     padded = (size + 7) & ~7
     behind = index + 2 * _TOKENS
@@ -181,16 +186,16 @@ def _addresses(
 
 
 def _is_rising(addresses: Sequence[int]) -> bool:
-    """Whether most addresses rise, seen at every 64th: per-CPU variables stand apart."""
+    """Returns True if most addresses rise, seen at every 64th: per-CPU variables stand apart."""
     seen = addresses[::64]
     return sum(a <= b for a, b in pairwise(seen)) > 0.98 * (len(seen) - 1)
 
 
 class Kallsyms:
-    """The symbol table of a kernel. Raises KallsymsError where there is none.
+    """The symbol table of a kernel. Raises KallsymsError if there is none.
 
-    `address_of` is where a place of `data` is linked; `pointer_at` is the pointer at a place, as a booted kernel has it: arm64 Images of
-    5.10 and 6.1 have zero in the file.
+    `address_of` is where a place of `data` is linked; `pointer_at` is the pointer at a place, as a booted kernel has
+    it: arm64 Images of 5.10 and 6.1 have zero in the file.
     """
 
     def __init__(
@@ -214,7 +219,7 @@ class Kallsyms:
         return found
 
     def _text(self, position: int) -> bytes:
-        """The type and the name at a position."""
+        """Returns the type and the name at a position."""
         data = self._data
         length, begin = data[position], position + 1
         if length >= 128:
@@ -227,8 +232,9 @@ class Kallsyms:
         return bytes(text)
 
     def _named(self, names: set[bytes], types: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-        """Number, name and variant of every symbol of these names and types. A compiler's variant of a function, ``do_jit.isra.0``,
-        goes by the name before the first dot."""
+        """Number, name and variant of every symbol of these names and types. A compiler's variant of a function,
+        ``do_jit.isra.0``, goes by the name before the first dot.
+        """
         data = self._data
         begins = _Beginnings(self._tokens, names, types)
         for number, position in enumerate(self._places):
@@ -245,8 +251,8 @@ class Kallsyms:
     def functions(self, wanted: Iterable[str]) -> dict[str, tuple[int, int]]:
         """Address and size in bytes (up to the next symbol) of each function that is there under this very name.
 
-        A part that a compiler split off, ``.part.0``, goes by ``NAME.part``; ``.cold`` is no function. Of two functions of one name
-        neither is found: which one is meant is not known.
+        A part that a compiler split off, ``.part.0``, goes by ``NAME.part``; ``.cold`` is no function. Of two functions
+        of one name neither is found: which one is meant is not known.
         """
         found: dict[str, tuple[int, int]] = {}
         several: set[str] = set()
@@ -262,7 +268,9 @@ class Kallsyms:
         return {name: where for name, where in found.items() if name not in several}
 
     def addresses(self, wanted: Iterable[str]) -> dict[str, tuple[int, ...]]:
-        """All addresses of each symbol, code or data, that is there under this name; parts that a compiler split off are left out."""
+        """Returns all addresses of each symbol, code or data, that is there under this name; parts that a compiler
+        split off are left out.
+        """
         found: dict[str, list[int]] = {}
         for number, name, variant in self._named({name.encode() for name in wanted}, _ALL_TYPES):
             if not variant.startswith((b"cold", b"part")):
@@ -270,7 +278,7 @@ class Kallsyms:
         return {name: tuple(dict.fromkeys(where)) for name, where in found.items()}
 
     def name_at(self, address: int) -> str | None:
-        """The name of the last symbol at or before an address; None before the first."""
+        """Returns the name of the last symbol at or before an address; None before the first."""
         if self._order is None:
             self._order = sorted(range(len(self._addresses)), key=self._addresses.__getitem__)
         place = bisect_right(self._order, address, key=self._addresses.__getitem__)
@@ -280,8 +288,9 @@ class Kallsyms:
 
 
 class _Beginnings(dict[int, bool]):
-    """Whether a wanted symbol could begin with two tokens (the first in the high byte), found out when first asked. Its first letter is its
-    type."""
+    """Returns True if a wanted symbol could begin with two tokens (the first in the high byte), found out when first
+    asked. Its first letter is its type.
+    """
 
     def __init__(self, tokens: list[bytes], names: set[bytes], types: bytes) -> None:
         self._tokens = tokens

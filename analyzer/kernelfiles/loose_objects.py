@@ -29,7 +29,7 @@ class BrokenObjectError(ValueError):
 
 
 def common_directory(repository: pygit2.Repository) -> Path:
-    """The directory that a worktree shares with its repository: objects, refs, shallow."""
+    """Returns the directory that a worktree shares with its repository: objects, refs, shallow."""
     common = Path(repository.path)
     pointer = common / "commondir"
     try:
@@ -49,7 +49,7 @@ class LooseObjects:
         self._all_checked = False
 
     def check(self, name: str) -> None:
-        """Raises BrokenObjectError where an object is a loose file that is not whole; one in a pack is git's to check."""
+        """Raises BrokenObjectError if an object is a loose file that is not whole; one in a pack is git's to check."""
         if name in self._sound or self._all_checked:
             return
         for folder in self._folders:
@@ -71,7 +71,7 @@ class LooseObjects:
 
 
 def object_folders(objects: Path, depth: int = 0) -> Iterator[Path]:
-    """The folder of a repository's objects, and those that it borrows from (its alternates, and theirs)."""
+    """Yields the folder of a repository's objects, and those that it borrows from (its alternates, and theirs)."""
     yield objects
     alternates = objects / "info/alternates"
     if depth >= _MAX_ALTERNATES or not is_file(alternates):

@@ -17,7 +17,7 @@ _MAX_STEPS = 3
 
 
 def _beside(path: Path, metapackage: MetapackageError, depth: int) -> KernelPackage | None:
-    """The kernel that a metapackage depends on, in a file of the same folder.
+    """Returns the kernel that a metapackage depends on, in a file of the same folder.
 
     Where several files would do, raises PackageError: it isn't known which one a host would get.
     """
@@ -41,7 +41,7 @@ def _beside(path: Path, metapackage: MetapackageError, depth: int) -> KernelPack
 
 
 def _follow(path: Path, metapackage: MetapackageError, depth: int = 0) -> KernelPackage:
-    """The kernel that a metapackage depends on, beside it or installed; raises PackageError where it is neither."""
+    """Returns the kernel that a metapackage depends on, beside it or installed; raises PackageError if it is neither."""
     from tailcall_audit.analyzer.kernelfiles.installed import find_installed
 
     if depth > _MAX_STEPS:
@@ -57,7 +57,9 @@ def _follow(path: Path, metapackage: MetapackageError, depth: int = 0) -> Kernel
 
 
 def read_package(name: str) -> KernelPackage:
-    """Read a kernel package: a file, recognised by its first bytes, or the name of an installed one; raises PackageError."""
+    """Reads a kernel package: a file, recognised by its first bytes, or the name of an installed one; raises
+    PackageError.
+    """
     path = expanded(name)
     if kind_of(path) is Kind.MISSING and "/" not in name and not name.endswith((".deb", ".rpm")):
         from tailcall_audit.analyzer.kernelfiles.installed import find_installed

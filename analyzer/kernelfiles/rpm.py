@@ -1,5 +1,6 @@
-"""RPM packages: the header holds names, changelog, and the files with their digests; the payload, a compressed cpio archive, is
-read as a stream and only up to the file that is wanted."""
+"""RPM packages: the header holds names, changelog, and the files with their digests; the payload, a compressed cpio
+archive, is read as a stream and only up to the file that is wanted.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +42,9 @@ _NO_KERNEL = {
 
 
 class _Opened(NamedTuple):
-    """An open package: its header, the digest in it of every file by its name without the first slash, and where the payload starts."""
+    """An open package: its header, the digest in it of every file by its name without the first slash, and where the
+    payload starts.
+    """
 
     file: BinaryIO
     path: str
@@ -52,7 +55,7 @@ class _Opened(NamedTuple):
 
 @contextmanager
 def _open(path: Path) -> Iterator[_Opened]:
-    """Open a package; what is wrong in it becomes a PackageError."""
+    """Opens a package; what is wrong in it becomes a PackageError."""
     try:
         with open_file(path) as file:
             header = read_header(file)
@@ -66,7 +69,7 @@ def _open(path: Path) -> Iterator[_Opened]:
 
 
 def _files(header: Header) -> dict[str, str]:
-    """The digest of every file of the package; raises HeaderError where a name stands there twice."""
+    """Returns the digest of every file of the package; raises HeaderError if a name stands there twice."""
     folders = header.texts(Tag.DIRNAMES)
     names, places = header.texts(Tag.BASENAMES), header.numbers(Tag.DIRINDEXES)
     digests = header.texts(Tag.FILEDIGESTS) or [""] * len(names)
@@ -82,7 +85,7 @@ def _files(header: Header) -> dict[str, str]:
 
 
 def is_kernel(name: str) -> bool:
-    """Whether a package of this name holds a kernel image."""
+    """Returns True if a package of this name holds a kernel image."""
     return _KERNEL.fullmatch(name) is not None
 
 
@@ -106,8 +109,9 @@ def _changelog(header: Header) -> bytes:
 
 
 def _payload_file(package: _Opened, place: str, limit: int) -> bytes:
-    """A file of the payload, read up to it and no further. Its digest must be the one in the header, as rpm asks for too: so
-    another file under the same name behind it changes nothing."""
+    """A file of the payload, read up to it and no further. Its digest must be the one in the header, as rpm asks for
+    too: so another file under the same name behind it changes nothing.
+    """
     package.file.seek(package.payload)
     start = package.file.read(9)
     package.file.seek(package.payload)
@@ -126,7 +130,7 @@ def _payload_file(package: _Opened, place: str, limit: int) -> bytes:
 
 
 def read_rpm_file(path: Path, place: str, limit: int) -> bytes:
-    """One file of an RPM; raises PackageError where it isn't there, or larger than `limit` bytes."""
+    """One file of an RPM; raises PackageError if it isn't there, or larger than `limit` bytes."""
     with _open(path) as package:
         if place not in package.files:
             raise PackageError(f"{path}: there is no {place} in it")
@@ -134,7 +138,7 @@ def read_rpm_file(path: Path, place: str, limit: int) -> bytes:
 
 
 def _one(package: _Opened, pattern: re.Pattern[str], what: str) -> str | None:
-    """The file of this form; raises PackageError where there are several that are not the same."""
+    """Returns the file of this form; raises PackageError if there are several that are not the same."""
     found = [name for name in package.files if pattern.fullmatch(name)]
     if len({package.files[name] for name in found}) > 1:
         raise PackageError(
@@ -153,7 +157,7 @@ def _refuse(path: str, name: str) -> None:
 
 
 def read_rpm(path: Path) -> KernelPackage:
-    """Read an RPM; raises PackageError when it is none, is broken, or holds no kernel."""
+    """Reads an RPM; raises PackageError when it is none, is broken, or holds no kernel."""
     with _open(path) as package:
         header = package.header
         name = header.text(Tag.NAME)

@@ -1,6 +1,7 @@
 """What a .spec says of the kernel that it builds: version, release, and its patches with whether %prep applies them.
 
-Nothing is run: macros are put in where the file itself gives them one value, and what depends on a condition is left open.
+Nothing is run: macros are put in where the file itself gives them one value, and what depends on a condition is left
+open.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _LEAST, _MOST = re.compile(r"-m ?(\d+)", re.ASCII), re.compile(r"-M ?(\d+)", re.
 
 
 class RpmSpec(NamedTuple):
-    """A .spec: each field is None where it depends on a condition or on a macro that the file does not define."""
+    """A .spec: each field is None if it depends on a condition or on a macro that the file does not define."""
 
     name: str | None
     version: str | None
@@ -59,7 +60,7 @@ def _lines(text: str) -> Iterator[_Line]:
 
 
 def _macros(lines: list[_Line]) -> dict[str, str]:
-    """The macros that have one value in the whole file."""
+    """Returns the macros that have one value in the whole file."""
     found: dict[str, set[str]] = {}
     for line in lines:
         match = _DEFINE.match(line.text)
@@ -69,7 +70,7 @@ def _macros(lines: list[_Line]) -> dict[str, str]:
 
 
 def _expanded(text: str, macros: dict[str, str]) -> str | None:
-    """A value with its macros put in; None where one has no value here. An optional macro (``%{?dist}``) may be empty."""
+    """A value with its macros put in; None if one has no value here. An optional macro (``%{?dist}``) may be empty."""
 
     def value(match: re.Match[str]) -> str:
         name = match.group(2) or match.group(3)
@@ -109,7 +110,7 @@ class _Prep:
             self._single[number] = self._single.get(number, False) or line.certain
 
     def applies(self, number: int) -> bool | None:
-        """True if a patch is applied whatever is built; None where that is not known."""
+        """True if a patch is applied whatever is built; None if that is not known."""
         certain = any(low <= number <= high and sure for low, high, sure in self._ranges)
         return True if certain or self._single.get(number, False) else None
 

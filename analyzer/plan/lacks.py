@@ -1,7 +1,7 @@
 """What the code of a commit uses and a tree lacks: functions, members and macros; and the commit that brought them.
 
-A merge may be clean where the code no longer compiles: the lines that a commit adds call a function that came to mainline a year
-before it, and that the tree does not have.
+A merge may be clean where the code no longer compiles: the lines that a commit adds call a function that came to
+mainline a year before it, and that the tree does not have.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ _USED = re.compile(rb"(?:->|\.)[ \t]*([A-Za-z_]\w{3,})|\b([A-Za-z_]\w{3,})[ \t]*
 _WORD = re.compile(rb"\w+")
 _MAX_NAMES = 20
 _MAX_USED = 400
-"""How many names that the changed files do not have are looked for elsewhere; the largest fix of the catalogue has a dozen."""
+"""How many names that the changed files do not have are looked for elsewhere; the largest fix of the catalogue has a
+dozen.
+"""
 _MAX_PLACES = 50
 _MAX_COMMITS = 20_000
 
@@ -50,7 +52,7 @@ def _without_comments(data: bytes) -> bytes:
 
 
 def _added(scratch: Scratch, changes: Iterable[Change]) -> bytes:
-    """The lines that a commit adds to code, without comments and strings."""
+    """Returns the lines that a commit adds to code, without comments and strings."""
     code = [change for change in changes if _is_code(change.path)]
     old = scratch.tree_of({change.path: change.old for change in code if change.old is not None})
     new = scratch.tree_of({change.path: change.new for change in code if change.new is not None})
@@ -62,7 +64,7 @@ def _added(scratch: Scratch, changes: Iterable[Change]) -> bytes:
 
 
 def _named_in(names: Iterable[bytes], data: bytes) -> set[bytes]:
-    """The names that stand in a text as whole words, outside of its comments."""
+    """Returns the names that stand in a text as whole words, outside of its comments."""
     found = [name for name in names if name in data]
     code = _without_comments(data) if found else b""
     return {name for name in found if re.search(rb"\b" + name + rb"\b", code)}
@@ -87,7 +89,7 @@ def _folder_files(scratch: Scratch, tree: str, folder: str) -> dict[str, Entry]:
 
 
 def missing_names(scratch: Scratch, tree: str, commit: pygit2.Commit) -> tuple[str, ...]:
-    """The names that a commit uses, that its parent has, and that the tree lacks; raises MissingObjectError.
+    """Returns the names that a commit uses, that its parent has, and that the tree lacks; raises MissingObjectError.
 
     Looked for in the files that the commit changes, in their folders, in kernel/bpf and in include/linux.
     """
@@ -130,7 +132,8 @@ def _with_name(scratch: Scratch, tree: str, paths: Iterable[str], name: bytes) -
 def find_introduction(
     scratch: Scratch, commit: pygit2.Commit, head: str, name: str, progress: Callable[[str], None]
 ) -> str | None:
-    """The commit before `commit`, and not in the history of `head`, that brought a name; None where it is not found.
+    """Returns the commit before `commit`, and not in the history of `head`, that brought a name; None if it is not
+    found.
 
     Raises MissingObjectError.
     """

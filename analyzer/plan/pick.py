@@ -1,8 +1,9 @@
-"""Picks one commit on top of a tree: libgit2's three-way merge against the commit's parent, as ``git cherry-pick`` does.
+"""Picks one commit on top of a tree: libgit2's three-way merge against the commit's parent, as ``git cherry-pick``
+does.
 
-Only the files that the commit changes take part: all others are the same on its side and in its parent, so the tree keeps them.
-A file that the tree does not have may have another name there; then the files that the tree has and the parent has not are
-candidates, as in git's search for renames.
+Only the files that the commit changes take part: all others are the same on its side and in its parent, so the tree
+keeps them. A file that the tree does not have may have another name there; then the files that the tree has and the
+parent has not are candidates, as in git's search for renames.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def _with_renames(
 
 
 def pick(scratch: Scratch, tree: str, commit: pygit2.Commit) -> Picked:
-    """Picks a commit on top of a tree; raises MissingObjectError where an object that takes part is not here."""
+    """Picks a commit on top of a tree; raises MissingObjectError if an object that takes part is not here."""
     ancestor = scratch.parent_tree(commit)
     changes = scratch.changes(ancestor, str(commit.tree_id))
     ours = {change.path: scratch.entry(tree, change.path) for change in changes}
@@ -122,7 +123,7 @@ def pick(scratch: Scratch, tree: str, commit: pygit2.Commit) -> Picked:
 
 
 def _difference(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> dict[str, Entry | None]:
-    """The paths to change so that `before` becomes `after`."""
+    """Returns the paths to change so that `before` becomes `after`."""
     gone: dict[str, Entry | None] = {path: None for path in before if path not in after}
     return gone | {path: entry for path, entry in after.items() if before.get(path) != entry}
 
@@ -130,7 +131,7 @@ def _difference(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> dict
 def conflict_functions(
     scratch: Scratch, path: str, versions: tuple[Entry | None, Entry | None, Entry | None]
 ) -> tuple[str, ...]:
-    """The functions of our version in which three versions of a file do not merge; nothing where one is missing."""
+    """Returns the functions of our version in which three versions of a file do not merge; nothing if one is missing."""
     ancestor, ours, theirs = (
         entry and pygit2.IndexEntry(path, pygit2.Oid(hex=entry.id), pygit2.enums.FileMode(entry.mode))
         for entry in versions
@@ -146,7 +147,8 @@ def conflict_functions(
 
 
 def functions_with_markers(text: str) -> tuple[str, ...]:
-    """The functions in which a merged file has conflict markers, each once, as far as a line that begins one is above.
+    """Returns the functions in which a merged file has conflict markers, each once, as far as a line that begins one is
+    above.
 
     The line is that of a hunk's heading in git: it begins in the first column and is no label.
     """

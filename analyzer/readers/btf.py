@@ -1,7 +1,7 @@
 """Evidence from a kernel's type data (BTF).
 
-A struct's member shows that a struct changed, not that every check of a fix is in. A BTF match needs every item that the catalogue
-lists, and a presence is never better than medium confidence.
+A struct's member shows that a struct changed, not that every check of a fix is in. A BTF match needs every item that
+the catalogue lists, and a presence is never better than medium confidence.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ _MAX_BTF = 64 << 20
 
 
 def _there(btf: Btf, atom: str) -> bool:
-    """Whether an atom of the catalogue (struct.member, function(), enum:NAME; ``!`` negates) is in the type data."""
+    """Returns True if an atom of the catalogue (struct.member, function(), enum:NAME; ``!`` negates) is in the type
+    data.
+    """
     if atom.startswith("!"):
         return not _there(btf, atom[1:])
     if atom.endswith("()"):
@@ -58,13 +60,13 @@ def _decide(btf: Btf, commit: Commit) -> tuple[Presence, str] | None:
 
 
 def btf_presence(btf: Btf, commit: Commit) -> Presence:
-    """What the type data says of a commit that has a BTF signature; raises BtfError on broken data."""
+    """Returns what the type data says of a commit that has a BTF signature; raises BtfError on broken data."""
     found = _decide(btf, commit)
     return Presence.UNKNOWN if found is None else found[0]
 
 
 def btf_evidence(catalog: Catalog, btf: Btf, where: str) -> Iterator[Evidence]:
-    """What the kernel's type data shows of each commit that it can show."""
+    """Yields what the kernel's type data shows of each commit that it can show."""
     for commit in catalog.commits.values():
         if commit.btf is None:
             continue

@@ -1,4 +1,6 @@
-"""Hints that a fix is in: a CVE that an entry names, a patch file named after a commit. They prove nothing, and forbid "affected"."""
+"""Hints that a fix is in: a CVE that an entry names, a patch file named after a commit. They prove nothing, and forbid
+"affected".
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from tailcall_audit.analyzer.text import printable
 __all__ = ["file_name_of", "names_commit", "read_hints"]
 
 _CUT = 40
-"""Letters of a cut name that are enough: `git format-patch` cuts the file's name, number and suffix included, after 64."""
+"""Letters of a cut name that are enough: `git format-patch` cuts the file's name, number and suffix included, after 64.
+"""
 _MAX_TEXT = 4000
 _NUMBER = re.compile(r"(?:\d+[._-])*")
 _ODD = re.compile(r"[^A-Za-z0-9._]+")
@@ -22,12 +25,16 @@ _WORD = re.compile(r"\S{1,255}\.patch\b", re.ASCII)
 
 
 def file_name_of(subject: str) -> str:
-    """The name that `git format-patch` makes of a subject, without number and suffix (Git's pretty.c, format_sanitized_subject)."""
+    """Returns the name that `git format-patch` makes of a subject, without number and suffix (Git's pretty.c,
+    format_sanitized_subject).
+    """
     return re.sub(r"\.{2,}", ".", _ODD.sub("-", subject)).strip("-.")
 
 
 def names_commit(patch: str, subject: str) -> bool:
-    """Whether a patch file has the name that `git format-patch` gives the subject, whole or cut, numbers in front or not."""
+    """Returns True if a patch file has the name that `git format-patch` gives the subject, whole or cut, numbers in
+    front or not.
+    """
     name = patch.rsplit("/", 1)[-1].removesuffix(".patch").lower()
     wanted = file_name_of(subject).lower()
     number = _NUMBER.match(name)
@@ -38,7 +45,7 @@ def names_commit(patch: str, subject: str) -> bool:
 
 
 def _fixes_of_cves(catalog: Catalog) -> dict[str, list[Commit]]:
-    """The fixing commits of the defects that a CVE is filed for."""
+    """Returns the fixing commits of the defects that a CVE is filed for."""
     found: dict[str, list[Commit]] = {}
     for defect in catalog.defects:
         for cve in defect.cves:
@@ -60,7 +67,9 @@ def _hint(commit: Commit, what: str, citation: str) -> Evidence:
 
 
 def read_hints(catalog: Catalog, changelog: Changelog, entries: Sequence[Entry], known: Set[str]) -> Iterator[Evidence]:
-    """The hints in a changelog, and in the patch list of a .spec, at commits of which nothing better is known; one a commit."""
+    """Yields the hints in a changelog, and in the patch list of a .spec, at commits of which nothing better is known;
+    one a commit.
+    """
     seen = set(known)
     for line, patch in changelog.patches:
         for commit in catalog.commits.values():

@@ -1,7 +1,7 @@
 """Commit messages: which upstream commit does a message say it is, or reverts?
 
-The forms of the trailers are in docs/history.md, with the trees that they were seen in. A mention of a commit that does not
-stand in one of these forms (``Fixes:``, ``Stable-dep-of:``, ``Omitted-fix:``, a quotation) proves nothing.
+The forms of the trailers are in docs/history.md, with the trees that they were seen in. A mention of a commit that does
+not stand in one of these forms (``Fixes:``, ``Stable-dep-of:``, ``Omitted-fix:``, a quotation) proves nothing.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ _HEADER = re.compile(rb"[ \t]*(?:[A-Za-z][\w-]*(?: [A-Za-z][\w-]*){0,3}:.*|https
 
 @dataclass(frozen=True)
 class Trailer:
-    """A message's claim to be an upstream commit. `certain` is False for a bare ``commit <id>`` line, which needs the subject too."""
+    """A message's claim to be an upstream commit. `certain` is False for a bare ``commit <id>`` line, which needs the
+    subject too.
+    """
 
     id: str
     certain: bool
@@ -82,7 +84,9 @@ class Revert:
 
 @dataclass(frozen=True)
 class Unwrapped:
-    """The innermost subject of a revert, how many reverts are around it, and whether it says that it takes back a part only."""
+    """The innermost subject of a revert, how many reverts are around it, and whether it says that it takes back a part
+    only.
+    """
 
     subject: str
     depth: int
@@ -90,7 +94,9 @@ class Unwrapped:
 
 
 def normalize_subject(subject: str) -> str:
-    """Returns a subject for comparison as a whole: white space folded; vendors' prefixes and references, and a dot at the end, off."""
+    """Returns a subject for comparison as a whole: white space folded; vendors' prefixes and references, and a dot at
+    the end, off.
+    """
     text = _PREFIX.sub("", " ".join(subject.split())).rstrip(".")
     while (shorter := _REFERENCES.sub("", text)) != text:
         text = shorter.rstrip(".")
@@ -100,8 +106,8 @@ def normalize_subject(subject: str) -> str:
 def unwrap(subject: str) -> Unwrapped:
     """Unwraps ``Revert "Revert "x""``, in the words of vendors too.
 
-    ``Reapply "x"`` and ``Revert^2 "x"`` count as two. Tags before a revert (``ANDROID:``, ``UBUNTU: SAUCE:``, ``[ALPS01]``)
-    and what follows the closing quote are left out.
+    ``Reapply "x"`` and ``Revert^2 "x"`` count as two. Tags before a revert (``ANDROID:``, ``UBUNTU: SAUCE:``,
+    ``[ALPS01]``) and what follows the closing quote are left out.
     """
     depth, partial = 0, False
     current = subject
@@ -121,7 +127,7 @@ def unwrap(subject: str) -> Unwrapped:
 
 
 def _quoted(text: str) -> str | None:
-    """The text between the first quote and the last one."""
+    """Returns the text between the first quote and the last one."""
     for left, right in _QUOTES:
         if text.startswith(left):
             end = text.rfind(right)
@@ -136,12 +142,12 @@ def unwrap_revert(subject: str) -> tuple[str, int]:
 
 
 def says_revert(subject: str) -> bool:
-    """Whether a subject has a word for taking something back, in whatever form."""
+    """Returns True if a subject has a word for taking something back, in whatever form."""
     return _REVERT_WORDS.search(subject) is not None
 
 
 def find_trailers(message: bytes) -> list[Trailer]:
-    """The upstream commits that a message claims to be, in the accepted forms and places."""
+    """Returns the upstream commits that a message claims to be, in the accepted forms and places."""
     if _MENTION.search(message) is None and b"-commit:" not in message and b"-Commit:" not in message:
         return []
     found = []
@@ -169,7 +175,9 @@ def find_trailers(message: bytes) -> list[Trailer]:
 
 
 def _is_log_entry(following: list[bytes]) -> bool:
-    """Whether a ``commit <id>`` line is the head of a whole entry of git's log, as RHEL quotes the upstream commit."""
+    """Returns True if a ``commit <id>`` line is the head of a whole entry of git's log, as RHEL quotes the upstream
+    commit.
+    """
     return (
         len(following) == 2
         and following[0].startswith(b"Author:")
@@ -178,7 +186,7 @@ def _is_log_entry(following: list[bytes]) -> bool:
 
 
 def find_reverts(message: bytes) -> list[Revert]:
-    """The commits that a message says it reverts."""
+    """Returns the commits that a message says it reverts."""
     if b"everts " not in message:
         return []
     return [

@@ -24,13 +24,17 @@ __all__ = ["Host", "image_banner", "open_subjects", "read_host"]
 _BUILD = re.compile(r" (#\d+ .*)$")
 _MAX_TEXT = 1 << 16
 _BANNER_POINTER = 0x20E
-"""Offset of the pointer to the version string in the x86 boot header (Linux Documentation/arch/x86/boot.rst, kernel_version)."""
+"""Offset of the pointer to the version string in the x86 boot header (Linux Documentation/arch/x86/boot.rst,
+kernel_version).
+"""
 
 
 @dataclass(frozen=True)
 class Host:
-    """The running kernel, its configuration if one is found, the live patches that are loaded, and the files of its image (if it can be
-    read and is the build that runs) and of its type data. `config_applies` is True if the configuration belongs to this kernel."""
+    """The running kernel, its configuration if one is found, the live patches that are loaded, and the files of its
+    image (if it can be read and is the build that runs) and of its type data. `config_applies` is True if the
+    configuration belongs to this kernel.
+    """
 
     release: KernelRelease
     config: KernelConfig | None
@@ -50,7 +54,9 @@ def _text(path: Path) -> str | None:
 
 
 def image_banner(path: Path) -> str | None:
-    """The version string in the header of an x86 bzImage: ``6.1.0-47-amd64 (…) #1 SMP … Debian 6.1.170-3 (2026-05-08)``."""
+    """Returns the version string in the header of an x86 bzImage: ``6.1.0-47-amd64 (…) #1 SMP … Debian 6.1.170-3
+    (2026-05-08)``.
+    """
     try:
         with open_file(path) as file:
             header = file.read(0x10000)
@@ -64,7 +70,9 @@ def image_banner(path: Path) -> str | None:
 
 
 def _same_build(banner: str, proc_version: str) -> bool:
-    """Whether an image is the one that runs: same release and same build, which stand at the two ends of both strings."""
+    """Returns True if an image is the one that runs: same release and same build, which stand at the two ends of both
+    strings.
+    """
     release = banner.split(" ", 1)[0]
     build = _BUILD.search(banner)
     return (
@@ -111,9 +119,9 @@ def _images(root: Path, release: str) -> tuple[Path, ...]:
 
 
 def read_host(root: Path = Path("/"), catalog: Catalog | None = None) -> Host:
-    """Read the running kernel, by the distributions of `catalog` (None: the shipped one); `root` is for tests.
+    """Reads the running kernel, by the distributions of `catalog` (None: the shipped one); `root` is for tests.
 
-    Raises AuditError where there is no Linux under it.
+    Raises AuditError if there is no Linux under it.
     """
     catalog = catalog or shipped_catalog()
     proc_version = _text(root / "proc/version")
@@ -151,7 +159,7 @@ def read_host(root: Path = Path("/"), catalog: Catalog | None = None) -> Host:
 
 
 def open_subjects(request: Request, _: str) -> Iterator[Subject]:
-    """Yields the running kernel, with its image where that can be read; raises AuditError where there is no Linux."""
+    """Yields the running kernel, with its image where that can be read; raises AuditError if there is no Linux."""
     from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
     from tailcall_audit.analyzer.subjects.image import load_image
 

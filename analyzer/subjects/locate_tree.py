@@ -37,9 +37,9 @@ class NoKernelTreeError(TreeError):
 class KernelTree:
     """An opened tree.
 
-    `root` is the kernel's top directory, or the repository of a bare one. `files` reads what is audited: the files on disk,
-    or those of `commit` when a revision was named or there are none on disk. `commit` is the head of the audited history;
-    None for sources without git.
+    `root` is the kernel's top directory, or the repository of a bare one. `files` reads what is audited: the files on
+    disk, or those of `commit` when a revision was named or there are none on disk. `commit` is the head of the audited
+    history; None for sources without git.
     """
 
     root: Path
@@ -76,7 +76,7 @@ def _is_archive(path: Path) -> bool:
 
 
 def _kernels_below(reader: FileReader) -> list[str]:
-    """The folders of a folder that are kernels."""
+    """Returns the folders of a folder that are kernels."""
     found = []
     for name in (reader.names("") or ())[:_MAX_FOLDERS]:
         makefile = reader.read(f"{name}/Makefile")
@@ -86,7 +86,9 @@ def _kernels_below(reader: FileReader) -> list[str]:
 
 
 def _no_tree(given: str, reader: FileReader, what: str, below: str) -> TreeError:
-    """The error for what is no kernel tree, with what to give instead where that can be seen. `below` has {} for a folder."""
+    """Returns the error for what is no kernel tree, with what to give instead where that can be seen. `below` has {}
+    for a folder.
+    """
     kernels = _kernels_below(reader)
     if kernels:
         named = ", ".join(kernels[:5])
@@ -119,12 +121,14 @@ def _no_kernel_in_commit(given: str, reader: FileReader, rev: str | None) -> Tre
 
 
 def _kernel_root(path: Path) -> Path | None:
-    """The nearest directory at or above `path` that is a kernel's top directory."""
+    """Returns the nearest directory at or above `path` that is a kernel's top directory."""
     return next((place for place in (path, *path.parents) if _is_kernel_root(place)), None)
 
 
 def open_repository(path: Path) -> pygit2.Repository | None:
-    """Open the repository that a directory belongs to, of any owner: nothing of it is run, so its owner does not matter."""
+    """Opens the repository that a directory belongs to, of any owner: nothing of it is run, so its owner does not
+    matter.
+    """
 
     # libgit2 refuses a repository of another user as git does since CVE-2022-24765, where the danger is running its hooks.
     def broken(words: str) -> TreeError:
@@ -141,7 +145,9 @@ def open_repository(path: Path) -> pygit2.Repository | None:
 
 
 def _check_objects(repository: pygit2.Repository, rev: str | None, path: Path) -> None:
-    """Raises TreeError where libgit2 would read a loose object that is cut off. Which ones a revision leads over is not known."""
+    """Raises TreeError if libgit2 would read a loose object that is cut off. Which ones a revision leads over is not
+    known.
+    """
     loose = LooseObjects(repository)
     try:
         if rev is None:
@@ -173,13 +179,16 @@ def _resolve(repository: pygit2.Repository, rev: str | None, path: Path) -> pygi
 
 
 def _parted(rev: str) -> tuple[str, str]:
-    """The commit and the folder of ``HEAD:linux-6.1``; a search (``:/text``) and a range are revisions as a whole."""
+    """Returns the commit and the folder of ``HEAD:linux-6.1``; a search (``:/text``) and a range are revisions as a
+    whole.
+    """
     name, colon, folder = rev.partition(":")
     return (name, folder.strip("/")) if colon and name and folder else (rev, "")
 
 
 def built_kernel(path_text: str) -> Path | None:
-    """Returns the `vmlinux` that a build has left in the top directory of the kernel tree at or above a path; None where there is none.
+    """Returns the `vmlinux` that a build has left in the top directory of the kernel tree at or above a path; None if
+    there is none.
 
     It may be older or newer than the files around it: it is a kernel of its own, and shows nothing of the tree.
     """
@@ -189,7 +198,7 @@ def built_kernel(path_text: str) -> Path | None:
 
 
 def open_tree(path_text: str, rev: str | None) -> KernelTree:
-    """Open the kernel tree at, above or (bare repository) in a path; raises TreeError when there is none."""
+    """Opens the kernel tree at, above or (bare repository) in a path; raises TreeError when there is none."""
     given = expanded(path_text)
     path = _folder(given)
     root = _kernel_root(path)
@@ -224,7 +233,7 @@ def open_tree(path_text: str, rev: str | None) -> KernelTree:
 
 
 def _folder(given: Path) -> Path:
-    """The folder that a path is or lies in; raises TreeError where there is none, or an archive of one."""
+    """Returns the folder that a path is or lies in; raises TreeError if there is none, or an archive of one."""
     if kind_of(given) is Kind.MISSING:
         raise TreeError(f"{given}: no such file or directory")
     path = Path(os.path.realpath(given))
@@ -236,7 +245,9 @@ def _folder(given: Path) -> Path:
 
 
 def _own_repository(root: Path | None, path: Path, rev: str | None, notes: list[str]) -> pygit2.Repository | None:
-    """The repository whose history is that of the kernel at `root`, or in which a kernel may be; None, with a note, for another's."""
+    """Returns the repository whose history is that of the kernel at `root`, or in which a kernel may be; None, with a
+    note, for another's.
+    """
     try:
         repository = open_repository(root or path)
     except TreeError as error:
@@ -263,7 +274,7 @@ def _of_commit(
     rev: str | None,
     folder: str,
 ) -> KernelTree:
-    """The tree of a commit, or of a folder in it, whose history is not the kernel's."""
+    """Returns the tree of a commit, or of a folder in it, whose history is not the kernel's."""
     if folder:
         note = f"{folder} of the repository {repository.path} is audited: its history is not the kernel's own and is not used"
         return KernelTree(root or Path(repository.path), reader, None, None, False, rev, (note,))

@@ -1,7 +1,8 @@
 """A repository of packages, from its indexes: every kernel in it. RPM's repodata and Debian's Packages files.
 
-What a file is, its content says. A folder may hold repodata, a Packages file, the ``dists`` of a mirror, or what apt keeps in
-/var/lib/apt/lists; an address may name any of these files, or the folder of one, or a suite with its Release file.
+What a file is, its content says. A folder may hold repodata, a Packages file, the ``dists`` of a mirror, or what apt
+keeps in /var/lib/apt/lists; an address may name any of these files, or the folder of one, or a suite with its Release
+file.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ _REMEDY = (
 
 
 class Repository(NamedTuple):
-    """The kernels of a repository, oldest first in each name and architecture; `skipped` says of rows why they are not among them."""
+    """The kernels of a repository, oldest first in each name and architecture; `skipped` says of rows why they are not
+    among them.
+    """
 
     place: str
     kernels: tuple[KernelPackage, ...]
@@ -83,7 +86,7 @@ class _Reader:
         return data
 
     def first(self, places: list[str]) -> tuple[str, bytes]:
-        """The first of these files of the web that there is; raises FetchError."""
+        """Returns the first of these files of the web that there is; raises FetchError."""
         failure: FetchError | None = None
         for place in places:
             try:
@@ -97,7 +100,7 @@ class _Reader:
 
 
 def _in_folder(folder: Path) -> Iterator[_Index]:
-    """The indexes in a folder; nothing where there is none."""
+    """Yields the indexes in a folder; nothing if there is none."""
     for name in ("repodata/repomd.xml", "repomd.xml", *_PACKAGES):
         if is_file(folder / name):
             yield _Index(str(folder / name))
@@ -116,7 +119,7 @@ def _in_folder(folder: Path) -> Iterator[_Index]:
 
 
 def _of_release(place: str, text: str) -> Iterator[_Index]:
-    """The indexes that the Release file of a suite names, of each the best compressed that is read."""
+    """Yields the indexes that the Release file of a suite names, of each the best compressed that is read."""
     found: dict[str, dict[str, str]] = {}
     for digest, folder, name in _RELEASE_LINE.findall(text):
         if ".." not in folder.split("/") and not folder.startswith("/"):
@@ -129,7 +132,7 @@ def _of_release(place: str, text: str) -> Iterator[_Index]:
 
 
 def _on_web(reader: _Reader, place: str) -> tuple[list[_Index], dict[str, bytes]]:
-    """The indexes at an address, and what has been fetched of them."""
+    """Returns the indexes at an address, and what has been fetched of them."""
     name = place.rstrip("/").rsplit("/", 1)[-1]
     if name == "repomd.xml" or "Packages" in name:
         return [_Index(place)], {}
@@ -151,7 +154,7 @@ def _on_web(reader: _Reader, place: str) -> tuple[list[_Index], dict[str, bytes]
 
 
 def read_repository(place: str, fetcher: Fetcher, progress: Callable[[str], None]) -> Repository:
-    """Read every kernel of a repository; raises PackageError, FetchError or BrokenDataError."""
+    """Reads every kernel of a repository; raises PackageError, FetchError or BrokenDataError."""
     reader = _Reader(fetcher)
     have: dict[str, bytes] = {}
     if is_url(place):

@@ -39,9 +39,10 @@ def _once(facts: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def build_shipped(catalog_folder: Path, catalog: Catalog) -> bytes:
-    """Returns the content of `surveys.json`: the facts of every survey, by distribution. The same files give the same bytes.
+    """Returns the content of `surveys.json`: the facts of every survey, by distribution. The same files give the same
+    bytes.
 
-    Raises SurveyError where a file is no survey.
+    Raises SurveyError if a file is no survey.
     """
     facts: dict[str, list[dict[str, str]]] = {}
     for path in sorted((catalog_folder / _FOLDER).glob("*.json")):

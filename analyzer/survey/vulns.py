@@ -1,8 +1,8 @@
 """Surveys the repository of the kernel's CVE numbering authority: in which release of which branch a fix is.
 
 A record ``cve/published/YEAR/CVE-….sha1`` names the fix in mainline, ``….dyad`` has a line for each branch:
-``vulnerable version:its commit:fixed version:its commit``, with 0 for a side that there is none of. Where there is no dyad, the
-record in CVE JSON 5 has the fixed versions. A row that is missing proves nothing.
+``vulnerable version:its commit:fixed version:its commit``, with 0 for a side that there is none of. Where there is no
+dyad, the record in CVE JSON 5 has the fixed versions. A row that is missing proves nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Fixed(NamedTuple):
 
 
 def _text(path: Path) -> str:
-    """The text of a record; empty where it is no regular file of a reasonable size."""
+    """Returns the text of a record; empty if it is no regular file of a reasonable size."""
     if not is_file(path):
         return ""
     with open_file(path) as file:
@@ -54,7 +54,7 @@ def read_dyad(text: str) -> Iterator[tuple[UpstreamVersion, str]]:
 
 
 def _fixed_in_record(data: Any) -> Iterator[_Fixed]:  # noqa: ANN401 (JSON)
-    """The fixed versions of a record in CVE JSON 5: "6.1.103, and through 6.1.*, is unaffected"."""
+    """Yields the fixed versions of a record in CVE JSON 5: "6.1.103, and through 6.1.*, is unaffected"."""
     affected = data.get("containers", {}).get("cna", {}).get("affected", []) if isinstance(data, dict) else []
     for product in affected:
         for entry in product.get("versions", []):
@@ -68,7 +68,7 @@ def _fixed_in_record(data: Any) -> Iterator[_Fixed]:  # noqa: ANN401 (JSON)
 
 
 def _rows(record: Path) -> Iterator[_Fixed]:
-    """The fixed versions that the files beside a ``.sha1`` have."""
+    """Yields the fixed versions that the files beside a ``.sha1`` have."""
     dyad = _text(record.with_suffix(".dyad"))
     if dyad:
         yield from (_Fixed(version, name) for version, name in read_dyad(dyad))
@@ -96,7 +96,7 @@ def _records(root: Path, progress: Callable[[str], None]) -> Iterator[Path]:
 def survey_vulns(
     catalog: Catalog, root: Path, name: str, date: str, progress: Callable[[str], None] = lambda _: None
 ) -> Survey:
-    """Surveys a clone of vulns.git; `name` is what it is called. Raises SurveyError where it is none."""
+    """Surveys a clone of vulns.git; `name` is what it is called. Raises SurveyError if it is none."""
     keys = {commit.id: key for key, commit in catalog.commits.items()}
     claims: dict[tuple[str, str], Claim] = {}
     for path in _records(root, progress):

@@ -1,8 +1,9 @@
-"""The file system of a guest, made from the running Python: the interpreter, its shared libraries, and the modules that probes import.
+"""The file system of a guest, made from the running Python: the interpreter, its shared libraries, and the modules that
+probes import.
 
 Nothing prebuilt, no root: the archive is written here (the "newc" form of the kernel's
-Documentation/driver-api/early-userspace/buffer-format.rst), uncompressed, since an emulated guest unpacks slower than QEMU copies.
-Every file keeps its place, so that the interpreter finds its parts as it does on the host.
+Documentation/driver-api/early-userspace/buffer-format.rst), uncompressed, since an emulated guest unpacks slower than
+QEMU copies. Every file keeps its place, so that the interpreter finds its parts as it does on the host.
 """
 
 from __future__ import annotations
@@ -44,14 +45,18 @@ for name, module in sorted(sys.modules.items()):
     if spec is not None and spec.has_location and spec.origin and not name.startswith("__main__"):
         print("module", name, spec.origin, "package" if spec.submodule_search_locations is not None else "", sep="\\t")
 """
-"""Run by the interpreter that will run in the guest: says what a guest loads, as the dynamic linker and the importer name it."""
+"""Run by the interpreter that will run in the guest: says what a guest loads, as the dynamic linker and the importer
+name it.
+"""
 
 _INIT = "#!{python} -PSBs\nimport sys\nsys.path.insert(0, '/tailcall-audit')\nfrom tailcall_audit.probes.guest.first_process import main\nmain()\n"
 _FOLDER = "/tailcall-audit"
 _PACKAGE = "tailcall_audit"
 _TIMEOUT = 60
 _KEPT = 3
-"""Archives that are kept, the latest used ones: of other Pythons, and of other versions of the probes. Each has some 9 MB."""
+"""Archives that are kept, the latest used ones: of other Pythons, and of other versions of the probes. Each has some 9
+MB.
+"""
 _UNFINISHED = 3600
 """Seconds after which a file that is not finished never will be."""
 _SUFFIX = ".cpio"
@@ -80,7 +85,9 @@ def write_cpio(members: list[Member]) -> bytes:
 
 
 def _without_sections(data: bytes) -> bytes:
-    """An ELF file cut off behind what is loaded: symbols and debug data are several times the rest and are not needed here."""
+    """An ELF file cut off behind what is loaded: symbols and debug data are several times the rest and are not needed
+    here.
+    """
     if data[:5] != b"\x7fELF\x02" or data[5] != 1:
         return data
     offset, size, count = struct.unpack_from("<Q", data, 32)[0], *struct.unpack_from("<HH", data, 54)
@@ -98,7 +105,7 @@ def _without_sections(data: bytes) -> bytes:
 
 
 def _python(python: str, verb: str, script: str, *arguments: str, given: str = "") -> Finished:
-    """Runs a script in the interpreter that a guest gets; raises InitramfsError where it does not `verb` the probes."""
+    """Runs a script in the interpreter that a guest gets; raises InitramfsError if it does not `verb` the probes."""
     try:
         done = run([python, *PYTHON_OPTIONS, "-c", script, *arguments], timeout=_TIMEOUT, given=os.fsencode(given))
     except ProgramError as error:
@@ -109,13 +116,15 @@ def _python(python: str, verb: str, script: str, *arguments: str, given: str = "
 
 
 def _parts(python: str, root: Path) -> list[list[str]]:
-    """What the interpreter loads for a guest, as rows of `_LOADED`."""
+    """Returns what the interpreter loads for a guest, as rows of `_LOADED`."""
     done = _python(python, "load", _LOADED, str(root))
     return [line.split("\t") for line in os.fsdecode(done.output).splitlines()]
 
 
 def _bytecode(python: str, sources: list[str]) -> list[bytes]:
-    """Compiled modules, by the interpreter that will load them; each starts with the header of a .pyc without a check of its source."""
+    """Compiled modules, by the interpreter that will load them; each starts with the header of a .pyc without a check
+    of its source.
+    """
     script = (
         "import importlib.util, marshal, sys\n"
         "out = sys.stdout.buffer\n"
@@ -134,10 +143,10 @@ def _bytecode(python: str, sources: list[str]) -> list[bytes]:
 
 
 def build_initramfs(cache: Path) -> Path:
-    """Make the archive, or find it in the cache; raises InitramfsError.
+    """Makes the archive, or find it in the cache; raises InitramfsError.
 
-    Its name has the hash of what it was made of, and that of its content: one that another user could have written, or that is not
-    what its name says, is made anew.
+    Its name has the hash of what it was made of, and that of its content: one that another user could have written, or
+    that is not what its name says, is made anew.
 
     Takes 0.3 s where nothing has changed: what the interpreter loads is asked each time.
     """
@@ -167,7 +176,9 @@ def build_initramfs(cache: Path) -> Path:
 
 
 def _places(python: str, root: Path, parts: list[list[str]]) -> tuple[dict[str, str], dict[str, str]]:
-    """Where files go in the guest and where they are here: those that are copied, and the sources of modules that are compiled."""
+    """Returns where files go in the guest and where they are here: those that are copied, and the sources of modules
+    that are compiled.
+    """
     files = {python: python} | {row[1]: row[1] for row in parts if row[0] == "library"}
     sources: dict[str, str] = {}
     for kind, *row in parts:
@@ -184,7 +195,7 @@ def _places(python: str, root: Path, parts: list[list[str]]) -> tuple[dict[str, 
 
 
 def _digest(places: dict[str, str]) -> str:
-    """What names an archive of these files, as they are now."""
+    """Returns what names an archive of these files, as they are now."""
     digest = hashlib.sha256()
     for place, origin in sorted(places.items()):
         state = os.stat(origin)
@@ -194,7 +205,7 @@ def _digest(places: dict[str, str]) -> str:
 
 
 def _members(contents: dict[str, bytes]) -> list[Member]:
-    """The members of an archive: folders, the devices that a first process needs, and files."""
+    """Returns the members of an archive: folders, the devices that a first process needs, and files."""
     members: list[Member] = [
         (name, stat.S_IFDIR | 0o755, b"", (0, 0))
         for name in _folders([*contents, "/dev/x", "/proc/x", "/sys/x", "/tmp/x"])  # noqa: S108
@@ -215,7 +226,9 @@ def _not_kept(cache: Path, error: OSError) -> InitramfsError:
 
 
 def _kept(folder: PrivateFolder, stem: str) -> str | None:
-    """Returns the name of an archive that is this user's, and whose content is what its name says; None where there is none."""
+    """Returns the name of an archive that is this user's, and whose content is what its name says; None if there is
+    none.
+    """
     try:
         for name in folder.names():
             digest = name.removeprefix(stem).removesuffix(_SUFFIX)
@@ -244,6 +257,6 @@ def _remove_old(folder: PrivateFolder) -> None:
 
 
 def _folders(places: list[str]) -> list[str]:
-    """Every folder that these files need, parents first."""
+    """Returns every folder that these files need, parents first."""
     found = {str(parent).strip("/") for place in places for parent in Path(place).parents}
     return sorted(found - {""}, key=lambda name: (name.count("/"), name))

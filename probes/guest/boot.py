@@ -1,7 +1,7 @@
 """A throw-away guest: boots a kernel in QEMU, lets it run the probes, and reads what they saw from its serial lines.
 
-No disk, no network, nothing of the host but the archive that `tailcall_audit.probes.guest.archive` makes. A probe that panics the guest costs one boot:
-the others run in the next. The guest dies with the process that started it.
+No disk, no network, nothing of the host but the archive that `tailcall_audit.probes.guest.archive` makes. A probe that
+panics the guest costs one boot: the others run in the next. The guest dies with the process that started it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["Guest", "GuestError", "GuestRun", "Qemu", "find_qemu", "run_in_guest"]
 
 _COMMAND_LINE = "quiet panic=-1 oops=panic PYTHONHASHSEED=0"
-"""Words with a value that the kernel doesn't know become the environment of its first process: a young guest has no random numbers."""
+"""Words with a value that the kernel doesn't know become the environment of its first process: a young guest has no
+random numbers.
+"""
 _BOOT_TIME = 4
 """A boot may take this many times the patience, even if it keeps sending."""
 _RUN_TIME = 10
@@ -52,8 +54,10 @@ class Guest(NamedTuple):
 
 
 class GuestRun(NamedTuple):
-    """What a guest reported: the kernel's release, version and facts about it, each probe's result by slug, the consoles of its boots,
-    and why it never began, if so. `seconds` is what the probes took in the last boot, `left` what they left behind in the kernel."""
+    """What a guest reported: the kernel's release, version and facts about it, each probe's result by slug, the
+    consoles of its boots, and why it never began, if so. `seconds` is what the probes took in the last boot, `left`
+    what they left behind in the kernel.
+    """
 
     release: str
     version: str
@@ -136,7 +140,7 @@ class _Listener:
 def _listen(
     process: Process, results: int, listener: _Listener, limits: _Limits, cancelled: Callable[[], bool]
 ) -> bool:
-    """Reads until the guest ends; returns True if it was given up. Raises GuestError where the user cancelled."""
+    """Reads until the guest ends; returns True if it was given up. Raises GuestError if the user cancelled."""
     assert process.stdout is not None
     assert process.stderr is not None
     with selectors.DefaultSelector() as selector:
@@ -203,7 +207,9 @@ def _boot(
 
 
 class _Told(NamedTuple):
-    """What a boot's frames say: the kernel it is, results, the probe that was started last and has none, and how it ended."""
+    """What a boot's frames say: the kernel it is, results, the probe that was started last and has none, and how it
+    ended.
+    """
 
     hello: list[str] | None
     results: dict[str, Result]
@@ -300,7 +306,8 @@ def run_in_guest(
     cancelled: Callable[[], bool] = lambda: False,
     name: str | None = None,
 ) -> GuestRun:
-    """Runs probes (None: all) in guests booted from a kernel image; raises GuestError where no guest can be started at all.
+    """Runs probes (None: all) in guests booted from a kernel image; raises GuestError if no guest can be started at
+    all.
 
     A boot takes at most `_BOOT_TIME` times the patience, and all boots together `_RUN_TIME` times.
     """

@@ -25,9 +25,10 @@ _REASONS = (
 
 
 def oops(probe: Probe, console: str, silent_for: float | None) -> Result:
-    """What the end of a guest in the middle of a probe means: an observation where the oops is in the probe's own functions.
+    """Returns what the end of a guest in the middle of a probe means: an observation where the oops is in the probe's
+    own functions.
 
-    `silent_for` is how many seconds it said nothing before it was given up; None where it ended by itself.
+    `silent_for` is how many seconds it said nothing before it was given up; None if it ended by itself.
     """
     found = _OOPS.search(console)
     if found is None:
@@ -49,7 +50,9 @@ def oops(probe: Probe, console: str, silent_for: float | None) -> Result:
 
 
 def why_not(console: str, stderr: str, silent_for: float | None) -> str:
-    """Why a guest never came to the probes, from its console and what QEMU said; `silent_for` is set when it was given up."""
+    """Returns why a guest never came to the probes, from its console and what QEMU said; `silent_for` is set when it
+    was given up.
+    """
     for pattern, reason in _REASONS:
         if pattern.search(console) or pattern.search(stderr):
             return reason

@@ -1,7 +1,8 @@
 """BTF, the kernel's type data: written by hand for programs that are replaced or traced, and read from kernels.
 
-The format is that of the kernel's Documentation/bpf/btf.rst: a header, the types (12 bytes each and what their kind adds), and the
-strings that they name. Nothing outside the standard library is imported: the probes run where nothing else is.
+The format is that of the kernel's Documentation/bpf/btf.rst: a header, the types (12 bytes each and what their kind
+adds), and the strings that they name. Nothing outside the standard library is imported: the probes run where nothing
+else is.
 """
 
 from __future__ import annotations
@@ -62,8 +63,9 @@ class BtfError(ValueError):
 if TYPE_CHECKING:
 
     class Member(NamedTuple):
-        """A member of a struct or union; `offset` in bits from the start of the outermost struct, `size` in bits of a bit
-        field, else 0."""
+        """A member of a struct or union; `offset` in bits from the start of the outermost struct, `size` in bits of a
+        bit field, else 0.
+        """
 
         name: str
         type: int
@@ -86,7 +88,9 @@ else:
 
 
 class Btf:
-    """Reads BTF of little-endian kernels. The types are indexed once; raises BtfError on data that is broken or cut off."""
+    """Reads BTF of little-endian kernels. The types are indexed once; raises BtfError on data that is broken or cut
+    off.
+    """
 
     def __init__(self, data: bytes) -> None:
         if len(data) < _HEADER.size:
@@ -110,7 +114,7 @@ class Btf:
         self._first: dict[tuple[int, int], int] | None = None
 
     def _scan(self) -> array[int]:
-        """Where each type starts, in words from the first; checked to the end."""
+        """Returns where each type starts, in words from the first; checked to the end."""
         size = self._end - self._start
         if size % 4:
             raise BtfError("the last type is cut off")
@@ -139,14 +143,14 @@ class Btf:
         return len(self._positions)
 
     def name(self, offset: int) -> str:
-        """The string at an offset; raises BtfError outside of the strings."""
+        """Returns the string at an offset; raises BtfError outside of the strings."""
         end = self._strings.find(b"\0", offset, offset + _MAX_NAME)
         if offset >= len(self._strings) or end < 0:
             raise BtfError(f"no name of at most {_MAX_NAME} bytes at {offset}")
         return self._strings[offset:end].decode("utf-8", "replace")
 
     def type(self, number: int) -> Type:
-        """The type of this number; raises BtfError where there is none."""
+        """Returns the type of this number; raises BtfError if there is none."""
         if not 0 < number < len(self._positions):
             raise BtfError(f"no type {number}")
         position = self._start + 4 * self._positions[number]
@@ -154,12 +158,12 @@ class Btf:
         return Type(self.name(name), info >> 24 & 0x1F, value, info & 0xFFFF, bool(info >> 31), position + 12)
 
     def types(self) -> Iterator[tuple[int, Type]]:
-        """Every type with its number."""
+        """Yields every type with its number."""
         for number in range(1, len(self._positions)):
             yield number, self.type(number)
 
     def find(self, name: str, kind: int) -> int | None:
-        """The number of the first type of this name and kind, None where there is none."""
+        """Returns the number of the first type of this name and kind, None if there is none."""
         text = name.encode()
         place = 0 if self._strings.startswith(text + b"\0") else self._strings.find(b"\0" + text + b"\0") + 1
         if not text or (place == 0 and not self._strings.startswith(text + b"\0")):
@@ -181,7 +185,7 @@ class Btf:
         return self._first.get((place, kind))
 
     def _index(self) -> dict[tuple[int, int], int]:
-        """The number of the first type of each name, by its place in the strings, and kind."""
+        """Returns the number of the first type of each name, by its place in the strings, and kind."""
         found: dict[tuple[int, int], int] = {}
         for number in range(1, len(self._positions)):
             name, info = struct.unpack_from("<II", self._data, self._start + 4 * self._positions[number])
@@ -193,7 +197,7 @@ class Btf:
         return self.find(name, FUNC) is not None
 
     def members(self, number: int) -> list[Member]:
-        """The members of a struct or union."""
+        """Returns the members of a struct or union."""
         found = self.type(number)
         if found.kind not in (STRUCT, UNION):
             raise BtfError(f"type {number} has no members")
@@ -205,12 +209,12 @@ class Btf:
         return out
 
     def member(self, struct_name: str, name: str) -> Member | None:
-        """A member of a struct, inside its anonymous structs and unions too; None where there is no such struct or member."""
+        """A member of a struct, inside its anonymous structs and unions too; None if there is no such struct or member."""
         number = self.find(struct_name, STRUCT)
         return None if number is None else self.member_of(number, name)
 
     def member_of(self, number: int, name: str) -> Member | None:
-        """The same, of the struct or union with this number; None too where the number is of another kind."""
+        """Returns the same, of the struct or union with this number; None too where the number is of another kind."""
         if not number or self.type(number).kind not in (STRUCT, UNION):
             return None
         return self._member(number, name, 0, 0, set())
@@ -232,7 +236,7 @@ class Btf:
         return None
 
     def resolve(self, number: int) -> int:
-        """The type behind typedefs and qualifiers; 0 is void."""
+        """Returns the type behind typedefs and qualifiers; 0 is void."""
         for _ in range(_MAX_DEPTH):
             if number == 0 or self.type(number).kind not in _TRANSPARENT:
                 return number
@@ -240,7 +244,7 @@ class Btf:
         raise BtfError("typedefs without an end")
 
     def array(self, number: int) -> tuple[int, int, int]:
-        """The element's type, the index's type and the count of an array; raises BtfError where the type is none."""
+        """Returns the element's type, the index's type and the count of an array; raises BtfError if the type is none."""
         found = self.type(number)
         if found.kind != ARRAY:
             raise BtfError(f"type {number} is no array")
@@ -248,7 +252,7 @@ class Btf:
         return element, index, count
 
     def enumerators(self, name: str) -> dict[str, int]:
-        """The names and values of an enum; empty where there is none of this name."""
+        """Returns the names and values of an enum; empty if there is none of this name."""
         number = self.find(name, ENUM)
         if number is None:
             return {}
@@ -261,7 +265,7 @@ class Btf:
         }
 
     def parameters(self, function: str) -> list[str] | None:
-        """The names of a function's parameters; None where there is no such function."""
+        """Returns the names of a function's parameters; None if there is no such function."""
         number = self.find(function, FUNC)
         if number is None:
             return None
@@ -332,6 +336,6 @@ class Writer:
         return self._add(name, FUNC, prototype, linkage)
 
     def encode(self) -> bytes:
-        """The finished BTF."""
+        """Returns the finished BTF."""
         header = _HEADER.pack(MAGIC, 1, 0, _HEADER.size, 0, len(self._types), len(self._types), len(self._strings))
         return header + bytes(self._types) + bytes(self._strings)

@@ -1,4 +1,6 @@
-"""What a started program inherits: nothing of a hostile current directory or environment. Each canary leaves a file where it runs."""
+"""What a started program inherits: nothing of a hostile current directory or environment. Each canary leaves a file
+where it runs.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,9 @@ PRINT_ENVIRONMENT = (
 
 @pytest.fixture
 def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A current directory full of canaries, in an environment that points to them; returns the file that a canary makes."""
+    """A current directory full of canaries, in an environment that points to them; returns the file that a canary
+    makes.
+    """
     folder = tmp_path / "hostile"
     folder.mkdir()
     ran = tmp_path / "RAN"
@@ -274,7 +278,9 @@ HOSTILE_CONFIG = """
 def test_nothing_of_a_repository_is_run(
     hostile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uploader: str
 ) -> None:
-    """Its configuration names programs in every way that git knows, and objects are missing that a partial clone would fetch."""
+    """Its configuration names programs in every way that git knows, and objects are missing that a partial clone would
+    fetch.
+    """
     import pygit2
 
     git = find_program("git")
@@ -398,7 +404,9 @@ print(codes, found, sorted(sys.modules.keys() & {"multiprocessing", "pty"}), fil
 
 
 def test_no_library_starts_a_process_of_its_own(tmp_path: Path) -> None:
-    """Seen by Python's audit events while every kind of target is read: python-debian would start unzstd for this package."""
+    """Seen by Python's audit events while every kind of target is read: python-debian would start unzstd for this
+    package.
+    """
     from tests import zstd
     from tests.repositories import stable_branch
     from tests.rpms import FIRST, RHEL, rpm

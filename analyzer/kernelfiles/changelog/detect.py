@@ -35,7 +35,7 @@ def _detect(text: str) -> Family | None:
 
 
 def parse_changelog(text: str, path: str, family: Family | None = None) -> Changelog:
-    """Parse a changelog in the family given, else the one it looks like; raises ChangelogError when there is no entry."""
+    """Parses a changelog in the family given, else the one it looks like; raises ChangelogError when there is no entry."""
     found = family or _detect(text)
     if found is None:
         raise ChangelogError(
@@ -67,12 +67,12 @@ def _open(path: Path | None) -> bytes:
 
 
 def decode_changelog(data: bytes, label: str, family: Family | None = None) -> Changelog:
-    """Parse what a file or an address holds; gzip, xz, bzip2 and zstd are understood."""
+    """Parses what a file or an address holds; gzip, xz, bzip2 and zstd are understood."""
     return parse_changelog(decompress(data, label, _MAX_BYTES).decode("utf-8", "replace"), label, family)
 
 
 def read_changelog(name: str, family: Family | None = None) -> Changelog:
-    """Read a changelog from a file, or from standard input (``-``)."""
+    """Reads a changelog from a file, or from standard input (``-``)."""
     path = None if name == "-" else expanded(name)
     label = "standard input" if path is None else str(path)
     return decode_changelog(_open(path), label, family)

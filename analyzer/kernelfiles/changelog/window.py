@@ -1,6 +1,7 @@
 """The entries of a changelog that are of one kernel series, and what keeps them from listing all that the package has.
 
-A changelog is complete where it reaches back to the base release, and where every stable update in between lists its subjects.
+A changelog is complete where it reaches back to the base release, and where every stable update in between lists its
+subjects.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ _JUMP = re.compile(
     r"(?:the |kernel |linux |version |upstream |stable |release ){0,4}v?(\d{1,4})\.(\d{1,4})",
     re.IGNORECASE | re.ASCII,
 )
-"""The words of openEuler ("update kernel-rt version to 6.6.0-64.0.0.5"), Azure Linux ("Auto-upgrade to 6.6.134.1"), Photon ("Update to
-version 4.19.127") and XCP-ng ("Update kernel to 4.19")."""
+"""The words of openEuler ("update kernel-rt version to 6.6.0-64.0.0.5"), Azure Linux ("Auto-upgrade to 6.6.134.1"),
+Photon ("Update to version 4.19.127") and XCP-ng ("Update kernel to 4.19").
+"""
 _WHOLE_KERNEL = re.compile(r"\b(?:kernel|linux|upstream|bpf)\b", re.IGNORECASE)
 _MAX_JUMP = 300
 _SHOWN_HOLES = 6
@@ -35,7 +37,7 @@ _SHOWN_HOLES = 6
 class Window(NamedTuple):
     """The entries since the base release, newest first: what they list are backports to it.
 
-    `stable` is the stable release that the newest of them is of. `gap` says why the entries are not complete, None where
+    `stable` is the stable release that the newest of them is of. `gap` says why the entries are not complete, None if
     they are.
     """
 
@@ -68,7 +70,8 @@ def _same_series(entry: Entry, base: UpstreamVersion) -> bool:
 
 
 def _holes(entries: Sequence[Entry], stable: UpstreamVersion) -> tuple[list[str], int]:
-    """The first stable releases up to the newest one rolled in whose subjects are not listed, and how many there are in all.
+    """Returns the first stable releases up to the newest one rolled in whose subjects are not listed, and how many
+    there are in all.
 
     A version may have any number: they are counted, not listed.
     """
@@ -84,7 +87,7 @@ def _holes(entries: Sequence[Entry], stable: UpstreamVersion) -> tuple[list[str]
 
 
 def _jump(path: str, entries: Sequence[Entry], base: UpstreamVersion) -> str | None:
-    """Where an RPM's changelog moves to another version without listing what came with it."""
+    """Returns where an RPM's changelog moves to another version without listing what came with it."""
     for entry in entries:
         for item in entry.items:
             found = _JUMP.search(item.text[:_MAX_JUMP])

@@ -1,8 +1,8 @@
 """Where a kernel's number stands in a line of text, and what looks like one and is none.
 
-Kernels write it behind ``Linux version``, in a line of ``uname``, in an oops before its build number; tools write it behind
-``Kernel Version:``, in a node table's column, in file and package names. An address, a kubelet's, a distribution's, Docker's or
-another system's version is no kernel's.
+Kernels write it behind ``Linux version``, in a line of ``uname``, in an oops before its build number; tools write it
+behind ``Kernel Version:``, in a node table's column, in file and package names. An address, a kubelet's, a
+distribution's, Docker's or another system's version is no kernel's.
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ class Place(IntEnum):
 
 
 class Candidate(NamedTuple):
-    """A word that may be a kernel's release: the version, what follows it, and where it was found (an offset in the line)."""
+    """A word that may be a kernel's release: the version, what follows it, and where it was found (an offset in the
+    line).
+    """
 
     word: str
     version: UpstreamVersion
@@ -87,12 +89,12 @@ def clean_line(text: str) -> str:
 
 
 def is_other_system(line: str) -> bool:
-    """Whether a line is about another operating system, whose version numbers look like Linux's."""
+    """Returns True if a line is about another operating system, whose version numbers look like Linux's."""
     return _OTHER_SYSTEMS.search(line) is not None and "Linux version" not in line and not line.startswith("Linux ")
 
 
 def release_of_word(word: str) -> tuple[str, UpstreamVersion, str] | None:
-    """The release that a word is or names, without quotes, punctuation, path, file or package name around it."""
+    """Returns the release that a word is or names, without quotes, punctuation, path, file or package name around it."""
     plain = word.strip(_AROUND).rstrip(".")
     plain = re.split(r"[\"'=]", plain)[-1].rsplit("/", 1)[-1]
     plain = _FILE_PREFIX.sub("", plain, count=1)
@@ -110,12 +112,12 @@ def release_of_word(word: str) -> tuple[str, UpstreamVersion, str] | None:
 
 
 def _opens(words: list[tuple[int, str]], index: int) -> bool:
-    """Whether a word begins a statement: the line's first, or behind a colon, a prompt or a quote."""
+    """Returns True if a word begins a statement: the line's first, or behind a colon, a prompt or a quote."""
     return index == 0 or words[index - 1][1][-1] in ":=\"'$>]"
 
 
 def _place(line: str, words: list[tuple[int, str]], index: int) -> Place:
-    """Where a word stands, by the words around it."""
+    """Returns where a word stands, by the words around it."""
     before = [word.strip("\"'") for _, word in words[max(0, index - 2) : index]]
     after = words[index + 1][1] if index + 1 < len(words) else ""
     if _BUILD_NUMBER.match(after) or _RUNTIME.match(after):
@@ -132,10 +134,10 @@ def _place(line: str, words: list[tuple[int, str]], index: int) -> Place:
 def find_candidates(
     line: str, exists: Callable[[UpstreamVersion], bool], has_form: Callable[[str, UpstreamVersion], bool]
 ) -> list[Candidate]:
-    """Every word of a cleaned line that may be a kernel's release, in their order.
+    """Returns every word of a cleaned line that may be a kernel's release, in their order.
 
-    `exists` says whether Linux had such a version, `has_form` whether a known distribution writes releases so. A bare number
-    counts where the line is nothing else, or (three numbers) as a second kernel beside one that is sure.
+    `exists` says whether Linux had such a version, `has_form` whether a known distribution writes releases so. A bare
+    number counts where the line is nothing else, or (three numbers) as a second kernel beside one that is sure.
     """
     plain = _PARENTHESES.sub(lambda match: " " * len(match.group()), line)
     plain = _JSON.sub(" ", plain)
@@ -161,7 +163,7 @@ def find_candidates(
 
 
 def only_candidate(line: str, candidates: Iterable[Candidate]) -> Candidate | None:
-    """The bare number that is all that a line says, apart from what `uname` puts beside it."""
+    """Returns the bare number that is all that a line says, apart from what `uname` puts beside it."""
     plain = _PARENTHESES.sub(" ", line)
     chosen = list(candidates)
     others = [word for word in plain.split() if not _UNAME_WORDS.fullmatch(word) and release_of_word(word) is None]
