@@ -121,6 +121,15 @@ def test_strings_that_were_seen_in_public(text: str, version: str, proof: Proof,
             "6.1.170-3",
             "x86_64",
         ),
+        # linux-binary-7.3-cloud-amd64 of experimental, 2026-11-25: its release names the series only.
+        (
+            "Linux version 7.3-cloud-amd64 (debian-kernel@lists.debian.org) (x86_64-linux-gnu-gcc-16 (Debian 16.2.0-3) 16.2.0) "
+            "#1 SMP PREEMPT_DYNAMIC Debian 7.3~rc7-1~exp1 (2026-10-16)",
+            "7.3-rc7",
+            E,
+            "7.3~rc7-1~exp1",
+            "x86_64",
+        ),
         ("#1 SMP PREEMPT_DYNAMIC Debian 6.1.170-3 (2026-05-08)", "6.1.170", E, "6.1.170-3", None),
         ("Debian 6.1.170-3 (2026-05-08)", "6.1.170", E, "6.1.170-3", None),
         (

@@ -19,6 +19,9 @@ of.
 """
 
 
+_SERIES = re.compile(r"\d+\.\d+(?![\d.])(?!-rc\d)", re.ASCII)
+
+
 def _contradicted(release: KernelRelease, says: str, text: str) -> KernelRelease:
     """One kernel about which two statements disagree: its version is unknown."""
     note = f"the release {release.release} and {says} contradict each other: the version of this kernel is unknown"
@@ -35,9 +38,17 @@ def _contradicted(release: KernelRelease, says: str, text: str) -> KernelRelease
     )
 
 
+def _names_series_of(release: KernelRelease, version: UpstreamVersion) -> bool:
+    """Returns True for a release that names a series, and a build string that names a candidate of it.
+
+    A kernel's own release has a sublevel or names its candidate. Debian's 7.3-cloud-amd64 of experimental is 7.3~rc7.
+    """
+    return version.rc is not None and _SERIES.match(release.release) is not None
+
+
 def _sublevels_differ(release: KernelRelease, version: UpstreamVersion) -> bool:
     """Returns True if a release carries a sublevel (an ABI number's zero is none) and a build string says another."""
-    carries = release.proof is not Proof.BASE
+    carries = release.proof is not Proof.BASE and not _names_series_of(release, version)
     return carries and (release.version.sublevel != version.sublevel or release.version.rc != version.rc)
 
 
@@ -51,7 +62,7 @@ def with_build(release: KernelRelease | None, matched: Matched, text: str, catal
         raise ReleaseError(f"{shown(text)}: the release {release.release} and {says} are of different series")
     if release is not None:
         known = {entry.name: entry.either_of for entry in catalog.distributions}
-        names_one = release.distro in (None, distribution.name)
+        names_one = release.distro in (None, distribution.name) or _names_series_of(release, version)
         alike = names_one or distribution.name in known.get(release.distro or "", ()) or release.proof is Proof.BASE
         names = {build.package for build in release.builds}
         other_abi = bool(names) and distribution.name == release.distro and _UPLOAD.sub("", package) not in names
