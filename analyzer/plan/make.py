@@ -147,8 +147,7 @@ def make_plan(request: Request, asked: Asked) -> Plan:
     """Makes the plan for a tree; raises AuditError where the tree or an upstream cannot be read."""
     audited = audit_committed(request, asked.path)
     planned, unknown = _planned(audited, request, asked.unknown)
-    branch = "" if audited.version is None else audited.version.branch
-    choice = choose(request.catalog, audited.facts, audited.verdicts, planned, branch)
+    choice = choose(request.catalog, audited.facts, audited.verdicts, planned, _branch(audited))
     affected = tuple(dict.fromkeys(verdict.defect.slug for verdict in planned))
     without = tuple(Left(slug, "no commit that mends it is known") for slug in choice.without_fix)
     tried = _tried(request, asked, audited, choice)
@@ -176,26 +175,40 @@ class _Tried(NamedTuple):
 
 def _tried(request: Request, asked: Asked, audited: Audited, choice: Choice) -> _Tried:
     """The steps in order, each tried where that is possible, and what comes of them."""
-    catalog, tree = request.catalog, audited.tree
-    keys = list(choice.picks)
-    slugs = tuple(dict.fromkeys(slug for pick in choice.picks.values() for slug in pick.defects))
-    ids = {key: catalog.commits[key].id for key in keys}
-    if not keys:
-        return _Tried((), Result(True, (), ()))
+    tree = audited.tree
     if tree.repository is None or tree.commit is None:
-        return _by_patches(request, asked, audited, choice, ids, slugs)
+        return _by_patches(request, asked, audited, choice)
     if asked.patches is not None:
         raise AuditError(
             "--patches is for sources without git: this tree has objects to try commits on, --upstream lends others"
         )
-    lent = lenders(asked.upstream, tree.repository, "" if audited.version is None else audited.version.branch)
+    lent = lenders(asked.upstream, tree.repository, _branch(audited))
+    if not choice.picks:
+        return _Tried((), Result(True, (), ()))
+    return _by_objects(request, asked, audited, choice, lent)
+
+
+def _branch(audited: Audited) -> str:
+    return "" if audited.version is None else audited.version.branch
+
+
+def _slugs(choice: Choice) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(slug for pick in choice.picks.values() for slug in pick.defects))
+
+
+def _by_objects(request: Request, asked: Asked, audited: Audited, choice: Choice, lent: Sequence[Lender]) -> _Tried:
+    """The steps, each merged on top of the last in a scratch repository."""
+    catalog, tree, slugs = request.catalog, audited.tree, _slugs(choice)
+    assert tree.commit is not None  # the caller's condition
+    keys = list(choice.picks)
+    ids = {key: catalog.commits[key].id for key in keys}
     scratch = _scratch(asked, tree, lent)
     head = str(tree.commit.id)
     tips = _tips(scratch, lent, head)
     located = locate(scratch, catalog, keys, tips, head, audited.version, request.progress)
     ids |= {key: items[0].id for key, items in located.origins.items() if items}
     wanted = _wanted(catalog, choice, located, ids, audited.version)
-    matcher = Matcher(catalog, "" if audited.version is None else audited.version.branch)
+    matcher = Matcher(catalog, _branch(audited))
     trial = Trial(
         scratch, head, str(tree.commit.tree_id), request.progress, lambda name: _full_id(catalog, matcher, name)
     )
@@ -209,9 +222,14 @@ def _tried(request: Request, asked: Asked, audited: Audited, choice: Choice) -> 
     # Where a step conflicts or is missing, following the plan leads to a tree that is not known.
     whole = tried and all(step.outcome is not Outcome.CONFLICTS for step in trial.steps)
     looked_in = {tip.name for tip in tips}
+    blank = [
+        f"--upstream {lender.place}: no branch of a kernel is in it; commits are found there by their ids only"
+        for lender in lent
+        if lender.place is not None and looked_in.isdisjoint(lender.refs)
+    ]
     places = tuple((lender.place, tuple(looked_in & lender.refs.keys())) for lender in lent if lender.place is not None)
     steps = tuple(_with_picked_ids(trial.steps))
-    return _Tried(steps, Result(tried, fixed, left, trial.tree if whole else None), tuple(located.notes), places)
+    return _Tried(steps, Result(tried, fixed, left, trial.tree if whole else None), (*blank, *located.notes), places)
 
 
 def _without_lacking(
@@ -226,22 +244,23 @@ def _without_lacking(
     return tuple(slug for slug in fixed if slug not in lacking), (*left, *more)
 
 
-def _by_patches(
-    request: Request, asked: Asked, audited: Audited, choice: Choice, ids: dict[str, str], slugs: tuple[str, ...]
-) -> _Tried:
+def _by_patches(request: Request, asked: Asked, audited: Audited, choice: Choice) -> _Tried:
     """The steps for sources without git: tried with patch files where there are any."""
     if asked.upstream:
         raise AuditError(
             f"--upstream: {audited.tree.root} has no git history to pick onto; --patches applies patch files"
         )
+    slugs = _slugs(choice)
+    ids = {key: request.catalog.commits[key].id for key in choice.picks}
     wanted = _wanted(request.catalog, choice, Located(), ids, audited.version)
     order = in_order(request.catalog, choice.picks, {})
+    if not order:
+        return _Tried((), Result(True, (), ()))
     if asked.patches is None:
         why = ("there are no git objects to try it on: --patches applies mails or git format-patch files",)
         steps = tuple(_untested(wanted[key], why) for key in order)
         return _Tried(steps, Result(False, (), tuple(Left(slug, "the steps were not tried") for slug in slugs)))
-    branch = "" if audited.version is None else audited.version.branch
-    mails, notes = read_patches(asked.patches, request.catalog, branch)
+    mails, notes = read_patches(asked.patches, request.catalog, _branch(audited))
     trial = PatchTrial(Overlay(audited.tree.files), mails, asked.patches, request.progress)
     attempt(trial, wanted, order)
     fixed, left = predict(request.catalog, audited.subject, trial.files, audited.version, audited.verdicts, slugs)

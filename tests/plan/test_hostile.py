@@ -107,6 +107,14 @@ def test_a_linked_worktree_and_a_bare_clone_are_planned_for(mainline: Upstream, 
     assert outcomes(found[0]) == [("6", "clean")]
 
 
+def test_an_upstream_without_a_kernel_is_said(mainline: Upstream, tmp_path: Path) -> None:
+    tree = tree_of(tmp_path / "tree", mainline.stages[4])
+    git("init", "-q", str(tmp_path / "empty"))
+    found = plan(tree.path, "--upstream", str(tmp_path / "empty"), "--only", "6")
+    assert outcomes(found) == [("6", "object-missing")]
+    assert any("no branch of a kernel is in it" in note for note in found.data["notes"])
+
+
 def test_what_is_not_committed_is_said_and_not_planned_for(mainline: Upstream, tmp_path: Path) -> None:
     tree = tree_of(tmp_path / "tree", mainline.stages[4])
     (tree.path / "kernel/bpf/arraymap.c").write_bytes(mainline.stages[5]["kernel/bpf/arraymap.c"])
