@@ -185,3 +185,15 @@ def test_a_branch_whose_name_is_an_option_of_git_is_none_in_the_script(mainline:
     expected = plan(tree.path, "--upstream", str(upstream), "--only", "6").data["result"]["tree"]
     assert followed(tree.path, tmp_path / "mended", "--upstream", str(upstream), "--only", "6") == expected
     assert not canary.exists()
+
+
+def test_a_wrong_place_is_an_error_where_nothing_is_to_be_mended_too(
+    mainline: Upstream, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = tree_of(tmp_path / "tree", mainline.stages[-1])
+    assert main(["plan", "--tree", str(tree.path), "--only", "6", "--arch", "x86_64"]) == 0
+    assert "nothing to mend" in capsys.readouterr().out
+    assert (
+        main(["plan", "--tree", str(tree.path), "--only", "6", "--arch", "x86_64", "--upstream", "/nonexistent"]) == 2
+    )
+    assert "neither a folder nor a branch" in capsys.readouterr().err
