@@ -3,74 +3,17 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
 
 from unicorn import UC_ARCH_ARM64, UC_MODE_ARM, Uc
 from unicorn import arm64_const as arm
 
-from tailcall_audit.analyzer.emulator.isa import Alternatives, Isa
-
-if TYPE_CHECKING:
-    from tailcall_audit.analyzer.emulator.image import KernelImage
-    from tailcall_audit.analyzer.emulator.machine import Machine
+from tailcall_audit.analyzer.emulator.isa import Alternatives, LinkRegisterIsa
 
 __all__ = ["ISA", "Uc"]
 
-_TASK_SIZE = 1 << 16
 _NOP = struct.pack("<I", 0xD503201F)
 _CALLBACK = 1 << 15
 """ARM64_CB_BIT: the replacement is a function that makes the code."""
-_PATCHES = 64 << 20
-"""Bytes behind the kernel's end: a branch reaches 128 MiB."""
-
-
-def _prepare(machine: Machine) -> None:
-    """With TPIDR_EL1 at 0 per-CPU data is at its own address, where the kernel has its initial values."""
-    machine.set_register(arm.UC_ARM64_REG_SP_EL0, machine.allocate(_TASK_SIZE))
-
-
-def _call(machine: Machine, back: int) -> None:
-    machine.set_register(arm.UC_ARM64_REG_LR, back)
-
-
-def _leave(machine: Machine) -> None:
-    machine.set_register(arm.UC_ARM64_REG_PC, machine.register(arm.UC_ARM64_REG_LR))
-
-
-def _trap(code: bytes) -> int:
-    # BRK, whatever its number.
-    return 4 if len(code) >= 4 and struct.unpack_from("<I", code)[0] & 0xFFE0001F == 0xD4200000 else 0
-
-
-def _patches(kernel: KernelImage) -> int:
-    end = max(item.address + item.memory for item in kernel.segments)
-    return (end + _PATCHES) & -(1 << 16)
-
-
-def _no_operation(size: int) -> bytes:
-    return _NOP * (size // 4)
-
-
-def _jump(start: int, target: int, size: int) -> bytes:
-    return struct.pack("<I", 0x14000000 | ((target - start) >> 2) & 0x03FFFFFF) + _no_operation(size - 4)
-
-
-def _jump_size(code: bytes) -> int:
-    return 4 if code[:4] == _NOP or struct.unpack_from("<I", code)[0] >> 26 == 0b000101 else 0
-
-
-def _moved(code: bytes, start: int, target: int) -> bytes:
-    """Returns the kernel moves branches with an immediate that lead out of the other code (get_alt_insn())."""
-    out = b""
-    for place in range(0, len(code), 4):
-        (word,) = struct.unpack_from("<I", code, place)
-        if word >> 26 in (0b000101, 0b100101):
-            distance = (word & 0x03FFFFFF ^ 0x02000000) - 0x02000000
-            goal = start + place + 4 * distance
-            if not start <= goal < start + len(code):
-                word = word & 0xFC000000 | (goal - target - place) >> 2 & 0x03FFFFFF
-        out += struct.pack("<I", word)
-    return out
 
 
 def _alternative(entry: bytes) -> tuple[int, int, bool]:
@@ -80,25 +23,54 @@ def _alternative(entry: bytes) -> tuple[int, int, bool]:
     return size, length, feature & _CALLBACK != 0 or length == 0
 
 
-ISA = Isa(
-    name="arm64",
-    machine=(UC_ARCH_ARM64, UC_MODE_ARM),
-    cpu=arm.UC_CPU_ARM64_MAX,
-    pc=arm.UC_ARM64_REG_PC,
-    stack_pointer=arm.UC_ARM64_REG_SP,
-    result=arm.UC_ARM64_REG_X0,
-    arguments=tuple(arm.UC_ARM64_REG_X0 + number for number in range(8)),
-    heap=0xFFFF_0001_0000_0000,
-    stack=0xFFFF_0003_0000_0000,
-    prepare=_prepare,
-    call=_call,
-    leave=_leave,
-    trap=_trap,
-    patches=_patches,
-    no_operation=_no_operation,
-    jump=_jump,
-    jump_size=_jump_size,
-    moved=_moved,
-    returns=struct.pack("<I", 0xD65F03C0),
-    alternatives=Alternatives(("__alt_instructions", "__alt_instructions_end"), (12,), _alternative),
-)
+class Arm64(LinkRegisterIsa):
+    """Branches of four bytes, the current task in SP_EL0.
+
+    With TPIDR_EL1 at 0 per-CPU data is at its own address, where the kernel has its initial values.
+    """
+
+    name = "arm64"
+    machine = (UC_ARCH_ARM64, UC_MODE_ARM)
+    cpu = arm.UC_CPU_ARM64_MAX
+    pc = arm.UC_ARM64_REG_PC
+    stack_pointer = arm.UC_ARM64_REG_SP
+    result = arm.UC_ARM64_REG_X0
+    arguments = tuple(arm.UC_ARM64_REG_X0 + number for number in range(8))
+    heap = 0xFFFF_0001_0000_0000
+    stack = 0xFFFF_0003_0000_0000
+    returns = struct.pack("<I", 0xD65F03C0)
+    alternatives = Alternatives(("__alt_instructions", "__alt_instructions_end"), (12,), _alternative)
+    link, task = arm.UC_ARM64_REG_LR, arm.UC_ARM64_REG_SP_EL0
+
+    def trap(self, code: bytes) -> int:
+        """Returns the length of a breakpoint instruction, whatever its number."""
+        # BRK, whatever its number.
+        return 4 if len(code) >= 4 and struct.unpack_from("<I", code)[0] & 0xFFE0001F == 0xD4200000 else 0
+
+    def no_operation(self, size: int) -> bytes:
+        """Returns no-operations of four bytes."""
+        return _NOP * (size // 4)
+
+    def jump(self, start: int, target: int, size: int) -> bytes:
+        """Returns a branch, and no-operations behind it."""
+        return struct.pack("<I", 0x14000000 | ((target - start) >> 2) & 0x03FFFFFF) + self.no_operation(size - 4)
+
+    def jump_size(self, code: bytes) -> int:
+        """Returns 4 for a jump or a no-operation, else 0."""
+        return 4 if code[:4] == _NOP or struct.unpack_from("<I", code)[0] >> 26 == 0b000101 else 0
+
+    def moved(self, code: bytes, start: int, target: int) -> bytes:
+        """Moves what the kernel does: branches with an immediate that lead out of the other code (get_alt_insn())."""
+        out = b""
+        for place in range(0, len(code), 4):
+            (word,) = struct.unpack_from("<I", code, place)
+            if word >> 26 in (0b000101, 0b100101):
+                distance = (word & 0x03FFFFFF ^ 0x02000000) - 0x02000000
+                goal = start + place + 4 * distance
+                if not start <= goal < start + len(code):
+                    word = word & 0xFC000000 | (goal - target - place) >> 2 & 0x03FFFFFF
+            out += struct.pack("<I", word)
+        return out
+
+
+ISA = Arm64()

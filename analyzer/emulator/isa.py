@@ -4,9 +4,10 @@ its name.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 
@@ -14,10 +15,13 @@ if TYPE_CHECKING:
     from tailcall_audit.analyzer.emulator.image import KernelImage
     from tailcall_audit.analyzer.emulator.machine import Machine
 
-__all__ = ["ARCHITECTURES", "Alternatives", "Isa", "isa_of"]
+__all__ = ["ARCHITECTURES", "Alternatives", "Isa", "LinkRegisterIsa", "isa_of"]
 
 ARCHITECTURES = ("x86_64", "arm64", "riscv64")
 """Those with a module of this name in this package."""
+_TASK_SIZE = 1 << 16
+_PATCHES = 64 << 20
+"""Bytes behind the kernel's end: a branch reaches 128 MiB on arm64, auipc and jalr reach 2 GiB on riscv64."""
 
 
 class Alternatives(NamedTuple):
@@ -31,44 +35,95 @@ class Alternatives(NamedTuple):
     parse: Callable[[bytes], tuple[int, int, bool]]
 
 
-class Isa(NamedTuple):
+class Isa(ABC):
     """An architecture. Registers are numbers of the emulator's; addresses are bytes.
 
-    `arguments` are the registers of a call in their order. `prepare` sets a fresh machine up: per-CPU data, the current
-    task. `call` makes the machine enter a function that returns to an address; `leave` makes the function that it
-    stands at the start of return to its caller; `trap` is the length of the trap instruction that bytes begin with, 0
-    for none. `heap`, `stack` and `patches` are where objects, the stack and code that the kernel writes go: `patches`
-    depends on the kernel, since code must reach it. `no_operation` makes so many bytes that do nothing; `jump` is a
-    jump of so many bytes from one address to another; `jump_size` is the length of the static key's code (a jump or a
-    no-operation) that bytes begin with, 0 where it is neither; `moved` is code that works at another address as it does
-    at its own; `returns` is the code of a function that does nothing; `alternatives` is the table of code that is
-    patched for the processor; `thunks` are functions that stand for a return or an indirect jump, of which a booted
-    kernel takes the one that its processor needs: all of them lead to the same place. `traced` says where in the code
-    at an address the call of a tracer's trampoline goes, and that call; None if the code has no room for one.
+    `arguments` are the registers of a call in their order. `heap` and `stack` are where objects and the stack go.
+    `returns` is the code of a function that does nothing; `alternatives` is the table of code that is patched for the processor;
+    `thunks` are functions that stand for a return or an indirect jump, of which a booted kernel takes the one that its
+    processor needs: all of them lead to the same place. `is_traced` says whether `traced` can answer.
     """
 
-    name: str
-    machine: tuple[int, int]
-    cpu: int | None
-    pc: int
-    stack_pointer: int
-    result: int
-    arguments: tuple[int, ...]
-    heap: int
-    stack: int
-    prepare: Callable[[Machine], None]
-    call: Callable[[Machine, int], None]
-    leave: Callable[[Machine], None]
-    trap: Callable[[bytes], int]
-    patches: Callable[[KernelImage], int]
-    no_operation: Callable[[int], bytes]
-    jump: Callable[[int, int, int], bytes]
-    jump_size: Callable[[bytes], int]
-    moved: Callable[[bytes, int, int], bytes]
-    returns: bytes
-    alternatives: Alternatives
-    thunks: tuple[str, ...] = ()
-    traced: Callable[[bytes, int, int], tuple[int, bytes] | None] | None = None
+    name: ClassVar[str]
+    machine: ClassVar[tuple[int, int]]
+    cpu: ClassVar[int | None] = None
+    pc: ClassVar[int]
+    stack_pointer: ClassVar[int]
+    result: ClassVar[int]
+    arguments: ClassVar[tuple[int, ...]]
+    heap: ClassVar[int]
+    stack: ClassVar[int]
+    returns: ClassVar[bytes]
+    alternatives: ClassVar[Alternatives]
+    thunks: ClassVar[tuple[str, ...]] = ()
+    is_traced: ClassVar[bool] = False
+
+    @abstractmethod
+    def prepare(self, machine: Machine) -> None:
+        """Sets a fresh machine up: per-CPU data, the current task."""
+
+    @abstractmethod
+    def call(self, machine: Machine, back: int) -> None:
+        """Makes the machine enter a function that returns to an address."""
+
+    @abstractmethod
+    def leave(self, machine: Machine) -> None:
+        """Makes the function that the machine stands at the start of return to its caller."""
+
+    @abstractmethod
+    def trap(self, code: bytes) -> int:
+        """Returns the length of the trap instruction that bytes begin with, 0 for none."""
+
+    @abstractmethod
+    def patches(self, kernel: KernelImage) -> int:
+        """Returns where code goes that a kernel writes: its own code must reach it."""
+
+    @abstractmethod
+    def no_operation(self, size: int) -> bytes:
+        """Returns so many bytes that do nothing."""
+
+    @abstractmethod
+    def jump(self, start: int, target: int, size: int) -> bytes:
+        """Returns a jump of so many bytes from one address to another."""
+
+    @abstractmethod
+    def jump_size(self, code: bytes) -> int:
+        """Returns the length of a static key's code (a jump or a no-operation) that bytes begin with, 0 where it is neither."""
+
+    @abstractmethod
+    def moved(self, code: bytes, start: int, target: int) -> bytes:
+        """Returns code that works at another address as it does at its own."""
+
+    def traced(self, code: bytes, start: int, trampoline: int) -> tuple[int, bytes] | None:
+        """Returns where in the code at an address the call of a tracer's trampoline goes, and that call; None without room for one."""
+        return None
+
+
+class LinkRegisterIsa(Isa):
+    """An architecture whose calls leave the address to return to in a register, `link`, and whose current task is in another, `task`.
+
+    Its branches reach at least 128 MiB.
+    """
+
+    link: ClassVar[int]
+    task: ClassVar[int]
+
+    def prepare(self, machine: Machine) -> None:
+        """Makes room for the current task."""
+        machine.set_register(self.task, machine.allocate(_TASK_SIZE))
+
+    def call(self, machine: Machine, back: int) -> None:
+        """Sets the link register."""
+        machine.set_register(self.link, back)
+
+    def leave(self, machine: Machine) -> None:
+        """Goes where the link register says."""
+        machine.set_register(self.pc, machine.register(self.link))
+
+    def patches(self, kernel: KernelImage) -> int:
+        """Returns a place behind the kernel's end."""
+        end = max(item.address + item.memory for item in kernel.segments)
+        return (end + _PATCHES) & -(1 << 16)
 
 
 def isa_of(architecture: str) -> Isa:

@@ -3,54 +3,16 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
 
 from unicorn import UC_ARCH_RISCV, UC_MODE_RISCV64, Uc
 from unicorn import riscv_const as riscv
 
-from tailcall_audit.analyzer.emulator.isa import Alternatives, Isa
-
-if TYPE_CHECKING:
-    from tailcall_audit.analyzer.emulator.image import KernelImage
-    from tailcall_audit.analyzer.emulator.machine import Machine
+from tailcall_audit.analyzer.emulator.isa import Alternatives, LinkRegisterIsa
 
 __all__ = ["ISA", "Uc"]
 
-_TASK_SIZE = 1 << 16
 _NOP, _NOP_SHORT = struct.pack("<I", 0x13), struct.pack("<H", 1)
 _JAL, _AUIPC, _JALR = 0x6F, 0x17, 0x67
-_PATCHES = 64 << 20
-"""Bytes behind the kernel's end: auipc and jalr reach 2 GiB."""
-
-
-def _prepare(machine: Machine) -> None:
-    """The offset of a booted processor's per-CPU data, which the kernel has in a table, is 0 in the image: the data is
-    at its own address.
-    """
-    machine.set_register(riscv.UC_RISCV_REG_TP, machine.allocate(_TASK_SIZE))
-
-
-def _call(machine: Machine, back: int) -> None:
-    machine.set_register(riscv.UC_RISCV_REG_RA, back)
-
-
-def _leave(machine: Machine) -> None:
-    machine.set_register(riscv.UC_RISCV_REG_PC, machine.register(riscv.UC_RISCV_REG_RA))
-
-
-def _trap(code: bytes) -> int:
-    if code[:2] == b"\x02\x90":
-        return 2  # c.ebreak
-    return 4 if code[:4] == b"\x73\x00\x10\x00" else 0  # ebreak
-
-
-def _patches(kernel: KernelImage) -> int:
-    end = max(item.address + item.memory for item in kernel.segments)
-    return (end + _PATCHES) & -(1 << 16)
-
-
-def _no_operation(size: int) -> bytes:
-    return _NOP * (size // 4) + _NOP_SHORT * (size % 4 // 2)
 
 
 def _with_distance(word: int, distance: int) -> int:
@@ -65,60 +27,67 @@ def _distance(word: int) -> int:
     return (found ^ 1 << 20) - (1 << 20)
 
 
-def _jump(start: int, target: int, size: int) -> bytes:
-    return struct.pack("<I", _with_distance(_JAL, target - start)) + _no_operation(size - 4)
-
-
-def _jump_size(code: bytes) -> int:
-    return 4 if code[:4] == _NOP or struct.unpack_from("<I", code)[0] & 0xFFF == _JAL else 0
-
-
-def _moved(code: bytes, start: int, target: int) -> bytes:
-    """Returns the kernel moves jal, and auipc with a jalr behind it, that lead out of the other code
-    (riscv_alternative_fix_offsets()).
-    """
-    out = bytearray(code)
-    place = 0
-    while place + 4 <= len(code):
-        (word,) = struct.unpack_from("<I", code, place)
-        if word & 0x7F == _JAL and not start <= start + place + _distance(word) < start + len(code):
-            struct.pack_into("<I", out, place, _with_distance(word, _distance(word) + start - target))
-        elif word & 0x7F == _AUIPC and place + 8 <= len(code):
-            (second,) = struct.unpack_from("<I", code, place + 4)
-            if second & 0x707F == _JALR and second >> 15 & 31 == word >> 7 & 31:
-                far = (word & 0xFFFFF000) + ((second >> 20 ^ 0x800) - 0x800) + start - target
-                struct.pack_into("<I", out, place, word & 0xFFF | (far + 0x800) & 0xFFFFF000)
-                struct.pack_into("<I", out, place + 4, second & 0xFFFFF | (far & 0xFFF) << 20)
-        # The lowest bits of an instruction say whether it is one of two bytes.
-        place += 4 if word & 3 == 3 else 2
-    return bytes(out)
-
-
 def _alternative(entry: bytes) -> tuple[int, int, bool]:
     """struct alt_entry: two distances, the vendor, the length of both codes, the feature."""
     (length,) = struct.unpack_from("<H", entry, 10)
     return length, length, False
 
 
-ISA = Isa(
-    name="riscv64",
-    machine=(UC_ARCH_RISCV, UC_MODE_RISCV64),
-    cpu=None,
-    pc=riscv.UC_RISCV_REG_PC,
-    stack_pointer=riscv.UC_RISCV_REG_SP,
-    result=riscv.UC_RISCV_REG_A0,
-    arguments=tuple(riscv.UC_RISCV_REG_A0 + number for number in range(8)),
-    heap=0xFFFF_FFD8_0000_0000,
-    stack=0xFFFF_FFC8_0000_0000,
-    prepare=_prepare,
-    call=_call,
-    leave=_leave,
-    trap=_trap,
-    patches=_patches,
-    no_operation=_no_operation,
-    jump=_jump,
-    jump_size=_jump_size,
-    moved=_moved,
-    returns=struct.pack("<H", 0x8082),
-    alternatives=Alternatives(("__alt_start", "__alt_end"), (16,), _alternative),
-)
+class Riscv64(LinkRegisterIsa):
+    """Branches of four bytes, no-operations of two or four, the current task in tp.
+
+    The offset of a booted processor's per-CPU data, which the kernel has in a table, is 0 in the image: the data is at its own address.
+    """
+
+    name = "riscv64"
+    machine = (UC_ARCH_RISCV, UC_MODE_RISCV64)
+    pc = riscv.UC_RISCV_REG_PC
+    stack_pointer = riscv.UC_RISCV_REG_SP
+    result = riscv.UC_RISCV_REG_A0
+    arguments = tuple(riscv.UC_RISCV_REG_A0 + number for number in range(8))
+    heap = 0xFFFF_FFD8_0000_0000
+    stack = 0xFFFF_FFC8_0000_0000
+    returns = struct.pack("<H", 0x8082)
+    alternatives = Alternatives(("__alt_start", "__alt_end"), (16,), _alternative)
+    link, task = riscv.UC_RISCV_REG_RA, riscv.UC_RISCV_REG_TP
+
+    def trap(self, code: bytes) -> int:
+        """Returns the length of a breakpoint instruction, whatever its number."""
+        if code[:2] == b"\x02\x90":
+            return 2  # c.ebreak
+        return 4 if code[:4] == b"\x73\x00\x10\x00" else 0  # ebreak
+
+    def no_operation(self, size: int) -> bytes:
+        """Returns no-operations of four bytes and of two."""
+        return _NOP * (size // 4) + _NOP_SHORT * (size % 4 // 2)
+
+    def jump(self, start: int, target: int, size: int) -> bytes:
+        """Returns a branch, and no-operations behind it."""
+        return struct.pack("<I", _with_distance(_JAL, target - start)) + self.no_operation(size - 4)
+
+    def jump_size(self, code: bytes) -> int:
+        """Returns 4 for a jump or a no-operation, else 0."""
+        return 4 if code[:4] == _NOP or struct.unpack_from("<I", code)[0] & 0xFFF == _JAL else 0
+
+    def moved(self, code: bytes, start: int, target: int) -> bytes:
+        """Moves what the kernel does: jal, and auipc with a jalr behind it, that lead out of the other code
+        (riscv_alternative_fix_offsets()).
+        """
+        out = bytearray(code)
+        place = 0
+        while place + 4 <= len(code):
+            (word,) = struct.unpack_from("<I", code, place)
+            if word & 0x7F == _JAL and not start <= start + place + _distance(word) < start + len(code):
+                struct.pack_into("<I", out, place, _with_distance(word, _distance(word) + start - target))
+            elif word & 0x7F == _AUIPC and place + 8 <= len(code):
+                (second,) = struct.unpack_from("<I", code, place + 4)
+                if second & 0x707F == _JALR and second >> 15 & 31 == word >> 7 & 31:
+                    far = (word & 0xFFFFF000) + ((second >> 20 ^ 0x800) - 0x800) + start - target
+                    struct.pack_into("<I", out, place, word & 0xFFF | (far + 0x800) & 0xFFFFF000)
+                    struct.pack_into("<I", out, place + 4, second & 0xFFFFF | (far & 0xFFF) << 20)
+            # The lowest bits of an instruction say whether it is one of two bytes.
+            place += 4 if word & 3 == 3 else 2
+        return bytes(out)
+
+
+ISA = Riscv64()

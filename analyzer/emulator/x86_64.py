@@ -28,112 +28,102 @@ _NOP5 = b"\x0f\x1f\x44\x00\x00"
 _REGISTERS = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", *(f"r{number}" for number in range(8, 16)))
 
 
-def _prepare(machine: Machine) -> None:
-    """Per-CPU data: until some 6.14 it is linked at 0 and found behind GS, since then it is at its own address, with GS
-    at 0.
-    """
-    first = next((item for item in machine.kernel.binary.segments if item.address == 0), None)
-    base = 0
-    if first is not None:
-        base = _PER_CPU
-        machine.map(base, _PER_CPU_SIZE)
-        machine.write(base, machine.kernel.read(0, min(first.memory, _PER_CPU_SIZE)))
-    machine.set_register(x86.UC_X86_REG_GS_BASE, base)
-
-
-def _call(machine: Machine, back: int) -> None:
-    place = machine.register(x86.UC_X86_REG_RSP) - 8
-    machine.write(place, struct.pack("<Q", back))
-    machine.set_register(x86.UC_X86_REG_RSP, place)
-
-
-def _leave(machine: Machine) -> None:
-    place = machine.register(x86.UC_X86_REG_RSP)
-    (back,) = struct.unpack("<Q", machine.read(place, 8))
-    machine.set_register(x86.UC_X86_REG_RSP, place + 8)
-    machine.set_register(x86.UC_X86_REG_RIP, back)
-
-
-def _trap(code: bytes) -> int:
-    if not code.startswith(_TRAPS):
-        return 0
-    # ud1 has a ModRM byte; the kernel uses the forms of three and four bytes only.
-    return 2 if code.startswith(_TRAPS[0]) else 4 if code[2] & 0xC7 == 0x44 else 3
-
-
-def _patches(kernel: KernelImage) -> int:
-    return _MODULES
-
-
-def _no_operation(size: int) -> bytes:
-    return b"\x90" * size
-
-
-def _jump(start: int, target: int, size: int) -> bytes:
-    if size == 2:
-        return b"\xeb" + struct.pack("<b", target - start - 2)
-    return b"\xe9" + struct.pack("<i", target - start - 5) + b"\x90" * (size - 5)
-
-
-def _jump_size(code: bytes) -> int:
-    if code.startswith((b"\xeb", b"\x66\x90")):
-        return 2
-    return 5 if code.startswith((b"\xe9", _NOP5, b"\x3e\x8d\x74\x26\x00")) else 0
-
-
-def _moved(code: bytes, start: int, target: int) -> bytes:
-    """Returns the kernel moves a relative call or jump that the other code begins with, and nothing else before v6.7
-    (apply_relocation()).
-    """
-    if len(code) >= 5 and code[0] in (0xE8, 0xE9):
-        (distance,) = struct.unpack_from("<i", code, 1)
-        return code[:1] + struct.pack("<i", distance + start - target) + code[5:]
-    return code
-
-
-def _traced(code: bytes, start: int, trampoline: int) -> tuple[int, bytes] | None:
-    """Returns the first no-operation of five bytes, at the start or behind endbr64."""
-    place = code.find(_NOP5, 0, 16)
-    if place < 0:
-        return None
-    return place, b"\xe8" + struct.pack("<i", trampoline - start - place - 5)
-
-
 def _alternative(entry: bytes) -> tuple[int, int, bool]:
     """struct alt_instr; before v5.18 the length of the padding ends it."""
     size, length = (entry[-3], entry[-2]) if len(entry) == 13 else (entry[-2], entry[-1])
     return size, length, False
 
 
-ISA = Isa(
-    name="x86_64",
-    machine=(UC_ARCH_X86, UC_MODE_64),
-    cpu=None,
-    pc=x86.UC_X86_REG_RIP,
-    stack_pointer=x86.UC_X86_REG_RSP,
-    result=x86.UC_X86_REG_RAX,
-    arguments=(
+class X64(Isa):
+    """Calls push the address to return to, arguments are in registers, per-CPU data is behind GS."""
+
+    name = "x86_64"
+    machine = (UC_ARCH_X86, UC_MODE_64)
+    pc = x86.UC_X86_REG_RIP
+    stack_pointer = x86.UC_X86_REG_RSP
+    result = x86.UC_X86_REG_RAX
+    arguments = (
         x86.UC_X86_REG_RDI,
         x86.UC_X86_REG_RSI,
         x86.UC_X86_REG_RDX,
         x86.UC_X86_REG_RCX,
         x86.UC_X86_REG_R8,
         x86.UC_X86_REG_R9,
-    ),
-    heap=0xFFFF_8881_0000_0000,
-    stack=0xFFFF_C900_0000_0000,
-    prepare=_prepare,
-    call=_call,
-    leave=_leave,
-    trap=_trap,
-    patches=_patches,
-    no_operation=_no_operation,
-    jump=_jump,
-    jump_size=_jump_size,
-    moved=_moved,
-    returns=b"\xc3",
-    # v6.3 and later, v5.18 and later, before.
-    alternatives=Alternatives(("__alt_instructions", "__alt_instructions_end"), (14, 12, 13), _alternative),
-    traced=_traced,
-    thunks=("__x86_return_thunk", *(f"__x86_indirect_thunk_{name}" for name in _REGISTERS)),
-)
+    )
+    heap = 0xFFFF_8881_0000_0000
+    stack = 0xFFFF_C900_0000_0000
+    returns = b"\xc3"
+    is_traced = True
+    alternatives = Alternatives(("__alt_instructions", "__alt_instructions_end"), (14, 12, 13), _alternative)
+    thunks = ("__x86_return_thunk", *(f"__x86_indirect_thunk_{name}" for name in _REGISTERS))
+
+    def prepare(self, machine: Machine) -> None:
+        """Per-CPU data: until some 6.14 it is linked at 0 and found behind GS, since then it is at its own address, with GS
+        at 0.
+        """
+        first = next((item for item in machine.kernel.binary.segments if item.address == 0), None)
+        base = 0
+        if first is not None:
+            base = _PER_CPU
+            machine.map(base, _PER_CPU_SIZE)
+            machine.write(base, machine.kernel.read(0, min(first.memory, _PER_CPU_SIZE)))
+        machine.set_register(x86.UC_X86_REG_GS_BASE, base)
+
+    def call(self, machine: Machine, back: int) -> None:
+        """Pushes the address."""
+        place = machine.register(x86.UC_X86_REG_RSP) - 8
+        machine.write(place, struct.pack("<Q", back))
+        machine.set_register(x86.UC_X86_REG_RSP, place)
+
+    def leave(self, machine: Machine) -> None:
+        """Takes the address off the stack."""
+        place = machine.register(x86.UC_X86_REG_RSP)
+        (back,) = struct.unpack("<Q", machine.read(place, 8))
+        machine.set_register(x86.UC_X86_REG_RSP, place + 8)
+        machine.set_register(x86.UC_X86_REG_RIP, back)
+
+    def trap(self, code: bytes) -> int:
+        """Returns the length of ud2 or ud1."""
+        if not code.startswith(_TRAPS):
+            return 0
+        # ud1 has a ModRM byte; the kernel uses the forms of three and four bytes only.
+        return 2 if code.startswith(_TRAPS[0]) else 4 if code[2] & 0xC7 == 0x44 else 3
+
+    def patches(self, kernel: KernelImage) -> int:
+        """Returns where modules are."""
+        return _MODULES
+
+    def no_operation(self, size: int) -> bytes:
+        """Returns bytes of one-byte no-operations."""
+        return b"\x90" * size
+
+    def jump(self, start: int, target: int, size: int) -> bytes:
+        """Returns a jump of two bytes, or of five."""
+        if size == 2:
+            return b"\xeb" + struct.pack("<b", target - start - 2)
+        return b"\xe9" + struct.pack("<i", target - start - 5) + b"\x90" * (size - 5)
+
+    def jump_size(self, code: bytes) -> int:
+        """Returns 2 or 5, the sizes that the kernel uses, else 0."""
+        if code.startswith((b"\xeb", b"\x66\x90")):
+            return 2
+        return 5 if code.startswith((b"\xe9", _NOP5, b"\x3e\x8d\x74\x26\x00")) else 0
+
+    def moved(self, code: bytes, start: int, target: int) -> bytes:
+        """Moves what the kernel does: a relative call or jump that the other code begins with, and nothing else before v6.7
+        (apply_relocation()).
+        """
+        if len(code) >= 5 and code[0] in (0xE8, 0xE9):
+            (distance,) = struct.unpack_from("<i", code, 1)
+            return code[:1] + struct.pack("<i", distance + start - target) + code[5:]
+        return code
+
+    def traced(self, code: bytes, start: int, trampoline: int) -> tuple[int, bytes] | None:
+        """Returns the first no-operation of five bytes, at the start or behind endbr64."""
+        place = code.find(_NOP5, 0, 16)
+        if place < 0:
+            return None
+        return place, b"\xe8" + struct.pack("<i", trampoline - start - place - 5)
+
+
+ISA = X64()

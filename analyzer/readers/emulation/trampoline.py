@@ -74,10 +74,10 @@ class _Traced:
             raise EmulationError(Why.UNEXPECTED_FAULT, f"{PREPARE}() {run.describe()}")
         control(run.value & 0x8000_0000 == 0, f"{PREPARE}() returns an error")
         control(any(scene.machine.read(image, 16)), f"{PREPARE}() writes nothing")
-        traced = scene.bench.isa.traced
-        if traced is None:
-            raise EmulationError(Why.NO_MACHINE, f"how a traced function begins on {scene.bench.isa.name}")
-        change = traced(scene.machine.read(target, 64), target, image)
+        isa = scene.bench.isa
+        if not isa.is_traced:
+            raise EmulationError(Why.NO_MACHINE, f"how a traced function begins on {isa.name}")
+        change = isa.traced(scene.machine.read(target, 64), target, image)
         control(change is not None, "the traced function does not begin with room for a call")
         if change is not None:
             scene.machine.write(target + change[0], change[1])
