@@ -45,6 +45,22 @@ class Wanted:
     missing: Origin = _NOWHERE
     fetch: str | None = None
 
+    def step(self, outcome: Outcome, origin: Origin) -> Step:
+        """Returns the step of one form of the commit, with what is known before it is tried."""
+        return Step(
+            commit=origin.id,
+            upstream=self.upstream,
+            subject=self.subject,
+            source=origin.source,
+            role=self.role,
+            defects=self.defects,
+            needed_by=self.needed_by,
+            follows=self.follows,
+            outcome=outcome,
+            cves=self.cves,
+            changes=self.changes,
+        )
+
 
 class _Try(NamedTuple):
     """One form of a commit, tried: the tree afterwards, the prerequisites that were put before it, and what it still
@@ -189,20 +205,9 @@ class Trial:
         if picked.outcome is Outcome.CONFLICTS:
             old, new = self.scratch.parent_tree(commit), str(commit.tree_id)
         author = commit.author
-        return Step(
-            commit=origin.id,
-            upstream=wanted.upstream,
-            subject=wanted.subject,
-            source=origin.source,
-            role=wanted.role,
-            defects=wanted.defects,
-            needed_by=wanted.needed_by,
-            follows=wanted.follows,
-            outcome=picked.outcome,
+        return wanted.step(picked.outcome, origin)._replace(
             conflicts=picked.conflicts,
             notes=tuple(notes),
-            cves=wanted.cves,
-            changes=wanted.changes,
             author=printable(f"{author.name} <{author.email}>", 200),
             message=commit.raw_message.decode("utf-8", "replace"),
             patch=self._patch(old, new),
@@ -225,21 +230,8 @@ def _named(origin: Origin) -> str:
 
 def _missing(wanted: Wanted, reasons: Sequence[str]) -> Step:
     """A step of which no object is here."""
-    return Step(
-        commit=wanted.missing.id,
-        upstream=wanted.upstream,
-        subject=wanted.subject,
-        source=wanted.missing.source,
-        role=wanted.role,
-        defects=wanted.defects,
-        needed_by=wanted.needed_by,
-        follows=wanted.follows,
-        outcome=Outcome.OBJECT_MISSING,
-        notes=tuple(reasons),
-        fetch=wanted.fetch,
-        cves=wanted.cves,
-        changes=wanted.changes,
-    )
+    step = wanted.step(Outcome.OBJECT_MISSING, wanted.missing)
+    return step._replace(notes=tuple(reasons), fetch=wanted.fetch)
 
 
 class Attempts(Protocol):

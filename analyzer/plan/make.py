@@ -90,21 +90,7 @@ def _cves(catalog: Catalog, pick: Pick) -> tuple[str, ...]:
 
 
 def _untested(wanted: Wanted, notes: tuple[str, ...]) -> Step:
-    return Step(
-        commit=wanted.missing.id,
-        upstream=wanted.upstream,
-        subject=wanted.subject,
-        source=wanted.missing.source,
-        role=wanted.role,
-        defects=wanted.defects,
-        needed_by=wanted.needed_by,
-        follows=wanted.follows,
-        outcome=Outcome.UNTESTED,
-        notes=notes,
-        fetch=wanted.fetch,
-        cves=wanted.cves,
-        changes=wanted.changes,
-    )
+    return wanted.step(Outcome.UNTESTED, wanted.missing)._replace(notes=notes, fetch=wanted.fetch)
 
 
 def _times(scratch: Scratch, commits: Sequence[Commit]) -> dict[str, int]:

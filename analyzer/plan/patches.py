@@ -24,7 +24,7 @@ from tailcall_audit.analyzer.kernelfiles.unified_diff import (
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.paths import Kind, expanded, is_file, kind_of
 from tailcall_audit.analyzer.plan.attempt import Wanted
-from tailcall_audit.analyzer.plan.types import MAINLINE, Conflict, Outcome, Step
+from tailcall_audit.analyzer.plan.types import MAINLINE, Conflict, Origin, Outcome, Step
 from tailcall_audit.analyzer.readers.matching import Matcher
 from tailcall_audit.probes.reading import open_file
 
@@ -196,13 +196,15 @@ class PatchTrial:
                 return tries[-1]
         if tries:
             return tries[0]
-        untested = _step(wanted, Outcome.UNTESTED)._replace(
+        untested = wanted.step(Outcome.UNTESTED, Origin(wanted.upstream, MAINLINE))._replace(
             fetch=wanted.fetch, notes=(f"no patch of it is in {self.folder}",)
         )
         return untested, {}
 
     def _apply(self, wanted: Wanted, mail: Mail) -> tuple[Step, dict[str, bytes | None]]:
-        step = _step(wanted, Outcome.CLEAN)._replace(author=mail.author, message=mail.message, patch=mail.text)
+        step = wanted.step(Outcome.CLEAN, Origin(wanted.upstream, MAINLINE))._replace(
+            author=mail.author, message=mail.message, patch=mail.text
+        )
         note = f"by {mail.path}"
         try:
             applied = apply_patch(self._content, mail.patch)
@@ -222,19 +224,3 @@ class PatchTrial:
 def _functions(headings: tuple[str, ...]) -> tuple[str, ...]:
     names = (_FUNCTION.search(heading) for heading in headings)
     return tuple(dict.fromkeys(f"{match.group(1)}()" for match in names if match is not None))
-
-
-def _step(wanted: Wanted, outcome: Outcome) -> Step:
-    return Step(
-        commit=wanted.upstream,
-        upstream=wanted.upstream,
-        subject=wanted.subject,
-        source=MAINLINE,
-        role=wanted.role,
-        defects=wanted.defects,
-        needed_by=wanted.needed_by,
-        follows=wanted.follows,
-        outcome=outcome,
-        cves=wanted.cves,
-        changes=wanted.changes,
-    )

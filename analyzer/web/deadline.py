@@ -94,16 +94,8 @@ class _WatchedConnection(HTTPConnection):
         super().putrequest(*arguments, **named)
 
 
-class _WatchedTlsConnection(HTTPSConnection):
-    def _new_conn(self) -> socket.socket:
-        connected = super()._new_conn()
-        _watch(connected)
-        return connected
-
-    def putrequest(self, *arguments: Any, **named: Any) -> None:
-        """Starts a request, on a new connection or on one that was kept open."""
-        _watch(self.sock)
-        super().putrequest(*arguments, **named)
+class _WatchedTlsConnection(_WatchedConnection, HTTPSConnection):
+    """The same over TLS: what is watched is the socket below it."""
 
 
 class _WatchedPool(HTTPConnectionPool):

@@ -11,7 +11,15 @@ from tailcall_audit.probes.kernel.privileges import refusal_in_words
 from tailcall_audit.probes.kernel.programs import adjust_head, count_entry, expect, load_simple, return_value, tail_call
 from tailcall_audit.probes.probe import ABSENT, InconclusiveError, Result
 
-__all__ = ["claim", "extension", "extension_is_refused", "extension_of", "resolves_target_type", "target"]
+__all__ = [
+    "claim",
+    "extension",
+    "extension_is_refused",
+    "extension_of",
+    "refusal_of_put",
+    "resolves_target_type",
+    "target",
+]
 
 _REPLACEABLE = 1
 """The function of `target` that can be replaced."""
@@ -103,13 +111,18 @@ def extension_is_refused(kernel: Bpf) -> str | None:
     array = kernel.prog_array()
     control = load_simple(kernel, bpf.XDP)
     expect(kernel, lambda: kernel.put(kernel.prog_array(), 0, control), "control: an XDP program in a prog_array")
+    return refusal_of_put(kernel, array, replacement, "a freplace program in an empty prog_array")
+
+
+def refusal_of_put(kernel: Bpf, array: int, program: int, what: str) -> str | None:
+    """Puts a program into a prog_array. Returns None if it is taken, else the kernel's words of an EINVAL; raises
+    InconclusiveError, which names `what`, on another error.
+    """
     try:
-        kernel.put(array, 0, replacement)
+        kernel.put(array, 0, program)
     except BpfError as error:
         if error.errno != errno.EINVAL:
-            raise InconclusiveError(
-                f"a freplace program in an empty prog_array: {refusal_in_words(kernel, error)}"
-            ) from error
+            raise InconclusiveError(f"{what}: {refusal_in_words(kernel, error)}") from error
         return error.words
     return None
 

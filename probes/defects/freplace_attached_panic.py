@@ -13,13 +13,10 @@ pointer dereference in resolve_prog_type() for BPF_PROG_TYPE_EXT") (in v6.11) en
 
 from __future__ import annotations
 
-import errno
-
-from tailcall_audit.probes.defects.freplace import extension_of, look_only
-from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
-from tailcall_audit.probes.kernel.privileges import refusal_in_words
+from tailcall_audit.probes.defects.freplace import extension_of, look_only, refusal_of_put
+from tailcall_audit.probes.kernel.bpf import Bpf
 from tailcall_audit.probes.kernel.programs import expect
-from tailcall_audit.probes.probe import ABSENT, InconclusiveError, Probe, Result
+from tailcall_audit.probes.probe import ABSENT, Probe, Result
 
 __all__ = ["PROBE"]
 
@@ -28,16 +25,9 @@ def _run(kernel: Bpf) -> Result:
     _, replacement = extension_of(kernel)
     expect(kernel, lambda: kernel.attach(replacement), "attaching the freplace program")
     array = kernel.prog_array()
-    try:
-        kernel.put(array, 0, replacement)
-    except BpfError as error:
-        if error.errno != errno.EINVAL:
-            raise InconclusiveError(
-                f"an attached freplace program in a prog_array: {refusal_in_words(kernel, error)}"
-            ) from error
-        return Result(
-            ABSENT, f"an attached freplace program is refused by a prog_array, without an oops ({error.words})"
-        )
+    refusal = refusal_of_put(kernel, array, replacement, "an attached freplace program in a prog_array")
+    if refusal is not None:
+        return Result(ABSENT, f"an attached freplace program is refused by a prog_array, without an oops ({refusal})")
     return Result(ABSENT, "an attached freplace program is accepted by a prog_array, without an oops")
 
 

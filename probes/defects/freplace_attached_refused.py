@@ -12,20 +12,18 @@ pitfall 6 both puts are refused: it can't be reached.
 
 from __future__ import annotations
 
-import errno
-
 from tailcall_audit.probes.defects.freplace import (
     claim,
     extension_is_refused,
     extension_of,
     look_only,
+    refusal_of_put,
     resolves_target_type,
 )
 from tailcall_audit.probes.kernel import bpf
-from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
-from tailcall_audit.probes.kernel.privileges import refusal_in_words
+from tailcall_audit.probes.kernel.bpf import Bpf
 from tailcall_audit.probes.kernel.programs import expect
-from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Probe, Result
+from tailcall_audit.probes.probe import ABSENT, PRESENT, Probe, Result
 
 __all__ = ["PROBE"]
 
@@ -38,16 +36,9 @@ def _run(kernel: Bpf) -> Result:
     array = expect(kernel, lambda: claim(kernel, bpf.XDP), "a prog_array owned by an XDP program")
     expect(kernel, lambda: kernel.put(array, 0, replacement), "control: a freplace program in it, not attached")
     expect(kernel, lambda: kernel.attach(replacement), "attaching the freplace program")
-    try:
-        kernel.put(array, 0, replacement)
-    except BpfError as error:
-        if error.errno != errno.EINVAL:
-            raise InconclusiveError(
-                f"an attached freplace program in a prog_array: {refusal_in_words(kernel, error)}"
-            ) from error
-        return Result(
-            PRESENT, f"a prog_array took a freplace program and refuses it once it is attached ({error.words})"
-        )
+    refused = refusal_of_put(kernel, array, replacement, "an attached freplace program in a prog_array")
+    if refused is not None:
+        return Result(PRESENT, f"a prog_array took a freplace program and refuses it once it is attached ({refused})")
     return Result(ABSENT, "a prog_array takes a freplace program before and after it is attached")
 
 
