@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import tailcall_audit
 from tailcall_audit.analyzer.catalog.expression import leaves, parse_expression
+from tailcall_audit.analyzer.catalog.load_distribution import load_distribution
 from tailcall_audit.analyzer.catalog.types import (
     CAPABILITY_PREFIX,
-    Address,
     AffectedRange,
     Branch,
     BranchFact,
@@ -23,19 +23,12 @@ from tailcall_audit.analyzer.catalog.types import (
     Capability,
     Catalog,
     Change,
-    ChangelogForm,
     Commit,
     Defect,
-    Distribution,
-    Form,
     NotAFix,
-    PatchRepository,
     Posting,
-    Proof,
-    Published,
     Relation,
     SeriesFact,
-    TreeMark,
 )
 from tailcall_audit.analyzer.errors import AuditError
 from tailcall_audit.analyzer.libraries import jsonschema_errors, parse_json
@@ -198,76 +191,6 @@ def _not_fix(data: dict[str, Any]) -> NotAFix:
     return NotAFix(data["subject"], data["commit"], data["reason"], data["source"])
 
 
-_ZERO = {"zero": True, "other": False}
-
-
-def _form(data: dict[str, Any]) -> Form:
-    return Form(
-        data["match"],
-        tuple(data.get("contains", ())),
-        Proof(data["proves"]),
-        data["note"],
-        _ZERO.get(data.get("sublevel", "")),
-    )
-
-
-def _changelog_form(data: dict[str, Any]) -> ChangelogForm:
-    return ChangelogForm(
-        data["grammar"], tuple(data.get("sources", ())), data.get("lists") == "commits", data.get("release")
-    )
-
-
-def _tree_mark(data: dict[str, Any]) -> TreeMark:
-    patches = PatchRepository(**data["patches"]) if "patches" in data else None
-    return TreeMark(data["path"], data["note"], data.get("without"), patches)
-
-
-def _address(data: dict[str, str] | None) -> Address | None:
-    return None if data is None else Address(data["address"], data["example"])
-
-
-def _published(data: dict[str, Any]) -> Published:
-    return Published(
-        data.get("base"),
-        _address(data.get("version")),
-        _address(data.get("suite")),
-        tuple((rule["match"], rule["source"]) for rule in data.get("sources", ())),
-        data.get("instead"),
-        data.get("repository"),
-    )
-
-
-def _distribution(data: dict[str, Any]) -> Distribution:
-    return Distribution(
-        name=data["name"],
-        title=data["title"],
-        frozen=data["follows"] == "frozen",
-        surveyed=data["patches"] in ("surveyed", "none"),
-        self_built=data.get("self_built", False),
-        rebuilds=data.get("rebuilds"),
-        by_package=data.get("compare") == "package",
-        series_in_release=data.get("series_in_release", False),
-        z_streams=data.get("z_streams", False),
-        keeps_marks=data.get("local_marks", False),
-        forms=tuple(_form(form) for form in data["forms"]),
-        builds=tuple(_form(form) for form in data.get("builds", ())),
-        signatures=tuple(_form(form) for form in data.get("signatures", ())),
-        uploads=data.get("uploads"),
-        either_of=tuple(data.get("either_of", ())),
-        settle=data.get("settle"),
-        package=data.get("package"),
-        flavour_packages=data.get("flavour_packages", {}),
-        build_dates=data["build_dates"]["source"] if "build_dates" in data else None,
-        config=tuple((mark["option"], mark["match"]) for mark in data.get("config", ())),
-        tree=tuple(_tree_mark(mark) for mark in data.get("tree", ())),
-        packages=tuple(data.get("packages", ())),
-        changelog=_changelog_form(data["changelog"]) if "changelog" in data else None,
-        ids=tuple(data.get("ids", ())),
-        published=_published(data["published"]) if "published" in data else None,
-        survey=data.get("survey", {}),
-    )
-
-
 def _branch(name: str, data: dict[str, Any]) -> Branch:
     return Branch(name, data.get("released"), _version(data.get("last")), data.get("ended"), data.get("mainline"))
 
@@ -287,7 +210,7 @@ def build_catalog(data: dict[str, Any], raw: bytes, path: str) -> Catalog:
         sources=data["sources"],
         not_fixes=tuple(_not_fix(entry) for entry in data["not_fixes"]),
         cosmetic_reverts=tuple(_not_fix(entry) for entry in data["cosmetic_reverts"]),
-        distributions=tuple(_distribution(entry) for entry in data.get("distributions", ())),
+        distributions=tuple(load_distribution(entry) for entry in data.get("distributions", ())),
     )
     _check_names(catalog)
     return catalog

@@ -5,16 +5,15 @@ reads it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
 from typing import Any, NamedTuple
 
+from tailcall_audit.analyzer.catalog.distribution import Distribution
 from tailcall_audit.analyzer.catalog.expression import Expression
 from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 
 __all__ = [
     "ANY_ARCHITECTURE",
     "CAPABILITY_PREFIX",
-    "Address",
     "AffectedRange",
     "Branch",
     "BranchFact",
@@ -22,21 +21,14 @@ __all__ = [
     "Capability",
     "Catalog",
     "Change",
-    "ChangelogForm",
     "Commit",
     "Defect",
-    "Distribution",
     "Examples",
-    "Form",
     "NotAFix",
-    "PatchRepository",
     "Posting",
-    "Proof",
-    "Published",
     "Relation",
     "SeriesFact",
     "SignaturePart",
-    "TreeMark",
 ]
 
 CAPABILITY_PREFIX = "capability:"
@@ -281,147 +273,6 @@ class SeriesFact(NamedTuple):
     exact: bool
     source: str
     note: str | None
-
-
-class Proof(Enum):
-    """What a release string proves of the upstream release."""
-
-    EXACT = "exact"
-    """The stable release, with nothing beside it that matters here (kernel.org, Debian, Alpine, Arch, …)."""
-    PATCHED = "patched"
-    """At least that release; the vendor put patches on top that the string does not show."""
-    BASE = "base"
-    """The mainline release only; which stable updates are in is not in the string."""
-    SNAPSHOT = "snapshot"
-    """A point of mainline's history between a release candidate and the next release."""
-    NOTHING = "nothing"
-    """Two statements contradict each other, so no version is proven."""
-
-
-class Form(NamedTuple):
-    """One way in which a distribution writes a release or a build string, and what that proves.
-
-    `match` is a regular expression. For a release it matches the whole rest behind the upstream version and may name
-    the groups ``abi``, ``flavour``, ``arch`` and ``rc``; for a build string (``uname -v``) it is searched for and names
-    ``version`` and ``stable``. It is tried only where one of `contains` occurs. `zero_sublevel` says whether it is only
-    for a sublevel of zero (True), only for others (False), or for both (None). `note` may name ``{version}`` and
-    ``{suffix}``.
-    """
-
-    match: str
-    contains: tuple[str, ...]
-    proof: Proof
-    note: str
-    zero_sublevel: bool | None = None
-
-
-class PatchRepository(NamedTuple):
-    """Patches without the sources: what they are, the file that lists them, the expression for the base's version in
-    the file that is the mark, and what applies them.
-    """
-
-    what: str
-    series: str
-    base: str
-    apply: str
-
-
-class TreeMark(NamedTuple):
-    """A file that a distribution's source trees have, where the file `without` (None: whatever else) is not there.
-
-    With `patches` it is also the mark of a repository of patches.
-    """
-
-    path: str
-    note: str
-    without: str | None = None
-    patches: PatchRepository | None = None
-
-
-class ChangelogForm(NamedTuple):
-    """How the changelogs of a distribution's packages are written.
-
-    `grammar` is the value of a `Family`. `sources` are expressions for the names of source packages that are its
-    kernels; the group ``version`` in one names the kernel's. `release` makes a release string of ``{version}`` and
-    ``{flavour}``. `lists_commits` says that every commit that is taken is listed.
-    """
-
-    grammar: str
-    sources: tuple[str, ...] = ()
-    lists_commits: bool = False
-    release: str | None = None
-
-
-class Address(NamedTuple):
-    """The end of a changelog's address, with ``{version}``, ``{source}`` or ``{suite}`` in it, and an example of such a
-    value.
-    """
-
-    template: str
-    example: str
-
-
-class Published(NamedTuple):
-    """Where a distribution publishes the changelogs of its kernels.
-
-    `base` is where the addresses begin, `by_version` the address of one version, `by_suite` that of a suite's newest.
-    `sources` are expressions for ``NAME=VERSION``, each with the name of the source package. A distribution without a
-    `base` has `instead`, what to audit, or `repository`, the package that an RPM repository or host has the changelog
-    of.
-    """
-
-    base: str | None = None
-    by_version: Address | None = None
-    by_suite: Address | None = None
-    sources: tuple[tuple[str, str], ...] = ()
-    instead: str | None = None
-    repository: str | None = None
-
-
-class Distribution(NamedTuple):
-    """How a distribution names its kernels, and what such a name proves.
-
-    `frozen` kernels take features of later releases, so that their base does not show what is absent. `surveyed` ones
-    have no patches of their own that the catalogue does not know. `self_built` is no distribution, but a list of local
-    versions. `rebuilds` names the distribution whose builds it has, fixes included. Facts about builds are compared
-    with the package's version (`by_package`) or with the release string, in which the series' tag occurs
-    (`series_in_release`). With `z_streams` a build with more than one number of its own (427.13.1) is on a line that
-    leaves the main one at its first number. `signatures` are forms of a second statement beside the release
-    (``/proc/version_signature``) that names the stable release rolled in, `uploads` the expression that finds the rest
-    of a package's version in a build string. `either_of` are the distributions of which it is one, where its release
-    does not say which. `ids` are further names, of os-release(5) and for ``--distro``. `tree` are the marks of its
-    source trees. `settle` is the command that decides what the name does not; ``{release}``, ``{build}`` (without the
-    flavour's ``+rt``), ``{version}``, ``{flavour}`` and ``{package}`` (by flavour) are filled in. `build_dates` is the
-    source that says that the strings carry real build dates. `whole` are the ended series whose changelogs were read
-    whole, with the commits that those list; `abi` has the packages of each ABI number by series.
-    """
-
-    name: str
-    title: str
-    frozen: bool
-    surveyed: bool
-    self_built: bool
-    rebuilds: str | None
-    by_package: bool
-    series_in_release: bool
-    z_streams: bool
-    keeps_marks: bool
-    forms: tuple[Form, ...]
-    builds: tuple[Form, ...]
-    signatures: tuple[Form, ...]
-    uploads: str | None
-    either_of: tuple[str, ...]
-    settle: str | None
-    package: str | None
-    flavour_packages: Mapping[str, str]
-    build_dates: str | None
-    config: tuple[tuple[str, str], ...]
-    tree: tuple[TreeMark, ...]
-    packages: tuple[str, ...]
-    changelog: ChangelogForm | None
-    ids: tuple[str, ...]
-    published: Published | None
-    survey: Mapping[str, Any]
 
 
 class NotAFix(NamedTuple):

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import pygit2
 
+from tailcall_audit.analyzer.catalog.distribution import Distribution, TreeMark
 from tailcall_audit.analyzer.catalog.load import shipped_catalog
-from tailcall_audit.analyzer.catalog.types import Catalog, Distribution, TreeMark
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.git_walk import WalkError, first_parent_subjects
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease, ReleaseError

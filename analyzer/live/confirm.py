@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tailcall_audit.analyzer.architecture import UnknownArchitectureError, normalize_architecture
-from tailcall_audit.analyzer.catalog.types import Proof
+from tailcall_audit.analyzer.catalog.distribution import Proof
 from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import ReleaseError

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from tailcall_audit.analyzer.catalog.distribution import Distribution, Proof
 from tailcall_audit.analyzer.catalog.load import default_catalog_path, shipped_surveys
-from tailcall_audit.analyzer.catalog.types import Catalog, Distribution, Proof, SeriesFact
+from tailcall_audit.analyzer.catalog.types import Catalog, SeriesFact
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.registry import Reading

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from tailcall_audit.analyzer.catalog.types import Catalog, Proof
+from tailcall_audit.analyzer.catalog.distribution import Proof
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import ChangelogError
 from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Changelog, Entry
 from tailcall_audit.analyzer.kernelfiles.changelog.window import Window, entries_since, window_of

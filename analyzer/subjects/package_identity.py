@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from tailcall_audit.analyzer.catalog.types import Catalog, Proof
+from tailcall_audit.analyzer.catalog.distribution import Proof
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.deb import installed_image
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage
 from tailcall_audit.analyzer.kernelfiles.release.package_release import source_version

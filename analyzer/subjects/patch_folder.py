@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tailcall_audit.analyzer.catalog.types import Catalog, Proof
+from tailcall_audit.analyzer.catalog.distribution import Proof
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import decode_changelog
 from tailcall_audit.analyzer.kernelfiles.patch_series import ListedPatch, read_series
 from tailcall_audit.analyzer.kernelfiles.release.package_release import rpm_release

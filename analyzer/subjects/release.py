@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tailcall_audit.analyzer.catalog.types import Proof
+from tailcall_audit.analyzer.catalog.distribution import Proof
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from tailcall_audit.analyzer.catalog.types import Catalog, Defect, Proof
+from tailcall_audit.analyzer.catalog.distribution import Proof
+from tailcall_audit.analyzer.catalog.types import Catalog, Defect
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import Bootable, Confidence, TargetKind

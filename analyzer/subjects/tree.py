@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tailcall_audit.analyzer.catalog.types import Catalog, Proof
+from tailcall_audit.analyzer.catalog.distribution import Proof
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig, read_config
 from tailcall_audit.analyzer.kernelfiles.makefile import TreeIdentity, identity_from_history, read_identity
 from tailcall_audit.analyzer.kernelfiles.tree_files import ReadState

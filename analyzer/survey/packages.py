@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from tailcall_audit.analyzer.catalog.types import Catalog, Distribution
+from tailcall_audit.analyzer.catalog.distribution import Distribution
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import ChangelogError
 from tailcall_audit.analyzer.kernelfiles.release.package_release import upstream_of
 from tailcall_audit.analyzer.model import Evidence, Presence

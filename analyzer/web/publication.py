@@ -11,7 +11,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from tailcall_audit.analyzer.catalog.types import Catalog, Distribution, Published
+from tailcall_audit.analyzer.catalog.distribution import Distribution, Published
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.errors import AuditError
 from tailcall_audit.analyzer.kernelfiles.release.package_release import source_version
 from tailcall_audit.probes.reading import read_file

@@ -10,9 +10,10 @@ from typing import Any
 import jsonschema
 import pytest
 
+from tailcall_audit.analyzer.catalog.distribution import Proof
 from tailcall_audit.analyzer.catalog.expression import leaves
 from tailcall_audit.analyzer.catalog.load import CatalogError, default_catalog_path, load_catalog, schema_path
-from tailcall_audit.analyzer.catalog.types import Catalog, Commit, Defect, Proof
+from tailcall_audit.analyzer.catalog.types import Catalog, Commit, Defect
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import State

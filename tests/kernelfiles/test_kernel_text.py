@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from tailcall_audit import State, audit
 from tailcall_audit.analyzer.app.main import main
+from tailcall_audit.analyzer.catalog.distribution import Proof
 from tailcall_audit.analyzer.catalog.load import load_catalog
-from tailcall_audit.analyzer.catalog.types import Proof
 from tailcall_audit.analyzer.kernelfiles.release.build_date import build_day
 from tailcall_audit.analyzer.kernelfiles.release.parse import kernel_lines, parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import NoKernelError, ReleaseError

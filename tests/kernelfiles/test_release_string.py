@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailcall_audit.analyzer.catalog.types import Proof
+from tailcall_audit.analyzer.catalog.distribution import Proof
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import ReleaseError
 from tests.mutants import IN_5_10, IN_6_1, IN_6_12, subject

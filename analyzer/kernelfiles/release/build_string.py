@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from tailcall_audit.analyzer.catalog.types import Catalog, Proof
+from tailcall_audit.analyzer.catalog.distribution import Proof
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.release.number import Candidate
 from tailcall_audit.analyzer.kernelfiles.release.schemes import Matched, settle_command
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease, ReleaseError, shown

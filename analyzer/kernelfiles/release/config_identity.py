@@ -7,8 +7,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from tailcall_audit.analyzer.catalog.distribution import Distribution, Proof
 from tailcall_audit.analyzer.catalog.load import shipped_catalog
-from tailcall_audit.analyzer.catalog.types import Catalog, Distribution, Proof
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease, ReleaseError
 

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 
 from tailcall_audit.analyzer.architecture import without_rpm_architecture
-from tailcall_audit.analyzer.catalog.types import Catalog, Distribution
+from tailcall_audit.analyzer.catalog.distribution import Distribution
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Family
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease, ReleaseError

@@ -12,7 +12,7 @@ from functools import cache
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.architecture import UnknownArchitectureError, normalize_architecture
-from tailcall_audit.analyzer.catalog.types import Distribution, Form
+from tailcall_audit.analyzer.catalog.distribution import Distribution, Form
 from tailcall_audit.analyzer.version import UpstreamVersion
 
 __all__ = [

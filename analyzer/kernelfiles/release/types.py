@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tailcall_audit.analyzer.catalog.types import Proof
+from tailcall_audit.analyzer.catalog.distribution import Proof
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.version import UpstreamVersion
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tailcall_audit.analyzer.catalog.types import Distribution, Proof
+from tailcall_audit.analyzer.catalog.distribution import Distribution, Proof
 from tailcall_audit.analyzer.kernelfiles.release.number import Candidate
 from tailcall_audit.analyzer.kernelfiles.release.schemes import (
     Matched,
