@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from tailcall_audit.analyzer.kernelfiles.package_types import PackageError
@@ -19,7 +20,8 @@ def read_bootable(bootable: Bootable) -> bytes:
     try:
         if bootable.member is None:
             with open_file(path) as file:
-                data = file.read(_MAX_IMAGE + 1)
+                # read(size) takes so much memory before it reads.
+                data = file.read(min(os.fstat(file.fileno()).st_size, _MAX_IMAGE) + 1)
             if len(data) > _MAX_IMAGE:
                 raise PackageError(f"{path}: larger than {_MAX_IMAGE >> 20} MiB, which no kernel image is")
             return data
