@@ -23,6 +23,7 @@ __all__ = [
     "edited",
     "on",
     "on_x86",
+    "span",
 ]
 
 CORE, VERIFIER, TRAMPOLINE, ARRAYMAP = (
@@ -61,8 +62,8 @@ def on_x86(slug: str, series: str, rows: Iterable[tuple[str, str, str, str, str]
     return on("x86_64", slug, series, rows)
 
 
-def edited(text: str, half: Half) -> str:
-    """Returns a file without one part of a fix; raises ValueError if the function does not have it any more."""
+def span(text: str, half: Half) -> tuple[int, int]:
+    """Returns where the definition with a part of a fix begins and ends; raises ValueError where it does not have it any more."""
     name = re.escape(half.function)
     head = (
         rf"^{name}\s*\{{" if half.function.startswith("struct ") else rf"^[A-Za-z_][\w \t*\n]*\b{name}\([^;{{]*\)\n\{{"
@@ -73,5 +74,10 @@ def edited(text: str, half: Half) -> str:
     # A macro's "})" at the margin is no end of a function.
     if match is None or found < 0 or len(ends) > 1:
         raise ValueError(f"{half.path}: {half.function} no longer has {half.old!r}")
-    end = text.index("\n}", found)
-    return text[: match.start()] + text[match.start() : end].replace(half.old, half.new) + text[end:]
+    return match.start(), text.index("\n", text.index("\n}", found) + 1) + 1
+
+
+def edited(text: str, half: Half) -> str:
+    """Returns a file without one part of a fix; raises ValueError where the function does not have it any more."""
+    start, end = span(text, half)
+    return text[:start] + text[start:end].replace(half.old, half.new) + text[end:]
