@@ -23,6 +23,8 @@ _MAX_OTHER = 4 << 30
 """The changelogs of RHEL's largest repositories unpack to some 1 GB."""
 _MAX_TEXT = 256 << 20
 """Bytes of changelogs that are kept."""
+_MAX_ENTRIES = 300_000
+"""Entries of changelogs that are kept: a kernel has some hundred to some thousand, and a million take 500 MB."""
 _MAX_KERNELS = 2000
 _MAX_TOKEN = 4 << 20
 _ELEMENTS = 4_000_000
@@ -152,6 +154,7 @@ class _Other(_Handler):
         self._entry: Attributes | None = None
         self._parts: list[str] = []
         self._left = _MAX_TEXT
+        self._entries_left = _MAX_ENTRIES
         # A kernel and its -core part share their changelog.
         self._texts: dict[bytes, bytes] = {}
 
@@ -176,6 +179,9 @@ class _Other(_Handler):
     def end(self, name: str) -> None:
         if name == f"{_OTHER}changelog" and self._entry is not None:
             date = self._entry.get("date", "")
+            self._entries_left -= 1
+            if self._entries_left < 0:
+                raise PackageError(f"{self._place}: more than {_MAX_ENTRIES:,} entries of changelogs of kernels")
             if _DATE.fullmatch(date):
                 self._entries.append((int(date), self._entry.get("author", ""), "".join(self._parts)))
             self._entry, self.wants_text = None, False

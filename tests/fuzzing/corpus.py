@@ -195,7 +195,7 @@ def _other_elements() -> Case:
     return _repodata(zstandard.compress(_KERNEL_PACKAGE), zstandard.compress(b"<a/>" * (1 << 20), 3) * 96)
 
 
-@_nasty("repodata", "a million entries of one kernel", None)
+@_nasty("repodata", "a million entries of one kernel")
 def _other_entries() -> Case:
     entry = b"<changelog author='A' date='1'>x</changelog>"
     return _repodata(
