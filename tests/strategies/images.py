@@ -35,7 +35,7 @@ def kallsyms(count: int = 2400) -> bytes:
         if number % 256 == 0:
             markers.append(len(names))
         names += bytes([len(symbol)]) + symbol.encode()
-    tokens = [bytes([number]) if 33 <= number < 127 else b"" for number in range(256)]
+    tokens = [bytes([number]) if 33 <= number < 127 else b"x%d" % number for number in range(256)]
     places = []
     table = b""
     for token in tokens:
@@ -151,5 +151,6 @@ def payload_cases(draw: st.DrawFn) -> Case:
 
 
 def kallsyms_cases() -> st.SearchStrategy[Case]:
-    """The symbol table of a kernel, of which some tables are broken."""
-    return mutated(st.just(kallsyms())).map(lambda data: {"image": arm64_image(data)})
+    """A kernel whose own symbol table is broken."""
+    start = BANNER + bytes(-len(BANNER) % 16)
+    return mutated(st.just(kallsyms())).map(lambda data: {"vmlinux": elf({".rodata": start + data}, symbols=False)})
