@@ -21,6 +21,7 @@ from typing import NamedTuple, TypeVar
 from tailcall_audit.analyzer.catalog.types import Catalog, Defect
 from tailcall_audit.analyzer.model import AuditError, Skipped, TargetReport
 from tailcall_audit.probes.processes import fork_worker
+from tailcall_audit.probes.reading import read_file
 
 __all__ = ["LIMITS", "Limits", "judge_apart", "limits_of", "work_apart"]
 
@@ -178,11 +179,19 @@ def _send(writer: int, kind: bytes, data: bytes) -> None:
         message = message[os.write(writer, message) :]
 
 
+def _data() -> int:
+    """The bytes of memory that this process has already, as RLIMIT_DATA counts them; 0 where there is no /proc."""
+    try:
+        return int(read_file("/proc/self/statm", 1000).split()[5]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 def _work(writer: int, limits: Limits, judge: Callable[[Callable[[str], None]], Iterator[object]]) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (limits.processor, limits.processor + 5))
     # Not the address space: libgit2 maps packs of gigabytes, of which little is read.
-    most = max(limits.memory, limits.most or 0)
-    resource.setrlimit(resource.RLIMIT_DATA, (limits.memory * _MIB, most * _MIB))
+    had, most = _data(), max(limits.memory, limits.most or 0)
+    resource.setrlimit(resource.RLIMIT_DATA, (had + limits.memory * _MIB, had + most * _MIB))
     try:
         for item in judge(lambda text: _send(writer, _PROGRESS, text.encode("utf-8", "replace"))):
             written = io.BytesIO()

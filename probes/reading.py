@@ -7,6 +7,7 @@ What is opened is what is looked at: a look before opening would be a race.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 
@@ -16,7 +17,22 @@ if TYPE_CHECKING:
 
 __all__ = ["open_file", "read_file"]
 
+_CHUNK = 1 << 20
 _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+class _Reader(io.BufferedReader):
+    """A file whose `read` takes memory for what is there, not for what is asked for."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Returns at most `size` bytes, all that is left where it is negative or None."""
+        if size is None or size <= _CHUNK:
+            return super().read(size)
+        parts = []
+        while size > 0 and (part := super().read(min(size, _CHUNK))):
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
 
 
 def open_file(path: str | os.PathLike[str]) -> BinaryIO:
@@ -32,7 +48,7 @@ def open_file(path: str | os.PathLike[str]) -> BinaryIO:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
         if not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, "not a regular file", name)
-        return os.fdopen(descriptor, "rb")
+        return _Reader(io.FileIO(descriptor, "rb"))
     except BaseException:
         os.close(descriptor)
         raise

@@ -40,6 +40,21 @@ def test_a_larger_file_is_an_error_that_names_the_limit(tmp_path: Path) -> None:
         read_file(tmp_path / "file", 3)
 
 
+def test_no_more_memory_is_taken_than_there_is_to_read(tmp_path: Path) -> None:
+    """A buffered file takes what it is asked for at once: 512 MiB for each image, however small."""
+    import tracemalloc
+
+    (tmp_path / "file").write_bytes(b"text" * 1_000_000)
+    tracemalloc.start()
+    try:
+        with open_file(tmp_path / "file") as file:
+            assert file.read(1 << 30) == b"text" * 1_000_000
+        assert read_file(tmp_path / "file", 1 << 30)[:5] == b"textt"
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("kind", ["fifo", "folder", "device", "missing", "nul"])
 def test_what_is_no_regular_file_is_an_error_at_once(kind: str, tmp_path: Path) -> None:
     place = tmp_path / "x"
