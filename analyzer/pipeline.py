@@ -46,7 +46,9 @@ _HARMLESS = ("release",)
 
 
 def select_defects(catalog: Catalog, only: Iterable[str] = (), pitfalls: bool = False) -> tuple[Defect, ...]:
-    """The defects named by slug or pitfall number, or those with a pitfall number, or all; raises AuditError on a name that is none."""
+    """Returns the defects named by slug or pitfall number, or those with a pitfall number, or all; raises AuditError on
+    a name that is none.
+    """
     names = [name.strip() for name in only]
     if not names:
         return tuple(defect for defect in catalog.defects if not pitfalls or defect.pitfall is not None)
@@ -104,13 +106,13 @@ def _asked_for(verdicts: Iterable[Verdict], request: Request, architecture: str 
 
 
 def _newer_than(subject: Subject, catalog: Catalog) -> str | None:
-    """The catalogue's newest mainline release, if the subject is of a later one."""
+    """Returns the catalogue's newest mainline release, if the subject is of a later one."""
     release, newest = subject.release, catalog.newest_mainline
     return str(newest) if release is not None and release.version.base > newest else None
 
 
 def read_facts(subject: Subject, request: Request) -> tuple[Facts, tuple[str, ...]]:
-    """Reads a subject: what the readers saw, and their notes; raises AuditError where it cannot be read."""
+    """Reads a subject: what the readers saw, and their notes; raises AuditError if it cannot be read."""
     readings = _read(subject, request)
     facts = Facts(
         [item for reading in readings for item in reading.evidence],
@@ -124,7 +126,7 @@ def read_facts(subject: Subject, request: Request) -> tuple[Facts, tuple[str, ..
 
 
 def judge_subject(subject: Subject, request: Request) -> TargetReport:
-    """Reads and judges one subject; raises AuditError where it cannot be read."""
+    """Reads and judges one subject; raises AuditError if it cannot be read."""
     facts, read_notes = read_facts(subject, request)
     verdicts = _asked_for(judge_all(request.catalog, facts, request.defects), request, subject.architecture)
     notes = [*overruled_by_code(verdicts), *subject.notes, *read_notes]
@@ -142,7 +144,7 @@ def judge_subject(subject: Subject, request: Request) -> TargetReport:
 
 
 def _judge_source(request: Request, source: Source) -> Iterator[TargetReport | Skipped]:
-    """Yields the reports of a source's subjects; raises AuditError where it cannot be opened or read."""
+    """Yields the reports of a source's subjects; raises AuditError if it cannot be opened or read."""
     opener, name = source
     module = import_module(f"tailcall_audit.analyzer.subjects.{opener}")
     for subject in module.open_subjects(request, name):
@@ -150,7 +152,7 @@ def _judge_source(request: Request, source: Source) -> Iterator[TargetReport | S
 
 
 def _judge_apart(request: Request, source: Source) -> Iterator[TargetReport | Skipped]:
-    """The same in a process with limits, where the source can be hostile and the request asks for it."""
+    """Returns the same in a process with limits, where the source can be hostile and the request asks for it."""
     from tailcall_audit.analyzer.worker import judge_apart, limits_of
 
     return judge_apart(
@@ -172,7 +174,7 @@ def _judged(request: Request, sources: Sequence[Source]) -> Iterator[TargetRepor
 
 
 def audit_sources(request: Request, sources: Sequence[Source]) -> Report:
-    """Audits every source; raises AuditError where none of them could be judged."""
+    """Audits every source; raises AuditError if none of them could be judged."""
     items: list[TargetReport | Skipped] = []
     for item in _judged(request, sources):
         if isinstance(item, AuditError):
@@ -189,7 +191,9 @@ def audit_sources(request: Request, sources: Sequence[Source]) -> Report:
 
 
 def given_config(path: str | Path | None, catalog: Catalog | None = None) -> KernelConfig | None:
-    """Returns the configuration that a request names, identified by `catalog` (None: the shipped one); raises ConfigError."""
+    """Returns the configuration that a request names, identified by `catalog` (None: the shipped one); raises
+    ConfigError.
+    """
     if path is None:
         return None
     from tailcall_audit.analyzer.paths import expanded
@@ -225,20 +229,21 @@ def audit(
 ) -> Report:
     """Audits kernels and returns the report.
 
-    The kernels are named by release strings (`kernels`), by the paths of `trees` and `images`, by `packages` (.deb and .rpm
-    files, names of installed packages or of those that `distro` publishes), by a `repository`, by a `changelog` (at
-    `package_version`, else its newest), by a `config` alone, or they are all that are `installed`. With none named, it is the
-    kernel of this host.
+    The kernels are named by release strings (`kernels`), by the paths of `trees` and `images`, by `packages` (.deb and
+    .rpm files, names of installed packages or of those that `distro` publishes), by a `repository`, by a `changelog`
+    (at `package_version`, else its newest), by a `config` alone, or they are all that are `installed`. With none named,
+    it is the kernel of this host.
 
-    What is fetched is kept in a cache: `offline` uses nothing else, `refresh` asks for everything anew. `only` selects defects
-    by slug or pitfall number, `pitfalls` those that have a number. With `emulate`, functions of an
-    image are run in an emulator (docs/emulation.md). With `built`, a `vmlinux` in the top directory of a tree is audited as an image
-    of its own, behind the tree. `progress` is called with what is being read.
+    What is fetched is kept in a cache: `offline` uses nothing else, `refresh` asks for everything anew. `only` selects
+    defects by slug or pitfall number, `pitfalls` those that have a number. With `emulate`, functions of an image are
+    run in an emulator (docs/emulation.md). With `built`, a `vmlinux` in the top directory of a tree is audited as an
+    image of its own, behind the tree. `progress` is called with what is being read.
 
-    With `apart` each source is read in a forked process with limits of time and memory: call it from a program without threads.
+    With `apart` each source is read in a forked process with limits of time and memory: call it from a program without
+    threads.
 
-    One input that cannot be judged is listed in the report's `skipped`. Raises UsageError on parameters that contradict each
-    other, and AuditError where nothing could be judged.
+    One input that cannot be judged is listed in the report's `skipped`. Raises UsageError on parameters that contradict
+    each other, and AuditError where nothing could be judged.
     """
     loaded = catalog or load_catalog()
     targets = Targets(kernels, trees, packages, images, installed, repository, changelog)

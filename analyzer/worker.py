@@ -180,7 +180,7 @@ def _send(writer: int, kind: bytes, data: bytes) -> None:
 
 
 def _data() -> int:
-    """The bytes of memory that this process has already, as RLIMIT_DATA counts them; 0 where there is no /proc."""
+    """Returns the bytes of memory that this process has already, as RLIMIT_DATA counts them; 0 where there is no /proc."""
     try:
         return int(read_file("/proc/self/statm", 1000).split()[5]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):

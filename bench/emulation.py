@@ -1,9 +1,9 @@
 """What running functions of an image costs and says, against what else is known of it.
 
-    python -m bench.emulation cost [IMAGE …]       seconds and instructions by case (without images: those of TAILCALL_AUDIT_LAB)
+    python -m bench.emulation cost [IMAGE …]       seconds and instructions by case (no image: TAILCALL_AUDIT_LAB's)
     python -m bench.emulation truth IMAGE …        a line for each image and commit: emulation, release, code; then the sums
-    python -m bench.emulation verdicts IMAGE …     verdicts with and without running functions: those that change, then the sums
-    python -m bench.emulation guest IMAGE …        seconds of the same image's boot and probes in a guest, beside those of the cases by
+    python -m bench.emulation verdicts IMAGE …     verdicts with and without running functions: the changes, the sums
+    python -m bench.emulation guest IMAGE …        seconds of the image's boot and probes in a guest, and of the cases;
                                                    signature: the cases of each commit by themselves
 
 `truth` ends with exit code 1 where emulation and the catalogue's release facts contradict each other, `verdicts` where

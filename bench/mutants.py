@@ -1,7 +1,7 @@
 """The mutation lab: kernels with a jump turned around, or a fix undone, judged by their code and booted.
 
-    python -m bench.mutants [KERNEL …] [--limit N] [--function NAME] [--results FOLDER] [--judge NAME] [--patience SECONDS]
-                            [--again] [--sample]
+    python -m bench.mutants [KERNEL …] [--limit N] [--function NAME] [--results FOLDER] [--judge NAME]
+                            [--patience SECONDS] [--again] [--sample]
 
 KERNEL is an image or a package; without any: Debian's 5.10, 6.1, 6.12 and 7.3. Each mutant is booted once, and what its
 guest shows is kept in FOLDER, so that a run that was interrupted goes on where it was. A judge's answers are kept too;

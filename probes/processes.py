@@ -214,7 +214,7 @@ def start(
     `descriptors` are the only ones that it inherits. `errors` is the descriptor of its standard error (None: a pipe).
     With `dies_with_us` the kernel kills it when this process ends, however that ends. `limits` are those of
     setrlimit(2), by their numbers; `user` is the number of the user and the group that it runs as, without other
-    groups. Raises ProgramError where it does not start.
+    groups. Raises ProgramError if it does not start.
     """
     import subprocess
 

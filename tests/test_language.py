@@ -1,7 +1,8 @@
-"""Plain English: words that hide who does what are kept out of every file."""
+"""Plain English: words that hide who does what, and docstrings that begin with "Whether", are kept out of every file."""
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ SUFFIXES = (".py", ".md", ".yaml", ".sh", ".toml")
 UNCLEAR = re.compile(r"\b(told|tells?|speaks?|spoke|somebody|nobody|whoever)\b", re.IGNORECASE)
 MEANT = re.compile(r"`nobody`|\bNOBODY\b|\.tell\(")
 """The user of that name, and the method of a file."""
+WIDTH = 120
 
 
 def files() -> Iterator[Path]:
@@ -46,5 +48,39 @@ def test_no_file_has_an_unclear_word() -> None:
         for path in files()
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if unclear(line)
+    ]
+    assert found == []
+
+
+def docstrings(path: Path) -> Iterator[tuple[int, str]]:
+    """The docstrings of a module, those of attributes included, with their lines."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for item in getattr(node, "body", []) if not isinstance(node, ast.Lambda | ast.IfExp) else []:
+            if (
+                isinstance(item, ast.Expr)
+                and isinstance(item.value, ast.Constant)
+                and isinstance(item.value.value, str)
+            ):
+                yield item.lineno, item.value.value
+
+
+def test_a_docstring_says_what_is_returned() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {text.splitlines()[0]}"
+        for path in files()
+        if path.suffix == ".py"
+        for line, text in docstrings(path)
+        if text.startswith("Whether ")
+    ]
+    assert found == []
+
+
+def test_docstrings_are_wrapped() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in files()
+        if path.suffix == ".py"
+        for line, text in docstrings(path)
+        if any(len(part) > WIDTH for part in text.splitlines())
     ]
     assert found == []

@@ -1,7 +1,7 @@
 """Reading `commits.json` into the types of `tailcall_audit.analyzer.catalog.types`.
 
-The shipped file is validated against `commits.schema.json` by the tests, a file given by the user when it is loaded: the
-import of a schema validator costs more than the whole audit of a version string.
+The shipped file is validated against `commits.schema.json` by the tests, a file given by the user when it is loaded:
+the import of a schema validator costs more than the whole audit of a version string.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ class CatalogError(AuditError):
 
 
 def default_catalog_path() -> str:
-    """Return the path of `commits.json`: inside the package in a wheel, beside it in a checkout."""
+    """Returns the path of `commits.json`: inside the package in a wheel, beside it in a checkout."""
     package = os.path.dirname(os.path.abspath(tailcall_audit.__file__))
     packaged = os.path.join(package, "commits.json")
     return packaged if os.path.isfile(packaged) else os.path.join(os.path.dirname(package), "commits.json")
 
 
 def schema_path() -> str:
-    """The JSON Schema of the catalogue."""
+    """Returns the JSON Schema of the catalogue."""
     return os.path.join(os.path.dirname(os.path.abspath(__file__)), "commits.schema.json")
 
 
@@ -196,7 +196,9 @@ def _branch(name: str, data: dict[str, Any]) -> Branch:
 
 
 def build_catalog(data: dict[str, Any], raw: bytes, path: str) -> Catalog:
-    """Build the types from valid data; `raw` and `path` are where it came from. Raises CatalogError on names that lead nowhere."""
+    """Builds the types from valid data; `raw` and `path` are where it came from. Raises CatalogError on names that lead
+    nowhere.
+    """
     catalog = Catalog(
         date=data["date"],
         raw=raw,
@@ -217,7 +219,7 @@ def build_catalog(data: dict[str, Any], raw: bytes, path: str) -> Catalog:
 
 
 def _check_names(catalog: Catalog) -> None:
-    """Raise CatalogError where an expression, a series or an exception names a commit that the catalogue lacks."""
+    """Raise CatalogError if an expression, a series or an exception names a commit that the catalogue lacks."""
     for key, commit in catalog.commits.items():
         if not commit.id.startswith(key):
             raise CatalogError(f"{catalog.path}: commits/{key}: its id {commit.id} does not start with its key")
@@ -261,9 +263,10 @@ def _validate(data: object, path: str) -> None:
 
 @lru_cache(maxsize=1)
 def shipped_surveys() -> Mapping[str, tuple[SeriesFact, ...]]:
-    """The facts about builds in `surveys.json`, beside the shipped catalogue, by distribution. Read only when a build is named.
+    """Returns the facts about builds in `surveys.json`, beside the shipped catalogue, by distribution. Read only when a
+    build is named.
 
-    Raises CatalogError where the file is there and cannot be read.
+    Raises CatalogError if the file is there and cannot be read.
     """
     place = os.path.join(os.path.dirname(default_catalog_path()), "surveys.json")
     try:
@@ -277,12 +280,12 @@ def shipped_surveys() -> Mapping[str, tuple[SeriesFact, ...]]:
 
 @lru_cache(maxsize=1)
 def shipped_catalog() -> Catalog:
-    """The shipped catalogue, loaded once; raises CatalogError as `load_catalog` does."""
+    """Returns the shipped catalogue, loaded once; raises CatalogError as `load_catalog` does."""
     return load_catalog()
 
 
 def load_catalog(path: str | Path | None = None) -> Catalog:
-    """Load the shipped catalogue, or the one at `path`, which is validated first.
+    """Loads the shipped catalogue, or the one at `path`, which is validated first.
 
     Raises CatalogError when the file cannot be read, is no JSON or not valid.
     """

@@ -39,9 +39,9 @@ class Isa(ABC):
     """An architecture. Registers are numbers of the emulator's; addresses are bytes.
 
     `arguments` are the registers of a call in their order. `heap` and `stack` are where objects and the stack go.
-    `returns` is the code of a function that does nothing; `alternatives` is the table of code that is patched for the processor;
-    `thunks` are functions that stand for a return or an indirect jump, of which a booted kernel takes the one that its
-    processor needs: all of them lead to the same place. `is_traced` says whether `traced` can answer.
+    `returns` is the code of a function that does nothing; `alternatives` is the table of code that is patched for the
+    processor; `thunks` are functions that stand for a return or an indirect jump, of which a booted kernel takes the
+    one that its processor needs: all of them lead to the same place. `is_traced` says whether `traced` can answer.
     """
 
     name: ClassVar[str]
@@ -88,19 +88,24 @@ class Isa(ABC):
 
     @abstractmethod
     def jump_size(self, code: bytes) -> int:
-        """Returns the length of a static key's code (a jump or a no-operation) that bytes begin with, 0 where it is neither."""
+        """Returns the length of a static key's code (a jump or a no-operation) that bytes begin with, 0 where it is
+        neither.
+        """
 
     @abstractmethod
     def moved(self, code: bytes, start: int, target: int) -> bytes:
         """Returns code that works at another address as it does at its own."""
 
     def traced(self, code: bytes, start: int, trampoline: int) -> tuple[int, bytes] | None:
-        """Returns where in the code at an address the call of a tracer's trampoline goes, and that call; None without room for one."""
+        """Returns where in the code at an address the call of a tracer's trampoline goes, and that call; None without
+        room for one.
+        """
         return None
 
 
 class LinkRegisterIsa(Isa):
-    """An architecture whose calls leave the address to return to in a register, `link`, and whose current task is in another, `task`.
+    """An architecture whose calls leave the address to return to in a register, `link`, and whose current task is in
+    another, `task`.
 
     Its branches reach at least 128 MiB.
     """

@@ -36,7 +36,8 @@ def _alternative(entry: bytes) -> tuple[int, int, bool]:
 class Riscv64(LinkRegisterIsa):
     """Branches of four bytes, no-operations of two or four, the current task in tp.
 
-    The offset of a booted processor's per-CPU data, which the kernel has in a table, is 0 in the image: the data is at its own address.
+    The offset of a booted processor's per-CPU data, which the kernel has in a table, is 0 in the image: the data is at
+    its own address.
     """
 
     name = "riscv64"

@@ -58,8 +58,8 @@ class X64(Isa):
     thunks = ("__x86_return_thunk", *(f"__x86_indirect_thunk_{name}" for name in _REGISTERS))
 
     def prepare(self, machine: Machine) -> None:
-        """Per-CPU data: until some 6.14 it is linked at 0 and found behind GS, since then it is at its own address, with GS
-        at 0.
+        """Per-CPU data: until some 6.14 it is linked at 0 and found behind GS, since then it is at its own address,
+        with GS at 0.
         """
         first = next((item for item in machine.kernel.binary.segments if item.address == 0), None)
         base = 0
@@ -110,8 +110,8 @@ class X64(Isa):
         return 5 if code.startswith((b"\xe9", _NOP5, b"\x3e\x8d\x74\x26\x00")) else 0
 
     def moved(self, code: bytes, start: int, target: int) -> bytes:
-        """Moves what the kernel does: a relative call or jump that the other code begins with, and nothing else before v6.7
-        (apply_relocation()).
+        """Moves what the kernel does: a relative call or jump that the other code begins with, and nothing else before
+        v6.7 (apply_relocation()).
         """
         if len(code) >= 5 and code[0] in (0xE8, 0xE9):
             (distance,) = struct.unpack_from("<i", code, 1)

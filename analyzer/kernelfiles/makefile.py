@@ -51,7 +51,7 @@ class TreeIdentity:
 
 
 def _values(data: bytes) -> dict[bytes, str]:
-    """The variables of a Makefile that name its version, the first assignment of each."""
+    """Returns the variables of a Makefile that name its version, the first assignment of each."""
     head = data[:_MAX_HEAD].removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
     return {
         match.group(1): match.group(2).decode("ascii", "replace") for match in reversed(list(_VARIABLE.finditer(head)))
@@ -59,7 +59,7 @@ def _values(data: bytes) -> dict[bytes, str]:
 
 
 def is_kernel_makefile(data: bytes) -> bool:
-    """Whether a Makefile is the top-level one of a kernel, by its variables and its major version."""
+    """Returns True if a Makefile is the top-level one of a kernel, by its variables and its major version."""
     values = _values(data)
     if not {b"VERSION", b"PATCHLEVEL", b"SUBLEVEL"} <= values.keys() or b"KERNELVERSION" not in data:
         return False
@@ -68,7 +68,9 @@ def is_kernel_makefile(data: bytes) -> bool:
 
 
 def is_kernel_tree(reader: FileReader) -> bool:
-    """Whether a folder is a kernel's top directory: its Makefile is a kernel's, and so are its folders, where it has many."""
+    """Returns True if a folder is a kernel's top directory: its Makefile is a kernel's, and so are its folders, where
+    it has many.
+    """
     makefile = reader.read("Makefile")
     if makefile.state is not ReadState.READ or not is_kernel_makefile(makefile.data):
         return False
@@ -90,7 +92,7 @@ def _has(reader: FileReader, path: str) -> bool:
 
 
 def _marked(reader: FileReader, catalog: Catalog) -> Iterator[tuple[Distribution, TreeMark]]:
-    """The marks of distributions that a tree has."""
+    """Yields the marks of distributions that a tree has."""
     for distribution in catalog.distributions:
         for mark in distribution.tree:
             if _has(reader, mark.path) and (mark.without is None or not _has(reader, mark.without)):
@@ -98,7 +100,7 @@ def _marked(reader: FileReader, catalog: Catalog) -> Iterator[tuple[Distribution
 
 
 def read_identity(reader: FileReader, catalog: Catalog | None = None) -> TreeIdentity | None:
-    """Read the version of a tree, and the marks of the distributions of `catalog` (None: the shipped one).
+    """Reads the version of a tree, and the marks of the distributions of `catalog` (None: the shipped one).
 
     Returns None when its Makefile cannot be read or has no version.
     """
@@ -123,7 +125,9 @@ def read_identity(reader: FileReader, catalog: Catalog | None = None) -> TreeIde
 def identity_from_history(
     repository: pygit2.Repository, head: str, catalog: Catalog | None = None
 ) -> TreeIdentity | None:
-    """The version by the newest release commit ("Linux 6.1.170") among the first parents, where the Makefile is not there."""
+    """Returns the version by the newest release commit ("Linux 6.1.170") among the first parents, where the Makefile is
+    not there.
+    """
     try:
         for name, subject in first_parent_subjects(repository, head, _MAX_FIRST_PARENTS):
             match = _RELEASE_SUBJECT.fullmatch(subject.strip())

@@ -34,7 +34,8 @@ __all__ = ["Asked", "make_plan"]
 
 
 class Asked(NamedTuple):
-    """What is asked for: the tree, where to look for commits and patches, and whether undecided defects are planned for.
+    """What is asked for: the tree, where to look for commits and patches, and whether undecided defects are planned
+    for.
 
     `scratch` is an empty folder that the caller deletes.
     """
@@ -47,7 +48,7 @@ class Asked(NamedTuple):
 
 
 def _planned(audited: Audited, request: Request, unknown: bool) -> tuple[list[Verdict], list[Left]]:
-    """The verdicts to plan for, and the undecided ones that are not planned for."""
+    """Returns the verdicts to plan for, and the undecided ones that are not planned for."""
     slugs = {defect.slug for defect in request.defects}
     asked = [verdict for verdict in audited.verdicts if verdict.defect.slug in slugs]
     planned = [verdict for verdict in asked if verdict.state is State.AFFECTED]
@@ -94,7 +95,7 @@ def _untested(wanted: Wanted, notes: tuple[str, ...]) -> Step:
 
 
 def _times(scratch: Scratch, commits: Sequence[Commit]) -> dict[str, int]:
-    """The times of mainline's commits that are here, by key."""
+    """Returns the times of mainline's commits that are here, by key."""
     found = {}
     for commit in commits:
         try:
@@ -105,7 +106,7 @@ def _times(scratch: Scratch, commits: Sequence[Commit]) -> dict[str, int]:
 
 
 def _tips(scratch: Scratch, lent: Sequence[Lender], head: str) -> list[Tip]:
-    """The branches to look in, one for each that their Makefiles name: the newest."""
+    """Returns the branches to look in, one for each that their Makefiles name: the newest."""
     found: dict[str, Tip] = {}
     for lender in lent:
         for name, commit in lender.refs.items():
@@ -130,7 +131,7 @@ def _scratch(asked: Asked, tree: KernelTree, lent: Sequence[Lender]) -> Scratch:
 
 
 def make_plan(request: Request, asked: Asked) -> Plan:
-    """Makes the plan for a tree; raises AuditError where the tree or an upstream cannot be read."""
+    """Makes the plan for a tree; raises AuditError if the tree or an upstream cannot be read."""
     audited = audit_committed(request, asked.path)
     planned, unknown = _planned(audited, request, asked.unknown)
     choice = choose(request.catalog, audited.facts, audited.verdicts, planned, _branch(audited))
@@ -160,7 +161,7 @@ class _Tried(NamedTuple):
 
 
 def _tried(request: Request, asked: Asked, audited: Audited, choice: Choice) -> _Tried:
-    """The steps in order, each tried where that is possible, and what comes of them."""
+    """Returns the steps in order, each tried where that is possible, and what comes of them."""
     tree = audited.tree
     if tree.repository is None or tree.commit is None:
         return _by_patches(request, asked, audited, choice)
@@ -183,7 +184,7 @@ def _slugs(choice: Choice) -> tuple[str, ...]:
 
 
 def _by_objects(request: Request, asked: Asked, audited: Audited, choice: Choice, lent: Sequence[Lender]) -> _Tried:
-    """The steps, each merged on top of the last in a scratch repository."""
+    """Returns the steps, each merged on top of the last in a scratch repository."""
     catalog, tree, slugs = request.catalog, audited.tree, _slugs(choice)
     assert tree.commit is not None  # the caller's condition
     keys = list(choice.picks)
@@ -221,7 +222,9 @@ def _by_objects(request: Request, asked: Asked, audited: Audited, choice: Choice
 def _without_lacking(
     steps: Sequence[Step], fixed: tuple[str, ...], left: tuple[Left, ...]
 ) -> tuple[tuple[str, ...], tuple[Left, ...]]:
-    """What is fixed and open: a step whose code uses names that the tree lacks mends nothing, since it does not compile."""
+    """Returns what is fixed and open: a step whose code uses names that the tree lacks mends nothing, since it does not
+    compile.
+    """
     lacking = {slug: step for step in steps if step.lacks for slug in step.defects if slug in fixed}
     more = tuple(
         Left(slug, f"{short(step.commit)} uses {', '.join(step.lacks)}, which the tree lacks")
@@ -231,7 +234,7 @@ def _without_lacking(
 
 
 def _by_patches(request: Request, asked: Asked, audited: Audited, choice: Choice) -> _Tried:
-    """The steps for sources without git: tried with patch files where there are any."""
+    """Returns the steps for sources without git: tried with patch files where there are any."""
     if asked.upstream:
         raise AuditError(
             f"--upstream: {audited.tree.root} has no git history to pick onto; --patches applies patch files"
@@ -260,7 +263,9 @@ def _full_id(catalog: Catalog, matcher: Matcher, name: str) -> str | None:
 
 
 def _with_picked_ids(steps: Sequence[Step]) -> list[Step]:
-    """The steps with `needed_by` naming what is picked, where another form of a commit was taken than the nearest."""
+    """Returns the steps with `needed_by` naming what is picked, where another form of a commit was taken than the
+    nearest.
+    """
     picked = {step.upstream: step.commit for step in steps} | {step.commit: step.commit for step in steps}
 
     def named(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ class Mail(NamedTuple):
 
 
 def _parts(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """The mails in a file, each with the id of its first line."""
+    """Yields the mails in a file, each with the id of its first line."""
     starts = [(match.start(), match.group(1).decode("ascii")) for match in _FROM.finditer(data)]
     if not starts:
         yield "", data
@@ -102,9 +102,9 @@ def _read(path: Path) -> list[Mail]:
 
 
 def read_patches(folder: str, catalog: Catalog, branch: str) -> tuple[dict[str, list[Mail]], list[str]]:
-    """The mails of a folder by the key of the commit that they have, and notes on files that cannot be read.
+    """Returns the mails of a folder by the key of the commit that they have, and notes on files that cannot be read.
 
-    A mail is recognised as a commit of a history is (docs/history.md). Raises AuditError where there is no such folder.
+    A mail is recognised as a commit of a history is (docs/history.md). Raises AuditError if there is no such folder.
     """
     place = expanded(folder)
     if kind_of(place) is not Kind.FOLDER:

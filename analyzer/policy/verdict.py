@@ -8,8 +8,8 @@ The rules, in the order in which they are tried (each is a member of `tailcall_a
 - never-introduced: what the defect needs is surely not there.
 - fix-present: a complete fix is there.
 - introduction-unknown, fix-unknown: what decides is not known.
-- no-fix-known, fix-absent: what it needs is there, and no complete fix is. If no fix was known when the catalogue was made, a kernel of a
-  later mainline release leaves it open (fix-unknown).
+- no-fix-known, fix-absent: what it needs is there, and no complete fix is. If no fix was known when the catalogue was
+  made, a kernel of a later mainline release leaves it open (fix-unknown).
 
 Evidence about a commit is ranked (`RANK`), and the higher rank wins (`weigh`): functions of an image that were run, the
 sources, an image's machine code, its type data, the history, a patch queue, what a changelog lists, a distribution's
@@ -62,8 +62,9 @@ class Facts:
     """What the readers saw of one target.
 
     `config_applies` is True if the configuration is of this kernel, so that options that are off can rule defects out.
-    `live_patched` keeps every answer from being certain. `architecture` is None when the target has none. `newer_than` is the newest
-    mainline release of the catalogue if the target is of a later one: what has no fix by then may have one since.
+    `live_patched` keeps every answer from being certain. `architecture` is None when the target has none. `newer_than`
+    is the newest mainline release of the catalogue if the target is of a later one: what has no fix by then may have
+    one since.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Which address holds the changelog of one package, as the catalogue says where its distribution publishes them.
 
-An environment variable names a mirror instead (``TAILCALL_AUDIT_DEBIAN_CHANGELOGS``). What some publish lists no subjects, or is
-read from their repositories: for those the catalogue says what to audit instead.
+An environment variable names a mirror instead (``TAILCALL_AUDIT_DEBIAN_CHANGELOGS``). What some publish lists no
+subjects, or is read from their repositories: for those the catalogue says what to audit instead.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Publication(NamedTuple):
 
 
 def host_distribution(root: Path = Path("/")) -> str | None:
-    """The distribution of this host as ``--distro`` spells it (``debian:bookworm``), from os-release(5)."""
+    """Returns the distribution of this host as ``--distro`` spells it (``debian:bookworm``), from os-release(5)."""
     values: dict[str, str] = {}
     for place in ("etc/os-release", "usr/lib/os-release"):
         try:
@@ -75,7 +75,7 @@ def _base(distribution: Distribution, default: str) -> str:
 
 
 def _source(published: Published, name: str, version: str) -> str:
-    """The source package of a binary one."""
+    """Returns the source package of a binary one."""
     for expression, source in published.sources:
         match = re.fullmatch(expression, f"{name}={version}", re.ASCII)
         if match is not None:
@@ -92,7 +92,7 @@ def _of_version(distribution: Distribution, published: Published, name: str, ver
 
 
 def _of_suite(distribution: Distribution, published: Published, name: str, suite: str | None) -> Publication:
-    """The newest changelog of a suite; raises PublicationError where the suite or the version has to be given."""
+    """Returns the newest changelog of a suite; raises PublicationError if the suite or the version has to be given."""
     assert published.base is not None  # the schema's condition
     assert published.by_version is not None
     example = f"give {name}=VERSION (as in {published.by_version.example})"
@@ -123,7 +123,8 @@ def _find(catalog: Catalog, name: str) -> Distribution | None:
 
 
 def find_publication(package: str, distribution: str, catalog: Catalog) -> Publication:
-    """Where the changelog of ``NAME`` or ``NAME=VERSION`` is published; raises PublicationError where none is readable.
+    """Returns where the changelog of ``NAME`` or ``NAME=VERSION`` is published; raises PublicationError if none is
+    readable.
 
     `distribution` is a name, or ``name:release``.
     """

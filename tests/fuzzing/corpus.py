@@ -26,7 +26,8 @@ __all__ = ["CORPUS", "Nasty"]
 
 
 class Nasty(NamedTuple):
-    """A nasty input: the reader that it is for, what it is, and whether that reader has to refuse it (None: either will do).
+    """A nasty input: the reader that it is for, what it is, and whether that reader has to refuse it (None: either will
+    do).
 
     `small` ones are below 1 MB.
     """

@@ -1,4 +1,6 @@
-"""What the strategies begin with is whole: each reader reads it for what it is, so that the broken cases break something."""
+"""What the strategies begin with is whole: each reader reads it for what it is, so that the broken cases break
+something.
+"""
 
 from __future__ import annotations
 

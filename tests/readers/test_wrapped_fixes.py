@@ -1,7 +1,8 @@
 """The real fix of a real source, wrapped and put beside its unfixed form, never makes a build fixed.
 
-A sample of the signatures of each pitfall: of Debian's source with the fix, one part is undone, and the fixed definition of that
-place is put back in front of it or behind it, in a condition, a comment, a string, a macro, another function, or as it is.
+A sample of the signatures of each pitfall: of Debian's source with the fix, one part is undone, and the fixed
+definition of that place is put back in front of it or behind it, in a condition, a comment, a string, a macro, another
+function, or as it is.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ def _state(half: Half, text: str) -> State:
 
 @functools.cache
 def _parted(half: Half) -> tuple[str, str, str, str]:
-    """What stands before and behind the definition that the part of the fix is in, the definition with it and the one without."""
+    """What stands before and behind the definition that the part of the fix is in, the definition with it and the one
+    without.
+    """
     fixed = _files(half)[half.path].decode()
     start, end = span(fixed, half)
     unfixed = edited(fixed, half)

@@ -1,7 +1,7 @@
 """The kernel that a package is: its distribution, known by its source package, and the release in its version.
 
-Which source packages are kernels of which distribution is in `catalog/distributions/`. Any other package is one of an unknown
-vendor, even if its changelog or its name looks like a known distribution's.
+Which source packages are kernels of which distribution is in `catalog/distributions/`. Any other package is one of an
+unknown vendor, even if its changelog or its name looks like a known distribution's.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def source_version(text: str) -> str:
 
 
 def upstream_of(version: str) -> UpstreamVersion | None:
-    """The upstream version that a package's version starts with, None where it starts with none."""
+    """Returns the upstream version that a package's version starts with, None if it starts with none."""
     match = _UPSTREAM.match(source_version(version))
     if match is None:
         return None
@@ -56,7 +56,7 @@ def upstream_of(version: str) -> UpstreamVersion | None:
 
 
 def _candidates(catalog: Catalog, source: str) -> Iterator[tuple[Distribution, str | None]]:
-    """The distributions of dpkg that have a kernel of this source package, and the version that its name holds."""
+    """Yields the distributions of dpkg that have a kernel of this source package, and the version that its name holds."""
     for distribution in catalog.distributions:
         form = distribution.changelog
         if form is None or not Family(form.grammar).is_dpkg:
@@ -73,12 +73,14 @@ def _grammar(distribution: Distribution) -> str | None:
 
 
 def source_distribution(catalog: Catalog, source: str, family: Family) -> Distribution | None:
-    """The distribution that has a kernel of this source package, with a changelog of this grammar; None where there is none."""
+    """Returns the distribution that has a kernel of this source package, with a changelog of this grammar; None if
+    there is none.
+    """
     return next((item for item, _ in _candidates(catalog, source) if _grammar(item) == family.value), None)
 
 
 def distribution_of(catalog: Catalog, release: KernelRelease) -> Distribution | None:
-    """The distribution of a release, None for an unknown vendor's."""
+    """Returns the distribution of a release, None for an unknown vendor's."""
     return next((item for item in catalog.distributions if item.name == release.distro), None)
 
 
@@ -90,7 +92,7 @@ def _try(text: str, catalog: Catalog) -> KernelRelease | None:
 
 
 def _named(distribution: Distribution, version: str, name: str) -> str | None:
-    """The release string that a distribution makes of a package's version and name, as its file says."""
+    """Returns the release string that a distribution makes of a package's version and name, as its file says."""
     form = distribution.changelog
     if form is None or form.release is None:
         return None
@@ -104,7 +106,7 @@ def _named(distribution: Distribution, version: str, name: str) -> str | None:
 def _of_distribution(
     catalog: Catalog, distribution: Distribution, version: str, name: str, release: str | None
 ) -> KernelRelease | None:
-    """The release of a package of a distribution; None where the version is not in the distribution's form."""
+    """Returns the release of a package of a distribution; None if the version is not in the distribution's form."""
     for text in (_named(distribution, version, name), release):
         if text is None:
             continue
@@ -115,7 +117,7 @@ def _of_distribution(
 
 
 def _agrees(release: KernelRelease, version: str) -> bool:
-    """Whether a release is of the version: an ABI number names the series alone."""
+    """Returns True if a release is of the version: an ABI number names the series alone."""
     ours = upstream_of(version)
     if ours is None or ours.branch != release.version.branch:
         return False
@@ -131,10 +133,11 @@ def package_release(
     release: str | None = None,
     family: Family | None = None,
 ) -> KernelRelease:
-    """The kernel of a Debian-form package; raises NoKernelPackageError.
+    """Returns the kernel of a Debian-form package; raises NoKernelPackageError.
 
-    `source` is the control file's field (``linux-signed-amd64 (6.1.170+3)``) or the package of a changelog's header, `name` the
-    binary package, `release` the ``uname -r`` in its name, `family` the grammar of its changelog, None without one.
+    `source` is the control file's field (``linux-signed-amd64 (6.1.170+3)``) or the package of a changelog's header,
+    `name` the binary package, `release` the ``uname -r`` in its name, `family` the grammar of its changelog, None
+    without one.
     """
     source = source.split(" ", 1)[0]
     plain = source_version(version)
@@ -154,7 +157,9 @@ def package_release(
 
 
 def _of_unknown_vendor(catalog: Catalog, source: str, version: str, name: str, release: str | None) -> KernelRelease:
-    """Returns the vendor that the release in the package's name shows, if its file names no sources; else an unknown vendor."""
+    """Returns the vendor that the release in the package's name shows, if its file names no sources; else an unknown
+    vendor.
+    """
     found = None if release is None else _try(release, catalog)
     if found is not None and _agrees(found, version):
         known = distribution_of(catalog, found)
@@ -179,7 +184,7 @@ def _of_unknown_vendor(catalog: Catalog, source: str, version: str, name: str, r
 
 
 def rpm_release(catalog: Catalog, version: str, family: Family = Family.RPM) -> KernelRelease:
-    """The kernel of an RPM's ``VERSION-RELEASE`` with a changelog of this grammar; raises ReleaseError.
+    """Returns the kernel of an RPM's ``VERSION-RELEASE`` with a changelog of this grammar; raises ReleaseError.
 
     A distribution whose versions name no flavour needs a form for them; without it they match no distribution.
     """

@@ -63,7 +63,9 @@ def on_x86(slug: str, series: str, rows: Iterable[tuple[str, str, str, str, str]
 
 
 def span(text: str, half: Half) -> tuple[int, int]:
-    """Returns where the definition with a part of a fix begins and ends; raises ValueError where it does not have it any more."""
+    """Returns where the definition with a part of a fix begins and ends; raises ValueError if it does not have it any
+    more.
+    """
     name = re.escape(half.function)
     head = (
         rf"^{name}\s*\{{" if half.function.startswith("struct ") else rf"^[A-Za-z_][\w \t*\n]*\b{name}\([^;{{]*\)\n\{{"
@@ -78,6 +80,6 @@ def span(text: str, half: Half) -> tuple[int, int]:
 
 
 def edited(text: str, half: Half) -> str:
-    """Returns a file without one part of a fix; raises ValueError where the function does not have it any more."""
+    """Returns a file without one part of a fix; raises ValueError if the function does not have it any more."""
     start, end = span(text, half)
     return text[:start] + text[start:end].replace(half.old, half.new) + text[end:]
