@@ -1,10 +1,10 @@
 """What running functions of an image costs and says, against what else is known of it.
 
     python -m bench.emulation cost [IMAGE …]       seconds and instructions by case (no image: TAILCALL_AUDIT_LAB's)
-    python -m bench.emulation truth IMAGE …        a line for each image and commit: emulation, release, code; then the sums
-    python -m bench.emulation verdicts IMAGE …     verdicts with and without running functions: the changes, the sums
-    python -m bench.emulation guest IMAGE …        seconds of the image's boot and probes in a guest, and of the cases;
-                                                   signature: the cases of each commit by themselves
+    python -m bench.emulation truth IMAGE …        a line for each image and commit, then the sums
+    python -m bench.emulation verdicts IMAGE …     verdicts that running functions changes, then the sums
+    python -m bench.emulation guest IMAGE …        seconds of the image's boot and probes in a guest, and of the
+                                                   cases of each commit by themselves
 
 `truth` ends with exit code 1 where emulation and the catalogue's release facts contradict each other, `verdicts` where
 a decided verdict becomes unknown. An image may be a kernel image or a package.
