@@ -37,6 +37,8 @@ __all__ = [
 _CHUNK = 1 << 20
 """Bytes read at a time, and the size of the pipe: with the usual 64 kB git waits for whatever else this process does.
 """
+_MAX_SHALLOW = 256 << 20
+"""As large a file as `check_git_directories` lets through: one that is not read would make a clone that was cut a whole one."""
 _MAX_FIELD = 16 << 20
 """The longest messages in the kernel's history, of merges, have some 100 kB."""
 _ENVIRONMENT = {
@@ -92,7 +94,7 @@ def shallow_commits(repository: pygit2.Repository) -> frozenset[str]:
     """Returns the commits at which a shallow clone was cut: they have parents, and those are not here."""
     shallow = common_directory(repository) / "shallow"
     try:
-        return frozenset(read_file(shallow, _MAX_FIELD).decode("ascii", "replace").split())
+        return frozenset(read_file(shallow, _MAX_SHALLOW).decode("ascii", "replace").split())
     except (OSError, ValueError):
         return frozenset()
 
