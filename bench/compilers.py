@@ -4,9 +4,9 @@ catalogue against each other.
     python -m bench.compilers FOLDER [--series 6.12] [--version VERSION] [--compiler clang|gcc] [--thin-lto] [--jobs N]
 
 Needs clang, lld and llvm (or gcc), make, flex, bison, bc, libelf-dev and pahole, of Debian's packages, some 4 GB in
-FOLDER, and 10 to 60 minutes. The sources are those of the package linux-source-SERIES; options have their names of v6.9 and later. What is built stays in FOLDER: a
-run that was interrupted goes on. The last line printed names the kernel, FOLDER/vmlinux-VERSION-COMPILER; audit it, and
-boot it, with
+FOLDER, and 10 to 60 minutes. The sources are those of the package linux-source-SERIES; options have their names of
+v6.9 and later. What is built stays in FOLDER: a run that was interrupted goes on. The last line printed names the
+kernel, FOLDER/vmlinux-VERSION-COMPILER; audit it, and boot it, with
 
     tailcall-audit lab --emulate FOLDER/vmlinux-VERSION-COMPILER
 """
