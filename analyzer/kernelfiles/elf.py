@@ -22,6 +22,8 @@ _EXECUTABLE = 1
 _MAX_MEMORY = 512 << 20
 _READS = 100_000
 """Reads for which no file is too small; a kernel with symbols has one to two reads for each 24 bytes of them."""
+_MOST_READS = 1_500_000
+"""Reads that no kernel needs: one of a distribution has up to 300,000 symbols. They take some 15 s."""
 _KERNEL_SECTIONS = frozenset((".init.text", "__ex_table", "__ksymtab", "__param", ".data..percpu", ".altinstructions"))
 _USER_MODE = ".uml."
 """How the names of sections begin that only user-mode Linux has (arch/um/include/shared/init.h)."""
@@ -75,7 +77,7 @@ class _Counted(io.BytesIO):
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
-        self._left = _READS + len(data) // 12
+        self._left = min(_READS + len(data) // 12, _MOST_READS)
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read, raising ElfError once the budget is used up."""
