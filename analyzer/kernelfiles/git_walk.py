@@ -38,7 +38,9 @@ _CHUNK = 1 << 20
 """Bytes read at a time, and the size of the pipe: with the usual 64 kB git waits for whatever else this process does.
 """
 _MAX_SHALLOW = 256 << 20
-"""As large a file as `check_git_directories` lets through: one that is not read would make a clone that was cut a whole one."""
+"""As large a file as `check_git_directories` lets through: one that is not read would make a clone that was cut a whole
+one.
+"""
 _MAX_FIELD = 16 << 20
 """The longest messages in the kernel's history, of merges, have some 100 kB."""
 _ENVIRONMENT = {
