@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import lz4.frame
-import zstandard
 
 from tailcall_audit.probes.kernel.btf import Writer
 from tests.repositories import FIX_6, FIX_6_SUBJECT, INTRODUCTION_6_SUBJECT, backport, makefile
@@ -21,6 +20,7 @@ from tests.strategies.archives import CONTROL, ar, cpio, deb, rpm, rpm_tags, tar
 from tests.strategies.case import Case, Fifo, Link
 from tests.strategies.images import BANNER, arm64_image, elf, kallsyms, kernel
 from tests.strategies.repositories import history
+from tests.zstd import compress as zstd_compress
 
 __all__ = ["CORPUS", "Nasty"]
 
@@ -65,7 +65,7 @@ GOOD_CONTROL = tar((("./control", CONTROL),))
 @functools.cache
 def _blanks(gigabytes: int) -> bytes:
     """Gigabytes of blanks in some kilobytes: frames of zstd that follow each other."""
-    return zstandard.compress(b" " * (64 << 20), 3) * (16 * gigabytes)
+    return zstd_compress(b" " * (64 << 20), 3) * (16 * gigabytes)
 
 
 def _header(name: str, size: int, kind: bytes = b"0") -> bytes:
@@ -74,7 +74,7 @@ def _header(name: str, size: int, kind: bytes = b"0") -> bytes:
 
 def _claimed(kind: bytes, size: int) -> bytes:
     """A tar archive that begins with a header of this type and size, with as many blanks behind it, compressed."""
-    return zstandard.compress(_header("x", size, kind)) + _blanks(-(-size >> 30) or 1)
+    return zstd_compress(_header("x", size, kind)) + _blanks(-(-size >> 30) or 1)
 
 
 # Packages of Debian.
@@ -99,7 +99,7 @@ def _deb_negative() -> Case:
 
 @_nasty("deb", "a control file of 4 GB of blanks")
 def _deb_control() -> Case:
-    packed = zstandard.compress(_header("./control", 4 << 30)) + _blanks(4)
+    packed = zstd_compress(_header("./control", 4 << 30)) + _blanks(4)
     return {"p.deb": ar((("debian-binary", b"2.0\n"), ("control.tar.zst", packed), ("data.tar", tar(()))))}
 
 
@@ -120,18 +120,18 @@ def _deb_long_name() -> Case:
 
 @_nasty("deb", "a changelog of 3 GB")
 def _deb_changelog() -> Case:
-    return _deb_of(zstandard.compress(_header(DOC.removesuffix(".gz"), 3 << 30)) + _blanks(3))
+    return _deb_of(zstd_compress(_header(DOC.removesuffix(".gz"), 3 << 30)) + _blanks(3))
 
 
 @_nasty("deb", "a data part of nothing but empty files")
 def _deb_many_files() -> Case:
-    return _deb_of(zstandard.compress(b"".join(_header(f"./f{number}", 0) for number in range(60_000)) + bytes(1024)))
+    return _deb_of(zstd_compress(b"".join(_header(f"./f{number}", 0) for number in range(60_000)) + bytes(1024)))
 
 
 @_nasty("deb", "one name with 1,000 folders, 20,000 times")
 def _deb_deep() -> Case:
     rows = b"".join(_header(f"./{number}/" + "d/" * 40 + "f", 0) for number in range(20_000))
-    return _deb_of(zstandard.compress(rows + bytes(1024), 9))
+    return _deb_of(zstd_compress(rows + bytes(1024), 9))
 
 
 @_nasty("deb", "a file that is cut off in an archive that is not compressed")
@@ -170,7 +170,7 @@ def _rpm_payload() -> Case:
 def _rpm_big_file() -> Case:
     start = bytearray(cpio((("./x", b""),))[:-124])
     start[54:62] = b"FFFFFFF0"
-    return {"p.rpm": rpm(rpm_tags(b"x"), zstandard.compress(bytes(start)) + _blanks(4))}
+    return {"p.rpm": rpm(rpm_tags(b"x"), zstd_compress(bytes(start)) + _blanks(4))}
 
 
 # Indexes of repositories.
@@ -188,42 +188,42 @@ _KERNEL_PACKAGE = f'{_OTHER}<package name="kernel" arch="x86_64"><version ver="5
 
 @_nasty("repodata", "a changelog of 3 GB")
 def _other_text() -> Case:
-    return _repodata(zstandard.compress(_KERNEL_PACKAGE + b"<changelog date='1'>"), _blanks(3))
+    return _repodata(zstd_compress(_KERNEL_PACKAGE + b"<changelog date='1'>"), _blanks(3))
 
 
 @_nasty("repodata", "100 million empty elements")
 def _other_elements() -> Case:
-    return _repodata(zstandard.compress(_KERNEL_PACKAGE), zstandard.compress(b"<a/>" * (1 << 20), 3) * 96)
+    return _repodata(zstd_compress(_KERNEL_PACKAGE), zstd_compress(b"<a/>" * (1 << 20), 3) * 96)
 
 
 @_nasty("repodata", "a million entries of one kernel")
 def _other_entries() -> Case:
     entry = b"<changelog author='A' date='1'>x</changelog>"
     return _repodata(
-        zstandard.compress(_KERNEL_PACKAGE),
-        zstandard.compress(entry * 100_000, 3) * 10,
-        zstandard.compress(b"</package></otherdata>"),
+        zstd_compress(_KERNEL_PACKAGE),
+        zstd_compress(entry * 100_000, 3) * 10,
+        zstd_compress(b"</package></otherdata>"),
     )
 
 
 @_nasty("repodata", "elements in each other, 2 million deep")
 def _other_deep() -> Case:
-    return _repodata(zstandard.compress(_KERNEL_PACKAGE), zstandard.compress(b"<a>" * (1 << 20), 3) * 2)
+    return _repodata(zstd_compress(_KERNEL_PACKAGE), zstd_compress(b"<a>" * (1 << 20), 3) * 2)
 
 
 @_nasty("repodata", "a tag of 1 GB")
 def _other_tag() -> Case:
-    return _repodata(zstandard.compress(_KERNEL_PACKAGE + b"<a b='"), _blanks(1))
+    return _repodata(zstd_compress(_KERNEL_PACKAGE + b"<a b='"), _blanks(1))
 
 
 @_nasty("repodata", "an entity in an entity")
 def _other_entities() -> Case:
-    return _repodata(zstandard.compress(b'<!DOCTYPE a [<!ENTITY b "x"><!ENTITY c "&b;&b;">]><a>&c;</a>'))
+    return _repodata(zstd_compress(b'<!DOCTYPE a [<!ENTITY b "x"><!ENTITY c "&b;&b;">]><a>&c;</a>'))
 
 
 @_nasty("packages-index", "3 GB of blank lines")
 def _index_blanks() -> Case:
-    return {"Packages.xz": zstandard.compress(b"Package: x\n") + _blanks(3)}
+    return {"Packages.xz": zstd_compress(b"Package: x\n") + _blanks(3)}
 
 
 @_nasty("packages-index", "one field of 900,000 bytes", False)

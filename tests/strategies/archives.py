@@ -11,13 +11,13 @@ import tarfile
 from collections.abc import Callable, Mapping, Sequence
 
 import lz4.frame
-import zstandard
 from hypothesis import strategies as st
 
 from tests.strategies.case import Case
 from tests.strategies.changelogs import DEBIAN
 from tests.strategies.kbuild import CONFIGS
 from tests.strategies.mutate import HUGE, draw_mutated
+from tests.zstd import compress as zstd_compress
 
 __all__ = ["CONTROL", "PACKERS", "ar", "cpio", "deb", "deb_cases", "rpm", "rpm_cases", "rpm_header", "tar"]
 
@@ -27,7 +27,7 @@ PACKERS: Mapping[str, Callable[[bytes], bytes]] = {
     ".gz": lambda data: gzip.compress(data, 1),
     ".xz": lambda data: lzma.compress(data, preset=0),
     ".bz2": lambda data: bz2.compress(data, 1),
-    ".zst": lambda data: zstandard.compress(data, 1),
+    ".zst": lambda data: zstd_compress(data, 1),
     ".lz4": lz4.frame.compress,
 }
 _WORDS = (b"`\n", b"control.tar", b"data.tar.gz", b"ustar  \0", b"././@LongLink\0", b"debian-binary", b"\nVersion: ")
