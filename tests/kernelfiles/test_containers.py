@@ -144,6 +144,7 @@ def test_wrapped_again_and_again_is_refused() -> None:
         (gzip.compress(b"CONFIG_BPF=y\n")[:-10], None, "the embedded configuration: broken gzip data: it is cut off"),
         (b"CONFIG_BPF=y\n", None, "the embedded configuration: not gzip data"),
     ],
+    ids=["whole", "cut off", "not packed"],
 )
 def test_an_embedded_configuration_is_gzip_data_between_two_marks(
     packed: bytes, config: str | None, note: str | None
