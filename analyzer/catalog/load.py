@@ -168,6 +168,7 @@ def _defect(data: dict[str, Any]) -> Defect:
         notes=tuple(data.get("notes", ())),
         ranges=_ranges(data),
         unverified=data.get("unverified"),
+        unproven=frozenset(data.get("unproven", ())),
         commits=tuple(name for name in names if not name.startswith(CAPABILITY_PREFIX)),
         capabilities=tuple(name for name in names if name.startswith(CAPABILITY_PREFIX)),
     )
@@ -236,6 +237,10 @@ def _check_names(catalog: Catalog) -> None:
         if name not in catalog.commits:
             raise CatalogError(f"{catalog.path}: {where}: names commit {name!r}, which is not under commits")
     for defect in catalog.defects:
+        for name in sorted(defect.unproven.difference(defect.commits)):
+            raise CatalogError(
+                f"{catalog.path}: defects/{defect.slug}: unproven names {name!r}, which is not in its expressions"
+            )
         for name in defect.capabilities:
             if name not in catalog.capabilities:
                 raise CatalogError(

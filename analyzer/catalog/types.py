@@ -235,7 +235,8 @@ class BranchRanges(NamedTuple):
 class Defect(NamedTuple):
     """A defect of eBPF tail calls. `architectures` is empty when it is in code of all; `pitfall` is 1 to 6 or None.
 
-    `commits` and `capabilities` are those that its expressions name, introducing ones first, each once.
+    `commits` and `capabilities` are those that its expressions name, introducing ones first, each once. `unproven` are the commits
+    whose part in it was read and not shown by running: no verdict is safe by them.
     """
 
     slug: str
@@ -255,6 +256,7 @@ class Defect(NamedTuple):
     notes: tuple[str, ...]
     ranges: tuple[BranchRanges, ...]
     unverified: str | None
+    unproven: frozenset[str]
     commits: tuple[str, ...]
     capabilities: tuple[str, ...]
 

@@ -220,6 +220,8 @@ class _Case:
         """The same as what the defect needs: see `_proves_no_absence`."""
         for name in (*defect.commits, *defect.capabilities):
             items = facts.about(name, architecture)
+            if name in defect.unproven:
+                items = [item._replace(guessed=True) for item in items]
             self.evidence += items
             self.weighed[name] = weigh([_without_guess(item, Presence.PRESENT) for item in items])
             needed = [item for item in items if not _proves_no_absence(item)]

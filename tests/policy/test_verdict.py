@@ -304,3 +304,10 @@ def test_code_that_was_read_in_part_leaves_the_answer_to_the_version() -> None:
 def test_what_ran_outranks_code_that_looks_wrong() -> None:
     ran = Evidence(EvidenceKind.EMULATION, "d6083f040d5d", Presence.ABSENT, "run in an emulator")
     assert weigh([RELEASED, code(Presence.UNKNOWN), ran]).presence is Presence.ABSENT
+
+
+def test_a_part_in_a_defect_that_was_only_read_makes_no_verdict_safe() -> None:
+    # e41c237953b3 came with 6.18; that it brings tailcall-stack-liveness was read and never seen in a run.
+    assert states("6.17.5")["tailcall-stack-liveness"] is U
+    assert states("6.18.2")["tailcall-stack-liveness"] is A
+    assert states("5.15.100")["tailcall-stack-liveness"] is U
