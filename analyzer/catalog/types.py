@@ -235,8 +235,8 @@ class BranchRanges(NamedTuple):
 class Defect(NamedTuple):
     """A defect of eBPF tail calls. `architectures` is empty when it is in code of all; `pitfall` is 1 to 6 or None.
 
-    `commits` and `capabilities` are those that its expressions name, introducing ones first, each once. `unproven` are the commits
-    whose part in it was read and not shown by running: no verdict is safe by them.
+    `commits` and `capabilities` are those that its expressions name, introducing ones first, each once. `unproven` are
+    the commits whose part in it was read and not shown by running: no verdict is safe by them.
     """
 
     slug: str

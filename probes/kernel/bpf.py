@@ -49,6 +49,9 @@ _RLIMIT_MEMLOCK = 8
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+_REPORT = "\nVerification failed: "
+
+
 class BpfError(OSError):
     """A bpf(2) call that the kernel refused: `errno`, what was asked, and the end of the verifier's log where there is
     one.
@@ -62,10 +65,11 @@ class BpfError(OSError):
     @property
     def words(self) -> str:
         """All of it in a line: ``load of entry: EACCES (invalid mem access 'scalar')``."""
-        # The verifier ends with a line of statistics; what it objects to stands before it.
+        # The verifier ends with a line of statistics, and since 7.3 with a report for people. What it objects to stands before.
+        objection = self.log.partition(_REPORT)[0]
         lines = [
             line
-            for line in self.log.split("\n")
+            for line in objection.split("\n")
             if line.strip() and not line.startswith(("processed ", "verification time", "stack depth"))
         ]
         said = f" ({lines[-1].strip()[:300]})" if lines else ""
