@@ -19,7 +19,7 @@ from tailcall_audit.analyzer.model import Presence, TargetReport
 from tailcall_audit.analyzer.readers.source import SourceReader
 from tests.kernels import kernel_source
 
-F, A, N = "fixed", "affected", "not-affected"
+F, A, N, U = "fixed", "affected", "not-affected", "unknown"
 OLDEST, BOOKWORM_170, BOOKWORM_192, TRIXIE, NEWEST = (
     "5.10.262-1",
     "6.1.170-3",
@@ -67,12 +67,12 @@ EXPECTED: dict[str, tuple[str | None, ...]] = {
     # Not of the research: read in these sources.
     "tailcall-sleepable-callee": (A, A, A, A, F),
     "tailcall-failed-pkt-pointers": (N, N, N, A, F),
-    "tailcall-stack-liveness": (N, N, N, N, F),
+    "tailcall-stack-liveness": (U, U, U, U, F),
     "tailcall-direct-in-callback": (N, N, N, N, F),
     "prog-array-clear-stall": (A, A, F, F, F),
     "s390-trampoline-tcc-writeback": (N, N, N, F, F),
     "powerpc64-pcrel-tailcall": (N, N, N, F, F),
-    "powerpc64-tailcall-info-compare": (N, N, N, N, A),
+    "powerpc64-tailcall-info-compare": (U, U, U, U, A),
     "x86-empty-slot-count": (A, A, A, F, F),
     "arm64-empty-slot-count": (A, A, A, F, F),
     "s390-empty-slot-count": (A, A, A, A, F),
