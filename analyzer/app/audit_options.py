@@ -58,7 +58,7 @@ _USAGE = """\
 tailcall-audit [TARGET… | --kernel STRING | --tree PATH [--rev REV] | --package FILE|NAME | --installed
                        | --image FILE | --repo PATH|URL | --changelog FILE|URL]
                       [--config FILE] [--arch NAME] [options]
-       tailcall-audit list | explain SLUG|NUMBER|COMMIT | plan --tree PATH | lab FILE|DIR… | catalog … | completion SHELL"""
+       tailcall-audit list | explain SLUG|NUMBER|COMMIT | plan --tree PATH | lab FILE|DIR… | survey … | catalog … | completion SHELL"""
 
 
 def _add_target_options(parser: argparse.ArgumentParser) -> None:
