@@ -100,6 +100,17 @@ def _changes(
     return claims, None
 
 
+def _with_mainline_base(catalog: Catalog, repository: pygit2.Repository, tags: BranchTags) -> BranchTags:
+    """Returns the tags with mainline's own commit as the base where the catalogue knows it: a tag can be moved, and what
+    lies between the two would be called absent.
+    """
+    branch = catalog.branches.get(tags.branch)
+    known = None if branch is None else branch.mainline
+    if known is None:
+        return tags
+    return tags._replace(base=known if known in repository else None)
+
+
 def _base_has(commit: Commit, branch: BranchTags) -> bool:
     base = branch.releases[0][0].base
     return commit.first_release <= base and commit.only_on_branch is None
@@ -108,7 +119,7 @@ def _base_has(commit: Commit, branch: BranchTags) -> bool:
 def _why_incomplete(branch: _Branch, walked: Walked) -> str | None:
     name = branch.tags.branch
     if branch.tags.base is None:
-        return f"{name}.y: no tag v{name} in this clone, so nothing is claimed to be absent (git fetch --tags)"
+        return f"{name}.y: mainline's commit of v{name} is not in this clone, so nothing is claimed to be absent (git fetch --tags)"
     if walked.broken is not None:
         return f"{name}.y: the history breaks off after {walked.count:,} commits: {walked.broken}"
     if walked.cut:
@@ -188,7 +199,8 @@ def survey_stable(
     conflicts: list[Conflict] = []
     notes: list[str] = []
     reach: dict[str, str] = {}
-    for tags in stable_branches(read_tags(repository)):
+    for found_tags in stable_branches(read_tags(repository)):
+        tags = _with_mainline_base(catalog, repository, found_tags)
         if branches and tags.branch not in branches:
             continue
         newest, tip = tags.releases[-1]

@@ -125,7 +125,26 @@ def test_without_the_base_tag_nothing_is_absent(catalog: Catalog, stable: Histor
     survey = _survey(catalog, stable)
     assert _claims(survey, "6.1", _FIX_6) == [("present-from", "6.1.1")]
     assert not [c for c in survey.claims if c.state is State.ABSENT_THROUGH]
-    assert "no tag v6.1" in survey.notes[0]
+    assert "v6.1 is not in this clone" in survey.notes[0]
+
+
+def test_a_moved_tag_of_the_base_hides_nothing(catalog: Catalog, stable: History) -> None:
+    base = str(stable.repository.head.target)
+    known = catalog.branches["6.1"]._replace(mainline=base)
+    ours = catalog._replace(branches={**catalog.branches, "6.1": known})
+    moved = stable.commit(backport(FIX_6, FIX_6_SUBJECT))
+    _stable_release(stable, "6.1.1")
+    stable.repository.references.create("refs/tags/v6.1", moved, force=True)
+    assert _claims(_survey(ours, stable), "6.1", _FIX_6) == [("present-from", "6.1.1")]
+
+
+def test_a_history_without_mainline_s_base_has_no_absence(catalog: Catalog, stable: History) -> None:
+    known = catalog.branches["6.1"]._replace(mainline="0123456789" * 4)
+    ours = catalog._replace(branches={**catalog.branches, "6.1": known})
+    _stable_release(stable, "6.1.1")
+    survey = _survey(ours, stable)
+    assert not [c for c in survey.claims if c.state is State.ABSENT_THROUGH]
+    assert survey.notes
 
 
 def test_in_a_shallow_clone_nothing_is_absent(catalog: Catalog, stable: History, tmp_path: Path) -> None:
