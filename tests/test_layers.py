@@ -23,6 +23,7 @@ LAYERS = (
     ("analyzer.policy",),
     ("analyzer.readers",),
     ("analyzer.subjects",),
+    ("analyzer.programs",),
     ("analyzer.web",),
     ("analyzer.emulator",),
     ("analyzer.kernelfiles",),
