@@ -1,7 +1,6 @@
 """What is known of a set of BPF programs. Each reader (ELF object, host, bpftool's JSON) makes the same types.
 
-A value that cannot be known from a source is None (or an entry that says so), never a default: whoever asks for it has to
-treat it as "possible".
+A value that cannot be known from a source is None, never a default: a condition that needs it is "possible".
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ __all__ = [
 
 
 class Reach(Enum):
-    """Whether the verifier keeps an instruction: it removes what no path reaches once constants are known."""
+    """What the verifier does with an instruction: it removes what no path reaches once constants are known."""
 
     LIVE = "live"
     MAYBE_DEAD = "maybe-dead"
@@ -52,7 +51,8 @@ class CallSite(NamedTuple):
 
 
 class CallbackSite(NamedTuple):
-    """A function that is handed to a helper or kfunc, which calls it; `helper` is the helper's number, None a kfunc."""
+    """A function that is handed to a helper or kfunc, which calls it; `helper` is the helper's number, None a
+    kfunc."""
 
     instruction: int
     callee: str
@@ -72,13 +72,13 @@ class HelperCall(NamedTuple):
 class TailCall(NamedTuple):
     """A bpf_tail_call(). `map` is the prog array's name, None where it is not one constant map.
 
-    `index` is the constant index, None where it is not constant. `locks` are the names of what is held there
-    ("rcu", "preempt", "irq", "spin lock"), None where that was not decidable.
+    `key` is the constant index, None where it is not constant. `locks` are the names of what is held there ("rcu",
+    "preempt", "irq", "spin lock"), None where that was not decidable.
     """
 
     instruction: int
     map: str | None
-    index: int | None
+    key: int | None
     reach: Reach
     locks: frozenset[str] | None
 
@@ -86,9 +86,10 @@ class TailCall(NamedTuple):
 class Function(NamedTuple):
     """A main program or subprogram: the instructions from `start` up to, without, `end`.
 
-    `stack` is the deepest stack slot that it names, in bytes, None where a stack pointer is used with an unknown offset.
-    `is_global` is None where no BTF says it. `packet_across_calls` are the instructions of calls (of subprograms and tail
-    calls) over which a pointer into the packet that was checked before is used after; None where that was not decidable.
+    `stack` is the deepest stack slot that it names, in bytes, None where a stack pointer is used with an unknown
+    offset. `is_global` is None where no BTF says it. `packet_across_calls` are the instructions of calls (of
+    subprograms and tail calls) over which a pointer into the packet that was checked before is used after; None
+    where that was not decidable.
     """
 
     name: str
@@ -104,14 +105,16 @@ class Function(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """What is in one slot of a prog array: the key of a program of this set, or None for a program that is not in it."""
+    """What is in one slot of a prog array: the key of a program of this set, or None for a program that is not in
+    it."""
 
-    index: int
+    key: int
     program: str | None
 
 
 class Map(NamedTuple):
-    """A map. For a prog array `slots` are what is known to be put into it, and `slots_are_all` says that nothing else is.
+    """A map. For a prog array `slots` are what is known to be put into it, and `slots_are_all` says that nothing
+    else is.
 
     An object file's initialiser says what is put in at load time; what user space adds later is not known
     (`slots_are_all` is False). On a host the slots are those of the moment.
@@ -128,8 +131,8 @@ class Map(NamedTuple):
 class Attachment(NamedTuple):
     """Where a program is attached: a kernel function or hook (`hook`), or a function of another program.
 
-    `program` is the key of the target program in this set, None where it is not in it or not known; `function` the name of
-    the target's function.
+    `program` is the key of the target program in this set, None where it is not in it or not known; `function` the
+    name of the target's function.
     """
 
     hook: str | None
@@ -140,11 +143,12 @@ class Attachment(NamedTuple):
 class Program(NamedTuple):
     """A main program with all its subprograms; `functions[0]` is the main program.
 
-    `key` is its name in the set, unique. `type` and `expected_attach_type` are the kernel's names without their prefix,
-    in lower case ("sched_cls", "tracing", "ext"; "trace_fentry"), None where the source does not say. `attachment` is what it
-    is attached to or says that it will be (its section's name, or the link on a host). `sleepable` is None where not known.
-    `jited` is None but on a host. `source` says where it was found, as a user reads it ("prog.bpf.o, section tc").
-    `lines` are the source lines by instruction (that of the nearest instruction before holds).
+    `key` is its name in the set, unique. `type` and `expected_attach_type` are the kernel's names without their
+    prefix, in lower case ("sched_cls", "tracing", "ext"; "trace_fentry"), None where the source does not say.
+    `attachment` is what it is attached to or says that it will be (its section's name, or the link on a host).
+    `sleepable` is None where not known. `jited` is None but on a host. `source` says where it was found, as a user
+    reads it ("prog.bpf.o, section tc"). `lines` are the source lines by instruction (that of the nearest
+    instruction before holds).
     """
 
     key: str
