@@ -70,7 +70,7 @@ def elftools_errors(fail: Failure) -> AbstractContextManager[None]:
 
 
 def capstone_errors(fail: Failure) -> AbstractContextManager[None]:
-    """capstone: CsError, and ImportError where its library cannot be loaded."""
+    """capstone: CsError."""
     return _adapted(fail)
 
 

@@ -1,5 +1,5 @@
 # Sourced by the commands beside it: makes a virtual environment with what pyproject.toml names; does nothing when there is one.
-# Usage: . bin/setup.sh EXTRAS      (EXTRAS: "", "[emulation]" or "[dev]")
+# Usage: . bin/setup.sh EXTRAS      (EXTRAS: "", "[emulation,images]" or "[dev]")
 #
 # Sets `root`, this checkout, and `venv`: .venv in the checkout, or a folder of the user's cache if the checkout is read-only.
 # Writes nothing else but a lock and pip's words beside it, and installs nothing on the machine. If something is missing, the

@@ -1,14 +1,20 @@
-"""A decoded instruction of any architecture."""
+"""A decoded instruction of any architecture, and the error that no instruction can be decoded."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["Insn"]
+from tailcall_audit.analyzer.errors import AuditError
+
+__all__ = ["Insn", "NoDisassemblerError"]
+
+
+class NoDisassemblerError(AuditError):
+    """The disassembler is not installed, or does not load."""
 
 
 class Insn(NamedTuple):
-    """A decoded instruction, as a disassembler writes it, and its address."""
+    """A decoded instruction, in the words of the disassembler, and its address."""
 
     mnemonic: str
     operands: str
@@ -16,5 +22,5 @@ class Insn(NamedTuple):
 
     @property
     def parts(self) -> list[str]:
-        """The first operand, and the rest; one empty string where there is none."""
+        """The first operand and the rest; one empty string if there are no operands."""
         return [part.strip() for part in self.operands.split(",", 1)]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tailcall_audit.analyzer.kernelfiles.binary import Function
 from tailcall_audit.analyzer.kernelfiles.isa.flow import Branches, Flow
-from tailcall_audit.analyzer.kernelfiles.isa.insn import Insn
+from tailcall_audit.analyzer.kernelfiles.isa.insn import Insn, NoDisassemblerError
 from tailcall_audit.analyzer.libraries import capstone_errors
 from tailcall_audit.analyzer.model import AuditError
 
@@ -43,14 +43,18 @@ def flow_of(insns: Sequence[Insn]) -> Flow:
 
 
 def decode(function: Function) -> list[Insn] | None:
-    """Returns the instructions of a function; None if its bytes are not all code. Raises AuditError if capstone
-    cannot be loaded.
+    """Returns the instructions of a function; None if its bytes are not all code.
+
+    Raises NoDisassemblerError if capstone is not installed or does not load, and AuditError if it fails.
     """
+    try:
+        from capstone import CS_ARCH_X86, CS_MODE_64, Cs
+    except ImportError as error:
+        raise NoDisassemblerError(f"capstone cannot be loaded: {error}") from error
+
     found = []
     size = 0
     with capstone_errors(lambda words: AuditError(f"machine code cannot be decoded: capstone: {words}")):
-        from capstone import CS_ARCH_X86, CS_MODE_64, Cs
-
         decoder = Cs(CS_ARCH_X86, CS_MODE_64)
         for address, length, mnemonic, operands in decoder.disasm_lite(function.code, function.address):
             found.append(Insn(mnemonic, operands, address))

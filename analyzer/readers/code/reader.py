@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.binary import Binary
+from tailcall_audit.analyzer.kernelfiles.isa.insn import NoDisassemblerError
 from tailcall_audit.analyzer.model import Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.code.claims import Claim
 from tailcall_audit.analyzer.readers.code.isa import isas
@@ -60,7 +61,11 @@ def read(subject: Subject, request: Request) -> Reading:
         known = " and ".join(isa.title for isa in isas().values())
         return Reading(notes=(f"{form}; machine code is read for {known} only", *reading))
     request.progress(f"reading the code in {image.name}")
-    found = tuple(code_evidence(image.binary, image.architecture, image.name, request.catalog))
+    try:
+        found = tuple(code_evidence(image.binary, image.architecture, image.name, request.catalog))
+    except NoDisassemblerError:
+        words = "machine code not read (pip install 'tailcall-audit[images]'); judged by version and BTF"
+        return Reading(notes=(f"{form}; {words}", *reading))
     decided = len({item.commit for item in found})
     words = (
         f"machine code decides {decided} commits" if found else "machine code not recognised; judged by version and BTF"

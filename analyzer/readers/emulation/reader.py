@@ -33,6 +33,6 @@ def read(subject: Subject, request: Request) -> Reading:
     if found.why.why is Why.NO_MACHINE:
         return Reading()
     if found.why.why is Why.NO_EMULATOR:
-        note = f"not run: {len(cases)} cases that could decide by what functions do; install tailcall-audit[emulation]"
+        note = f"not run: {len(cases)} cases that could decide by what functions do; pip install 'tailcall-audit[emulation]'"
         return Reading(notes=(note,))
     return Reading(notes=(f"its functions were not run: {found.why}",))
