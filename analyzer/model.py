@@ -100,6 +100,10 @@ class Evidence(NamedTuple):
     unreadable: bool = False
     guessed: bool = False
 
+    def __hash__(self) -> int:
+        # Texts know their hash, and members of an enum work theirs out in Python each time.
+        return hash((self.commit, self.detail, self.citation))
+
 
 class State(Enum):
     """The answer to "does this kernel have it?"."""

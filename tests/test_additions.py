@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutants import IN_6_12, debian_image
+from tests.reports import whole_verdicts
 
 ROOT = Path(__file__).parents[1]
 DEFECT = """\
@@ -179,6 +180,6 @@ def test_a_machine_is_one_row(guest: tuple[str, str]) -> None:
 
 def test_a_probe_is_one_file(guest: tuple[str, str]) -> None:
     shown, _ = guest
-    (verdict,) = json.loads(shown)["targets"][0]["verdicts"]
+    (verdict,) = whole_verdicts(json.loads(shown))
     assert (verdict["defect"], verdict["observation"]["state"]) == ("example-defect", "present")
     assert verdict["observation"]["detail"] == "seen in 6.12.117+deb13-cloud-amd64"

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from tailcall_audit.analyzer.app.audit_options import audit_parser
-from tailcall_audit.analyzer.app.shared import Progress, emit, exit_code, load_with_surveys, make_guests, names
+from tailcall_audit.analyzer.app.shared import Progress, emit_pieces, exit_code, load_with_surveys, make_guests, names
 from tailcall_audit.analyzer.app.streams import say
 from tailcall_audit.analyzer.formats.registry import View, find_format
 from tailcall_audit.analyzer.model import AuditError, Report
@@ -141,5 +141,5 @@ def run(arguments: Sequence[str]) -> int:
     finally:
         progress.clear()
     view = View(everything=options.all, explain=options.explain)
-    emit(find_format(_format_of(options)).render(report, view), options.output)
+    emit_pieces(find_format(_format_of(options)).pieces(report, view), options.output)
     return exit_code(report, options.allow_unknown)

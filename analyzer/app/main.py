@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -45,6 +46,8 @@ def _run(given: Sequence[str]) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code; argparse itself exits with 2 on wrong options."""
     prepare()
+    # An audit makes many small objects and few circles of them: searching for those took a third of a fleet's time.
+    gc.set_threshold(100_000, 20, 100)
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _run(given)

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ __all__ = [
     "add_choice_options",
     "add_guest_options",
     "emit",
+    "emit_pieces",
     "exit_code",
     "load",
     "load_with_surveys",
@@ -94,10 +96,15 @@ def _write_file(name: str, text: str) -> None:
 
 def emit(text: str, output: str | None) -> None:
     """Writes a text to a file, whole or not at all, or to standard output; raises AuditError or OutputError."""
+    emit_pieces((text,), output)
+
+
+def emit_pieces(pieces: Iterable[str], output: str | None) -> None:
+    """Writes the pieces of a text, to standard output one by one; raises AuditError or OutputError."""
     if output is None:
-        show(text)
+        show(pieces)
     else:
-        _write_file(output, text)
+        _write_file(output, "".join(pieces))
 
 
 def exit_code(report: Report, allow_unknown: bool) -> int:

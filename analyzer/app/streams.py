@@ -7,7 +7,7 @@ from __future__ import annotations
 import codecs
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
@@ -93,10 +93,11 @@ def showing() -> Iterator[None]:
         raise OutputError(f"standard output: cannot write: {error.strerror or error}") from error
 
 
-def show(text: str) -> None:
-    """Writes text to standard output; raises OutputError."""
+def show(text: str | Iterable[str]) -> None:
+    """Writes text, or its pieces one by one, to standard output; raises OutputError."""
     with showing():
-        sys.stdout.write(text)
+        for piece in (text,) if isinstance(text, str) else text:
+            sys.stdout.write(piece)
 
 
 def say(text: str) -> None:

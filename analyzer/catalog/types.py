@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from tailcall_audit.analyzer.catalog.distribution import Distribution
 from tailcall_audit.analyzer.catalog.expression import Expression
+from tailcall_audit.analyzer.catalog.memory import Memory
 from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
 CAPABILITY_PREFIX = "capability:"
 _EARLIER_MINORS = {1: 3, 2: 6, 3: 19}
 """The last minor number of each major one before the catalogue's first branch, 4.2."""
+_EXISTED: Memory[UpstreamVersion, str | None] = Memory(1000)
 ANY_ARCHITECTURE = "*"
 """The entry of a capability for the architectures that have none of their own."""
 
@@ -357,9 +359,12 @@ class Catalog(NamedTuple):
         """
         if commit.only_on_branch is not None:
             return None
-        previous = self.previous_mainline(commit.first_release)
-        branch = None if previous is None else self.branches.get(previous.branch)
-        return None if branch is None else branch.released
+        known = _EXISTED.of(self)
+        if commit.first_release not in known:
+            previous = self.previous_mainline(commit.first_release)
+            branch = None if previous is None else self.branches.get(previous.branch)
+            known[commit.first_release] = None if branch is None else branch.released
+        return known[commit.first_release]
 
     def ended_before(self, branch: str, commit: Commit) -> bool:
         """Returns True if a stable branch had ended before a commit can have existed."""

@@ -1,19 +1,26 @@
-"""The report as JSON. Its frame is a contract: `report.schema.json`, described in docs/report.md."""
+"""The report as JSON. Its frame is a contract: `report.schema.json`, described in docs/report.md.
+
+What several verdicts share stands there once, behind the targets: a verdict names its `detail` by number, and a detail
+its `evidence`. So a thousand kernels make a report of megabytes, and each target is written when it is reached.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tailcall_audit import __version__
-from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.catalog.types import Catalog, Defect
 from tailcall_audit.analyzer.formats.registry import View
 from tailcall_audit.analyzer.model import Evidence, Observation, Report, State, TargetReport, Verdict
 
-__all__ = ["SCHEMA_VERSION", "render", "report_as_data", "report_schema_path"]
+__all__ = ["SCHEMA_VERSION", "Shared", "pieces", "render", "report_as_data", "report_schema_path"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+_FEW = 20
+"""Targets up to which a report is indented, for people."""
 
 
 def report_schema_path() -> Path:
@@ -31,6 +38,13 @@ def _evidence(item: Evidence) -> dict[str, Any]:
         "confidence": item.confidence.label,
         "architecture": item.architecture,
     }
+
+
+def _as_shown(item: Evidence) -> Evidence:
+    """Returns the same for statements that differ only in what is not shown."""
+    if item.settle is None and not (item.conditional or item.unreadable or item.guessed):
+        return item
+    return item._replace(settle=None, conditional=False, unreadable=False, guessed=False)
 
 
 def _observation(item: Observation | None) -> dict[str, str] | None:
@@ -56,50 +70,137 @@ def _changes(item: Verdict, catalog: Catalog) -> list[dict[str, str | None]]:
     ]
 
 
-def _verdict(item: Verdict, catalog: Catalog) -> dict[str, Any]:
+def _defect(defect: Defect) -> dict[str, Any]:
     return {
-        "defect": item.defect.slug,
-        "pitfall": item.defect.pitfall,
-        "title": item.defect.title,
-        "severity": item.defect.severity,
-        "consequence": item.defect.consequence,
-        "cves": list(item.defect.cves),
-        "verdict": item.state.value,
-        "confidence": item.confidence.label,
-        "rule": item.rule.value,
-        "brief": item.brief,
-        "reason": item.reason,
-        "settle": item.settle,
-        "architectures": list(item.architectures),
-        "evidence": [_evidence(entry) for entry in item.evidence],
-        "disagreements": [str(entry) for entry in item.disagreements],
-        "observation": _observation(item.observation),
-        "changes_for_programs": _changes(item, catalog),
+        "pitfall": defect.pitfall,
+        "title": defect.title,
+        "severity": defect.severity,
+        "consequence": defect.consequence,
+        "cves": list(defect.cves),
     }
 
 
-def _target(target: TargetReport, catalog: Catalog) -> dict[str, Any]:
+class Shared:
+    """What verdicts share: their defects, details and evidence, each once, numbered in the order of the first use."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._numbers: dict[int, int] = {}
+        self._verdicts: list[Verdict] = []  # kept, so that no other one gets the identity of one that was seen
+        self._evidence: dict[Evidence, int] = {}
+
+    def verdict(self, item: Verdict) -> dict[str, Any]:
+        """Returns a verdict as data, with the number of its detail."""
+        number = self._numbers.setdefault(id(item), len(self._verdicts))
+        if number == len(self._verdicts):
+            self._verdicts.append(item)
+        return {
+            "defect": item.defect.slug,
+            "verdict": item.state.value,
+            "confidence": item.confidence.label,
+            "architectures": item.architectures,
+            "detail": number,
+        }
+
+    def defects(self) -> dict[str, Any]:
+        """Returns the defects that the verdicts so far are about."""
+        return {
+            slug: _defect(defect) for slug, defect in {item.defect.slug: item.defect for item in self._verdicts}.items()
+        }
+
+    def details(self) -> Iterator[dict[str, Any]]:
+        """Yields the details of the verdicts so far."""
+        return map(self._detail, self._verdicts)
+
+    def evidence(self) -> Iterator[dict[str, Any]]:
+        """Yields the evidence that the details so far name."""
+        return map(_evidence, self._evidence)
+
+    def _detail(self, item: Verdict) -> dict[str, Any]:
+        known = self._evidence
+        return {
+            "rule": item.rule.value,
+            "brief": item.brief,
+            "reason": item.reason,
+            "settle": item.settle,
+            "evidence": [known.setdefault(_as_shown(entry), len(known)) for entry in item.evidence],
+            "disagreements": [str(entry) for entry in item.disagreements],
+            "observation": _observation(item.observation),
+            "changes_for_programs": _changes(item, self._catalog),
+        }
+
+
+def _target(target: TargetReport, shared: Shared) -> dict[str, Any]:
     return {
         "name": target.name,
         "kind": target.kind.value,
         "identity": dict(target.identity),
         "notes": list(target.notes),
-        "verdicts": [_verdict(item, catalog) for item in target.verdicts],
+        "verdicts": [shared.verdict(item) for item in target.verdicts],
+    }
+
+
+def _before(report: Report, tool_version: str) -> dict[str, Any]:
+    catalog = report.catalog
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "tool_version": tool_version,
+        "catalog": {"date": catalog.date, "digest": catalog.digest, "path": catalog.path},
+    }
+
+
+def _after(report: Report, shared: Shared) -> dict[str, Any]:
+    return {
+        "skipped": [{"label": item.label, "reason": item.reason} for item in report.skipped],
+        "first_fixed": [item._asdict() for item in report.first_fixed],
+        "defects": shared.defects(),
     }
 
 
 def report_as_data(report: Report, tool_version: str) -> dict[str, Any]:
     """Returns the report as plain data."""
+    shared = Shared(report.catalog)
+    targets = [_target(target, shared) for target in report.targets]
+    details = list(shared.details())
+    for verdict in (item for target in targets for item in target["verdicts"]):
+        verdict["architectures"] = list(verdict["architectures"])
     return {
-        "schema_version": SCHEMA_VERSION,
-        "tool_version": tool_version,
-        "catalog": {"date": report.catalog.date, "digest": report.catalog.digest, "path": report.catalog.path},
-        "targets": [_target(target, report.catalog) for target in report.targets],
-        "skipped": [{"label": item.label, "reason": item.reason} for item in report.skipped],
-        "first_fixed": [item._asdict() for item in report.first_fixed],
+        **_before(report, tool_version),
+        "targets": targets,
+        **_after(report, shared),
+        "details": details,
+        "evidence": list(shared.evidence()),
     }
 
 
-def render(report: Report, _: View) -> str:
-    """Returns the report as JSON text; everything beyond ASCII is escaped, so no terminal acts on it."""
-    return json.dumps(report_as_data(report, __version__), indent=2) + "\n"
+_compact = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def _array(name: str, items: Iterable[object]) -> Iterator[str]:
+    """Yields an array, a line each item."""
+    yield f',\n"{name}":['
+    for number, item in enumerate(items):
+        yield ("\n" if number == 0 else ",\n") + _compact(item)
+    yield "\n]"
+
+
+def pieces(report: Report, _: View) -> Iterator[str]:
+    """Yields the report as JSON text, a target at a time; everything beyond ASCII is escaped, so no terminal acts on it.
+
+    A report of a few kernels is indented; one of many has a line for each target.
+    """
+    if len(report.targets) <= _FEW:
+        yield json.dumps(report_as_data(report, __version__), indent=2) + "\n"
+        return
+    shared = Shared(report.catalog)
+    yield _compact(_before(report, __version__))[:-1]
+    yield from _array("targets", (_target(target, shared) for target in report.targets))
+    yield ",\n" + _compact(_after(report, shared))[1:-1]
+    yield from _array("details", shared.details())
+    yield from _array("evidence", shared.evidence())
+    yield "}\n"
+
+
+def render(report: Report, view: View) -> str:
+    """Returns the report as JSON text."""
+    return "".join(pieces(report, view))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,10 +25,14 @@ class View(NamedTuple):
 
 
 class Format(NamedTuple):
-    """An output format: its name, and what makes text of a report. The text ends in a line break."""
+    """An output format: its name, and what makes text of a report. The text ends in a line break.
+
+    `pieces` yields the same text in parts, for a report of which not all is in memory as text.
+    """
 
     name: str
     render: Callable[[Report, View], str]
+    pieces: Callable[[Report, View], Iterator[str]]
 
 
 def format_names() -> tuple[str, ...]:
@@ -43,6 +47,8 @@ def find_format(name: str) -> Format:
     """Returns the format of a name; raises AuditError if there is none."""
     try:
         module = import_module(f"{_PACKAGE}.{name}")
-        return Format(name, module.render)
+        return Format(
+            name, module.render, getattr(module, "pieces", lambda report, view: iter((module.render(report, view),)))
+        )
     except (ModuleNotFoundError, AttributeError) as error:
         raise AuditError(f"no output format {name!r}; there are {', '.join(format_names())}") from error

@@ -58,6 +58,39 @@ _CONTESTED = (
 )
 
 
+_MOST_SEEN = 50_000
+"""Pieces of evidence that are remembered: a thousand kernels have some ten thousand different ones."""
+
+
+class _Remembered:
+    """What was decided before: a fleet has many kernels of which a reader says the same about most commits.
+
+    Evidence has numbers. `weighed` is by the numbers of the evidence about a name, `verdicts` by those of all that a
+    defect depends on.
+    """
+
+    def __init__(self) -> None:
+        self.numbers: dict[Evidence, int] = {}
+        self.weighed: dict[tuple[object, ...], tuple[list[Evidence], Weighed, Weighed]] = {}
+        self.verdicts: dict[tuple[object, ...], tuple[Defect, tuple[Verdict, ...]]] = {}
+
+
+class _Memory:
+    """Keeps what was decided with one catalogue, within a bound."""
+
+    def __init__(self) -> None:
+        self._catalog: Catalog | None = None
+        self._known = _Remembered()
+
+    def of(self, catalog: Catalog) -> _Remembered:
+        if self._catalog is not catalog or len(self._known.numbers) > _MOST_SEEN:
+            self._catalog, self._known = catalog, _Remembered()
+        return self._known
+
+
+_MEMORY = _Memory()
+
+
 class Facts:
     """What the readers saw of one target.
 
@@ -82,8 +115,19 @@ class Facts:
         self.config_applies = config_applies
         self.live_patched = live_patched
         self._by_key: dict[str, list[Evidence]] = {}
+        self._marks: dict[str, tuple[int, ...]] = {}
+        self.known = _Remembered()
+        """What was decided before with the same catalogue."""
         for item in evidence:
             self._by_key.setdefault(item.commit, []).append(item)
+
+    def marks(self, name: str, numbers: dict[Evidence, int]) -> tuple[int, ...]:
+        """Returns the numbers of the evidence about a commit or capability; what is new gets the next ones."""
+        found = self._marks.get(name)
+        if found is None:
+            found = tuple([numbers.setdefault(item, len(numbers)) for item in self._by_key.get(name, ())])
+            self._marks[name] = found
+        return found
 
     def about(self, key: str, architecture: str | None) -> list[Evidence]:
         """Returns the evidence about a commit or capability that holds for an architecture."""
@@ -133,6 +177,11 @@ def weigh(items: Sequence[Evidence]) -> Weighed:
     Several statements of one kind count as one where they agree. Where they disagree, nothing of that kind decides, and
     nothing that ranks below it.
     """
+    if len(items) == 1 and items[0].kind in RANK:
+        only = items[0]
+        if only.presence is Presence.UNKNOWN or only.conditional:
+            return Weighed(Presence.UNKNOWN, Confidence.LOW, only)
+        return Weighed(only.presence, only.confidence, only)
     by_kind: dict[EvidenceKind, list[Evidence]] = {}
     for item in items:
         by_kind.setdefault(item.kind, []).append(item)
@@ -208,6 +257,24 @@ def _without_guess(item: Evidence, safe: Presence) -> Evidence:
     return item._replace(presence=Presence.UNKNOWN, confidence=Confidence.LOW, detail=detail, unreadable=True)
 
 
+def _both_ways(
+    facts: Facts, name: str, architecture: str | None, unproven: bool
+) -> tuple[list[Evidence], Weighed, Weighed]:
+    """Returns the evidence about a name, and weighs it as a fix and as what a defect needs."""
+    for_all = not name.startswith(CAPABILITY_PREFIX)
+    key = (facts.marks(name, facts.known.numbers), None if for_all else architecture, unproven)
+    found = facts.known.weighed.get(key)
+    if found is None:
+        items = facts.about(name, architecture)
+        if unproven:
+            items = [item._replace(guessed=True) for item in items]
+        fixes = weigh([_without_guess(item, Presence.PRESENT) for item in items])
+        needed = [item for item in items if not _proves_no_absence(item)]
+        needs = weigh([_without_guess(item, Presence.ABSENT) for item in needed])
+        found = facts.known.weighed[key] = (items, fixes, needs)
+    return found
+
+
 class _Case:
     """One defect on one architecture: the evidence weighed once, and the verdict made from it."""
 
@@ -219,13 +286,8 @@ class _Case:
         self.needs: dict[str, Weighed] = {}
         """The same as what the defect needs: see `_proves_no_absence`."""
         for name in (*defect.commits, *defect.capabilities):
-            items = facts.about(name, architecture)
-            if name in defect.unproven:
-                items = [item._replace(guessed=True) for item in items]
+            items, self.weighed[name], self.needs[name] = _both_ways(facts, name, architecture, name in defect.unproven)
             self.evidence += items
-            self.weighed[name] = weigh([_without_guess(item, Presence.PRESENT) for item in items])
-            needed = [item for item in items if not _proves_no_absence(item)]
-            self.needs[name] = weigh([_without_guess(item, Presence.ABSENT) for item in needed])
 
     def verdict(
         self, state: State, rule: Rule, brief: str, reason: str, confidence: int, settle: str | None = None
@@ -377,20 +439,33 @@ def _merge(verdicts: Sequence[tuple[str, Verdict]]) -> tuple[Verdict, ...]:
     return tuple(merged)
 
 
+def _judge_everywhere(catalog: Catalog, defect: Defect, facts: Facts) -> tuple[Verdict, ...]:
+    """Judges one defect, for all architectures that it may differ on where the target has none."""
+    if facts.architecture is not None:
+        return (judge(defect, facts, facts.architecture),)
+    candidates = _architectures_to_try(defect, facts, catalog)
+    if not candidates:
+        return (judge(defect, facts, None),)
+    return _merge([(name, judge(defect, facts, name)) for name in candidates])
+
+
 def judge_all(catalog: Catalog, facts: Facts, defects: Sequence[Defect]) -> tuple[Verdict, ...]:
     """Judge defects in pitfall order; without a known architecture each is judged for all that it may differ on."""
-    found: list[Verdict] = []
     ordered = sorted(defects, key=lambda defect: defect.pitfall or 99)
-    for defect in ordered:
-        if facts.architecture is not None:
-            found.append(judge(defect, facts, facts.architecture))
-            continue
-        candidates = _architectures_to_try(defect, facts, catalog)
-        if candidates:
-            found += _merge([(name, judge(defect, facts, name)) for name in candidates])
-        else:
-            found.append(judge(defect, facts, None))
-    return tuple(found)
+    if facts.config is not None:
+        return tuple(item for defect in ordered for item in _judge_everywhere(catalog, defect, facts))
+    facts.known = _MEMORY.of(catalog)
+    return tuple([item for defect in ordered for item in _remembered(catalog, defect, facts)])
+
+
+def _remembered(catalog: Catalog, defect: Defect, facts: Facts) -> tuple[Verdict, ...]:
+    """Returns the verdicts on a defect, of which no configuration says anything; each such case is decided once."""
+    marks = [facts.marks(name, facts.known.numbers) for name in (*defect.commits, *defect.capabilities)]
+    key = (defect.slug, facts.architecture, facts.live_patched, facts.newer_than, *marks)
+    found = facts.known.verdicts.get(key)
+    if found is None or found[0] is not defect:
+        found = facts.known.verdicts[key] = (defect, _judge_everywhere(catalog, defect, facts))
+    return found[1]
 
 
 def _in_code(verdict: Verdict, commit: str) -> Evidence | None:

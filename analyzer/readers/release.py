@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tailcall_audit.analyzer.architecture import ARCHITECTURES
 from tailcall_audit.analyzer.catalog.distribution import Proof
+from tailcall_audit.analyzer.catalog.memory import Memory
 from tailcall_audit.analyzer.catalog.types import BranchFact, Capability, Catalog, Commit
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
@@ -16,6 +17,9 @@ from tailcall_audit.analyzer.subjects.subject import Request, Subject
 from tailcall_audit.analyzer.version import UpstreamVersion
 
 __all__ = ["capability_in_release", "commit_in_release", "read", "release_evidence"]
+
+_SURE: Memory[UpstreamVersion, dict[str, Evidence]] = Memory(500)
+_ABLE: Memory[tuple[UpstreamVersion, bool], tuple[Evidence, ...]] = Memory(500)
 
 
 def _lowered(confidence: Confidence) -> Confidence:
@@ -246,23 +250,49 @@ def release_evidence(
 ) -> Iterator[Evidence]:
     """Yields what a release says about every commit and capability; `confidence` is the most that it is given."""
     limit = _lowered(confidence) if release.local else confidence
+    sure = _surely_in(catalog, release)
     newer = release.version.base > catalog.newest_mainline
     if newer:
         limit = min(limit, Confidence.MEDIUM)
     # A version does not show its vendor's own patches, and one of them may be a fix that the release lacks.
     for commit in catalog.commits.values():
-        evidence = (
-            commit_in_release(catalog, commit, release.version)
-            if release.proof is Proof.EXACT
-            else _on_top(catalog, commit, release)
-        )
+        evidence = sure.get(commit.key)
+        if evidence is None and release.proof is Proof.EXACT:
+            evidence = commit_in_release(catalog, commit, release.version)
+        elif evidence is None:
+            evidence = _on_top(catalog, commit, release)
         absent = evidence.presence is Presence.ABSENT
         yield _capped(evidence, min(limit, Confidence.MEDIUM) if release.own_patches and absent else limit)
-    for capability in catalog.capabilities.values():
-        for architecture in ARCHITECTURES:
-            if release.proof is not Proof.NOTHING:
-                found = capability_in_release(capability, architecture, release.version, release.vanilla_like)
-                yield _capped(found, limit)
+    if release.proof is not Proof.NOTHING:
+        for found in _capabilities(catalog, release):
+            yield _capped(found, limit)
+
+
+def _surely_in(catalog: Catalog, release: KernelRelease) -> dict[str, Evidence]:
+    """Returns the evidence about the commits that mainline had at the release's base: the same for all of a branch."""
+    if release.proof is Proof.NOTHING or release.builds:
+        return {}
+    known, base = _SURE.of(catalog), release.version.base
+    if base not in known:
+        known[base] = {
+            commit.key: commit_in_release(catalog, commit, base)
+            for commit in catalog.commits.values()
+            if commit.first_release <= base and commit.only_on_branch is None
+            if base.branch not in commit.branches or not commit.branches[base.branch].changes
+        }
+    return known[base]
+
+
+def _capabilities(catalog: Catalog, release: KernelRelease) -> tuple[Evidence, ...]:
+    """Returns the evidence about every capability on every architecture: the same for all of a branch."""
+    known, base = _ABLE.of(catalog), release.version.base
+    if (base, release.vanilla_like) not in known:
+        known[base, release.vanilla_like] = tuple(
+            capability_in_release(capability, architecture, base, release.vanilla_like)
+            for capability in catalog.capabilities.values()
+            for architecture in ARCHITECTURES
+        )
+    return known[base, release.vanilla_like]
 
 
 def _capped(evidence: Evidence, limit: Confidence) -> Evidence:

@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 
 from tailcall_audit.analyzer.app.main import main
+from tests.reports import whole_verdicts
 from tests.repositories import FIX_6, FIX_6_SUBJECT, History, backport, makefile
 
 SCHEMA = Path(__file__).parents[2] / "analyzer/survey/survey.schema.json"
@@ -38,8 +39,7 @@ def clone(tmp_path: Path) -> Path:
 
 def _audit(capsys: pytest.CaptureFixture[str], version: str) -> dict[str, Any]:
     main(["--kernel", version, "--only", "freplace-loop", "--json"])
-    verdict: dict[str, Any] = json.loads(capsys.readouterr().out)["targets"][0]["verdicts"][0]
-    return verdict
+    return whole_verdicts(json.loads(capsys.readouterr().out))[0]
 
 
 def test_nothing_is_kept_without_write(clone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

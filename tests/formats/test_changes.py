@@ -13,6 +13,7 @@ from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.formats.json import report_as_data, report_schema_path
 from tailcall_audit.analyzer.formats.story import render_story
 from tests.kernels import kernel_source
+from tests.reports import whole_verdicts
 
 WORDS = sorted(
     {change.words for commit in load_catalog().commits.values() for change in commit.changes if change.words}
@@ -33,7 +34,7 @@ def test_a_fixed_verdict_has_what_its_fix_refuses() -> None:
     report = audit(kernels=["6.12.117", "6.1.170"], arch="x86_64", only=["freplace-loop"])
     data = report_as_data(report, "0")
     jsonschema.validate(data, json.loads(report_schema_path().read_text()))
-    fixed, affected = (target["verdicts"][0] for target in data["targets"])
+    fixed, affected = (whole_verdicts(data, number)[0] for number in (0, 1))
     assert (fixed["verdict"], affected["verdict"]) == ("fixed", "affected")
     # prog_fd_array_get_ptr() and bpf_freplace_check_tgt_prog() of Debian 7.3.4: see also the probes of pitfall 6.
     assert [(change["commit"], change["errno"]) for change in fixed["changes_for_programs"]] == [
@@ -50,7 +51,7 @@ def test_only_the_fix_that_is_there_counts(catalog: Catalog) -> None:
         report = audit(kernels=[kernel], arch="x86_64", only=["tailcall-compat-attach-func-proto"])
         (verdict,) = report.targets[0].verdicts
         assert verdict.state is State.FIXED
-        (found,) = report_as_data(report, "0")["targets"][0]["verdicts"]
+        (found,) = whole_verdicts(report_as_data(report, "0"))
         assert {change["commit"] for change in found["changes_for_programs"]} == {commit}
 
 

@@ -19,6 +19,7 @@ from tailcall_audit.analyzer.kernelfiles.release.build_date import build_day
 from tailcall_audit.analyzer.kernelfiles.release.parse import kernel_lines, parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import NoKernelError, ReleaseError
 from tailcall_audit.analyzer.model import AuditError, Confidence, EvidenceKind, Presence, Rule
+from tests.reports import whole_verdicts
 
 A, F, N, U = State.AFFECTED, State.FIXED, State.NOT_AFFECTED, State.UNKNOWN
 SAFE = (F, N)
@@ -379,8 +380,7 @@ def test_the_evidence_shows_the_rule_and_the_dates(capsys: pytest.CaptureFixture
     assert (
         main(["--kernel", ubuntu("Sat Apr 20 00:40:06 UTC 2024"), "--only", "freplace-attached-panic", "--json"]) == 1
     )
-    (target,) = json.loads(capsys.readouterr().out)["targets"]
-    (verdict,) = target["verdicts"]
+    (verdict,) = whole_verdicts(json.loads(capsys.readouterr().out))
     (item,) = [
         entry for entry in verdict["evidence"] if entry["kind"] == "build-date" and entry["commit"] == "f7866c358733"
     ]

@@ -24,6 +24,7 @@ from tailcall_audit.probes.probe import ABSENT, COULD_NOT_RUN, PRESENT
 from tests.kernels import cache_directory
 from tests.live.lab_kernels import DEBIAN, SHARED, Kernel
 from tests.mutants import debian_image, named_image
+from tests.reports import whole_verdicts
 
 pytestmark = pytest.mark.skipif(
     shutil.which("qemu-system-x86_64") is None, reason="no qemu-system-x86_64 on this machine: install qemu-system-x86"
@@ -224,7 +225,7 @@ def test_the_lab_makes_a_matrix_and_says_what_it_skipped(
     assert main(["lab", name, "--only", "x86-hierarchy", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     jsonschema.validate(data, json.loads(report_schema_path().read_text()))
-    (verdict,) = data["targets"][0]["verdicts"]
+    (verdict,) = whole_verdicts(data)
     assert verdict["observation"]["state"] == ABSENT
     assert verdict["observation"]["agreement"] == "confirmed"
 

@@ -1,0 +1,58 @@
+"""The report as JSON: what verdicts share stands there once, and a report of many kernels is written target by target."""
+
+from __future__ import annotations
+
+import json
+
+import jsonschema
+import pytest
+
+from tailcall_audit import audit
+from tailcall_audit.analyzer.formats.json import pieces, render, report_as_data, report_schema_path
+from tailcall_audit.analyzer.formats.registry import View, find_format
+from tailcall_audit.analyzer.model import Report
+from tests.reports import whole_verdicts
+
+MANY = [f"6.1.{number}" for number in range(140, 172)]
+
+
+@pytest.fixture(scope="module")
+def many() -> Report:
+    return audit(kernels=MANY, arch="x86_64")
+
+
+def test_the_report_of_many_kernels_is_the_same_data_in_lines(many: Report) -> None:
+    text = render(many, View())
+    data = json.loads(text)
+    jsonschema.Draft202012Validator(json.loads(report_schema_path().read_text())).validate(data)
+    assert data == json.loads(json.dumps(report_as_data(many, data["tool_version"])))
+    assert [json.loads(line.rstrip(","))["name"] for line in text.splitlines() if line.startswith('{"name"')] == MANY
+
+
+def test_a_target_is_written_before_the_next_one_is_looked_at(many: Report) -> None:
+    written = "".join(piece for piece, _ in zip(pieces(many, View()), range(4), strict=False))
+    assert '"name":"6.1.140"' in written
+    assert '"name":"6.1.150"' not in written
+
+
+def test_what_kernels_share_stands_there_once(many: Report) -> None:
+    data = json.loads(render(many, View()))
+    statements = [json.dumps(item) for item in data["evidence"]]
+    assert len(set(statements)) == len(statements)
+    # 6.1.168 to 6.1.170 have the same fixes: 48 defects each, and not 48 reasons each.
+    one = len(json.loads(render(audit(kernels=MANY[:1], arch="x86_64"), View()))["details"])
+    assert len(data["details"]) < 6 * one
+
+
+def test_a_detail_is_that_of_its_verdict(many: Report) -> None:
+    data = json.loads(render(many, View()))
+    for number, target in enumerate(many.targets):
+        for verdict, found in zip(target.verdicts, whole_verdicts(data, number), strict=True):
+            assert (found["defect"], found["reason"]) == (verdict.defect.slug, verdict.reason)
+            assert [item["detail"] for item in found["evidence"]] == [item.detail for item in verdict.evidence]
+            assert found["title"] == verdict.defect.title
+
+
+def test_a_format_without_pieces_has_one(many: Report) -> None:
+    plain = find_format("plain")
+    assert "".join(plain.pieces(many, View())) == plain.render(many, View())
