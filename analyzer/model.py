@@ -36,6 +36,7 @@ __all__ = [
     "UnknownDefectError",
     "UsageError",
     "Verdict",
+    "Waiver",
 ]
 
 
@@ -118,8 +119,8 @@ _WORSE = (State.NOT_AFFECTED, State.FIXED, State.UNKNOWN, State.AFFECTED)
 
 
 class Rule(Enum):
-    """The rule that decided. The last two are explained in `tailcall_audit.analyzer.policy.agreement`, the others in
-    `….policy.verdict`.
+    """The rule that decided. The seen ones are explained in `tailcall_audit.analyzer.policy.agreement`, the last one in
+    `….gates.gate`, the others in `….policy.verdict`.
     """
 
     OTHER_ARCHITECTURE = "other-architecture"
@@ -133,6 +134,7 @@ class Rule(Enum):
     FIX_UNKNOWN = "fix-unknown"
     SEEN_PRESENT = "seen-present"
     SEEN_ABSENT = "seen-absent"
+    LOW_CONFIDENCE = "low-confidence"
 
 
 class ObservationState(Enum):
@@ -172,6 +174,21 @@ class Disagreement(NamedTuple):
         return f"{self.commit}: {self.text}" if self.commit else self.text
 
 
+class Waiver(NamedTuple):
+    """A defect that is accepted for a time: on which kernels (a shell pattern), why, through which day (ISO), by whom.
+
+    `source` is the file and line that it was read from. `expired` marks one whose day has passed: it waives nothing.
+    """
+
+    defect: str
+    kernel: str
+    reason: str
+    until: str
+    who: str
+    source: str = ""
+    expired: bool = False
+
+
 class Verdict(NamedTuple):
     """The answer for one defect, with what it rests on.
 
@@ -192,6 +209,13 @@ class Verdict(NamedTuple):
     observation: Observation | None = None
     fixed_by: tuple[str, ...] = ()
     """The commits of a complete fix that were found, where the verdict rests on them."""
+    waiver: Waiver | None = None
+    """The waiver that names this defect and kernel, where there is something to waive; it may have expired."""
+
+    @property
+    def waived(self) -> bool:
+        """True if the defect is accepted on this kernel: a waiver names it and has not expired."""
+        return self.waiver is not None and not self.waiver.expired
 
 
 class TargetKind(Enum):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tailcall_audit.analyzer.architecture import UnknownArchitectureError, normalize_architecture
 from tailcall_audit.analyzer.catalog.load import load_catalog
-from tailcall_audit.analyzer.catalog.types import Catalog, Defect
+from tailcall_audit.analyzer.catalog.types import SEVERITIES, Catalog, Defect
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig, read_config
 from tailcall_audit.analyzer.model import (
     AuditError,
@@ -45,10 +45,24 @@ _HARMLESS = ("release",)
 """Sources that are read by a few patterns only: a process of their own would cost more than the audit."""
 
 
-def select_defects(catalog: Catalog, only: Iterable[str] = (), pitfalls: bool = False) -> tuple[Defect, ...]:
-    """Returns the defects named by slug or pitfall number, or those with a pitfall number, or all; raises AuditError on
-    a name that is none.
+def select_defects(
+    catalog: Catalog, only: Iterable[str] = (), pitfalls: bool = False, severity: str | None = None
+) -> tuple[Defect, ...]:
+    """Returns the defects named by slug or pitfall number, or those with a pitfall number, or all; of these, those of a
+    `severity` or above it. Raises AuditError on a name that is none, and where none is left.
     """
+    found = _named_defects(catalog, only, pitfalls)
+    if severity is None:
+        return found
+    if severity not in SEVERITIES:
+        raise UsageError(f"{{severity}}: {severity!r} is none of {', '.join(SEVERITIES)}")
+    severe = tuple(item for item in found if SEVERITIES.index(item.severity) >= SEVERITIES.index(severity))
+    if not severe:
+        raise UsageError(f"{{severity}}: no defect that is asked for is of severity {severity} or above")
+    return severe
+
+
+def _named_defects(catalog: Catalog, only: Iterable[str], pitfalls: bool) -> tuple[Defect, ...]:
     names = [name.strip() for name in only]
     if not names:
         return tuple(defect for defect in catalog.defects if not pitfalls or defect.pitfall is not None)
@@ -222,6 +236,7 @@ def audit(
     catalog: Catalog | None = None,
     only: Iterable[str] = (),
     pitfalls: bool = False,
+    severity: str | None = None,
     emulate: bool = True,
     built: bool = True,
     progress: Progress = lambda _: None,
@@ -235,9 +250,10 @@ def audit(
     it is the kernel of this host.
 
     What is fetched is kept in a cache: `offline` uses nothing else, `refresh` asks for everything anew. `only` selects
-    defects by slug or pitfall number, `pitfalls` those that have a number. With `emulate`, functions of an image are
-    run in an emulator (docs/emulation.md). With `built`, a `vmlinux` in the top directory of a tree is audited as an
-    image of its own, behind the tree. `progress` is called with what is being read.
+    defects by slug or pitfall number, `pitfalls` those that have a number, `severity` those that are as severe or more.
+    With `emulate`, functions of an image are run in an emulator (docs/emulation.md). With `built`, a `vmlinux` in the
+    top directory of a tree is audited as an image of its own, behind the tree. `progress` is called with what is being
+    read.
 
     With `apart` each source is read in a forked process with limits of time and memory: call it from a program without
     threads.
@@ -253,7 +269,7 @@ def audit(
     request = request._replace(package_version=package_version, changelog_format=changelog_format)
     check_parameters(request, targets, len(sources), has_config=config is not None)
     request = request._replace(
-        defects=select_defects(loaded, only, pitfalls),
+        defects=select_defects(loaded, only, pitfalls, severity),
         arch=named_architecture(arch),
         config=given_config(config, loaded),
     )

@@ -14,6 +14,7 @@ from hypothesis import settings
 from tailcall_audit.analyzer.catalog import load
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Branch, Catalog
+from tailcall_audit.analyzer.gates.settings import SETTINGS
 from tests.mutants import IN_5_10, IN_6_1, lacking
 
 # No test fails because the machine is busy.
@@ -59,9 +60,12 @@ def _reason(report: pytest.TestReport) -> str:
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_surveys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keeps the surveys of the user who runs the tests out of them."""
+    """Keeps the surveys and settings of the user who runs the tests out of them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        for name in ("SETTINGS", *(item.variable.removeprefix("TAILCALL_AUDIT_") for item in SETTINGS)):
+            patch.delenv(f"TAILCALL_AUDIT_{name}", raising=False)
         yield
 
 

@@ -19,6 +19,7 @@ LAYERS = (
     ("analyzer.pipeline",),
     ("analyzer.targets", "analyzer.worker"),
     ("analyzer.formats",),
+    ("analyzer.gates",),
     ("analyzer.survey",),
     ("analyzer.policy",),
     ("analyzer.readers",),

@@ -8,21 +8,49 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from tailcall_audit.analyzer.app.audit_options import audit_parser
-from tailcall_audit.analyzer.app.shared import Progress, emit_pieces, exit_code, load_with_surveys, make_guests, names
+from tailcall_audit.analyzer.app.gating import GATE_SETTINGS, conclude, gate_of
+from tailcall_audit.analyzer.app.settings import SETTINGS_VARIABLE, Settings, fill
+from tailcall_audit.analyzer.app.shared import (
+    EXIT_CLEAN,
+    Progress,
+    emit,
+    emit_pieces,
+    load,
+    load_with_surveys,
+    make_guests,
+    names,
+    now,
+)
 from tailcall_audit.analyzer.app.streams import say
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.formats.registry import View, find_format
+from tailcall_audit.analyzer.gates.gate import Gate, Outcome, gated_report
+from tailcall_audit.analyzer.gates.settings import SETTINGS
+from tailcall_audit.analyzer.gates.words import severity_of
 from tailcall_audit.analyzer.model import AuditError, Report
 from tailcall_audit.analyzer.pipeline import audit
 
 __all__ = ["run"]
 
+_TEXTS = ("table", "plain", "markdown")
+"""The formats in which the user chooses how much is shown."""
+_DEFAULTS = {
+    "catalog": "the shipped one",
+    "surveys": "the user's",
+    "format": "table at a terminal, else plain",
+    "fail-on": "affected,unknown",
+    "min-confidence": "low",
+    "severity": "low",
+}
+"""What settings are that are not set."""
+
 
 def _format_of(options: argparse.Namespace) -> str:
     """Returns the name of the format that the options and the terminal call for."""
-    if options.json:
-        return "json"
-    if options.repo:
+    if options.repo and options.format in (None, "table", "plain"):
         return "matrix"
+    if options.format is not None:
+        return str(options.format)
     at_terminal = options.output is None and sys.stdout is not None and sys.stdout.isatty()
     return "table" if at_terminal else "plain"
 
@@ -40,8 +68,10 @@ def _check(options: argparse.Namespace) -> None:
         if given and not fetches:
             raise AuditError(f"{name} is about what is fetched, and nothing is: name --package, --repo or --changelog")
     for name, given in {"--explain": options.explain, "--all": options.all}.items():
-        if given and options.json:
+        if given and options.format == "json":
             raise AuditError(f"{name} is about the text of a report: --json always has all defects and all evidence")
+        if given and options.format not in (None, *_TEXTS):
+            raise AuditError(f"{name} is about the text of a report: --format {options.format} has no choice of it")
 
 
 def _check_targets(options: argparse.Namespace, targets: Mapping[str, list[str]]) -> None:
@@ -90,7 +120,9 @@ def _targets(options: argparse.Namespace) -> dict[str, list[str]]:
     return found
 
 
-def _audit(options: argparse.Namespace, targets: Mapping[str, list[str]], progress: Progress) -> Report:
+def _audit(
+    options: argparse.Namespace, targets: Mapping[str, list[str]], catalog: Catalog, progress: Progress
+) -> Report:
     others = any(targets[kind] for kind in ("kernel", "tree", "package", "repo", "changelog")) or options.installed
     to_boot = options.image if options.image and others else None
     if to_boot and options.confirm != "vm":
@@ -117,9 +149,10 @@ def _audit(options: argparse.Namespace, targets: Mapping[str, list[str]], progre
         refresh=options.refresh,
         config=next(iter(targets["config"]), None),
         arch=arch,
-        catalog=load_with_surveys(options.catalog),
+        catalog=catalog,
         only=names(options),
         pitfalls=options.pitfalls,
+        severity=options.severity,
         emulate=options.emulate,
         built=not options.confirm,
         progress=progress,
@@ -128,18 +161,49 @@ def _audit(options: argparse.Namespace, targets: Mapping[str, list[str]], progre
     return _confirm(report, options, to_boot, progress) if options.confirm else report
 
 
+def _show_settings(settings: Settings, gate: Gate, form: str | None) -> str:
+    """Returns every setting, and the waivers, as text or as JSON."""
+    from tailcall_audit.analyzer.formats.settings import render_settings, settings_as_json
+
+    known = {item.variable for item in SETTINGS} | {SETTINGS_VARIABLE}
+    ignored = sorted(name for name in os.environ if name.startswith("TAILCALL_AUDIT_") and name not in known)
+    rendered = settings_as_json if form == "json" else render_settings
+    values = [item._replace(value=item.value or _DEFAULTS.get(item.name)) for item in settings.values.values()]
+    return rendered(values, gate.waivers, ignored)
+
+
+def view_of(options: argparse.Namespace, settings: Settings, gate: Gate) -> View:
+    """Returns how the user wants the report; raises AuditError."""
+    return View(
+        everything=options.all,
+        explain=options.explain,
+        unknown_passes=Outcome.UNKNOWN not in gate.fail_on,
+        made=now(),
+        publisher=settings.values["publisher"].value or "",
+        namespace=settings.values["publisher-namespace"].value or "",
+    )
+
+
 def run(arguments: Sequence[str]) -> int:
     """Runs an audit and returns the exit code; raises AuditError."""
     options = audit_parser().read(arguments)
+    settings = fill(options, GATE_SETTINGS)
+    options.severity = severity_of(settings.values["severity"])
+    if options.show_config:
+        gate = gate_of(options, settings, load(options.catalog))
+        emit(_show_settings(settings, gate, options.format), options.output)
+        return EXIT_CLEAN
     _check(options)
+    catalog = load_with_surveys(options.catalog, options.surveys)
+    gate = gate_of(options, settings, catalog)
     progress = Progress(enabled=sys.stderr is not None and sys.stderr.isatty() and not options.quiet)
     try:
         targets = _targets(options)
         _check_targets(options, targets)
         options.repo = next(iter(targets["repo"]), None)
-        report = _audit(options, targets, progress)
+        chosen = find_format(_format_of(options))
+        report, found = gated_report(_audit(options, targets, catalog, progress), gate)
     finally:
         progress.clear()
-    view = View(everything=options.all, explain=options.explain)
-    emit_pieces(find_format(_format_of(options)).pieces(report, view), options.output)
-    return exit_code(report, options.allow_unknown)
+    emit_pieces(chosen.pieces(report, view_of(options, settings, gate)), options.output)
+    return conclude(found, gate)

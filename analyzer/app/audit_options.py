@@ -5,8 +5,15 @@ from __future__ import annotations
 import argparse
 
 from tailcall_audit import __version__
+from tailcall_audit.analyzer.app.gating import add_gate_options
 from tailcall_audit.analyzer.app.parser import Parser
-from tailcall_audit.analyzer.app.shared import add_catalog_options, add_choice_options, add_guest_options
+from tailcall_audit.analyzer.app.shared import (
+    add_catalog_options,
+    add_choice_options,
+    add_format_options,
+    add_guest_options,
+)
+from tailcall_audit.analyzer.formats.registry import FormatNames
 
 __all__ = ["audit_parser"]
 
@@ -49,7 +56,7 @@ the catalogue:
 
 exit codes:
   0  nothing affected and nothing unknown      3  nothing known to be affected, something unknown
-  1  something affected                           (--allow-unknown makes it 0)
+  1  something affected                           (--allow-unknown makes it 0; --fail-on: docs/gates.md)
   2  wrong usage or unreadable input           4  internal error
                                                5  a probe saw what the prediction denied"""
 
@@ -173,16 +180,23 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     choice.add_argument("--all", action="store_true", help="show those in code of other architectures too")
     output = parser.add_argument_group("output")
     output.add_argument("--explain", action="store_true", help="add the evidence, its citations and the consequence")
-    output.add_argument("--json", action="store_true", help="print the report as JSON (docs/report.md)")
-    output.add_argument("--output", metavar="FILE", help="write the report there, all of it or nothing")
-    output.add_argument(
-        "--allow-unknown",
-        action="store_true",
-        help="exit with 0, not 3, when something is unknown and nothing affected",
+    add_format_options(
+        output,
+        FormatNames(),
+        "table (at a terminal), plain, json, jsonl, csv, markdown, html, sarif, junit, openvex, csaf, cyclonedx,"
+        " prometheus (docs/formats.md)",
     )
+    output.add_argument("--output", metavar="FILE", help="write the report there, all of it or nothing")
     output.add_argument("--quiet", action="store_true", help="no progress")
+    add_gate_options(parser.add_argument_group("what fails (docs/gates.md)"))
     other = parser.add_argument_group("other")
     add_catalog_options(other)
+    other.add_argument("--surveys", metavar="DIR", help="another folder of surveys than the user's; none: no surveys")
+    other.add_argument(
+        "--show-config",
+        action="store_true",
+        help="show every setting, where it is from, and the waivers; audit nothing",
+    )
     other.add_argument("--version", action="version", version=f"tailcall-audit {__version__}")
 
 

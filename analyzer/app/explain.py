@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tailcall_audit.analyzer.app.parser import Parser
-from tailcall_audit.analyzer.app.shared import EXIT_CLEAN, add_catalog_options, emit, load
+from tailcall_audit.analyzer.app.settings import fill
+from tailcall_audit.analyzer.app.shared import EXIT_CLEAN, FORMATS, add_catalog_options, add_format_options, emit, load
 from tailcall_audit.analyzer.catalog.types import Catalog, Defect
 from tailcall_audit.analyzer.model import UnknownDefectError
 
@@ -22,7 +23,7 @@ def parser() -> Parser:
         metavar="SLUG|NUMBER|COMMIT",
         help="a slug, a pitfall number from 1 to 6, or a commit id of 12 or more digits",
     )
-    found.add_argument("--json", action="store_true", help="print it as JSON")
+    add_format_options(found, FORMATS, "plain, or json")
     found.add_argument("--output", metavar="FILE", help="write it there")
     add_catalog_options(found)
     return found
@@ -52,7 +53,11 @@ def run(arguments: Sequence[str]) -> int:
     from tailcall_audit.analyzer.formats.story import render_story, stories_as_json
 
     options = parser().read(arguments)
+    fill(options, ["catalog"])
     catalog = load(options.catalog)
     defects = _find(catalog, options.name)
-    emit(stories_as_json(catalog, defects) if options.json else render_story(catalog, defects), options.output)
+    emit(
+        stories_as_json(catalog, defects) if options.format == "json" else render_story(catalog, defects),
+        options.output,
+    )
     return EXIT_CLEAN

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 
+from tailcall_audit.analyzer.app.gating import GATE_SETTINGS, add_gate_options, conclude, gate_of
 from tailcall_audit.analyzer.app.parser import Parser
+from tailcall_audit.analyzer.app.settings import fill
 from tailcall_audit.analyzer.app.shared import (
     add_catalog_options,
     add_choice_options,
+    add_format_options,
     add_guest_options,
     emit,
-    exit_code,
     load_with_surveys,
     make_guests,
     names,
+    now,
     positive,
 )
 from tailcall_audit.analyzer.app.streams import say
-from tailcall_audit.analyzer.formats.registry import View, find_format
+from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.formats.registry import FormatNames, View, find_format
+from tailcall_audit.analyzer.gates.gate import Outcome, gated_report
+from tailcall_audit.analyzer.gates.words import severity_of
+from tailcall_audit.analyzer.pipeline import select_defects
 
 __all__ = ["parser", "run"]
 
@@ -41,11 +49,21 @@ def parser() -> Parser:
     )
     add_guest_options(found.add_argument_group("guests"))
     add_choice_options(found)
-    found.add_argument("--json", action="store_true", help="print the report as JSON (docs/report.md)")
+    add_format_options(
+        found, FormatNames(), "table and plain (a column a kernel), or one of the formats of an audit (docs/formats.md)"
+    )
     found.add_argument("--output", metavar="FILE", help="write the report there, all of it or nothing")
     found.add_argument("--quiet", action="store_true", help="no progress")
+    add_gate_options(found.add_argument_group("what fails (docs/gates.md)"))
     add_catalog_options(found)
     return found
+
+
+def _wanted(options: argparse.Namespace, catalog: Catalog) -> list[str]:
+    """Returns the defects that are looked for, by name; none stands for all."""
+    if options.severity is None:
+        return names(options)
+    return [item.slug for item in select_defects(catalog, names(options), options.pitfalls, options.severity)]
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -53,17 +71,29 @@ def run(arguments: Sequence[str]) -> int:
     from tailcall_audit.analyzer.live.lab import run_lab
 
     options = parser().read(arguments)
+    settings = fill(options, GATE_SETTINGS)
+    options.severity = severity_of(settings.values["severity"])
+    catalog = load_with_surveys(options.catalog, options.surveys)
+    gate = gate_of(options, settings, catalog)
     shows = sys.stderr is not None and sys.stderr.isatty() and not options.quiet
     report = run_lab(
         options.files,
         make_guests(options),
-        catalog=load_with_surveys(options.catalog),
+        catalog=catalog,
         jobs=options.jobs,
-        only=names(options),
+        only=_wanted(options, catalog),
         pitfalls=options.pitfalls,
         emulate=options.emulate,
         say=lambda text: say(text) if shows else None,
     )
-    chosen = find_format("json" if options.json else "compared" if options.emulate else "lab")
-    emit(chosen.render(report, View()), options.output)
-    return exit_code(report, allow_unknown=False)
+    layout = "compared" if options.emulate else "lab"
+    chosen = find_format(layout if options.format in (None, "table", "plain") else options.format)
+    report, found = gated_report(report, gate)
+    view = View(
+        unknown_passes=Outcome.UNKNOWN not in gate.fail_on,
+        made=now(),
+        publisher=settings.values["publisher"].value or "",
+        namespace=settings.values["publisher-namespace"].value or "",
+    )
+    emit(chosen.render(report, view), options.output)
+    return conclude(found, gate)

@@ -30,6 +30,7 @@ _OPTIONS = {
     "rev": "--rev",
     "system_map": "--system-map",
     "arch": "--arch",
+    "severity": "--severity",
 }
 """The option of each parameter of `audit()`."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tailcall_audit.analyzer.app.parser import Parser
+from tailcall_audit.analyzer.app.settings import fill
 from tailcall_audit.analyzer.app.shared import (
     EXIT_AFFECTED,
     EXIT_CLEAN,
@@ -21,10 +22,12 @@ from tailcall_audit.analyzer.app.shared import (
     Progress,
     add_catalog_options,
     add_choice_options,
+    add_format_options,
     emit,
     load,
     names,
 )
+from tailcall_audit.analyzer.gates.words import severity_of
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.plan.rendering import find_plan_format, plan_format_names
 
@@ -86,10 +89,10 @@ def parser() -> Parser:
     add_choice_options(choice)
     choice.add_argument("--unknown", action="store_true", help="plan for undecided defects too")
     output = found.add_argument_group("output")
-    output.add_argument(
-        "--format",
-        choices=plan_format_names(),
-        help="table (at a terminal), plain, json (docs/plan.md), script (git commands), quilt (a folder with a series)",
+    add_format_options(
+        output,
+        plan_format_names(),
+        "table (at a terminal), plain, json (docs/plan.md), script (git commands), quilt (a folder with a series)",
     )
     output.add_argument("--output", metavar="FILE|DIR", help="write it there; for quilt a new folder")
     output.add_argument("--quiet", action="store_true", help="no progress")
@@ -104,7 +107,7 @@ def _request(options: argparse.Namespace, progress: Progress) -> Request:
     catalog = load(options.catalog)
     return Request(
         catalog=catalog,
-        defects=select_defects(catalog, names(options), options.pitfalls),
+        defects=select_defects(catalog, names(options), options.pitfalls, options.severity),
         rev=options.rev,
         arch=named_architecture(options.arch),
         config=given_config(options.config, catalog),
@@ -233,6 +236,8 @@ def run(arguments: Sequence[str]) -> int:
     from tailcall_audit.probes.writing import write_folder
 
     options = parser().read(arguments)
+    settings = fill(options, ["catalog", "severity"])
+    options.severity = severity_of(settings.values["severity"])
     _check(options)
     progress = Progress(enabled=sys.stderr is not None and sys.stderr.isatty() and not options.quiet)
     try:

@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from tailcall_audit.analyzer.app.settings import NONE
 from tailcall_audit.analyzer.app.streams import say, show
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog
-from tailcall_audit.analyzer.model import AuditError, Report, State
+from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.text import printable
 
 if TYPE_CHECKING:
@@ -27,20 +28,24 @@ __all__ = [
     "EXIT_INTERRUPTED",
     "EXIT_UNKNOWN",
     "EXIT_USAGE",
+    "FORMATS",
     "Progress",
     "add_catalog_options",
     "add_choice_options",
+    "add_format_options",
     "add_guest_options",
     "emit",
     "emit_pieces",
-    "exit_code",
     "load",
     "load_with_surveys",
     "make_guests",
     "names",
+    "now",
     "positive",
 ]
 
+FORMATS = ("plain", "json")
+"""What subcommands write that audit nothing."""
 _GUEST_MEMORY = 512
 """MiB."""
 _GUEST_TIMEOUT = 90
@@ -107,15 +112,16 @@ def emit_pieces(pieces: Iterable[str], output: str | None) -> None:
         _write_file(output, "".join(pieces))
 
 
-def exit_code(report: Report, allow_unknown: bool) -> int:
-    """Returns the exit code of a report: the worst of what is in it."""
-    if report.has_contradiction():
-        return EXIT_CONTRADICTED
-    if report.has(State.AFFECTED):
-        return EXIT_AFFECTED
-    if (report.has(State.UNKNOWN) or report.skipped) and not allow_unknown:
-        return EXIT_UNKNOWN
-    return EXIT_CLEAN
+def now() -> float:
+    """Returns the time of a report, in seconds since 1970: SOURCE_DATE_EPOCH, where that is set, makes it the same
+    again. Raises AuditError where it is no number.
+    """
+    given = os.environ.get("SOURCE_DATE_EPOCH", "").strip()
+    if not given:
+        return time.time()
+    if not (given.isascii() and given.isdigit() and len(given) < 12):
+        raise AuditError(f"SOURCE_DATE_EPOCH: {given!r} is no number of seconds")
+    return float(given)
 
 
 def names(options: argparse.Namespace) -> list[str]:
@@ -142,17 +148,24 @@ def load(path: str | None) -> Catalog:
     return load_catalog(None if path is None else os.path.expanduser(path))
 
 
-def load_with_surveys(path: str | None) -> Catalog:
-    """Returns the catalogue with what the user's surveys add to it. One that cannot be read is named on standard error."""
+def load_with_surveys(path: str | None, surveys: str | None = None) -> Catalog:
+    """Returns the catalogue with what the surveys of a folder (None: the user's; "none": of none) add to it.
+
+    One that cannot be read is named on standard error. Raises AuditError where a folder that is named is none.
+    """
     from tailcall_audit.analyzer.survey.folder import has_surveys, user_folder
 
     catalog = load(path)
-    if not has_surveys():
+    if surveys == NONE or (surveys is None and not has_surveys()):
         return catalog
+    from tailcall_audit.analyzer.paths import Kind, expanded, kind_of
     from tailcall_audit.analyzer.survey.compare import with_surveys
     from tailcall_audit.analyzer.survey.store import Store
 
-    return with_surveys(catalog, Store(user_folder()).readable(lambda why: say(f"a survey is left out: {why}")))
+    folder = user_folder() if surveys is None else expanded(surveys)
+    if surveys is not None and kind_of(folder) is not Kind.FOLDER:
+        raise AuditError(f"--surveys {surveys}: no folder; name one with surveys, or none")
+    return with_surveys(catalog, Store(folder).readable(lambda why: say(f"a survey is left out: {why}")))
 
 
 def add_guest_options(group: argparse._ArgumentGroup) -> None:
@@ -180,9 +193,24 @@ def add_choice_options(group: argparse._ActionsContainer) -> None:
         "--only", action="append", default=[], metavar="SLUG,…", help="only these, by slug or pitfall number"
     )
     group.add_argument("--pitfalls", action="store_true", help="only the six pitfalls")
+    group.add_argument(
+        "--severity", metavar="LEVEL", help="only defects of this severity or above: low, medium, high, critical"
+    )
+
+
+def add_format_options(group: argparse._ActionsContainer, formats: Iterable[str], words: str) -> None:
+    """Adds ``--format``, with what `words` say of it, and ``--json``."""
+    choice = group.add_mutually_exclusive_group()
+    choice.add_argument("--format", metavar="NAME", choices=formats, help=words)
+    choice.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
 
 
 def add_catalog_options(group: argparse._ActionsContainer) -> None:
     """Adds the options that every subcommand with a catalogue has."""
     group.add_argument("--catalog", metavar="FILE", help="another commits.json")
+    group.add_argument(
+        "--settings",
+        metavar="FILE",
+        help="defaults and waivers (docs/gates.md); none: not those of the user's configuration folder either",
+    )
     group.add_argument("--debug", action="store_true", help="a traceback on an internal error")

@@ -11,7 +11,16 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from tailcall_audit.analyzer.app.parser import Parser, SafeParser
-from tailcall_audit.analyzer.app.shared import EXIT_CLEAN, Progress, add_catalog_options, emit, load
+from tailcall_audit.analyzer.app.settings import fill
+from tailcall_audit.analyzer.app.shared import (
+    EXIT_CLEAN,
+    FORMATS,
+    Progress,
+    add_catalog_options,
+    add_format_options,
+    emit,
+    load,
+)
 from tailcall_audit.analyzer.app.streams import say
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.model import AuditError, Skipped
@@ -63,7 +72,7 @@ def _add_sources(found: argparse._ActionsContainer) -> None:
     )
     found.add_argument("--name", metavar="NAME", help="the name to keep it under (stable, vulns)")
     found.add_argument("--date", metavar="YYYY-MM-DD", type=_day, help="the day of the source (today)")
-    found.add_argument("--json", action="store_true", help="print the survey as JSON")
+    add_format_options(found, FORMATS, "plain, or json")
     found.add_argument("--output", metavar="FILE", help="print it there")
 
 
@@ -92,6 +101,7 @@ def run(arguments: Sequence[str]) -> int:
     """Surveys, or shows and removes surveys; returns the exit code. Raises AuditError."""
     found = parser()
     options = found.read(arguments)
+    fill(options, ["catalog"])
     if options.command is not None:
         return _COMMANDS[options.command](options)
     if not any(getattr(options, name) for name in _SOURCES):
@@ -173,7 +183,7 @@ def _survey(options: argparse.Namespace) -> int:
         progress.clear()
     if options.name:
         survey = survey._replace(name=options.name)
-    emit(survey_as_json(survey) if options.json else render_survey(survey, catalog), options.output)
+    emit(survey_as_json(survey) if options.format == "json" else render_survey(survey, catalog), options.output)
     if options.write:
         folder = user_folder() if options.into is None else expanded(options.into)
         say(f"kept as {Store(folder).write(survey)}")
@@ -196,7 +206,10 @@ def _show(options: argparse.Namespace) -> int:
     from tailcall_audit.analyzer.survey.store import Store
 
     survey = Store(user_folder()).read(options.survey)
-    emit(survey_as_json(survey) if options.json else render_survey(survey, load(options.catalog)), options.output)
+    emit(
+        survey_as_json(survey) if options.format == "json" else render_survey(survey, load(options.catalog)),
+        options.output,
+    )
     return EXIT_CLEAN
 
 

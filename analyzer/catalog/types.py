@@ -15,6 +15,7 @@ from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 __all__ = [
     "ANY_ARCHITECTURE",
     "CAPABILITY_PREFIX",
+    "SEVERITIES",
     "AffectedRange",
     "Branch",
     "BranchFact",
@@ -33,6 +34,8 @@ __all__ = [
 ]
 
 CAPABILITY_PREFIX = "capability:"
+SEVERITIES = ("low", "medium", "high", "critical")
+"""The lowest first."""
 _EARLIER_MINORS = {1: 3, 2: 6, 3: 19}
 """The last minor number of each major one before the catalogue's first branch, 4.2."""
 _EXISTED: Memory[UpstreamVersion, str | None] = Memory(1000)

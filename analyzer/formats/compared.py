@@ -12,6 +12,8 @@ from tailcall_audit.analyzer.policy.emulated import emulated
 
 __all__ = ["render"]
 
+LAYOUT = True
+
 _WORDS = {ObservationState.PRESENT: "present", ObservationState.ABSENT: "absent", ObservationState.COULD_NOT_RUN: "?"}
 _LEGEND = (
     "each cell: the prediction, what functions of the image show in the emulator, what the guest showed;"

@@ -14,7 +14,7 @@ from typing import Any
 from tailcall_audit import __version__
 from tailcall_audit.analyzer.catalog.types import Catalog, Defect
 from tailcall_audit.analyzer.formats.registry import View
-from tailcall_audit.analyzer.model import Evidence, Observation, Report, State, TargetReport, Verdict
+from tailcall_audit.analyzer.model import Evidence, Observation, Report, State, TargetReport, Verdict, Waiver
 
 __all__ = ["SCHEMA_VERSION", "Shared", "pieces", "render", "report_as_data", "report_schema_path"]
 
@@ -57,6 +57,14 @@ def _observation(item: Observation | None) -> dict[str, str] | None:
         "predicted": item.predicted.value,
         "where": item.where,
     }
+
+
+def _waiver(item: Waiver | None) -> dict[str, Any] | None:
+    if item is None:
+        return None
+    found = item._asdict()
+    del found["defect"]
+    return found
 
 
 def _changes(item: Verdict, catalog: Catalog) -> list[dict[str, str | None]]:
@@ -127,6 +135,7 @@ class Shared:
             "disagreements": [str(entry) for entry in item.disagreements],
             "observation": _observation(item.observation),
             "changes_for_programs": _changes(item, self._catalog),
+            "waiver": _waiver(item.waiver),
         }
 
 

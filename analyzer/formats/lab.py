@@ -15,6 +15,8 @@ from tailcall_audit.analyzer.text import printable
 
 __all__ = ["render", "render_cells"]
 
+LAYOUT = True
+
 _MARKS = {Agreement.CONFIRMED: "", Agreement.SETTLED: "*", Agreement.CONTRADICTED: "!!", Agreement.NOT_OBSERVED: "?"}
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "shown",
     "skipped",
     "summary",
+    "waivers",
 ]
 
 _COLUMNS = ("#", "DEFECT", "VERDICT", "CONF", "BECAUSE")
@@ -76,7 +77,7 @@ def rows(verdicts: Sequence[Verdict]) -> list[Row]:
             (
                 str(item.defect.pitfall or ""),
                 item.defect.slug,
-                item.state.value,
+                item.state.value + (", waived" if item.waived else ""),
                 item.confidence.label if item.state is not State.UNKNOWN else "",
                 *((_seen(item.observation),) if probed else ()),
                 printable(_because(item)),
@@ -122,6 +123,19 @@ def contradictions(verdicts: Sequence[Verdict]) -> list[str]:
     ]
 
 
+def waivers(verdicts: Sequence[Verdict]) -> list[str]:
+    """A line for each verdict that a waiver names: what it accepts, through which day, by whom and why; or that it has
+    expired.
+    """
+    lines = []
+    for item in verdicts:
+        if (waiver := item.waiver) is not None:
+            word = "waiver EXPIRED" if waiver.expired else "waived"
+            about = f"until {waiver.until}, by {waiver.who}: {waiver.reason}"
+            lines.append(printable(f"{word}: {item.defect.slug} {about} ({waiver.source})"))
+    return list(dict.fromkeys(lines))
+
+
 def skipped(report: Report) -> list[str]:
     """Returns a line for each input that could not be judged."""
     return [
@@ -135,7 +149,8 @@ def summary(target: TargetReport, everything: bool) -> str:
     seen = shown(target, everything)
     counts = [f"{sum(item.state is state for item in seen)} {state.value}" for state in _STATES]
     hidden = len(target.verdicts) - len(seen)
-    more = f"; {hidden} in code of other architectures not shown (--all)" if hidden else ""
+    more = f"; {waived} waived" if (waived := sum(item.waived for item in target.verdicts)) else ""
+    more += f"; {hidden} in code of other architectures not shown (--all)" if hidden else ""
     probed = [item.observation for item in seen if item.observation is not None]
     if probed:
         observed = [

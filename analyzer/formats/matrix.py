@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tailcall_audit.analyzer.catalog.types import Defect
-from tailcall_audit.analyzer.formats.lines import skipped
+from tailcall_audit.analyzer.formats.lines import skipped, waivers
 from tailcall_audit.analyzer.formats.plain import aligned
 from tailcall_audit.analyzer.formats.registry import View
 from tailcall_audit.analyzer.model import Report, Rule, State
 from tailcall_audit.analyzer.text import printable
 
 __all__ = ["CELLS", "column_titles", "render"]
+
+LAYOUT = True
 
 CELLS = {State.AFFECTED: "AFFECTED", State.FIXED: "fixed", State.NOT_AFFECTED: "-", State.UNKNOWN: "?"}
 _MAX_COLUMNS = 8
@@ -48,7 +50,11 @@ def render(report: Report, view: View) -> str:
         counts = [
             f"{others.count(state)} {state.value}" for state in (State.AFFECTED, State.UNKNOWN) if others.count(state)
         ]
-        cells = [CELLS[states[defect.slug]] if defect.slug in states else "" for defect in columns]
+        waived = {item.defect.slug for item in target.verdicts if item.waived}
+        cells = [
+            CELLS[states[defect.slug]] + (" w" if defect.slug in waived else "") if defect.slug in states else ""
+            for defect in columns
+        ]
         name = f"{target.name} {target.identity.get('architecture') or ''}".strip()
         table.append([printable(name), *cells, *([", ".join(counts) or "none"] if rest else [])])
     out = [*aligned(table), ""]
@@ -65,6 +71,9 @@ def render(report: Report, view: View) -> str:
     out.append(
         f"{CELLS[State.NOT_AFFECTED]} not-affected, {CELLS[State.UNKNOWN]} unknown; '-' as a version: the newest has it, or may have it"
     )
+    if any(item.waived for target in report.targets for item in target.verdicts):
+        out.append("w waived")
+        out += dict.fromkeys(line for target in report.targets for line in waivers(target.verdicts))
     out += skipped(report)
     notes = [set(target.notes) for target in report.targets]
     common = [note for note in report.targets[0].notes if all(note in each for each in notes)] if notes else []

@@ -14,6 +14,7 @@ from tailcall_audit.analyzer.formats.lines import (
     shown,
     skipped,
     summary,
+    waivers,
 )
 from tailcall_audit.analyzer.formats.registry import View
 from tailcall_audit.analyzer.model import Report
@@ -30,7 +31,7 @@ def aligned(table: Sequence[Sequence[str]]) -> list[str]:
 
 def render(report: Report, view: View) -> str:
     """Returns the whole report as text."""
-    everything, explain = view
+    everything, explain = view.everything, view.explain
     out: list[str] = []
     for target in report.targets:
         verdicts = shown(target, everything)
@@ -41,6 +42,7 @@ def render(report: Report, view: View) -> str:
             for item in verdicts:
                 out += [*details(item), ""]
         out += [f"CONTRADICTED {text}" for text in contradictions(verdicts)]
+        out += waivers(verdicts)
         for command, slugs in settlements(verdicts):
             out += [f"to settle {', '.join(slugs)}:", f"  {command}"]
         out += [f"note: {printable(note)}" for note in target.notes]

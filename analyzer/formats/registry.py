@@ -1,4 +1,8 @@
-"""Output formats, found by their names: each is a module here with ``render(report, view) -> str``."""
+"""Output formats, found by their names: each is a module here with ``render(report, view) -> str``.
+
+A module with ``LAYOUT = True`` is a text layout of its own for certain reports (`matrix`, `lab`), not a format to ask
+for.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +16,24 @@ from tailcall_audit.analyzer.model import AuditError
 if TYPE_CHECKING:
     from tailcall_audit.analyzer.model import Report
 
-__all__ = ["Format", "View", "find_format", "format_names"]
+__all__ = ["Format", "FormatNames", "View", "find_format", "format_names"]
 
 _PACKAGE = "tailcall_audit.analyzer.formats"
 
 
 class View(NamedTuple):
-    """What the user wants to see: `everything` adds the defects of other architectures, `explain` the evidence."""
+    """How the user wants a report: `everything` adds the defects of other architectures, `explain` the evidence.
+
+    `unknown_passes` is True where the user's gate lets the unknown through. `made` is when the report was made, in
+    seconds since 1970. `publisher` and `namespace` are who publishes it, in formats that name one ("": not named).
+    """
 
     everything: bool = False
     explain: bool = False
+    unknown_passes: bool = False
+    made: float = 0.0
+    publisher: str = ""
+    namespace: str = ""
 
 
 class Format(NamedTuple):
@@ -36,11 +48,26 @@ class Format(NamedTuple):
 
 
 def format_names() -> tuple[str, ...]:
-    """Returns the names of all formats. Loads every module of the folder."""
+    """Returns the names of all formats that can be asked for. Loads every module of the folder."""
     import tailcall_audit.analyzer.formats as package
 
     names = [entry.name for entry in iter_modules(package.__path__)]
-    return tuple(name for name in names if hasattr(import_module(f"{_PACKAGE}.{name}"), "render"))
+    modules = ((name, import_module(f"{_PACKAGE}.{name}")) for name in names)
+    return tuple(name for name, module in modules if hasattr(module, "render") and not hasattr(module, "LAYOUT"))
+
+
+class FormatNames:
+    """The names of all formats, for a parser: looked up when they are asked for, since that loads modules."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(format_names())
+
+    def __contains__(self, name: object) -> bool:
+        try:
+            module = import_module(f"{_PACKAGE}.{name}")
+        except ModuleNotFoundError:
+            return False
+        return hasattr(module, "render") and not hasattr(module, "LAYOUT")
 
 
 def find_format(name: str) -> Format:

@@ -21,6 +21,7 @@ from tailcall_audit.analyzer.formats.lines import (
     shown,
     skipped,
     summary,
+    waivers,
 )
 from tailcall_audit.analyzer.formats.registry import View
 from tailcall_audit.analyzer.model import Report, State, TargetReport, Verdict
@@ -71,7 +72,7 @@ def _print_details(console: Console, verdicts: Sequence[Verdict]) -> None:
 
 
 def _print_target(console: Console, target: TargetReport, view: View) -> None:
-    everything, explain = view
+    everything, explain = view.everything, view.explain
     verdicts = shown(target, everything)
     console.print(Text(heading(target), style="bold"))
     console.print(_table(verdicts))
@@ -80,6 +81,8 @@ def _print_target(console: Console, target: TargetReport, view: View) -> None:
         _print_details(console, verdicts)
     for text in contradictions(verdicts):
         console.print(Text(f"CONTRADICTED {text}", style="bold red"))
+    for text in waivers(verdicts):
+        console.print(Text(text, style="cyan"))
     for command, slugs in settlements(verdicts):
         console.print(Text(f"to settle {', '.join(slugs)}:", style="yellow"))
         console.print(Text(f"  {command}"))

@@ -1,0 +1,210 @@
+"""The policy of gates: which verdicts make an audit fail. docs/gates.md has the truth table.
+
+- A verdict whose confidence is below the minimum counts as unknown, whatever it says: a weak *affected* proves nothing,
+  and a weak *fixed* or *not-affected* promises nothing.
+- A waiver accepts a defect on a kernel: what is affected or unknown there does not fail. It changes no verdict.
+- A waiver whose day has passed accepts nothing: what it names fails, also where its state is not in the list.
+- A contradiction always fails: a probe saw that the evidence is wrong, and no waiver accepts that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
+from typing import NamedTuple
+
+from tailcall_audit.analyzer.model import (
+    Agreement,
+    Confidence,
+    Report,
+    Rule,
+    Skipped,
+    State,
+    TargetReport,
+    Verdict,
+    Waiver,
+)
+
+__all__ = ["ALL_FAIL", "Gate", "Outcome", "Tally", "decide", "gated", "gated_report", "let_through", "tally", "unused"]
+
+_SETTLE = (
+    "tailcall-audit --package FILE, --image FILE or --tree PATH   of this kernel: stronger evidence, more confidence"
+)
+
+
+class Outcome(Enum):
+    """What an audit ends with, the worst first."""
+
+    CONTRADICTED = "contradicted"
+    AFFECTED = "affected"
+    UNKNOWN = "unknown"
+    PASSED = "passed"
+
+
+ALL_FAIL = frozenset((Outcome.CONTRADICTED, Outcome.AFFECTED, Outcome.UNKNOWN))
+"""What fails where the user names nothing."""
+_FAILING = (Outcome.CONTRADICTED, Outcome.AFFECTED, Outcome.UNKNOWN)
+_OUTCOMES = {State.AFFECTED: Outcome.AFFECTED, State.UNKNOWN: Outcome.UNKNOWN}
+
+
+class Gate(NamedTuple):
+    """What makes an audit fail: the outcomes of `fail_on`, of verdicts that reach the `minimum` of confidence and that
+    no waiver accepts.
+    """
+
+    fail_on: frozenset[Outcome] = ALL_FAIL
+    minimum: Confidence = Confidence.LOW
+    waivers: tuple[Waiver, ...] = ()
+
+
+class Tally(NamedTuple):
+    """What an audit found, counted: verdicts that no waiver accepts, inputs that could not be judged (`skipped`), and
+    verdicts that are `waived`.
+
+    `lapsed` has the outcomes of verdicts whose waiver has expired, `used` the waivers that name a verdict, `audited`
+    the slugs of all defects that were looked for.
+    """
+
+    contradicted: int = 0
+    affected: int = 0
+    unknown: int = 0
+    skipped: int = 0
+    waived: int = 0
+    lapsed: frozenset[Outcome] = frozenset()
+    used: frozenset[Waiver] = frozenset()
+    audited: frozenset[str] = frozenset()
+
+    def count(self, outcome: Outcome) -> int:
+        """Returns how many there are of an outcome; what could not be judged counts as unknown."""
+        counts = {Outcome.CONTRADICTED: self.contradicted, Outcome.AFFECTED: self.affected}
+        return self.unknown + self.skipped if outcome is Outcome.UNKNOWN else counts.get(outcome, 0)
+
+    def __add__(self, other: object) -> Tally:
+        """Returns both together."""
+        if not isinstance(other, Tally):
+            return NotImplemented
+        return Tally(
+            self.contradicted + other.contradicted,
+            self.affected + other.affected,
+            self.unknown + other.unknown,
+            self.skipped + other.skipped,
+            self.waived + other.waived,
+            self.lapsed | other.lapsed,
+            self.used | other.used,
+            self.audited | other.audited,
+        )
+
+
+def _names_of(target: TargetReport) -> tuple[str, ...]:
+    """Returns what a waiver's pattern is held against: what the kernel is called."""
+    identity = target.identity
+    known = (target.name, *(identity.get(key) for key in ("release", "package", "upstream")))
+    return tuple(dict.fromkeys(name.removesuffix(" (running)") for name in known if name))
+
+
+def _waiver_for(slug: str, names: Iterable[str], waivers: Iterable[Waiver]) -> Waiver | None:
+    """Returns the waiver that names a defect on a kernel of these names, one that holds before one that has expired."""
+    from fnmatch import fnmatchcase
+
+    found = [
+        item
+        for item in waivers
+        if item.defect == slug and any(fnmatchcase(name, item.kernel) for name in names)
+    ]
+    return min(found, key=lambda item: item.expired, default=None)
+
+
+def _weakened(verdict: Verdict, minimum: Confidence) -> Verdict:
+    """Returns a verdict whose confidence is below the minimum, as unknown."""
+    level = f"{verdict.confidence.label} confidence"
+    return verdict._replace(
+        state=State.UNKNOWN,
+        rule=Rule.LOW_CONFIDENCE,
+        brief=f"{verdict.state.value} with {level} only",
+        reason=f"{verdict.state.value} with {level}, and {minimum.label} is asked for: {verdict.reason}",
+        settle=verdict.settle or _SETTLE,
+        fixed_by=(),
+    )
+
+
+class _Seen:
+    """Verdicts as a gate sees them, made once where many kernels share them: a report takes those that are one object for one."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._known: dict[tuple[int, Waiver | None], tuple[Verdict, Verdict]] = {}
+
+    def verdict(self, item: Verdict, names: Iterable[str]) -> Verdict:
+        """Returns what a verdict is on a kernel of these names."""
+        weak = item.state is not State.UNKNOWN and item.confidence < self._gate.minimum
+        waiver = None
+        if weak or item.state in _OUTCOMES:
+            waiver = _waiver_for(item.defect.slug, names, self._gate.waivers)
+        if waiver is None and not weak:
+            return item
+        key = (id(item), waiver)
+        if key not in self._known:  # the original is kept, so that no other verdict gets its identity
+            made = _weakened(item, self._gate.minimum) if weak else item
+            self._known[key] = (item, made._replace(waiver=waiver))
+        return self._known[key][1]
+
+    def target(self, target: TargetReport) -> TargetReport:
+        """Returns a target's report with its verdicts as the gate sees them."""
+        names = _names_of(target)
+        return target._replace(verdicts=tuple(self.verdict(item, names) for item in target.verdicts))
+
+
+def gated(targets: Iterable[TargetReport], gate: Gate) -> Iterator[TargetReport]:
+    """Yields targets' reports as the gate sees them: weak verdicts as unknown, waivers beside what they name."""
+    if gate.minimum is Confidence.LOW and not gate.waivers:
+        yield from targets
+        return
+    seen = _Seen(gate)
+    yield from map(seen.target, targets)
+
+
+def _is_contradicted(verdict: Verdict) -> bool:
+    return verdict.observation is not None and verdict.observation.agreement is Agreement.CONTRADICTED
+
+
+def tally(target: TargetReport | Skipped) -> Tally:
+    """Counts what was found of one target, which `gated` has seen."""
+    if isinstance(target, Skipped):
+        return Tally(skipped=1)
+    verdicts = target.verdicts
+    open_ones = [item for item in verdicts if not item.waived]
+    waivers = [(item, item.waiver) for item in verdicts if item.waiver is not None]
+    return Tally(
+        contradicted=sum(map(_is_contradicted, verdicts)),
+        affected=sum(item.state is State.AFFECTED for item in open_ones),
+        unknown=sum(item.state is State.UNKNOWN for item in open_ones),
+        waived=sum(item.waived for item in verdicts),
+        lapsed=frozenset(_OUTCOMES[item.state] for item, waiver in waivers if waiver.expired),
+        used=frozenset(waiver for _, waiver in waivers),
+        audited=frozenset(item.defect.slug for item in verdicts),
+    )
+
+
+def gated_report(report: Report, gate: Gate) -> tuple[Report, Tally]:
+    """Returns a report as the gate sees it, and what is in it."""
+    targets = tuple(gated(report.targets, gate))
+    total = sum((tally(target) for target in targets), Tally())
+    total = sum((tally(item) for item in report.skipped), total)
+    return report._replace(targets=targets), total
+
+
+def decide(found: Tally, gate: Gate) -> Outcome:
+    """Returns the worst outcome that fails, else that the audit has passed."""
+    fails = gate.fail_on | found.lapsed | {Outcome.CONTRADICTED}
+    return next((item for item in _FAILING if item in fails and found.count(item)), Outcome.PASSED)
+
+
+def let_through(found: Tally, gate: Gate) -> Mapping[Outcome, int]:
+    """Returns how many there are of each outcome that does not fail, those that occur only."""
+    fails = gate.fail_on | found.lapsed | {Outcome.CONTRADICTED}
+    return {item: found.count(item) for item in _FAILING if item not in fails and found.count(item)}
+
+
+def unused(found: Tally, gate: Gate) -> tuple[Waiver, ...]:
+    """Returns the waivers of defects that were looked for, and that name nothing that was found."""
+    return tuple(item for item in gate.waivers if item not in found.used and item.defect in found.audited)

@@ -1,0 +1,162 @@
+"""Settings: what the user wants by default. The command line beats the environment, which beats the file.
+
+The file is the one that the command line or TAILCALL_AUDIT_SETTINGS names, else that of the user's own configuration
+folder. A file in the working folder is used only where it is named: an audited tree must not waive itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from tailcall_audit.analyzer.errors import AuditError
+from tailcall_audit.analyzer.text import printable
+
+__all__ = ["FILE_NAMES", "SETTINGS", "Setting", "SettingsFile", "Value", "read_settings_file", "resolve", "user_file"]
+
+FILE_NAMES = ("tailcall-audit.toml", ".tailcall-audit.toml")
+"""What the file is called in the user's configuration folder; in the working folder it is the second."""
+_FOLDER = "tailcall-audit"
+_MAX_BYTES = 1 << 20
+_PREFIX = "TAILCALL_AUDIT_"
+
+
+class Setting(NamedTuple):
+    """A setting: its name in the file (with - for _ that of an option), and what it is. `path` marks a path, which in a
+    file is relative to the file's folder; `many` a list of words.
+    """
+
+    name: str
+    what: str
+    path: bool = False
+    many: bool = False
+
+    @property
+    def variable(self) -> str:
+        """The environment variable of it."""
+        return _PREFIX + self.name.upper().replace("-", "_")
+
+
+SETTINGS = (
+    Setting("catalog", "the catalogue, another commits.json", path=True),
+    Setting("surveys", "the folder of surveys, or none", path=True),
+    Setting("format", "the format of a report"),
+    Setting("fail-on", "what makes an audit fail", many=True),
+    Setting("min-confidence", "the confidence below which a verdict counts as unknown"),
+    Setting("severity", "the lowest severity of the defects that are looked for"),
+    Setting("publisher", "who publishes a VEX, CSAF or CycloneDX document"),
+    Setting("publisher-namespace", "the address that is the publisher's own"),
+)
+_BY_NAME = {item.name: item for item in SETTINGS}
+
+
+class Value(NamedTuple):
+    """The value of a setting (None: the tool's own default), and where it is from."""
+
+    name: str
+    value: str | None
+    origin: str
+
+
+class SettingsFile(NamedTuple):
+    """A settings file that was read: its name, its text, the values that it has, and the waivers as they stand in it."""
+
+    name: str = ""
+    text: str = ""
+    values: Mapping[str, Value] = {}
+    waivers: object = ()
+
+
+def user_file() -> str | None:
+    """Returns the settings file of the user's configuration folder (XDG_CONFIG_HOME), None if there is none.
+
+    Raises AuditError where two are there. A folder that is not absolute is none: what lies in the working folder may be
+    anyone's. It is not looked for by platformdirs, whose import takes a fifth of the audit of a version string.
+    """
+    home = os.environ.get("XDG_CONFIG_HOME", "").strip()
+    if not os.path.isabs(home):
+        home = os.path.expanduser("~/.config")
+    if not os.path.isabs(home):
+        return None
+    found = [path for name in FILE_NAMES if os.path.isfile(path := os.path.join(home, _FOLDER, name))]
+    if len(found) > 1:
+        raise AuditError(f"{found[0]} and {found[1]}: two settings files: remove one")
+    return found[0] if found else None
+
+
+def _line(text: str, name: str) -> int:
+    """Returns the line of a key in front of all tables, 1 if it is not found."""
+    match = re.search(rf'^[ \t]*"?{re.escape(name)}"?[ \t]*=', text, re.MULTILINE)
+    return 1 if match is None else text.count("\n", 0, match.start()) + 1
+
+
+def _as_text(setting: Setting, value: object, place: str, folder: str) -> str:
+    """Returns a value of the file as an option would have it; raises AuditError."""
+    if setting.many and isinstance(value, list) and all(isinstance(word, str) for word in value):
+        return ",".join(value)
+    if setting.name == "surveys" and value is False:
+        return "none"
+    if not isinstance(value, str) or not value.strip():
+        raise AuditError(f"{place}: {setting.name} is a text{' or a list of texts' if setting.many else ''}")
+    if setting.path and value != "none":
+        return os.path.join(folder, os.path.expanduser(value))
+    return value.strip()
+
+
+def _did_you_mean(name: str) -> str:
+    from difflib import get_close_matches  # loaded for an error only
+
+    close = get_close_matches(name[:80], [*_BY_NAME, "waiver"], n=1, cutoff=0.6)
+    known = ", ".join([*_BY_NAME, "waiver"])
+    return f"did you mean {close[0]}?" if close else f"there are {known}"
+
+
+def read_settings_file(path: str) -> SettingsFile:
+    """Returns what a settings file holds; raises AuditError on one that cannot be read, or that has what is no setting."""
+    import tomllib
+    from pathlib import Path
+
+    from tailcall_audit.probes.reading import read_file
+
+    name = os.path.expanduser(path)
+    try:
+        text = read_file(Path(name), _MAX_BYTES).decode()
+        data = tomllib.loads(text)
+    except OSError as error:
+        raise AuditError(f"{name}: cannot read the settings: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise AuditError(f"{name}: no TOML file: {error}") from error
+    folder = os.path.dirname(os.path.abspath(name))
+    values = {}
+    for key, value in data.items():
+        if key == "waiver":
+            continue
+        place = f"{name}:{_line(text, key)}"
+        if key not in _BY_NAME:
+            raise AuditError(f"{place}: no setting {printable(key, 80)!r}; {_did_you_mean(key)}")
+        values[key] = Value(key, _as_text(_BY_NAME[key], value, place, folder), place)
+    return SettingsFile(name, text, values, data.get("waiver", ()))
+
+
+def resolve(
+    given: Mapping[str, str | None],
+    file: SettingsFile,
+    environment: Mapping[str, str],
+    default: Callable[[str], str | None] = lambda _: None,
+) -> dict[str, Value]:
+    """Returns every setting with where it is from. `given` are the options of the command line, by a setting's name;
+    `default` is what the tool takes where nothing is set. An empty variable of the environment sets nothing.
+    """
+    found = {}
+    for setting in SETTINGS:
+        option, variable = given.get(setting.name), environment.get(setting.variable, "").strip()
+        if option is not None:
+            value = Value(setting.name, option, "command line")
+        elif variable:
+            value = Value(setting.name, variable, setting.variable)
+        else:
+            value = file.values.get(setting.name) or Value(setting.name, default(setting.name), "default")
+        found[setting.name] = value
+    return found

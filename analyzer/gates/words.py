@@ -1,0 +1,50 @@
+"""The words of settings as what they mean; each error names where the word is from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NoReturn
+
+from tailcall_audit.analyzer.catalog.types import SEVERITIES
+from tailcall_audit.analyzer.errors import AuditError
+from tailcall_audit.analyzer.gates.gate import ALL_FAIL, Outcome
+from tailcall_audit.analyzer.gates.settings import Value
+from tailcall_audit.analyzer.model import Confidence
+from tailcall_audit.analyzer.text import printable
+
+__all__ = ["confidence_of", "outcomes_of", "severity_of"]
+
+_OUTCOMES = ("contradicted", "affected", "unknown")
+
+
+def _refuse(value: Value, word: str, known: Iterable[str]) -> NoReturn:
+    where = f"--{value.name}" if value.origin == "command line" else f"{value.origin}: {value.name}"
+    raise AuditError(f"{where}: {printable(word, 80)!r} is none of {', '.join(known)}")
+
+
+def outcomes_of(value: Value) -> frozenset[Outcome]:
+    """Returns what fails; a contradiction always does. Raises AuditError on a word that is no outcome."""
+    if value.value is None:
+        return ALL_FAIL
+    words = [word.strip().lower() for word in value.value.split(",")]
+    for word in words:
+        if word not in _OUTCOMES:
+            _refuse(value, word, _OUTCOMES)
+    return frozenset(map(Outcome, words)) | {Outcome.CONTRADICTED}
+
+
+def confidence_of(value: Value) -> Confidence:
+    """Returns the least confidence that counts; raises AuditError on a word that is none."""
+    if value.value is None:
+        return Confidence.LOW
+    known = {item.label: item for item in Confidence}
+    word = value.value.lower()
+    return known[word] if word in known else _refuse(value, value.value, known)
+
+
+def severity_of(value: Value) -> str | None:
+    """Returns the lowest severity that is looked for, None for all; raises AuditError on a word that is none."""
+    if value.value is None:
+        return None
+    word = value.value.lower()
+    return word if word in SEVERITIES else _refuse(value, value.value, SEVERITIES)
