@@ -106,11 +106,7 @@ def _waiver_for(slug: str, names: Iterable[str], waivers: Iterable[Waiver]) -> W
     """Returns the waiver that names a defect on a kernel of these names, one that holds before one that has expired."""
     from fnmatch import fnmatchcase
 
-    found = [
-        item
-        for item in waivers
-        if item.defect == slug and any(fnmatchcase(name, item.kernel) for name in names)
-    ]
+    found = [item for item in waivers if item.defect == slug and any(fnmatchcase(name, item.kernel) for name in names)]
     return min(found, key=lambda item: item.expired, default=None)
 
 

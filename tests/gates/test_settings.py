@@ -186,8 +186,8 @@ def test_a_wrong_word_of_the_environment_names_it(
 
 def test_severity_selects(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--kernel", "6.1.170", "--arch", "x86_64", "--severity", "critical", "--json"]) == 1
-    (target,) = json.loads(capsys.readouterr().out)["targets"]
-    assert {item["severity"] for item in target["verdicts"]} == {"critical"}
+    defects = json.loads(capsys.readouterr().out)["defects"]
+    assert {item["severity"] for item in defects.values()} == {"critical"}
     assert main(["--kernel", "6.1.170", "--only", "arm64-empty-slot-count", "--severity", "critical"]) == 2
     assert "no defect that is asked for is of severity critical or above" in capsys.readouterr().err
 
