@@ -58,11 +58,10 @@ class Gate(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """What an audit found, counted: verdicts that no waiver accepts, inputs that could not be judged (`skipped`), and
-    verdicts that are `waived`.
+    """What an audit found, counted: verdicts that no waiver names, inputs that could not be judged (`skipped`), verdicts
+    that are `waived`, and those whose waiver has expired (`lapsed_…`).
 
-    `lapsed` has the outcomes of verdicts whose waiver has expired, `used` the waivers that name a verdict, `audited`
-    the slugs of all defects that were looked for.
+    `used` are the waivers that name a verdict, `audited` the slugs of all defects that were looked for.
     """
 
     contradicted: int = 0
@@ -70,14 +69,19 @@ class Tally(NamedTuple):
     unknown: int = 0
     skipped: int = 0
     waived: int = 0
-    lapsed: frozenset[Outcome] = frozenset()
+    lapsed_affected: int = 0
+    lapsed_unknown: int = 0
     used: frozenset[Waiver] = frozenset()
     audited: frozenset[str] = frozenset()
 
     def count(self, outcome: Outcome) -> int:
-        """Returns how many there are of an outcome; what could not be judged counts as unknown."""
+        """Returns how many there are of an outcome that no waiver names; what could not be judged counts as unknown."""
         counts = {Outcome.CONTRADICTED: self.contradicted, Outcome.AFFECTED: self.affected}
         return self.unknown + self.skipped if outcome is Outcome.UNKNOWN else counts.get(outcome, 0)
+
+    def lapsed(self, outcome: Outcome) -> int:
+        """Returns how many there are of an outcome whose waiver has expired."""
+        return {Outcome.AFFECTED: self.lapsed_affected, Outcome.UNKNOWN: self.lapsed_unknown}.get(outcome, 0)
 
     def __add__(self, other: object) -> Tally:
         """Returns both together."""
@@ -89,7 +93,8 @@ class Tally(NamedTuple):
             self.unknown + other.unknown,
             self.skipped + other.skipped,
             self.waived + other.waived,
-            self.lapsed | other.lapsed,
+            self.lapsed_affected + other.lapsed_affected,
+            self.lapsed_unknown + other.lapsed_unknown,
             self.used | other.used,
             self.audited | other.audited,
         )
@@ -168,15 +173,16 @@ def tally(target: TargetReport | Skipped) -> Tally:
     if isinstance(target, Skipped):
         return Tally(skipped=1)
     verdicts = target.verdicts
-    open_ones = [item for item in verdicts if not item.waived]
-    waivers = [(item, item.waiver) for item in verdicts if item.waiver is not None]
+    free = [item.state for item in verdicts if item.waiver is None]
+    lapsed = [item.state for item in verdicts if item.waiver is not None and item.waiver.expired]
     return Tally(
         contradicted=sum(map(_is_contradicted, verdicts)),
-        affected=sum(item.state is State.AFFECTED for item in open_ones),
-        unknown=sum(item.state is State.UNKNOWN for item in open_ones),
+        affected=free.count(State.AFFECTED),
+        unknown=free.count(State.UNKNOWN),
         waived=sum(item.waived for item in verdicts),
-        lapsed=frozenset(_OUTCOMES[item.state] for item, waiver in waivers if waiver.expired),
-        used=frozenset(waiver for _, waiver in waivers),
+        lapsed_affected=lapsed.count(State.AFFECTED),
+        lapsed_unknown=lapsed.count(State.UNKNOWN),
+        used=frozenset(item.waiver for item in verdicts if item.waiver is not None),
         audited=frozenset(item.defect.slug for item in verdicts),
     )
 
@@ -189,16 +195,21 @@ def gated_report(report: Report, gate: Gate) -> tuple[Report, Tally]:
     return report._replace(targets=targets), total
 
 
+def _fails(outcome: Outcome, gate: Gate) -> bool:
+    return outcome is Outcome.CONTRADICTED or outcome in gate.fail_on
+
+
 def decide(found: Tally, gate: Gate) -> Outcome:
     """Returns the worst outcome that fails, else that the audit has passed."""
-    fails = gate.fail_on | found.lapsed | {Outcome.CONTRADICTED}
-    return next((item for item in _FAILING if item in fails and found.count(item)), Outcome.PASSED)
+    for outcome in _FAILING:
+        if found.lapsed(outcome) or (_fails(outcome, gate) and found.count(outcome)):
+            return outcome
+    return Outcome.PASSED
 
 
 def let_through(found: Tally, gate: Gate) -> Mapping[Outcome, int]:
     """Returns how many there are of each outcome that does not fail, those that occur only."""
-    fails = gate.fail_on | found.lapsed | {Outcome.CONTRADICTED}
-    return {item: found.count(item) for item in _FAILING if item not in fails and found.count(item)}
+    return {item: found.count(item) for item in _FAILING if not _fails(item, gate) and found.count(item)}
 
 
 def unused(found: Tally, gate: Gate) -> tuple[Waiver, ...]:
