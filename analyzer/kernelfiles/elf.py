@@ -16,7 +16,7 @@ from tailcall_audit.analyzer.libraries import elftools_errors
 if TYPE_CHECKING:
     from elftools.elf.elffile import ELFFile
 
-__all__ = ["Elf", "ElfError", "Section", "Segment", "Symbol"]
+__all__ = ["CountedFile", "Elf", "ElfError", "Section", "Segment", "Symbol"]
 
 _EXECUTABLE = 1
 _MAX_MEMORY = 512 << 20
@@ -72,7 +72,7 @@ class Symbol(NamedTuple):
     is_function: bool
 
 
-class _Counted(io.BytesIO):
+class CountedFile(io.BytesIO):
     """A file in memory that can be read so many times."""
 
     def __init__(self, data: bytes) -> None:
@@ -102,7 +102,7 @@ class Elf:
         from elftools.elf.elffile import ELFFile
 
         with _errors():
-            return ELFFile(_Counted(self._data))
+            return ELFFile(CountedFile(self._data))
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:

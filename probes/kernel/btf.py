@@ -157,6 +157,12 @@ class Btf:
         name, info, value = struct.unpack_from("<III", self._data, position)
         return Type(self.name(name), info >> 24 & 0x1F, value, info & 0xFFFF, bool(info >> 31), position + 12)
 
+    def words(self, position: int, count: int) -> tuple[int, ...]:
+        """Returns so many numbers of 32 bits from a place that a type names; raises BtfError outside of the data."""
+        if position < 0 or position + 4 * count > len(self._data):
+            raise BtfError(f"no {count} numbers at {position}")
+        return struct.unpack_from(f"<{count}I", self._data, position)
+
     def types(self) -> Iterator[tuple[int, Type]]:
         """Yields every type with its number."""
         for number in range(1, len(self._positions)):

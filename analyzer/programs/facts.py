@@ -1,0 +1,293 @@
+"""Makes the facts about a program of its functions' code: what each calls, tail-calls, and keeps over calls.
+
+A function that several programs share is followed once for each kind of values that it is handed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tailcall_audit.analyzer.programs.code import Code, Reference, Refers
+from tailcall_audit.analyzer.programs.flow import Graph, graph_of, surely_reached
+from tailcall_audit.analyzer.programs.locks import held_at_tail_calls
+from tailcall_audit.analyzer.programs.registers import Layout, Seen, interpret
+from tailcall_audit.analyzer.programs.types import (
+    CallbackSite,
+    CallSite,
+    Function,
+    HelperCall,
+    Reach,
+    SourceLine,
+    TailCall,
+)
+from tailcall_audit.analyzer.programs.values import Context, MapPointer, Number, Value, join, may_be_constant
+from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL, Insn
+
+__all__ = ["Facts", "Workshop"]
+
+_LD_IMM64, _CALL, _CALL_REGISTER = 0x18, 0x85, 0x8D
+_PSEUDO_CALL, _PSEUDO_FUNC, _PSEUDO_MAP, _PSEUDO_VALUE, _PSEUDO_KFUNC = 1, 4, 1, 2, 2
+_SKB, _XDP, _PAIR = Layout(frozenset((76, 140))), Layout(frozenset((0, 8))), Layout(frozenset((0,)))
+_OF_SKBS = "sched_cls sched_act cgroup_skb sk_skb lwt_in lwt_out lwt_xmit lwt_seg6local flow_dissector"
+_LAYOUTS = {
+    **dict.fromkeys(_OF_SKBS.split(), _SKB),
+    "xdp": _XDP,
+    "sk_msg": _PAIR,
+    "sk_reuseport": _PAIR,
+    "sock_ops": Layout(frozenset((176,))),
+}
+"""Where a context has its data and data_meta: struct __sk_buff, xdp_md, sk_msg_md, sk_reuseport_md, bpf_sock_ops of
+include/uapi/linux/bpf.h.
+"""
+_ANY = Layout(frozenset((0, 8, 76, 140)))
+"""Of a program whose type is not known, or that extends another: every place counts."""
+_NONE = Layout(frozenset())
+_UNKNOWN_TYPES = frozenset((None, "ext", "unspec"))
+
+
+class Facts(NamedTuple):
+    """The parts of a `Program` that follow from its code."""
+
+    instructions: tuple[Insn, ...]
+    functions: tuple[Function, ...]
+    maps: tuple[str, ...]
+    lines: dict[int, SourceLine]
+    kfuncs: frozenset[str]
+
+
+class Workshop:
+    """Makes facts of the functions of one object or host; each function is followed once for what it is handed."""
+
+    def __init__(self, codes: Sequence[Code], map_numbers: dict[str, int]) -> None:
+        self._codes = codes
+        self._map_numbers = map_numbers
+        self._graphs: dict[int, Graph] = {}
+        self._seen: dict[tuple[int, tuple[Value, ...], Layout], Seen] = {}
+
+    def _graph(self, number: int) -> Graph:
+        if number not in self._graphs:
+            self._graphs[number] = graph_of(self._codes[number].instructions)
+        return self._graphs[number]
+
+    def facts(self, order: tuple[int, ...], kind: str | None) -> Facts:
+        """Returns the facts about a program of a type, whose functions stand behind each other in this order."""
+        layout = _LAYOUTS.get(kind or "", _ANY if kind in _UNKNOWN_TYPES else _NONE)
+        callers = self._callers_first(order)
+        seen = self._interpret(callers, layout)
+        called = frozenset(
+            item.target
+            for number in order
+            for item in self._codes[number].references.values()
+            if item.kind is Refers.FUNCTION
+        )
+        locks = held_at_tail_calls(
+            {number: self._codes[number] for number in order},
+            {number: self._graph(number) for number in order},
+            callers,
+            called,
+        )
+        starts: dict[int, int] = {}
+        position = 0
+        for number in order:
+            starts[number] = position
+            position += len(self._codes[number].instructions)
+        names = self._names(order, starts)
+        functions = tuple(
+            _FunctionFacts(self._codes[number], self._graph(number), seen[number], starts[number], names).make(
+                names[number], {place: found for (owner, place), found in locks.items() if owner == number}
+            )
+            for number in order
+        )
+        references = [item for number in order for item in self._codes[number].references.values()]
+        maps = dict.fromkeys(item.name for item in references if item.kind in (Refers.MAP, Refers.VALUE) and item.name)
+        lines = {starts[number] + place: line for number in order for place, line in self._codes[number].lines.items()}
+        kfuncs = frozenset(item.name for item in references if item.kind is Refers.KFUNC)
+        return Facts(self._placed(order, starts), functions, tuple(maps), lines, kfuncs)
+
+    def _names(self, order: tuple[int, ...], starts: dict[int, int]) -> dict[int, str]:
+        """Returns a name for each function: linked objects may have several static ones of one name."""
+        found: dict[int, str] = {}
+        taken: set[str] = set()
+        for number in order:
+            name = self._codes[number].name
+            found[number] = name if name not in taken else f"{name}@{starts[number]}"
+            taken.add(found[number])
+        return found
+
+    def _callers_first(self, order: tuple[int, ...]) -> tuple[int, ...]:
+        """Returns the functions in an order in which each stands behind those that call it; of a recursion, somehow."""
+        found: list[int] = []
+        done: set[int] = set()
+        stack = [(order[0], iter(self._targets(order[0])))]
+        done.add(order[0])
+        while stack:
+            number, rest = stack[-1]
+            following = next((target for target in rest if target not in done), None)
+            if following is None:
+                found.append(number)
+                stack.pop()
+            else:
+                done.add(following)
+                stack.append((following, iter(self._targets(following))))
+        return tuple(reversed(found))
+
+    def _targets(self, number: int) -> list[int]:
+        references = self._codes[number].references.values()
+        return [item.target for item in references if item.kind in (Refers.FUNCTION, Refers.ADDRESS)]
+
+    def _interpret(self, order: tuple[int, ...], layout: Layout) -> dict[int, Seen]:
+        """Follows every function with what its callers hand it; what helpers hand a callback is not known."""
+        entries: dict[int, tuple[Value, ...]] = {order[0]: (Context(0), None, None, None, None)}
+        callbacks = {
+            item.target
+            for number in order
+            for item in self._codes[number].references.values()
+            if item.kind is Refers.ADDRESS
+        }
+        found: dict[int, Seen] = {}
+        for number in order:
+            given = entries.get(number, (None,) * 5)
+            if number in callbacks:
+                given = (None,) * 5
+            elif self._codes[number].is_global and number != order[0]:
+                # The verifier looks at a global function by itself: what a caller hands it is not known there.
+                given = tuple(value if isinstance(value, Context) else Number(None) for value in given)
+            key = (number, given, layout)
+            if key not in self._seen:
+                self._seen[key] = interpret(self._codes[number], self._graph(number), given, layout)
+            found[number] = self._seen[key]
+            for place, handed in found[number].arguments.items():
+                target = self._codes[number].references[place].target
+                known = entries.get(target)
+                entries[target] = (
+                    handed
+                    if known is None
+                    else tuple(join(one, two, True, False) for one, two in zip(known, handed, strict=True))
+                )
+        return found
+
+    def _placed(self, order: tuple[int, ...], starts: dict[int, int]) -> tuple[Insn, ...]:
+        """Returns the instructions of a program with what they refer to, as the kernel gets them.
+
+        A map is its number in the set's maps, where a loader puts a descriptor.
+        """
+        codes = [self._codes[number] for number in order]
+        slots: list[int] = []
+        position = 0
+        for code in codes:
+            for insn in code.instructions:
+                slots.append(position)
+                position += 2 if insn.code == _LD_IMM64 else 1
+        found: list[Insn] = []
+        for code in codes:
+            for place, insn in enumerate(code.instructions):
+                reference = code.references.get(place)
+                if reference is None:
+                    found.append(insn)
+                else:
+                    found.append(self._resolved(insn, reference, starts, slots, len(found)))
+        return tuple(found)
+
+    def _resolved(self, insn: Insn, reference: Reference, starts: dict[int, int], slots: list[int], at: int) -> Insn:
+        kind = reference.kind
+        if kind in (Refers.FUNCTION, Refers.ADDRESS) and reference.target in starts:
+            distance = slots[starts[reference.target]] - slots[at] - 1
+            if kind is Refers.FUNCTION:
+                return insn._replace(src=_PSEUDO_CALL, off=0, imm=distance)
+            return insn._replace(src=_PSEUDO_FUNC, imm=distance & 0xFFFFFFFF)
+        if kind is Refers.MAP:
+            return insn._replace(src=_PSEUDO_MAP, imm=self._map_numbers.get(reference.name, 0))
+        if kind is Refers.VALUE:
+            number = self._map_numbers.get(reference.name, 0)
+            return insn._replace(src=_PSEUDO_VALUE, imm=reference.offset << 32 | number)
+        if kind is Refers.HELPER:
+            return insn._replace(src=0, imm=reference.target)
+        return insn._replace(src=_PSEUDO_KFUNC) if kind is Refers.KFUNC else insn
+
+
+class _FunctionFacts:
+    """Makes the facts about one function, whose instructions begin at `start` of its program."""
+
+    def __init__(self, code: Code, graph: Graph, seen: Seen, start: int, names: dict[int, str]) -> None:
+        self._code = code
+        self._graph = graph
+        self._seen = seen
+        self._start = start
+        self._names = names
+        self._block_of: dict[int, int] = {}
+        places = [
+            place for place, insn in enumerate(code.instructions) if insn.code in (_CALL, _CALL_REGISTER, _LD_IMM64)
+        ]
+        index = 0
+        for place in places:
+            while graph.blocks[index].end <= place:
+                index += 1
+            self._block_of[place] = index
+        self._sure = surely_reached(graph, seen.undecided, set(self._block_of.values())) & seen.visited
+
+    def _reach(self, place: int) -> Reach:
+        return Reach.LIVE if self._block_of[place] in self._sure else Reach.MAYBE_DEAD
+
+    def make(self, name: str, locks: dict[int, frozenset[str] | None]) -> Function:
+        """Returns the facts."""
+        code, seen, start = self._code, self._seen, self._start
+        calls: list[CallSite] = []
+        callbacks: list[CallbackSite] = []
+        helpers: list[HelperCall] = []
+        tail_calls: list[TailCall] = []
+        handed: set[int] = set()
+        for place in self._block_of:
+            insn = code.instructions[place]
+            if insn.code == _LD_IMM64:
+                continue
+            reach, at = self._reach(place), start + place
+            helper, kfunc, target = _callee(insn, code.references.get(place))
+            if target is not None:
+                calls.append(CallSite(at, self._names[target], reach))
+            elif helper == HELPER_TAIL_CALL:
+                tail_calls.append(self._tail_call(place, locks.get(place)))
+            else:
+                helpers.append(HelperCall(at, helper, kfunc, reach))
+            for function in seen.addresses.get(place, ()):
+                handed.add(function)
+                callbacks.append(CallbackSite(at, self._names[function], helper, reach))
+        for place, reference in code.references.items():
+            if reference.kind is Refers.ADDRESS and reference.target not in handed:
+                # Its address goes somewhere else, such as into a struct.
+                callbacks.append(CallbackSite(start + place, self._names[reference.target], None, self._reach(place)))
+        crossed = None if seen.crossed is None else tuple(sorted(start + place for place in seen.crossed))
+        return Function(
+            name,
+            start,
+            start + len(code.instructions),
+            seen.stack,
+            code.is_global,
+            tuple(calls),
+            tuple(sorted(callbacks)),
+            tuple(helpers),
+            tuple(tail_calls),
+            crossed,
+        )
+
+    def _tail_call(self, place: int, locks: frozenset[str] | None) -> TailCall:
+        chosen, key = self._seen.tail_calls.get(place, (None, None))
+        return TailCall(
+            self._start + place,
+            chosen.name if isinstance(chosen, MapPointer) else None,
+            key if isinstance(key, int) else None,
+            self._reach(place),
+            locks,
+            not isinstance(key, int) and (may_be_constant(key) or not self._seen.complete),
+        )
+
+
+def _callee(insn: Insn, reference: Reference | None) -> tuple[int | None, str | None, int | None]:
+    """Returns what an instruction calls: a helper's number, a kfunc's name, or a function's index."""
+    if reference is None:
+        return (insn.imm if insn.code == _CALL and insn.src == 0 else None), None, None
+    if reference.kind is Refers.FUNCTION:
+        return None, None, reference.target
+    if reference.kind is Refers.HELPER:
+        return reference.target, None, None
+    return None, reference.name or None, None

@@ -1,0 +1,109 @@
+"""Control flow within one function: its blocks, and which of them the verifier surely reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from tailcall_audit.probes.kernel.instructions import Insn
+
+__all__ = ["Block", "Graph", "graph_of", "surely_reached"]
+
+_LD_IMM64 = 0x18
+_JMP, _JMP32 = 5, 6
+_JA, _CALL, _EXIT = 0x00, 0x80, 0x90
+_INDIRECT_JUMP = 0x0D
+"""``gotox``: to an address from a map of addresses (BPF_MAP_TYPE_INSN_ARRAY)."""
+_MAX_WORK = 2_000_000
+
+
+class Block(NamedTuple):
+    """The instructions from `start` up to, without, `end`, and the blocks that may follow: where a conditional jump goes,
+    then the one behind it.
+    """
+
+    start: int
+    end: int
+    after: tuple[int, ...]
+
+
+class Graph(NamedTuple):
+    """The blocks of a function in their order. `indirect` is True where a jump goes to an address that is not known."""
+
+    blocks: tuple[Block, ...]
+    indirect: bool
+
+
+def graph_of(instructions: tuple[Insn, ...]) -> Graph:
+    """Returns the blocks of a function. A jump out of it leads nowhere: the verifier refuses that."""
+    slots: list[int] = []
+    position = 0
+    for insn in instructions:
+        slots.append(position)
+        position += 2 if insn.code == _LD_IMM64 else 1
+    by_slot = {slot: index for index, slot in enumerate(slots)}
+    leaders = {0}
+    jumps: dict[int, tuple[int | None, bool]] = {}
+    indirect = False
+    for index, insn in enumerate(instructions):
+        code = insn.code
+        if code & 7 not in (_JMP, _JMP32):
+            continue
+        operation = code & 0xF0
+        if operation == _CALL:
+            continue
+        if operation == _EXIT or code == _INDIRECT_JUMP:
+            indirect = indirect or code == _INDIRECT_JUMP
+            jumps[index] = (None, False)
+        else:
+            distance = insn.imm if operation == _JA and code & 7 == _JMP32 else insn.off
+            target = by_slot.get(slots[index] + 1 + distance)
+            jumps[index] = (target, operation != _JA)
+            if target is not None:
+                leaders.add(target)
+        leaders.add(index + 1)
+    starts = sorted(leader for leader in leaders if leader < len(instructions))
+    number = {start: index for index, start in enumerate(starts)}
+    blocks = []
+    for index, start in enumerate(starts):
+        end = starts[index + 1] if index + 1 < len(starts) else len(instructions)
+        target, falls = jumps.get(end - 1, (None, True))
+        after = [] if target is None else [number[target]]
+        if falls and end < len(instructions):
+            after.append(number[end])
+        blocks.append(Block(start, end, tuple(after)))
+    return Graph(tuple(blocks), indirect)
+
+
+def surely_reached(graph: Graph, undecided: frozenset[int], wanted: Iterable[int]) -> frozenset[int]:
+    """Returns the wanted blocks that a path reaches whatever the undecided blocks' last jumps turn out to be.
+
+    `undecided` are the blocks that end in a jump on a value that is constant at load time. From every other jump both
+    ways count; from these only what lies on both.
+    """
+    blocks = graph.blocks
+    targets = set(wanted)
+    if not undecided:
+        return frozenset(targets)
+    before: dict[int, list[int]] = {}
+    for index, block in enumerate(blocks):
+        for follower in block.after:
+            before.setdefault(follower, []).append(index)
+    left = _MAX_WORK
+    found = set()
+    for target in targets:
+        # Backwards from the block: what leads to it on every choice. The function's first block has to be among them.
+        leading = {target}
+        todo = [target]
+        while todo and left > 0:
+            for index in before.get(todo.pop(), ()):
+                left -= 1
+                if index in leading:
+                    continue
+                if index in undecided and not leading.issuperset(blocks[index].after):
+                    continue
+                leading.add(index)
+                todo.append(index)
+        if 0 in leading:
+            found.add(target)
+    return frozenset(found)

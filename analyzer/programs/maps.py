@@ -1,0 +1,179 @@
+"""The maps that an object file defines: in BTF (.maps), as rows of a table (maps), and those of its global data."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tailcall_audit.analyzer.programs.code import ProgramsError
+from tailcall_audit.analyzer.programs.elf_object import SECTION, ElfObject, Section, Symbol
+from tailcall_audit.analyzer.programs.names import map_type
+from tailcall_audit.probes.kernel import btf as kinds
+from tailcall_audit.probes.kernel.btf import Btf, BtfError
+
+__all__ = ["Definition", "Initialiser", "data_section", "read_maps"]
+
+_DATA = re.compile(r"\.(?:rodata|data|bss|kconfig|addr_space|percpu)(?:\..*)?")
+_FROZEN = (".rodata", ".kconfig")
+_LEGACY = re.compile(r"maps(?:/.*)?")
+_POINTER = 8
+_MAX_SLOTS = 1 << 20
+_MAX_MAPS = 20_000
+
+
+class Initialiser(NamedTuple):
+    """What a definition puts into a slot when it is loaded: the symbol (an index) at a key."""
+
+    key: int
+    symbol: int
+
+
+class Definition(NamedTuple):
+    """A map of an object. `section` and `offset` (bytes) are where it is defined; `number` is the id that iproute2
+    knows it by.
+    """
+
+    name: str
+    type: str
+    max_entries: int
+    section: int
+    offset: int
+    slots: tuple[Initialiser, ...]
+    frozen: bool = False
+    number: int | None = None
+
+
+def data_section(section: Section) -> bool:
+    """Returns True for a section of global data, which becomes a map of one entry."""
+    return _DATA.fullmatch(section.name) is not None
+
+
+def read_maps(elf: ElfObject, btf: Btf | None, notes: list[str]) -> tuple[Definition, ...]:
+    """Returns every map that an object defines; what cannot be read is added to the notes."""
+    found: list[Definition] = []
+    for section in elf.sections:
+        if section.name == ".maps":
+            try:
+                found += _from_btf(elf, section, btf)
+            except (BtfError, ProgramsError) as error:
+                notes.append(f"the maps in .maps cannot be read: {error}")
+                found += _unread(elf, section)
+        elif _LEGACY.fullmatch(section.name):
+            found += _legacy(elf, section, notes)
+        elif data_section(section) and section.size:
+            frozen = section.name.startswith(_FROZEN)
+            found.append(Definition(section.name, "array", 1, section.number, 0, (), frozen))
+    if any(symbol.section == 0 and symbol.name.startswith("LINUX_") for symbol in elf.symbols):
+        found.append(Definition(".kconfig", "array", 1, 0, 0, (), True))
+    return tuple(found[:_MAX_MAPS])
+
+
+def _symbols_in(elf: ElfObject, section: Section) -> list[Symbol]:
+    return sorted(
+        (item for item in elf.symbols if item.section == section.number and item.kind != SECTION and item.name),
+        key=lambda item: item.value,
+    )
+
+
+def _unread(elf: ElfObject, section: Section) -> Iterator[Definition]:
+    for symbol in _symbols_in(elf, section):
+        yield Definition(symbol.name, "unspec", 0, section.number, symbol.value, ())
+
+
+class _Variable(NamedTuple):
+    name: str
+    type: int
+    offset: int
+    size: int
+
+
+def variables(btf: Btf, section: str) -> list[_Variable]:
+    """Returns the variables of a section, with their places in bytes; raises BtfError."""
+    number = btf.find(section, kinds.DATASEC)
+    if number is None:
+        return []
+    found = btf.type(number)
+    rows = []
+    for index in range(found.members):
+        kind, offset, size = btf.words(found.position + 12 * index, 3)
+        variable = btf.type(kind)
+        if variable.kind == kinds.VAR:
+            rows.append(_Variable(variable.name, variable.value, offset, size))
+    return rows
+
+
+def _from_btf(elf: ElfObject, section: Section, btf: Btf | None) -> list[Definition]:
+    if btf is None:
+        raise ProgramsError("the object has no BTF that can be read")
+    rows = variables(btf, section.name)
+    offsets = _offsets(elf, section)
+    relocations = sorted((item.offset, item.symbol) for item in elf.relocations(section))
+    found = []
+    for row in rows:
+        # A file that was not linked has no offsets in its BTF yet; libbpf takes them from the symbols.
+        offset = offsets.get(row.name, row.offset)
+        number = btf.resolve(row.type)
+        if not number or btf.type(number).kind != kinds.STRUCT:
+            raise ProgramsError(f"map {row.name} is no struct")
+        size = btf.type(number).value
+        kind = entries = 0
+        values = None
+        for member in btf.members(number):
+            if member.name == "type":
+                kind = _integer(btf, member.type)
+            elif member.name == "max_entries":
+                entries = _integer(btf, member.type)
+            elif member.name == "values":
+                values = member.offset // 8
+        end = offset + max(size, row.size)
+        slots = () if values is None else tuple(_slots(relocations, offset + values, end))
+        found.append(Definition(row.name, map_type(kind), entries, section.number, offset, slots))
+    return found
+
+
+def _offsets(elf: ElfObject, section: Section) -> dict[str, int]:
+    return {item.name: item.value for item in _symbols_in(elf, section)}
+
+
+def _slots(relocations: list[tuple[int, int]], start: int, end: int) -> Iterator[Initialiser]:
+    for offset, symbol in relocations:
+        if start <= offset < end and (offset - start) % _POINTER == 0 and (offset - start) // _POINTER < _MAX_SLOTS:
+            yield Initialiser((offset - start) // _POINTER, symbol)
+
+
+def _integer(btf: Btf, number: int) -> int:
+    """Returns the number that ``__uint(name, number)`` makes: the count of an array that is pointed to; raises
+    BtfError.
+    """
+    pointer = btf.resolve(number)
+    if not pointer or btf.type(pointer).kind != kinds.PTR:
+        raise BtfError("an attribute of a map is no pointer")
+    return btf.array(btf.resolve(btf.type(pointer).value))[2]
+
+
+def _legacy(elf: ElfObject, section: Section, notes: list[str]) -> Iterator[Definition]:
+    """Yields the rows of a table: libbpf's struct bpf_map_def begins like iproute2's struct bpf_elf_map (type, sizes of
+    key and value, entries, flags, id).
+    """
+    try:
+        data = elf.content(section)
+    except ProgramsError as error:
+        notes.append(str(error))
+        return
+    symbols = _symbols_in(elf, section)
+    if not symbols or len(data) // len(symbols) < 16:
+        notes.append(f"the maps in {section.name!r} cannot be read: no symbol for each of them")
+        return
+    width = len(data) // len(symbols)
+    order = ">" if elf.big_endian else "<"
+    for symbol in symbols:
+        if symbol.value + min(width, 16) > len(data):
+            notes.append(f"map {symbol.name} lies outside of {section.name!r}")
+            continue
+        kind, _, _, entries = struct.unpack_from(f"{order}4I", data, symbol.value)
+        number = None
+        if width >= 36 and symbol.value + 24 <= len(data):
+            (number,) = struct.unpack_from(f"{order}I", data, symbol.value + 20)
+        yield Definition(symbol.name, map_type(kind), entries, section.number, symbol.value, (), number=number)

@@ -1,0 +1,195 @@
+"""Reads BPF object files: one set of programs for a file, or one for each object that a file embeds."""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from tailcall_audit.analyzer.errors import AuditError
+from tailcall_audit.analyzer.programs.btf_ext import BtfExt, read_btf_ext
+from tailcall_audit.analyzer.programs.byteorder import little_btf, little_btf_ext
+from tailcall_audit.analyzer.programs.code import ProgramsError, Refers
+from tailcall_audit.analyzer.programs.elf_object import ElfObject
+from tailcall_audit.analyzer.programs.facts import Workshop
+from tailcall_audit.analyzer.programs.maps import Definition, read_maps
+from tailcall_audit.analyzer.programs.relocations import Linked, Place, link, order_of
+from tailcall_audit.analyzer.programs.sections import read_section_name
+from tailcall_audit.analyzer.programs.types import Map, Program, ProgramSet, Slot
+from tailcall_audit.probes.kernel.btf import Btf, BtfError
+from tailcall_audit.probes.reading import read_file
+
+__all__ = ["read_object", "read_object_bytes"]
+
+_MAX_FILE = 256 << 20
+_TEXT = ".text"
+_GPL = frozenset(("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"))
+"""What license_is_gpl_compatible() of include/linux/license.h takes."""
+_STORAGES = frozenset(("cgroup_storage", "percpu_cgroup_storage"))
+_MAX_NOTES = 20
+
+
+def read_object(path: str) -> tuple[ProgramSet, ...]:
+    """Returns the programs of a file, a set for each object in it; raises AuditError, which names file and reason."""
+    try:
+        data = read_file(path, _MAX_FILE)
+    except OSError as error:
+        raise AuditError(f"{path}: cannot read: {error.strerror or error}") from error
+    try:
+        return (read_object_bytes(data, os.path.basename(path)),)
+    except ProgramsError as error:
+        raise AuditError(f"{path}: {error}") from error
+
+
+def read_object_bytes(data: bytes, label: str) -> ProgramSet:
+    """Returns the programs of an object file; raises ProgramsError if it is none or a broken one."""
+    elf = ElfObject(data)
+    notes: list[str] = []
+    btf, extra = _types(elf, notes)
+    definitions = read_maps(elf, btf, notes)
+    linked = link(elf, btf, extra, definitions, notes)
+    programs = _Programs(elf, linked, definitions, label, notes)
+    found = tuple(programs.make(number) for number in programs.mains())
+    maps = tuple(programs.map(item) for item in definitions)
+    if not elf.symbols and found:
+        notes.append("it has no symbols (stripped): which maps and functions its instructions refer to is not known")
+    if not found and not maps:
+        raise ProgramsError("a BPF object with no program and no map")
+    return ProgramSet(label, found, maps, elf.big_endian, tuple(dict.fromkeys(notes))[:_MAX_NOTES])
+
+
+def _types(elf: ElfObject, notes: list[str]) -> tuple[Btf | None, BtfExt | None]:
+    """Returns BTF and .BTF.ext; what is broken is said and left out, since a kernel loads most programs without."""
+    section = elf.section(".BTF")
+    if section is None:
+        return None, None
+    try:
+        data = elf.content(section)
+        btf = Btf(little_btf(data) if elf.big_endian else data)
+    except (BtfError, ProgramsError) as error:
+        notes.append(f"its BTF cannot be read: {error}")
+        return None, None
+    section = elf.section(".BTF.ext")
+    if section is None:
+        return btf, None
+    try:
+        data = elf.content(section)
+        return btf, read_btf_ext(little_btf_ext(data) if elf.big_endian else data, btf)
+    except (BtfError, ProgramsError, struct.error) as error:
+        notes.append(f"its source lines cannot be read: {error}")
+        return btf, None
+
+
+class _Programs:
+    """Makes the programs of an object."""
+
+    def __init__(
+        self, elf: ElfObject, linked: Linked, definitions: tuple[Definition, ...], label: str, notes: list[str]
+    ) -> None:
+        self._elf = elf
+        self._linked = linked
+        self._definitions = definitions
+        self._label = label
+        self._notes = notes
+        self._types = {item.name: item.type for item in definitions}
+        self._workshop = Workshop(linked.codes, {item.name: number for number, item in enumerate(definitions)})
+        self._keys = self._named()
+        self._license = self._read_license()
+
+    def mains(self) -> list[int]:
+        """Returns the functions that are programs, by their index.
+
+        Functions of .text are subprograms where anything else is a program, as for libbpf. Elsewhere a static function
+        is one where it is called (cilium/ebpf allows that, libbpf refuses it).
+        """
+        return sorted(self._keys)
+
+    def _named(self) -> dict[int, str]:
+        places = self._linked.places
+        outside = [number for number, place in enumerate(places) if place.section.name != _TEXT]
+        called = {
+            item.target
+            for code in self._linked.codes
+            for item in code.references.values()
+            if item.kind in (Refers.FUNCTION, Refers.ADDRESS)
+        }
+        if outside:
+            mains = [number for number in outside if not (number in called and _is_static(places[number]))]
+        else:
+            mains = [number for number in range(len(places)) if number not in called]
+        found: dict[int, str] = {}
+        taken: set[str] = set()
+        for number in mains:
+            name = self._linked.codes[number].name
+            if name in taken:
+                name = f"{name}@{places[number].section.name}+{places[number].start}"
+            taken.add(name)
+            found[number] = name
+        return found
+
+    def _read_license(self) -> bool | None:
+        section = self._elf.section("license")
+        if section is None:
+            return None
+        return self._elf.content(section).split(b"\0")[0].decode("utf-8", "replace") in _GPL
+
+    def make(self, number: int) -> Program:
+        """Returns the program whose main function has this index."""
+        place, code = self._linked.places[number], self._linked.codes[number]
+        says = read_section_name(place.section.name)
+        order = order_of(self._linked.codes, number)
+        facts = self._workshop.facts(order, says.type)
+        kinds = {name: self._types.get(name, "") for name in facts.maps}
+        return Program(
+            self._keys[number],
+            code.name,
+            f"{self._label}, section {place.section.name}",
+            place.section.name,
+            says.type,
+            says.expected_attach_type,
+            says.attachment,
+            says.sleepable,
+            None,
+            facts.instructions,
+            facts.functions,
+            facts.maps,
+            "arena" in kinds.values(),
+            frozenset(name for name, kind in kinds.items() if kind in _STORAGES),
+            self._license,
+            facts.lines,
+        )
+
+    def map(self, item: Definition) -> Map:
+        """Returns a map with what is known to be put into it."""
+        slots = []
+        for entry in item.slots:
+            symbol = self._elf.symbols[entry.symbol] if entry.symbol < len(self._elf.symbols) else None
+            number = None if symbol is None else self._linked.by_place.get((symbol.section, symbol.value))
+            slots.append(Slot(entry.key, None if number is None else self._keys.get(number)))
+        if item.number is not None:
+            slots += self._iproute2_slots(item.number)
+        is_programs = item.type == "prog_array"
+        return Map(
+            item.name,
+            item.type,
+            item.max_entries,
+            tuple(slots) if is_programs else (),
+            False,
+            # A program may do nothing with a prog array but tail-call (check_map_func_compatibility()).
+            False if is_programs else None,
+        )
+
+    def _iproute2_slots(self, number: int) -> list[Slot]:
+        """Returns what iproute2 puts into the map with this id: the programs of sections that are named ID/KEY."""
+        found = []
+        for index, key in self._keys.items():
+            first, slash, second = self._linked.places[index].section.name.partition("/")
+            try:
+                if slash and int(first, 0) == number:
+                    found.append(Slot(int(second, 0), key))
+            except ValueError:
+                continue
+        return found
+
+
+def _is_static(place: Place) -> bool:
+    return place.symbol is not None and place.symbol.is_local
