@@ -30,8 +30,8 @@ class FunctionInfo(NamedTuple):
 
 
 class BtfExt(NamedTuple):
-    """The tables by the name of a section: functions, lines (offset in bytes, file, text, line) and the offsets of what
-    CO-RE sets.
+    """The tables by the name of a section: functions, lines (offset in bytes, file, text, line) and the offsets of
+    what CO-RE sets.
     """
 
     functions: dict[str, list[FunctionInfo]]
@@ -47,7 +47,9 @@ class Lines:
         self._texts: dict[int, str] = {}
 
     def line(self, file: int, text: int, column: int) -> SourceLine:
-        """Returns the source line of a record: offsets of its names in BTF's strings, and line and column in one number."""
+        """Returns the source line of a record: offsets of its names in BTF's strings, and line and column in one
+        number.
+        """
         return SourceLine(self._text(file), column >> 10, self._text(text).strip())
 
     def _text(self, offset: int) -> str:

@@ -18,8 +18,8 @@ _MAX_WORK = 2_000_000
 
 
 class Block(NamedTuple):
-    """The instructions from `start` up to, without, `end`, and the blocks that may follow: where a conditional jump goes,
-    then the one behind it.
+    """The instructions from `start` up to, without, `end`, and the blocks that may follow: where a conditional jump
+    goes, then the one behind it.
     """
 
     start: int

@@ -154,8 +154,8 @@ def _integer(btf: Btf, number: int) -> int:
 
 
 def _legacy(elf: ElfObject, section: Section, notes: list[str]) -> Iterator[Definition]:
-    """Yields the rows of a table: libbpf's struct bpf_map_def begins like iproute2's struct bpf_elf_map (type, sizes of
-    key and value, entries, flags, id).
+    """Yields the rows of a table: libbpf's struct bpf_map_def begins like iproute2's struct bpf_elf_map (type, sizes
+    of key and value, entries, flags, id).
     """
     try:
         data = elf.content(section)

@@ -66,11 +66,11 @@ class Layout(NamedTuple):
 class Seen(NamedTuple):
     """What the interpretation of a function saw, by instruction.
 
-    `tail_calls` has the map and the key. `arguments` are the values of R1 to R5 at calls of subprograms. `addresses` are
-    the functions that a call is handed. `undecided` are the blocks that end in a jump on what is constant at load time,
-    `visited` the blocks that constants in the code do not rule out. `stack` is the deepest offset in bytes, None where
-    one varies. `crossed` is None where a pointer of unknown origin is used behind a call. `complete` is False where the
-    function was too large to be followed to the end.
+    `tail_calls` has the map and the key. `arguments` are the values of R1 to R5 at calls of subprograms. `addresses`
+    are the functions that a call is handed. `undecided` are the blocks that end in a jump on what is constant at load
+    time, `visited` the blocks that constants in the code do not rule out. `stack` is the deepest offset in bytes, None
+    where one varies. `crossed` is None where a pointer of unknown origin is used behind a call. `complete` is False
+    where the function was too large to be followed to the end.
     """
 
     tail_calls: dict[int, tuple[Value, Value]]

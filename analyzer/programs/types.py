@@ -73,8 +73,8 @@ class TailCall(NamedTuple):
     """A bpf_tail_call(). `map` is the prog array's name, None where it is not one constant map.
 
     `key` is the constant index, None where it is not constant. `locks` are the names of what is held there ("rcu",
-    "preempt", "irq", "spin lock"), None where that was not decidable. `key_may_be_constant` is True where the key is not
-    a constant of the code, and may be one to the verifier (.rodata, CO-RE, a range that leaves one number).
+    "preempt", "irq", "spin lock"), None where that was not decidable. `key_may_be_constant` is True where the key is
+    not a constant of the code, and may be one to the verifier (.rodata, CO-RE, a range that leaves one number).
     """
 
     instruction: int
@@ -134,8 +134,8 @@ class Attachment(NamedTuple):
     """Where a program is attached: a kernel function or hook (`hook`), or a function of another program.
 
     `program` is the key of the target program in this set, None where it is not in it or not known; `function` the
-    name of the target's function. Both `hook` and `function` are set where the source does not say which it is: what an
-    object names by its section "fentry/NAME" is a function of the kernel, or of a program that user space chooses.
+    name of the target's function. Both `hook` and `function` are set where the source does not say which it is: what
+    an object names by its section "fentry/NAME" is a function of the kernel, or of a program that user space chooses.
     """
 
     hook: str | None
@@ -147,11 +147,10 @@ class Program(NamedTuple):
     """A main program with all its subprograms; `functions[0]` is the main program.
 
     `key` is its name in the set, unique. `type` and `expected_attach_type` are the kernel's names without their
-    prefix, in lower case ("sched_cls", "tracing", "ext"; "trace_fentry"; "none" without one), None where the source does
-    not say.
-    `attachment` is what it is attached to or says that it will be (its section's name, or the link on a host).
-    `sleepable` is None where not known. `jited` is None but on a host. `source` says where it was found, as a user
-    reads it ("prog.bpf.o, section tc"). `lines` are the source lines by instruction (that of the nearest
+    prefix, in lower case ("sched_cls", "tracing", "ext"; "trace_fentry"; "none" without one), None where the source
+    does not say. `attachment` is what it is attached to or says that it will be (its section's name, or the link on a
+    host). `sleepable` is None where not known. `jited` is None but on a host. `source` says where it was found, as a
+    user reads it ("prog.bpf.o, section tc"). `lines` are the source lines by instruction (that of the nearest
     instruction before holds).
     """
 

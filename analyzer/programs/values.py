@@ -30,8 +30,8 @@ TOP = (1 << 64) - 1
 class Number(NamedTuple):
     """A number, or a pointer that is none into the packet, from `low` to `high`.
 
-    Copies of one have the same `identity`; None is that of no other. `maybe` is True where it is, or may be, a constant
-    once the program is loaded.
+    Copies of one have the same `identity`; None is that of no other. `maybe` is True where it is, or may be, a
+    constant once the program is loaded.
     """
 
     identity: int | None
