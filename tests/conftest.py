@@ -36,7 +36,7 @@ def lab() -> Path:
     path = os.environ.get("TAILCALL_AUDIT_LAB")
     if not path or not Path(path).is_dir():
         pytest.skip(
-            "no research material: TAILCALL_AUDIT_LAB names no folder of it (it is compared with; nothing else needs it)"
+            "a comparison with the research material, of which TAILCALL_AUDIT_LAB names no folder; other tests check the same on data that is here"
         )
     return Path(path)
 

@@ -31,6 +31,7 @@ __all__ = [
     "Case",
     "debian_image",
     "lacking",
+    "lacking_image",
     "mutation",
     "named_image",
     "small_image",
@@ -118,6 +119,26 @@ def debian_image(name: str) -> Path:
     return kept
 
 
+_MADE = {
+    "vmlinux-5.10.218-no-ff672c67ee76": (IN_5_10, "rounds-no-count-offset"),
+    "vmlinux-6.1.170-no-f7866c358733": (IN_6_1, "follows-dst-prog-unchecked"),
+}
+
+
+def lacking_image(name: str) -> Path:
+    """An ELF file that the documentation names: a kernel of Debian's without the fix in the name, made once and kept."""
+    image, lacks = _MADE[name]
+    kept = cache_directory() / "images" / name
+    data = subject(image).mutant(mutation(image, lacks))
+    with locked(f"image-{name}"):
+        if not kept.exists() or kept.read_bytes() != data:
+            kept.parent.mkdir(exist_ok=True)
+            part = kept.with_suffix(".part")
+            part.write_bytes(data)
+            part.rename(kept)
+    return kept
+
+
 def named_image(name: str) -> Path:
     """An image of Debian's, or one of the research material that stands beside one made here for comparison; skips
     without it.
@@ -126,7 +147,9 @@ def named_image(name: str) -> Path:
         return debian_image(name)
     shared = Path(os.environ.get("TAILCALL_AUDIT_LAB") or "/nowhere") / "kernels" / name
     if not shared.is_file():
-        pytest.skip(f"{name} is in the research material only; the same is made of Debian's kernels in other tests")
+        pytest.skip(
+            f"{name} is in the research material only: a comparison; other tests make its like of Debian's kernels"
+        )
     return shared
 
 

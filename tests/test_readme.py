@@ -8,6 +8,7 @@ import shlex
 import shutil
 import textwrap
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from tailcall_audit.analyzer.app.completion import whole_parser
 from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.kernelfiles.package_file import read_package
 from tests.kernels import cache_directory, kernel_source, package_file
-from tests.mutants import named_image
+from tests.mutants import lacking_image
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")))
@@ -80,8 +81,10 @@ FILES: dict[str, Callable[[], Path]] = {
     "linux-image-6.1.0-47-cloud-amd64_6.1.170-3_amd64.deb": _package,
     "linux-source-6.1": _source,
     "config-6.12.117+deb13-cloud-amd64": _config,
-    "vmlinuz-5.10.218-lab-no-ff672c67ee76": lambda: named_image("vmlinuz-5.10.218-lab-no-ff672c67ee76"),
-    "vmlinuz-6.1.170-lab-no-f7866c358733": lambda: named_image("vmlinuz-6.1.170-lab-no-f7866c358733"),
+    **{
+        name: partial(lacking_image, name)
+        for name in ("vmlinux-5.10.218-no-ff672c67ee76", "vmlinux-6.1.170-no-f7866c358733")
+    },
 }
 """The files that examples name, and where a test gets them from."""
 EVERY = [example for page in PAGES for example in examples(page)]

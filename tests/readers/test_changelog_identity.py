@@ -51,6 +51,18 @@ def test_proxmox_5_15_158_is_not_debian_s(tmp_path: Path) -> None:
     assert report.states == named("5.15.158-2-pve")
 
 
+@pytest.mark.parametrize(
+    ("source", "version", "suite"),
+    [("proxmox-kernel-6.8", "6.8.12-43", "bookworm"), ("proxmox-kernel-6.17", "6.17.13-21", "trixie")],
+)
+def test_the_newer_sources_of_proxmox_are_proxmox_s(tmp_path: Path, source: str, version: str, suite: str) -> None:
+    report = of(
+        tmp_path, dpkg(source, version, "  * cherry-pick and backport fixes for CVEs reported upstream.\n", suite)
+    )
+    assert (report.identity["distro"], report.identity["release"]) == ("proxmox", version)
+    assert report.states == named(f"{version}-pve")
+
+
 @pytest.mark.parametrize("name", ["proxmox-pve-kernel-5.15", "proxmox-bookworm-6.8", "proxmox-trixie-6.17"])
 def test_the_whole_changelogs_of_proxmox_are_proxmox_s(lab: Path, name: str) -> None:
     report = audit(changelog=str(lab / f"changelogs/real/{name}.changelog.xz"), arch="x86_64").targets[0]
@@ -158,7 +170,10 @@ def test_a_move_to_a_version_without_its_list_is_a_hole(tmp_path: Path, words: s
     )
 
 
-@pytest.mark.parametrize("version", ["4.19.90-2412.3.0.0308", "4.19.19-8.0.42", "6.6.134.1-2", "6.1.83-9"])
+@pytest.mark.parametrize(
+    "version",
+    ["4.19.90-2412.3.0.0308", "5.10.0-242.0.0.141", "6.6.0-69.0.0.75", "4.19.19-8.0.42", "6.6.134.1-2", "6.1.83-9"],
+)
 def test_a_spec_that_cuts_its_suffix_is_not_vanilla(tmp_path: Path, version: str) -> None:
     report = of(tmp_path, f"* Mon Dec 16 2024 N N <n@example.org> - {version}\n- x\n")
     assert report.identity["distro"] is None
