@@ -30,6 +30,9 @@ from tailcall_audit.analyzer.targets import Source, Targets, check_parameters
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tailcall_audit.analyzer.subjects.online import Online
+    from tailcall_audit.analyzer.web.repositories import KnownRepository
+
 __all__ = [
     "Source",
     "audit",
@@ -179,6 +182,11 @@ def _judge_apart(request: Request, source: Source) -> Iterator[TargetReport | Sk
 
 def _judged(request: Request, sources: Sequence[Source]) -> Iterator[TargetReport | AuditError | Skipped]:
     """Yields the report of every subject, or why there is none: one that cannot be judged never costs the others."""
+    if request.online is not None:
+        from tailcall_audit.analyzer.asking import judge_asking
+
+        yield from judge_asking(request, sources, _judged, judge_subject)
+        return
     for source in sources:
         apart = request.apart and source[0] not in _HARMLESS
         try:
@@ -241,6 +249,8 @@ def audit(
     built: bool = True,
     progress: Progress = lambda _: None,
     apart: bool = False,
+    online: bool = False,
+    repositories: Sequence[KnownRepository] = (),
 ) -> Report:
     """Audits kernels and returns the report.
 
@@ -255,6 +265,9 @@ def audit(
     top directory of a tree is audited as an image of its own, behind the tree. `progress` is called with what is being
     read.
 
+    With `online`, what a release string leaves unknown is looked up in the changelog of its build: where its distribution
+    publishes one, or in those of the `repositories` that have builds of it.
+
     With `apart` each source is read in a forked process with limits of time and memory: call it from a program without
     threads.
 
@@ -267,6 +280,8 @@ def audit(
     request = Request(loaded, (), pitfalls=pitfalls, progress=progress, apart=apart, emulate=emulate)
     request = request._replace(rev=rev, system_map=system_map, distro=distro, offline=offline, refresh=refresh)
     request = request._replace(package_version=package_version, changelog_format=changelog_format)
+    known = tuple(name for item in repositories for name in item.distributions)
+    request = request._replace(online=_online(repositories) if online else None, repositories=known)
     check_parameters(request, targets, len(sources), has_config=config is not None)
     request = request._replace(
         defects=select_defects(loaded, only, pitfalls, severity),
@@ -276,6 +291,12 @@ def audit(
     if not sources:
         sources = [("host", "this host")] if config is None else [("config", str(config))]
     return audit_sources(request, [*sources, *(_built(trees) if built and rev is None else ())])
+
+
+def _online(repositories: Sequence[KnownRepository]) -> Online:
+    from tailcall_audit.analyzer.subjects.online import Online
+
+    return Online(repositories)
 
 
 def _built(trees: Iterable[str]) -> Iterator[Source]:

@@ -58,6 +58,10 @@ def check_parameters(request: Request, targets: Targets, count: int, *, has_conf
         raise UsageError("{package_version} and {changelog_format} are about a changelog: name it with {changelog}")
     if has_config and count > 1:
         raise UsageError("{config} is of one kernel: name one target with it")
+    if request.online is not None and not targets.kernels:
+        raise UsageError("{online} looks up the builds that release strings name: name one with {kernels}")
+    if request.offline and request.online is not None:
+        raise UsageError("{offline} and {online} contradict each other")
     if request.offline and request.refresh:
         raise UsageError("{offline} and {refresh} contradict each other")
     if request.rev is not None and len(targets.trees) != 1:

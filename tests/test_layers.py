@@ -17,6 +17,7 @@ LAYERS = (
     ("analyzer.live",),
     ("analyzer.plan",),
     ("analyzer.pipeline",),
+    ("analyzer.asking",),
     ("analyzer.targets", "analyzer.worker"),
     ("analyzer.formats",),
     ("analyzer.gates",),

@@ -15,6 +15,7 @@ from tailcall_audit.analyzer.app.shared import (
     Progress,
     emit,
     emit_pieces,
+    known_repositories,
     load,
     load_with_surveys,
     make_guests,
@@ -63,7 +64,7 @@ def _check(options: argparse.Namespace) -> None:
     for name, given in guest.items():
         if given and options.confirm != "vm":
             raise AuditError(f"{name} is about the guest that is booted: add --confirm=vm")
-    fetches = options.package or options.repo or options.changelog
+    fetches = options.package or options.repo or options.changelog or options.online
     for name, given in {"--offline": options.offline, "--refresh": options.refresh}.items():
         if given and not fetches:
             raise AuditError(f"{name} is about what is fetched, and nothing is: name --package, --repo or --changelog")
@@ -157,6 +158,8 @@ def _audit(
         built=not options.confirm,
         progress=progress,
         apart=True,
+        online=options.online,
+        repositories=known_repositories(),
     )
     return _confirm(report, options, to_boot, progress) if options.confirm else report
 

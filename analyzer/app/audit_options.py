@@ -157,7 +157,15 @@ def _add_images(target: argparse._ArgumentGroup) -> None:
 
 
 def _add_source_options(parser: argparse.ArgumentParser) -> None:
-    network = parser.add_argument_group("network (only --distro, --repo and --changelog with an address use it)")
+    network = parser.add_argument_group(
+        "network (only --online, --distro, and --repo and --changelog with an address use it)"
+    )
+    network.add_argument(
+        "--online",
+        action="store_true",
+        help="look up what a release string leaves unknown: in the changelog that its distribution publishes, or in the"
+        " repositories that `survey --repo … --write` was given",
+    )
     network.add_argument("--offline", action="store_true", help="fetch nothing: only what is in the cache, however old")
     network.add_argument(
         "--refresh", action="store_true", help="ask for everything anew, however young the cached copy is"

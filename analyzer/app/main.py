@@ -25,6 +25,7 @@ _OPTIONS = {
     "changelog_format": "--changelog-format",
     "distro": "--distro",
     "offline": "--offline",
+    "online": "--online",
     "refresh": "--refresh",
     "config": "--config",
     "rev": "--rev",

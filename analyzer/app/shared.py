@@ -19,6 +19,7 @@ from tailcall_audit.analyzer.text import printable
 
 if TYPE_CHECKING:
     from tailcall_audit.analyzer.live.confirm import Guests
+    from tailcall_audit.analyzer.web.repositories import KnownRepository
 
 __all__ = [
     "EXIT_AFFECTED",
@@ -36,6 +37,7 @@ __all__ = [
     "add_guest_options",
     "emit",
     "emit_pieces",
+    "known_repositories",
     "load",
     "load_with_surveys",
     "make_guests",
@@ -166,6 +168,17 @@ def load_with_surveys(path: str | None, surveys: str | None = None) -> Catalog:
     if surveys is not None and kind_of(folder) is not Kind.FOLDER:
         raise AuditError(f"--surveys {surveys}: no folder; name one with surveys, or none")
     return with_surveys(catalog, Store(folder).readable(lambda why: say(f"a survey is left out: {why}")))
+
+
+def known_repositories() -> tuple[KnownRepository, ...]:
+    """Returns the repositories that the user named for look-ups. A list that cannot be read is named on standard error."""
+    from tailcall_audit.analyzer.survey.folder import has_surveys, user_folder
+
+    if not has_surveys():
+        return ()
+    from tailcall_audit.analyzer.web.repositories import read_repositories
+
+    return read_repositories(str(user_folder().parent), lambda why: say(f"left out: {why}"))
 
 
 def add_guest_options(group: argparse._ArgumentGroup) -> None:

@@ -187,7 +187,23 @@ def _survey(options: argparse.Namespace) -> int:
     if options.write:
         folder = user_folder() if options.into is None else expanded(options.into)
         say(f"kept as {Store(folder).write(survey)}")
+        if options.repo and options.into is None:
+            _remember(options.repo, survey)
     return EXIT_CONFLICTS if has_conflicts(survey, catalog) else EXIT_CLEAN
+
+
+def _remember(place: str, survey: Survey) -> None:
+    """Keeps a repository, so that --online looks builds up in it."""
+    from tailcall_audit.analyzer.survey.folder import user_folder
+    from tailcall_audit.analyzer.survey.types import Series
+    from tailcall_audit.analyzer.web.fetch import is_url
+    from tailcall_audit.analyzer.web.repositories import KnownRepository, remember
+
+    named = tuple(dict.fromkeys(Series.from_text(series).distro for series in survey.reach))
+    if not is_url(place):
+        place = os.path.abspath(expanded(place))
+    remember(str(user_folder().parent), KnownRepository(place, named))
+    say(f"--online looks builds of {', '.join(named)} up in {place}")
 
 
 def _list(options: argparse.Namespace) -> int:

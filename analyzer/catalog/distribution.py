@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ __all__ = [
     "PatchRepository",
     "Proof",
     "Published",
+    "Rebuilder",
     "TreeMark",
 ]
 
@@ -102,7 +104,8 @@ class Published(NamedTuple):
     `base` is where the addresses begin, `by_version` the address of one version, `by_suite` that of a suite's newest.
     `sources` are expressions for ``NAME=VERSION``, each with the name of the source package. A distribution without a
     `base` has `instead`, what to audit, or `repository`, the package that an RPM repository or host has the changelog
-    of.
+    of. `builds` is the expression for the versions that a release may be of, with ``{upstream}`` and ``{abi}`` to fill
+    in; `bumps` finds the group ``abi`` where an entry of a changelog sets a new ABI number.
     """
 
     base: str | None = None
@@ -111,6 +114,15 @@ class Published(NamedTuple):
     sources: tuple[tuple[str, str], ...] = ()
     instead: str | None = None
     repository: str | None = None
+    builds: str | None = None
+    bumps: str | None = None
+
+
+class Rebuilder(NamedTuple):
+    """Builds a distribution's kernels anew under its names; `match` is the expression, in any case, for what shows it."""
+
+    title: str
+    match: str
 
 
 class Distribution(NamedTuple):
@@ -128,7 +140,8 @@ class Distribution(NamedTuple):
     source trees. `settle` is the command that decides what the name does not; ``{release}``, ``{build}`` (without the
     flavour's ``+rt``), ``{version}``, ``{flavour}`` and ``{package}`` (by flavour) are filled in. `build_dates` is the
     source that says that the strings carry real build dates. `whole` are the ended series whose changelogs were read
-    whole, with the commits that those list; `abi` has the packages of each ABI number by series.
+    whole, with the commits that those list; `abi` has the packages of each ABI number by series. `rebuilders` build its
+    kernels anew under its names.
     """
 
     name: str
@@ -157,3 +170,14 @@ class Distribution(NamedTuple):
     ids: tuple[str, ...]
     published: Published | None
     survey: Mapping[str, Any]
+    rebuilders: tuple[Rebuilder, ...] = ()
+
+    @property
+    def vendor(self) -> str:
+        """Its own name, as against those of its rebuilders."""
+        return self.title.partition(" and ")[0]
+
+    def rebuilder(self, text: str) -> str | None:
+        """Returns the title of the rebuilder that a text shows; None if it shows none."""
+        found = (item for item in self.rebuilders if re.search(item.match, text, re.IGNORECASE | re.ASCII))
+        return next((item.title for item in found), None)

@@ -12,6 +12,7 @@ from tailcall_audit.analyzer.catalog.distribution import (
     PatchRepository,
     Proof,
     Published,
+    Rebuilder,
     TreeMark,
 )
 
@@ -53,6 +54,8 @@ def _published(data: dict[str, Any]) -> Published:
         tuple((rule["match"], rule["source"]) for rule in data.get("sources", ())),
         data.get("instead"),
         data.get("repository"),
+        data.get("builds"),
+        data.get("bumps"),
     )
 
 
@@ -85,4 +88,5 @@ def load_distribution(data: dict[str, Any]) -> Distribution:
         ids=tuple(data.get("ids", ())),
         published=_published(data["published"]) if "published" in data else None,
         survey=data.get("survey", {}),
+        rebuilders=tuple(Rebuilder(**entry) for entry in data.get("rebuilders", ())),
     )

@@ -6,7 +6,7 @@ A listed subject proves a backport, and its revert the opposite. What silence me
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from tailcall_audit.analyzer.catalog.types import Catalog, Commit
@@ -100,6 +100,18 @@ def _open_question(key: str, citation: str, detail: str) -> Evidence:
     )
 
 
+def _inherited(found: Iterable[Evidence], whose: str) -> Iterator[Evidence]:
+    """Yields what a build has by the changelog of another vendor's build of the same name: what that lists. What it
+    takes back is open here, because the base may have it.
+    """
+    for item in found:
+        detail = f"by the changelog of {whose}, whose build has the same name: {item.detail}"
+        if item.presence is Presence.ABSENT:
+            yield item._replace(presence=Presence.UNKNOWN, detail=detail, confidence=Confidence.LOW)
+        else:
+            yield item._replace(detail=detail, confidence=min(item.confidence, Confidence.MEDIUM))
+
+
 def mentioning_versions(opened: OpenChangelog) -> list[str]:
     """Returns the versions whose entries list or take back a commit of the catalogue, oldest first."""
     subjects = _Subjects(opened.catalog, opened.window.base.branch)
@@ -124,5 +136,7 @@ def listed_evidence(opened: OpenChangelog) -> tuple[Evidence, ...]:
 
 def read(subject: Subject, request: Request) -> Reading:
     """Reads what the changelog lists, and what it says that it takes back."""
-    assert subject.parts.changelog is not None  # the registry's condition
-    return Reading(listed_evidence(subject.parts.changelog))
+    opened = subject.parts.changelog
+    assert opened is not None  # the registry's condition
+    found = listed_evidence(opened)
+    return Reading(found if opened.inherited is None else tuple(_inherited(found, opened.inherited)))

@@ -45,5 +45,6 @@ def silent_evidence(opened: OpenChangelog) -> Iterator[Evidence]:
 
 def read(subject: Subject, request: Request) -> Reading:
     """Reads the commits that the changelog does not list."""
-    assert subject.parts.changelog is not None  # the registry's condition
-    return Reading(tuple(silent_evidence(subject.parts.changelog)))
+    opened = subject.parts.changelog
+    assert opened is not None  # the registry's condition
+    return Reading(tuple(silent_evidence(opened)) if opened.inherited is None else ())

@@ -301,6 +301,12 @@ def _capped(evidence: Evidence, limit: Confidence) -> Evidence:
     return evidence._replace(confidence=limit)
 
 
+def _taught(catalog: Catalog, item: Evidence, teach: str) -> Evidence:
+    """An open question about a commit of a build whose changelog can be looked up: that is the command that settles it."""
+    is_open = item.presence is Presence.UNKNOWN and item.commit in catalog.commits
+    return item._replace(settle=teach) if is_open else item
+
+
 def _with_sources_at_hand(catalog: Catalog, item: Evidence) -> Evidence:
     """An open question about sources that were given: they are what settles it, not other sources."""
     commit = catalog.commits.get(item.commit)
@@ -313,6 +319,9 @@ def read(subject: Subject, request: Request) -> Reading:
     """Reads what the subject's release proves."""
     assert subject.release is not None  # the registry's condition
     found = release_evidence(request.catalog, subject.release, subject.confidence)
+    teach = subject.release.teach
+    if teach is not None:
+        found = (_taught(request.catalog, item, teach) for item in found)
     if subject.parts.tree is not None:
         found = (_with_sources_at_hand(request.catalog, item) for item in found)
     return Reading(tuple(found))

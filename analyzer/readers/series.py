@@ -70,11 +70,13 @@ def _took_out(catalog: Catalog, fact: SeriesFact) -> bool:
     return not fact.present and branch is not None and branch.release is not None and based_on >= branch.release
 
 
-def _from(fact: SeriesFact) -> Evidence:
+def _from(fact: SeriesFact, inherited_from: str | None) -> Evidence:
     detail = f"{fact.series}: {fact.commit} {'from' if fact.present else 'not in'} {fact.start}"
+    if inherited_from is not None:
+        detail += f", by the changelog of {inherited_from}, of whose build this is one more"
     presence = Presence.PRESENT if fact.present else Presence.ABSENT
     # What a build lacks was read from a changelog's silence, or from the code of another release.
-    sure = Confidence.MEDIUM if fact.note or not fact.present else Confidence.HIGH
+    sure = Confidence.MEDIUM if fact.note or not fact.present or inherited_from is not None else Confidence.HIGH
     return Evidence(EvidenceKind.SERIES, fact.commit, presence, fact.source, detail, sure)
 
 
@@ -88,7 +90,8 @@ def _surveyed(catalog: Catalog, names: Sequence[str]) -> Iterator[SeriesFact]:
 def series_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Evidence]:
     """Yields what a distribution's own changelog proved about builds like this one.
 
-    A rebuild has what the build has that it was made of; what that one lacks, the rebuild may have added. A commit that
+    A rebuild has what the build has that it was made of, with medium confidence; what that one lacks, the rebuild may have
+    added. A commit that
     a vendor was seen to take out of a stable release is open in its other builds of that branch, whatever the stable
     release has.
     """
@@ -100,7 +103,8 @@ def series_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Eviden
         distribution = distributions.get(fact.distro)
         if fact.distro not in names or fact.base != release.version.branch or release.proof is Proof.NOTHING:
             continue
-        if fact.distro != names[0] and not fact.present:
+        is_rebuild = fact.distro != names[0] or release.rebuilder is not None
+        if is_rebuild and not fact.present:
             continue
         if distribution is not None and distribution.by_package and release.package is None:
             continue  # an ABI number cannot be compared with a package version
@@ -110,7 +114,7 @@ def series_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Eviden
         name = release.package or release.release
         if _names_series(fact, distribution, release.release) and _builds_match(fact, name, z_streams):
             known.add(fact.commit)
-            yield _from(fact)
+            yield _from(fact, None if not is_rebuild or distribution is None else distribution.vendor)
     for commit, fact in taken_out.items():
         if commit not in known:
             detail = f"{fact.start} is without {commit}, which its stable release has; whether {release.release} has it is not known"
@@ -121,7 +125,7 @@ def series_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Eviden
                 fact.source,
                 detail,
                 Confidence.LOW,
-                settle=release.settle,
+                settle=release.teach or release.settle,
             )
 
 

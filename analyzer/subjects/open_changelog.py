@@ -22,6 +22,10 @@ from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease, Rel
 __all__ = ["OpenChangelog", "PackageName", "open_changelog"]
 
 
+_NEWEST = 20
+"""The entries that show who wrote a changelog: a rebuilder writes the newest ones, and keeps the others."""
+
+
 class PackageName(NamedTuple):
     """What a package that a changelog came in says of itself: its version, source package, name, and the release in
     that.
@@ -38,6 +42,9 @@ class OpenChangelog:
     """A changelog, the kernel that one version of it is, and the entries that count as backports to its base.
 
     `notes` say how far the file can be trusted. `catalog` is the one by whose distributions it was identified.
+    `rebuilder` is the title of those who build the distribution's kernels anew and wrote it, None if it did itself.
+    `inherited` names whose changelog it is where the kernel is another vendor's build of the same sources: that has
+    what is listed, and may have more.
     """
 
     changelog: Changelog
@@ -45,6 +52,8 @@ class OpenChangelog:
     window: Window
     notes: tuple[str, ...]
     catalog: Catalog
+    rebuilder: str | None = None
+    inherited: str | None = None
 
     @property
     def span(self) -> str:
@@ -113,7 +122,9 @@ def open_changelog(
     form = None if distribution is None else distribution.changelog
     if window.gap is None and (form is None or not form.lists_commits):
         window = window._replace(gap="it is not known that its vendor lists every commit that it takes")
-    opened = OpenChangelog(changelog, release._replace(version=window.stable), window, (), catalog)
+    authors = "\n".join(item.author for item in entries[:_NEWEST])
+    rebuilder = None if distribution is None else distribution.rebuilder(authors)
+    opened = OpenChangelog(changelog, release._replace(version=window.stable), window, (), catalog, rebuilder)
     oldest = changelog.entries[-1]
     notes = [f"changelog: {opened.span}; the file goes back to {oldest.version or oldest.date}"]
     if not any(entry.version for entry in entries):

@@ -28,7 +28,7 @@ from tailcall_audit.analyzer.subjects.package_identity import contradictions, un
 from tailcall_audit.analyzer.subjects.subject import Parts, Request, Subject, make_subject
 from tailcall_audit.analyzer.web.publication import example_distribution, find_publication, host_distribution
 
-__all__ = ["open_subjects", "subject_of_package"]
+__all__ = ["changelog_of", "open_subjects", "subject_of_package"]
 
 _EVERY_ARCHITECTURE = frozenset(("all", "any", "noarch", "src"))
 
@@ -75,7 +75,8 @@ def _judged_architecture(
     return boots, f"the image in {package.path}"
 
 
-def _changelog_of(request: Request, package: KernelPackage) -> OpenChangelog | None:
+def changelog_of(request: Request, package: KernelPackage) -> OpenChangelog | None:
+    """Returns the changelog that is in a package, at its version; None if it has none. Raises ChangelogError."""
     if package.changelog is None:
         return None
     place, content = package.changelog
@@ -138,7 +139,7 @@ def subject_of_package(request: Request, package: KernelPackage, notes: Sequence
     named = _architecture(package, found)
     if package.via is not None:
         found.append(f"{package.via} is a metapackage: this is the kernel that it depends on, {package.path}")
-    opened = _changelog_of(request, package)
+    opened = changelog_of(request, package)
     if opened is None:
         alone = ": judged by its version alone" if package.bootable is None else ""
         found.append(f"{package.name} has no changelog in it{alone}")

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from tailcall_audit.analyzer.catalog.distribution import Proof
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import Confidence, TargetKind
-from tailcall_audit.analyzer.subjects.subject import Request, Subject, make_subject
+from tailcall_audit.analyzer.subjects.subject import Parts, Request, Subject, make_subject
+
+if TYPE_CHECKING:
+    from tailcall_audit.analyzer.subjects.online import Online
 
 __all__ = ["open_subjects"]
+
+_MOST_TEXT = 200
+"""Characters of a line that a command repeats."""
 
 
 def _refine(release: KernelRelease, config: KernelConfig) -> tuple[KernelRelease, list[str]]:
@@ -33,9 +40,50 @@ def _refine(release: KernelRelease, config: KernelConfig) -> tuple[KernelRelease
     return release._replace(version=known.version, proof=proof, builds=(), whole_series=None), [note]
 
 
+def _teaching_command(request: Request, release: KernelRelease) -> str | None:
+    """Returns the command that finds out what a build has, by what its distribution publishes; None if it publishes
+    nothing that would be read.
+    """
+    distribution = next((entry for entry in request.catalog.distributions if entry.name == release.distro), None)
+    published = None if distribution is None else distribution.published
+    if published is None or distribution is None or release.proof is Proof.NOTHING:
+        return None
+    if published.base is None and published.repository is None:
+        return None
+    if published.base is None and distribution.name not in request.repositories:
+        on_host = f"; or on that host: {release.settle.partition('   ')[0]}" if release.settle else ""
+        what = f"a repository that has {published.repository} of this build, the folder above repodata"
+        return f"tailcall-audit survey --repo URL --write   ({what}{on_host})"
+    from shlex import quote  # not loaded for a release that its version decides
+
+    named = release.text if release.package is not None and len(release.text) <= _MOST_TEXT else release.release
+    return f"tailcall-audit --kernel {quote(named)} --online"
+
+
+def _looked_up(request: Request, online: Online, release: KernelRelease) -> Subject:
+    """Returns the kernel of a build by the changelog that is found of it."""
+    found = online.look_up(request, release)
+    opened = found.changelog
+    return make_subject(
+        request,
+        TargetKind.RELEASE,
+        release.release,
+        release=found.release,
+        architecture=(release.architecture, release.release),
+        config=request.config,
+        parts=Parts(changelog=opened),
+        notes=found.notes,
+        changelog=None if opened is None else opened.changelog.path,
+    )
+
+
 def open_subjects(request: Request, text: str) -> Iterator[Subject]:
-    """Yields the kernel that a text names; raises ReleaseError if it names none."""
+    """Yields the kernel that a text names, looked up where the request says so; raises ReleaseError if it names none."""
     release = parse_release(text, request.catalog)
+    if request.online is not None:
+        yield _looked_up(request, request.online, release)
+        return
+    release = release._replace(teach=_teaching_command(request, release))
     config = request.config
     named = (release.architecture, release.release)
     if release.architecture is None and config is not None:

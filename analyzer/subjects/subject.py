@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tailcall_audit.analyzer.kernelfiles.tree_files import FileReader
     from tailcall_audit.analyzer.subjects.image import OpenImage
     from tailcall_audit.analyzer.subjects.locate_tree import KernelTree
+    from tailcall_audit.analyzer.subjects.online import Online
     from tailcall_audit.analyzer.subjects.open_changelog import OpenChangelog
     from tailcall_audit.analyzer.web.fetch import Fetcher
 
@@ -32,7 +33,9 @@ class Request(NamedTuple):
     """What is wanted of an audit, whatever is audited.
 
     `arch` is a normalised name, `config` the configuration that was given. `root` is the folder of the host's files.
-    The other fields are the parameters of `tailcall_audit.analyzer.pipeline.audit`.
+    `online` is set where builds that no survey has may be looked up, and `repositories` names the distributions for
+    which that could ask a repository that the user named. The other fields are the parameters of
+    `tailcall_audit.analyzer.pipeline.audit`.
     """
 
     catalog: Catalog
@@ -51,6 +54,8 @@ class Request(NamedTuple):
     root: str = "/"
     apart: bool = False
     emulate: bool = True
+    online: Online | None = None
+    repositories: tuple[str, ...] = ()
 
     def fetcher(self) -> Fetcher:
         """Returns what fetches from the web, as `offline` and `refresh` say."""

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING
 from tailcall_audit.analyzer.libraries import requests_errors
 from tailcall_audit.analyzer.paths import cache_folder
 from tailcall_audit.analyzer.web.errors import FetchError
+from tailcall_audit.analyzer.web.missing import Missing
 
 if TYPE_CHECKING:
     from requests_cache.models import AnyResponse
     from requests_cache.models.response import CachedResponse
 
-__all__ = ["FetchError", "Fetched", "Fetcher", "is_url"]
+__all__ = ["MAX_AGE", "FetchError", "Fetched", "Fetcher", "is_url"]
 
 MAX_AGE = 24 * 3600
 """Seconds after which a cached copy is asked about again."""
@@ -33,6 +34,8 @@ _TOTAL_TIMEOUT = 600
 """Seconds for all tries and redirects together."""
 _TRIES = 3
 _MAX_REDIRECTS = 5
+_NOTHING = (403, 404, 410)
+"""What a server says where it has nothing; mirrors of object stores say 403."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,12 @@ def _age(copy: AnyResponse) -> str:
 
 
 class Fetcher:
-    """Fetches addresses. `progress` hears of every part that arrives; `pause` is half the seconds before a third try."""
+    """Fetches addresses.
+
+    `progress` hears of every part that arrives; `pause` is half the seconds before a third try. `max_age` are the
+    seconds for which a copy is used without a question; `remembers_missing` says that an address at which there was
+    nothing is not asked for again within a day.
+    """
 
     def __init__(
         self,
@@ -74,6 +82,8 @@ class Fetcher:
         progress: Callable[[str], None] = lambda _: None,
         remedy: str = "fetch it by other means and give --changelog FILE",
         pause: float = 1.0,
+        max_age: float = MAX_AGE,
+        remembers_missing: bool = False,
     ) -> None:
         self._offline = offline
         self._refresh = refresh
@@ -81,12 +91,18 @@ class Fetcher:
         self._remedy = remedy
         self._pause = pause
         self._client: _Client | None = None
+        self._max_age = max_age
+        self._remembers_missing = remembers_missing
+        self._missing: Missing | None = None
 
     def get(self, url: str, limit: int, remedy: str | None = None) -> Fetched:
         """Fetches at most `limit` bytes; raises FetchError."""
         import requests
 
         remedy = remedy or self._remedy
+        missing = self._known_missing()
+        if missing is not None and not self._refresh and missing.has(url):
+            raise FetchError(f"{url}: the server had nothing there a short while ago; {remedy}", 404)
         client = self._open()
         try:
             # A request is one call of a library that reads what the server sends, from the first byte of the headers to the last of
@@ -108,14 +124,21 @@ class Fetcher:
                 raise FetchError(f"{url}: not in the cache, and --offline forbids to fetch it{why}; {remedy}")
             return Fetched(url, answer.content, f"{url}: the copy fetched {_age(answer)} ago is used (--offline)")
         if answer.status_code != 200:
+            if missing is not None and answer.status_code in _NOTHING:
+                missing.add(url)
             raise FetchError(f"{url}: the server says {answer.status_code}; {remedy}", answer.status_code)
         return Fetched(url, answer.content, complaint)
 
     def _open(self) -> _Client:
         if self._client is None:
-            age = math.inf if self._offline else 0 if self._refresh else MAX_AGE
+            age = math.inf if self._offline else 0 if self._refresh else self._max_age
             self._client = _Client(age, self._pause, self._progress)
         return self._client
+
+    def _known_missing(self) -> Missing | None:
+        if self._remembers_missing and self._missing is None:
+            self._missing = Missing(_cache_directory(), MAX_AGE)
+        return self._missing
 
 
 class _FailedError(Exception):

@@ -17,7 +17,15 @@ from tailcall_audit.analyzer.errors import AuditError
 from tailcall_audit.analyzer.kernelfiles.release.package_release import source_version
 from tailcall_audit.probes.reading import read_file
 
-__all__ = ["Publication", "PublicationError", "example_distribution", "find_publication", "host_distribution"]
+__all__ = [
+    "Publication",
+    "PublicationError",
+    "address_of_version",
+    "example_distribution",
+    "find_publication",
+    "host_distribution",
+    "published_versions",
+]
 
 _VERSION = re.compile(r"[0-9][A-Za-z0-9.+~-]*", re.ASCII)
 _NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*", re.ASCII)
@@ -81,6 +89,30 @@ def _source(published: Published, name: str, version: str) -> str:
         if match is not None:
             return source.format(**match.groupdict())
     return name
+
+
+def published_versions(distribution: Distribution, name: str, like: str = "") -> tuple[str, re.Pattern[str]]:
+    """Returns the address of the folder in which the changelogs of a package's versions are, and the expression that
+    finds the group ``version`` in the links of its listing.
+
+    `like` has the mark that a version of the wanted source package has (``~``). The distribution publishes by version.
+    """
+    published = distribution.published
+    assert published is not None
+    assert published.base is not None  # the caller's condition
+    assert published.by_version is not None
+    before, _, after = published.by_version.template.partition("{version}")
+    source = _source(published, name, like)
+    folder, _, start = before.format(source=source).rpartition("/")
+    end = after.partition("/")[0]
+    link = re.compile(rf"""href=["'](?:[^"'<>]*/)?{re.escape(start)}(?P<version>[^"'/<>]+?){re.escape(end)}/?["']""")
+    return f"{_base(distribution, published.base)}/{folder}/", link
+
+
+def address_of_version(distribution: Distribution, name: str, version: str) -> str:
+    """Returns the address of the changelog of one version of a package, where the distribution publishes by version."""
+    assert distribution.published is not None  # the caller's condition
+    return _of_version(distribution, distribution.published, name, version).url
 
 
 def _of_version(distribution: Distribution, published: Published, name: str, version: str) -> Publication:

@@ -126,7 +126,8 @@ class Item(NamedTuple):
 class Entry:
     """One upload: package and version ("" where the format has none), first line, date as written, and what it lists.
 
-    `unnamed` has the lines of headings that roll in a set of stable patches without saying of which release.
+    `unnamed` has the lines of headings that roll in a set of stable patches without saying of which release. `author`
+    is the rest of a header, as far as a grammar keeps it.
     """
 
     package: str
@@ -137,6 +138,7 @@ class Entry:
     updates: tuple[StableUpdate, ...] = ()
     bases: tuple[UpstreamVersion, ...] = ()
     unnamed: tuple[int, ...] = ()
+    author: str = ""
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def parse_rpm(text: str, path: str) -> Changelog:
     entries: list[Entry] = []
     raw: list[list[tuple[int, str]]] = []
     parts: list[tuple[int, list[str]]] = []
-    header: tuple[int, str, str] | None = None
+    header: tuple[int, str, str, str] | None = None
 
     def finish() -> None:
         if header is not None:
@@ -93,7 +93,7 @@ def parse_rpm(text: str, path: str) -> Changelog:
                 Item(line, _subject(content), is_downstream=_DOWNSTREAM.match(content) is not None)
                 for line, content in items
             )
-            entries.append(Entry("kernel", header[2], header[0], header[1], kept))
+            entries.append(Entry("kernel", header[2], header[0], header[1], kept, author=header[3]))
             raw.append(items)
         parts.clear()
 
@@ -102,7 +102,7 @@ def parse_rpm(text: str, path: str) -> Changelog:
         match = HEADER.match(line)
         if match is not None:
             finish()
-            header = (number + 1, match.group(1), _version(match.group(2)))
+            header = (number + 1, match.group(1), _version(match.group(2)), match.group(2)[:_MAX_TAIL])
         elif header is None:
             continue
         elif first is not None and _SECTION.match(line):

@@ -155,6 +155,8 @@ def _with_line(release: KernelRelease, line: str, catalog: Catalog) -> KernelRel
         package = f"{release.version.branch}.{release.version.sublevel}-{release.abi}.{upload}"
         settle = settle_command(distribution, release.release, release.flavour, package)
         release = release._replace(package=package, settle=settle)
+    if distribution is not None and (rebuilder := distribution.rebuilder(line)) is not None:
+        release = release._replace(rebuilder=rebuilder)
     if release.architecture is None:
         outside = _UNAME_ARCH.findall(line)
         release = release._replace(architecture=known_architecture(outside[-1])) if outside else release

@@ -42,7 +42,8 @@ class KernelRelease(NamedTuple):
     patches are not known. `lineage` names the distributions whose facts about builds hold, the own one first. `built`
     is the day in the build string, where `date_source` says that it is real. A `snapshot` is a point of mainline's
     history behind `version`. `builds` are all packages that an ABI number may name; `whole_series` is filled where the
-    series' changelog was read.
+    series' changelog was read. `rebuilder` is the title of those who built it anew under its distribution's name.
+    `teach` is the command that looks the build up, where there is one.
     """
 
     text: str
@@ -67,6 +68,8 @@ class KernelRelease(NamedTuple):
     builds: tuple[Build, ...] = ()
     builds_source: str | None = None
     whole_series: WholeSeries | None = None
+    rebuilder: str | None = None
+    teach: str | None = None
 
 
 def shown(text: str) -> str:
