@@ -1,7 +1,7 @@
 """Audits of release strings that may look builds up: each kernel is judged once, and asked about once.
 
-What the catalogue and the surveys decide is not asked about. Builds whose changelogs are in the same place are looked up
-by one process, which reads that place once.
+What the catalogue and the surveys decide is not asked about. Builds whose changelogs are in the same place are looked
+up by one process, which reads that place once.
 """
 
 from __future__ import annotations

@@ -265,8 +265,8 @@ def audit(
     top directory of a tree is audited as an image of its own, behind the tree. `progress` is called with what is being
     read.
 
-    With `online`, what a release string leaves unknown is looked up in the changelog of its build: where its distribution
-    publishes one, or in those of the `repositories` that have builds of it.
+    With `online`, what a release string leaves unknown is looked up in the changelog of its build: where its
+    distribution publishes one, or in those of the `repositories` that have builds of it.
 
     With `apart` each source is read in a forked process with limits of time and memory: call it from a program without
     threads.

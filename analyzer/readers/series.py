@@ -90,8 +90,8 @@ def _surveyed(catalog: Catalog, names: Sequence[str]) -> Iterator[SeriesFact]:
 def series_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Evidence]:
     """Yields what a distribution's own changelog proved about builds like this one.
 
-    A rebuild has what the build has that it was made of, with medium confidence; what that one lacks, the rebuild may have
-    added. A commit that
+    A rebuild has what the build has that it was made of, with medium confidence; what that one lacks, the rebuild may
+    have added. A commit that
     a vendor was seen to take out of a stable release is open in its other builds of that branch, whatever the stable
     release has.
     """
