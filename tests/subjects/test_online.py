@@ -17,6 +17,7 @@ from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.model import AuditError, Confidence, Presence, TargetReport
 from tailcall_audit.analyzer.web.repositories import KnownRepository
+from tests.reports import whole_verdicts
 from tests.web.servers import Answer, Web, serve
 
 SUBJECT_3 = "bpf, x64: Fix tailcall infinite loop"
@@ -223,7 +224,7 @@ def bare(catalog: Catalog) -> Catalog:
 def test_a_repository_is_named_once_and_asked_afterwards(web: Web, capsys: pytest.CaptureFixture[str]) -> None:
     place = publish_rpms(web, "/BaseOS/x86_64/os", versions=[version for version, _ in ENTRIES[:3]])
     main(["--kernel", BUILD, "--only", "x86-hierarchy", "--json"])
-    verdict = json.loads(capsys.readouterr().out)["targets"][0]["verdicts"][0]
+    verdict = whole_verdicts(json.loads(capsys.readouterr().out))[0]
     assert verdict["verdict"] == "unknown"
     assert verdict["settle"].startswith("tailcall-audit survey --repo URL --write")
     assert not web.requests
@@ -231,13 +232,13 @@ def test_a_repository_is_named_once_and_asked_afterwards(web: Web, capsys: pytes
     assert f"--online looks builds of rhel up in {place}" in capsys.readouterr().err
     seen = len(web.requests)
     assert main(["--kernel", BUILD, "--only", "x86-hierarchy", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["targets"][0]["verdicts"][0]["verdict"] == "fixed"
+    assert whole_verdicts(json.loads(capsys.readouterr().out))[0]["verdict"] == "fixed"
     main(["survey", "forget", "el9"])
     capsys.readouterr()
     main(["--kernel", BUILD, "--only", "x86-hierarchy", "--json"])
-    assert json.loads(capsys.readouterr().out)["targets"][0]["verdicts"][0]["settle"].endswith(f"{BUILD} --online")
+    assert whole_verdicts(json.loads(capsys.readouterr().out))[0]["settle"].endswith(f"{BUILD} --online")
     assert main(["--kernel", BUILD, "--only", "x86-hierarchy", "--json", "--online"]) == 0
-    assert json.loads(capsys.readouterr().out)["targets"][0]["verdicts"][0]["verdict"] == "fixed"
+    assert whole_verdicts(json.loads(capsys.readouterr().out))[0]["verdict"] == "fixed"
     assert len(web.requests) == seen, "the repository is read once a day"
 
 
