@@ -21,8 +21,10 @@ from tailcall_audit.analyzer.model import (
     UsageError,
     Verdict,
 )
+from tailcall_audit.analyzer.policy.facts import Facts
+from tailcall_audit.analyzer.policy.judge import judge_all
+from tailcall_audit.analyzer.policy.overruled import overruled_by_code
 from tailcall_audit.analyzer.policy.series import first_fixed_by_series, with_pending_reboots
-from tailcall_audit.analyzer.policy.verdict import Facts, judge_all, overruled_by_code
 from tailcall_audit.analyzer.readers.registry import READERS, Reader, Reading
 from tailcall_audit.analyzer.subjects.subject import Progress, Request, Subject
 from tailcall_audit.analyzer.targets import Source, Targets, check_parameters

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from tailcall_audit.analyzer.kernelfiles.tree_files import BlobReader
 from tailcall_audit.analyzer.model import Verdict
 from tailcall_audit.analyzer.pipeline import read_facts
-from tailcall_audit.analyzer.policy.verdict import Facts, judge_all
+from tailcall_audit.analyzer.policy.facts import Facts
+from tailcall_audit.analyzer.policy.judge import judge_all
 from tailcall_audit.analyzer.readers.source import SourceReader, changed_files, signature_files
 from tailcall_audit.analyzer.subjects.locate_tree import KernelTree
 from tailcall_audit.analyzer.subjects.subject import OpenTree, Parts, Request, Subject

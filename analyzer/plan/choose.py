@@ -22,7 +22,8 @@ from tailcall_audit.analyzer.catalog.expression import (
 from tailcall_audit.analyzer.catalog.types import CAPABILITY_PREFIX, Catalog, Defect
 from tailcall_audit.analyzer.model import Presence, Rule, Verdict
 from tailcall_audit.analyzer.plan.types import Role
-from tailcall_audit.analyzer.policy.verdict import Facts, weigh
+from tailcall_audit.analyzer.policy.facts import Facts
+from tailcall_audit.analyzer.policy.weigh import weigh
 
 __all__ = ["Choice", "Pick", "choose"]
 

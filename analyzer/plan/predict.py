@@ -8,7 +8,8 @@ from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.tree_files import FileReader
 from tailcall_audit.analyzer.model import Rule, State, Verdict
 from tailcall_audit.analyzer.plan.types import Left
-from tailcall_audit.analyzer.policy.verdict import Facts, judge_all
+from tailcall_audit.analyzer.policy.facts import Facts
+from tailcall_audit.analyzer.policy.judge import judge_all
 from tailcall_audit.analyzer.readers.source import SourceReader
 from tailcall_audit.analyzer.subjects.subject import Subject
 from tailcall_audit.analyzer.version import UpstreamVersion

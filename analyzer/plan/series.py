@@ -20,7 +20,7 @@ from tailcall_audit.analyzer.model import AuditError, Presence, Report, Skipped,
 from tailcall_audit.analyzer.pipeline import audit_sources, judge_subject
 from tailcall_audit.analyzer.plan.types import FirstWithout, KnownFrom, Left, SeriesPlan
 from tailcall_audit.analyzer.policy.series import first_fixed
-from tailcall_audit.analyzer.policy.verdict import weigh
+from tailcall_audit.analyzer.policy.weigh import weigh
 from tailcall_audit.analyzer.subjects.package import subject_of_package
 from tailcall_audit.analyzer.subjects.subject import Request
 from tailcall_audit.analyzer.version import parse_version

@@ -1,7 +1,7 @@
 """What the day of a build proves: a kernel that was built before a change was first posted cannot have it.
 
 This proves a fix absent, and never a commit that brings a defect in: reproducible builds stamp their sources, and patch
-afterwards (`tailcall_audit.analyzer.policy.verdict` counts it for fixes only). It counts only where the distribution's
+afterwards (`tailcall_audit.analyzer.policy.facts` counts it for fixes only). It counts only where the distribution's
 file says, with a source, that its build strings carry real dates, where the date is not older than the release that the
 kernel is based on, and for commits whose first posting is known from a source. No sourced date proves nothing.
 """

@@ -17,7 +17,8 @@ from tailcall_audit.analyzer.catalog.types import Catalog, Commit, Defect
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import State
-from tailcall_audit.analyzer.policy.verdict import Facts, judge
+from tailcall_audit.analyzer.policy.facts import Facts
+from tailcall_audit.analyzer.policy.verdict import judge
 from tailcall_audit.analyzer.readers.release import release_evidence
 from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 

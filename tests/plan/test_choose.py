@@ -14,7 +14,8 @@ from tailcall_audit.analyzer.plan.choose import Choice, choose
 from tailcall_audit.analyzer.plan.locate import nearest
 from tailcall_audit.analyzer.plan.order import in_order
 from tailcall_audit.analyzer.plan.types import MAINLINE, Role
-from tailcall_audit.analyzer.policy.verdict import Facts, judge_all
+from tailcall_audit.analyzer.policy.facts import Facts
+from tailcall_audit.analyzer.policy.judge import judge_all
 from tailcall_audit.analyzer.version import parse_version
 
 CATALOG = load_catalog()

@@ -21,7 +21,9 @@ from tailcall_audit.analyzer.model import (
 )
 from tailcall_audit.analyzer.policy.agreement import observe
 from tailcall_audit.analyzer.policy.emulated import emulated
-from tailcall_audit.analyzer.policy.verdict import Facts, judge, weigh
+from tailcall_audit.analyzer.policy.facts import Facts
+from tailcall_audit.analyzer.policy.verdict import judge
+from tailcall_audit.analyzer.policy.weigh import weigh
 from tailcall_audit.probes.probe import Result
 
 EXTENSION, PANIC = "1c123c567fb1", "f7866c358733"

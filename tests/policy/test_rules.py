@@ -19,7 +19,10 @@ from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import BranchFact, Defect
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence, Rule
-from tailcall_audit.analyzer.policy.verdict import Facts, judge, judge_all, weigh
+from tailcall_audit.analyzer.policy.facts import Facts
+from tailcall_audit.analyzer.policy.judge import judge_all
+from tailcall_audit.analyzer.policy.verdict import judge
+from tailcall_audit.analyzer.policy.weigh import weigh
 from tailcall_audit.analyzer.readers.release import commit_in_release, release_evidence
 from tailcall_audit.analyzer.version import parse_version
 from tests.policy.truth_table import completions, truth

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from tailcall_audit import Catalog, State, audit, load_catalog
 from tailcall_audit.analyzer.catalog.types import Defect
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence, Rule, Verdict
-from tailcall_audit.analyzer.policy.verdict import Facts, judge, weigh
+from tailcall_audit.analyzer.policy.facts import Facts
+from tailcall_audit.analyzer.policy.verdict import judge
+from tailcall_audit.analyzer.policy.weigh import weigh
 from tests.kernels import SIX
 from tests.policy.truth_table import completions, truth
 

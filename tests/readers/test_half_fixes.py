@@ -7,7 +7,8 @@ import pytest
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.kernelfiles.tree_files import MAX_BYTES, DiskReader, FileRead
 from tailcall_audit.analyzer.model import State
-from tailcall_audit.analyzer.policy.verdict import Facts, judge
+from tailcall_audit.analyzer.policy.facts import Facts
+from tailcall_audit.analyzer.policy.verdict import judge
 from tailcall_audit.analyzer.readers.source import SourceReader
 from tests.kernels import kernel_source
 from tests.readers.half_fixes import HALVES, Half, edited

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.model import Evidence, Presence
-from tailcall_audit.analyzer.policy.verdict import weigh
+from tailcall_audit.analyzer.policy.weigh import weigh
 from tailcall_audit.analyzer.readers.patches import read_patch_queue
 from tests.memory import MemoryReader
 

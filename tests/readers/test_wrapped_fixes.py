@@ -18,7 +18,8 @@ from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.tree_files import DiskReader, FileRead, ReadState
 from tailcall_audit.analyzer.model import State
-from tailcall_audit.analyzer.policy.verdict import Facts, judge
+from tailcall_audit.analyzer.policy.facts import Facts
+from tailcall_audit.analyzer.policy.verdict import judge
 from tailcall_audit.analyzer.readers.source import SourceReader, signature_files
 from tests.kernels import SIX, kernel_source
 from tests.memory import MemoryReader

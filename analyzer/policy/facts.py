@@ -1,0 +1,124 @@
+"""What is known of one target: the evidence by commit, and what was decided before for targets with the same evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tailcall_audit.analyzer.catalog.types import CAPABILITY_PREFIX, Catalog, Defect
+from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig
+from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence, Verdict
+from tailcall_audit.analyzer.policy.weigh import Weighed, weigh
+
+__all__ = ["MEMORY", "Facts", "both_ways"]
+
+_MOST_SEEN = 50_000
+"""Different pieces of evidence that are kept: a thousand kernels have some ten thousand."""
+
+
+class _Remembered:
+    """Earlier decisions. The kernels of a fleet share most of their evidence, so that each case is decided once.
+
+    Each piece of evidence has a number. The keys of `weighed` are the numbers of the evidence about one name, those of
+    `verdicts` the numbers of all evidence that a defect depends on.
+    """
+
+    def __init__(self) -> None:
+        self.numbers: dict[Evidence, int] = {}
+        self.weighed: dict[tuple[object, ...], tuple[list[Evidence], Weighed, Weighed]] = {}
+        self.verdicts: dict[tuple[object, ...], tuple[Defect, tuple[Verdict, ...]]] = {}
+
+
+class _Memory:
+    """Keeps the decisions that were made with one catalogue; forgets them all above `_MOST_SEEN`."""
+
+    def __init__(self) -> None:
+        self._catalog: Catalog | None = None
+        self._known = _Remembered()
+
+    def of(self, catalog: Catalog) -> _Remembered:
+        if self._catalog is not catalog or len(self._known.numbers) > _MOST_SEEN:
+            self._catalog, self._known = catalog, _Remembered()
+        return self._known
+
+
+MEMORY = _Memory()
+
+
+class Facts:
+    """What the readers saw of one target.
+
+    `config_applies` is True if the configuration is of this kernel, so that options that are off can rule defects out.
+    `live_patched` is True if the running kernel was patched: no answer is certain then. `architecture` is None if it is
+    not known. `newer_than` is the catalogue's newest mainline release if the target's release is later: a fix may have
+    come since.
+    """
+
+    def __init__(
+        self,
+        evidence: Iterable[Evidence],
+        architecture: str | None = None,
+        config: KernelConfig | None = None,
+        config_applies: bool = False,
+        live_patched: bool = False,
+        newer_than: str | None = None,
+    ) -> None:
+        self.architecture = architecture
+        self.newer_than = newer_than
+        self.config = config
+        self.config_applies = config_applies
+        self.live_patched = live_patched
+        self._by_key: dict[str, list[Evidence]] = {}
+        self._marks: dict[str, tuple[int, ...]] = {}
+        self.known = _Remembered()
+        """Earlier decisions with the same catalogue."""
+        for item in evidence:
+            self._by_key.setdefault(item.commit, []).append(item)
+
+    def marks(self, name: str, numbers: dict[Evidence, int]) -> tuple[int, ...]:
+        """Returns the numbers of the evidence about a commit or capability; new evidence gets the next numbers."""
+        found = self._marks.get(name)
+        if found is None:
+            found = tuple([numbers.setdefault(item, len(numbers)) for item in self._by_key.get(name, ())])
+            self._marks[name] = found
+        return found
+
+    def about(self, key: str, architecture: str | None) -> list[Evidence]:
+        """Returns the evidence about a commit or capability that holds for an architecture."""
+        return [item for item in self._by_key.get(key, ()) if item.architecture in (None, architecture)]
+
+
+def _proves_no_absence(item: Evidence) -> bool:
+    """Returns True for evidence of absence that does not prove an introducing commit absent.
+
+    A function that was run behaves the same if the defect was fixed and if it never came in. A build date may be that
+    of the sources, which were patched afterwards: reproducible builds stamp so.
+    """
+    return item.kind in (EvidenceKind.EMULATION, EvidenceKind.BUILD_DATE) and item.presence is Presence.ABSENT
+
+
+def _without_guess(item: Evidence, safe: Presence) -> Evidence:
+    """Returns the statement. One that rests on an unverified release and would make a verdict safe (its presence is
+    `safe`) becomes unknown.
+    """
+    if not item.guessed or item.presence is not safe:
+        return item
+    detail = f"{item.detail} (not verified)"
+    return item._replace(presence=Presence.UNKNOWN, confidence=Confidence.LOW, detail=detail, unreadable=True)
+
+
+def both_ways(
+    facts: Facts, name: str, architecture: str | None, unproven: bool
+) -> tuple[list[Evidence], Weighed, Weighed]:
+    """Returns the evidence about a name, weighed as a fix and weighed as a commit that a defect needs."""
+    for_all = not name.startswith(CAPABILITY_PREFIX)
+    key = (facts.marks(name, facts.known.numbers), None if for_all else architecture, unproven)
+    found = facts.known.weighed.get(key)
+    if found is None:
+        items = facts.about(name, architecture)
+        if unproven:
+            items = [item._replace(guessed=True) for item in items]
+        fixes = weigh([_without_guess(item, Presence.PRESENT) for item in items])
+        needed = [item for item in items if not _proves_no_absence(item)]
+        needs = weigh([_without_guess(item, Presence.ABSENT) for item in needed])
+        found = facts.known.weighed[key] = (items, fixes, needs)
+    return found
