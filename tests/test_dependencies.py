@@ -20,8 +20,9 @@ from tests.kernels import package_file
 from tests.mutants import small_image
 
 _DOCS = Path(__file__).parents[1] / "docs/dependencies.md"
-_EXTRAS = ("images", "emulation", "catalog", "completion")
-BLOCKED = ("capstone", "lz4", "lzallright", "unicorn", "yaml", "shtab")
+_EXTRAS = ("images", "emulation", "formats", "catalog", "completion")
+_OF_FORMATS = ("jinja2", "junitparser", "prometheus_client", "cyclonedx")
+BLOCKED = ("capstone", "lz4", "lzallright", "unicorn", "yaml", "shtab", *_OF_FORMATS)
 """The modules of the extras."""
 _WITHOUT = f"""
 import sys
@@ -126,6 +127,20 @@ def test_a_package_with_an_lz4_kernel_is_judged_by_its_changelog() -> None:
     assert (verdicts["x86-hierarchy"], verdicts["freplace-loop"]) == ("affected", "affected")
     assert verdicts["x86-trampoline-loop"] == "fixed"
     assert [note for note in notes if "lz4 data" in note and "tailcall-audit[images]" in note], notes
+
+
+@pytest.mark.parametrize("name", ["html", "junit", "prometheus", "cyclonedx"])
+def test_a_format_that_needs_a_library_names_the_extra(name: str) -> None:
+    done = without_extras(_MAIN, "--kernel", "6.1.170", "--only", "6", "--format", name)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"--format {name}: the library " in done.stderr
+    assert "is not installed: pip install 'tailcall-audit[formats]'" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["sarif", "openvex", "csaf", "csv", "markdown", "json", "plain"])
+def test_every_other_format_needs_none(name: str) -> None:
+    done = without_extras(_MAIN, "--kernel", "6.1.170", "--only", "6", "--format", name)
+    assert done.returncode == 1, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ _shtab_tailcall_audit_option_strings=(-h --help --kernel --tree --rev --package 
 _shtab_tailcall_audit_list___format_choices=(plain json)
 _shtab_tailcall_audit_explain___format_choices=(plain json)
 _shtab_tailcall_audit_plan___format_choices=(json plain quilt script table)
-_shtab_tailcall_audit_lab___format_choices=(json plain table)
+_shtab_tailcall_audit_lab___format_choices=(csaf csv cyclonedx html json junit markdown openvex plain prometheus sarif table)
 _shtab_tailcall_audit_catalog_pos_0_choices=(build lint docs)
 _shtab_tailcall_audit_survey_pos_0_choices=(list show forget)
 _shtab_tailcall_audit_survey___format_choices=(plain json)
@@ -37,7 +37,7 @@ _shtab_tailcall_audit_completion_pos_0_choices=(bash zsh tcsh)
 _shtab_tailcall_audit_pos_0_choices=(list explain plan lab catalog survey completion)
 _shtab_tailcall_audit___changelog_format_choices=(debian ubuntu rpm suse)
 _shtab_tailcall_audit___confirm_choices=(host vm)
-_shtab_tailcall_audit___format_choices=(json plain table)
+_shtab_tailcall_audit___format_choices=(csaf csv cyclonedx html json junit markdown openvex plain prometheus sarif table)
 
 _shtab_tailcall_audit_list__h_nargs=0
 _shtab_tailcall_audit_list___help_nargs=0

@@ -1,0 +1,20 @@
+"""The libraries of formats, which are an extra: what is raised where one is not installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tailcall_audit.analyzer.model import AuditError
+
+__all__ = ["needs"]
+
+
+@contextmanager
+def needs(library: str, name: str) -> Iterator[None]:
+    """A block that imports the library of a format; raises AuditError, which names the extra, where that fails."""
+    try:
+        yield
+    except ImportError as error:
+        remedy = "pip install 'tailcall-audit[formats]'"
+        raise AuditError(f"--format {name}: the library {library} is not installed: {remedy}") from error

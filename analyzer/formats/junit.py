@@ -1,0 +1,97 @@
+"""JUnit XML, by junitparser: a suite for each kernel, a case for each defect.
+
+An unknown is an error with its reason: servers show *skipped* as green. Where the user's gate lets the unknown through,
+it is skipped. What is waived is skipped, too, with the waiver's words.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from tailcall_audit.analyzer.formats.extra import needs
+from tailcall_audit.analyzer.formats.kernel import Subject, subjects
+from tailcall_audit.analyzer.formats.lines import details
+from tailcall_audit.analyzer.formats.registry import View
+from tailcall_audit.analyzer.model import Agreement, Report, State, Verdict
+from tailcall_audit.analyzer.text import printable
+
+if TYPE_CHECKING:
+    from junitparser import TestCase, TestSuite
+    from junitparser.junitparser import FinalResult
+
+__all__ = ["render"]
+
+_CLASS = "tailcall-audit"
+
+
+def _is_contradicted(verdict: Verdict) -> bool:
+    return verdict.observation is not None and verdict.observation.agreement is Agreement.CONTRADICTED
+
+
+def _result(verdict: Verdict, view: View) -> list[FinalResult]:
+    """Returns what a case ends with: nothing where the kernel is safe."""
+    from junitparser import Error, Failure, Skipped
+
+    found: FinalResult
+    if _is_contradicted(verdict):
+        found = Failure(printable(f"a probe contradicts the prediction: {verdict.reason}"), "contradicted")
+    elif verdict.waived and verdict.waiver is not None:
+        waiver = verdict.waiver
+        words = f"{verdict.state.value}, waived until {waiver.until} by {waiver.who}: {waiver.reason}"
+        found = Skipped(printable(words), "waived")
+    elif verdict.state is State.AFFECTED:
+        found = Failure(printable(verdict.reason), "affected")
+    elif verdict.state is State.UNKNOWN:
+        words = printable(verdict.reason + (f"; to settle it: {verdict.settle}" if verdict.settle else ""))
+        # What an expired waiver names fails, whatever is let through.
+        allowed = view.unknown_passes and verdict.waiver is None
+        found = Skipped(words, "unknown") if allowed else Error(words, "unknown")
+    else:
+        return []
+    found.text = "\n".join(details(verdict))
+    return [found]
+
+
+def _case(subject: Subject, verdict: Verdict, view: View) -> TestCase:
+    from junitparser import TestCase
+
+    where = f" on {', '.join(verdict.architectures)}" if verdict.architectures else ""
+    case = TestCase(verdict.defect.slug + where, f"{_CLASS}.{subject.kernel.name}", 0)
+    case.result = _result(verdict, view)
+    if verdict.state in (State.FIXED, State.NOT_AFFECTED):
+        case.system_out = printable(f"{verdict.state.value}: {verdict.reason}")
+    return case
+
+
+def _suite(subject: Subject, view: View) -> TestSuite:
+    from junitparser import TestSuite
+
+    suite = TestSuite(subject.kernel.name)
+    for verdict in subject.target.verdicts:
+        suite.add_testcase(_case(subject, verdict, view))
+    return suite
+
+
+def render(report: Report, view: View) -> str:
+    """Returns the report as JUnit XML. An input that could not be judged is a suite with one error.
+
+    Raises AuditError where the library is not installed.
+    """
+    with needs("junitparser", "junit"):
+        from junitparser import Error, JUnitXml, Skipped, TestCase, TestSuite
+
+    document = JUnitXml("tailcall-audit")
+    stamp = datetime.fromtimestamp(view.made, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    suites = [_suite(subject, view) for subject in subjects(report)]
+    for item in report.skipped:
+        suite, case = TestSuite(printable(item.label)), TestCase("audit", f"{_CLASS}.{printable(item.label)}", 0)
+        words = printable(item.reason)
+        case.result = [Skipped(words, "skipped") if view.unknown_passes else Error(words, "skipped")]
+        suite.add_testcase(case)
+        suites.append(suite)
+    for suite in suites:
+        suite.timestamp = stamp
+        document.add_testsuite(suite)
+    data: bytes = document.tostring()  # type: ignore[no-untyped-call]
+    return data.decode() + "\n"

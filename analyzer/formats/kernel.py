@@ -1,0 +1,106 @@
+"""What formats for other programs call a kernel: a name that is its own, an address (purl), and fingerprints.
+
+None of it has a path in it: the same kernel, read from another place, is the same product and the same finding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import NamedTuple
+from urllib.parse import quote
+
+from tailcall_audit.analyzer.model import Report, TargetReport, Verdict
+from tailcall_audit.analyzer.text import printable
+
+__all__ = ["Kernel", "Product", "Subject", "fingerprint", "kernel_key", "products", "severity_number", "subjects"]
+
+_RUNNING = " (running)"
+_EXACT = "exact"
+
+
+class Kernel(NamedTuple):
+    """A kernel: the name that it has in a document, its version (a package's, a release) and its architecture (None: it
+    is not known).
+    """
+
+    name: str
+    version: str
+    architecture: str | None
+
+
+class Product(NamedTuple):
+    """A kernel for an architecture, as documents about vulnerabilities name products: an id of its own in the document,
+    a title, and its addresses. `cpe` is None where the version is no upstream release for certain.
+    """
+
+    id: str
+    title: str
+    purl: str
+    cpe: str | None
+
+
+class Subject(NamedTuple):
+    """A target of a report, with what it is called in a document."""
+
+    kernel: Kernel
+    target: TargetReport
+
+
+def _plain_name(target: TargetReport) -> str:
+    return printable(target.name.removesuffix(_RUNNING))
+
+
+def _version(target: TargetReport) -> str:
+    """Returns what the kernel is called by those who built it: its package, its release, its upstream release, else its
+    name.
+    """
+    identity = target.identity
+    known = next((value for key in ("package", "release", "upstream") if (value := identity.get(key))), None)
+    return printable(known or _plain_name(target))
+
+
+def kernel_key(target: TargetReport) -> str:
+    """Returns what identifies a kernel wherever it is read: its version, flavour and architecture; never a path."""
+    identity = target.identity
+    return "|".join((_version(target), identity.get("flavour") or "", identity.get("architecture") or ""))
+
+
+def fingerprint(target: TargetReport, verdict: Verdict) -> str:
+    """Returns the fingerprint of a defect in a kernel (64 hex digits): the same in every run and at every place."""
+    words = "|".join((verdict.defect.slug, kernel_key(target), ",".join(verdict.architectures)))
+    return hashlib.sha256(words.encode("utf-8", "replace")).hexdigest()
+
+
+def subjects(report: Report) -> Iterator[Subject]:
+    """Yields the targets, each with a name of its own: the second of one name has a number."""
+    seen: dict[str, int] = {}
+    for target in report.targets:
+        name = _plain_name(target)
+        number = seen[name] = seen.get(name, 0) + 1
+        own = name if number == 1 else f"{name} ({number})"
+        yield Subject(Kernel(own, _version(target), target.identity.get("architecture")), target)
+
+
+def _cpe(target: TargetReport) -> str | None:
+    version = target.identity.get("upstream") or ""
+    exact = target.identity.get("proof") == _EXACT and version.replace(".", "").isdigit()
+    return f"cpe:2.3:o:linux:linux_kernel:{version}:*:*:*:*:*:*:*" if exact else None
+
+
+def products(subject: Subject, verdict: Verdict) -> list[Product]:
+    """Returns the products that a verdict is about: the kernel, or the kernel on each of the verdict's architectures."""
+    kernel, target = subject
+    found = []
+    for name in verdict.architectures or (kernel.architecture,):
+        qualifiers = {"arch": name, "distro": target.identity.get("distro")}
+        words = "&".join(f"{key}={quote(value, safe='')}" for key, value in qualifiers.items() if value)
+        purl = f"pkg:generic/linux@{quote(kernel.version, safe='')}{'?' + words if words else ''}"
+        title = f"Linux {kernel.name}{f' on {name}' if name else ''}"
+        found.append(Product(f"{kernel.name}{f':{name}' if name else ''}", title, purl, _cpe(target)))
+    return found
+
+
+def severity_number(severity: str) -> str:
+    """Returns the least CVSS score of a severity's class: it stands for the class, and was not measured."""
+    return {"critical": "9.0", "high": "7.0", "medium": "4.0"}.get(severity, "1.0")

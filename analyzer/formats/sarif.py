@@ -1,0 +1,126 @@
+"""SARIF 2.1.0 (OASIS): a result for each defect that is there or may be there.
+
+An unknown is a *note*. What is fixed or not affected is no result: servers show every result as an alert. A waiver is a
+suppression. The fingerprint is that of the defect and the kernel, so an alert stays the same one wherever it is found.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from tailcall_audit import __version__
+from tailcall_audit.analyzer.catalog.types import Defect
+from tailcall_audit.analyzer.formats.kernel import Subject, fingerprint, severity_number, subjects
+from tailcall_audit.analyzer.formats.lines import skipped
+from tailcall_audit.analyzer.formats.registry import View
+from tailcall_audit.analyzer.model import Agreement, Report, State, Verdict
+from tailcall_audit.analyzer.text import printable
+
+__all__ = ["render"]
+
+_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+_FINGERPRINT = "defectInKernel/v1"
+_SHOWN = (State.AFFECTED, State.UNKNOWN)
+
+
+def _rule(defect: Defect) -> dict[str, Any]:
+    text = printable(f"{defect.title}. {defect.consequence}")
+    return {
+        "id": defect.slug,
+        "shortDescription": {"text": printable(defect.title)},
+        "fullDescription": {"text": text},
+        "help": {"text": printable(f"{defect.mechanism} `tailcall-audit explain {defect.slug}` has the whole story.")},
+        "defaultConfiguration": {"level": _level(State.AFFECTED, defect)},
+        "properties": {
+            "tags": ["security", "kernel", "bpf", *defect.cves],
+            "precision": "high",
+            "security-severity": severity_number(defect.severity),
+        },
+    }
+
+
+def _level(state: State, defect: Defect) -> str:
+    if state is State.UNKNOWN:
+        return "note"
+    return "error" if defect.severity in ("high", "critical") else "warning"
+
+
+def _message(subject: Subject, verdict: Verdict) -> str:
+    where = f" on {', '.join(verdict.architectures)}" if verdict.architectures else ""
+    words = f"{subject.kernel.name}{where}: {verdict.state.value}: {verdict.reason}"
+    if verdict.observation is not None and verdict.observation.agreement is Agreement.CONTRADICTED:
+        words += f"; a probe contradicts the prediction: {verdict.observation.detail}"
+    if verdict.state is State.UNKNOWN and verdict.settle:
+        words += f"; to settle it: {verdict.settle}"
+    return printable(words)
+
+
+def _suppressions(verdict: Verdict) -> dict[str, Any]:
+    if verdict.waiver is None or not verdict.waived:
+        return {}
+    waiver = verdict.waiver
+    words = printable(f"{waiver.reason} (until {waiver.until}, by {waiver.who}; {waiver.source})")
+    return {"suppressions": [{"kind": "external", "status": "accepted", "justification": words}]}
+
+
+def _result(subject: Subject, verdict: Verdict, rules: Mapping[str, int]) -> dict[str, Any]:
+    kernel, target = subject
+    return {
+        "ruleId": verdict.defect.slug,
+        "ruleIndex": rules[verdict.defect.slug],
+        "level": _level(verdict.state, verdict.defect),
+        "message": {"text": _message(subject, verdict)},
+        "locations": [
+            {
+                "physicalLocation": {"artifactLocation": {"uri": quote(kernel.name, safe="")}},
+                "logicalLocations": [{"name": kernel.name, "kind": "module"}],
+            }
+        ],
+        "partialFingerprints": {_FINGERPRINT: fingerprint(target, verdict)},
+        **_suppressions(verdict),
+        "properties": {
+            "verdict": verdict.state.value,
+            "confidence": verdict.confidence.label,
+            "rule": verdict.rule.value,
+            "architectures": list(verdict.architectures) or ([kernel.architecture] if kernel.architecture else []),
+        },
+    }
+
+
+def _found(report: Report) -> Iterator[tuple[Subject, Verdict]]:
+    for subject in subjects(report):
+        for verdict in subject.target.verdicts:
+            if verdict.state in _SHOWN:
+                yield subject, verdict
+
+
+def render(report: Report, view: View) -> str:
+    """Returns the report as SARIF. Inputs that could not be judged are notifications: the run was not successful."""
+    found = list(_found(report))
+    defects = {verdict.defect.slug: verdict.defect for _, verdict in found}
+    rules = {slug: number for number, slug in enumerate(defects)}
+    notices = [{"level": "error", "message": {"text": line}} for line in skipped(report)]
+    run = {
+        "tool": {
+            "driver": {
+                "name": "tailcall-audit",
+                "version": __version__,
+                "semanticVersion": __version__,
+                "rules": [_rule(defect) for defect in defects.values()],
+                "properties": {"catalogDate": report.catalog.date, "catalogDigest": report.catalog.digest},
+            }
+        },
+        "invocations": [
+            {
+                "executionSuccessful": not notices,
+                "endTimeUtc": datetime.fromtimestamp(view.made, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "toolExecutionNotifications": notices,
+            }
+        ],
+        "results": [_result(subject, verdict, rules) for subject, verdict in found],
+    }
+    return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"

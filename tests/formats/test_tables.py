@@ -1,0 +1,179 @@
+"""CSV, JUnit, Prometheus, Markdown and HTML: what is in them, read by the libraries that others read them with."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from html.parser import HTMLParser
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tailcall_audit import State, audit
+from tailcall_audit.analyzer.formats.csv import COLUMNS
+from tailcall_audit.analyzer.formats.registry import find_format
+from tailcall_audit.analyzer.model import Report
+from tests.formats.examples import KERNELS, VIEW, by_state, hostile, plain, whole
+
+
+def rows(report: Report) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(find_format("csv").render(report, VIEW))))
+
+
+def test_csv_has_a_row_for_each_verdict_and_each_skipped_input() -> None:
+    found = rows(whole())
+    assert tuple(found[0]) == COLUMNS
+    counts = Counter(row["verdict"] for row in found)
+    assert counts == {**{state.value: by_state(whole(), state) for state in State}, "skipped": 1}
+    assert [row["defect"] for row in found if row["waiver"] == "waived"] == ["x86-hierarchy", "freplace-loop"]
+    assert [row["defect"] for row in found if row["waiver"] == "expired"] == ["tailcall-cgroup-storage-bridge"]
+
+
+def test_no_cell_of_csv_is_a_formula() -> None:
+    for row in rows(hostile()):
+        assert not [cell for cell in row.values() if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+
+
+def junit(report: Report, unknown_passes: bool = False) -> Counter[str]:
+    """How many cases end in which way: none for those that pass."""
+    from junitparser import JUnitXml
+
+    text = find_format("junit").render(report, VIEW._replace(unknown_passes=unknown_passes))
+    document = JUnitXml.fromstring(text.encode())
+    found: Counter[str] = Counter()
+    for suite in document:
+        for case in suite:
+            (result,) = case.result or (None,)
+            found["passed" if result is None else f"{type(result).__name__} {result.type}"] += 1
+    assert document.failures == sum(number for words, number in found.items() if words.startswith("Failure"))
+    assert document.errors == sum(number for words, number in found.items() if words.startswith("Error"))
+    return found
+
+
+def test_junit_shows_no_unknown_as_green() -> None:
+    assert junit(whole()) == {
+        "passed": by_state(whole(), State.FIXED) + by_state(whole(), State.NOT_AFFECTED),
+        "Failure affected": by_state(whole(), State.AFFECTED, waived=False) - 1,
+        "Failure contradicted": 1,
+        "Error unknown": by_state(whole(), State.UNKNOWN, waived=False),
+        "Error skipped": 1,
+        "Skipped waived": 2,
+    }
+
+
+def test_junit_skips_what_the_gate_lets_through() -> None:
+    found = junit(whole(), unknown_passes=True)
+    assert "Error unknown" not in found
+    assert found["Skipped unknown"] == by_state(whole(), State.UNKNOWN, waived=False)
+    assert found["Skipped skipped"] == 1
+    assert found["Failure affected"] == junit(whole())["Failure affected"]
+
+
+def metrics(report: Report) -> dict[str, list[tuple[dict[str, str], float]]]:
+    text = find_format("prometheus").render(report, VIEW)
+    families = text_string_to_metric_families(text)
+    return {family.name: [(sample.labels, sample.value) for sample in family.samples] for family in families}
+
+
+def test_prometheus_has_a_gauge_of_its_own_for_the_unknown() -> None:
+    found = metrics(whole())
+    total = sum(len(target.verdicts) for target in whole().targets)
+    assert len(found["tailcall_audit_affected"]) == len(found["tailcall_audit_unknown"]) == total
+    assert sum(value for _, value in found["tailcall_audit_affected"]) == by_state(whole(), State.AFFECTED, False)
+    assert sum(value for _, value in found["tailcall_audit_unknown"]) == by_state(whole(), State.UNKNOWN, False)
+    assert [labels["defect"] for labels, _ in found["tailcall_audit_waived"]] == ["x86-hierarchy", "freplace-loop"]
+    assert [labels["defect"] for labels, _ in found["tailcall_audit_contradicted"]] == ["prog-array-clear-stall"]
+    assert found["tailcall_audit_skipped"] == [({}, 1)]
+    assert found["tailcall_audit_last_run_timestamp_seconds"] == [({}, VIEW.made)]
+
+
+@pytest.mark.parametrize("report", [plain, whole, hostile], ids=["plain", "whole", "hostile"])
+def test_no_series_of_prometheus_is_there_twice(report: object) -> None:
+    assert callable(report)
+    for samples in metrics(report()).values():
+        keys = [tuple(sorted(labels.items())) for labels, _ in samples]
+        assert len(set(keys)) == len(keys)
+
+
+def test_a_kernel_that_is_gone_leaves_no_series() -> None:
+    text = find_format("prometheus").render(audit(kernels=["6.12.117"]), VIEW)
+    assert "6.1.170" not in text
+
+
+def test_markdown_has_tables_of_one_width() -> None:
+    for report in (plain(), whole(), hostile()):
+        text = find_format("markdown").render(report, VIEW._replace(explain=True))
+        tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+        assert len(tables) == 1 + len(report.targets)
+        for table in tables:
+            assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+
+
+def test_markdown_of_a_fleet_has_a_row_for_each_kernel_and_what_some_have() -> None:
+    many = audit(kernels=[f"6.1.{number}" for number in range(100, 120)], arch="x86_64", only=["3", "4", "6"])
+    text = find_format("markdown").render(many, VIEW)
+    titles = next(line for line in text.splitlines() if line.startswith("| kernel"))
+    assert titles == "| kernel | x86-hierarchy | freplace-loop |"
+    assert text.count("| 6.1.1") == 20
+    assert "1 defects that no kernel has are left out." in text
+
+
+class Page(HTMLParser):
+    """What a page has: its elements, the addresses that it would fetch, its anchors and ids."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+        self.fetched: list[str] = []
+        self.links: set[str] = set()
+        self.ids: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        values = dict(attrs)
+        self.fetched += [f"{tag} {name}" for name in ("src", "data", "action", "srcset") if name in values]
+        self.fetched += [f"handler {name}" for name in values if name.startswith("on")]
+        if values.get("href"):
+            self.links.add(values["href"] or "")
+        if values.get("id"):
+            self.ids.append(values["id"] or "")
+        if tag not in ("meta", "br", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("report", [plain, whole, hostile], ids=["plain", "whole", "hostile"])
+def test_a_page_fetches_nothing_and_is_whole(report: object) -> None:
+    assert callable(report)
+    page = Page()
+    page.feed(find_format("html").render(report(), VIEW))
+    assert page.open == []
+    assert page.fetched == []
+    assert {"script", "link", "img", "iframe", "object", "form"}.isdisjoint(page.tags)
+    assert len(page.ids) == len(set(page.ids))
+    assert {link.removeprefix("#") for link in page.links} <= set(page.ids)
+
+
+def test_a_page_of_a_fleet_lists_what_is_open_only() -> None:
+    many = audit(kernels=[f"6.1.{number}" for number in range(100, 120)], arch="x86_64", only=["3", "4", "6"])
+    text = find_format("html").render(many, VIEW)
+    page = Page()
+    page.feed(text)
+    assert page.tags["details"] == 40  # pitfalls 4 and 6 of each
+    assert {link.removeprefix("#") for link in page.links} <= set(page.ids)
+    assert "1 defects that no kernel has are left out of this table." in text
+    assert "s390-trampoline" not in text
+
+
+def test_a_page_has_a_matrix_and_the_evidence() -> None:
+    text = find_format("html").render(plain(), VIEW)
+    page = Page()
+    page.feed(text)
+    assert page.tags["details"] >= sum(len(target.verdicts) for target in plain().targets)
+    assert all(name in text for name in KERNELS)
+    assert "Linux kernel commit" in text or "d6083f040d5d" in text
