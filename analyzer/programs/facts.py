@@ -59,8 +59,10 @@ class Facts(NamedTuple):
 class Workshop:
     """Makes facts of the functions of one object or host; each function is followed once for what it is handed."""
 
-    def __init__(self, codes: Sequence[Code], map_numbers: dict[str, int]) -> None:
+    def __init__(self, codes: Sequence[Code], map_numbers: dict[str, int], *, translated: bool = False) -> None:
+        """`translated` is True of instructions that the verifier has rewritten: their context is the kernel's own."""
         self._codes = codes
+        self._translated = translated
         self._map_numbers = map_numbers
         self._graphs: dict[int, Graph] = {}
         self._seen: dict[tuple[int, tuple[Value, ...], Layout], Seen] = {}
@@ -73,6 +75,8 @@ class Workshop:
     def facts(self, order: tuple[int, ...], kind: str | None) -> Facts:
         """Returns the facts about a program of a type, whose functions stand behind each other in this order."""
         layout = _LAYOUTS.get(kind or "", _ANY if kind in _UNKNOWN_TYPES else _NONE)
+        if self._translated and layout is not _NONE:
+            layout = Layout(None)
         callers = self._callers_first(order)
         seen = self._interpret(callers, layout)
         called = frozenset(

@@ -54,6 +54,8 @@ def _join(first: _Counts, second: _Counts) -> _Counts:
 
 def _change(code: Code, place: int) -> _Counts:
     reference = code.references.get(place)
+    if reference is not None and reference.kind is Refers.KFUNC and not reference.name:
+        return _UNKNOWN
     if reference is not None and reference.kind is Refers.KFUNC:
         # A program may carry its own flavour of a kfunc's declaration: NAME___SUFFIX (bpf_core_essential_name_len()).
         change = _KFUNCS.get(reference.name.partition("___")[0], {})

@@ -58,9 +58,11 @@ _WIDEN_AFTER, _GIVE_UP_AFTER = 3, 64
 
 
 class Layout(NamedTuple):
-    """The offsets in the context, in bytes, from which a program reads where its packet begins."""
+    """The offsets in the context, in bytes, from which a program reads where its packet begins; None where any pointer
+    from there may be one.
+    """
 
-    packet: frozenset[int]
+    packet: frozenset[int] | None
 
 
 class Seen(NamedTuple):
@@ -242,8 +244,10 @@ class _Interpreter:
                 value = Number(place, 0, (1 << 8 * width) - 1)
         elif isinstance(base, MapValue) and base.frozen:
             value = Number(place, 0, (1 << 8 * width) - 1, True)
-        elif isinstance(base, Context) and base.offset + insn.off in self._layout.packet and width >= 4:
-            value = Packet(frozenset())
+        elif isinstance(base, Context) and self._layout.packet is None and width == 8:
+            value = None
+        elif isinstance(base, Context) and self._layout.packet and base.offset + insn.off in self._layout.packet:
+            value = Packet(frozenset()) if width >= 4 else value
         elif (base is None or isinstance(base, Memory)) and width == 8:
             value = None
         if insn.dst < _FP:

@@ -1,7 +1,7 @@
 """bpf(2) by ctypes: maps, programs, BTF, links, test runs. Every descriptor of a session is closed with it.
 
-The layouts of ``union bpf_attr`` are those of include/uapi/linux/bpf.h; a kernel takes a shorter one than it knows, and
-a longer one as long as what it does not know is zero.
+The layouts of ``union bpf_attr`` are those of include/uapi/linux/bpf.h; a kernel takes a shorter one than it knows,
+and a longer one as long as what it does not know is zero.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-__all__ = ["Bpf", "BpfError", "Function", "function_number", "machine_is_known"]
+__all__ = ["Bpf", "BpfError", "Function", "function_number", "machine_is_known", "raw_call"]
 
 _SYSCALL = {"x86_64": 321}
 _UNTESTED = {"aarch64": 280, "riscv64": 280, "loongarch64": 280, "s390x": 351, "ppc64le": 361, "ppc64": 361} | {
@@ -99,6 +99,15 @@ def _number() -> int:
     return number
 
 
+def raw_call(command: int, attributes: bytes, what: str) -> tuple[int, bytes]:
+    """Makes one bpf(2) call. Returns its result and the attributes as the kernel left them; raises BpfError."""
+    buffer = _buffer(attributes)
+    result: int = _libc.syscall(_number(), command, buffer, len(attributes))
+    if result < 0:
+        raise BpfError(ctypes.get_errno(), what)
+    return result, buffer.raw
+
+
 def _buffer(data: bytes) -> ctypes.Array[ctypes.c_char]:
     return ctypes.create_string_buffer(data, len(data))
 
@@ -127,7 +136,7 @@ class Bpf:
     """A session: what is made in it is gone after it. The methods raise BpfError."""
 
     def __init__(self) -> None:
-        self._number = _number()
+        _number()
         self._descriptors: list[int] = []
         self.ids: list[tuple[str, int]] = []
         # Before 5.11 memory of maps and programs counts against RLIMIT_MEMLOCK, whose 64 KiB look like a missing privilege.
@@ -148,11 +157,7 @@ class Bpf:
             os.close(self._descriptors.pop())
 
     def _call(self, command: int, attributes: bytes, what: str) -> int:
-        buffer = _buffer(attributes)
-        result: int = _libc.syscall(self._number, command, buffer, len(attributes))
-        if result < 0:
-            raise BpfError(ctypes.get_errno(), what)
-        self._answer = buffer.raw
+        result, self._answer = raw_call(command, attributes, what)
         return result
 
     def _keep(self, descriptor: int) -> int:
@@ -257,10 +262,11 @@ class Bpf:
         """Loads a program of this type. Returns its descriptor.
 
         `functions` describes each of its functions, in order, for BTF: a program with subprograms that tail-call must
-        have it (check_subprogs(), "tail_call is not allowed in subprogs without BTF"), so without it they are taken for
-        static. `target` is the descriptor of the program that a freplace or tracing program is for, and the BTF number
-        there of the function that it replaces or traces (see `function_number`). `attach_type` is the expected attach
-        type, 0 if none is asked for: with BPF_XDP, a loader's default, 6.1 behaves differently. `flags` are BPF_F_*.
+        have it (check_subprogs(), "tail_call is not allowed in subprogs without BTF"), so without it they are taken
+        for static. `target` is the descriptor of the program that a freplace or tracing program is for, and the BTF
+        number there of the function that it replaces or traces (see `function_number`). `attach_type` is the expected
+        attach type, 0 if none is asked for: with BPF_XDP, a loader's default, 6.1 behaves differently. `flags` are
+        BPF_F_*.
         """
         if not functions and len(program.functions) > 1:
             functions = [Function(function, number == 0) for number, function in enumerate(program.functions)]
@@ -313,8 +319,8 @@ class Bpf:
         return self._keep(self._call(_PROG_LOAD, attributes, f"load of {loading.name}"))
 
     def attach(self, program: int, attach_type: int = 0) -> int:
-        """Attaches a tracing program (of this attach type) or a freplace program (0) to what it was loaded for. Returns
-        the link.
+        """Attaches a tracing program (of this attach type) or a freplace program (0) to what it was loaded for.
+        Returns the link.
 
         Older kernels (5.10) know BPF_LINK_CREATE for neither: link_create() says EINVAL, and BPF_RAW_TRACEPOINT_OPEN
         does both.

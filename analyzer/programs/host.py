@@ -1,0 +1,338 @@
+"""Makes facts of what a kernel has loaded: of its own answers (`loaded.py`), or of bpftool's (`bpftool.py`).
+
+The instructions are those after the verifier (xlated). They differ from a loader's: a map is its id, a helper or kfunc
+the distance of its address from __bpf_call_base, a call of a subprogram has the distance in its offset, and loads from
+the context are loads from the kernel's own structs, so that pointers into the packet cannot be recognised.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Mapping
+from functools import cached_property
+from typing import NamedTuple
+
+from tailcall_audit.analyzer.programs.btf_ext import Lines
+from tailcall_audit.analyzer.programs.byteorder import decode_instructions, little_btf
+from tailcall_audit.analyzer.programs.code import Code, ProgramsError, Reference, Refers
+from tailcall_audit.analyzer.programs.facts import Facts, Workshop
+from tailcall_audit.analyzer.programs.names import attach_type, helper_number, map_type, program_type
+from tailcall_audit.analyzer.programs.relocations import order_of
+from tailcall_audit.analyzer.programs.types import Attachment, Map, Program, ProgramSet, Slot, SourceLine
+from tailcall_audit.probes.kernel import btf as kinds
+from tailcall_audit.probes.kernel.btf import GLOBAL, Btf, BtfError
+from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL, Insn
+from tailcall_audit.probes.kernel.loaded import Loaded, LoadedLink, LoadedMap, LoadedProgram
+
+__all__ = ["Names", "programs_of"]
+
+_LD_IMM64, _CALL = 0x18, 0x85
+_PSEUDO_CALL, _PSEUDO_KFUNC, _PSEUDO_MAP, _PSEUDO_VALUE, _PSEUDO_FUNC = 1, 2, 1, 2, 4
+_STORAGES = frozenset(("cgroup_storage", "percpu_cgroup_storage"))
+_ALIASES = {"bpf_user_rnd_u32": "get_prandom_u32", "bpf_skb_event_output": "perf_event_output"}
+"""Helpers whose functions have other names, where it matters to no condition but reads better."""
+_TRACEPOINT = "btf_trace_"
+"""How the types of tracepoints begin to which tp_btf programs are attached."""
+
+
+class _Types:
+    """The BTF objects of a host; one that is broken or not there has no names."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._loaded = {item.id: item for item in loaded.btfs}
+        self._known: dict[int, Btf | None] = {}
+        self._big = loaded.big_endian
+
+    def btf(self, number: int) -> Btf | None:
+        """Returns the BTF with an id."""
+        if number not in self._known:
+            item = self._loaded.get(number)
+            found = None
+            if item is not None and item.data is not None:
+                try:
+                    found = Btf(little_btf(item.data) if self._big else item.data)
+                except (BtfError, ProgramsError):
+                    found = None
+            self._known[number] = found
+        return self._known[number]
+
+    def is_kernel(self, number: int) -> bool | None:
+        """Returns True of the BTF of the kernel or a module, None where there is none of this id."""
+        item = self._loaded.get(number)
+        return None if item is None else item.is_kernel
+
+    def function(self, number: int, kind: int) -> tuple[str, bool] | None:
+        """Returns the name of a function and True if it is global; of another type the name only."""
+        btf = self.btf(number)
+        try:
+            found = None if btf is None else btf.type(kind)
+        except BtfError:
+            return None
+        return None if found is None else (found.name, found.kind == kinds.FUNC and found.members == GLOBAL)
+
+    @cached_property
+    def kernel(self) -> Btf | None:
+        """The kernel's own BTF, where it was read."""
+        return next((self.btf(number) for number, item in self._loaded.items() if item.name == "vmlinux"), None)
+
+
+class Names(NamedTuple):
+    """What is known of a program's functions (name, and True if global, by the slot of their first instruction) and of
+    its source lines by slot.
+    """
+
+    functions: dict[int, tuple[str, bool | None]]
+    lines: dict[int, SourceLine]
+
+
+class _Host:
+    def __init__(self, loaded: Loaded, label: str, names: Mapping[int, Names]) -> None:
+        self._loaded = loaded
+        self._given = names
+        self._label = label
+        self._types = _Types(loaded)
+        self.notes = list(loaded.notes)
+        self.map_names = {item.id: f"{item.name}#{item.id}" if item.name else f"map#{item.id}" for item in loaded.maps}
+        self._kinds = {item.id: map_type(item.type) for item in loaded.maps}
+        self._names = {item.id: self._name(item) for item in loaded.programs}
+        self._by_id = {item.id: item for item in loaded.programs}
+        self._links: dict[int, LoadedLink] = {}
+        for link in loaded.links:
+            self._links.setdefault(link.program, link)
+        self._codes: list[Code] = []
+
+    def _name(self, program: LoadedProgram) -> str:
+        """Returns a program's whole name: what the kernel keeps beside BTF has at most 15 letters."""
+        found = self._names_in(program).functions.get(0)
+        return found[0] if found is not None and found[0] else program.name
+
+    def _names_in(self, program: LoadedProgram) -> Names:
+        """Returns the names of a program's functions and its lines: those that were given, else from its BTF."""
+        if program.id in self._given:
+            return self._given[program.id]
+        functions: dict[int, tuple[str, bool | None]] = {}
+        for start, kind in program.functions:
+            functions[start] = self._types.function(program.btf, kind) or ("", None)
+        btf = self._types.btf(program.btf)
+        if btf is None:
+            return Names(functions, {})
+        lines = Lines(btf)
+        return Names(functions, {row[0]: lines.line(*row[1:]) for row in program.lines})
+
+    def symbol(self, insn: Insn) -> str | None:
+        """Returns the name of the kernel's function that an instruction calls, None where it is not known."""
+        symbols = self._loaded.symbols
+        found = None if symbols is None else symbols.get(insn.imm)
+        if found is None and insn.src == _PSEUDO_KFUNC and self._types.kernel is not None:
+            try:
+                found = self._types.kernel.type(insn.imm).name
+            except BtfError:
+                found = None
+        return found
+
+    def key(self, number: int) -> str | None:
+        """Returns the key of the program with an id, None if it is not there."""
+        if number not in self._names:
+            return None
+        name = self._names[number] or program_type(self._by_id[number].type)
+        return f"{name}#{number}"
+
+    def programs(self) -> list[Program]:
+        """Returns every program with what could be read of it."""
+        mains: dict[int, int] = {}
+        for item in self._loaded.programs:
+            if item.instructions is not None:
+                try:
+                    names, big = self._names_in(item), self._loaded.big_endian
+                    codes = _Splitter(item, names, self, big, len(self._codes)).codes()
+                except ProgramsError as error:
+                    self.notes.append(f"the instructions of program {item.id} cannot be read: {error}")
+                    continue
+                mains[item.id] = len(self._codes)
+                self._codes += codes
+        numbers = {self.map_names[item.id]: item.id for item in self._loaded.maps}
+        workshop = Workshop(self._codes, numbers, translated=True)
+        return [self._program(item, mains.get(item.id), workshop) for item in self._loaded.programs]
+
+    def _program(self, item: LoadedProgram, main: int | None, workshop: Workshop) -> Program:
+        kind = program_type(item.type)
+        facts = Facts((), (), (), {}, frozenset())
+        if main is not None:
+            facts = workshop.facts(order_of(tuple(self._codes), main), kind)
+        link = self._links.get(item.id)
+        storages = {self.map_names[number] for number in item.maps if self._kinds.get(number) in _STORAGES}
+        return Program(
+            self.key(item.id) or str(item.id),
+            self._names[item.id],
+            f"{self._label}, program {item.id}",
+            None,
+            kind,
+            None if link is None or link.attach_type is None else attach_type(link.attach_type),
+            self._attachment(item, link),
+            None,
+            item.jited,
+            facts.instructions,
+            facts.functions,
+            tuple(self.map_names[number] for number in item.maps if number in self.map_names),
+            any(self._kinds.get(number) == "arena" for number in item.maps),
+            frozenset(storages),
+            item.gpl,
+            facts.lines,
+        )
+
+    def _attachment(self, item: LoadedProgram, link: LoadedLink | None) -> Attachment | None:
+        """Returns what a program is attached to, or was loaded for."""
+        if item.target_type:
+            named = self._types.function(item.target_btf, item.target_type)
+            name = None if named is None else named[0].removeprefix(_TRACEPOINT)
+            if self._types.is_kernel(item.target_btf):
+                return Attachment(name, None, None)
+            return Attachment(None, self._target(item, link), name)
+        if link is None:
+            return None
+        if link.where is not None:
+            return Attachment(f"interface {link.where}", None, None)
+        return Attachment(None if link.attach_type is None else attach_type(link.attach_type), None, None)
+
+    def _target(self, item: LoadedProgram, link: LoadedLink | None) -> str | None:
+        """Returns the program to whose function another is attached: the link's, else the only one of that BTF that
+        has the function.
+        """
+        if link is not None and link.target and (found := self.key(link.target)) is not None:
+            return found
+        having = [
+            program.id
+            for program in self._loaded.programs
+            if program.btf == item.target_btf and any(kind == item.target_type for _, kind in program.functions)
+        ]
+        return self.key(having[0]) if len(having) == 1 else None
+
+    def map(self, item: LoadedMap) -> Map:
+        """Returns a map with what is in it."""
+        kind = map_type(item.type)
+        slots = () if item.slots is None else tuple(Slot(key, self.key(number)) for key, number in item.slots)
+        is_programs = kind == "prog_array"
+        if is_programs and item.slots is None:
+            self.notes.append(f"what is in the prog array {self.map_names[item.id]} could not be read")
+        return Map(
+            self.map_names[item.id],
+            kind,
+            item.entries,
+            slots,
+            is_programs and item.slots is not None,
+            False if is_programs else None,
+        )
+
+
+class _Splitter:
+    """Splits a program's instructions into its functions, with what each instruction refers to.
+
+    `first` is the index that its first function gets.
+    """
+
+    def __init__(self, program: LoadedProgram, names: Names, host: _Host, big_endian: bool, first: int) -> None:
+        assert program.instructions is not None
+        self._program = program
+        self._names = names
+        self._host = host
+        self._first = first
+        self._insns = decode_instructions(program.instructions, big_endian)
+        self._slots: list[int] = []
+        position = 0
+        for insn in self._insns:
+            self._slots.append(position)
+            position += 2 if insn.code == _LD_IMM64 else 1
+        self._end = position
+        self._starts = self._find_starts()
+        self._number = {start: index for index, start in enumerate(self._starts)}
+
+    def _find_starts(self) -> list[int]:
+        """Returns the slots where functions begin: by BTF, else where calls go."""
+        found = {0, *self._names.functions}
+        if len(found) == 1:
+            for slot, insn in zip(self._slots, self._insns, strict=True):
+                if insn.code == _CALL and insn.src == _PSEUDO_CALL:
+                    found.add(slot + 1 + insn.off)
+                elif insn.code == _LD_IMM64 and insn.src == _PSEUDO_FUNC:
+                    found.add(slot + 1 + _signed(insn.imm))
+        return sorted(found & {0, *self._slots})
+
+    def codes(self) -> list[Code]:
+        """Returns the functions in their order."""
+        by_slot = {slot: index for index, slot in enumerate(self._slots)}
+        found = []
+        for number, start in enumerate(self._starts):
+            end = self._starts[number + 1] if number + 1 < len(self._starts) else self._end
+            first, last = by_slot.get(start, 0), by_slot.get(end, len(self._insns))
+            other = (self._program.name or "main") if not number else f"function@{start}"
+            name, is_global = self._names.functions.get(start, (other, None))
+            references: dict[int, Reference] = {}
+            lines: dict[int, SourceLine] = {}
+            for index in range(first, last):
+                slot = self._slots[index]
+                if (reference := self._refers(self._insns[index], slot)) is not None:
+                    references[index - first] = reference
+                if (line := self._names.lines.get(slot)) is not None:
+                    lines[index - first] = line
+            found.append(Code(name or other, tuple(self._insns[first:last]), references, is_global, lines))
+        return found
+
+    def _refers(self, insn: Insn, slot: int) -> Reference | None:
+        if insn.code == _CALL:
+            return self._called(insn, slot)
+        if insn.code != _LD_IMM64 or not insn.src:
+            return None
+        low = insn.imm & 0xFFFFFFFF
+        if insn.src == _PSEUDO_MAP and low in self._host.map_names:
+            return Reference(Refers.MAP, self._host.map_names[low])
+        if insn.src == _PSEUDO_VALUE and low in self._host.map_names:
+            return Reference(Refers.VALUE, self._host.map_names[low], 0, insn.imm >> 32)
+        if insn.src == _PSEUDO_FUNC and (target := self._number.get(slot + 1 + _signed(insn.imm))) is not None:
+            return Reference(Refers.ADDRESS, "", self._first + target)
+        return Reference(Refers.UNKNOWN, "")
+
+    def _called(self, insn: Insn, slot: int) -> Reference | None:
+        if insn.src == _PSEUDO_CALL:
+            target = self._number.get(slot + 1 + insn.off)
+            if target is None and 0 <= insn.imm < len(self._starts):
+                target = insn.imm  # a distance that 16 bits do not hold: the kernel notes the function's number too
+            return (
+                Reference(Refers.UNKNOWN, "")
+                if target is None
+                else Reference(Refers.FUNCTION, "", self._first + target)
+            )
+        if insn.src == 0 and insn.imm == HELPER_TAIL_CALL:
+            return None
+        symbol = self._host.symbol(insn)
+        if symbol is None:
+            return Reference(Refers.KFUNC, "")
+        number = None if insn.src else _helper(symbol)
+        return Reference(Refers.KFUNC, symbol) if number is None else Reference(Refers.HELPER, symbol, number)
+
+
+def _helper(symbol: str) -> int | None:
+    """Returns the number of the helper that a function of the kernel is."""
+    name = _ALIASES.get(symbol) or symbol.removeprefix("bpf_")
+    number = helper_number(name)
+    if number is None and name.startswith("sk_skb_"):
+        number = helper_number(name.removeprefix("sk_"))  # sk_skb programs have their own of one number
+    return number
+
+
+def _signed(imm: int) -> int:
+    found: int = struct.unpack("<i", struct.pack("<I", imm & 0xFFFFFFFF))[0]
+    return found
+
+
+def programs_of(loaded: Loaded, label: str, names: Mapping[int, Names] | None = None) -> ProgramSet:
+    """Returns the programs and maps of a host; `label` says where they are. `names` are those of programs by their id,
+    where they are known from elsewhere than BTF.
+    """
+    host = _Host(loaded, label, names or {})
+    programs = tuple(host.programs())
+    maps = tuple(host.map(item) for item in loaded.maps)
+    several = [key for key, count in Counter(item.key for item in programs).items() if count > 1]
+    if several:
+        raise ProgramsError(f"several programs have the id of {several[0]}")
+    return ProgramSet(label, programs, maps, loaded.big_endian, tuple(dict.fromkeys(host.notes)))
