@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from tailcall_audit.analyzer.basis import Basis
 from tailcall_audit.analyzer.errors import AuditError, UnknownDefectError, UsageError
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ class Evidence(NamedTuple):
     entry that proves the fix only when the source agrees (conflicts were resolved). `settle` is the command that would
     turn an unknown into an answer. `architecture` limits the statement to one architecture. `unreadable` marks an
     unknown whose input could not be read, as against one that was read and looks like nothing known. `guessed` marks a
-    statement that rests on a release that was not verified.
+    statement that rests on a release that was not verified. `basis` is what it rests on that ages, None if it was read
+    in the kernel itself.
     """
 
     kind: EvidenceKind
@@ -100,6 +102,7 @@ class Evidence(NamedTuple):
     architecture: str | None = None
     unreadable: bool = False
     guessed: bool = False
+    basis: Basis | None = None
 
     def __hash__(self) -> int:
         # Texts know their hash, and members of an enum work theirs out in Python each time.
@@ -209,6 +212,8 @@ class Verdict(NamedTuple):
     observation: Observation | None = None
     fixed_by: tuple[str, ...] = ()
     """The commits of a complete fix that were found, where the verdict rests on them."""
+    rests_on: tuple[Basis, ...] = ()
+    """The catalogue and the surveys that decided about its commits."""
     waiver: Waiver | None = None
     """The waiver that names this defect and kernel, where there is something to waive; it may have expired."""
 
@@ -290,6 +295,14 @@ class Report(NamedTuple):
     catalog: Catalog
     first_fixed: tuple[FirstFixed, ...] = ()
     skipped: tuple[Skipped, ...] = ()
+    today: str = ""
+    """The day of the audit (ISO)."""
+
+    def rests_on(self) -> tuple[Basis, ...]:
+        """Returns the catalogue and the surveys that decided, each once, the catalogue first."""
+        return tuple(
+            sorted({item for target in self.targets for verdict in target.verdicts for item in verdict.rests_on})
+        )
 
     def has(self, state: State) -> bool:
         """Returns True if any verdict is in this state."""

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from tailcall_audit.analyzer.architecture import UnknownArchitectureError, normalize_architecture
+from tailcall_audit.analyzer.basis import today
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import SEVERITIES, Catalog, Defect
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig, read_config
@@ -21,12 +22,13 @@ from tailcall_audit.analyzer.model import (
     UsageError,
     Verdict,
 )
+from tailcall_audit.analyzer.policy.ageing import without_old
 from tailcall_audit.analyzer.policy.facts import Facts
 from tailcall_audit.analyzer.policy.judge import judge_all
 from tailcall_audit.analyzer.policy.overruled import overruled_by_code
 from tailcall_audit.analyzer.policy.series import first_fixed_by_series, with_pending_reboots
 from tailcall_audit.analyzer.readers.registry import READERS, Reader, Reading
-from tailcall_audit.analyzer.subjects.subject import Progress, Request, Subject
+from tailcall_audit.analyzer.subjects.subject import ANY_DISTRIBUTION, Progress, Request, Subject
 from tailcall_audit.analyzer.targets import Source, Targets, check_parameters
 
 if TYPE_CHECKING:
@@ -133,8 +135,12 @@ def _newer_than(subject: Subject, catalog: Catalog) -> str | None:
 def read_facts(subject: Subject, request: Request) -> tuple[Facts, tuple[str, ...]]:
     """Reads a subject: what the readers saw, and their notes; raises AuditError if it cannot be read."""
     readings = _read(subject, request)
+    evidence = [item for reading in readings for item in reading.evidence]
+    if request.max_age is not None:
+        teach = None if subject.release is None else subject.release.teach
+        evidence = list(without_old(evidence, request.max_age, request.today or today(), teach))
     facts = Facts(
-        [item for reading in readings for item in reading.evidence],
+        evidence,
         subject.architecture,
         subject.config,
         subject.config_applies,
@@ -211,7 +217,8 @@ def audit_sources(request: Request, sources: Sequence[Source]) -> Report:
     skipped = [item for item in items if isinstance(item, Skipped)]
     if not targets:
         raise AuditError("; ".join(dict.fromkeys(item.reason for item in skipped)) or "there is nothing to audit")
-    return Report(tuple(with_pending_reboots(targets)), request.catalog, first_fixed_by_series(items), tuple(skipped))
+    judged, fixed = tuple(with_pending_reboots(targets)), first_fixed_by_series(items)
+    return Report(judged, request.catalog, fixed, tuple(skipped), request.today or today())
 
 
 def given_config(path: str | Path | None, catalog: Catalog | None = None) -> KernelConfig | None:
@@ -253,6 +260,7 @@ def audit(
     apart: bool = False,
     online: bool = False,
     repositories: Sequence[KnownRepository] = (),
+    max_age: int | None = None,
 ) -> Report:
     """Audits kernels and returns the report.
 
@@ -270,6 +278,8 @@ def audit(
     With `online`, what a release string leaves unknown is looked up in the changelog of its build: where its
     distribution publishes one, or in those of the `repositories` that have builds of it.
 
+    What rests on a catalogue or a survey that is older than `max_age` days decides nothing.
+
     With `apart` each source is read in a forked process with limits of time and memory: call it from a program without
     threads.
 
@@ -282,7 +292,8 @@ def audit(
     request = Request(loaded, (), pitfalls=pitfalls, progress=progress, apart=apart, emulate=emulate)
     request = request._replace(rev=rev, system_map=system_map, distro=distro, offline=offline, refresh=refresh)
     request = request._replace(package_version=package_version, changelog_format=changelog_format)
-    known = tuple(name for item in repositories for name in item.distributions)
+    known = tuple(name for item in repositories for name in item.distributions or (ANY_DISTRIBUTION,))
+    request = request._replace(max_age=max_age, today=today())
     request = request._replace(online=_online(repositories) if online else None, repositories=known)
     check_parameters(request, targets, len(sources), has_config=config is not None)
     request = request._replace(

@@ -32,7 +32,7 @@ _MOST = 256 * _MIB
 """Bytes of one answer: a report with the evidence of every commit has less than 1 MiB."""
 _HEADER = struct.Struct("<cQ")
 _PROGRESS, _ITEM, _ERROR = b"p", b"i", b"e"
-_MODULES = ("tailcall_audit.analyzer.model", "tailcall_audit.analyzer.version")
+_MODULES = ("tailcall_audit.analyzer.basis", "tailcall_audit.analyzer.model", "tailcall_audit.analyzer.version")
 _DEFECT = "defect"
 
 

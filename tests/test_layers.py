@@ -32,7 +32,7 @@ LAYERS = (
     ("analyzer.model",),
     ("analyzer.catalog",),
     ("analyzer.libraries", "analyzer.paths"),
-    ("analyzer", "analyzer.architecture", "analyzer.errors", "analyzer.text", "analyzer.version"),
+    ("analyzer", "analyzer.architecture", "analyzer.basis", "analyzer.errors", "analyzer.text", "analyzer.version"),
     ("probes.guest",),
     ("probes.runner",),
     ("probes.guest.frames",),

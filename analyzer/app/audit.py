@@ -27,7 +27,7 @@ from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.formats.registry import View, find_format
 from tailcall_audit.analyzer.gates.gate import Gate, Outcome, gated_report
 from tailcall_audit.analyzer.gates.settings import SETTINGS
-from tailcall_audit.analyzer.gates.words import severity_of
+from tailcall_audit.analyzer.gates.words import days_of, severity_of
 from tailcall_audit.analyzer.model import AuditError, Report
 from tailcall_audit.analyzer.pipeline import audit
 
@@ -159,7 +159,8 @@ def _audit(
         progress=progress,
         apart=True,
         online=options.online,
-        repositories=known_repositories(),
+        max_age=options.max_age,
+        repositories=known_repositories(options.repositories),
     )
     return _confirm(report, options, to_boot, progress) if options.confirm else report
 
@@ -192,6 +193,8 @@ def run(arguments: Sequence[str]) -> int:
     options = audit_parser().read(arguments)
     settings = fill(options, GATE_SETTINGS)
     options.severity = severity_of(settings.values["severity"])
+    options.max_age = days_of(settings.values["max-age"])
+    options.repositories = [word for word in (settings.values["repositories"].value or "").split(",") if word.strip()]
     if options.show_config:
         gate = gate_of(options, settings, load(options.catalog))
         emit(_show_settings(settings, gate, options.format), options.output)

@@ -185,6 +185,11 @@ def _add_source_options(parser: argparse.ArgumentParser) -> None:
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
     choice = parser.add_argument_group("which defects")
     add_choice_options(choice)
+    choice.add_argument(
+        "--max-age",
+        metavar="DAYS",
+        help="decide nothing by a catalogue or a survey that is older: what rests on one is unknown",
+    )
     choice.add_argument("--all", action="store_true", help="show those in code of other architectures too")
     output = parser.add_argument_group("output")
     output.add_argument("--explain", action="store_true", help="add the evidence, its citations and the consequence")

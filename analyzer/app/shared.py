@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -170,15 +170,19 @@ def load_with_surveys(path: str | None, surveys: str | None = None) -> Catalog:
     return with_surveys(catalog, Store(folder).readable(lambda why: say(f"a survey is left out: {why}")))
 
 
-def known_repositories() -> tuple[KnownRepository, ...]:
-    """Returns the repositories that the user named for look-ups. A list that cannot be read is named on standard error."""
+def known_repositories(places: Sequence[str]) -> tuple[KnownRepository, ...]:
+    """Returns the repositories for look-ups: those of these places, and those that the user named to ``survey``.
+
+    A list that cannot be read is named on standard error.
+    """
     from tailcall_audit.analyzer.survey.folder import has_surveys, user_folder
 
-    if not has_surveys():
+    if not places and not has_surveys():
         return ()
-    from tailcall_audit.analyzer.web.repositories import read_repositories
+    from tailcall_audit.analyzer.web.repositories import KnownRepository, read_repositories
 
-    return read_repositories(str(user_folder().parent), lambda why: say(f"left out: {why}"))
+    kept = read_repositories(str(user_folder().parent), lambda why: say(f"left out: {why}")) if has_surveys() else ()
+    return (*(KnownRepository(place.strip(), ()) for place in places), *kept)
 
 
 def add_guest_options(group: argparse._ArgumentGroup) -> None:

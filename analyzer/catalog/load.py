@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import tailcall_audit
+from tailcall_audit.analyzer.basis import Basis
 from tailcall_audit.analyzer.catalog.expression import leaves, parse_expression
 from tailcall_audit.analyzer.catalog.load_distribution import load_distribution
 from tailcall_audit.analyzer.catalog.types import (
@@ -174,7 +175,7 @@ def _defect(data: dict[str, Any]) -> Defect:
     )
 
 
-def _series_fact(data: dict[str, Any]) -> SeriesFact:
+def _series_fact(data: dict[str, Any], basis: Basis | None = None) -> SeriesFact:
     return SeriesFact(
         data["distro"],
         data["series"],
@@ -185,6 +186,7 @@ def _series_fact(data: dict[str, Any]) -> SeriesFact:
         data.get("exact", False),
         data["source"],
         data.get("note"),
+        basis,
     )
 
 
@@ -276,7 +278,11 @@ def shipped_surveys() -> Mapping[str, tuple[SeriesFact, ...]]:
     place = os.path.join(os.path.dirname(default_catalog_path()), "surveys.json")
     try:
         data = json.loads(read_file(place, _MAX_BYTES))
-        return {name: tuple(_series_fact(entry) for entry in entries) for name, entries in data["facts"].items()}
+        surveys = {name: Basis(name, date) for name, date in data["surveys"].items()}
+        return {
+            name: tuple(_series_fact(entry, surveys[entry["survey"]]) for entry in entries)
+            for name, entries in data["facts"].items()
+        }
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

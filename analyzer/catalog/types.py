@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from tailcall_audit.analyzer.basis import Basis
 from tailcall_audit.analyzer.catalog.distribution import Distribution
 from tailcall_audit.analyzer.catalog.expression import Expression
 from tailcall_audit.analyzer.catalog.memory import Memory
@@ -48,8 +49,9 @@ class BranchFact(NamedTuple):
 
     A backport has the release it entered with, or a release it was there by (`present_by`); an absence holds up to
     `surveyed_through`, the last release that was looked at. `survey` names the survey that it is from, None if it is
-    the catalogue's own. `changes` has the releases that brought it (True) and took it back (False), oldest first, where
-    it was reverted; before the first of them it is as in the base release.
+    the catalogue's own; `basis` is the survey that says it, or says the same later than the catalogue. `changes` has
+    the releases that brought it (True) and took it back (False), oldest first, where it was reverted; before the first
+    of them it is as in the base release.
     """
 
     branch: str
@@ -62,6 +64,7 @@ class BranchFact(NamedTuple):
     unverified: str | None
     survey: str | None = None
     changes: tuple[tuple[UpstreamVersion, bool], ...] = ()
+    basis: Basis | None = None
 
 
 class Examples(NamedTuple):
@@ -184,6 +187,8 @@ class Commit(NamedTuple):
     needs: tuple[Relation, ...] = ()
     follow_ups: tuple[Relation, ...] = ()
     changes: tuple[Change, ...] = ()
+    basis: Basis | None = None
+    """The survey that saw its first release later than the catalogue."""
 
     @property
     def signature(self) -> tuple[SignaturePart, ...]:
@@ -280,6 +285,8 @@ class SeriesFact(NamedTuple):
     exact: bool
     source: str
     note: str | None
+    basis: Basis | None = None
+    """The survey that it is from; None if it is the catalogue's own."""
 
 
 class NotAFix(NamedTuple):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tailcall_audit import __version__
+from tailcall_audit.analyzer.basis import age_in_days
 from tailcall_audit.analyzer.catalog.types import Catalog, Defect
 from tailcall_audit.analyzer.formats.registry import View
 from tailcall_audit.analyzer.model import Evidence, Observation, Report, State, TargetReport, Verdict, Waiver
@@ -149,12 +150,26 @@ def _target(target: TargetReport, shared: Shared) -> dict[str, Any]:
     }
 
 
+def _age(report: Report, date: str) -> int:
+    return age_in_days(date, report.today or date)
+
+
 def _before(report: Report, tool_version: str) -> dict[str, Any]:
     catalog = report.catalog
     return {
         "schema_version": SCHEMA_VERSION,
         "tool_version": tool_version,
-        "catalog": {"date": catalog.date, "digest": catalog.digest, "path": catalog.path},
+        "catalog": {
+            "date": catalog.date,
+            "age_days": _age(report, catalog.date),
+            "digest": catalog.digest,
+            "path": catalog.path,
+        },
+        "surveys": [
+            {"name": item.name, "date": item.date, "age_days": _age(report, item.date)}
+            for item in report.rests_on()
+            if item.name
+        ],
     }
 
 

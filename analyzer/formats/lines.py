@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tailcall_audit.analyzer.basis import Basis, age_in_days
 from tailcall_audit.analyzer.model import Agreement, Observation, Presence, Report, Rule, State, TargetReport, Verdict
 from tailcall_audit.analyzer.text import printable
 
@@ -13,6 +14,7 @@ __all__ = [
     "columns",
     "contradictions",
     "details",
+    "facts",
     "heading",
     "rows",
     "settlements",
@@ -134,6 +136,20 @@ def waivers(verdicts: Sequence[Verdict]) -> list[str]:
             about = f"until {waiver.until}, by {waiver.who}: {waiver.reason}"
             lines.append(printable(f"{word}: {item.defect.slug} {about} ({waiver.source})"))
     return list(dict.fromkeys(lines))
+
+
+def facts(report: Report) -> str:
+    """Returns the line that says how old the catalogue is, and each survey that decided."""
+    surveys = [item for item in report.rests_on() if item.name]
+    ages = (
+        f"{item} ({_days(age_in_days(item.date, report.today or item.date))})"
+        for item in (Basis("", report.catalog.date), *surveys)
+    )
+    return printable(f"facts: {', '.join(ages)}", 4000)
+
+
+def _days(number: int) -> str:
+    return "of today" if number == 0 else f"{number} day{'s' if number > 1 else ''} old"
 
 
 def skipped(report: Report) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tailcall_audit.analyzer.catalog.types import Defect
-from tailcall_audit.analyzer.formats.lines import skipped, waivers
+from tailcall_audit.analyzer.formats.lines import facts, skipped, waivers
 from tailcall_audit.analyzer.formats.plain import aligned
 from tailcall_audit.analyzer.formats.registry import View
 from tailcall_audit.analyzer.model import Report, Rule, State
@@ -78,4 +78,4 @@ def render(report: Report, view: View) -> str:
     notes = [set(target.notes) for target in report.targets]
     common = [note for note in report.targets[0].notes if all(note in each for each in notes)] if notes else []
     out += [f"note: {printable(note)}" for note in common]
-    return "\n".join([*out, ""])
+    return "\n".join([*out, facts(report), ""])

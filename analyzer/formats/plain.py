@@ -8,6 +8,7 @@ from tailcall_audit.analyzer.formats.lines import (
     columns,
     contradictions,
     details,
+    facts,
     heading,
     rows,
     settlements,
@@ -48,5 +49,5 @@ def render(report: Report, view: View) -> str:
         out += [f"note: {printable(note)}" for note in target.notes]
         out += [summary(target, everything), ""]
     out += skipped(report)
-    out += [""] if report.skipped else []
+    out += [facts(report), ""]
     return "\n".join(out)

@@ -15,6 +15,7 @@ from tailcall_audit.analyzer.formats.lines import (
     columns,
     contradictions,
     details,
+    facts,
     heading,
     rows,
     settlements,
@@ -45,6 +46,7 @@ def render(report: Report, view: View) -> str:
         _print_target(console, target, view)
     for line in skipped(report):
         console.print(Text(line, style="yellow"))
+    console.print(Text(facts(report), style="dim"))
     return written.getvalue()
 
 

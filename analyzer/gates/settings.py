@@ -46,6 +46,8 @@ SETTINGS = (
     Setting("fail-on", "what makes an audit fail", many=True),
     Setting("min-confidence", "the confidence below which a verdict counts as unknown"),
     Setting("severity", "the lowest severity of the defects that are looked for"),
+    Setting("max-age", "the age in days of a catalogue or survey that decides nothing any more"),
+    Setting("repositories", "the package repositories in which --online looks builds up", many=True),
     Setting("publisher", "who publishes a VEX, CSAF or CycloneDX document"),
     Setting("publisher-namespace", "the address that is the publisher's own"),
 )

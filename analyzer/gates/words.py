@@ -12,7 +12,7 @@ from tailcall_audit.analyzer.gates.settings import Value
 from tailcall_audit.analyzer.model import Confidence
 from tailcall_audit.analyzer.text import printable
 
-__all__ = ["confidence_of", "outcomes_of", "severity_of"]
+__all__ = ["confidence_of", "days_of", "outcomes_of", "severity_of"]
 
 _OUTCOMES = ("contradicted", "affected", "unknown")
 
@@ -48,3 +48,11 @@ def severity_of(value: Value) -> str | None:
         return None
     word = value.value.lower()
     return word if word in SEVERITIES else _refuse(value, value.value, SEVERITIES)
+
+
+def days_of(value: Value) -> int | None:
+    """Returns a number of days, None for any; raises AuditError on a word that is no such number."""
+    if value.value is None:
+        return None
+    word = value.value
+    return int(word) if word.isascii() and word.isdigit() and len(word) < 6 else _refuse(value, word, ("0, 1, 2, …",))

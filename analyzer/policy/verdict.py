@@ -16,8 +16,9 @@ How the evidence about one commit is weighed is in `weigh`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from tailcall_audit.analyzer.basis import Basis
 from tailcall_audit.analyzer.catalog.expression import Interval, evaluate, leaves
 from tailcall_audit.analyzer.catalog.types import CAPABILITY_PREFIX, Defect
 from tailcall_audit.analyzer.model import (
@@ -97,7 +98,13 @@ class _Case:
             settle=settle,
             evidence=tuple(self.evidence),
             disagreements=tuple(disagreements),
+            rests_on=tuple(dict.fromkeys(self._bases())),
         )
+
+    def _bases(self) -> Iterator[Basis]:
+        for item in (*self.weighed.values(), *self.needs.values()):
+            if item.decisive is not None and item.decisive.basis is not None and item.presence is not Presence.UNKNOWN:
+                yield item.decisive.basis
 
     def interval(self, name: str) -> Interval:
         return self.weighed[name].interval

@@ -24,7 +24,7 @@ def changed_in_release(commit: Commit, fact: BranchFact, version: UpstreamVersio
             EvidenceKind.RELEASE, commit.key, Presence.UNKNOWN, citation, detail, Confidence.LOW, settle=settle
         )
     presence = Presence.PRESENT if there else Presence.ABSENT
-    return Evidence(EvidenceKind.RELEASE, commit.key, presence, citation, words, Confidence.HIGH)
+    return Evidence(EvidenceKind.RELEASE, commit.key, presence, citation, words, Confidence.HIGH, basis=fact.basis)
 
 
 def reverted_after(commit: Commit, version: UpstreamVersion) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tailcall_audit.analyzer.architecture import ARCHITECTURES
+from tailcall_audit.analyzer.basis import Basis
 from tailcall_audit.analyzer.catalog.distribution import Proof
 from tailcall_audit.analyzer.catalog.memory import Memory
 from tailcall_audit.analyzer.catalog.types import BranchFact, Capability, Catalog, Commit
@@ -59,6 +60,7 @@ class _InRelease:
             confidence,
             settle=self.settle if guessed else None,
             guessed=guessed,
+            basis=self.commit.basis if fact is None else fact.basis,
         )
 
     def unknown(self, detail: str, source: str) -> Evidence:
@@ -319,6 +321,8 @@ def read(subject: Subject, request: Request) -> Reading:
     """Reads what the subject's release proves."""
     assert subject.release is not None  # the registry's condition
     found = release_evidence(request.catalog, subject.release, subject.confidence)
+    catalogue = Basis("", request.catalog.date)
+    found = (item if item.basis else item._replace(basis=catalogue) for item in found)
     teach = subject.release.teach
     if teach is not None:
         found = (_taught(request.catalog, item, teach) for item in found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from tailcall_audit.analyzer.basis import Basis
 from tailcall_audit.analyzer.catalog.distribution import Distribution, Proof
 from tailcall_audit.analyzer.catalog.load import default_catalog_path, shipped_surveys
 from tailcall_audit.analyzer.catalog.types import Catalog, SeriesFact
@@ -70,14 +71,15 @@ def _took_out(catalog: Catalog, fact: SeriesFact) -> bool:
     return not fact.present and branch is not None and branch.release is not None and based_on >= branch.release
 
 
-def _from(fact: SeriesFact, inherited_from: str | None) -> Evidence:
+def _from(catalog: Catalog, fact: SeriesFact, inherited_from: str | None) -> Evidence:
     detail = f"{fact.series}: {fact.commit} {'from' if fact.present else 'not in'} {fact.start}"
     if inherited_from is not None:
         detail += f", by the changelog of {inherited_from}, of whose build this is one more"
     presence = Presence.PRESENT if fact.present else Presence.ABSENT
     # What a build lacks was read from a changelog's silence, or from the code of another release.
     sure = Confidence.MEDIUM if fact.note or not fact.present or inherited_from is not None else Confidence.HIGH
-    return Evidence(EvidenceKind.SERIES, fact.commit, presence, fact.source, detail, sure)
+    basis = fact.basis or Basis("", catalog.date)
+    return Evidence(EvidenceKind.SERIES, fact.commit, presence, fact.source, detail, sure, basis=basis)
 
 
 def _surveyed(catalog: Catalog, names: Sequence[str]) -> Iterator[SeriesFact]:
@@ -114,7 +116,7 @@ def series_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Eviden
         name = release.package or release.release
         if _names_series(fact, distribution, release.release) and _builds_match(fact, name, z_streams):
             known.add(fact.commit)
-            yield _from(fact, None if not is_rebuild or distribution is None else distribution.vendor)
+            yield _from(catalog, fact, None if not is_rebuild or distribution is None else distribution.vendor)
     for commit, fact in taken_out.items():
         if commit not in known:
             detail = f"{fact.start} is without {commit}, which its stable release has; whether {release.release} has it is not known"

@@ -58,8 +58,8 @@ class Online:
         self._read: dict[str, Repository | AuditError] = {}
 
     def of(self, distribution: Distribution) -> list[KnownRepository]:
-        """Returns the repositories in which builds of a distribution were seen."""
-        return [item for item in self.repositories if distribution.name in item.distributions]
+        """Returns the repositories in which builds of a distribution were seen, or of which that is not known."""
+        return [item for item in self.repositories if not item.distributions or distribution.name in item.distributions]
 
     def repository(self, request: Request, place: str) -> Repository:
         """Returns a repository, which is read once; raises AuditError."""

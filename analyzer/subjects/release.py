@@ -10,7 +10,7 @@ from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import Confidence, TargetKind
-from tailcall_audit.analyzer.subjects.subject import Parts, Request, Subject, make_subject
+from tailcall_audit.analyzer.subjects.subject import ANY_DISTRIBUTION, Parts, Request, Subject, make_subject
 
 if TYPE_CHECKING:
     from tailcall_audit.analyzer.subjects.online import Online
@@ -50,7 +50,7 @@ def _teaching_command(request: Request, release: KernelRelease) -> str | None:
         return None
     if published.base is None and published.repository is None:
         return None
-    if published.base is None and distribution.name not in request.repositories:
+    if published.base is None and not {distribution.name, ANY_DISTRIBUTION}.intersection(request.repositories):
         on_host = f"; or on that host: {release.settle.partition('   ')[0]}" if release.settle else ""
         what = f"a repository that has {published.repository} of this build, the folder above repodata"
         return f"tailcall-audit survey --repo URL --write   ({what}{on_host})"

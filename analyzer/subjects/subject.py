@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from tailcall_audit.analyzer.subjects.open_changelog import OpenChangelog
     from tailcall_audit.analyzer.web.fetch import Fetcher
 
-__all__ = ["OpenPatches", "OpenTree", "Parts", "Progress", "Request", "Subject", "make_subject"]
+__all__ = ["ANY_DISTRIBUTION", "OpenPatches", "OpenTree", "Parts", "Progress", "Request", "Subject", "make_subject"]
 
+ANY_DISTRIBUTION = "*"
+"""Stands for all distributions that a repository of which nothing is known may be of."""
 Progress = Callable[[str], None]
 
 
@@ -34,8 +36,8 @@ class Request(NamedTuple):
 
     `arch` is a normalised name, `config` the configuration that was given. `root` is the folder of the host's files.
     `online` is set where builds that no survey has may be looked up, and `repositories` names the distributions for
-    which that could ask a repository that the user named. The other fields are the parameters of
-    `tailcall_audit.analyzer.pipeline.audit`.
+    which that could ask a repository that the user named. `today` is the day of the audit (ISO; empty: the
+    clock's). The other fields are the parameters of `tailcall_audit.analyzer.pipeline.audit`.
     """
 
     catalog: Catalog
@@ -56,6 +58,8 @@ class Request(NamedTuple):
     emulate: bool = True
     online: Online | None = None
     repositories: tuple[str, ...] = ()
+    max_age: int | None = None
+    today: str = ""
 
     def fetcher(self) -> Fetcher:
         """Returns what fetches from the web, as `offline` and `refresh` say."""

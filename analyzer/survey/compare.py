@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import NamedTuple
 
+from tailcall_audit.analyzer.basis import Basis
 from tailcall_audit.analyzer.catalog.types import BranchFact, Catalog, Commit, SeriesFact
 from tailcall_audit.analyzer.survey.types import MAINLINE, Claim, Kind, Series, State, Survey
 from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
@@ -110,30 +111,47 @@ def _fact(claims: list[Claim], survey: Survey) -> BranchFact | None:
     if branch is None or branch == MAINLINE:
         return None
     source = f"{claims[-1].source}, surveyed on {survey.date}"
+    basis = Basis(survey.name, survey.date)
     last = claims[-1]
     if last.state is State.ABSENT_THROUGH:
-        return BranchFact(branch, False, None, None, parse_version(last.release), None, source, None, survey.name)
+        return BranchFact(
+            branch, False, None, None, parse_version(last.release), None, source, None, survey.name, basis=basis
+        )
     changes = tuple((parse_version(item.release), item.state is State.PRESENT_FROM) for item in claims)
     if len(changes) == 1 and changes[0][1]:
-        return BranchFact(branch, True, changes[0][0], None, None, last.id, source, None, survey.name)
+        return BranchFact(branch, True, changes[0][0], None, None, last.id, source, None, survey.name, basis=basis)
     through = parse_version(survey.reach[branch]) if branch in survey.reach else changes[-1][0]
-    return BranchFact(branch, True, None, None, through, last.id, source, None, survey.name, changes)
+    return BranchFact(branch, True, None, None, through, last.id, source, None, survey.name, changes, basis)
+
+
+def _confirmed(commit: Commit, branch: str, survey: Survey, catalog: Catalog) -> Commit:
+    """Returns a commit whose fact about a branch, or about mainline, a survey confirms."""
+    basis = Basis(survey.name, survey.date)
+    if branch == MAINLINE:
+        known = commit.basis
+        return commit._replace(basis=basis) if basis.date > (known.date if known else catalog.date) else commit
+    fact = commit.branches[branch]
+    if basis.date <= (fact.basis.date if fact.basis else catalog.date):
+        return commit
+    return commit._replace(branches={**commit.branches, branch: fact._replace(basis=basis)})
 
 
 def with_surveys(catalog: Catalog, surveys: Iterable[Survey]) -> Catalog:
     """Returns the catalogue with what surveys add to it: facts about branches that it has none about, or that reach
     further.
 
-    What contradicts the catalogue is left out. The strongest kind of survey is merged first, and no weaker one
-    overrules it.
+    What contradicts the catalogue is left out; what says the same makes the fact as young as the survey. The strongest
+    kind of survey is merged first, and no weaker one overrules it.
     """
     ranks = list(Kind)
     for survey in sorted(surveys, key=lambda item: (ranks.index(item.kind), item.name)):
         grouped: dict[tuple[str, str], list[Claim]] = {}
+        commits = dict(catalog.commits)
         for item in compare(survey, catalog):
             if item.news in (News.NEW, News.LATER):
                 grouped.setdefault((item.claim.commit, item.claim.where), []).append(item.claim)
-        commits = dict(catalog.commits)
+            elif item.news is News.SAME:
+                commits[item.claim.commit] = _confirmed(commits[item.claim.commit], item.claim.where, survey, catalog)
         for (key, branch), claims in grouped.items():
             fact = _fact(claims, survey)
             if fact is not None:
@@ -160,4 +178,7 @@ def series_facts(survey: Survey, catalog: Catalog) -> Iterator[SeriesFact]:
         present = claim.state is State.PRESENT_FROM
         tag = series.tag or series.base
         if (series.distro, series.base, tag, claim.commit) not in known:
-            yield SeriesFact(series.distro, tag, series.base, claim.commit, present, claim.release, False, source, None)
+            basis = Basis(survey.name, survey.date)
+            yield SeriesFact(
+                series.distro, tag, series.base, claim.commit, present, claim.release, False, source, None, basis
+            )

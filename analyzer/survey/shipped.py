@@ -18,8 +18,9 @@ _MAX_BYTES = 16 << 20
 _FOLDER = Path("surveys", "packages")
 
 
-def _fact_data(fact: SeriesFact) -> dict[str, str]:
-    return {
+def _fact_data(fact: SeriesFact, survey: str) -> dict[str, str]:
+    note = {} if fact.note is None else {"note": fact.note}
+    return note | {
         "distro": fact.distro,
         "series": fact.series,
         "base": fact.base,
@@ -27,6 +28,7 @@ def _fact_data(fact: SeriesFact) -> dict[str, str]:
         "presence": "present" if fact.present else "absent",
         "from": fact.start,
         "source": fact.source,
+        "survey": survey,
     }
 
 
@@ -34,7 +36,7 @@ def _once(facts: list[dict[str, str]]) -> list[dict[str, str]]:
     """Orders facts, and keeps one of those that say the same from several changelogs."""
     kept: dict[tuple[str, ...], dict[str, str]] = {}
     for fact in sorted(facts, key=lambda entry: (entry["series"], entry["commit"], entry["from"], entry["source"])):
-        kept.setdefault(tuple(value for name, value in fact.items() if name != "source"), fact)
+        kept.setdefault(tuple(value for name, value in fact.items() if name not in ("source", "survey")), fact)
     return list(kept.values())
 
 
@@ -42,15 +44,20 @@ def build_shipped(catalog_folder: Path, catalog: Catalog) -> bytes:
     """Returns the content of `surveys.json`: the facts of every survey, by distribution. The same files give the same
     bytes.
 
-    Raises SurveyError if a file is no survey.
+    Raises SurveyError if a file is no survey, or two have one name.
     """
     facts: dict[str, list[dict[str, str]]] = {}
+    surveys: dict[str, str] = {}
     for path in sorted((catalog_folder / _FOLDER).glob("*.json")):
         try:
             survey = from_bytes(read_file(path, _MAX_BYTES), str(path))
         except OSError as error:
             raise SurveyError(f"{path}: {error.strerror or error}") from error
+        if survey.name in surveys:
+            raise SurveyError(f"{path}: another file has a survey of the name {survey.name!r} too")
+        surveys[survey.name] = survey.date
         for fact in series_facts(survey, catalog):
-            facts.setdefault(fact.distro, []).append(_fact_data(fact))
-    data = {"schema_version": SCHEMA_VERSION, "facts": {name: _once(entries) for name, entries in facts.items()}}
+            facts.setdefault(fact.distro, []).append(_fact_data(fact, survey.name))
+    once = {name: _once(entries) for name, entries in facts.items()}
+    data = {"schema_version": SCHEMA_VERSION, "surveys": surveys, "facts": once}
     return (json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()

@@ -20,7 +20,9 @@ _MAX_REPOSITORIES = 200
 
 
 class KnownRepository(NamedTuple):
-    """A repository: the path or address that the user gave, and the distributions whose builds were seen in it."""
+    """A repository: the path or address that the user gave, and the distributions whose builds were seen in it (none:
+    that is not known).
+    """
 
     place: str
     distributions: tuple[str, ...]
