@@ -16,7 +16,7 @@ from tailcall_audit.analyzer.basis import Basis, age_in_days
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.policy.ageing import without_old
-from tailcall_audit.analyzer.policy.weighing import weigh
+from tailcall_audit.analyzer.policy.weigh import weigh
 from tailcall_audit.analyzer.survey.compare import with_surveys
 from tailcall_audit.analyzer.survey.types import Claim, Kind, Survey
 from tailcall_audit.analyzer.survey.types import State as Claimed
@@ -59,7 +59,7 @@ def test_a_shipped_survey_that_decided_is_named_with_its_age(later: int) -> None
 def test_the_code_of_a_tree_is_as_young_as_the_audit(tmp_path: Path, later: int) -> None:
     history = History(tmp_path / "linux", "6.1")
     source = "void bpf_prog_map_compatible(void)\n{\n\tenum bpf_prog_type prog_type = resolve_prog_type(fp);\n}\n"
-    history.commit("Linux 6.1\n", {"Makefile": makefile("6.1"), "kernel/bpf/core.c": source})
+    history.commit("Linux 6.1\n", {"Makefile": makefile("6.1"), "kernel/bpf/core.c": source.encode()})
     evidence = [
         item
         for target in audit(trees=[str(history.path)], max_age=1).targets
