@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Iterable, Iterator
 
+from bench.mutation.judges import SLUGS
 from bench.mutation.jumps import flips
 from bench.mutation.subject import Mutation, MutationError, Subject
 from bench.mutation.undo import UNDONE
+from tailcall_audit.analyzer.catalog.expression import leaves
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.readers.code import registry
 from tailcall_audit.analyzer.readers.code.isa import isas
 
-__all__ = ["functions_of", "plan"]
+__all__ = ["plan", "slugs_of"]
 
 _ISA = isas()["x86_64"]
 """The mutants are of x86-64 kernels."""
 
 
-def functions_of(commits: Iterable[str]) -> frozenset[str]:
-    """Returns the functions that are read for some commits."""
-    return registry.functions_of(_ISA, load_catalog(), commits)
+@functools.cache
+def _functions() -> dict[str, frozenset[str]]:
+    """Returns the functions that are read for the fix of each defect."""
+    catalog = load_catalog()
+    fixes = {item.slug: frozenset(leaves(item.fixed)) for item in catalog.defects if item.fixed is not None}
+    return {slug: registry.functions_of(_ISA, catalog, fixes[slug]) for slug in SLUGS}
+
+
+def slugs_of(function: str) -> tuple[str, ...]:
+    """Returns the defects that a signature looks for in a function, or in the part of it that a compiler split off."""
+    name = function.removesuffix(".part")
+    return tuple(slug for slug, functions in _functions().items() if name in functions)
 
 
 def plan(subject: Subject, limit: int | None, only: Iterable[str] = ()) -> Iterator[Mutation]:

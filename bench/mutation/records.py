@@ -41,9 +41,12 @@ class Table(Generic[_State]):
         self._path = path
         self._slugs = tuple(slugs)
         self._head = (*Key._fields, *self._slugs, "remark")
-        self.rows: dict[Key, Mapping[str, _State]] = dict(self._read(states)) if path.exists() else {}
+        self.rows: dict[Key, Mapping[str, _State]] = {}
+        self.remarks: dict[Key, str] = {}
+        for key, found, remark in self._read(states) if path.exists() else ():
+            self.rows[key], self.remarks[key] = found, remark
 
-    def _read(self, states: type[_State]) -> Iterator[tuple[Key, Mapping[str, _State]]]:
+    def _read(self, states: type[_State]) -> Iterator[tuple[Key, Mapping[str, _State], str]]:
         with self._path.open(encoding="utf-8", newline="") as file:
             lines = csv.reader(file, delimiter="\t")
             if tuple(next(lines, ())) != self._head:
@@ -51,7 +54,7 @@ class Table(Generic[_State]):
             for line in lines:
                 if len(line) == len(self._head):
                     found = zip(self._slugs, line[len(Key._fields) : -1], strict=True)
-                    yield Key(*line[: len(Key._fields)]), {slug: states(word) for slug, word in found}
+                    yield Key(*line[: len(Key._fields)]), {slug: states(word) for slug, word in found}, line[-1]
 
     def add(self, key: Key, found: Mapping[str, _State], remark: str = "") -> None:
         """Writes one more line at once."""
@@ -65,8 +68,9 @@ class Table(Generic[_State]):
             writer = csv.writer(file, delimiter="\t", lineterminator="\n")
             if is_new:
                 writer.writerow(self._head)
-            writer.writerow((*key, *(found[slug].value for slug in self._slugs), " ".join(remark.split())[:200]))
-        self.rows[key] = found
+            short = " ".join(remark.split())[:200]
+            writer.writerow((*key, *(found[slug].value for slug in self._slugs), short))
+        self.rows[key], self.remarks[key] = found, short
 
     @staticmethod
     def _ends_within_a_line(file: BinaryIO) -> bool:

@@ -115,6 +115,15 @@ class Subject:
         """Returns the functions of these names that the kernel's own symbols lead to."""
         return self._binary.functions(names)
 
+    def addresses(self, names: Iterable[str]) -> dict[str, int]:
+        """Returns where the kernel's own symbols have these names; raises MutationError if one of them is not there."""
+        wanted = tuple(names)
+        found = self._binary.addresses(wanted) or {}
+        missing = [name for name in wanted if not found.get(name)]
+        if missing:
+            raise MutationError(f"{self.name}: {', '.join(missing)} not in its symbols")
+        return {name: found[name][0] for name in wanted}
+
     def instructions(self, name: str) -> tuple[Instruction, ...]:
         """Returns the instructions of a function; raises MutationError if it cannot be found."""
         function = self.functions([name]).get(name)

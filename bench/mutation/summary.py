@@ -2,74 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from bench.mutation.judges import SLUGS
-from bench.mutation.plan import functions_of
+from bench.mutation.plan import slugs_of
 from bench.mutation.records import Key, Seen, Table
-from tailcall_audit.analyzer.catalog.expression import leaves
-from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.model import State
 
-__all__ = ["summary"]
+__all__ = ["differences", "merged", "summary"]
 
 _SAFE = (State.FIXED, State.NOT_AFFECTED)
-_WIDTH = 12
+_WIDTH = 14
+_LEGEND = (
+    "present, absent: what the guest showed; new: present, and not in the unchanged kernel; JUDGE:safe: of those present"
+    " called fixed or not affected, of those asked about (to reach: 0); JUDGE:aff.: of those absent called affected"
+)
 
 
 class _Counts(NamedTuple):
-    """Of one kernel and defect: mutants, guests that showed the defect, those that surely did not, and for each judge
-    how many of the first it called safe, and of the second affected.
+    """Of one kernel and defect: mutants, guests that showed the defect, those of them that the unchanged kernel does
+    not show, guests that surely did not, and for each judge how many of the present it called safe, and of the absent
+    affected, with how many it was asked about.
     """
 
     mutants: int
     present: int
+    new: int
     absent: int
-    called_safe: dict[str, int]
-    called_affected: dict[str, int]
+    called_safe: dict[str, tuple[int, int]]
+    called_affected: dict[str, tuple[int, int]]
 
 
-def _count(keys: list[Key], slug: str, guests: Table[Seen], verdicts: Mapping[str, Table[State]]) -> _Counts:
-    present = [key for key in keys if guests.rows[key][slug] is Seen.PRESENT]
-    absent = [key for key in keys if guests.rows[key][slug] is Seen.ABSENT]
+def merged(booted: Table[Seen], frozen: Table[Seen]) -> dict[Key, Mapping[str, Seen]]:
+    """Returns what guests showed of every mutant; a boot from the start counts before the frozen guest."""
+    return {**frozen.rows, **booted.rows}
 
-    def called(judge: str, some: list[Key], states: tuple[State, ...]) -> int:
-        rows = verdicts[judge].rows
-        return sum(key in rows and rows[key][slug] in states for key in some)
+
+def differences(booted: Table[Seen], frozen: Table[Seen]) -> Iterator[tuple[Key, str, Seen, Seen]]:
+    """Yields the mutants, and the defects, of which both kinds of guests have an answer, and not the same."""
+    answers = (Seen.PRESENT, Seen.ABSENT)
+    for key in booted.rows.keys() & frozen.rows.keys():
+        for slug in SLUGS:
+            one, other = booted.rows[key][slug], frozen.rows[key][slug]
+            if one is not other and one in answers and other in answers:
+                yield key, slug, one, other
+
+
+def _count(
+    keys: list[Key], slug: str, shown: Mapping[Key, Mapping[str, Seen]], verdicts: Mapping[str, Table[State]]
+) -> _Counts:
+    present = [key for key in keys if shown[key][slug] is Seen.PRESENT]
+    absent = [key for key in keys if shown[key][slug] is Seen.ABSENT]
+    had_it = {key.kernel for key in shown if not key.function and shown[key][slug] is Seen.PRESENT}
+
+    def called(judge: str, some: list[Key], states: tuple[State, ...]) -> tuple[int, int]:
+        asked = [rows[key][slug] for rows in (verdicts[judge].rows,) for key in some if key in rows]
+        return sum(state in states for state in asked), len(asked)
 
     return _Counts(
         len(keys),
         len(present),
+        sum(key.kernel not in had_it for key in present),
         len(absent),
         {judge: called(judge, present, _SAFE) for judge in verdicts},
         {judge: called(judge, absent, (State.AFFECTED,)) for judge in verdicts},
     )
 
 
-def summary(guests: Table[Seen], verdicts: Mapping[str, Table[State]]) -> tuple[list[str], int]:
-    """Returns the lines of the table, and how often the code called a mutant safe whose guest shows the defect."""
-    catalog = load_catalog()
-    fixes = {defect.slug: frozenset(leaves(defect.fixed)) for defect in catalog.defects if defect.slug in SLUGS}
-    head = f"{'kernel':28} {'defect':26} {'mutants':>7} {'present':>7} {'absent':>7}"
+def summary(booted: Table[Seen], frozen: Table[Seen], verdicts: Mapping[str, Table[State]]) -> tuple[list[str], int]:
+    """Returns the lines of the table, and how often a judge called a mutant safe whose guest shows the defect."""
+    shown = merged(booted, frozen)
+    head = f"{'kernel':28} {'defect':26} {'mutants':>7} {'present':>7} {'new':>5} {'absent':>7}"
     head += "".join(f" {f'{judge}:safe':>{_WIDTH}} {f'{judge}:aff.':>{_WIDTH}}" for judge in verdicts)
     lines = [head]
     holes = 0
-    for kernel in dict.fromkeys(key.kernel for key in guests.rows):
+    for kernel in dict.fromkeys(key.kernel for key in shown):
         for slug in SLUGS:
-            functions = functions_of(fixes[slug])
-            keys = [key for key in guests.rows if key.kernel == kernel and key.function in functions]
+            keys = [key for key in shown if key.kernel == kernel and slug in slugs_of(key.function)]
             if not keys:
                 continue
-            found = _count(keys, slug, guests, verdicts)
-            holes += found.called_safe.get("code", 0)
-            line = f"{kernel[:28]:28} {slug:26} {found.mutants:7} {found.present:7} {found.absent:7}"
-            line += "".join(
-                f" {found.called_safe[judge]:{_WIDTH}} {found.called_affected[judge]:{_WIDTH}}" for judge in verdicts
-            )
+            found = _count(keys, slug, shown, verdicts)
+            holes += sum(safe for safe, _ in found.called_safe.values())
+            line = f"{kernel[:28]:28} {slug:26} {found.mutants:7} {found.present:7} {found.new:5} {found.absent:7}"
+            columns = [
+                column for judge in verdicts for column in (found.called_safe[judge], found.called_affected[judge])
+            ]
+            line += "".join(f" {f'{some}/{all_of}':>{_WIDTH}}" for some, all_of in columns)
             lines.append(line)
-    lines.append(
-        "present, absent: what the guest showed; JUDGE:safe: of those present called fixed or not affected (to reach: 0);"
-        " JUDGE:aff.: of those absent called affected"
-    )
+    lines.append(_LEGEND)
+    both = booted.rows.keys() & frozen.rows.keys()
+    apart = list(differences(booted, frozen))
+    lines.append(f"{len(both)} mutants both booted and run in the frozen guest; {len(apart)} answers differ")
+    lines += [f"  {' '.join(key)}: {slug} booted {one.value}, frozen {other.value}" for key, slug, one, other in apart]
     return lines, holes

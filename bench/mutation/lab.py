@@ -1,0 +1,166 @@
+"""Fills the tables of the mutation lab: what guests show of mutants, and what judges say of them."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.mutation.frozen import Frozen, PatchedError, freeze
+from bench.mutation.guest import boot_elf
+from bench.mutation.judges import SLUGS, Judge
+from bench.mutation.plan import plan, slugs_of
+from bench.mutation.reach import matters
+from bench.mutation.records import Key, Seen, Table
+from bench.mutation.subject import Mutation, Subject
+from tailcall_audit.analyzer.model import State
+from tailcall_audit.probes.probe import ABSENT, COULD_NOT_RUN, Result
+
+__all__ = ["UNTOUCHED", "Lab", "Work"]
+
+UNCHANGED = "unchanged"
+UNTOUCHED = "what is changed does not run"
+"""The remark at a mutant that has the results of the kernel itself."""
+_PATCHED = "the kernel patches this place while it boots"
+_ONE_IN = 20
+"""Of the mutants without a defect, one in so many is judged."""
+
+
+class Work(NamedTuple):
+    """What a run does: flips a function at most, the functions (none: all that signatures read), whether each mutant is
+    booted, seconds that such a guest may be silent, and the point of time.monotonic() at which no mutant is begun.
+    """
+
+    limit: int | None = None
+    functions: tuple[str, ...] = ()
+    boots: bool = False
+    patience: float = 120.0
+    end: float | None = None
+
+    def is_over(self) -> bool:
+        """Returns True once the time is used up."""
+        return self.end is not None and time.monotonic() > self.end
+
+
+class _Mutant(NamedTuple):
+    key: Key
+    mutation: Mutation | None
+
+
+def _seen(result: Result) -> Seen:
+    if result.state == ABSENT and not result.conclusive:
+        return Seen.UNREACHED
+    return Seen(result.state)
+
+
+def _states(results: Mapping[str, Result]) -> dict[str, Seen]:
+    return {slug: _seen(results[slug]) for slug in SLUGS}
+
+
+def _failure(results: Mapping[str, Result]) -> str:
+    return next((result.detail for result in results.values() if result.state == COULD_NOT_RUN), "")
+
+
+def _mutants(subject: Subject, work: Work) -> list[_Mutant]:
+    release = subject.banner.removeprefix("Linux version ").partition(" ")[0]
+    digest = hashlib.sha256(subject.elf).hexdigest()[:12]
+    found = [_Mutant(Key(release, digest, "", "", UNCHANGED), None)]
+    for item in plan(subject, work.limit, work.functions):
+        found.append(_Mutant(Key(release, digest, item.function, f"{item.address:#x}", item.undoes), item))
+    return found
+
+
+class Lab:
+    """The tables of a folder, and what fills them. `booted` has guests that were booted from the start, `frozen` those
+    that began with the frozen one.
+    """
+
+    def __init__(self, folder: Path, judges: Sequence[Judge], *, again: bool = False) -> None:
+        self.booted = Table(folder / "guests.tsv", SLUGS, Seen)
+        self.frozen = Table(folder / "frozen.tsv", SLUGS, Seen)
+        self.verdicts: dict[str, Table[State]] = {}
+        for judge in judges:
+            path = folder / f"judge-{judge.name}.tsv"
+            if again:
+                path.unlink(missing_ok=True)
+            self.verdicts[judge.name] = Table(path, SLUGS, State)
+        self._judges = judges
+        self._again = again
+
+    def run(self, subject: Subject, work: Work) -> None:
+        """Runs the mutants of a kernel that have no results yet, then has those judged that are worth it."""
+        mutants = _mutants(subject, work)
+        if not self._again:
+            (self._boot if work.boots else self._thaw)(subject, work, mutants)
+        for mutant in mutants:
+            self._judge(subject, mutant, work)
+
+    def _boot(self, subject: Subject, work: Work, mutants: Sequence[_Mutant]) -> None:
+        for key, mutation in mutants:
+            if key in self.booted.rows or work.is_over():
+                continue
+            elf = subject.elf if mutation is None else subject.mutant(mutation)
+
+            def show(elf: bytes = elf, key: Key = key) -> Mapping[str, Result]:
+                return boot_elf(elf, " ".join(key), SLUGS, work.patience).results
+
+            _keep(self.booted, key, show)
+
+    def _thaw(self, subject: Subject, work: Work, mutants: Sequence[_Mutant]) -> None:
+        waiting = [mutant for mutant in mutants if mutant.key not in self.frozen.rows]
+        names = {item.mutation.function.removesuffix(".part") for item in waiting if item.mutation is not None}
+        functions = subject.functions(names)
+        if not waiting or work.is_over():
+            return
+        with ExitStack() as stack:
+            guest = stack.enter_context(freeze(subject, SLUGS, tuple(functions.values())))
+            itself = guest.run()
+            reached = guest.reached(functions.values())
+            for key, mutation in waiting:
+                if work.is_over():
+                    return
+                if mutation is None:
+                    self.frozen.add(key, _states(itself), _failure(itself))
+                elif matters(mutation, functions[mutation.function], reached):
+                    self._run_one(guest, key, mutation)
+                else:
+                    self.frozen.add(key, _states(itself), UNTOUCHED)
+
+    def _run_one(self, guest: Frozen, key: Key, mutation: Mutation) -> None:
+        try:
+            _keep(self.frozen, key, lambda: guest.run(mutation.edits))
+        except PatchedError:
+            self.frozen.add(key, dict.fromkeys(SLUGS, Seen.COULD_NOT_RUN), _PATCHED)
+
+    def _judge(self, subject: Subject, mutant: _Mutant, work: Work) -> None:
+        key, mutation = mutant
+        shown = self.booted.rows.get(key) or self.frozen.rows.get(key)
+        elf: bytes | None = None
+        for judge in self._judges:
+            table = self.verdicts[judge.name]
+            if shown is None or key in table.rows or work.is_over() or not self._is_worth_judging(key, shown):
+                continue
+            if elf is None:
+                elf = subject.elf if mutation is None else subject.mutant(mutation)
+            table.add(key, judge.judge(elf, key.kernel))
+
+    def _is_worth_judging(self, key: Key, shown: Mapping[str, Seen]) -> bool:
+        if key.change == UNCHANGED or key in self.booted.rows:
+            return True
+        is_run = self.frozen.remarks.get(key) != UNTOUCHED
+        has_defect = any(shown[slug] is Seen.PRESENT for slug in slugs_of(key.function))
+        chosen = int(hashlib.sha256("\0".join(key).encode()).hexdigest(), 16) % _ONE_IN == 0
+        return (is_run and has_defect) or chosen
+
+
+def _keep(table: Table[Seen], key: Key, show: Callable[[], Mapping[str, Result]]) -> None:
+    start = time.monotonic()
+    results = show()
+    found = _states(results)
+    table.add(key, found, _failure(results))
+    present = [slug for slug, state in found.items() if state is Seen.PRESENT]
+    said = ", ".join(present) or _failure(results) or "no defect"
+    print(f"{time.monotonic() - start:5.1f}s {' '.join(key[:1] + key[2:])}: {said[:150]}", flush=True)
