@@ -60,13 +60,14 @@ class Frozen:
         self._words = int.from_bytes(self._debugger.read(places[_COMMAND_LINE], 8), "little")
         self._monitor.human(f"savevm {_STATE}")
 
-    def run(self, edits: Iterable[Edit] = ()) -> dict[str, Result]:
-        """Returns what the probes show in the frozen guest with its code changed; raises RemoteError if QEMU fails,
-        PatchedError where a kernel that is up has no longer the code of its file.
+    def run(self, edits: Iterable[Edit] = (), slugs: Sequence[str] | None = None) -> dict[str, Result]:
+        """Returns what the probes (None: all) show in the frozen guest with its code changed; raises RemoteError if
+        QEMU fails, PatchedError where a kernel that is up has no longer the code of its file.
         """
         found: dict[str, Result] = {}
         changes = tuple(edits)
-        waiting = [probe.slug for probe in PROBES if probe.slug in self._slugs]
+        wanted = self._slugs if slugs is None else slugs
+        waiting = [probe.slug for probe in PROBES if probe.slug in wanted]
         while waiting:
             seen = self._once(changes, waiting)
             if not seen:
@@ -75,14 +76,15 @@ class Frozen:
             waiting = [slug for slug in waiting if slug not in found]
         return found
 
-    def reached(self, functions: Iterable[Function], rounds: int = 3) -> frozenset[int]:
-        """Returns the addresses of the instructions of some functions that QEMU translates while the probes run in
+    def reached(self, functions: Iterable[Function], slugs: Sequence[str], rounds: int = 3) -> frozenset[int]:
+        """Returns the addresses of the instructions of some functions that QEMU translates while some probes run in
         the kernel as it is: no other can have run. Some rounds, since what is deferred runs when it does.
         """
         wanted = tuple(functions)
         seen: set[int] = set()
         for _ in range(rounds):
-            self._once((), self._slugs, log=True)
+            (self._folder / "log").write_bytes(b"")
+            self._once((), slugs, log=True)
             seen |= translated((self._folder / "log").read_text(errors="replace"), wanted)
         return frozenset(seen)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,7 +56,7 @@ def _seen(result: Result) -> Seen:
 
 
 def _states(results: Mapping[str, Result]) -> dict[str, Seen]:
-    return {slug: _seen(results[slug]) for slug in SLUGS}
+    return {slug: _seen(results[slug]) if slug in results else Seen.NOT_ASKED for slug in SLUGS}
 
 
 def _failure(results: Mapping[str, Result]) -> str:
@@ -70,6 +69,15 @@ def _mutants(subject: Subject, work: Work) -> list[_Mutant]:
     found = [_Mutant(Key(release, digest, "", "", UNCHANGED), None)]
     for item in plan(subject, work.limit, work.functions):
         found.append(_Mutant(Key(release, digest, item.function, f"{item.address:#x}", item.undoes), item))
+    return found
+
+
+def _by_probes(mutants: Sequence[_Mutant]) -> dict[tuple[str, ...], list[_Mutant]]:
+    """Returns the mutants by the defects whose probes they are worth: all of them for the kernel itself."""
+    found: dict[tuple[str, ...], list[_Mutant]] = {}
+    for mutant in mutants:
+        slugs = SLUGS if mutant.mutation is None else slugs_of(mutant.mutation.function)
+        found.setdefault(slugs, []).append(mutant)
     return found
 
 
@@ -115,23 +123,21 @@ class Lab:
         functions = subject.functions(names)
         if not waiting or work.is_over():
             return
-        with ExitStack() as stack:
-            guest = stack.enter_context(freeze(subject, SLUGS, tuple(functions.values())))
-            itself = guest.run()
-            reached = guest.reached(functions.values())
-            for key, mutation in waiting:
-                if work.is_over():
-                    return
-                if mutation is None:
-                    self.frozen.add(key, _states(itself), _failure(itself))
-                elif matters(mutation, functions[mutation.function], reached):
-                    self._run_one(guest, key, mutation)
-                else:
-                    self.frozen.add(key, _states(itself), UNTOUCHED)
+        with freeze(subject, SLUGS, tuple(functions.values())) as guest:
+            for slugs, mutants_of_it in _by_probes(waiting).items():
+                reached = guest.reached(functions.values(), slugs) if len(mutants_of_it) > 1 else frozenset()
+                itself = guest.run((), slugs)
+                for key, mutation in mutants_of_it:
+                    if work.is_over():
+                        return
+                    if mutation is None or not matters(mutation, functions[mutation.function], reached):
+                        self.frozen.add(key, _states(itself), _failure(itself) if mutation is None else UNTOUCHED)
+                    else:
+                        self._run_one(guest, key, mutation, slugs)
 
-    def _run_one(self, guest: Frozen, key: Key, mutation: Mutation) -> None:
+    def _run_one(self, guest: Frozen, key: Key, mutation: Mutation, slugs: Sequence[str]) -> None:
         try:
-            _keep(self.frozen, key, lambda: guest.run(mutation.edits))
+            _keep(self.frozen, key, lambda: guest.run(mutation.edits, slugs))
         except PatchedError:
             self.frozen.add(key, dict.fromkeys(SLUGS, Seen.COULD_NOT_RUN), _PATCHED)
 

@@ -14,12 +14,15 @@ _State = TypeVar("_State", bound=Enum)
 
 
 class Seen(Enum):
-    """What a guest showed of a defect. UNREACHED: its probe ran, and the defect could not have shown itself."""
+    """What a guest showed of a defect. UNREACHED: its probe ran, and the defect could not have shown itself. NOT_ASKED:
+    no signature of the defect reads the function that was changed, so its probe was not run.
+    """
 
     PRESENT = "present"
     ABSENT = "absent"
     UNREACHED = "unreached"
     COULD_NOT_RUN = "could-not-run"
+    NOT_ASKED = "not-asked"
 
 
 class Key(NamedTuple):

@@ -8,7 +8,7 @@ import pytest
 
 from bench.mutation.judges import SLUGS
 from bench.mutation.records import Key, Seen, Table
-from bench.mutation.summary import summary
+from bench.mutation.summary import differences, summary
 from tailcall_audit.analyzer.model import State
 
 
@@ -53,7 +53,26 @@ def test_the_summary_counts_what_the_code_called_safe_and_the_guest_showed(tmp_p
     # A function that the signature of pitfall 6 does not read counts for others only.
     guests.add(key("0x4", "do_jit"), shown)
     code.add(key("0x4", "do_jit"), dict.fromkeys(SLUGS, State.FIXED))
-    lines, holes = summary(guests, {"code": code})
+    lines, holes = summary(guests, table(tmp_path / "frozen.tsv"), {"code": code})
     (line,) = [line.split() for line in lines if "freplace-loop" in line]
-    assert line == ["6.12.117", "freplace-loop", "3", "3", "0", "2", "0"]
+    assert line == ["6.12.117", "freplace-loop", "3", "3", "3", "0", "2/3", "0/0"]
     assert holes == 2
+
+
+def test_a_boot_from_the_start_counts_before_the_frozen_guest_and_both_are_compared(tmp_path: Path) -> None:
+    booted, frozen = table(tmp_path / "guests.tsv"), table(tmp_path / "frozen.tsv")
+    booted.add(key("0x1"), all_of(Seen.ABSENT, freplace_loop=Seen.PRESENT))
+    frozen.add(key("0x1"), all_of(Seen.ABSENT))
+    frozen.add(key("0x2"), all_of(Seen.ABSENT, freplace_loop=Seen.PRESENT))
+    frozen.add(key("0x3"), all_of(Seen.COULD_NOT_RUN))
+    assert list(differences(booted, frozen)) == [(key("0x1"), "freplace-loop", Seen.PRESENT, Seen.ABSENT)]
+    lines, holes = summary(booted, frozen, {})
+    (line,) = [line.split() for line in lines if line.split()[1] == "freplace-loop"]
+    assert line == ["6.12.117", "freplace-loop", "3", "2", "2", "0"]
+    assert holes == 0
+
+
+def test_the_remarks_of_a_table_are_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "frozen.tsv"
+    table(path).add(key("0x1"), all_of(Seen.ABSENT), "what is changed does not run")
+    assert table(path).remarks == {key("0x1"): "what is changed does not run"}
