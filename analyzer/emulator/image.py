@@ -62,21 +62,20 @@ class KernelImage:
 
     def find(self, name: str) -> int | None:
         """Returns the address of a symbol; None if there is none, or more than one."""
-        self.learn(frozenset((name,)))
-        found = self._addresses[name]
+        found = self.all_of(name)
         return found[0] if len(found) == 1 else None
 
     def all_of(self, name: str) -> tuple[int, ...]:
         """Returns every address of a symbol."""
-        self.learn(frozenset((name,)))
+        if name not in self._addresses:
+            self.learn(frozenset((name,)))
         return self._addresses[name]
 
     def function(self, name: str) -> int:
         """Returns the address of the one function of this name; raises EmulationError."""
-        self.learn(frozenset((name,)))
+        found = self.all_of(name)
         if not self._has_symbols:
             raise EmulationError(Why.NO_SYMBOLS, "it has none, or one of a form that is not known here")
-        found = self._addresses[name]
         if len(found) != 1:
             raise EmulationError(Why.SEVERAL_FUNCTIONS if found else Why.NO_FUNCTION, f"{name}()")
         return found[0]

@@ -59,7 +59,12 @@ class Machine:
         self._trapped = False
         self._stop: str | None = None
         self._error: BaseException | None = None
-        self._answered: set[int] = set()
+        self._answered: dict[int, tuple[str, Stub]] = {}
+        self._resumes_at: int | None = None
+        self._unhooked: dict[int, list[int]] = {}
+        """Addresses that stubs answer, by the piece of the kernel that is not mapped yet: a hook costs more than most
+        calls.
+        """
         self._entered: set[int] = set()
         self._uc = uc.Uc(*isa.machine)
         if isa.cpu is not None:
@@ -144,6 +149,8 @@ class Machine:
             if piece <= patch.address < piece + _PIECE:
                 data[patch.address - piece : patch.address - piece + len(patch.code)] = patch.code
         self._uc.mem_write(piece, bytes(data[:_PIECE]))
+        for place in self._unhooked.pop(piece, ()):
+            self._hook(place)
         return True
 
     # Registers
@@ -162,6 +169,11 @@ class Machine:
     def _on_bad_access(self, _: uc.Uc, access: int, address: int, size: int, value: int, data: object) -> bool:
         del size, value, data
         try:
+            if access == uc.UC_MEM_FETCH_UNMAPPED and self._is_unhooked(address):
+                # This block is being translated: a hook of its first instruction comes too late for it.
+                self._map_kernel(address)
+                self._resumes_at = address
+                return False
             if self._map_kernel(address) or self._map_kernel(address + 15):
                 return True
         except EmulationError as error:
@@ -200,9 +212,19 @@ class Machine:
 
     def answer(self, stubs: Mapping[int, tuple[str, Stub]]) -> None:
         """Let stubs answer the calls of the functions at these addresses."""
-        self._answered |= stubs.keys()
-        for address, (name, stub) in stubs.items():
-            self._uc.hook_add(uc.UC_HOOK_CODE, self._on_call, (name, stub), address, address)
+        self._answered |= stubs
+        for address in stubs:
+            piece = address & -_PIECE
+            if piece in self._mapped or self.kernel.segment_of(address) is None:
+                self._hook(address)
+            else:
+                self._unhooked.setdefault(piece, []).append(address)
+
+    def _is_unhooked(self, address: int) -> bool:
+        return address in self._unhooked.get(address & -_PIECE, ())
+
+    def _hook(self, address: int) -> None:
+        self._uc.hook_add(uc.UC_HOOK_CODE, self._on_call, self._answered[address], address, address)
 
     def _on_call(self, _: uc.Uc, address: int, size: int, data: tuple[str, Stub]) -> None:
         del address, size
@@ -259,15 +281,25 @@ class Machine:
         """
         self._fault, self._trapped, self._stop, self._error = None, False, None, None
         self._enter(address, arguments)
-        failure = None
         WATCHDOG.start(self._uc, self.budget.seconds)
         try:
-            self._uc.emu_start(address, self._return_to, count=self.budget.instructions)
-        except uc.UcError as error:
-            failure = error
+            failure = self._run(address)
         finally:
             late = WATCHDOG.stop()
         return self._ended(failure, late)
+
+    def _run(self, address: int) -> uc.UcError | None:
+        """Runs to the end; a piece of the kernel that is mapped for a call that is answered interrupts it, once."""
+        start: int | None = address
+        failure = None
+        while start is not None:
+            self._resumes_at, failure = None, None
+            try:
+                self._uc.emu_start(start, self._return_to, count=self.budget.instructions)
+            except uc.UcError as error:
+                failure = error
+            start = self._resumes_at
+        return failure
 
     def _enter(self, address: int, arguments: tuple[int, ...]) -> None:
         self._map_kernel(address)

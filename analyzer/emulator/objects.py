@@ -108,9 +108,19 @@ class Objects:
         """A new object's address, with these members set where the kernel has them, and `room` bytes behind it."""
         size = self.layout.size(struct)
         address = self.machine.allocate(size + room)
+        data = bytearray(size + room)
         if self._fill is not None:
-            self.machine.write(address, self._fill(struct, size))
+            data[:size] = self._fill(struct, size)
+        beyond: dict[str, int] = {}
         for path, value in (members or {}).items():
+            field = self.layout.field(struct, path)
+            if field is not None and field.offset + field.size <= 8 * len(data):
+                _put(data, field, value)
+            elif field is not None:
+                beyond[path] = value
+        self.machine.write(address, bytes(data))
+        # Types that are wrong may have members where nothing is.
+        for path, value in beyond.items():
             self.set(address, struct, path, value)
         return address
 
@@ -120,11 +130,9 @@ class Objects:
         if field is None:
             return False
         first, last = field.offset // 8, (field.offset + field.size + 7) // 8
-        shift = field.offset % 8
-        mask = ((1 << field.size) - 1) << shift
-        old = int.from_bytes(self.machine.read(address + first, last - first), "little")
-        new = old & ~mask | (value << shift) & mask
-        self.machine.write(address + first, new.to_bytes(last - first, "little"))
+        data = bytearray(self.machine.read(address + first, last - first))
+        _put(data, field._replace(offset=field.offset % 8), value)
+        self.machine.write(address + first, bytes(data))
         return True
 
     def get(self, address: int, struct: str, path: str) -> int:
@@ -133,3 +141,11 @@ class Objects:
         first, last = field.offset // 8, (field.offset + field.size + 7) // 8
         raw = int.from_bytes(self.machine.read(address + first, last - first), "little")
         return raw >> field.offset % 8 & (1 << field.size) - 1
+
+
+def _put(data: bytearray, field: Field, value: int) -> None:
+    first, last = field.offset // 8, (field.offset + field.size + 7) // 8
+    shift = field.offset % 8
+    mask = ((1 << field.size) - 1) << shift
+    old = int.from_bytes(data[first:last], "little")
+    data[first:last] = (old & ~mask | (value << shift) & mask).to_bytes(last - first, "little")

@@ -62,6 +62,7 @@ class Sites:
     def __init__(self, kernel: KernelImage, isa: Isa) -> None:
         self._kernel = kernel
         self._isa = isa
+        self._found: dict[tuple[int, int], tuple[Patch, ...]] = {}
 
     @cached_property
     def _jumps(self) -> list[tuple[int, int]]:
@@ -122,21 +123,37 @@ class Sites:
         if one is not known.
         """
         # A machine's tracer entry returns at once whatever is patched there.
+        for start, size in blocks:
+            first = bisect_left(self._places, start)
+            if first < len(self._places) and self._places[first] < start + size and start not in self._left_out:
+                if (start, size) not in self._found:
+                    self._found[start, size] = tuple(self._within(start, start + size))
+                yield from self._found[start, size]
+
+    @cached_property
+    def _places(self) -> list[int]:
+        """The addresses of all sites, rising: most blocks of code have none."""
+        return sorted(
+            {*(address for address, _ in self._jumps), *(item.address for item in self._alternatives)}.union(
+                self._static_calls
+            )
+        )
+
+    @cached_property
+    def _left_out(self) -> frozenset[int]:
         names = TRACER_ENTRIES.union(self._isa.thunks)
         self._kernel.learn(names)
-        thunks = {address for name in names for address in self._kernel.all_of(name)}
-        for start, size in blocks:
-            if start in thunks:
-                continue
-            end = start + size
-            for address, target in self._jumps[bisect_left(self._jumps, (start,)) : bisect_left(self._jumps, (end,))]:
-                yield self._jump(address, target)
-            alternatives = self._alternatives
-            for item in alternatives[_first(alternatives, start) : _first(alternatives, end)]:
-                yield self._replace(item)
-            index = bisect_left(self._static_calls, start)
-            for address in self._static_calls[index : bisect_left(self._static_calls, end)]:
-                yield Patch(address, self._isa.no_operation(5), f"static call at {address:#x}")
+        return frozenset(address for name in names for address in self._kernel.all_of(name))
+
+    def _within(self, start: int, end: int) -> Iterator[Patch]:
+        for address, target in self._jumps[bisect_left(self._jumps, (start,)) : bisect_left(self._jumps, (end,))]:
+            yield self._jump(address, target)
+        alternatives = self._alternatives
+        for item in alternatives[_first(alternatives, start) : _first(alternatives, end)]:
+            yield self._replace(item)
+        index = bisect_left(self._static_calls, start)
+        for address in self._static_calls[index : bisect_left(self._static_calls, end)]:
+            yield Patch(address, self._isa.no_operation(5), f"static call at {address:#x}")
 
     def _jump(self, address: int, target: int) -> Patch:
         code = self._kernel.read(address, 5)

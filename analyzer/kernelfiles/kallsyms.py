@@ -235,17 +235,23 @@ class Kallsyms:
         """Number, name and variant of every symbol of these names and types. A compiler's variant of a function,
         ``do_jit.isra.0``, goes by the name before the first dot.
         """
-        data = self._data
-        begins = _Beginnings(self._tokens, names, types)
+        data, tokens = self._data, self._tokens
+        begins = _Beginnings(tokens, names, types)
         for number, position in enumerate(self._places):
             length, begin = data[position], position + 1
             if length >= 128:
                 length, begin = length & 127 | data[position + 1] << 7, position + 2
-            if length < 2 or not begins[data[begin] << 8 | data[begin + 1]]:
+            if length < 2:
                 continue
-            text = self._text(position)
+            text = begins[data[begin] << 8 | data[begin + 1]]
+            if not text:
+                continue
+            for byte in data[begin + 2 : begin + length]:
+                text += tokens[byte]
+                if not begins.leads_to_one(text[1:]):
+                    break
             name, _, variant = text[1:].partition(b".")
-            if name in names and text[:1] in types:
+            if name in names:
                 yield number, name, variant
 
     def functions(self, wanted: Iterable[str]) -> dict[str, tuple[int, int]]:
@@ -287,9 +293,9 @@ class Kallsyms:
         return self._text(self._places[self._order[place - 1]])[1:].decode("ascii", "replace")
 
 
-class _Beginnings(dict[int, bool]):
-    """Returns True if a wanted symbol could begin with two tokens (the first in the high byte), found out when first
-    asked. Its first letter is its type.
+class _Beginnings(dict[int, bytes]):
+    """Returns the text of two tokens (the first in the high byte) with which a wanted symbol could begin, else nothing;
+    found out when first asked. Its first letter is its type.
     """
 
     def __init__(self, tokens: list[bytes], names: set[bytes], types: bytes) -> None:
@@ -298,12 +304,17 @@ class _Beginnings(dict[int, bool]):
         self._prefixes = {name[:length] for name in names for length in range(len(name) + 1)}
         self._types = types
 
-    def __missing__(self, pair: int) -> bool:
+    def leads_to_one(self, name: bytes) -> bool:
+        """Returns True if a wanted name begins so, or if this is one with a variant that the compiler made: ``do_jit``
+        and ``.isra.0``.
+        """
+        if name in self._prefixes:
+            return True
+        plain, dot, _ = name.partition(b".")
+        return bool(dot) and len(name) <= _MAX_NAME and plain in self._wanted
+
+    def __missing__(self, pair: int) -> bytes:
         text = self._tokens[pair >> 8] + self._tokens[pair & 255]
-        rest = text[1:]
-        # A symbol of two tokens may end in the variant that the compiler made: ``do_jit`` and ``.isra.0``.
-        found = text[:1] in self._types and (
-            rest in self._prefixes or any(rest[:length] in self._wanted for length in range(1, len(rest)))
-        )
+        found = text if text[:1] in self._types and self.leads_to_one(text[1:]) else b""
         self[pair] = found
         return found

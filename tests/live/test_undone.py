@@ -59,6 +59,6 @@ def test_the_sample_of_the_mutation_lab_has_no_hole(tmp_path: Path, capsys: pyte
     # Its two places taken out, and the jump behind the compare that never jumps. Three and four were seen: how a mutant ends that
     # breaks more than the fix differs from run to run.
     assert present >= 2
-    assert line[5] == "0"
+    assert line[6].startswith("0/")
     # All is in the tables now: nothing is booted again.
     assert mutants.main([*arguments, "--again"]) == 0

@@ -49,7 +49,7 @@ class Bench:
     ) -> None:
         self.kernel = kernel
         self.isa: Isa = isa_of(kernel.architecture)
-        kernel.learn(symbols | STANDARD.keys() | TABLES | TRACER_ENTRIES)
+        kernel.learn(symbols.union(STANDARD, TABLES, TRACER_ENTRIES, self.isa.thunks))
         self.quiet = tuple(Patch(place, self.isa.returns, "tracer") for place in tracer_entries(kernel))
         """The tracer's entry returns at once, as in a booted kernel that traces nothing."""
         self.layout = Layout(kernel.btf)
