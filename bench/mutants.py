@@ -5,8 +5,8 @@
 
 KERNEL is an image or a package; without any: Debian's 5.10, 6.1, 6.12 and 7.3. Each kernel is booted once and frozen
 before it loads a program; a mutant is that guest, with a few bytes of its code changed, in which the probes of the
-pitfalls run whose signatures read the changed function. A flip of a jump that never runs, or that always goes where it now always goes, changes nothing and is not
-run. With `--boot` each mutant is booted from the start.
+pitfalls run whose signatures read the changed function. A flip of a jump that never runs, or that always goes where it
+now always goes, changes nothing and is not run. With `--boot` each mutant is booted from the start.
 
 What guests show is kept in FOLDER, so that a run that was interrupted, or ended after `--seconds`, goes on where it
 was. Judges are asked about every mutant that is run and has a defect in a function that the defect's signatures read,
