@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from tailcall_audit.analyzer.catalog.expression import leaves
+from tailcall_audit.analyzer.catalog.expression import Expression, leaves
 from tailcall_audit.analyzer.catalog.load import CatalogError
 from tailcall_audit.analyzer.catalog.types import ANY_ARCHITECTURE, CAPABILITY_PREFIX, Catalog, Defect
 
@@ -113,6 +113,37 @@ def _capabilities(catalog: Catalog) -> str:
     return _table(("capability", "architecture", "since"), rows)
 
 
+def _facts(catalog: Catalog) -> str:
+    return _table(
+        ("fact", "the program meets it when"), ((f"`{name}`", text) for name, text in sorted(catalog.facts.items()))
+    )
+
+
+def _condition(expression: Expression | None) -> str:
+    """Returns a condition with each of its facts marked as code."""
+    if expression is None:
+        return "not said"
+    return re.sub(r"[a-z0-9]+(?:-[a-z0-9]+)+|interpreted", lambda match: f"`{match[0]}`", str(expression))
+
+
+def _conditions(catalog: Catalog) -> str:
+    ordered = sorted(catalog.defects, key=lambda defect: defect.pitfall or 99)
+    return _table(
+        ("defect", "programs meet it by"), ((f"`{item.slug}`", _condition(item.exposure)) for item in ordered)
+    )
+
+
+def _refusals(catalog: Catalog) -> str:
+    rows = []
+    for key, commit in catalog.commits.items():
+        for change in commit.changes:
+            if change.errno is not None:
+                words = f": {change.words}" if change.words else ""
+                until = f" (until {change.until})" if change.until else ""
+                rows.append((f"`{key}`", f"{_condition(change.refuses)}{until}", f"{change.errno}{words}"))
+    return _table(("fix", "refuses programs by", "with"), rows)
+
+
 def _sources(catalog: Catalog) -> str:
     return _table(("tag", "stands for"), sorted(catalog.sources.items()))
 
@@ -120,7 +151,10 @@ def _sources(catalog: Catalog) -> str:
 TABLES: dict[str, Callable[[Catalog], str]] = {
     "affected-releases": _affected_releases,
     "capabilities": _capabilities,
+    "conditions": _conditions,
     "defects": _defects,
+    "facts": _facts,
+    "refusals": _refusals,
     "sources": _sources,
 }
 """The tables by the names that markers use."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import ValidationError
 
-__all__ = ["CatalogFiles", "expression_names", "mapping", "mappings", "read_catalog_folder"]
+__all__ = ["CatalogFiles", "expression_names", "mapping", "mappings", "named_facts", "read_catalog_folder"]
 
 _MAX_SURVEY = 64 << 20
 # A folder has one thing a file, and the name of the file is the name of the thing.
@@ -29,6 +29,7 @@ _FILES = {
     "branches": "branches_file",
     "capabilities": "capabilities",
     "exceptions": "exceptions_file",
+    "facts": "facts",
     "sources": "sources",
 }
 _MAX_BYTES = 8 << 20
@@ -203,10 +204,24 @@ def _named_commits(
         for key in ("needs", "follow_ups"):
             for index, entry in enumerate(mapping(file.data).get(key, [])):
                 yield file, str(entry["commit"]), (key, index, "commit")
+        for index, entry in enumerate(mapping(file.data).get("changes", [])):
+            if "until" in entry:
+                yield file, str(entry["until"]), ("changes", index, "until")
     exceptions = tables["exceptions"]
     for key, entries in mapping(exceptions.data).items():
         for index, entry in enumerate(mappings(entries)):
             yield exceptions, str(entry["commit"]), (key, index, "commit")
+
+
+def named_facts(defects: dict[str, YamlFile], commits: dict[str, YamlFile]) -> Iterator[tuple[YamlFile, str, Place]]:
+    """Yields every fact that a condition names, with its place."""
+    for file in defects.values():
+        for name, place in expression_names(mapping(file.data).get("exposure", []), ("exposure",)):
+            yield file, name, place
+    for file in commits.values():
+        for index, entry in enumerate(mapping(file.data).get("changes", [])):
+            for name, place in expression_names(entry.get("refuses", []), ("changes", index, "refuses")):
+                yield file, name, place
 
 
 def mapping(data: Data) -> dict[str, Any]:
@@ -231,6 +246,10 @@ def _dangling(folders: dict[str, dict[str, YamlFile]], tables: dict[str, YamlFil
         elif not name.startswith(CAPABILITY_PREFIX) and name not in folders["commits"]:
             message = f"there is no commits/{name}.yaml"
             yield Complaint("unknown-commit", file.path, file.line(place), message)
+    known = mapping(tables["facts"].data)
+    for file, name, place in named_facts(folders["defects"], folders["commits"]):
+        if name not in known:
+            yield Complaint("unknown-fact", file.path, file.line(place), f"{name} is not in facts.yaml")
     for key, file in folders["commits"].items():
         identity = mapping(file.data)["id"]
         if len(key) != 12 or not identity.startswith(key):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from tailcall_audit.analyzer.catalog.expression import leaves
-from tailcall_audit.analyzer.catalog.files import CatalogFiles, mapping
+from tailcall_audit.analyzer.catalog.files import CatalogFiles, mapping, named_facts
 from tailcall_audit.analyzer.catalog.ranges import derive_ranges
 from tailcall_audit.analyzer.catalog.types import Catalog, Commit, Defect
 from tailcall_audit.analyzer.catalog.yaml_file import Complaint, Data, Place, YamlFile
@@ -205,6 +205,28 @@ def _changes_unsaid(subject: _Subject) -> Iterator[_Finding]:
             yield _Finding(file, ("id",), "", message)
         elif said and key not in fixes:
             yield _Finding(file, ("changes",), "", "no defect is fixed by this commit: changes are those of a fix")
+
+
+@_rule("condition-missing")
+def _condition_missing(subject: _Subject) -> Iterator[_Finding]:
+    """What programs must do to meet a defect is a part of it, and so is what they must do to be refused by its fix."""
+    for file in subject.files.defects.values():
+        if "exposure" not in mapping(file.data):
+            yield _Finding(file, ("title",), "", "say under exposure what programs must do to meet it")
+    for file in subject.files.commits.values():
+        for index, entry in enumerate(mapping(file.data).get("changes", [])):
+            if "errno" in entry and "refuses" not in entry:
+                message = "say under refuses which programs get the error"
+                yield _Finding(file, ("changes", index, "errno"), str(index), message)
+
+
+@_rule("unused-fact")
+def _unused_fact(subject: _Subject) -> Iterator[_Finding]:
+    used = {name for _, name, _ in named_facts(subject.files.defects, subject.files.commits)}
+    file = subject.files.tables["facts"]
+    for name in mapping(file.data):
+        if name not in used:
+            yield _Finding(file, (name,), name, "no condition names this fact")
 
 
 @_rule("no-example")

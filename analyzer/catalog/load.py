@@ -107,10 +107,18 @@ def _commit(key: str, data: dict[str, Any]) -> Commit:
         code=data.get("code"),
         needs=_relations(data, "needs"),
         follow_ups=_relations(data, "follow_ups"),
-        changes=tuple(
-            Change(entry["what"], entry.get("errno"), entry.get("words"), entry["source"])
-            for entry in data.get("changes", ())
-        ),
+        changes=tuple(_change(entry) for entry in data.get("changes", ())),
+    )
+
+
+def _change(entry: dict[str, Any]) -> Change:
+    return Change(
+        entry["what"],
+        entry.get("errno"),
+        entry.get("words"),
+        entry["source"],
+        parse_expression(entry["refuses"]) if "refuses" in entry else None,
+        entry.get("until"),
     )
 
 
@@ -172,6 +180,7 @@ def _defect(data: dict[str, Any]) -> Defect:
         unproven=frozenset(data.get("unproven", ())),
         commits=tuple(name for name in names if not name.startswith(CAPABILITY_PREFIX)),
         capabilities=tuple(name for name in names if name.startswith(CAPABILITY_PREFIX)),
+        exposure=parse_expression(data["exposure"]) if "exposure" in data else None,
     )
 
 
@@ -216,6 +225,7 @@ def build_catalog(data: dict[str, Any], raw: bytes, path: str) -> Catalog:
         not_fixes=tuple(_not_fix(entry) for entry in data["not_fixes"]),
         cosmetic_reverts=tuple(_not_fix(entry) for entry in data["cosmetic_reverts"]),
         distributions=tuple(load_distribution(entry) for entry in data.get("distributions", ())),
+        facts=data.get("facts", {}),
     )
     _check_names(catalog)
     return catalog
@@ -232,6 +242,12 @@ def _check_names(catalog: Catalog) -> None:
         (f"commits/{key}", entry.commit)
         for key, commit in catalog.commits.items()
         for entry in (*commit.needs, *commit.follow_ups)
+    ]
+    named += [
+        (f"commits/{key}", change.until)
+        for key, commit in catalog.commits.items()
+        for change in commit.changes
+        if change.until is not None
     ]
     named += [("not_fixes", entry.commit) for entry in catalog.not_fixes]
     named += [("cosmetic_reverts", entry.commit) for entry in catalog.cosmetic_reverts]

@@ -5,6 +5,7 @@ reads it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tailcall_audit.analyzer.basis import Basis
@@ -145,12 +146,17 @@ class Relation(NamedTuple):
 class Change(NamedTuple):
     """What a fix changes for programs that worked before it: what happens, the error that they get and the words of the
     verifier's log (None: no error, or no words), and the source of it.
+
+    `refuses` is the condition over `Catalog.facts` under which a program gets the error, `until` the commit that takes
+    the change back.
     """
 
     what: str
     errno: str | None
     words: str | None
     source: str
+    refuses: Expression | None = None
+    until: str | None = None
 
     def __str__(self) -> str:
         error = "" if self.errno is None else f" ({self.errno}{f': {self.words}' if self.words else ''})"
@@ -269,6 +275,8 @@ class Defect(NamedTuple):
     unproven: frozenset[str]
     commits: tuple[str, ...]
     capabilities: tuple[str, ...]
+    exposure: Expression | None = None
+    """What programs must do to meet it, over `Catalog.facts`; None where the catalogue does not say."""
 
 
 class SeriesFact(NamedTuple):
@@ -327,6 +335,8 @@ class Catalog(NamedTuple):
     not_fixes: tuple[NotAFix, ...]
     cosmetic_reverts: tuple[NotAFix, ...]
     distributions: tuple[Distribution, ...] = ()
+    facts: Mapping[str, str] = MappingProxyType({})
+    """Facts about BPF programs that conditions name, with what each means."""
 
     @property
     def digest(self) -> str:

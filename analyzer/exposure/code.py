@@ -1,0 +1,140 @@
+"""What one program does in its functions: which of them tail-call, and who calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tailcall_audit.analyzer.exposure.flow import Flow
+from tailcall_audit.analyzer.exposure.types import State
+from tailcall_audit.analyzer.programs.types import CallSite, Function, Program, Reach, TailCall
+
+__all__ = ["Code", "Event", "Spot", "state_of"]
+
+
+def state_of(reach: Reach) -> State:
+    """Returns how sure it is that the verifier keeps an instruction."""
+    return State.MET if reach is Reach.LIVE else State.POSSIBLE
+
+
+def _leaving(function: Function) -> Iterator[tuple[str, Reach]]:
+    """Yields the functions that a function calls, or lets a helper call."""
+    yield from ((site.callee, site.reach) for site in function.calls)
+    yield from ((site.callee, site.reach) for site in function.callbacks)
+
+
+class Spot(NamedTuple):
+    """A tail call and the function that it is in. `state` says how sure it is that it can be reached."""
+
+    function: Function
+    call: TailCall
+    state: State
+
+
+class Event(NamedTuple):
+    """An instruction of a function at which a tail call may happen: its own, or a call of a subprogram that makes one."""
+
+    instruction: int
+    callee: str | None
+    state: State
+
+
+class Code:
+    """A program's functions. All of it follows from the program alone."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.flow = Flow(program)
+        self.functions = {function.name: function for function in program.functions}
+        self.main = program.functions[0] if program.functions else None
+        self.reached = self._reached()
+        self.tail_calling = self._tail_calling()
+        """How sure it is that a tail call is reached from a function by calls, by its name; what makes none is not in
+        it."""
+
+    def _reached(self) -> dict[str, State]:
+        """How sure it is that a function is called, by its name."""
+        if self.main is None:
+            return {}
+        found = {self.main.name: State.MET}
+        open_ends = [self.main.name]
+        while open_ends:
+            name = open_ends.pop()
+            for callee, reach in _leaving(self.functions[name]):
+                state = min(found[name], state_of(reach))
+                if callee in self.functions and found.get(callee, State.NOT_MET) < state:
+                    found[callee] = state
+                    open_ends.append(callee)
+        return found
+
+    def _tail_calling(self) -> dict[str, State]:
+        found = {
+            name: max(state_of(call.reach) for call in function.tail_calls)
+            for name, function in self.functions.items()
+            if function.tail_calls
+        }
+        callers: dict[str, list[tuple[str, CallSite]]] = {}
+        for name, function in self.functions.items():
+            for site in function.calls:
+                callers.setdefault(site.callee, []).append((name, site))
+        open_ends = list(found)
+        while open_ends:
+            callee = open_ends.pop()
+            for name, site in callers.get(callee, ()):
+                state = min(found[callee], state_of(site.reach))
+                if found.get(name, State.NOT_MET) < state:
+                    found[name] = state
+                    open_ends.append(name)
+        return found
+
+    def called(self) -> Iterator[tuple[Function, State]]:
+        """Yields the functions that are called, the main program first, each with how sure that is."""
+        for function in self.program.functions:
+            if function.name in self.reached:
+                yield function, self.reached[function.name]
+
+    def spots(self) -> Iterator[Spot]:
+        """Yields every tail call that may be reached."""
+        for function, state in self.called():
+            for call in function.tail_calls:
+                yield Spot(function, call, min(state, state_of(call.reach)))
+
+    def calls_of_tail_callers(self) -> Iterator[tuple[Function, CallSite, State]]:
+        """Yields the calls of subprograms below which a tail call is made, with the function that makes the call."""
+        for function, state in self.called():
+            for site in function.calls:
+                if site.callee in self.tail_calling:
+                    yield function, site, min(state, state_of(site.reach), self.tail_calling[site.callee])
+
+    def events(self, function: Function) -> Iterator[Event]:
+        """Yields where a function may make a tail call: itself or by a subprogram."""
+        for site in function.calls:
+            if site.callee in self.tail_calling:
+                yield Event(site.instruction, site.callee, min(state_of(site.reach), self.tail_calling[site.callee]))
+        for call in function.tail_calls:
+            yield Event(call.instruction, None, state_of(call.reach))
+
+    def below(self, name: str) -> frozenset[str]:
+        """Returns the functions that a function may call, itself among them; callbacks are not followed."""
+        seen: set[str] = set()
+        open_ends = [name]
+        while open_ends:
+            found = open_ends.pop()
+            if found in seen or found not in self.functions:
+                continue
+            seen.add(found)
+            open_ends.extend(site.callee for site in self.functions[found].calls)
+        return frozenset(seen)
+
+    def path_to(self, name: str) -> tuple[str, ...]:
+        """Returns the functions over which the main program calls a function, both among them; empty if it does not."""
+        if self.main is None:
+            return ()
+        paths: dict[str, tuple[str, ...]] = {self.main.name: (self.main.name,)}
+        open_ends = [self.main.name]
+        for found in open_ends:
+            for callee, _ in _leaving(self.functions[found]):
+                if callee in self.functions and callee not in paths:
+                    paths[callee] = (*paths[found], callee)
+                    open_ends.append(callee)
+        return paths.get(name, ())

@@ -1,0 +1,1 @@
+"""What the conditions of the catalogue name: small functions, a theme a file. `registry.py` finds them."""

@@ -1,0 +1,228 @@
+"""Programs that meet in a prog array and differ in what its owner check compares, or does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tailcall_audit.analyzer.exposure.answers import met, not_met, possible, strongest
+from tailcall_audit.analyzer.exposure.facts.registry import named
+from tailcall_audit.analyzer.exposure.sharing import compared, meetings_of, world_meetings
+from tailcall_audit.analyzer.exposure.types import Finding, State
+from tailcall_audit.analyzer.exposure.world import EXTENSION, TRACING, Member, World
+
+__all__: list[str] = []
+
+_WITH_PROTOTYPE = frozenset(("tracing", "lsm", "ext", "struct_ops"))
+"""Program types that are attached to a function, whose prototype the owner check compares since 28ead3eaabc1's release."""
+_MAY_SLEEP = frozenset(("tracing", "lsm", "kprobe", "struct_ops", "syscall", "ext", "tracepoint", "raw_tracepoint"))
+"""Program types of which some programs may sleep (can_be_sleepable() in kernel/bpf/verifier.c)."""
+_CGROUP = "cgroup_"
+
+
+def _unless_equal(first: object, second: object) -> State:
+    """How sure it is that two values differ, of which None is not known."""
+    if first is None or second is None:
+        return State.POSSIBLE
+    return State.NOT_MET if first == second else State.MET
+
+
+def _target_type(world: World, extension: Member) -> str | None:
+    """Returns the type of the program that an extension extends, None where it is not known."""
+    for item in world.members:
+        if world.attachment(extension, item)[1] is State.MET:
+            return item.program.type
+    return None
+
+
+@named("shares-a-prog-array-with-another-type")
+def _shares_a_prog_array_with_another_type(world: World, member: Member) -> Finding:
+    def differ(first: Member, second: Member) -> State:
+        return _unless_equal(first.program.type, second.program.type)
+
+    return compared(
+        world,
+        member,
+        differ,
+        State.POSSIBLE,
+        "have different types",
+        "it meets no program of another type in a prog array",
+    )
+
+
+@named("extension-shares-a-prog-array")
+def _extension_shares_a_prog_array(world: World, member: Member) -> Finding:
+    """An extension program and another one: of its target's type, or an extension of another target."""
+
+    def differ(first: Member, second: Member) -> State:
+        kinds = (first.program.type, second.program.type)
+        if None in kinds:
+            return State.POSSIBLE
+        if EXTENSION not in kinds:
+            return State.NOT_MET
+        if kinds == (EXTENSION, EXTENSION):
+            return _unless_equal(_target_type(world, first), _target_type(world, second))
+        return State.MET
+
+    words = "one of them is an extension program"
+    return compared(world, member, differ, State.POSSIBLE, words, "it meets no extension program in a prog array")
+
+
+@named("extension-shares-a-prog-array-with-another-type")
+def _extension_shares_a_prog_array_with_another_type(world: World, member: Member) -> Finding:
+    """An extension program and one of another type than its target's."""
+
+    def kind(found: Member) -> str | None:
+        return _target_type(world, found) if found.program.type == EXTENSION else found.program.type
+
+    def differ(first: Member, second: Member) -> State:
+        kinds = (first.program.type, second.program.type)
+        if None not in kinds and EXTENSION not in kinds:
+            return State.NOT_MET
+        return _unless_equal(kind(first), kind(second))
+
+    words = "one of them is an extension of a program of another type"
+    return compared(
+        world, member, differ, State.POSSIBLE, words, "it meets no extension of another type in a prog array"
+    )
+
+
+@named("shares-a-prog-array-across-hooks")
+def _shares_a_prog_array_across_hooks(world: World, member: Member) -> Finding:
+    def differ(first: Member, second: Member) -> State:
+        kinds = {first.program.type, second.program.type}
+        if len(kinds - {None}) > 1 or not (kinds <= _WITH_PROTOTYPE or None in kinds):
+            return State.NOT_MET
+        hooks = (first.program.attachment, second.program.attachment)
+        if None not in hooks and hooks[0] == hooks[1]:
+            return State.NOT_MET
+        return State.POSSIBLE  # two hooks may have one prototype: only the kernel's BTF says it
+
+    kind = member.program.type
+    outside = State.POSSIBLE if kind is None or kind in _WITH_PROTOTYPE else State.NOT_MET
+    words = "their hooks have different prototypes (the kernel's BTF decides)"
+    return compared(world, member, differ, outside, words, "it meets no program of another hook in a prog array")
+
+
+@named("shares-a-prog-array-across-attach-types")
+def _shares_a_prog_array_across_attach_types(world: World, member: Member) -> Finding:
+    def differ(first: Member, second: Member) -> State:
+        one, two = first.program, second.program
+        if one.type is not None and two.type is not None and one.type != two.type:
+            return State.NOT_MET
+        return _unless_equal(one.expected_attach_type, two.expected_attach_type)
+
+    words = "have different expected attach types"
+    otherwise = "it meets no program of another expected attach type in a prog array"
+    return compared(world, member, differ, State.POSSIBLE, words, otherwise)
+
+
+@named("shares-a-prog-array-across-sleepability")
+def _shares_a_prog_array_across_sleepability(world: World, member: Member) -> Finding:
+    def may_sleep(found: Member) -> bool | None:
+        kind = found.program.type
+        return False if kind is not None and kind not in _MAY_SLEEP else found.program.sleepable
+
+    def differ(first: Member, second: Member) -> State:
+        kinds = {first.program.type, second.program.type} - {None}
+        return State.NOT_MET if len(kinds) > 1 else _unless_equal(may_sleep(first), may_sleep(second))
+
+    kind = member.program.type
+    outside = State.POSSIBLE if kind is None or kind in _MAY_SLEEP else State.NOT_MET
+    words = "one of them may sleep and the other not"
+    return compared(world, member, differ, outside, words, "it meets no program that differs in whether it may sleep")
+
+
+def _of_cgroup(member: Member) -> bool:
+    """Returns False for a program that can have no cgroup storage."""
+    kind = member.program.type
+    return kind is None or kind.startswith(_CGROUP)
+
+
+def _storages(member: Member) -> frozenset[tuple[int, str]]:
+    """Returns the storages of a program, distinguished by their sets too."""
+    return frozenset((id(member.owner), name) for name in member.program.cgroup_storage)
+
+
+@named("shares-a-prog-array-across-cgroup-storages")
+def _shares_a_prog_array_across_cgroup_storages(world: World, member: Member) -> Finding:
+    def differ(caller: Member, other: Member) -> State:
+        # A callee without storage reads none; a caller without one hands none on.
+        if not _storages(other) or _storages(caller) == _storages(other):
+            return State.NOT_MET
+        return State.MET if _storages(caller) or caller.program.type is not None else State.POSSIBLE
+
+    outside = State.POSSIBLE if _of_cgroup(member) else State.NOT_MET
+    words = "use different cgroup storages"
+    return compared(
+        world, member, differ, outside, words, "it meets no program with another cgroup storage in a prog array"
+    )
+
+
+@named("storageless-tail-caller-in-a-prog-array-with-storage")
+def _storageless_tail_caller_in_a_prog_array_with_storage(world: World, member: Member) -> Finding:
+    def found() -> Iterator[Finding]:
+        for item in meetings_of(world, member):
+            tail_calls = max((spot.state for spot in item.other.code.spots()), default=State.NOT_MET)
+            state = min(item.state, tail_calls)
+            fits = _storages(item.caller) and not _storages(item.other)
+            if fits and state is not State.NOT_MET:
+                text = f"{item.other.name} has no cgroup storage, tail-calls on, and is in {item.array} of {item.caller.name}, which has one"
+                places = (item.other.place(), item.caller.place())
+                yield met(text, *places) if state is State.MET else possible(f"{text}, if so", *places)
+        if not world.closed and _of_cgroup(member) and (any(member.code.spots()) or _storages(member)):
+            yield possible("it may meet such a program in a prog array", member.place())
+
+    return strongest(found(), "no program without storage that tail-calls is in a prog array of one with storage")
+
+
+@named("bridge-between-cgroup-storages")
+def _bridge_between_cgroup_storages(world: World, member: Member) -> Finding:
+    def found() -> Iterator[Finding]:
+        first = [item for item in world_meetings(world) if _storages(item.caller) and not _storages(item.other)]
+        for one in first:
+            for two in world_meetings(world):
+                joined = two.caller is one.other and not one.both_call and not two.both_call
+                if not joined or not _storages(two.other) or _storages(two.other) == _storages(one.caller):
+                    continue
+                if member in (one.caller, one.other, two.other):
+                    state = min(one.state, two.state)
+                    text = f"{one.caller.name} and {two.other.name} have different cgroup storages, and {one.other.name}, which has none, is between them"
+                    chain = (
+                        f"{one.caller.name} tail-calls {one.array}, which holds {one.other.name}",
+                        f"{one.other.name} tail-calls {two.array}, which holds {two.other.name}",
+                    )
+                    places = (one.caller.place(), one.other.place(), two.other.place())
+                    yield Finding(state, text, places, chain)
+        if not world.closed and _of_cgroup(member):
+            yield possible(
+                "another program without storage may be between it and one with another storage", member.place()
+            )
+
+    return strongest(found(), "no program without storage is between two with different ones")
+
+
+@named("tracer-of-a-program-in-a-prog-array-of-its-type")
+def _tracer_of_a_program_in_a_prog_array_of_its_type(world: World, member: Member) -> Finding:
+    def found() -> Iterator[Finding]:
+        for item in meetings_of(world, member):
+            for tracer, other in ((item.caller, item.other), (item.other, item.caller)):
+                if tracer.program.type == TRACING and other.program.type != TRACING:
+                    kind = _target_type(world, tracer)
+                    same = State.POSSIBLE if kind is None else State(2 * (kind == other.program.type))
+                    state = min(item.state, same)
+                    text = f"{tracer.name} traces a program of the type of {other.name}, and they meet in {item.array}"
+                    if state is not State.NOT_MET:
+                        yield Finding(state, text, (tracer.place(), other.place()))
+        kind = member.program.type
+        if not world.closed and (kind in (TRACING, None) or any(member.code.spots())):
+            yield possible("a tracing program may be put into a prog array of its target's type", member.place())
+
+    if member.program.type == TRACING and not _traces_programs(world, member):
+        return not_met("it traces a function of the kernel")
+    return strongest(found(), "no tracing program meets one of its target's type in a prog array")
+
+
+def _traces_programs(world: World, tracer: Member) -> bool:
+    """Returns True if a tracing program traces a function of a BPF program, or may."""
+    known = any(world.attachment(tracer, item)[1] is not State.NOT_MET for item in world.members)
+    return known or world.may_have_other_target(tracer)

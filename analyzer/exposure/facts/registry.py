@@ -1,0 +1,41 @@
+"""The facts by their names. `catalog/facts.yaml` says what each means; a test holds the two against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+
+from tailcall_audit.analyzer.exposure.types import Finding
+from tailcall_audit.analyzer.exposure.world import Member, World
+
+__all__ = ["Matcher", "facts", "named"]
+
+Matcher = Callable[[World, Member], Finding]
+"""Says of a program how much of a fact is there: by what it does itself, and by what others of the world, or outside of
+it, can add. The program takes part in what is found.
+"""
+_FOUND: dict[str, Matcher] = {}
+
+
+def named(name: str) -> Callable[[Matcher], Matcher]:
+    """Registers a matcher under the name that conditions use."""
+
+    def register(matcher: Matcher) -> Matcher:
+        if name in _FOUND:
+            raise ValueError(f"the fact {name!r} is registered twice")
+        _FOUND[name] = matcher
+        return matcher
+
+    return register
+
+
+@cache
+def facts() -> dict[str, Matcher]:
+    """Returns every matcher by its name. Loads every module of the folder."""
+    import tailcall_audit.analyzer.exposure.facts as package
+
+    for entry in iter_modules(package.__path__):
+        import_module(f"{package.__name__}.{entry.name}")
+    return dict(sorted(_FOUND.items()))

@@ -1,0 +1,249 @@
+"""What the verifier has to know of a tail call: what lives across it, what is held, and what runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tailcall_audit.analyzer.exposure.answers import met, possible, seen, strongest
+from tailcall_audit.analyzer.exposure.facts.registry import named
+from tailcall_audit.analyzer.exposure.flow import FP
+from tailcall_audit.analyzer.exposure.types import Finding, State
+from tailcall_audit.analyzer.exposure.world import EXTENSION, TRACING, Member, World
+from tailcall_audit.analyzer.programs.types import CallSite, Function
+from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL
+
+__all__: list[str] = []
+
+_ADD, _SUB, _REGISTER = 0x00, 0x10, 0x08
+_ALU64, _LDX, _STX = 7, 1, 3
+_MOV = 0xBF
+_MODULO_OR_DIVISION = (0x30, 0x90)
+_LD_IMM64 = 0x18
+_PREEMPT, _RCU = "preempt", "rcu"
+_TAKES = {"bpf_preempt_disable": _PREEMPT, "bpf_rcu_read_lock": _RCU}
+"""Kfuncs that begin what may not be held at a tail call."""
+_GIVEN = "another program's extension may replace it and tail-call"
+_LOOK = "what is attached at run time: tailcall-audit exposure --loaded, or --closed"
+
+
+def _open_to_extensions(world: World, member: Member, name: str) -> bool:
+    """Returns True if an extension of another program can replace a function, and tail-call in its place."""
+    function = member.code.functions.get(name)
+    extended = member.program.type not in (EXTENSION, TRACING)
+    return not world.closed and extended and function is not None and function.is_global is not False
+
+
+def _calls(world: World, member: Member) -> Iterator[tuple[Function, CallSite, State, str]]:
+    """Yields the calls of subprograms below which a tail call is made, or may be once one of them is replaced."""
+    for function, reached in member.code.called():
+        for site in function.calls:
+            tail_calls = member.code.tail_calling.get(site.callee)
+            below = (name for name in member.code.below(site.callee) if _open_to_extensions(world, member, name))
+            if tail_calls is not None:
+                state = min(reached, tail_calls)
+                yield function, site, state, f"{function.name}() calls {site.callee}(), which makes a tail call"
+            elif any(below):
+                yield function, site, State.POSSIBLE, f"{function.name}() calls {site.callee}(): {_GIVEN}"
+
+
+@named("packet-pointer-across-a-call-of-a-tail-caller")
+def _packet_pointer_across_a_call_of_a_tail_caller(world: World, member: Member) -> Finding:
+    def found() -> Iterator[Finding]:
+        for function, site, state, words in _calls(world, member):
+            where = member.place(function, site.instruction)
+            if function.packet_across_calls is None:
+                yield possible(f"{words}, and a packet pointer may be used behind it", where)
+            elif site.instruction in function.packet_across_calls:
+                text = f"{words}, and uses a packet pointer from before it"
+                yield met(text, where) if state is State.MET else possible(text, where, settle=_LOOK)
+
+    return strongest(found(), "it uses no packet pointer behind the call of a subprogram that may tail-call")
+
+
+@named("packet-pointer-across-a-tail-call")
+def _packet_pointer_across_a_tail_call(_: World, member: Member) -> Finding:
+    def found() -> Iterator[Finding]:
+        for spot in member.code.spots():
+            where = member.place(spot.function, spot.call.instruction)
+            text = f"{spot.function.name}() uses a packet pointer behind a tail call that was not taken"
+            if spot.function.packet_across_calls is None:
+                yield possible(f"{text}, if so", where)
+            elif spot.call.instruction in spot.function.packet_across_calls:
+                yield seen(spot.state, text, where)
+
+    return strongest(found(), "it uses no packet pointer behind a tail call")
+
+
+def _is_offset(member: Member, index: int, register: int) -> bool:
+    """Returns True if an instruction adds a register to another one: an offset, as far as the code shows."""
+    insn = member.program.instructions[index]
+    adds = insn.code & 7 == _ALU64 and insn.code & 0xF0 in (_ADD, _SUB) and insn.code & _REGISTER
+    return bool(adds) and insn.src == register
+
+
+@named("uses-what-a-tail-caller-returns")
+def _uses_what_a_tail_caller_returns(world: World, member: Member) -> Finding:
+    def found() -> Iterator[Finding]:
+        for function, site, state, words in _calls(world, member):
+            where = member.place(function, site.instruction)
+            used = sorted(member.code.flow.used_behind(site.instruction, function, 0))
+            offsets = [index for index in used if _is_offset(member, index, 0)]
+            if offsets and state is State.MET:
+                text = f"{words}, and adds what it returns to another value without a check"
+                yield met(text, where, member.place(function, offsets[0]))
+            elif used:
+                yield possible(f"{words}, and uses what it returns", where, member.place(function, used[0]))
+
+    return strongest(found(), "it uses nothing that a subprogram returns which may tail-call")
+
+
+@named("call-of-a-tail-caller")
+def _call_of_a_tail_caller(world: World, member: Member) -> Finding:
+    """All that the verifier knows behind such a call comes from the path on which the tail call failed."""
+    return strongest(
+        (
+            possible(f"{words}: what the verifier knows behind it is from the call that was not taken", place)
+            for function, site, _, words in _calls(world, member)
+            for place in (member.place(function, site.instruction),)
+        ),
+        "it calls no subprogram that may tail-call",
+    )
+
+
+def _stack_pointers(member: Member, function: Function, until: int) -> frozenset[int]:
+    """Returns the registers that hold a pointer into the stack right before an instruction, on a straight way to it."""
+    held: set[int] = set()
+    for index in range(function.start, until):
+        insn = member.program.instructions[index]
+        if insn.code == _MOV:
+            (held.add if insn.src == FP or insn.src in held else held.discard)(insn.dst)
+        elif insn.code & 7 == _LDX or insn.code == _LD_IMM64:
+            held.discard(insn.dst)
+        elif insn.code == 0x85:
+            held -= set(range(6))
+    return frozenset(held)
+
+
+@named("stack-handed-to-a-tail-caller")
+def _stack_handed_to_a_tail_caller(world: World, member: Member) -> Finding:
+    def found() -> Iterator[Finding]:
+        for function, site, state, words in _calls(world, member):
+            insns = member.program.instructions[function.start : function.end]
+            if not any(insn.code == _MOV and insn.src == FP for insn in insns):
+                continue
+            where = member.place(function, site.instruction)
+            handed = _stack_pointers(member, function, site.instruction) & set(range(1, 6))
+            if handed and state is State.MET:
+                yield met(f"{words} and gets a pointer into the caller's stack", where)
+            else:
+                yield possible(f"{words} and may get a pointer into the caller's stack", where)
+
+    return strongest(found(), "it hands no pointer into its stack to a subprogram that may tail-call")
+
+
+def _callbacks(member: Member) -> Iterator[tuple[Function, str, int, State]]:
+    """Yields the functions that a helper calls back: who hands it over, its name, the instruction."""
+    for function, reached in member.code.called():
+        for site in function.callbacks:
+            if site.callee in member.code.functions:
+                yield function, site.callee, site.instruction, min(reached, member.code.reached[site.callee])
+
+
+@named("callback-that-tail-calls")
+def _callback_that_tail_calls(world: World, member: Member) -> Finding:
+    def found() -> Iterator[Finding]:
+        for function, name, instruction, state in _callbacks(member):
+            where = member.place(function, instruction)
+            for call in member.code.functions[name].tail_calls:
+                place = member.place(member.code.functions[name], call.instruction)
+                yield seen(state, f"the callback {name}() makes a tail call", where, place)
+
+    return strongest(found(), "no callback of it makes a tail call itself")
+
+
+@named("subprogram-of-a-callback-that-tail-calls")
+def _subprogram_of_a_callback_that_tail_calls(world: World, member: Member) -> Finding:
+    def found() -> Iterator[Finding]:
+        for function, name, instruction, state in _callbacks(member):
+            where = member.place(function, instruction)
+            for below in sorted(member.code.below(name) - {name}):
+                called = member.code.functions[below]
+                for call in called.tail_calls:
+                    place = member.place(called, call.instruction)
+                    yield seen(state, f"the callback {name}() calls {below}(), which makes a tail call", where, place)
+                if not called.tail_calls and _open_to_extensions(world, member, below):
+                    text = f"the callback {name}() calls {below}(): {_GIVEN}"
+                    yield possible(text, where, settle=_LOOK)
+
+    return strongest(found(), "no subprogram that tail-calls is called below a callback of it")
+
+
+def _held_by_a_caller(member: Member, lock: str) -> Iterator[Finding]:
+    """Functions that take a lock and call, behind it, a subprogram that tail-calls."""
+    for function, site, _ in member.code.calls_of_tail_callers():
+        for taken in function.helpers:
+            if _TAKES.get(taken.kfunc or "") == lock and site.instruction in member.code.flow.behind(
+                taken.instruction, function
+            ):
+                text = f"{function.name}() calls {site.callee}(), which makes a tail call, behind what takes a lock ({lock})"
+                yield possible(text, member.place(function, site.instruction), settle="whether it is given back before")
+
+
+def _under(member: Member, lock: str) -> Iterator[Finding]:
+    for spot in member.code.spots():
+        where = member.place(spot.function, spot.call.instruction)
+        if spot.call.locks is None:
+            yield possible(f"what is held when {spot.function.name}() makes a tail call could not be decided", where)
+        elif lock in spot.call.locks:
+            yield seen(spot.state, f"{spot.function.name}() makes a tail call with a lock held ({lock})", where)
+    yield from _held_by_a_caller(member, lock)
+
+
+@named("tail-call-with-preemption-off")
+def _tail_call_with_preemption_off(_: World, member: Member) -> Finding:
+    return strongest(_under(member, _PREEMPT), "it makes no tail call with preemption off")
+
+
+@named("tail-call-in-an-rcu-section")
+def _tail_call_in_an_rcu_section(_: World, member: Member) -> Finding:
+    return strongest(_under(member, _RCU), "it makes no tail call in an RCU read section")
+
+
+@named("rewritten-in-front-of-a-constant-tail-call")
+def _rewritten_in_front_of_a_constant_tail_call(_: World, member: Member) -> Finding:
+    """The verifier replaces some instructions by several: divisions by a register for sure, loads and calls perhaps."""
+
+    def found() -> Iterator[Finding]:
+        for spot in member.code.spots():
+            where = member.place(spot.function, spot.call.instruction)
+            array, key = member.map(spot.call.map), spot.call.key
+            if array is not None and key is not None and key >= array.max_entries:
+                continue
+            if key is None and not spot.call.key_may_be_constant:
+                continue
+            known = array is not None and key is not None
+            for insn in member.program.instructions[: spot.call.instruction]:
+                kind = insn.code & 7
+                divides = kind in (4, _ALU64) and insn.code & 0xF0 in _MODULO_OR_DIVISION and insn.code & _REGISTER
+                if divides and known:
+                    yield seen(
+                        spot.state, "a division in front of a constant tail call, which the verifier rewrites", where
+                    )
+                elif divides or kind == _LDX or insn.code == 0x85:
+                    text = "a load or call in front of a tail call, which the verifier may rewrite"
+                    yield possible(text, where, settle="bpftool prog dump xlated")
+
+    return strongest(found(), "nothing in front of a constant tail call is rewritten by the verifier")
+
+
+@named("calls-in-a-tail-calling-function")
+def _calls_in_a_tail_calling_function(_: World, member: Member) -> Finding:
+    def found() -> Iterator[Finding]:
+        for spot in member.code.spots():
+            where = member.place(spot.function, spot.call.instruction)
+            if spot.function.calls:
+                yield seen(spot.state, f"{spot.function.name}() makes a tail call and calls a subprogram", where)
+            elif any(item.helper != HELPER_TAIL_CALL for item in spot.function.helpers) or spot.function.callbacks:
+                yield possible(f"{spot.function.name}() makes a tail call and calls a helper", where)
+
+    return strongest(found(), "no function of it makes a tail call and another call")

@@ -1,0 +1,261 @@
+"""All programs that are known of, and what can be called and attached between them: by what is given, or by what others
+add.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+from tailcall_audit.analyzer.exposure.code import Code, Spot
+from tailcall_audit.analyzer.exposure.types import Place, State
+from tailcall_audit.analyzer.programs.types import Function, Map, Program, ProgramSet, TailCall
+
+__all__ = ["EXTENSION", "TRACING", "Member", "Step", "Targets", "Way", "World", "may_share"]
+
+TRACING, EXTENSION = "tracing", "ext"
+"""Program types by the kernel's names (enum bpf_prog_type)."""
+_TRACERS = frozenset(("trace_fentry", "trace_fexit", "modify_return", "trace_fsession"))
+"""Attach types whose programs run in a trampoline (enum bpf_attach_type)."""
+_LOOK = "tailcall-audit exposure --loaded on the host, or --closed where nothing else is put in"
+
+
+class Member:
+    """A program of one of the sets. Two are the same only if they are the same object."""
+
+    def __init__(self, owner: ProgramSet, program: Program, name: str) -> None:
+        self.owner = owner
+        self.program = program
+        self.name = name
+        self.code = Code(program)
+
+    def place(self, function: Function | None = None, instruction: int | None = None) -> Place:
+        """Returns where something is in this program."""
+        line = None if instruction is None else self.program.line_of(instruction)
+        written = None if line is None else f"{line.file}:{line.line}"
+        name = None if function is None else function.name
+        return Place(self.owner.label, self.program.key, name, instruction, written)
+
+    def map(self, name: str | None) -> Map | None:
+        """Returns the map of a name."""
+        return None if name is None else self.owner.map(name)
+
+    @property
+    def is_tracer(self) -> bool:
+        """Returns True if it runs in the trampoline of a function, or may: its attach type is not known."""
+        kind, attach = self.program.type, self.program.expected_attach_type
+        return kind == TRACING and (attach is None or attach in _TRACERS)
+
+
+class Step(NamedTuple):
+    """A tail call that leads from one program to another. `state` is met where the slot holds it for sure."""
+
+    source: Member
+    spot: Spot
+    key: int | None
+    target: Member
+    state: State
+
+    def __str__(self) -> str:
+        call = self.spot.call
+        key = "…" if self.key is None else str(self.key)
+        return f"{self.source.name}: {self.spot.function.name}() tail-calls {call.map or 'a prog array'}[{key}], which is {self.target.name}"
+
+
+class Targets(NamedTuple):
+    """What a tail call can lead to: the programs known to be in its slots, those of the sets that may be put there in a
+    closed world, and why others than the known ones may be there (None: none can).
+    """
+
+    known: tuple[tuple[int, Member], ...]
+    candidates: tuple[Member, ...]
+    others: str | None
+
+
+class Way(NamedTuple):
+    """A way by tail calls from one program to another. `why` says what is not known of a possible one."""
+
+    state: State
+    steps: tuple[Step, ...] = ()
+    why: str = ""
+    settle: str | None = None
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """The steps in words."""
+        return tuple(map(str, self.steps))
+
+
+def may_share(first: Program, second: Program) -> bool:
+    """Returns True unless two programs can never be in one prog array: their types are known and differ.
+
+    The type of an extension program is that of its target, which need not be known.
+    """
+    kinds = {first.type, second.type}
+    return len(kinds) == 1 or None in kinds or EXTENSION in kinds
+
+
+class World:
+    """The programs of all sets. `closed`: the user vouches that there is no other program, and no other attachment.
+
+    Even then an object's prog array may be filled by user space, with programs of the sets, unless the object fills it
+    itself or its slots were read (`Map.slots_are_all`).
+    """
+
+    def __init__(self, sets: Sequence[ProgramSet], closed: bool = False) -> None:
+        self.sets = tuple(sets)
+        self.closed = closed
+        keys = [program.key for owner in sets for program in owner.programs]
+        self.members = tuple(
+            Member(owner, program, program.key if keys.count(program.key) == 1 else f"{owner.label}: {program.key}")
+            for owner in sets
+            for program in owner.programs
+        )
+        self._targets: dict[int, Targets] = {}
+
+    def member(self, owner: ProgramSet, key: str | None) -> Member | None:
+        """Returns the program of a key in a set."""
+        return next((item for item in self.members if item.owner is owner and item.program.key == key), None)
+
+    def targets(self, member: Member, call: TailCall) -> Targets:
+        """Returns what a tail call of a program can lead to."""
+        if id(call) not in self._targets:
+            self._targets[id(call)] = self._find_targets(member, call)
+        return self._targets[id(call)]
+
+    def _find_targets(self, member: Member, call: TailCall) -> Targets:
+        array = member.map(call.map)
+        sharing = tuple(item for item in self.members if may_share(item.program, member.program)) if self.closed else ()
+        if array is None:
+            return Targets((), sharing, "which prog array it uses is not known")
+        if call.key is not None and call.key >= array.max_entries:
+            return Targets((), (), None)
+        slots = [slot for slot in array.slots if call.key is None or slot.key == call.key]
+        found = [(slot.key, self.member(member.owner, slot.program)) for slot in slots]
+        known = tuple((key, item) for key, item in found if item is not None)
+        if not self.closed:
+            return Targets(known, (), f"{array.name} may be given other programs at run time")
+        if len(known) < len(found):
+            return Targets(known, sharing, f"a program in {array.name} could not be read")
+        if not array.slots_are_all and not array.slots:
+            return Targets(known, sharing, f"what user space puts into {array.name} is not known from here")
+        return Targets(known, (), None)
+
+    @cached_property
+    def _steps(self) -> dict[Member, tuple[Step, ...]]:
+        return {member: tuple(self._steps_from(member)) for member in self.members}
+
+    def _steps_from(self, member: Member) -> Iterator[Step]:
+        for spot in member.code.spots():
+            targets = self.targets(member, spot.call)
+            for key, target in targets.known:
+                yield Step(member, spot, key, target, spot.state)
+            if targets.others is not None:
+                for target in targets.candidates:
+                    yield Step(member, spot, spot.call.key, target, State.POSSIBLE)
+
+    def steps(self, member: Member) -> tuple[Step, ...]:
+        """Returns the tail calls of a program that lead to programs of the sets, possible ones too."""
+        return self._steps[member]
+
+    def way(self, source: Member, target: Member, within: frozenset[str] | None = None) -> Way:
+        """Returns the surest way by tail calls from a program to another, or back to itself.
+
+        `within` are the functions of `source` whose tail calls may begin it (None: all).
+        """
+        for least in (State.MET, State.POSSIBLE):
+            steps = self._shortest(source, target, within, least)
+            if steps:
+                state = min(step.state for step in steps)
+                return Way(state, steps, *self._doubts(steps))
+        if not self.closed:
+            for spot in source.code.spots():
+                if within is None or spot.function.name in within:
+                    why = self.targets(source, spot.call).others
+                    if why is not None:
+                        return Way(State.POSSIBLE, (), why, _LOOK)
+        return Way(State.NOT_MET)
+
+    def _doubts(self, steps: Sequence[Step]) -> tuple[str, str | None]:
+        """Returns what is not known of a way, and what would settle it."""
+        for step in steps:
+            if step.state is State.MET:
+                continue
+            why = self.targets(step.source, step.spot.call).others
+            if why is None or any(item is step.target for _, item in self.targets(step.source, step.spot.call).known):
+                return "the verifier may remove the tail call: it is behind a value that is constant at load time", None
+            return why, _LOOK
+        return "", None
+
+    @cached_property
+    def _reachable(self) -> dict[State, dict[Member, frozenset[Member]]]:
+        """The programs that each can reach, by how sure each step has to be."""
+        return {
+            least: {member: frozenset(self._walk(member, least)) for member in self.members}
+            for least in (State.MET, State.POSSIBLE)
+        }
+
+    def _walk(self, member: Member, least: State) -> set[Member]:
+        seen: set[Member] = set()
+        open_ends = [member]
+        while open_ends:
+            for step in self._steps[open_ends.pop()]:
+                if step.state >= least and step.target not in seen:
+                    seen.add(step.target)
+                    open_ends.append(step.target)
+        return seen
+
+    def _shortest(
+        self, source: Member, target: Member, within: frozenset[str] | None, least: State
+    ) -> tuple[Step, ...]:
+        if target not in self._reachable[least][source]:
+            return ()
+        ways: dict[Member, tuple[Step, ...]] = {}
+        for step in self._steps[source]:
+            if step.state >= least and (within is None or step.spot.function.name in within):
+                ways.setdefault(step.target, (step,))
+        open_ends = list(ways)
+        for found in open_ends:
+            if target in ways:
+                break
+            for step in self._steps[found]:
+                if step.state >= least and step.target not in ways:
+                    ways[step.target] = (*ways[found], step)
+                    open_ends.append(step.target)
+        return ways.get(target, ())
+
+    @cached_property
+    def _by_type(self) -> dict[str | None, tuple[Member, ...]]:
+        kinds = {member.program.type for member in self.members}
+        return {kind: tuple(item for item in self.members if item.program.type == kind) for kind in kinds}
+
+    def attached(self, member: Member, kind: str) -> Iterator[tuple[Member, str | None, State]]:
+        """Yields the programs of a type that are attached to a program of the sets, or may be: each with the function
+        that it is attached to (None: not known which).
+        """
+        for other in (*self._by_type.get(kind, ()), *self._by_type.get(None, ())):
+            if other.program.type is None or kind != TRACING or other.is_tracer:
+                function, state = self.attachment(other, member)
+                if state is not State.NOT_MET and other is not member:
+                    yield other, function, state if other.program.type is not None else State.POSSIBLE
+
+    def attachment(self, attached: Member, target: Member) -> tuple[str | None, State]:
+        """Returns to which function of a target a tracing or extension program is attached, and how sure that is.
+
+        What an object says is the name of a function: the loader decides of which program, or that of the kernel.
+        """
+        found = attached.program.attachment
+        if found is None:
+            return None, State.POSSIBLE
+        if found.program is not None:
+            same = attached.owner is target.owner and found.program == target.program.key
+            return (found.function, State.MET) if same else (None, State.NOT_MET)
+        if found.function is None or found.function not in target.code.functions:
+            return None, State.NOT_MET
+        return found.function, State.POSSIBLE
+
+    def may_have_other_target(self, attached: Member) -> bool:
+        """Returns True if a tracing or extension program may be attached to a program that is in none of the sets."""
+        found = attached.program.attachment
+        return not self.closed and (found is None or (found.program is None and found.function is not None))
