@@ -15,6 +15,7 @@ from tailcall_audit.analyzer.errors import AuditError, UnknownDefectError, Usage
 
 if TYPE_CHECKING:
     from tailcall_audit.analyzer.catalog.types import Catalog, Defect
+    from tailcall_audit.analyzer.exposure.types import Exposed
 
 __all__ = [
     "Agreement",
@@ -216,6 +217,8 @@ class Verdict(NamedTuple):
     """The catalogue and the surveys that decided about its commits."""
     waiver: Waiver | None = None
     """The waiver that names this defect and kernel, where there is something to waive; it may have expired."""
+    exposed: Exposed | None = None
+    """What the programs that were given mean for it; None where none were."""
 
     @property
     def waived(self) -> bool:

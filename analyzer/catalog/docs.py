@@ -123,7 +123,12 @@ def _condition(expression: Expression | None) -> str:
     """Returns a condition with each of its facts marked as code."""
     if expression is None:
         return "not said"
-    return re.sub(r"[a-z0-9]+(?:-[a-z0-9]+)+|interpreted", lambda match: f"`{match[0]}`", str(expression))
+    return str(_marked(expression))
+
+
+def _marked(expression: Expression) -> Expression:
+    name = f"`{expression.name}`" if expression.name else ""
+    return expression._replace(name=name, parts=tuple(map(_marked, expression.parts)))
 
 
 def _conditions(catalog: Catalog) -> str:

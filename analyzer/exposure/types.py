@@ -5,7 +5,18 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
-__all__ = ["Exposure", "Finding", "Place", "ProgramState", "Refusal", "State", "all_of", "any_of", "opposite_of"]
+__all__ = [
+    "Exposed",
+    "Exposure",
+    "Finding",
+    "Place",
+    "ProgramState",
+    "Refusal",
+    "State",
+    "all_of",
+    "any_of",
+    "opposite_of",
+]
 
 
 class State(IntEnum):
@@ -133,3 +144,18 @@ class Exposure(NamedTuple):
     def refused(self) -> State:
         """How sure it is that a fix of it refuses one of the programs."""
         return max((item.finding.state for item in self.refusals), default=State.NOT_MET)
+
+
+class Exposed(NamedTuple):
+    """What programs mean for one verdict about a kernel.
+
+    `hit`: the kernel has the defect and the programs meet it (None: perhaps). `refused`: how sure it is that this
+    kernel refuses one of them, for a fix of the defect. `hits` and `refusals` say the same of each program, in their
+    order.
+    """
+
+    exposure: Exposure
+    hit: bool | None
+    refused: State
+    hits: tuple[bool | None, ...]
+    refusals: tuple[State, ...]

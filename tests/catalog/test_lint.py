@@ -58,6 +58,13 @@ DOUBTS = {
         "first_release",
         "6.6",
     ),
+    "condition-missing": (
+        "defects/freplace-loop.yaml",
+        "exposure: extension-that-tail-calls-its-target\n",
+        "",
+        "title:",
+        None,
+    ),
 }  # fmt: skip
 
 
@@ -124,8 +131,15 @@ def test_a_signature_that_was_seen_nowhere_is_named(folder: Path) -> None:
     assert "no-example" in [item.name for item in complaints(folder)]
 
 
+def test_a_fact_that_no_condition_names_is_unused(folder: Path) -> None:
+    path = folder / "facts.yaml"
+    text = path.read_text() + "flies: it flies\n"
+    path.write_text(text)
+    assert [(item.name, item.line) for item in complaints(folder)] == [("unused-fact", len(text.splitlines()))]
+
+
 def test_every_rule_is_tested() -> None:
-    assert set(RULES) == {*DOUBTS, "unused-commit", "repeated-id", "no-example"}
+    assert set(RULES) == {*DOUBTS, "unused-commit", "repeated-id", "no-example", "unused-fact"}
 
 
 def test_the_command_prints_lines_or_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

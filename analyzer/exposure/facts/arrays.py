@@ -206,7 +206,8 @@ def _tracer_of_a_program_in_a_prog_array_of_its_type(world: World, member: Membe
     def found() -> Iterator[Finding]:
         for item in meetings_of(world, member):
             for tracer, other in ((item.caller, item.other), (item.other, item.caller)):
-                if tracer.program.type == TRACING and other.program.type != TRACING:
+                traces = tracer.program.type == TRACING and _traces_programs(world, tracer)
+                if traces and other.program.type != TRACING:
                     kind = _target_type(world, tracer)
                     same = State.POSSIBLE if kind is None else State(2 * (kind == other.program.type))
                     state = min(item.state, same)

@@ -31,17 +31,17 @@ def _empty(world: World, member: Member, spot: Spot) -> Finding | None:
     where = member.place(spot.function, spot.call.instruction)
     array, targets = member.map(spot.call.map), world.targets(member, spot.call)
     name = array.name if array is not None else "a prog array"
-    if array is None or targets.others is not None:
-        return possible(
-            f"{name}[{_key(spot)}] may be empty when {spot.function.name}() tail-calls it", where, settle=_LOOK
-        )
-    filled = {slot.key for slot in array.slots}
-    wanted = range(array.max_entries) if spot.call.key is None else [spot.call.key]
-    empty = next((key for key in wanted if key < array.max_entries and key not in filled), None)
-    if empty is None:
-        return None
-    text = f"{spot.function.name}() tail-calls {name}[{_key(spot)}]"
-    return seen(spot.state, f"{text}; slot {empty} is empty", where)
+    unsure = targets.others is not None
+    empty = None
+    if array is not None and (array.slots_are_all or not unsure):
+        filled = {slot.key for slot in array.slots}
+        wanted = range(array.max_entries) if spot.call.key is None else [spot.call.key]
+        empty = next((key for key in wanted if key < array.max_entries and key not in filled), None)
+    if empty is not None:
+        text = f"{spot.function.name}() tail-calls {name}[{_key(spot)}]"
+        return seen(spot.state, f"{text}; slot {empty} is empty", where)
+    text = f"{name}[{_key(spot)}] may be empty when {spot.function.name}() tail-calls it"
+    return possible(text, where, settle=_LOOK) if unsure else None
 
 
 @named("tail-call-to-an-empty-slot")

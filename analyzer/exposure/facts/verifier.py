@@ -18,7 +18,7 @@ _ADD, _SUB, _REGISTER = 0x00, 0x10, 0x08
 _ALU64, _LDX, _STX = 7, 1, 3
 _MOV = 0xBF
 _MODULO_OR_DIVISION = (0x30, 0x90)
-_LD_IMM64 = 0x18
+_LD_IMM64, _CALL, _PSEUDO_CALL = 0x18, 0x85, 1
 _PREEMPT, _RCU = "preempt", "rcu"
 _TAKES = {"bpf_preempt_disable": _PREEMPT, "bpf_rcu_read_lock": _RCU}
 """Kfuncs that begin what may not be held at a tail call."""
@@ -119,7 +119,7 @@ def _stack_pointers(member: Member, function: Function, until: int) -> frozenset
             (held.add if insn.src == FP or insn.src in held else held.discard)(insn.dst)
         elif insn.code & 7 == _LDX or insn.code == _LD_IMM64:
             held.discard(insn.dst)
-        elif insn.code == 0x85:
+        elif insn.code == _CALL:
             held -= set(range(6))
     return frozenset(held)
 
@@ -229,7 +229,7 @@ def _rewritten_in_front_of_a_constant_tail_call(_: World, member: Member) -> Fin
                     yield seen(
                         spot.state, "a division in front of a constant tail call, which the verifier rewrites", where
                     )
-                elif divides or kind == _LDX or insn.code == 0x85:
+                elif divides or kind == _LDX or (insn.code == _CALL and insn.src != _PSEUDO_CALL):
                     text = "a load or call in front of a tail call, which the verifier may rewrite"
                     yield possible(text, where, settle="bpftool prog dump xlated")
 

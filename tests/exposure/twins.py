@@ -1,0 +1,357 @@
+"""For each fact an object that meets it, and its harmless twin: one instruction, one map entry or one attribute apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tailcall_audit.analyzer.programs.types import Attachment, Program, ProgramSet
+from tailcall_audit.probes.kernel.instructions import FP, HELPER_TAIL_CALL, R0, R1, R2, R3, R4, R6, R7, R8
+from tailcall_audit.probes.kernel.instructions import Program as Assembler
+from tests.exposure.assembled import JMP, OTHER, VALUES, array, assembled, entry, kfunc, leave, made, tail_call
+
+__all__ = ["TWINS", "Twins", "caller", "extension", "filled", "plain", "tracer"]
+
+_FOR_EACH = 164
+_DATA, _DATA_END = 76, 80
+_SECOND = 2
+
+
+class Twins(NamedTuple):
+    """Two sets that differ in one thing: the first meets the fact in a closed world, the second does not. `name` is
+    what they are."""
+
+    name: str
+    met: ProgramSet
+    twin: ProgramSet
+
+
+def sub(code: Assembler, tail_calls: bool = True, key: int = 0) -> Assembler:
+    """Adds the subprogram `sub`, which tail-calls or does nothing."""
+    code.function("sub").mov(R6, R1)
+    return leave(tail_call(code, key) if tail_calls else code)
+
+
+def caller(
+    calls: int = 1,
+    *,
+    tail_calls: bool = True,
+    stack: int = 0,
+    name: str = "entry",
+    kind: str | None = "sched_cls",
+    key: int = 0,
+) -> Program:
+    """A program that calls a subprogram so many times, which tail-calls."""
+    code = entry(name)
+    if stack:
+        code.store_imm(4, FP, -stack, 0)
+    for _ in range(calls):
+        code.mov(R1, R6).call("sub")
+    return assembled(sub(leave(code), tail_calls, key), kind=kind)
+
+
+def plain(name: str = "other", *, tail_calls: bool = False, array: int = JMP, key: int = 0, **more: object) -> Program:
+    """A program without subprograms."""
+    code = entry(name)
+    return assembled(leave(tail_call(code, key, array) if tail_calls else code), **more)  # type: ignore[arg-type]
+
+
+def replaceable(name: str = "entry", kind: str = "xdp", static: bool = False) -> Program:
+    """A program that calls a global function, which can be replaced."""
+    code = leave(entry(name).mov(R1, R6).call("sub"))
+    return assembled(sub(code, tail_calls=False), kind=kind, global_functions=() if static else ("sub",))
+
+
+def extension(
+    name: str = "replacement", *, tail_calls: bool = True, target: str | None = "entry", function: str = "sub"
+) -> Program:
+    """An extension of `sub` of a program of the set (None: not known of which program)."""
+    attachment = Attachment(None, target, function)
+    return plain(name, tail_calls=tail_calls, kind="ext", attachment=attachment)
+
+
+def tracer(
+    name: str = "tracer", *, target: str | None = "entry", function: str | None = "sub", **more: object
+) -> Program:
+    """An fentry program of `sub` of a program of the set."""
+    found = Attachment(None, target, function) if function else Attachment("tcp_connect", None, None)
+    return plain(name, kind="tracing", attach="trace_fentry", attachment=found, **more)
+
+
+def filled(*programs: Program, slots: dict[int, str | None] | None = None, entries: int = 2) -> ProgramSet:
+    """A set whose prog array holds these programs by their keys, and nothing else."""
+    return made(*programs, maps=(array(slots if slots is not None else {0: "entry"}, entries=entries),))
+
+
+def packet(behind: str, reads: bool = True) -> Program:
+    """A TC program that checks a packet pointer, and reads by it behind the call of `sub`, or behind a tail call."""
+    code = entry().load(4, R7, R6, _DATA).load(4, R8, R6, _DATA_END)
+    code.mov(R2, R7).alu(R2, "+", 1).jump_if_reg(R2, ">", R8, "leave")
+    if behind == "call":
+        code.mov(R1, R6).call("sub")
+    else:
+        tail_call(code)
+    if reads:
+        code.load(1, R0, R7, 0)
+    code.label("leave")
+    leave(code)
+    return assembled(sub(code) if behind == "call" else code)
+
+
+def returned(uses: bool) -> Program:
+    """A program that adds what `sub` returns to a pointer, or does not."""
+    code = entry().mov(R1, R6).call("sub").map_value(R2, VALUES)
+    if uses:
+        code.alu_reg(R2, "+", R0)
+    return assembled(sub(leave(code.load(1, R0, R2, 0))))
+
+
+def handed(stack: bool) -> Program:
+    """A program that hands `sub` a pointer into its stack, or a number."""
+    code = entry().store_imm(8, FP, -8, 0).mov(R1, R6)
+    if stack:
+        code.mov(R2, FP)
+    else:
+        code.set(R2, 0)
+    return assembled(sub(leave(code.call("sub"))))
+
+
+def callback(tail_calls: bool, through_subprogram: bool) -> Program:
+    """A program with a callback that tail-calls, itself or in a subprogram."""
+    code = entry().store(8, FP, -8, R1).map_fd(R1, VALUES).function_address(R2, "callback")
+    leave(code.mov(R3, FP).alu(R3, "+", -8).set(R4, 0).helper(_FOR_EACH)).function("callback").load(8, R6, R4, 0)
+    if through_subprogram:
+        return assembled(sub(leave(code.mov(R1, R6).call("sub")), tail_calls))
+    return assembled(leave(tail_call(code) if tail_calls else code))
+
+
+def locked(take: str, give_back: str, early: bool) -> Program:
+    """A program that tail-calls between what takes and gives back, or behind both."""
+    code = kfunc(entry(), take)
+    code = tail_call(kfunc(code, give_back)) if early else kfunc(tail_call(code), give_back)
+    return assembled(leave(code))
+
+
+def divided(divides: bool) -> Program:
+    """A program that divides by a register in front of a call whose subprogram tail-calls, or subtracts."""
+    code = entry().set(R7, 8).set(R8, 2)
+    if divides:
+        code._add(0x3F, R7, R8)
+    else:
+        code.alu_reg(R7, "-", R8)
+    return assembled(leave(tail_call(code)))
+
+
+def indexed(register_wide: bool) -> Program:
+    """A program that tail-calls with index 0, whose register has bits above the lower 32, or not."""
+    code = entry().mov(R1, R6).map_fd(R2, JMP)
+    code._add(0x18, R3, imm=(1 << 32) if register_wide else 0)
+    return assembled(leave(code.helper(HELPER_TAIL_CALL)))
+
+
+def with_call(calls: bool) -> Program:
+    """A program that tail-calls and calls a subprogram, or only one of the two."""
+    code = entry()
+    if calls:
+        code.mov(R1, R6).call("sub")
+    return assembled(sub(leave(tail_call(code)), tail_calls=False)) if calls else assembled(leave(tail_call(code)))
+
+
+def _of_cgroup(name: str, storages: tuple[str, ...] = (), *, tail_calls: bool = False, array: int = JMP) -> Program:
+    return plain(name, tail_calls=tail_calls, array=array, kind="cgroup_skb", storages=storages)
+
+
+def _between(second: tuple[str, ...]) -> ProgramSet:
+    """Three programs of which each tail-calls the next; the last has this storage."""
+    first = _of_cgroup("first", ("one",), tail_calls=True)
+    middle = _of_cgroup("middle", tail_calls=True, array=OTHER)
+    maps = (array({0: "middle"}), array({0: "last"}, name="other"))
+    return made(first, middle, _of_cgroup("last", second), maps=maps)
+
+
+def _entry(**more: object) -> Program:
+    return plain("entry", tail_calls=True, **more)
+
+
+def _pair(first: Callable[..., Program], other: Program, same: Program) -> tuple[ProgramSet, ProgramSet]:
+    slots: dict[int, str | None] = {0: "other"}
+    return filled(first(), other, slots=slots), filled(first(), same, slots=slots)
+
+
+_ATTACHED = {"kind": "cgroup_sock_addr", "attach": "cgroup_inet4_connect"}
+TWINS: dict[str, Twins] = {
+    "tail-call": Twins("with and without a tail call", filled(plain("entry", tail_calls=True)), filled(plain("entry"))),
+    "tail-call-in-subprogram": Twins(
+        "a tail call in the subprogram, or none", filled(caller()), filled(caller(tail_calls=False))
+    ),
+    "tail-call-that-is-taken": Twins(
+        "a slot that holds a program, or none", filled(_entry()), filled(_entry(), slots={})
+    ),
+    "tail-call-that-fails": Twins(
+        "an empty slot, or one with a program",
+        filled(_entry(), plain(), slots={}),
+        filled(_entry(), plain(), slots={0: "other"}),
+    ),
+    "tail-call-to-an-empty-slot": Twins(
+        "an empty slot, or one with a program",
+        filled(_entry(), plain(), slots={1: "other"}),
+        filled(_entry(), plain(), slots={0: "other"}),
+    ),
+    "tail-call-with-constant-index": Twins(
+        "an index in the array, or far outside", filled(_entry()), filled(_entry(key=9))
+    ),
+    "constant-tail-call-in-subprogram": Twins(
+        "in the subprogram, or far outside of the array", filled(caller()), filled(caller(key=9))
+    ),
+    "constant-index-behind-the-end": Twins(
+        "index 3 or 2 of 3 entries", filled(_entry(key=3), entries=3), filled(_entry(key=2), entries=3)
+    ),
+    "index-wider-than-32-bits": Twins("bit 32 of the index set, or not", filled(indexed(True)), filled(indexed(False))),
+    "rewritten-in-front-of-a-constant-tail-call": Twins(
+        "a division in front, or a subtraction", filled(divided(True)), filled(divided(False))
+    ),
+    "prog-array-that-is-updated": Twins("a slot that is filled, or not", filled(_entry()), filled(_entry(), slots={})),
+    "large-prog-array": Twins(
+        "a million entries, or no array", filled(_entry(), entries=1 << 20), filled(plain("entry"))
+    ),
+    "calls-a-subprogram": Twins("a call, or none", filled(caller()), filled(_entry())),
+    "calls-in-a-tail-calling-function": Twins(
+        "a call beside the tail call, or none", filled(with_call(True)), filled(with_call(False))
+    ),
+    "caller-stack-not-multiple-of-8": Twins("4 or 8 bytes of stack", filled(caller(stack=4)), filled(caller(stack=8))),
+    "uses-what-a-tail-caller-returns": Twins(
+        "adds what it returns, or nothing", filled(returned(True)), filled(returned(False))
+    ),
+    "stack-handed-to-a-tail-caller": Twins("the stack's address, or 0", filled(handed(True)), filled(handed(False))),
+    "packet-pointer-across-a-call-of-a-tail-caller": Twins(
+        "reads behind the call, or not", filled(packet("call")), filled(packet("call", reads=False))
+    ),
+    "packet-pointer-across-a-tail-call": Twins(
+        "reads behind the tail call, or not", filled(packet("tail call")), filled(packet("tail call", reads=False))
+    ),
+    "callback-that-tail-calls": Twins(
+        "a callback with and without a tail call", filled(callback(True, False)), filled(callback(False, False))
+    ),
+    "subprogram-of-a-callback-that-tail-calls": Twins(
+        "its subprogram with and without", filled(callback(True, True)), filled(callback(False, True))
+    ),
+    "tail-call-with-preemption-off": Twins(
+        "in or behind the section",
+        filled(locked("bpf_preempt_disable", "bpf_preempt_enable", False)),
+        filled(locked("bpf_preempt_disable", "bpf_preempt_enable", True)),
+    ),
+    "tail-call-in-an-rcu-section": Twins(
+        "in or behind the section",
+        filled(locked("bpf_rcu_read_lock", "bpf_rcu_read_unlock", False)),
+        filled(locked("bpf_rcu_read_lock", "bpf_rcu_read_unlock", True)),
+    ),
+    "interpreted": Twins("interpreted, or compiled", filled(_entry(jited=False)), filled(_entry(jited=True))),
+    "tail-callee-without-a-frame": Twins(
+        "a callee without and with stack",
+        filled(_entry(), assembled(Assembler().function("other").set(R0, 0).exit()), slots={0: "other"}),
+        filled(
+            _entry(),
+            assembled(Assembler().function("other").store_imm(8, FP, -8, 0).set(R0, 0).exit()),
+            slots={0: "other"},
+        ),
+    ),
+    "sibling-tail-calls-in-a-loop": Twins("two calls, or one", filled(caller(2)), filled(caller(1))),
+    "traced-subprogram-in-a-tail-call-loop": Twins(
+        "a tracer of the subprogram, or of the main function",
+        filled(caller(), tracer()),
+        filled(caller(), tracer(function="entry")),
+    ),
+    "two-tracers-of-a-tail-calling-program": Twins(
+        "two tracers, or one", filled(caller(), tracer("one"), tracer("two")), filled(caller(), tracer("one"))
+    ),
+    "extension-that-tail-calls-its-target": Twins(
+        "an extension that tail-calls, or not",
+        filled(replaceable(), extension()),
+        filled(replaceable(), extension(tail_calls=False)),
+    ),
+    "extension-in-a-prog-array": Twins(
+        "in a slot, or not",
+        filled(
+            _entry(kind="xdp"),
+            replaceable("target"),
+            extension(target="target", tail_calls=False),
+            slots={0: "replacement"},
+        ),
+        filled(
+            _entry(kind="xdp"), replaceable("target"), extension(target="target", tail_calls=False), slots={0: "target"}
+        ),
+    ),
+    "extension-without-a-known-target": Twins("never certain", filled(plain("entry")), filled(plain("entry"))),
+    "extension-shares-a-prog-array": Twins(
+        "an extension in the slot, or another program",
+        *_pair(lambda: _entry(kind="xdp"), plain(kind="ext"), plain(kind="xdp")),
+    ),
+    "extension-shares-a-prog-array-with-another-type": Twins(
+        "the target is of another type, or of the same",
+        filled(
+            replaceable("target", kind="sched_cls"),
+            _entry(kind="xdp"),
+            extension("other", target="target", tail_calls=False),
+            slots={0: "other"},
+        ),
+        filled(
+            replaceable("target", kind="xdp"),
+            _entry(kind="xdp"),
+            extension("other", target="target", tail_calls=False),
+            slots={0: "other"},
+        ),
+    ),
+    "replaced-program-in-a-prog-array": Twins(
+        "the replaced program in a slot, or another one",
+        filled(replaceable(), extension(), slots={0: "entry"}),
+        filled(replaceable(), extension(), plain(kind="xdp"), slots={0: "other"}),
+    ),
+    "tail-calling-extension-of-a-program-that-keeps-the-packet": Twins(
+        "an extension that tail-calls, or not",
+        filled(replaceable(), extension()),
+        filled(replaceable(), extension(tail_calls=False)),
+    ),
+    "shares-a-prog-array-with-another-type": Twins(
+        "a TC program, or another XDP program",
+        *_pair(lambda: _entry(kind="xdp"), plain(kind="sched_cls"), plain(kind="xdp")),
+    ),
+    "shares-a-prog-array-across-attach-types": Twins(
+        "connect6, or connect4",
+        *_pair(
+            lambda: _entry(**_ATTACHED),
+            plain(kind="cgroup_sock_addr", attach="cgroup_inet6_connect"),
+            plain(**_ATTACHED),
+        ),
+    ),
+    "shares-a-prog-array-across-sleepability": Twins(
+        "a program that may sleep, or not",
+        *_pair(lambda: _entry(kind="kprobe"), plain(kind="kprobe", sleepable=True), plain(kind="kprobe")),
+    ),
+    "shares-a-prog-array-across-cgroup-storages": Twins(
+        "another storage, or the same",
+        filled(_of_cgroup("entry", ("one",), tail_calls=True), _of_cgroup("other", ("two",)), slots={0: "other"}),
+        filled(_of_cgroup("entry", ("one",), tail_calls=True), _of_cgroup("other", ("one",)), slots={0: "other"}),
+    ),
+    "storageless-tail-caller-in-a-prog-array-with-storage": Twins(
+        "it tail-calls on, or not",
+        filled(
+            _of_cgroup("entry", ("one",), tail_calls=True), _of_cgroup("other", tail_calls=True), slots={0: "other"}
+        ),
+        filled(_of_cgroup("entry", ("one",), tail_calls=True), _of_cgroup("other"), slots={0: "other"}),
+    ),
+    "bridge-between-cgroup-storages": Twins(
+        "another storage at the end, or the same", _between(("two",)), _between(("one",))
+    ),
+    "tracer-of-a-program-in-a-prog-array-of-its-type": Twins(
+        "a tracer of a TC program in the slot, or of the kernel",
+        filled(_entry(), replaceable("target", kind="sched_cls"), tracer("other", target="target"), slots={0: "other"}),
+        filled(_entry(), replaceable("target", kind="sched_cls"), tracer("other", function=None), slots={0: "other"}),
+    ),
+}
+"""By the name of the fact."""
+NEVER_MET = {
+    "extension-without-a-known-target": "what the loader names is not in the object",
+    "shares-a-prog-array-across-hooks": "only the kernel's BTF has the prototypes of hooks",
+    "call-of-a-tail-caller": "what the verifier takes for known is not in the object",
+}
+"""Facts that are possible at most, and why."""
