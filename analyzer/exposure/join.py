@@ -10,7 +10,7 @@ from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.exposure.types import Exposed, Exposure, State
 from tailcall_audit.analyzer.model import Evidence, Presence, Report, Rule, TargetReport, Verdict
 from tailcall_audit.analyzer.model import State as KernelState
-from tailcall_audit.analyzer.policy.verdict import weigh
+from tailcall_audit.analyzer.policy.weigh import weigh
 
 __all__ = ["Cell", "Row", "has_hit", "has_possible_hit", "hit_of", "join", "matrix"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tailcall_audit.analyzer.programs.types import Attachment, Program, ProgramSet
 from tailcall_audit.probes.kernel.instructions import FP, HELPER_TAIL_CALL, R0, R1, R2, R3, R4, R6, R7, R8
@@ -50,10 +50,10 @@ def caller(
     return assembled(sub(leave(code), tail_calls, key), kind=kind)
 
 
-def plain(name: str = "other", *, tail_calls: bool = False, array: int = JMP, key: int = 0, **more: object) -> Program:
+def plain(name: str = "other", *, tail_calls: bool = False, array: int = JMP, key: int = 0, **more: Any) -> Program:
     """A program without subprograms."""
     code = entry(name)
-    return assembled(leave(tail_call(code, key, array) if tail_calls else code), **more)  # type: ignore[arg-type]
+    return assembled(leave(tail_call(code, key, array) if tail_calls else code), **more)
 
 
 def replaceable(name: str = "entry", kind: str = "xdp", static: bool = False) -> Program:
@@ -70,9 +70,7 @@ def extension(
     return plain(name, tail_calls=tail_calls, kind="ext", attachment=attachment)
 
 
-def tracer(
-    name: str = "tracer", *, target: str | None = "entry", function: str | None = "sub", **more: object
-) -> Program:
+def tracer(name: str = "tracer", *, target: str | None = "entry", function: str | None = "sub", **more: Any) -> Program:
     """An fentry program of `sub` of a program of the set."""
     found = Attachment(None, target, function) if function else Attachment("tcp_connect", None, None)
     return plain(name, kind="tracing", attach="trace_fentry", attachment=found, **more)
@@ -169,7 +167,7 @@ def _between(second: tuple[str, ...]) -> ProgramSet:
     return made(first, middle, _of_cgroup("last", second), maps=maps)
 
 
-def _entry(**more: object) -> Program:
+def _entry(**more: Any) -> Program:
     return plain("entry", tail_calls=True, **more)
 
 
@@ -178,7 +176,7 @@ def _pair(first: Callable[..., Program], other: Program, same: Program) -> tuple
     return filled(first(), other, slots=slots), filled(first(), same, slots=slots)
 
 
-_ATTACHED = {"kind": "cgroup_sock_addr", "attach": "cgroup_inet4_connect"}
+_ATTACHED: dict[str, Any] = {"kind": "cgroup_sock_addr", "attach": "cgroup_inet4_connect"}
 TWINS: dict[str, Twins] = {
     "tail-call": Twins("with and without a tail call", filled(plain("entry", tail_calls=True)), filled(plain("entry"))),
     "tail-call-in-subprogram": Twins(
