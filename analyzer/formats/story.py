@@ -96,6 +96,10 @@ def _story(catalog: Catalog, defect: Defect) -> list[str]:
     lines.append(f"{'config':13}{defect.config}")
     lines += _wrapped("reachable by", str(defect.reachable))
     lines += _wrapped("fixed by", str(defect.fixed) if defect.fixed else "no fix is known")
+    if defect.exposure is not None:
+        lines += _wrapped("programs", str(defect.exposure))
+        for name in dict.fromkeys(leaves(defect.exposure)):
+            lines += _wrapped("", f"{name}: {catalog.facts.get(name, 'not known here')}")
     if defect.cves:
         lines.append(f"{'CVE':13}{', '.join(defect.cves)}")
     lines += _wrapped("detected by", defect.detection)
@@ -165,7 +169,10 @@ def _commit_as_data(commit: Commit) -> dict[str, Any]:
         "unverified": commit.unverified,
         "needs": [entry._asdict() for entry in commit.needs],
         "follow_ups": [entry._asdict() for entry in commit.follow_ups],
-        "changes": [entry._asdict() for entry in commit.changes],
+        "changes": [
+            entry._asdict() | {"refuses": None if entry.refuses is None else str(entry.refuses)}
+            for entry in commit.changes
+        ],
         "branches": [
             {
                 "branch": fact.branch,
@@ -195,6 +202,7 @@ def stories_as_json(catalog: Catalog, defects: Sequence[Defect]) -> str:
             "config": str(defect.config),
             "reachable": str(defect.reachable),
             "fixed": None if defect.fixed is None else str(defect.fixed),
+            "exposure": None if defect.exposure is None else str(defect.exposure),
             "cves": list(defect.cves),
             "references": list(defect.references),
             "notes": list(defect.notes),
