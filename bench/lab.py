@@ -1,10 +1,11 @@
 """What proof costs: boot and probes in a guest, against the same kernel's bare boot to a busybox that ends it at once.
 
-    python -m bench.lab [IMAGE …]      (without: the images of TAILCALL_AUDIT_LAB)
+    python -m bench.lab [IMAGE|PACKAGE …]      (without: the images of TAILCALL_AUDIT_LAB)
 
-Needs qemu-system-x86_64 and a static busybox (Debian's busybox-static). Both boots are emulated by the same QEMU in the
-same run, in turns; the smallest of three counts. The detector that exists for these pitfalls says of itself that it
-wants clang, capstone and a minute or so; it is not run here.
+Kernels of any architecture whose QEMU is here; a foreign one needs its Python (tailcall-audit guest fetch ARCH) and
+gets Debian's busybox-static of its architecture, for which the machine's Debian mirror is asked. Both boots are
+emulated by the same QEMU, processor and board in the same run, in turns; the smallest of three counts. The detector
+that exists for these pitfalls says of itself that it wants clang, capstone and a minute or so; it is not run here.
 """
 
 from __future__ import annotations
@@ -17,38 +18,101 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
-from tailcall_audit.probes.guest.archive import build_initramfs, write_cpio
+from tailcall_audit.analyzer.kernelfiles.deb import read_deb_tree
+from tailcall_audit.analyzer.kernelfiles.package_file import read_package
+from tailcall_audit.analyzer.live.bootfile import BootFile, read_boot_file
+from tailcall_audit.analyzer.live.pythons.store import guest_archive
+from tailcall_audit.analyzer.model import Bootable
+from tailcall_audit.probes.guest.archive import write_cpio
 from tailcall_audit.probes.guest.boot import Guest, find_qemu, run_in_guest
+from tailcall_audit.probes.guest.machines import Machine
+from tailcall_audit.probes.guest.qemu import find_machine, is_native
+from tests.kernels import package_file
 
 _ROUNDS = 3
 _INIT = b"#!/bin/busybox sh\n/bin/busybox reboot -f\n"
 
 
-def _busybox(folder: Path) -> Path:
-    """An initramfs with a busybox and an init that ends the guest."""
+class _Kernel(NamedTuple):
+    """A kernel to boot: its name, its file for QEMU, and the machine that it is for."""
+
+    name: str
+    file: Path
+    machine: Machine
+
+
+def _busybox(machine: Machine) -> bytes:
+    """A static busybox of an architecture."""
+    if not is_native(machine):
+        package = package_file("busybox-static", None, machine.debian)
+        return next(item.content() for item in read_deb_tree(package) if item.name.endswith("bin/busybox"))
     found = shutil.which("busybox")
     if found is None:
         sys.exit("no busybox here: apt-get install busybox-static")
-    members = [(name, stat.S_IFDIR | 0o755, b"", (0, 0)) for name in ("bin", "dev")]
-    members.append(("dev/console", stat.S_IFCHR | 0o600, b"", (5, 1)))
-    members.append(("bin/busybox", stat.S_IFREG | 0o755, Path(found).read_bytes(), (0, 0)))
-    members.append(("init", stat.S_IFREG | 0o755, _INIT, (0, 0)))
-    path = folder / "busybox.cpio"
-    path.write_bytes(write_cpio(members))
+    return Path(found).read_bytes()
+
+
+def _bare_archive(folder: Path, machine: Machine) -> Path:
+    """An initramfs with a busybox and an init that ends the guest."""
+    path = folder / f"busybox-{machine.architecture}.cpio"
+    if not path.exists():
+        members = [(name, stat.S_IFDIR | 0o755, b"", (0, 0)) for name in ("bin", "dev")]
+        members.append(("dev/console", stat.S_IFCHR | 0o600, b"", (5, 1)))
+        members.append(("bin/busybox", stat.S_IFREG | 0o755, _busybox(machine), (0, 0)))
+        members.append(("init", stat.S_IFREG | 0o755, _INIT, (0, 0)))
+        path.write_bytes(write_cpio(members))
     return path
 
 
-def _bare(qemu: str, image: Path, initramfs: Path) -> float:
-    command = [qemu, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-m", "512", "-accel", "tcg"]
-    command += ["-cpu", "max", "-serial", "stdio", "-kernel", str(image), "-initrd", str(initramfs)]
-    command += ["-append", "console=ttyS0 quiet panic=-1"]
+def _bare(kernel: _Kernel, initramfs: Path) -> float:
+    machine = kernel.machine
+    command = [find_qemu(machine.architecture).program, "-nodefaults", "-no-user-config", "-display", "none"]
+    command += ["-no-reboot", "-m", "512", "-accel", "tcg", "-cpu", machine.processor, *machine.board]
+    command += ["-serial", "stdio", "-kernel", str(kernel.file), "-initrd", str(initramfs)]
+    command += ["-append", f"{machine.command_line} quiet panic=-1"]
     start = time.monotonic()
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=300, check=True)
     taken = time.monotonic() - start
     if b"panic" in done.stdout:
-        sys.exit(f"{image.name}: the bare boot panicked: {done.stdout[-300:].decode(errors='replace')}")
+        sys.exit(f"{kernel.name}: the bare boot panicked: {done.stdout[-300:].decode(errors='replace')}")
     return taken
+
+
+def _kernel(folder: Path, path: Path) -> _Kernel:
+    """Writes what QEMU boots of an image or a package."""
+    package = read_package(str(path)) if path.suffix in (".deb", ".rpm") else None
+    bootable = Bootable(str(path)) if package is None else package.bootable
+    if bootable is None:
+        sys.exit(f"{path}: no kernel image in it")
+    image: BootFile = read_boot_file(bootable)
+    machine = find_machine(image.architecture)
+    file = folder / path.name
+    file.write_bytes(image.kernel if machine.is_unwrapped and image.kernel is not None else image.file)
+    return _Kernel(path.name, file, machine)
+
+
+def _measure(kernel: _Kernel, folder: Path) -> str:
+    """Boots both ways, in turns, and returns the line of the table."""
+    name = kernel.machine.architecture
+    busybox, ours = _bare_archive(folder, kernel.machine), guest_archive(kernel.machine, None)
+    bare, probed, probes = [], [], []
+    for _ in range(_ROUNDS):
+        bare.append(_bare(kernel, busybox))
+        start = time.monotonic()
+        run = run_in_guest(kernel.file, ours, Guest(), architecture=name)
+        probed.append((time.monotonic() - start) / run.boots)
+        if run.failure is not None:
+            return f"{kernel.name[:42]:42} {name:10} {run.failure}"
+        if run.seconds is not None:
+            probes.append(run.seconds)
+    shown = f"{min(probes):7.2f}s" if probes else "panicked"
+    size = ours.stat().st_size / 1e6
+    ratio = min(probed) / min(bare)
+    return (
+        f"{kernel.name[:42]:42} {name:10} {min(bare):8.2f}s {min(probed):7.2f}s {ratio:5.2f}x {shown:>8} {size:5.1f}MB"
+    )
 
 
 def main() -> None:
@@ -56,23 +120,10 @@ def main() -> None:
     names = sys.argv[1:] or sorted(map(str, Path(os.environ.get("TAILCALL_AUDIT_LAB", ".")).glob("kernels/vmlinuz-*")))
     if not names:
         sys.exit("no kernel image: name some, or set TAILCALL_AUDIT_LAB")
-    qemu = find_qemu()
-    print(f"{'image':42} {'bare boot':>9} {'probed':>8} {'ratio':>6} {'probes':>8}")
+    print(f"{'image':42} {'':10} {'bare boot':>9} {'probed':>8} {'ratio':>6} {'probes':>8} {'archive':>7}")
     with tempfile.TemporaryDirectory() as folder:
-        busybox, ours = _busybox(Path(folder)), build_initramfs(Path(folder))
-        for image in map(Path, names):
-            bare, probed, probes = [], [], []
-            for _ in range(_ROUNDS):
-                bare.append(_bare(qemu.program, image, busybox))
-                start = time.monotonic()
-                run = run_in_guest(image, ours, Guest(), qemu=qemu)
-                probed.append((time.monotonic() - start) / run.boots)
-                if run.seconds is not None:
-                    probes.append(run.seconds)
-            shown = f"{min(probes):7.2f}s" if probes else "panicked"
-            print(
-                f"{image.name[:42]:42} {min(bare):8.2f}s {min(probed):7.2f}s {min(probed) / min(bare):5.2f}x {shown:>8}"
-            )
+        for name in names:
+            print(_measure(_kernel(Path(folder), Path(name)), Path(folder)), flush=True)
 
 
 if __name__ == "__main__":

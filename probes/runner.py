@@ -116,7 +116,7 @@ class Runner:
     def _wait(self, child: int, reader: int) -> tuple[bytes, int | None, bool]:
         """Returns what the child wrote, its status (None when it can't be ended), and whether it was too late."""
         # poll(2) and no loop with naps: an emulated guest has one processor, and naps take it from the child.
-        entry = ctypes.create_string_buffer(struct.pack("<ihh", reader, _POLLIN, 0), 8)
+        entry = ctypes.create_string_buffer(struct.pack("=ihh", reader, _POLLIN, 0), 8)
         end = time.monotonic() + self._limit
         parts: list[bytes] = []
         late = False

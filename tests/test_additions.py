@@ -56,10 +56,15 @@ PROBE = Probe("example-defect", "nothing", lambda kernel: Result(PRESENT, f"seen
 MACHINE = """MACHINES = (
     Machine(
         "x86_64",
+        ("x86_64",),
         "qemu-of-an-example",
-        ("-machine", "q35", "-cpu", "max"),
+        ("-machine", "q35"),
+        "max",
         "console=ttyS0 no_timer_check",
         "it is made by a test",
+        (62, "little"),
+        "amd64",
+        results="ttyS1,4,65",
     ),
 """
 

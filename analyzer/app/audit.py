@@ -28,7 +28,8 @@ from tailcall_audit.analyzer.formats.registry import View, find_format
 from tailcall_audit.analyzer.gates.gate import Gate, Outcome, gated_report
 from tailcall_audit.analyzer.gates.settings import SETTINGS
 from tailcall_audit.analyzer.gates.words import days_of, severity_of
-from tailcall_audit.analyzer.model import AuditError, Report
+from tailcall_audit.analyzer.model import AuditError, Bootable, Report
+from tailcall_audit.analyzer.paths import expanded, is_file
 from tailcall_audit.analyzer.pipeline import audit
 
 __all__ = ["run"]
@@ -60,7 +61,12 @@ def _check(options: argparse.Namespace) -> None:
     """Refuses options that contradict each other or would have no effect; raises AuditError."""
     if options.repo and options.confirm:
         raise AuditError("--confirm: a repository's kernels are not at hand; name one with --package FILE")
-    guest = {"--kvm": options.kvm, "--guest-memory": options.guest_memory, "--guest-timeout": options.guest_timeout}
+    guest = {
+        "--kvm": options.kvm,
+        "--guest-memory": options.guest_memory,
+        "--guest-timeout": options.guest_timeout,
+        "--guest-python": options.guest_python,
+    }
     for name, given in guest.items():
         if given and options.confirm != "vm":
             raise AuditError(f"{name} is about the guest that is booted: add --confirm=vm")
@@ -121,6 +127,17 @@ def _targets(options: argparse.Namespace) -> dict[str, list[str]]:
     return found
 
 
+def _architecture_to_probe(image: str | None) -> str:
+    """Returns the architecture that is meant where the target names none: that of the image to boot, else this host's."""
+    if image is not None and is_file(expanded(image)):
+        from tailcall_audit.analyzer.live.bootfile import read_boot_file
+
+        found = read_boot_file(Bootable(str(expanded(image)))).architecture
+        if found is not None:
+            return found
+    return os.uname().machine
+
+
 def _audit(
     options: argparse.Namespace, targets: Mapping[str, list[str]], catalog: Catalog, progress: Progress
 ) -> Report:
@@ -132,7 +149,7 @@ def _audit(
         )
     arch = options.arch
     if options.confirm and arch is None and any(targets[kind] for kind in ("kernel", "tree", "changelog", "config")):
-        arch = os.uname().machine  # of what names no architecture, that of the kernel to probe is meant
+        arch = _architecture_to_probe(to_boot)
     report = audit(
         kernels=targets["kernel"],
         trees=targets["tree"],

@@ -36,6 +36,7 @@ COMMANDS = (
     Command("explain", "the whole story of a defect", "explain"),
     Command("plan", "which commits mend a tree, in which order, and do they apply", "plan"),
     Command("lab", "many kernels in guests", "lab"),
+    Command("guest", "what guests of other architectures need", "guest"),
     Command("catalog", "for those who change the catalogue", "catalog"),
     Command("survey", "facts about kernels, read from a source once", "survey"),
     Command("completion", "completion for a shell", "completion"),

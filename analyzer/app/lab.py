@@ -41,7 +41,7 @@ def parser() -> Parser:
     found.add_argument(
         "files", nargs="+", metavar="FILE|DIR", help="kernel images, .deb and .rpm packages, folders of them"
     )
-    found.add_argument("--jobs", type=positive, default=2, metavar="N", help="how many guests at a time (2)")
+    found.add_argument("--jobs", type=positive, metavar="N", help="how many guests at a time (one a processor)")
     found.add_argument(
         "--emulate",
         action="store_true",

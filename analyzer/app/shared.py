@@ -15,6 +15,7 @@ from tailcall_audit.analyzer.app.streams import say, show
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.model import AuditError
+from tailcall_audit.analyzer.paths import expanded
 from tailcall_audit.analyzer.text import printable
 
 if TYPE_CHECKING:
@@ -141,7 +142,8 @@ def make_guests(options: argparse.Namespace) -> Guests:
             memory=options.guest_memory or _GUEST_MEMORY,
             patience=float(options.guest_timeout or _GUEST_TIMEOUT),
             kvm=options.kvm,
-        )
+        ),
+        expanded(options.guest_python) if options.guest_python else None,
     )
 
 
@@ -194,6 +196,12 @@ def add_guest_options(group: argparse._ArgumentGroup) -> None:
         type=positive,
         metavar="SECONDS",
         help="how long a guest may be silent before it is given up (90)",
+    )
+    group.add_argument(
+        "--guest-python",
+        metavar="DIR|FILE",
+        help="a root file system with a Python for guests of another architecture: a folder, or a tar archive (else the"
+        " one that guest fetch fetched)",
     )
 
 

@@ -47,7 +47,8 @@ def render_cells(report: Report, cell: Callable[[TargetReport, str], str], legen
     """
     slugs = {item.defect.slug: item.defect for target in report.targets for item in target.verdicts if item.observation}
     out: list[str] = [
-        f"{letter}  {printable(target.name)}" for letter, target in zip(_letters(), report.targets, strict=False)
+        f"{letter}  {printable(target.name)}{_architecture(target, report)}"
+        for letter, target in zip(_letters(), report.targets, strict=False)
     ]
     letters = [line.split()[0] for line in out]
     table = [["#", "DEFECT", *letters]]
@@ -64,6 +65,12 @@ def render_cells(report: Report, cell: Callable[[TargetReport, str], str], legen
     out += skipped(report)
     out.append(legend)
     return "\n".join([*out, counts, ""])
+
+
+def _architecture(target: TargetReport, report: Report) -> str:
+    """Returns what is shown of a kernel's architecture: nothing where all have the same one."""
+    named = {item.identity.get("architecture") for item in report.targets}
+    return f"  {target.identity.get('architecture') or 'of no known architecture'}" if len(named) > 1 else ""
 
 
 def _letters() -> Iterator[str]:

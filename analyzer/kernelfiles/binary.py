@@ -27,7 +27,8 @@ _LITTLE_64 = b"\x02\x01"
 _MAX_BTF = 64 << 20
 _CONFIG_START, _CONFIG_END = b"IKCFG_ST", b"IKCFG_ED"
 _MAX_CONFIG = 16 << 20
-_BTF_HEADER = b"\x9f\xeb\x01\0\x18\0\0\0"
+_BTF_HEADERS = ((b"\x9f\xeb\x01\0\x18\0\0\0", "<IIII"), (b"\xeb\x9f\x01\0\0\0\0\x18", ">IIII"))
+"""How BTF begins in either byte order, and the numbers behind that."""
 _MAX_FUNCTION = 1 << 18
 _MAX_MEMORY = 512 << 20
 _FLAT_ADDRESSES = {"arm64": 0xFFFF_8000_8000_0000, "riscv64": 0xFFFF_FFFF_8000_0000}
@@ -234,16 +235,17 @@ class Binary:
         return None
 
     def _headers(self) -> Iterator[bytes]:
-        place = self._data.find(_BTF_HEADER)
-        for _ in range(16):
-            if place < 0:
-                return
-            if place + 24 <= len(self._data):
-                types, types_size, strings, strings_size = struct.unpack_from("<IIII", self._data, place + 8)
-                end = place + 24 + max(types + types_size, strings + strings_size)
-                if types_size > 1000 and end <= min(len(self._data), place + _MAX_BTF):
-                    yield self._data[place:end]
-            place = self._data.find(_BTF_HEADER, place + 1)
+        for header, form in _BTF_HEADERS:
+            place = self._data.find(header)
+            for _ in range(16):
+                if place < 0:
+                    break
+                if place + 24 <= len(self._data):
+                    types, types_size, strings, strings_size = struct.unpack_from(form, self._data, place + 8)
+                    end = place + 24 + max(types + types_size, strings + strings_size)
+                    if types_size > 1000 and end <= min(len(self._data), place + _MAX_BTF):
+                        yield self._data[place:end]
+                place = self._data.find(header, place + 1)
 
     def functions(self, names: Iterable[str]) -> dict[str, Function]:
         """Returns the functions of these names that can be found, with their code: by the symbols given, those in the

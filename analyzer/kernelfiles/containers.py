@@ -6,7 +6,9 @@ Nothing is executed. Every step is bounded: an image may claim anything.
 
 from __future__ import annotations
 
+import re
 import struct
+from itertools import islice
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.kernelfiles.compression import BrokenDataError, compression_of, decompress_payload
@@ -20,6 +22,14 @@ _MAX_LEVELS = 5
 _MAX_SECTIONS = 96
 """As many as Windows loads; a unified kernel image has a dozen."""
 _MAX_DECLARED = 256
+_S390_MARK = b"S390EP"
+"""What stands behind the entry of an s390x kernel, at 0x10008 (Linux arch/s390/boot/head.S)."""
+_MAX_PAYLOADS = 16
+"""Places of an s390x image that begin as compressed data does. Its header does not say where the payload is, and the
+decompressor in front of it has such bytes too.
+"""
+_LOONGARCH_MARK = b"\xcd\x23\x82\x81"
+"""The mark of an Image of LoongArch (Linux arch/loongarch/kernel/head.S: LINUX_PE_MAGIC)."""
 _RISCV_IMAGE = b"RISCV\0\0\0RSC\x05"
 """The marks of an Image (Linux Documentation/arch/riscv/boot-image-header.rst)."""
 _RISCV_64 = (0x200000).to_bytes(8, "little")
@@ -28,6 +38,10 @@ _ZIMAGE = (b"\x18\x28\x6f\x01", b"\x01\x6f\x28\x18")
 """The mark of a zImage in either byte order (Linux Documentation/arch/arm/booting.rst,
 arch/arm/boot/compressed/head.S).
 """
+
+_COMPRESSED = re.compile(rb"\x1f\x8b\x08|\x28\xb5\x2f\xfd|\xfd7zXZ\0|BZh[1-9]1AY|\x5d\0\0|\x89LZO|\x02\x21\x4c\x18")
+"""How the compressions begin that the kernel's build knows (scripts/Makefile.lib)."""
+_LEAST_KERNEL = 1 << 20
 
 _MACHINES = {62: "x86_64", 183: "arm64", 3: "i386", 22: "s390x", 21: "powerpc64", 243: "riscv64", 258: "loongarch64"}
 """e_machine of the ELF header (elf(5))."""
@@ -72,6 +86,11 @@ def unpack(data: bytes, name: str) -> Kernel:
             return Kernel(data, (*form, "arm64 Image"), "arm64", False, tuple(declared))
         elif data[0x30:0x3C] == _RISCV_IMAGE and data[8:16] == _RISCV_64:
             return Kernel(data, (*form, "riscv64 Image"), "riscv64", False, tuple(declared))
+        elif data[0x10008:0x1000E] == _S390_MARK:
+            kind, data = _s390_payload(data, name)
+            return Kernel(data, (*form, "s390x bzImage", *filter(None, [kind])), "s390x", False, tuple(declared))
+        elif data[:2] == b"MZ" and data[0x38:0x3C] == _LOONGARCH_MARK and data[0x40:0x44] == b"PE\0\0" and form:
+            return Kernel(data, (*form, "loongarch64 Image"), "loongarch64", False, tuple(declared))
         elif data[0x24:0x28] in _ZIMAGE:
             raise ImageError(
                 f"{name}: a zImage of 32-bit ARM, which this tool does not unpack: audit its release with --kernel,"
@@ -118,6 +137,22 @@ def _bzimage(data: bytes, name: str) -> bytes:
             f"{name}: a bzImage that is cut off: its payload ends at byte {start + length:,}, the file at {len(data):,}"
         )
     return data[start : start + length]
+
+
+def _s390_payload(data: bytes, name: str) -> tuple[str, bytes]:
+    """Returns the compression and the kernel inside of an s390x image; all of it where no part of it is compressed."""
+    starts = (match.start() for match in _COMPRESSED.finditer(data, 0x11000))
+    for start in islice(starts, _MAX_PAYLOADS):
+        kind = compression_of(data[start : start + 9])
+        if kind is None:
+            continue
+        try:
+            found = decompress_payload(data[start:], name, _MAX_KERNEL)
+        except BrokenDataError:
+            continue
+        if len(found) > _LEAST_KERNEL and b"Linux version" in found:
+            return kind, found
+    return "", data
 
 
 def _zboot(data: bytes, name: str) -> bytes:

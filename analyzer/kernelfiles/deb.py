@@ -20,7 +20,7 @@ from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, Met
 from tailcall_audit.analyzer.kernelfiles.tar import TarError, TarFile, read_tar
 from tailcall_audit.probes.reading import open_file
 
-__all__ = ["installed_image", "kernel_dependency", "parse_control", "read_deb", "read_deb_file"]
+__all__ = ["installed_image", "kernel_dependency", "parse_control", "read_deb", "read_deb_file", "read_deb_tree"]
 
 # python-debian logs a relation that it can't parse, raw; without a handler that goes to stderr, terminal escapes and all.
 logging.getLogger("debian").addHandler(logging.NullHandler())
@@ -78,7 +78,7 @@ def _open(path: Path) -> Iterator[_Archive]:
         raise PackageError(f"{path}: cannot read: {error.strerror or error}") from error
 
 
-def _files(archive: _Archive, part: str) -> Iterator[TarFile]:
+def _files(archive: _Archive, part: str, with_links: bool = False) -> Iterator[TarFile]:
     """Yields every regular file in a part of the package, ``control`` or ``data``, which stand where dpkg-deb(1) looks
     for them.
     """
@@ -90,7 +90,7 @@ def _files(archive: _Archive, part: str) -> Iterator[TarFile]:
     member = next(item for item in archive.members if item.name == name)
     start = open_member(archive.file, member).read(9)
     stream = Decompressed(open_member(archive.file, member), start, f"{archive.path}:{name}", _MAX_UNPACKED)
-    yield from read_tar(stream)
+    yield from read_tar(stream, with_links)
 
 
 def _control(archive: _Archive) -> dict[str, str]:
@@ -188,6 +188,12 @@ def read_deb_file(path: Path, place: str, limit: int) -> bytes:
     if found is None:
         raise PackageError(f"{path}: there is no {place} in it")
     return found
+
+
+def read_deb_tree(path: Path) -> Iterator[TarFile]:
+    """Yields every file and link that any Debian package installs; raises PackageError."""
+    with _open(path) as archive:
+        yield from _files(archive, "data", with_links=True)
 
 
 def installed_image(name: str) -> str | None:

@@ -6,6 +6,7 @@ pyelftools looks names up byte by byte in a file that may have no end of them, s
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -16,7 +17,7 @@ from tailcall_audit.analyzer.libraries import elftools_errors
 if TYPE_CHECKING:
     from elftools.elf.elffile import ELFFile
 
-__all__ = ["CountedFile", "Elf", "ElfError", "Section", "Segment", "Symbol"]
+__all__ = ["CountedFile", "Elf", "ElfError", "Linking", "Section", "Segment", "Symbol"]
 
 _EXECUTABLE = 1
 _MAX_MEMORY = 512 << 20
@@ -61,6 +62,19 @@ class Section(NamedTuple):
 
     offset: int
     size: int
+
+
+class Linking(NamedTuple):
+    """What a program or library says to the dynamic linker: the machine (e_machine) and byte order ("little", "big")
+    that it is for, the linker's path ("" of a library), the names of the libraries that it needs, and the folders that
+    are searched for them first (``$ORIGIN`` is its own).
+    """
+
+    machine: int
+    byte_order: str
+    interpreter: str
+    needed: tuple[str, ...]
+    search: tuple[str, ...]
 
 
 class Symbol(NamedTuple):
@@ -149,6 +163,26 @@ class Elf:
                 kind = symbol["st_info"]["type"]
                 if kind in ("STT_FUNC", "STT_OBJECT", "STT_NOTYPE"):
                     yield Symbol(symbol.name, symbol["st_value"], symbol["st_size"], kind == "STT_FUNC")
+
+    def linking(self) -> Linking:
+        """Returns what the file says to the dynamic linker."""
+        from elftools.elf.dynamic import DynamicSegment
+        from elftools.elf.segments import InterpSegment
+
+        interpreter, needed, search = "", [], []
+        with _errors():
+            for segment in self._file.iter_segments():
+                if isinstance(segment, InterpSegment):
+                    interpreter = segment.get_interp_name()
+                for tag in segment.iter_tags() if isinstance(segment, DynamicSegment) else ():
+                    kind = tag.entry.d_tag
+                    if kind == "DT_NEEDED":
+                        needed.append(str(getattr(tag, "needed", "")))
+                    elif kind in ("DT_RPATH", "DT_RUNPATH"):
+                        search += str(getattr(tag, kind.removeprefix("DT_").lower(), "")).split(":")
+            order = "little" if self._file.little_endian else "big"
+            (machine,) = struct.unpack_from("<H" if order == "little" else ">H", self._data, 18)
+        return Linking(machine, order, interpreter, tuple(needed), tuple(filter(None, search)))
 
     def why_no_kernel(self) -> str | None:
         """Returns why this is no kernel that a machine boots, None if it is one; raises ElfError.

@@ -55,15 +55,19 @@ class _Header(tarfile.TarInfo):
 
 
 class TarFile(NamedTuple):
-    """A regular file of an archive. `content` reads it, and only before the next one is asked for."""
+    """A regular file of an archive. `content` reads it, and only before the next one is asked for. `link` is where a
+    link leads, from the root if it begins with a slash; it is empty of a file.
+    """
 
     name: str
     size: int
     content: Callable[[], bytes]
+    link: str = ""
 
 
-def read_tar(stream: Readable) -> Iterator[TarFile]:
-    """Yields every regular file, by its name without ``./`` in front; raises TarError, and whatever `stream` raises.
+def read_tar(stream: Readable, with_links: bool = False) -> Iterator[TarFile]:
+    """Yields every regular file, by its name without ``./`` in front, and every link where they are wanted; raises
+    TarError, and whatever `stream` raises.
 
     Only an archive that was read to its end is known to hold no name twice.
     """
@@ -76,6 +80,8 @@ def read_tar(stream: Readable) -> Iterator[TarFile]:
             _enter(kinds, name, item.isdir())
             if item.isfile():
                 yield TarFile(name, item.size, partial(_content, archive, item))
+            elif with_links and (item.issym() or item.islnk()):
+                yield TarFile(name, 0, bytes, item.linkname if item.issym() else f"/{_plain(item.linkname)}")
 
 
 def _next(archive: tarfile.TarFile) -> tarfile.TarInfo | None:

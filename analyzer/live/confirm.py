@@ -5,22 +5,24 @@ saw into account.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tailcall_audit.analyzer.architecture import UnknownArchitectureError, normalize_architecture
 from tailcall_audit.analyzer.catalog.distribution import Proof
-from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import ReleaseError
-from tailcall_audit.analyzer.model import AuditError, Report, Rule, TargetKind, TargetReport
-from tailcall_audit.analyzer.paths import cache_folder, check_file, expanded
+from tailcall_audit.analyzer.live.bootfile import BootFile, in_memory, read_boot_file
+from tailcall_audit.analyzer.model import AuditError, Bootable, Report, Rule, TargetKind, TargetReport
+from tailcall_audit.analyzer.paths import check_file, expanded
 from tailcall_audit.analyzer.policy.agreement import observe_all
 from tailcall_audit.analyzer.text import printable
 from tailcall_audit.probes.defects import PROBES
-from tailcall_audit.probes.guest.archive import InitramfsError, build_initramfs
 from tailcall_audit.probes.guest.boot import Guest, GuestError, GuestRun, run_in_guest
+from tailcall_audit.probes.guest.machines import Machine
+from tailcall_audit.probes.guest.qemu import find_machine, find_qemu, is_native
 from tailcall_audit.probes.kernel.bpf import machine_is_known
 from tailcall_audit.probes.kernel.privileges import missing_capabilities
 from tailcall_audit.probes.probe import Probe, Result, slug_on
@@ -28,6 +30,7 @@ from tailcall_audit.probes.runner import Runner
 
 __all__ = ["Guests", "announcement", "confirm_in_guest", "confirm_on_host"]
 
+_PREPARING = threading.Lock()
 _NEEDED = ("CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON")
 
 
@@ -39,17 +42,16 @@ def _architecture() -> str:
         return machine
 
 
-def _probed(target: TargetReport) -> dict[str, Probe]:
-    """Returns the probes that could see a target's defects here, by the slug of the defect on this host's architecture."""
+def _probed(target: TargetReport, architecture: str) -> dict[str, Probe]:
+    """Returns the probes that could see a target's defects on an architecture, by the slug of the defect there."""
     slugs = {item.defect.slug for item in target.verdicts if item.rule is not Rule.OTHER_ARCHITECTURE}
-    architecture = _architecture()
     found = {slug_on(probe, architecture): probe for probe in PROBES}
     return {slug: probe for slug, probe in found.items() if slug in slugs}
 
 
 def announcement(target: TargetReport) -> str:
     """Returns what probing this host will load, in a sentence, for the user to read beforehand."""
-    probes = _probed(target)
+    probes = _probed(target, _architecture())
     loads = "; ".join(probe.loads for probe in probes.values())
     return (
         f"running {len(probes)} probes on this host, each in a process of its own, gone when it ends. They load BPF programs and"
@@ -81,7 +83,7 @@ def confirm_on_host(report: Report, announce: Callable[[str], None], progress: C
     announce(announcement(target))
     runner = Runner(in_guest=False)
     results: dict[str, Result] = {}
-    probes = _probed(target)
+    probes = _probed(target, _architecture())
     for slug, probe in probes.items():
         progress(f"probing {slug} ({len(results) + 1} of {len(probes)})")
         results[slug] = runner.run(probe)
@@ -99,54 +101,99 @@ def confirm_on_host(report: Report, announce: Callable[[str], None], progress: C
 
 @dataclass(frozen=True)
 class Guests:
-    """How guests are made: what to boot them with, where the archive is kept, and whether to stop."""
+    """How guests are made: what to boot them with, the root file system with a Python for those of another
+    architecture (None: the one that was fetched), and whether to stop.
+    """
 
     guest: Guest
+    python: Path | None = None
     cancelled: Callable[[], bool] = lambda: False
 
-    def prepare(self) -> Path:
-        """Makes the archive that guests boot with, or finds it in the cache; raises AuditError."""
-        try:
-            return build_initramfs(_cache())
-        except InitramfsError as error:
-            raise AuditError(f"--confirm=vm: {error}") from error
-
     def confirm(
-        self, target: TargetReport, image: Path, progress: Callable[[str], None], name: str | None = None
+        self, target: TargetReport, bootable: Bootable, progress: Callable[[str], None]
     ) -> tuple[TargetReport, GuestRun]:
-        """Boots an image (that goes by `name`) and holds what its probes saw against a target's report; raises
-        AuditError.
-        """
-        _check_architecture(target)
-        probes = _probed(target)
+        """Boots an image and holds what its probes saw against a target's report; raises AuditError."""
+        name = Path(bootable.member or bootable.path).name
+        if bootable.member is not None:
+            progress(f"unpacking {bootable.member}")
+        image = read_boot_file(bootable)
+        machine = _machine(target, image, name)
+        probes = _probed(target, machine.architecture)
         slugs = [probe.slug for probe in probes.values()]
-        name = name or image.name
-        initramfs = self.prepare()
         try:
-            run = run_in_guest(image, initramfs, self.guest, slugs, progress, cancelled=self.cancelled, name=name)
+            initramfs = self._archive(machine)
+            data = image.kernel if machine.is_unwrapped and image.kernel is not None else image.file
+            with in_memory(data, name) as path:
+                run = run_in_guest(
+                    path,
+                    initramfs,
+                    self.guest,
+                    slugs,
+                    progress,
+                    cancelled=self.cancelled,
+                    name=name,
+                    architecture=machine.architecture,
+                )
         except GuestError as error:
             raise AuditError(f"--confirm=vm: {error}") from error
         _same_kernel(target, run)
-        how = "by KVM" if self.guest.kvm else "emulated"
-        notes = [
-            f"guest: {printable(run.version or target.name)}, {how}, {run.boots} boot{'s' if run.boots > 1 else ''}; what it shows"
-            " holds for this image and its configuration"
-        ]
-        if run.failure is not None:
-            notes.append(f"guest: {printable(run.failure)}")
-        if run.left:
-            notes.append(f"the guest's kernel had not let go of {', '.join(run.left)}")
         results = {
             slug: run.results[probe.slug]._replace(detail=printable(run.results[probe.slug].detail))
             for slug, probe in probes.items()
             if probe.slug in run.results
         }
         seen = observe_all(target, results, f"in a guest booted from {name}")
-        return seen._replace(notes=(*target.notes, *notes)), run
+        return seen._replace(notes=(*target.notes, *_notes(target, machine, run, self.guest.kvm))), run
+
+    def _archive(self, machine: Machine) -> Path:
+        """Returns the archive that guests of a machine boot with; raises AuditError. Several guests wait for one."""
+        from tailcall_audit.analyzer.live.pythons.store import guest_archive
+
+        find_qemu(machine.architecture)  # what is missing first is said first
+        with _PREPARING:
+            try:
+                return guest_archive(machine, self.python)
+            except AuditError as error:
+                raise AuditError(f"--confirm=vm: {error}") from error
 
 
-def _cache() -> Path:
-    return cache_folder() / "guest"
+def _machine(target: TargetReport, image: BootFile, name: str) -> Machine:
+    """Returns the machine that an image boots on: of its own architecture, else of its target's, else this host's.
+    Raises AuditError where the two contradict each other.
+    """
+    audited = target.identity.get("architecture")
+    if audited and image.architecture and audited != image.architecture:
+        raise AuditError(
+            f"--confirm=vm: {target.name} was audited for {audited}, and {name} is for {image.architecture}: audit it for"
+            f" that (--arch {image.architecture}), or name an image of {audited}"
+        )
+    try:
+        return find_machine(image.architecture or audited or None)
+    except GuestError as error:
+        raise AuditError(f"--confirm=vm: {name}: {error}") from error
+
+
+def _notes(target: TargetReport, machine: Machine, run: GuestRun, by_kvm: bool) -> list[str]:
+    """Returns what a report says about a guest."""
+    how = "by KVM" if by_kvm else "emulated"
+    pages = run.facts.get("page_size", "")
+    size = f", {int(pages) >> 10} KiB pages" if pages.isdigit() and pages not in ("", "4096") else ""
+    where = "" if is_native(machine) else f"{machine.architecture}, "
+    boots = f"{run.boots} boot{'s' if run.boots > 1 else ''}"
+    notes = [
+        f"guest: {printable(run.version or target.name)}, {where}{how}{size}, {boots}; what it shows holds for this image and"
+        " its configuration"
+    ]
+    if run.facts.get("jit_at_boot") == "0" and run.facts.get("jit") != "0":
+        notes.append(
+            "guest: the kernel boots with the JIT off (net.core.bpf_jit_enable=0), and it was switched on in the guest: where a"
+            " host leaves it off, no defect of the JIT can be reached"
+        )
+    if run.failure is not None:
+        notes.append(f"guest: {printable(run.failure)}")
+    if run.left:
+        notes.append(f"the guest's kernel had not let go of {', '.join(run.left)}")
+    return notes
 
 
 def _same_kernel(target: TargetReport, run: GuestRun) -> None:
@@ -167,14 +214,6 @@ def _same_kernel(target: TargetReport, run: GuestRun) -> None:
         )
 
 
-def _check_architecture(target: TargetReport) -> None:
-    wanted, ours = target.identity.get("architecture"), _architecture()
-    if wanted is not None and wanted != ours:
-        raise AuditError(
-            f"--confirm=vm: {target.name} is for {wanted}, and only kernels of this host's {ours} are booted here"
-        )
-
-
 def confirm_in_guest(report: Report, guests: Guests, image: str | None, progress: Callable[[str], None]) -> Report:
     """Boots each target's image (or the one given) and runs the probes in it; raises AuditError if there is no image."""
     targets = []
@@ -182,7 +221,7 @@ def confirm_in_guest(report: Report, guests: Guests, image: str | None, progress
         if image is not None:
             path = expanded(image)
             check_file(path, "give the image to boot with --image")
-            targets.append(guests.confirm(target, path, progress)[0])
+            targets.append(guests.confirm(target, Bootable(str(path)), progress)[0])
         else:
             targets.append(boot_target(target, guests, progress)[0])
     return report._replace(targets=tuple(targets))
@@ -193,13 +232,4 @@ def boot_target(target: TargetReport, guests: Guests, progress: Callable[[str], 
     bootable = target.bootable
     if bootable is None:
         raise AuditError(f"--confirm=vm: {target.name}: no kernel image at hand to boot; name one with --image FILE")
-    if bootable.member is None:
-        return guests.confirm(target, Path(bootable.path), progress)
-    name = Path(bootable.member).name
-    progress(f"unpacking {bootable.member}")
-    # A file that is nowhere: whatever ends this process, nothing of it is left behind.
-    descriptor = os.memfd_create(name[:200])
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(read_bootable(bootable))
-        file.flush()
-        return guests.confirm(target, Path(f"/proc/{os.getpid()}/fd/{descriptor}"), progress, name)
+    return guests.confirm(target, bootable, progress)

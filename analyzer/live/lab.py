@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -57,15 +58,15 @@ def run_lab(
     guests: Guests,
     *,
     catalog: Catalog,
-    jobs: int = 2,
+    jobs: int | None = None,
     only: Sequence[str] = (),
     pitfalls: bool = False,
     emulate: bool = False,
     progress: Callable[[str], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Report:
-    """Audit and boot every kernel; raises AuditError if none could be. `say` hears of each that is done, or could not
-    be.
+    """Audit and boot every kernel, `jobs` at a time (None: as many as there are processors); raises AuditError if none
+    could be. `say` hears of each that is done, or could not be.
 
     With `emulate` the predictions are made without running functions of the image, and what that says is evidence
     beside them.
@@ -73,10 +74,9 @@ def run_lab(
     kernels = find_kernels(names)
     stop = threading.Event()
     wanted = _Wanted(replace(guests, cancelled=stop.is_set), catalog, only, pitfalls, emulate)
-    guests.prepare()  # once, before several guests at a time look for it
     done: dict[Path, TargetReport] = {}
     failed: dict[Path, str] = {}
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
+    with ThreadPoolExecutor(max_workers=jobs or os.cpu_count() or 1) as pool:
         futures = {pool.submit(_boot, path, wanted, progress): path for path in kernels}
         try:
             for future in as_completed(futures):

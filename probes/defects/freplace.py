@@ -5,13 +5,22 @@ from __future__ import annotations
 import errno
 
 from tailcall_audit.probes.kernel import bpf
-from tailcall_audit.probes.kernel.bpf import Bpf, BpfError, Function, function_number
+from tailcall_audit.probes.kernel.bpf import ENOTSUPP, Bpf, BpfError, Function, function_number
 from tailcall_audit.probes.kernel.instructions import R1, R6, Program
 from tailcall_audit.probes.kernel.privileges import refusal_in_words
-from tailcall_audit.probes.kernel.programs import adjust_head, count_entry, expect, load_simple, return_value, tail_call
-from tailcall_audit.probes.probe import ABSENT, InconclusiveError, Result
+from tailcall_audit.probes.kernel.programs import (
+    adjust_head,
+    count_entry,
+    expect,
+    load_simple,
+    needs_jit,
+    return_value,
+    tail_call,
+)
+from tailcall_audit.probes.probe import ABSENT, InconclusiveError, Result, UnreachableError
 
 __all__ = [
+    "attach_extension",
     "claim",
     "extension",
     "extension_is_refused",
@@ -58,8 +67,24 @@ def extension(kernel: Bpf, replaced: int, array: int | None = None) -> int:
 
 def extension_of(kernel: Bpf, what: str = "a freplace program") -> tuple[int, int]:
     """A target and a freplace program for it that does nothing; raises InconclusiveError."""
+    needs_jit(kernel, bpf.XDP)
     replaced = expect(kernel, lambda: target(kernel), "a program to replace a function of")
     return replaced, expect(kernel, lambda: extension(kernel, replaced), what)
+
+
+def attach_extension(kernel: Bpf, program: int) -> int:
+    """Attaches a freplace program and returns the link; raises BpfError, and UnreachableError where the architecture
+    cannot attach one: bpf_arch_text_poke() or the trampoline answers ENOTSUPP. That the JIT compiles is seen before: no
+    freplace program of a function that is interpreted is loaded.
+    """
+    try:
+        return kernel.attach(program)
+    except BpfError as error:
+        if error.errno == ENOTSUPP:
+            raise UnreachableError(
+                "freplace-attach", f"cannot be reached: this architecture attaches no freplace program ({error.words})"
+            ) from error
+        raise
 
 
 def claim(kernel: Bpf, kind: int) -> int:

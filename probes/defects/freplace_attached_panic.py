@@ -13,7 +13,7 @@ pointer dereference in resolve_prog_type() for BPF_PROG_TYPE_EXT") (in v6.11) en
 
 from __future__ import annotations
 
-from tailcall_audit.probes.defects.freplace import extension_of, look_only, refusal_of_put
+from tailcall_audit.probes.defects.freplace import attach_extension, extension_of, look_only, refusal_of_put
 from tailcall_audit.probes.kernel.bpf import Bpf
 from tailcall_audit.probes.kernel.programs import expect
 from tailcall_audit.probes.probe import ABSENT, Probe, Result
@@ -23,7 +23,7 @@ __all__ = ["PROBE"]
 
 def _run(kernel: Bpf) -> Result:
     _, replacement = extension_of(kernel)
-    expect(kernel, lambda: kernel.attach(replacement), "attaching the freplace program")
+    expect(kernel, lambda: attach_extension(kernel, replacement), "attaching the freplace program")
     array = kernel.prog_array()
     refusal = refusal_of_put(kernel, array, replacement, "an attached freplace program in a prog_array")
     if refusal is not None:

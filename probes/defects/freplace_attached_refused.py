@@ -13,6 +13,7 @@ pitfall 6 both puts are refused: it can't be reached.
 from __future__ import annotations
 
 from tailcall_audit.probes.defects.freplace import (
+    attach_extension,
     claim,
     extension_is_refused,
     extension_of,
@@ -35,7 +36,7 @@ def _run(kernel: Bpf) -> Result:
     _, replacement = extension_of(kernel)
     array = expect(kernel, lambda: claim(kernel, bpf.XDP), "a prog_array owned by an XDP program")
     expect(kernel, lambda: kernel.put(array, 0, replacement), "control: a freplace program in it, not attached")
-    expect(kernel, lambda: kernel.attach(replacement), "attaching the freplace program")
+    expect(kernel, lambda: attach_extension(kernel, replacement), "attaching the freplace program")
     refused = refusal_of_put(kernel, array, replacement, "an attached freplace program in a prog_array")
     if refused is not None:
         return Result(PRESENT, f"a prog_array took a freplace program and refuses it once it is attached ({refused})")

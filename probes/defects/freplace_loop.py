@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import errno
 
-from tailcall_audit.probes.defects.freplace import extension, resolves_target_type, target
+from tailcall_audit.probes.defects.freplace import attach_extension, extension, resolves_target_type, target
 from tailcall_audit.probes.kernel import bpf
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
 from tailcall_audit.probes.kernel.privileges import refusal_in_words
@@ -36,7 +36,7 @@ def _build(kernel: Bpf, attach_first: bool) -> tuple[int | None, str]:
     entry = expect(kernel, lambda: target(kernel, counters), "a program to replace a function of")
     replacement = expect(kernel, lambda: extension(kernel, entry, array), "a freplace program that tail-calls")
     steps: list[tuple[str, Callable[[], object]]] = [
-        ("attach", lambda: kernel.attach(replacement)),
+        ("attach", lambda: attach_extension(kernel, replacement)),
         ("put", lambda: kernel.put(array, 0, entry)),
     ]
     for name, step in steps if attach_first else reversed(steps):
@@ -51,7 +51,8 @@ def _build(kernel: Bpf, attach_first: bool) -> tuple[int | None, str]:
 
 
 def _run(kernel: Bpf) -> Result:
-    control(kernel, bpf.XDP)
+    # No subprogram tail-calls here but the freplace program: an architecture without such tail calls may loop all the same.
+    control(kernel, bpf.XDP, subprograms=False)
     refusal = resolves_target_type(kernel)
     if refusal is not None:
         return Result(ABSENT, f"cannot be built: pitfall 1 is in the way ({refusal})", False)

@@ -19,7 +19,7 @@ from tailcall_audit.probes.kernel import bpf
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError, Function
 from tailcall_audit.probes.kernel.instructions import FP, R1, R2, R3, R4, R6, Program
 from tailcall_audit.probes.kernel.privileges import refusal_in_words
-from tailcall_audit.probes.kernel.programs import expect, no_subprogram_tail_calls, return_value, tail_call
+from tailcall_audit.probes.kernel.programs import expect, out_of_reach, return_value, tail_call
 from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Probe, Result
 
 __all__ = ["PROBE"]
@@ -48,7 +48,7 @@ def _run(kernel: Bpf) -> Result:
             return Result(PRESENT, f"the verifier trips over a tail call of a callback ({error.words})")
         if error.errno == errno.EINVAL and "cannot tail call within callback" in error.log:
             return Result(ABSENT, f"the verifier refuses a tail call of a callback ({error.words})")
-        no_subprogram_tail_calls(kernel, error)
+        out_of_reach(kernel, error)
         raise InconclusiveError(f"a tail call of a callback: {refusal_in_words(kernel, error)}") from error
     return Result(ABSENT, "cannot be reached: the verifier takes a tail call of a callback and models nothing", False)
 

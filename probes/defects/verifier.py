@@ -10,7 +10,7 @@ import errno
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError, Function
 from tailcall_audit.probes.kernel.instructions import Program
 from tailcall_audit.probes.kernel.privileges import refusal_in_words
-from tailcall_audit.probes.kernel.programs import no_subprogram_tail_calls
+from tailcall_audit.probes.kernel.programs import out_of_reach
 from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Result
 
 __all__ = ["judge"]
@@ -38,6 +38,7 @@ def judge(
     try:
         kernel.load(kind, control, functions=functions, name="control")
     except BpfError as error:
+        out_of_reach(kernel, error)
         raise InconclusiveError(
             f"control: the same without the tail call: {refusal_in_words(kernel, error)}"
         ) from error
@@ -46,7 +47,7 @@ def judge(
     except BpfError as error:
         if error.errno in (errno.EACCES, errno.EINVAL) and any(message in error.log for message in refusals):
             return Result(ABSENT, f"the verifier refuses it ({error.words})")
-        no_subprogram_tail_calls(kernel, error)
+        out_of_reach(kernel, error)
         raise InconclusiveError(
             f"refused, and not for the reason that the fix gives: {refusal_in_words(kernel, error)}"
         ) from error

@@ -7,6 +7,8 @@ not, the run is inconclusive.
 arch_prepare_bpf_trampoline() of arch/x86/net/bpf_jit_comp.c decides: it lost rax, in which the count travels, until
 Linux kernel commit 2b5dcb31a19a ("bpf, x64: Fix tailcall infinite loop") (in v6.7). Beyond some 400 entries the stack
 would overflow; the program stops itself long before.
+
+The program is the same on s390x, where a192103a1146 (in v6.6) decides.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from tailcall_audit.probes.kernel.instructions import R1, R2, Program
 from tailcall_audit.probes.kernel.programs import HEALTHY, chain, control, expect, return_value
 from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Probe, Result
 
-__all__ = ["PROBE"]
+__all__ = ["PROBE", "traced"]
 
 
 def tracer(kernel: Bpf, program: int, attach_type: int, hits: int, function: int = 1) -> int:
@@ -34,10 +36,12 @@ def tracer(kernel: Bpf, program: int, attach_type: int, hits: int, function: int
     )
 
 
-def _traced(kernel: Bpf, kinds: tuple[int, ...], indirect: bool) -> int:
-    """Returns how often the traced program is entered."""
+def traced(kernel: Bpf, kinds: tuple[int, ...], indirect: bool, calls: int = 1) -> int:
+    """Returns how often a program is entered whose subprogram, called so many times, is traced by tracers of these
+    attach types.
+    """
     counters, array = kernel.array(), kernel.prog_array()
-    program = chain(counters, array, through_subprogram=True, indirect=indirect)
+    program = chain(counters, array, through_subprogram=True, calls=calls, indirect=indirect)
     entry = expect(kernel, lambda: kernel.load(bpf.SOCKET_FILTER, program, name="traced"), "a program to trace")
     hits = [kernel.array() for _ in kinds]
     for kind, counter in zip(kinds, hits, strict=True):
@@ -60,7 +64,7 @@ def _run(kernel: Bpf) -> Result:
     seen = {}
     for indirect in (False, True):
         for kinds, name in (((bpf.FENTRY,), "fentry"), ((bpf.FEXIT,), "fexit"), ((bpf.FENTRY, bpf.FEXIT), "both")):
-            seen[f"{name}, {'indirect' if indirect else 'direct'}"] = _traced(kernel, kinds, indirect)
+            seen[f"{name}, {'indirect' if indirect else 'direct'}"] = traced(kernel, kinds, indirect)
     wrong = {way: entries for way, entries in seen.items() if entries != HEALTHY}
     if wrong:
         counts = ", ".join(f"{entries} ({way})" for way, entries in wrong.items())
@@ -72,4 +76,5 @@ PROBE = Probe(
     "x86-trampoline-loop",
     "a socket filter that tail-calls itself from a subprogram, and fentry and fexit programs on that",
     _run,
+    twins=(("s390x", "s390-trampoline-tcc"),),
 )

@@ -14,15 +14,25 @@ import stat
 import struct
 import sys
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from tailcall_audit.probes.private_folder import PrivateFolder
 from tailcall_audit.probes.processes import PYTHON_OPTIONS, Finished, ProgramError, run
 from tailcall_audit.probes.reading import read_file
 from tailcall_audit.probes.writing import TEMPORARY
 
-__all__ = ["InitramfsError", "build_initramfs", "write_cpio"]
+__all__ = [
+    "InitramfsError",
+    "Loaded",
+    "build_initramfs",
+    "init_script",
+    "keep_archive",
+    "loaded_by_a_guest",
+    "write_cpio",
+]
 
 _LOADED = """\
 import ctypes, os, sys
@@ -41,6 +51,7 @@ for name in names:
     if name.startswith("/"):
         print("library", name, sep="\\t")
 for name, module in sorted(sys.modules.items()):
+    print("name", name, sep="\\t")
     spec = getattr(module, "__spec__", None)
     if spec is not None and spec.has_location and spec.origin and not name.startswith("__main__"):
         print("module", name, spec.origin, "package" if spec.submodule_search_locations is not None else "", sep="\\t")
@@ -53,9 +64,9 @@ _INIT = "#!{python} -PSBs\nimport sys\nsys.path.insert(0, '/tailcall-audit')\nfr
 _FOLDER = "/tailcall-audit"
 _PACKAGE = "tailcall_audit"
 _TIMEOUT = 60
-_KEPT = 3
-"""Archives that are kept, the latest used ones: of other Pythons, and of other versions of the probes. Each has some 9
-MB.
+_KEPT = 8
+"""Archives that are kept, the latest used ones: of each architecture, of other Pythons, and of other versions of the
+probes. Each has some 9 MB.
 """
 _UNFINISHED = 3600
 """Seconds after which a file that is not finished never will be."""
@@ -66,6 +77,15 @@ _MAX_FILE = 128 << 20
 
 class InitramfsError(RuntimeError):
     """The running Python can't be made into a guest's; the message says why."""
+
+
+class Loaded(NamedTuple):
+    """What the first process of a guest loads: the names of all modules, and the sources of this project's own, by
+    their place in the guest without its last letter (``….py``).
+    """
+
+    names: tuple[str, ...]
+    sources: Mapping[str, str]
 
 
 Member = tuple[str, int, bytes, tuple[int, int]]
@@ -150,22 +170,57 @@ def build_initramfs(cache: Path) -> Path:
 
     Takes 0.3 s where nothing has changed: what the interpreter loads is asked each time.
     """
-    # A virtual environment's python is a link: the interpreter finds its library from where it really is.
-    python = os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
-    # The folder that has the package: of a checkout or of an installation. A checkout's links are not resolved.
-    root = Path(os.path.abspath(__file__)).parents[3]
+    python, root = _interpreter(), _root()
     parts = _parts(python, root)
     files, sources = _places(python, root, parts)
-    folder, stem = PrivateFolder(cache), f"initramfs-{_digest({**files, **sources})[:32]}-"
+
+    def contents() -> dict[str, bytes]:
+        found = {place: _without_sections(read_file(origin, _MAX_FILE)) for place, origin in files.items()}
+        found |= dict(zip(sources, _bytecode(python, list(sources.values())), strict=True))
+        # os is frozen into the interpreter, but its file is the mark by which it knows its library's folder.
+        found |= {f"{row[1]}/os.py": b"" for row in parts if row[0] == "library folder"}
+        found["/init"] = init_script(python)
+        return found
+
+    return keep_archive(cache, _digest({**files, **sources}), contents)
+
+
+def _interpreter() -> str:
+    """Returns the running Python. A virtual environment's is a link: it finds its library from where it really is."""
+    return os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
+
+
+def _root() -> Path:
+    """Returns the folder that has the package: of a checkout or of an installation. A checkout's links are not
+    resolved.
+    """
+    return Path(os.path.abspath(__file__)).parents[3]
+
+
+def init_script(python: str) -> bytes:
+    """Returns the first process of a guest, which is run by the Python at this place there."""
+    return _INIT.format(python=python).encode()
+
+
+def loaded_by_a_guest() -> Loaded:
+    """Returns what the running Python loads for a guest; raises InitramfsError."""
+    python, root = _interpreter(), _root()
+    parts = _parts(python, root)
+    _, sources = _places(python, root, parts)
+    ours = {place.removesuffix("c"): origin for place, origin in sources.items() if place.startswith(f"{_FOLDER}/")}
+    return Loaded(tuple(row[1] for row in parts if row[0] == "name"), ours)
+
+
+def keep_archive(cache: Path, digest: str, contents: Callable[[], Mapping[str, bytes]]) -> Path:
+    """Finds the archive that was made of what a digest names, or makes it of these files, by their place in the guest.
+
+    Raises InitramfsError if it cannot be kept.
+    """
+    folder, stem = PrivateFolder(cache), f"initramfs-{digest[:32]}-"
     kept = _kept(folder, stem)
     if kept is not None:
         return cache / kept
-    contents = {place: _without_sections(read_file(origin, _MAX_FILE)) for place, origin in files.items()}
-    contents |= dict(zip(sources, _bytecode(python, list(sources.values())), strict=True))
-    # os is frozen into the interpreter, but its file is the mark by which it knows its library's folder.
-    contents |= {f"{row[1]}/os.py": b"" for row in parts if row[0] == "library folder"}
-    contents["/init"] = _INIT.format(python=python).encode()
-    data = write_cpio(_members(contents))
+    data = write_cpio(_members(contents()))
     name = f"{stem}{hashlib.sha256(data).hexdigest()}{_SUFFIX}"
     try:
         folder.write(name, data)
@@ -204,7 +259,7 @@ def _digest(places: dict[str, str]) -> str:
     return digest.hexdigest()
 
 
-def _members(contents: dict[str, bytes]) -> list[Member]:
+def _members(contents: Mapping[str, bytes]) -> list[Member]:
     """Returns the members of an archive: folders, the devices that a first process needs, and files."""
     members: list[Member] = [
         (name, stat.S_IFDIR | 0o755, b"", (0, 0))

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tailcall_audit.probes.defects import PROBES
 from tailcall_audit.probes.guest.console import oops, why_not
-from tailcall_audit.probes.guest.frames import parse
+from tailcall_audit.probes.guest.frames import parse, short
 from tailcall_audit.probes.guest.machines import Machine
-from tailcall_audit.probes.guest.qemu import NOBODY, GuestError, Qemu, find_machine, find_qemu
+from tailcall_audit.probes.guest.qemu import NOBODY, GuestError, Qemu, find_machine, find_qemu, is_native
 from tailcall_audit.probes.guest.qemu import limits as resource_limits
 from tailcall_audit.probes.probe import ABSENT, COULD_NOT_RUN, PRESENT, Result
 from tailcall_audit.probes.processes import ProgramError, start
@@ -40,6 +40,10 @@ _RUN_TIME = 10
 """The boots of a run together may take this many times the patience."""
 _MAX_CONSOLE = 4 << 20
 _MAX_FRAMES = 10 * len(PROBES)
+_FACTS = ("jit", "btf", "lockdown", "jit_at_boot", "page_size")
+"""What a guest says about its kernel: net.core.bpf_jit_enable, "1" where it has BTF, its lockdown, the setting of the
+JIT that it booted with, and the bytes of a page.
+"""
 _STATES = (PRESENT, ABSENT, COULD_NOT_RUN)
 
 
@@ -99,13 +103,18 @@ def _copy(path: Path) -> int:
 def _command(qemu: Qemu, machine: Machine, guest: Guest, words: str, files: Sequence[int]) -> list[str]:
     """Returns QEMU's command line; `files` are the descriptors of the kernel, the archive and the second serial line."""
     image, initramfs, results = files
-    accelerator = ("-accel", "kvm", "-cpu", "host") if guest.kvm else ("-accel", "tcg", *machine.options)
+    if guest.kvm:
+        accelerator = ("-accel", "kvm", "-cpu", "host", *(machine.kvm_board or machine.board))
+    else:
+        accelerator = ("-accel", "tcg", "-cpu", machine.processor, *machine.board)
+    second = ("-serial", f"file:/dev/fd/{results}") if machine.results else ()
+    line = f"tca.results={machine.results}" if machine.results else ""
     return [
         *(qemu.program, *qemu.confinement, "-nodefaults", "-no-user-config", "-monitor", "none"),
         *("-display", "none", "-nic", "none", "-no-reboot", "-smp", "1", "-m", str(guest.memory), *accelerator),
-        *("-serial", "stdio", "-serial", f"file:/dev/fd/{results}"),
+        *("-serial", "stdio", *second),
         *("-kernel", f"/dev/fd/{image}", "-initrd", f"/dev/fd/{initramfs}"),
-        *("-append", " ".join((machine.command_line, _COMMAND_LINE, guest.append, words)).strip()),
+        *("-append", " ".join(filter(None, (machine.command_line, _COMMAND_LINE, line, guest.append, words)))),
     ]
 
 
@@ -226,7 +235,7 @@ def _read(frames: Sequence[Sequence[str]], known: set[str]) -> _Told:
     end: tuple[float | None, tuple[str, ...]] | None = None
     error: str | None = None
     for kind, *fields in frames:
-        if kind == "hello" and len(fields) == 5:
+        if kind == "hello" and len(fields) == 2 + len(_FACTS):
             hello = fields
         elif kind == "start" and len(fields) == 1 and fields[0] in known:
             started = fields[0]
@@ -250,7 +259,7 @@ class _Run:
         self.failure: str | None = None
         self._results: dict[str, Result] = {}
         self._consoles: list[str] = []
-        self._hello = ["", "", "", "", ""]
+        self._hello = ["", "", *("" for _ in _FACTS)]
         self._seconds: float | None = None
         self._left: tuple[str, ...] = ()
         self._end = time.monotonic() + _RUN_TIME * guest.patience
@@ -289,7 +298,7 @@ class _Run:
         for probe in self.waiting:
             self._results[probe.slug] = Result(COULD_NOT_RUN, self.failure or "the guest did not run it", False)
         release, version, *facts = self._hello
-        named = dict(zip(("jit", "btf", "lockdown"), facts, strict=True)) if release else {}
+        named = dict(zip(_FACTS, facts, strict=True)) if release else {}
         consoles = tuple(self._consoles)
         return GuestRun(
             release, version, named, self._results, consoles, self.failure, len(consoles), self._seconds, self._left
@@ -305,15 +314,19 @@ def run_in_guest(
     qemu: Qemu | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     name: str | None = None,
+    architecture: str | None = None,
 ) -> GuestRun:
-    """Runs probes (None: all) in guests booted from a kernel image; raises GuestError if no guest can be started at
-    all.
+    """Runs probes (None: all) in guests booted from a kernel image of an architecture (None: this host's); raises
+    GuestError if no guest can be started at all.
 
     A boot takes at most `_BOOT_TIME` times the patience, and all boots together `_RUN_TIME` times.
     """
-    qemu = qemu or find_qemu()
+    machine = find_machine(architecture)
+    qemu = qemu or find_qemu(architecture)
     guest = guest or Guest()
     label = name or image.name
+    if guest.kvm and not is_native(machine):
+        raise GuestError(f"--kvm: the image is for {machine.architecture}: it can only be emulated here, without --kvm")
     if guest.kvm and not os.access("/dev/kvm", os.R_OK | os.W_OK):
         raise GuestError("--kvm: /dev/kvm cannot be used here; without --kvm the guest is emulated")
 
@@ -321,7 +334,6 @@ def run_in_guest(
         if fields[0] == "start" and len(fields) == 2:
             progress(f"{label}: {fields[1]}")
 
-    machine = find_machine()
     files: list[int] = []
     try:
         for path in (image, initramfs):
@@ -329,7 +341,7 @@ def run_in_guest(
         found = _Run(guest, slugs)
         while found.waiting and found.failure is None:
             progress(f"booting {label} ({len(found.waiting)} probes)")
-            words = f"tca.only={','.join(probe.slug for probe in found.waiting)}"
+            words = f"tca.only={','.join(short(probe.slug) for probe in found.waiting)}"
             found.add(_boot(qemu, machine, files, guest, words, found.limits(), on_frame, cancelled))
     finally:
         for descriptor in files:

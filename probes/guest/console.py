@@ -8,13 +8,23 @@ from tailcall_audit.probes.probe import COULD_NOT_RUN, PRESENT, Probe, Result
 
 __all__ = ["oops", "why_not"]
 
-_RIP = re.compile(r"RIP: [0-9a-f]+:(\w+)\+0x")
-_FRAME = re.compile(
-    r"(?:\[[ 0-9.]{1,20}\])?[ \t]{1,20}(?:\? )?(\w{1,200})\+0x[0-9a-f]{1,16}/0x[0-9a-f]{1,16}", re.ASCII
+_TIME = r"(?:\[[ 0-9.]{1,20}\])?[ \t]{0,20}"
+_PLACE = r"(\w{1,200})\+0x[0-9a-f]{1,16}/0x[0-9a-f]{1,16}"
+_WHERE = re.compile(
+    rf"{_TIME}(?:RIP: [0-9a-f]{{1,8}}:|(?:pc|epc|ERA) ?: (?:[0-9a-f]{{1,16}} )?|NIP \[[0-9a-f]{{1,16}}\] |"
+    rf"Krnl PSW : [0-9a-f]{{1,16}} [0-9a-f]{{1,16}} \(){_PLACE}",
+    re.ASCII,
 )
+"""Where the processor was: on x86-64, on arm64, riscv64 and LoongArch, on powerpc64, on s390x (show_regs() of each)."""
+_FRAME = re.compile(rf"{_TIME}(?:\? )?(?:\(?\[<?[0-9a-f]{{1,16}}>?\]\)? ){{0,2}}{_PLACE}", re.ASCII)
+"""A line of a backtrace: the function alone, or behind one or two addresses."""
 _LONGEST_LINE = 400
 """Characters of a line of the console that are looked at; the kernel's own are shorter."""
-_OOPS = re.compile(r"(?:BUG: |Oops: |general protection fault|kernel BUG at|Kernel panic - not syncing: )[^\n]*")
+_OOPS = re.compile(
+    r"(?:BUG: |Oops: |Oops \[#|general protection fault|kernel BUG at|Internal error: |"
+    r"Unable to handle kernel |Kernel panic - not syncing: )[^\n]*"
+)
+"""How an oops begins, on any architecture."""
 _REASONS = (
     (re.compile(r"unpacking failed|Initramfs unpacking"), "the kernel could not unpack its initramfs"),
     (re.compile(r"Unable to mount root fs|Cannot open root device"), "the kernel has no support for an initramfs (CONFIG_BLK_DEV_INITRD)"),
@@ -39,13 +49,15 @@ def oops(probe: Probe, console: str, silent_for: float | None) -> Result:
         )
     trace = console[found.start() :]
     # Line by line: a pattern over all of it takes time that grows with the square of what a hostile kernel prints.
-    frames = (_FRAME.match(line[:_LONGEST_LINE]) for line in trace.split("\n"))
-    functions = [*_RIP.findall(trace)[:1], *[frame.group(1) for frame in frames if frame is not None][:40]]
+    lines = [line[:_LONGEST_LINE] for line in trace.split("\n")]
+    where = [match.group(1) for match in map(_WHERE.match, lines) if match is not None]
+    frames = [match.group(1) for match in map(_FRAME.match, lines) if match is not None]
+    functions = [*where[:1], *frames[:40]]
     guilty = next((name for name in functions if name in probe.panics_in), None)
     what = found.group().strip()[:160]
     if guilty is None:
-        where = f" in {functions[0]}" if functions else ""
-        return Result(COULD_NOT_RUN, f"the guest oopsed{where}, which does not show this defect: {what}", False)
+        place = f" in {functions[0]}" if functions else ""
+        return Result(COULD_NOT_RUN, f"the guest oopsed{place}, which does not show this defect: {what}", False)
     return Result(PRESENT, f"panicked in {guilty}: {what}")
 
 
@@ -67,7 +79,7 @@ def why_not(console: str, stderr: str, silent_for: float | None) -> str:
         return f"QEMU: {stderr.strip().splitlines()[-1][:300]}"
     if not console.strip():
         more = f" within {silent_for:g} s" if silent_for is not None else ""
-        return f"nothing on its serial line{more}: the kernel has no console there (CONFIG_SERIAL_8250_CONSOLE), does not start on this machine, or wants more memory (--guest-memory)"
+        return f"nothing on its serial line{more}: the kernel has no console there (CONFIG_SERIAL_8250_CONSOLE on x86-64, CONFIG_SERIAL_AMBA_PL011_CONSOLE on arm64), does not start on this machine, or wants more memory (--guest-memory)"
     last = [line for line in console.splitlines() if line.strip()][-1].strip()[:200]
     how = f"reported nothing for {silent_for:g} s" if silent_for is not None else "ended before it reported anything"
     return f"the guest {how}; its last words: {last}"

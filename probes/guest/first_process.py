@@ -1,8 +1,10 @@
 """The first process of a guest: runs the probes, sends their results over a serial line, and ends the guest.
 
-The kernel's command line says what to do: ``tca.only=SLUG,…`` (which probes), ``tca.caps=NAME,…`` (run them as `nobody`
-with these capabilities), ``tca.sysctl=PATH=VALUE,…``, ``tca.limit=SECONDS`` and ``tca.as_host=1`` (do what is safe
-only, as on a host). Nothing of the host is there, and no disk, no network.
+The kernel's command line says what to do: ``tca.only=ID,…`` (which probes, see `short`),
+``tca.results=DEVICE,MAJOR,MINOR`` (the serial line of the results), ``tca.caps=NAME,…`` (run them as `nobody` with
+these capabilities),
+``tca.sysctl=PATH=VALUE,…`` (where the kernel has that file), ``tca.limit=SECONDS`` and ``tca.as_host=1`` (do what is
+safe only, as on a host). Nothing of the host is there, and no disk, no network.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import sys
 import time
 
 from tailcall_audit.probes.defects import PROBES
-from tailcall_audit.probes.guest.frames import frame
+from tailcall_audit.probes.guest.frames import frame, short
 from tailcall_audit.probes.runner import TIME_LIMIT, Runner
 
 TYPE_CHECKING = False
@@ -25,8 +27,8 @@ __all__ = ["main"]
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _RB_AUTOBOOT = 0x01234567
-_RESULTS = ("/dev/ttyS1", 4, 65)
-_CONSOLE = ("/dev/ttyS0", 4, 64)
+_CONSOLE = "/dev/console"
+_JIT = "net/core/bpf_jit_enable"
 _NOBODY = 65534
 _CAPABILITIES = {"net_admin": 12, "sys_admin": 21, "perfmon": 38, "bpf": 39}
 _PR_SET_KEEPCAPS, _PR_CAP_AMBIENT = 8, 47
@@ -55,15 +57,17 @@ def _line(path: str) -> str:
 class _Report:
     """Sends frames. Where the next thing may be a panic, one is drained first; that takes the kernel some milliseconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str) -> None:
+        """`device` is the serial line as ``tca.results`` names it, empty if there is only the console."""
         self._number = 0
         self._repeat = 1
         try:
-            self._line = os.open(_device(*_RESULTS), os.O_WRONLY | os.O_NOCTTY)
+            name, major, minor = device.split(",")
+            self._line = os.open(_device(f"/dev/{name}", int(major), int(minor)), os.O_WRONLY | os.O_NOCTTY)
             os.write(self._line, b"\n")
-        except OSError:
-            # A kernel with one serial port: its messages may tear a frame, so each is sent twice.
-            self._line = os.open(_device(*_CONSOLE), os.O_WRONLY | os.O_NOCTTY)
+        except (OSError, ValueError):
+            # A machine or a kernel with one serial port: the kernel's messages may tear a frame, so each is sent twice.
+            self._line = os.open(_CONSOLE, os.O_WRONLY | os.O_NOCTTY)
             self._repeat = 2
 
     def send(self, *fields: str, drain: bool = False) -> None:
@@ -86,9 +90,9 @@ def _become_nobody(capabilities: Sequence[str]) -> Callable[[], None]:
         os.setgroups([])
         os.setresgid(_NOBODY, _NOBODY, _NOBODY)
         os.setresuid(_NOBODY, _NOBODY, _NOBODY)
-        header = struct.pack("<Ii", _CAPABILITY_VERSION_3, 0)
+        header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
         low, high = mask & 0xFFFFFFFF, mask >> 32
-        data = struct.pack("<6I", low, low, 0, high, high, 0)
+        data = struct.pack("=6I", low, low, 0, high, high, 0)
         if _libc.capset(header, data) != 0:
             raise OSError(ctypes.get_errno(), "capset")
 
@@ -107,15 +111,24 @@ def _options(command_line: str) -> dict[str, str]:
 def _set(settings: str) -> None:
     for setting in settings.split(","):
         path, equals, value = setting.partition("=")
-        if equals:
+        if equals and os.path.exists(f"/proc/sys/{path}"):
             with open(f"/proc/sys/{path}", "w", encoding="utf-8") as file:
                 file.write(value)
 
 
-def _run(report: _Report) -> None:
-    options = _options(_line("/proc/cmdline"))
-    _set(options.get("sysctl", ""))
-    only = options.get("only", "").split(",") if options.get("only") else None
+def _switch_jit_on(asked: str) -> str:
+    """Switches the JIT on where the kernel boots without it and nothing else was asked for; returns how it booted."""
+    at_boot = _line(f"/proc/sys/{_JIT}")
+    if at_boot == "0" and _JIT not in asked:
+        _set(f"{_JIT}=1")
+    return at_boot
+
+
+def _run(report: _Report, options: dict[str, str]) -> None:
+    asked = options.get("sysctl", "")
+    jit_at_boot = _switch_jit_on(asked)
+    _set(asked)
+    only = options.get("only", "").split(",")
     prepare = _become_nobody([name for name in options["caps"].split(",") if name]) if "caps" in options else None
     runner = Runner(in_guest="as_host" not in options, limit=float(options.get("limit", TIME_LIMIT)), prepare=prepare)
     system = os.uname()
@@ -123,18 +136,19 @@ def _run(report: _Report) -> None:
         "hello",
         system.release,
         system.version,
-        _line("/proc/sys/net/core/bpf_jit_enable"),
+        _line(f"/proc/sys/{_JIT}"),
         "1" if os.path.exists("/sys/kernel/btf/vmlinux") else "",
         _line("/sys/kernel/security/lockdown"),
+        jit_at_boot,
+        str(os.sysconf("SC_PAGE_SIZE")),
     )
     began = time.monotonic()
     for probe in PROBES:
-        if only is None or probe.slug in only:
-            report.send("start", probe.slug, drain=probe.hazard is not None)
-            result = runner.run(probe)
-            report.send(
-                "result", probe.slug, result.state, result.detail, "1" if result.conclusive else "", result.lacks
-            )
+        if only != [""] and short(probe.slug) not in only:
+            continue
+        report.send("start", probe.slug, drain=probe.hazard is not None)
+        result = runner.run(probe)
+        report.send("result", probe.slug, result.state, result.detail, "1" if result.conclusive else "", result.lacks)
     taken = time.monotonic() - began
     left = runner.leftovers()
     report.send("end", f"{taken:.3f}", "unknown" if left is None else ",".join(left), drain=True)
@@ -146,9 +160,10 @@ def main() -> None:
         _mount("proc", "/proc")
         _mount("sysfs", "/sys")
         _libc.mount(b"securityfs", b"/sys/kernel/security", b"securityfs", 0, None)
-        report = _Report()
+        options = _options(_line("/proc/cmdline"))
+        report = _Report(options.get("results", ""))
         try:
-            _run(report)
+            _run(report, options)
         except BaseException as error:
             report.send("error", f"{type(error).__name__}: {error}", drain=True)
     except BaseException as error:

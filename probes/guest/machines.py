@@ -10,27 +10,97 @@ __all__ = ["MACHINES", "Machine"]
 class Machine(NamedTuple):
     """How QEMU is a machine of an architecture.
 
-    `architecture` is what ``uname -m`` prints. `program` is QEMU, `options` are its machine and processor under
-    emulation. `command_line` has the kernel's console. `install` says how to get the program.
+    `architecture` is this tool's name of it, `uname` what ``uname -m`` prints there. `program` is QEMU; `board` are
+    its options for the machine, `processor` is the one that is emulated, `kvm_board` stands for `board` where the
+    processor is the host's. `command_line` has the kernel's console; `results` is the second serial line, as device,
+    major and minor number (empty: there is none, and results share the console). `is_unwrapped` says that QEMU is given
+    the kernel inside of what is shipped: some versions cannot unpack it. `elf` is what an ELF file of the architecture
+    says: e_machine and its byte order. `debian` is Debian's name, `install` says how to get the program.
     """
 
     architecture: str
+    uname: tuple[str, ...]
     program: str
-    options: tuple[str, ...]
+    board: tuple[str, ...]
+    processor: str
     command_line: str
     install: str
+    elf: tuple[int, str]
+    debian: str
+    results: str = ""
+    is_unwrapped: bool = False
+    kvm_board: tuple[str, ...] = ()
 
 
 MACHINES = (
     Machine(
         "x86_64",
+        ("x86_64",),
         "qemu-system-x86_64",
-        ("-cpu", "max"),
+        (),
+        "max",
         # An emulated timer may miss its check on a busy host ("IO-APIC + timer doesn't work"):
         # Linux Documentation/admin-guide/kernel-parameters.txt, no_timer_check.
         "console=ttyS0 no_timer_check",
         "Debian and Ubuntu: apt-get install qemu-system-x86; Fedora and RHEL: dnf install qemu-kvm;"
         " SUSE: zypper install qemu-x86; Arch: pacman -S qemu-system-x86",
+        (62, "little"),
+        "amd64",
+        results="ttyS1,4,65",
+    ),
+    Machine(
+        "arm64",
+        ("aarch64",),
+        "qemu-system-aarch64",
+        ("-machine", "virt"),
+        # Kernels before 5.12 stop without a word on a processor that has LPA2, as `max` has; and signing pointers as
+        # the architecture describes it costs half of the emulation's time.
+        "cortex-a72",
+        "console=ttyAMA0",
+        "Debian and Ubuntu: apt-get install qemu-system-arm; Fedora: dnf install qemu-system-aarch64;"
+        " SUSE: zypper install qemu-arm; Arch: pacman -S qemu-system-aarch64",
+        (183, "little"),
+        "arm64",
+        is_unwrapped=True,
+        kvm_board=("-machine", "virt,gic-version=host"),
+    ),
+    Machine(
+        "riscv64",
+        ("riscv64",),
+        "qemu-system-riscv64",
+        ("-machine", "virt", "-bios", "default"),
+        "rv64",
+        "console=ttyS0",
+        "Debian and Ubuntu: apt-get install qemu-system-misc (later qemu-system-riscv); Fedora: dnf install"
+        " qemu-system-riscv; SUSE: zypper install qemu-extra; Arch: pacman -S qemu-system-riscv",
+        (243, "little"),
+        "riscv64",
+        is_unwrapped=True,
+    ),
+    Machine(
+        "powerpc64",
+        ("ppc64le",),
+        "qemu-system-ppc64",
+        # What the emulation lacks against Spectre and Meltdown; QEMU warns of each of them otherwise.
+        ("-machine", "pseries,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off"),
+        "power10",
+        "console=hvc0",
+        "Debian and Ubuntu: apt-get install qemu-system-ppc; Fedora: dnf install qemu-system-ppc;"
+        " SUSE: zypper install qemu-ppc; Arch: pacman -S qemu-system-ppc",
+        (21, "little"),
+        "ppc64el",
+    ),
+    Machine(
+        "s390x",
+        ("s390x",),
+        "qemu-system-s390x",
+        ("-machine", "s390-ccw-virtio"),
+        "max",
+        "console=ttysclp0",
+        "Debian and Ubuntu: apt-get install qemu-system-misc (later qemu-system-s390x); Fedora: dnf install"
+        " qemu-system-s390x; SUSE: zypper install qemu-s390x; Arch: pacman -S qemu-system-s390x",
+        (22, "big"),
+        "s390x",
     ),
 )
 """Every architecture whose kernels are booted."""

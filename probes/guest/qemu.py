@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tailcall_audit.probes.guest.machines import MACHINES, Machine
 from tailcall_audit.probes.processes import ProgramError, find_program, missing_program, run
 
-__all__ = ["NOBODY", "GuestError", "Qemu", "find_machine", "find_qemu", "limits"]
+__all__ = ["NOBODY", "GuestError", "Qemu", "find_machine", "find_qemu", "is_native", "limits"]
 
 MINIMUM_QEMU = (5, 0)
 """The oldest QEMU that the options used here were looked up for: -cpu max under emulation, and serial lines to files.
@@ -36,18 +36,28 @@ class Qemu(NamedTuple):
 
 
 def find_machine(architecture: str | None = None) -> Machine:
-    """Returns the machine of an architecture, as ``uname -m`` names it (None: this host's); raises GuestError."""
+    """Returns the machine of an architecture, as this tool or ``uname -m`` names it (None: this host's); raises
+    GuestError.
+    """
     wanted = architecture or os.uname().machine
-    found = next((machine for machine in MACHINES if machine.architecture == wanted), None)
+    found = next((machine for machine in MACHINES if wanted == machine.architecture or wanted in machine.uname), None)
     if found is None:
-        raise GuestError(f"guests of {wanted} were never tried here: run --confirm=host on such a host")
+        known = ", ".join(machine.architecture for machine in MACHINES)
+        raise GuestError(
+            f"no guest of {wanted} can be booted: guests of {known} were tried; run --confirm on a host of that architecture"
+        )
     return found
+
+
+def is_native(machine: Machine) -> bool:
+    """Returns True if guests of this machine have this host's architecture."""
+    return os.uname().machine in machine.uname
 
 
 def find_qemu(architecture: str | None = None) -> Qemu:
     """Returns the QEMU for an architecture; raises GuestError if there is none, or one that is too old."""
     machine = find_machine(architecture)
-    found = find_program(machine.program, _PLACES)
+    found = find_program(machine.program, _PLACES if is_native(machine) else ())
     if found is None:
         raise GuestError(f"{missing_program(machine.program)}: install it ({machine.install})")
     try:

@@ -1,7 +1,7 @@
 """bpf(2) by ctypes: maps, programs, BTF, links, test runs. Every descriptor of a session is closed with it.
 
-The layouts of ``union bpf_attr`` are those of include/uapi/linux/bpf.h; a kernel takes a shorter one than it knows,
-and a longer one as long as what it does not know is zero.
+The layouts of ``union bpf_attr`` are those of include/uapi/linux/bpf.h, in the machine's byte order; a kernel takes a
+shorter one than it knows, and a longer one as long as what it does not know is zero.
 """
 
 from __future__ import annotations
@@ -21,10 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Bpf", "BpfError", "Function", "function_number", "machine_is_known", "raw_call"]
 
-_SYSCALL = {"x86_64": 321}
-_UNTESTED = {"aarch64": 280, "riscv64": 280, "loongarch64": 280, "s390x": 351, "ppc64le": 361, "ppc64": 361} | {
-    "i686": 357, "armv7l": 386, "mips64": 5315, "sparc64": 349
-}  # fmt: skip
+_SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
+_UNTESTED = {"loongarch64": 280, "ppc64": 361, "i686": 357, "armv7l": 386, "mips64": 5315, "sparc64": 349}
 """bpf(2) of architectures on which no probe was ever run: the numbers are those of their syscall tables."""
 
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE = 0, 1, 2, 3
@@ -49,6 +47,14 @@ _RLIMIT_MEMLOCK = 8
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+ENOTSUPP = 524
+"""The kernel's own error, which it leaks to user space where the JIT or the architecture refuses."""
+
+
+def _named(number: int) -> str:
+    return "ENOTSUPP" if number == ENOTSUPP else errno.errorcode.get(number, str(number))
+
+
 _REPORT = "\nVerification failed: "
 
 
@@ -58,7 +64,7 @@ class BpfError(OSError):
     """
 
     def __init__(self, number: int, what: str, log: str = "") -> None:
-        super().__init__(number, f"{what}: {errno.errorcode.get(number, str(number))}")
+        super().__init__(number, f"{what}: {_named(number)}")
         self.what = what
         self.log = log
 
@@ -73,7 +79,7 @@ class BpfError(OSError):
             if line.strip() and not line.startswith(("processed ", "verification time", "stack depth"))
         ]
         said = f" ({lines[-1].strip()[:300]})" if lines else ""
-        return f"{self.what}: {errno.errorcode.get(self.errno or 0, str(self.errno))}{said}"
+        return f"{self.what}: {_named(self.errno or 0)}{said}"
 
 
 class Function:
@@ -102,7 +108,9 @@ def _number() -> int:
 def raw_call(command: int, attributes: bytes, what: str) -> tuple[int, bytes]:
     """Makes one bpf(2) call. Returns its result and the attributes as the kernel left them; raises BpfError."""
     buffer = _buffer(attributes)
-    result: int = _libc.syscall(_number(), command, buffer, len(attributes))
+    # syscall(2) takes longs: what a 32-bit argument has in its upper half is another matter on each architecture.
+    words = (ctypes.c_long(_number()), ctypes.c_long(command), buffer, ctypes.c_long(len(attributes)))
+    result: int = _libc.syscall(*words)
     if result < 0:
         raise BpfError(ctypes.get_errno(), what)
     return result, buffer.raw
@@ -140,7 +148,7 @@ class Bpf:
         self._descriptors: list[int] = []
         self.ids: list[tuple[str, int]] = []
         # Before 5.11 memory of maps and programs counts against RLIMIT_MEMLOCK, whose 64 KiB look like a missing privilege.
-        unlimited = struct.pack("QQ", 0xFFFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
+        unlimited = struct.pack("=QQ", 0xFFFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
         self.memlock_raised = _libc.setrlimit(_RLIMIT_MEMLOCK, unlimited) == 0
 
     def __enter__(self) -> Bpf:
@@ -167,26 +175,26 @@ class Bpf:
     def _remember(self, kind: str, descriptor: int) -> None:
         """Note the kernel's number of an object, by which the runner sees whether it is gone afterwards."""
         info = ctypes.create_string_buffer(64)
-        attributes = struct.pack("<IIQ", descriptor, len(info), ctypes.addressof(info))
+        attributes = struct.pack("=IIQ", descriptor, len(info), ctypes.addressof(info))
         try:
             self._call(_INFO_BY_FD, attributes, "object info")
         except BpfError:
             return
-        self.ids.append((kind, struct.unpack_from("<I", info.raw, 4)[0]))
+        self.ids.append((kind, struct.unpack_from("=I", info.raw, 4)[0]))
 
     def is_compiled(self, program: int) -> bool:
         """Returns True if the JIT compiled a program: struct bpf_prog_info.jited_prog_len, which takes CAP_BPF. Raises
         BpfError.
         """
         info = ctypes.create_string_buffer(64)
-        self._call(_INFO_BY_FD, struct.pack("<IIQ", program, len(info), ctypes.addressof(info)), "program info")
-        return bool(struct.unpack_from("<I", info.raw, 16)[0])
+        self._call(_INFO_BY_FD, struct.pack("=IIQ", program, len(info), ctypes.addressof(info)), "program info")
+        return bool(struct.unpack_from("=I", info.raw, 16)[0])
 
     def exists(self, kind: str, number: int) -> bool:
         """Returns True if the kernel still has a program ("prog") or map ("map"); needs CAP_SYS_ADMIN."""
         command = _PROG_FD_BY_ID if kind == "prog" else _MAP_FD_BY_ID
         try:
-            os.close(self._call(command, struct.pack("<III", number, 0, 0), f"{kind} by number"))
+            os.close(self._call(command, struct.pack("=III", number, 0, 0), f"{kind} by number"))
         except BpfError as error:
             if error.errno == errno.ENOENT:
                 return False
@@ -195,7 +203,7 @@ class Bpf:
 
     def map(self, kind: int, key: int, value: int, entries: int) -> int:
         """Makes a map: sizes in bytes. Returns its descriptor."""
-        attributes = struct.pack("<5I", kind, key, value, entries, 0)
+        attributes = struct.pack("=5I", kind, key, value, entries, 0)
         descriptor = self._keep(self._call(_MAP_CREATE, attributes, f"map of type {kind}"))
         self._remember("map", descriptor)
         return descriptor
@@ -210,24 +218,24 @@ class Bpf:
 
     def put(self, array: int, index: int, program: int) -> None:
         """Puts a program into a prog_array."""
-        self.write(array, struct.pack("<I", program), index)
+        self.write(array, struct.pack("=I", program), index)
 
     def write(self, array: int, value: bytes, index: int = 0) -> None:
         """Sets a value of an array."""
-        key, kept = _buffer(struct.pack("<I", index)), _buffer(value)
-        attributes = struct.pack("<IIQQQ", array, 0, ctypes.addressof(key), ctypes.addressof(kept), 0)
+        key, kept = _buffer(struct.pack("=I", index)), _buffer(value)
+        attributes = struct.pack("=IIQQQ", array, 0, ctypes.addressof(key), ctypes.addressof(kept), 0)
         self._call(_MAP_UPDATE, attributes, "update of the map")
 
     def read(self, array: int, size: int) -> bytes:
         """Returns the first `size` bytes of an array's only value (all of it: the kernel copies a whole value)."""
-        key, value = _buffer(struct.pack("<I", 0)), ctypes.create_string_buffer(max(size, 64))
-        attributes = struct.pack("<IIQQQ", array, 0, ctypes.addressof(key), ctypes.addressof(value), 0)
+        key, value = _buffer(struct.pack("=I", 0)), ctypes.create_string_buffer(max(size, 64))
+        attributes = struct.pack("=IIQQQ", array, 0, ctypes.addressof(key), ctypes.addressof(value), 0)
         self._call(_MAP_LOOKUP, attributes, "lookup in the map")
         return value.raw[:size]
 
     def count(self, array: int, offset: int = 0) -> int:
         """A counter, 64 bits wide, in an array's only value."""
-        return int(struct.unpack_from("<Q", self.read(array, 64), offset)[0])
+        return int(struct.unpack_from("=Q", self.read(array, 64), offset)[0])
 
     def btf(self, functions: Sequence[Function], context: str) -> int:
         """Load BTF for functions that take a pointer to their context and return an int, numbered as `function_number`
@@ -241,7 +249,7 @@ class Bpf:
             writer.function(function.name, prototype, GLOBAL if function.is_global else STATIC)
         data = _buffer(writer.encode())
         log = ctypes.create_string_buffer(_LOG_SIZE)
-        attributes = struct.pack("<QQIII", ctypes.addressof(data), ctypes.addressof(log), len(data), len(log), 1)
+        attributes = struct.pack("=QQIII", ctypes.addressof(data), ctypes.addressof(log), len(data), len(log), 1)
         try:
             return self._keep(self._call(_BTF_LOAD, attributes, "load of BTF"))
         except BpfError as error:
@@ -274,7 +282,7 @@ class Bpf:
         if functions:
             loading.btf = self.btf(functions, context or CONTEXTS[kind])
             loading.records = b"".join(
-                struct.pack("<II", offset, function_number(index))
+                struct.pack("=II", offset, function_number(index))
                 for index, offset in enumerate(program.functions.values())
             )
         log = ctypes.create_string_buffer(_LOG_SIZE)
@@ -293,7 +301,7 @@ class Bpf:
         insns, license_, infos = _buffer(loading.code), _buffer(b"GPL\0"), _buffer(loading.records)
         target, number = loading.target or (0, 0)
         attributes = struct.pack(
-            "<IIQQIIQII16sIIIIQIIQIII",
+            "=IIQQIIQII16sIIIIQIIQIII",
             loading.kind,
             len(loading.code) // 8,
             ctypes.addressof(insns),
@@ -326,17 +334,17 @@ class Bpf:
         does both.
         """
         try:
-            return self._keep(self._call(_LINK_CREATE, struct.pack("<IIII", program, 0, attach_type, 0), "attach"))
+            return self._keep(self._call(_LINK_CREATE, struct.pack("=IIII", program, 0, attach_type, 0), "attach"))
         except BpfError as error:
             if error.errno != errno.EINVAL:
                 raise
-        return self._keep(self._call(_RAW_TRACEPOINT_OPEN, struct.pack("<QII", 0, program, 0), "attach"))
+        return self._keep(self._call(_RAW_TRACEPOINT_OPEN, struct.pack("=QII", 0, program, 0), "attach"))
 
     def run(self, program: int) -> int:
         """Runs a program once on a packet of zeros. Returns what it returned."""
         packet, out = _buffer(_PACKET), ctypes.create_string_buffer(256)
         attributes = struct.pack(
-            "<IIIIQQIIIIQQ",
+            "=IIIIQQIIIIQQ",
             program,
             0,
             len(packet),
@@ -351,7 +359,7 @@ class Bpf:
             0,
         )
         self._call(_TEST_RUN, attributes, "test run")
-        return int(struct.unpack_from("<I", self._answer, 4)[0])
+        return int(struct.unpack_from("=I", self._answer, 4)[0])
 
 
 _FIRST_FUNCTION = 5

@@ -8,6 +8,7 @@ else is.
 from __future__ import annotations
 
 import struct
+import sys
 from array import array
 from bisect import bisect_left
 from collections import namedtuple
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["Btf", "BtfError", "Member", "Type", "Writer"]
 
 MAGIC = 0xEB9F
-_HEADER = struct.Struct("<HBBIIIII")
+_HEADER = "HBBIIIII"
+_HEADER_SIZE = 24
+_NATIVE = "<" if sys.byteorder == "little" else ">"
 (
     INT,
     PTR,
@@ -88,20 +91,19 @@ else:
 
 
 class Btf:
-    """Reads BTF of little-endian kernels. The types are indexed once; raises BtfError on data that is broken or cut
-    off.
-    """
+    """Reads BTF in either byte order. The types are indexed once; raises BtfError on data that is broken or cut off."""
 
     def __init__(self, data: bytes) -> None:
-        if len(data) < _HEADER.size:
+        if len(data) < _HEADER_SIZE:
             raise BtfError("too short for a header")
-        magic, version, _, length, types, types_size, strings, strings_size = _HEADER.unpack_from(data)
+        self._order = "<" if data[0] == MAGIC & 0xFF else ">"
+        magic, version, _, length, types, types_size, strings, strings_size = self._unpack(_HEADER, data, 0)
         if magic != MAGIC:
-            raise BtfError("big-endian BTF is not read" if magic == 0x9FEB else "not BTF")
+            raise BtfError("not BTF")
         if version != 1:
             raise BtfError(f"version {version} of BTF is not known")
         if (
-            length < _HEADER.size
+            length < _HEADER_SIZE
             or length + types + types_size > len(data)
             or length + strings + strings_size > len(data)
         ):
@@ -113,12 +115,18 @@ class Btf:
         self._positions = self._scan()
         self._first: dict[tuple[int, int], int] | None = None
 
+    def _unpack(self, form: str, data: bytes, position: int) -> tuple[int, ...]:
+        """Returns the numbers at a position, in the byte order of the data."""
+        return struct.unpack_from(self._order + form, data, position)
+
     def _scan(self) -> array[int]:
         """Returns where each type starts, in words from the first; checked to the end."""
         size = self._end - self._start
         if size % 4:
             raise BtfError("the last type is cut off")
         words = array("I", self._data[self._start : self._end])
+        if self._order != _NATIVE:
+            words.byteswap()
         count = len(words)
         positions = array("I", (0,))
         append = positions.append
@@ -154,7 +162,7 @@ class Btf:
         if not 0 < number < len(self._positions):
             raise BtfError(f"no type {number}")
         position = self._start + 4 * self._positions[number]
-        name, info, value = struct.unpack_from("<III", self._data, position)
+        name, info, value = self._unpack("III", self._data, position)
         return Type(self.name(name), info >> 24 & 0x1F, value, info & 0xFFFF, bool(info >> 31), position + 12)
 
     def words(self, position: int, count: int) -> tuple[int, ...]:
@@ -175,7 +183,7 @@ class Btf:
         if not text or (place == 0 and not self._strings.startswith(text + b"\0")):
             return None
         # A name is a word of a type, and elsewhere may be any number: only where a type starts it is one.
-        needle = struct.pack("<I", place)
+        needle = struct.pack(f"{self._order}I", place)
         found = self._data.find(needle, self._start, self._end)
         for _ in range(_MAX_LOOKS):
             if found < 0:
@@ -194,7 +202,7 @@ class Btf:
         """Returns the number of the first type of each name, by its place in the strings, and kind."""
         found: dict[tuple[int, int], int] = {}
         for number in range(1, len(self._positions)):
-            name, info = struct.unpack_from("<II", self._data, self._start + 4 * self._positions[number])
+            name, info = self._unpack("II", self._data, self._start + 4 * self._positions[number])
             found.setdefault((name, info >> 24 & 0x1F), number)
         return found
 
@@ -209,7 +217,7 @@ class Btf:
             raise BtfError(f"type {number} has no members")
         out = []
         for index in range(found.members):
-            name, kind, offset = struct.unpack_from("<III", self._data, found.position + 12 * index)
+            name, kind, offset = self._unpack("III", self._data, found.position + 12 * index)
             size = offset >> 24 if found.flag else 0
             out.append(Member(self.name(name), kind, offset & 0xFFFFFF if found.flag else offset, size))
         return out
@@ -254,7 +262,7 @@ class Btf:
         found = self.type(number)
         if found.kind != ARRAY:
             raise BtfError(f"type {number} is no array")
-        element, index, count = struct.unpack_from("<III", self._data, found.position)
+        element, index, count = self._unpack("III", self._data, found.position)
         return element, index, count
 
     def enumerators(self, name: str) -> dict[str, int]:
@@ -266,7 +274,7 @@ class Btf:
         return {
             self.name(offset): value
             for offset, value in (
-                struct.unpack_from("<Ii", self._data, found.position + 8 * index) for index in range(found.members)
+                self._unpack("Ii", self._data, found.position + 8 * index) for index in range(found.members)
             )
         }
 
@@ -279,19 +287,23 @@ class Btf:
         if prototype.kind != FUNC_PROTO:
             raise BtfError(f"{function} has no prototype")
         return [
-            self.name(struct.unpack_from("<II", self._data, prototype.position + 8 * index)[0])
+            self.name(self._unpack("II", self._data, prototype.position + 8 * index)[0])
             for index in range(prototype.members)
         ]
 
 
 class Writer:
-    """Writes BTF: each method adds a type and returns its number."""
+    """Writes BTF in a byte order ("<" or ">", None: this machine's): each method adds a type and returns its number."""
 
-    def __init__(self) -> None:
+    def __init__(self, order: str | None = None) -> None:
+        self._order = order or _NATIVE
         self._types = bytearray()
         self._strings = bytearray(b"\0")
         self._offsets: dict[str, int] = {"": 0}
         self._count = 0
+
+    def _pack(self, form: str, *numbers: int) -> bytes:
+        return struct.pack(self._order + form, *numbers)
 
     def _string(self, text: str) -> int:
         if text not in self._offsets:
@@ -304,7 +316,7 @@ class Writer:
     def _add(self, name: str, kind: int, value: int, members: int = 0, more: bytes = b"") -> int:
         if not 0 <= members < 1 << 16 or not 0 <= value < 1 << 32:
             raise BtfError(f"{name or kind}: more members, or a larger size or number, than BTF can hold")
-        self._types += struct.pack("<III", self._string(name), kind << 24 | members, value) + more
+        self._types += self._pack("III", self._string(name), kind << 24 | members, value) + more
         self._count += 1
         return self._count
 
@@ -312,7 +324,7 @@ class Writer:
         """An integer of so many bytes."""
         if size not in (1, 2, 4, 8, 16):
             raise BtfError(f"no integer has {size} bytes")
-        return self._add(name, INT, size, more=struct.pack("<I", (_INT_SIGNED if signed else 0) | size * 8))
+        return self._add(name, INT, size, more=self._pack("I", (_INT_SIGNED if signed else 0) | size * 8))
 
     def pointer(self, to: int) -> int:
         """A pointer."""
@@ -324,17 +336,17 @@ class Writer:
 
     def struct(self, name: str, size: int, members: Sequence[tuple[str, int, int]] = ()) -> int:
         """A struct of so many bytes; members are name, type and offset in bits."""
-        more = b"".join(struct.pack("<III", self._string(member), kind, offset) for member, kind, offset in members)
+        more = b"".join(self._pack("III", self._string(member), kind, offset) for member, kind, offset in members)
         return self._add(name, STRUCT, size, len(members), more)
 
     def enum(self, name: str, values: dict[str, int]) -> int:
         """An enum."""
-        more = b"".join(struct.pack("<Ii", self._string(key), value) for key, value in values.items())
+        more = b"".join(self._pack("Ii", self._string(key), value) for key, value in values.items())
         return self._add(name, ENUM, 4, len(values), more)
 
     def prototype(self, returns: int, parameters: Sequence[tuple[str, int]]) -> int:
         """A function's prototype."""
-        more = b"".join(struct.pack("<II", self._string(name), kind) for name, kind in parameters)
+        more = b"".join(self._pack("II", self._string(name), kind) for name, kind in parameters)
         return self._add("", FUNC_PROTO, returns, len(parameters), more)
 
     def function(self, name: str, prototype: int, linkage: int) -> int:
@@ -343,5 +355,7 @@ class Writer:
 
     def encode(self) -> bytes:
         """Returns the finished BTF."""
-        header = _HEADER.pack(MAGIC, 1, 0, _HEADER.size, 0, len(self._types), len(self._types), len(self._strings))
+        header = self._pack(
+            _HEADER, MAGIC, 1, 0, _HEADER_SIZE, 0, len(self._types), len(self._types), len(self._strings)
+        )
         return header + bytes(self._types) + bytes(self._strings)

@@ -1,12 +1,14 @@
 """BPF instructions: a small assembler with labels, and the decoder that its tests hold it against.
 
 The encoding is that of the kernel's Documentation/bpf/standardization/instruction-set.rst: eight bytes (opcode,
-registers, offset, immediate), and sixteen for a 64-bit immediate.
+registers, offset, immediate), and sixteen for a 64-bit immediate. The byte order is that of the machine, and with it
+that of the halves of the byte with the registers.
 """
 
 from __future__ import annotations
 
 import struct
+import sys
 from collections import namedtuple
 
 TYPE_CHECKING = False
@@ -31,6 +33,7 @@ PSEUDO_MAP_FD, PSEUDO_MAP_VALUE, PSEUDO_FUNC = 1, 2, 4
 _PSEUDO_CALL = 1
 HELPER_TAIL_CALL = 12
 """BPF_FUNC_tail_call."""
+_MARKS = {"little": "<", "big": ">"}
 
 
 class AssemblyError(ValueError):
@@ -57,42 +60,56 @@ def _within(value: int, bits: int, what: str) -> None:
         raise AssemblyError(f"{what} {value} does not fit into {bits} bits")
 
 
-def encode(insns: Iterable[Insn]) -> bytes:
-    """Returns the bytes of instructions; raises AssemblyError if a field is out of range."""
+def _registers(dst: int, src: int, order: str) -> int:
+    """Returns the byte with the registers: struct bpf_insn has them as bit fields, which begin at the other end on
+    big-endian machines.
+    """
+    return dst | src << 4 if order == "little" else dst << 4 | src
+
+
+def encode(insns: Iterable[Insn], order: str = sys.byteorder) -> bytes:
+    """Returns the bytes of instructions in a byte order ("little" or "big"); raises AssemblyError if a field is out of
+    range.
+    """
     out = bytearray()
+    mark = _MARKS[order]
+    signed, unsigned = struct.Struct(f"{mark}BBhi"), struct.Struct(f"{mark}BBhI")
     for insn in insns:
         if not (0 <= insn.code < 256 and 0 <= insn.dst < 16 and 0 <= insn.src < 16):
             raise AssemblyError(f"no such opcode or register: {insn}")
         _within(insn.off, 16, "offset")
-        registers = insn.dst | insn.src << 4
+        registers = _registers(insn.dst, insn.src, order)
         if insn.code == _LD_IMM64:
             if not -(1 << 63) <= insn.imm < 1 << 64:
                 raise AssemblyError(f"immediate {insn.imm} does not fit into 64 bits")
             wide = insn.imm & 0xFFFFFFFFFFFFFFFF
-            out += struct.pack("<BBhI", insn.code, registers, insn.off, wide & 0xFFFFFFFF)
-            out += struct.pack("<BBhI", 0, 0, 0, wide >> 32)
+            out += unsigned.pack(insn.code, registers, insn.off, wide & 0xFFFFFFFF)
+            out += unsigned.pack(0, 0, 0, wide >> 32)
         else:
             _within(insn.imm, 32, "immediate")
-            out += struct.pack("<BBhi", insn.code, registers, insn.off, insn.imm)
+            out += signed.pack(insn.code, registers, insn.off, insn.imm)
     return bytes(out)
 
 
-def decode(data: bytes) -> list[Insn]:
-    """Returns the instructions in bytes; raises AssemblyError if they end in the middle of one."""
+def decode(data: bytes, order: str = sys.byteorder) -> list[Insn]:
+    """Returns the instructions in bytes of a byte order; raises AssemblyError if they end in the middle of one."""
     if len(data) % 8:
         raise AssemblyError(f"{len(data)} bytes are no whole number of instructions")
     found = []
     position = 0
+    mark = _MARKS[order]
     while position < len(data):
-        code, registers, off, imm = struct.unpack_from("<BBhi", data, position)
+        code, registers, off, imm = struct.unpack_from(f"{mark}BBhi", data, position)
         position += 8
         if code == _LD_IMM64:
             if position == len(data):
                 raise AssemblyError("the second half of a 64-bit immediate is missing")
-            (high,) = struct.unpack_from("<i", data, position + 4)
+            (high,) = struct.unpack_from(f"{mark}i", data, position + 4)
             imm = (high << 32) | (imm & 0xFFFFFFFF)
             position += 8
-        found.append(Insn(code, registers & 15, registers >> 4, off, imm))
+        first, second = registers & 15, registers >> 4
+        dst, src = (first, second) if order == "little" else (second, first)
+        found.append(Insn(code, dst, src, off, imm))
     return found
 
 

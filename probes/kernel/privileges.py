@@ -5,12 +5,9 @@ from __future__ import annotations
 import errno
 import os
 
-from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
+from tailcall_audit.probes.kernel.bpf import ENOTSUPP, Bpf, BpfError
 
 __all__ = ["missing_capabilities", "refusal_in_words"]
-
-_ENOTSUPP = 524
-"""The kernel's own, which bpf_prog_load() leaks to user space where the JIT refuses; libc has no name for it."""
 
 
 def refusal_in_words(kernel: Bpf, error: BpfError) -> str:
@@ -19,9 +16,7 @@ def refusal_in_words(kernel: Bpf, error: BpfError) -> str:
         return f"{error.words}: {_missing(kernel)}"
     if error.errno == errno.ENOSYS:
         return f"{error.words}: this kernel has no bpf(2), or seccomp hides it"
-    if "tail_calls are not allowed in non-JITed programs" in error.log or (
-        error.errno in (errno.EINVAL, _ENOTSUPP) and not _jit_is_on()
-    ):
+    if error.errno in (errno.EINVAL, ENOTSUPP) and not _jit_is_on():
         return f"{error.words}: the JIT is off (net.core.bpf_jit_enable=0), and without it programs with subprograms can't tail-call"
     return error.words
 

@@ -8,6 +8,7 @@ entries of the trampoline loop (pitfall 3), which is the least of all.
 from __future__ import annotations
 
 import errno
+import os
 
 from tailcall_audit.probes.kernel import bpf
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
@@ -29,7 +30,8 @@ __all__ = [
     "count_entry",
     "expect",
     "load_simple",
-    "no_subprogram_tail_calls",
+    "needs_jit",
+    "out_of_reach",
     "return_value",
     "subprogram",
     "tail_call",
@@ -133,12 +135,45 @@ _NOT_BETWEEN_SUBPROGRAMS = (
 """
 
 
-def no_subprogram_tail_calls(kernel: Bpf, error: BpfError, kind: int = bpf.SOCKET_FILTER) -> None:
-    """Raises UnreachableError if a refusal says that this architecture cannot tail-call from subprograms.
+_NOT_WITHOUT_JIT = (
+    *_NOT_BETWEEN_SUBPROGRAMS,
+    "callbacks are not allowed in non-JITed programs",
+    "Can attach to only JITed progs",
+)
+"""What the verifier says of programs that only a JIT makes possible."""
+
+
+def needs_jit(kernel: Bpf, kind: int = bpf.SOCKET_FILTER) -> None:
+    """Raises UnreachableError if this kernel has no JIT: it compiles nothing, and has no setting for it.
+
+    That names no capability of an architecture: it confirms what a configuration without CONFIG_BPF_JIT predicts, and
+    changes nothing else. In a network namespace of its own a process does not see the setting either.
+    """
+    if not os.path.exists("/proc/sys/net/core/bpf_jit_enable") and not _compiles(kernel, kind):
+        raise UnreachableError(
+            "",
+            "cannot be reached: this kernel compiles no BPF program, and has no net.core.bpf_jit_enable (CONFIG_BPF_JIT)",
+        )
+
+
+def _compiles(kernel: Bpf, kind: int) -> bool:
+    """Returns True if the JIT takes a program without subprograms, and where that cannot be seen."""
+    try:
+        return kernel.is_compiled(load_simple(kernel, kind))
+    except BpfError:
+        return True
+
+
+def out_of_reach(kernel: Bpf, error: BpfError, kind: int = bpf.SOCKET_FILTER) -> None:
+    """Raises UnreachableError if a refusal says that this architecture cannot tail-call from subprograms, or that this
+    kernel has no JIT.
 
     The verifier says the same where the JIT is off, so a program without subprograms must have been compiled."""
+    if error.errno != errno.EINVAL or not any(words in error.log for words in _NOT_WITHOUT_JIT):
+        return
+    needs_jit(kernel, kind)
     said = next((words for words in _NOT_BETWEEN_SUBPROGRAMS if words in error.log), None)
-    if said is None or error.errno != errno.EINVAL:
+    if said is None:
         return
     try:
         compiled = kernel.is_compiled(load_simple(kernel, kind))
@@ -152,14 +187,17 @@ def no_subprogram_tail_calls(kernel: Bpf, error: BpfError, kind: int = bpf.SOCKE
         ) from error
 
 
-def control(kernel: Bpf, kind: int = bpf.SOCKET_FILTER) -> None:
-    """Both plain chains must run 34 times, direct and indirect, else nothing may be judged; raises InconclusiveError."""
-    for through, name in ((False, "a plain tail call"), (True, "a tail call in a subprogram")):
+def control(kernel: Bpf, kind: int = bpf.SOCKET_FILTER, *, subprograms: bool = True) -> None:
+    """The plain chains, that of a subprogram too unless `subprograms` is False, must run 34 times, direct and indirect,
+    else nothing may be judged; raises InconclusiveError.
+    """
+    needs_jit(kernel, kind)
+    for through, name in ((False, "a plain tail call"), (True, "a tail call in a subprogram"))[: 1 + subprograms]:
         for indirect in (False, True):
             try:
                 entries = count_chain(kernel, kind, through_subprogram=through, indirect=indirect)
             except BpfError as error:
-                no_subprogram_tail_calls(kernel, error)
+                out_of_reach(kernel, error)
                 raise InconclusiveError(f"control: {name}: {refusal_in_words(kernel, error)}") from error
             if entries != HEALTHY:
                 how = "with an index known at run time only" if indirect else "with a constant index"
@@ -173,4 +211,5 @@ def expect(kernel: Bpf, call: Callable[[], int | None], what: str) -> int:
     try:
         return call() or 0
     except BpfError as error:
+        out_of_reach(kernel, error)
         raise InconclusiveError(f"{what}: {refusal_in_words(kernel, error)}") from error

@@ -73,6 +73,16 @@ def zboot(payload: bytes, compression: bytes) -> bytes:
     return bytes(head) + payload
 
 
+def s390_image(payload: bytes) -> bytes:
+    """An s390x kernel as its decompressor wraps it: the entry of arch/s390/boot/head.S, code with the marks of a
+    compression in it, and a payload whose place no header names.
+    """
+    head = bytearray(0x12000)
+    head[0x10000:0x10010] = bytes.fromhex("a7f4000c00000000") + b"S390EP\0\1"
+    head[0x11100:0x11104] = b"\x28\xb5\x2f\xfd"
+    return bytes(head) + payload + bytes(64)
+
+
 def unified(linux: bytes) -> bytes:
     """A PE file with the sections of a unified kernel image, of which only .linux holds anything."""
     names = [b".osrel", b".linux"]

@@ -15,8 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailcall_audit.analyzer.kernelfiles.binary import Binary
+from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
 from tailcall_audit.analyzer.kernelfiles.containers import ImageError, Kernel, unpack
-from tests.kernelfiles.images import PACKERS, bzimage, kernel, unified, zboot
+from tailcall_audit.analyzer.kernelfiles.package_file import read_package
+from tests.kernelfiles.images import PACKERS, bzimage, kernel, s390_image, unified, zboot
+from tests.kernels import package_file
 from tests.mutants import small_image
 
 SMALL = b"\x7fELF\x02\x01" + bytes(12) + struct.pack("<H", 62) + b"Linux version 6.1.0 (x) #1 SMP\0" + bytes(4000)
@@ -65,6 +68,38 @@ def test_arm64_images_plain_compressed_and_zboot(compression: bytes, packer: str
     assert unpack(raw, "x")[1:] == (("arm64 Image",), "arm64", False, ())
     assert unpack(gzip.compress(raw), "x").form == ("gzip", "arm64 Image")
     assert unpack(zboot(PACKERS[packer](raw), compression), "x").form == ("EFI zboot image", packer, "arm64 Image")
+
+
+@pytest.mark.parametrize("packer", ["gzip", "xz", "bzip2", "lz4", "zstd"])
+def test_an_s390x_image_is_unpacked_though_its_header_names_no_payload(packer: str) -> None:
+    content = b"Linux version 6.1.0 (x) #1 SMP\0".ljust(2 << 20, b"\7")
+    found = unpack(s390_image(PACKERS[packer](content)), "x")
+    assert (found.form, found.architecture) == (("s390x bzImage", packer), "s390x")
+    assert found.data == content
+
+
+def test_an_s390x_image_that_is_not_compressed_is_taken_whole() -> None:
+    image = s390_image(b"Linux version 6.1.0 (x) #1 SMP\0")
+    assert unpack(image, "x") == Kernel(image, ("s390x bzImage",), "s390x", False)
+
+
+def test_a_zboot_image_of_loongarch() -> None:
+    inner = bytearray(SMALL[20:])
+    inner[:2], inner[0x38:0x3C], inner[0x40:0x44] = b"MZ", b"\xcd\x23\x82\x81", b"PE\0\0"
+    found = unpack(zboot(gzip.compress(bytes(inner)), b"gzip"), "x")
+    assert (found.form[-1], found.architecture) == ("loongarch64 Image", "loongarch64")
+
+
+def test_debians_s390x_image_has_its_banner_and_big_endian_type_data() -> None:
+    package = package_file("linux-binary-7.2.13+deb14-s390x", "7.2.13-1", "s390x")
+    bootable = read_package(str(package)).bootable
+    assert bootable is not None
+    found = Binary(unpack(read_bootable(bootable), "vmlinuz"))
+    assert found.identify("vmlinuz").startswith("Linux version 7.2.13+deb14-s390x (")
+    assert found.btf is not None
+    # 28ead3eaabc1 (in v6.15) and what holds programs since 2020.
+    assert found.btf.member("bpf_map_owner", "attach_func_proto") is not None
+    assert found.btf.enumerators("bpf_map_type")["BPF_MAP_TYPE_PROG_ARRAY"] == 3
 
 
 def test_a_vmlinux_plain_and_compressed_by_suffix() -> None:

@@ -113,9 +113,17 @@ def test_a_probe_shows_the_twin_of_its_defect_on_each_architecture(
     assert seen == slugs
 
 
-def test_a_kernel_of_another_architecture_is_not_booted() -> None:
+def test_an_image_of_another_architecture_than_the_audited_one_is_not_booted(tmp_path: Path) -> None:
+    image = tmp_path / "vmlinuz"
+    image.write_bytes(bytes(0x202) + b"HdrS" + bytes(0x30) + b"\1\0" + bytes(64))
     report = audit(kernels=["6.1.170"], arch="s390x")
-    with pytest.raises(AuditError, match="is for s390x, and only kernels of this host's"):
+    with pytest.raises(AuditError, match="audited for s390x, and vmlinuz is for x86_64: audit it for that"):
+        confirm_in_guest(report, Guests(Guest()), str(image), lambda _: None)
+
+
+def test_an_architecture_without_a_machine_says_which_have_one() -> None:
+    report = audit(kernels=["6.1.170"], arch="sparc64")
+    with pytest.raises(AuditError, match="no guest of sparc64 can be booted: guests of x86_64, arm64, riscv64"):
         confirm_in_guest(report, Guests(Guest()), __file__, lambda _: None)
 
 

@@ -14,15 +14,16 @@ from tailcall_audit.probes.kernel.btf import FUNC, STRUCT, Btf, BtfError, Member
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=12)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
 @given(
-    st.lists(st.tuples(NAMES, st.integers(0, 1 << 20)), max_size=20),
-    st.dictionaries(NAMES, st.integers(-(1 << 31), (1 << 31) - 1), max_size=20),
-    st.lists(NAMES, max_size=8),
+    members=st.lists(st.tuples(NAMES, st.integers(0, 1 << 20)), max_size=20),
+    values=st.dictionaries(NAMES, st.integers(-(1 << 31), (1 << 31) - 1), max_size=20),
+    parameters=st.lists(NAMES, max_size=8),
 )
 def test_what_is_written_is_read_again(
-    members: list[tuple[str, int]], values: dict[str, int], parameters: list[str]
+    order: str, members: list[tuple[str, int]], values: dict[str, int], parameters: list[str]
 ) -> None:
-    writer = Writer()
+    writer = Writer(order)
     number = writer.integer("int", 4)
     record = writer.struct("record", 64, [(name, number, offset) for name, offset in members])
     enum = writer.enum("choice", values)

@@ -20,6 +20,49 @@ def test_the_panic_of_pitfall_5_is_seen_in_its_call_trace() -> None:
     assert oops(PANIC, console.replace("bpf_prog_map_compatible", "other"), None).state == COULD_NOT_RUN
 
 
+OTHERS = {
+    "arm64": (
+        "[    2.1] Unable to handle kernel NULL pointer dereference at virtual address 0000000000000004\n"
+        "[    2.1] Internal error: Oops: 0000000096000006 [#1] SMP\n"
+        "[    2.1] pc : bpf_prog_map_compatible+0x24/0x130\n[    2.1] lr : prog_fd_array_get_ptr+0x34/0x78\n"
+        "[    2.1] Call trace:\n[    2.1]  bpf_prog_map_compatible+0x24/0x130\n"
+    ),
+    "riscv64": (
+        "[    2.1] Unable to handle kernel NULL pointer dereference at virtual address 0000000000000004\n"
+        "[    2.1] Oops [#1]\n[    2.1] epc : bpf_prog_map_compatible+0x1c/0xf6\n[    2.1]  ra : x+0x2/0x3\n"
+    ),
+    "powerpc64": (
+        "[    2.1] BUG: Kernel NULL pointer dereference on read at 0x00000004\n"
+        "[    2.1] Oops: Kernel access of bad area, sig: 11 [#1]\n"
+        "[    2.1] NIP [c0000000003a1b2c] bpf_prog_map_compatible+0x3c/0x1a0\n"
+    ),
+    "powerpc64, by the trace": (
+        "[    2.1] BUG: Kernel NULL pointer dereference on read at 0x00000004\n[    2.1] Call Trace:\n"
+        "[    2.1] [c000000005aa7a10] [c0000000003a1b2c] bpf_prog_map_compatible+0x3c/0x1a0 (unreliable)\n"
+    ),
+    "s390x": (
+        "[    2.1] Unable to handle kernel pointer dereference in virtual kernel address space\n"
+        "[    2.1] Oops: 0004 ilc:2 [#1] SMP\n"
+        "[    2.1] Krnl PSW : 0704c00180000000 00000000003a2d14 (bpf_prog_map_compatible+0x54/0x1c8)\n"
+    ),
+    "s390x, by the trace": (
+        "[    2.1] Oops: 0004 ilc:2 [#1] SMP\n[    2.1] Call Trace:\n"
+        "[    2.1]  [<00000000003a2d14>] bpf_prog_map_compatible+0x54/0x1c8\n"
+    ),
+    "loongarch64": (
+        "[    2.1] CPU 0 Unable to handle kernel paging request at virtual address 0000000000000004, era == 1, ra == 2\n"
+        "[    2.1] Oops[#1]:\n[    2.1]   ERA: 9000000000432c10 bpf_prog_map_compatible+0x30/0x150\n"
+    ),
+}
+"""How show_regs() of each architecture writes it: arch/*/kernel/process.c, traps.c and dumpstack.c."""
+
+
+@pytest.mark.parametrize("console", OTHERS.values(), ids=OTHERS)
+def test_an_oops_of_any_architecture_names_its_function(console: str) -> None:
+    assert oops(PANIC, console, None).state == PRESENT
+    assert oops(PANIC, console.replace("bpf_prog_map_compatible", "other"), None).state == COULD_NOT_RUN
+
+
 @pytest.mark.parametrize(
     "filler",
     ["\n", " ", "\t", " \n", "[ 1.0] ", "[" * 3, "  ? ", "a" * 50, "  name+0x", "  name+0x1/0x", "\r", "\x1b[2J"],

@@ -7,7 +7,8 @@ import zlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailcall_audit.probes.guest.frames import SEPARATOR, checksum, frame, parse
+from tailcall_audit.probes.defects import PROBES
+from tailcall_audit.probes.guest.frames import SEPARATOR, checksum, frame, parse, short
 
 FIELDS = st.lists(st.text(max_size=30).filter(lambda text: SEPARATOR not in text), min_size=1, max_size=5).filter(any)
 
@@ -37,3 +38,7 @@ def test_garbage_is_no_frame(line: bytes) -> None:
 @given(st.binary(max_size=3000))
 def test_the_checksum_is_adler_32(data: bytes) -> None:
     assert checksum(data) == zlib.adler32(data)
+
+
+def test_no_two_probes_have_the_same_short_name() -> None:
+    assert len({short(probe.slug) for probe in PROBES}) == len(PROBES)

@@ -27,10 +27,11 @@ WIDE = st.builds(
 )
 
 
-@given(st.lists(NARROW | WIDE, max_size=20))
-def test_what_is_encoded_is_decoded_again(insns: list[Insn]) -> None:
-    data = encode(insns)
-    assert decode(data) == insns
+@pytest.mark.parametrize("order", ["little", "big"])
+@given(insns=st.lists(NARROW | WIDE, max_size=20))
+def test_what_is_encoded_is_decoded_again(order: str, insns: list[Insn]) -> None:
+    data = encode(insns, order)
+    assert decode(data, order) == insns
     assert len(data) == 8 * sum(2 if insn.code == 0x18 else 1 for insn in insns)
 
 
@@ -63,6 +64,20 @@ def test_bytes_decode_or_are_refused_as_cut_off(data: bytes) -> None:
 )
 def test_known_encodings(program: Program, expected: str) -> None:
     assert program.encode().hex() == expected
+
+
+@pytest.mark.parametrize(
+    ("insn", "expected"),
+    [
+        # Those of an s390x kernel, whose bit fields begin at the other end: r6 = r1; if r2 > 60 goto +1
+        (Insn(0xBF, 6, 1), "bf61000000000000"),
+        (Insn(0x25, 2, 0, 1, 60), "252000010000003c"),
+        # r1 = the value of map 7, plus 8
+        (Insn(0x18, 1, 2, 0, 8 << 32 | 7), "18120000000000070000000000000008"),
+    ],
+)
+def test_known_encodings_of_big_endian_machines(insn: Insn, expected: str) -> None:
+    assert encode([insn], "big").hex() == expected
 
 
 def test_calls_and_functions_count_wide_instructions_as_two() -> None:

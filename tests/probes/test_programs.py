@@ -10,7 +10,7 @@ import pytest
 
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
 from tailcall_audit.probes.kernel.instructions import Program
-from tailcall_audit.probes.kernel.programs import control, no_subprogram_tail_calls
+from tailcall_audit.probes.kernel.programs import control, out_of_reach
 from tailcall_audit.probes.probe import InconclusiveError, UnreachableError
 
 # kernel/bpf/verifier.c of 6.12.118 and of 7.2.13.
@@ -76,4 +76,4 @@ def test_where_nothing_says_what_was_compiled_nothing_is_concluded() -> None:
         def is_compiled(self, program: int) -> bool:
             raise BpfError(errno.EPERM, "program info")
 
-    no_subprogram_tail_calls(Silent(OLD, compiled=True), BpfError(errno.EINVAL, "load of chain", OLD))
+    out_of_reach(Silent(OLD, compiled=True), BpfError(errno.EINVAL, "load of chain", OLD))

@@ -1,0 +1,52 @@
+"""What QEMU is given of a kernel image: the file as it was shipped, or the kernel inside; and its architecture."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
+from tailcall_audit.analyzer.kernelfiles.containers import ImageError, unpack
+from tailcall_audit.analyzer.model import Bootable
+
+__all__ = ["BootFile", "in_memory", "read_boot_file"]
+
+_LOAD_FLAGS = 0x236
+_64_BIT = 1
+"""XLF_KERNEL_64 (Linux Documentation/arch/x86/boot.rst: xloadflags)."""
+
+
+class BootFile(NamedTuple):
+    """An image: the file, the kernel inside of it (None: not unpacked here), and its architecture (None: not known)."""
+
+    file: bytes
+    kernel: bytes | None
+    architecture: str | None
+
+
+def read_boot_file(bootable: Bootable) -> BootFile:
+    """Reads an image; raises AuditError where it cannot be read. One that cannot be unpacked is left to QEMU."""
+    data = read_bootable(bootable)
+    if data[0x202:0x206] == b"HdrS" and len(data) > _LOAD_FLAGS + 2:
+        # QEMU boots it as it is, and unpacking it would cost more than looking.
+        (flags,) = struct.unpack_from("<H", data, _LOAD_FLAGS)
+        return BootFile(data, None, "x86_64" if flags & _64_BIT else "i386")
+    try:
+        kernel = unpack(data, bootable.member or bootable.path)
+    except ImageError:
+        return BootFile(data, None, None)
+    return BootFile(data, kernel.data, kernel.architecture)
+
+
+@contextmanager
+def in_memory(data: bytes, name: str) -> Iterator[Path]:
+    """Gives the path of a file that is nowhere: whatever ends this process, nothing of it is left behind."""
+    descriptor = os.memfd_create(name[:200])
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        yield Path(f"/proc/{os.getpid()}/fd/{descriptor}")

@@ -1,0 +1,1 @@
+"""Pythons of other architectures for guests."""
