@@ -169,15 +169,16 @@ def translated(log: str, functions: Iterable[Function]) -> frozenset[int]:
 def _command(qemu: Qemu, folder: Path, functions: Iterable[Function], slugs: Sequence[str]) -> list[str]:
     lines = [f"unix:{folder / name},server=on,wait=off" for name in ("monitor", "debugger")]
     ranges = ",".join(f"{item.address:#x}+{len(item.code):#x}" for item in functions)
+    machine = find_machine("x86_64")
     archive = build_initramfs(user_cache_path("tailcall-audit", appauthor=False) / "guest")
     return [
         *(qemu.program, *qemu.confinement, "-nodefaults", "-no-user-config", "-display", "none", "-nic", "none"),
-        *("-smp", "1", "-m", str(_MEMORY), "-accel", "tcg", *find_machine("x86_64").options, "-S"),
+        *("-smp", "1", "-m", str(_MEMORY), "-accel", "tcg", "-cpu", machine.processor, *machine.board, "-S"),
         *("-serial", f"file:{folder / 'console'}", "-serial", f"file:{folder / 'results'}"),
         *("-kernel", str(folder / "kernel"), "-initrd", str(archive)),
         *("-drive", f"if=none,format=qcow2,file={folder / 'state'}"),
         *("-qmp", lines[0], "-gdb", lines[1], "-dfilter", ranges or "0+1", "-D", str(folder / "log")),
-        *("-append", f"{_WORDS} {_ONLY}{','.join(slugs)}"),
+        *("-append", f"{_WORDS} tca.results={machine.results} {_ONLY}{','.join(slugs)}"),
     ]
 
 

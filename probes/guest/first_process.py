@@ -1,6 +1,6 @@
 """The first process of a guest: runs the probes, sends their results over a serial line, and ends the guest.
 
-The kernel's command line says what to do: ``tca.only=ID,…`` (which probes, see `short`),
+The kernel's command line says what to do: ``tca.only=NAME,…`` (which probes: slugs, or what `short` makes of them),
 ``tca.results=DEVICE,MAJOR,MINOR`` (the serial line of the results), ``tca.caps=NAME,…`` (run them as `nobody` with
 these capabilities),
 ``tca.sysctl=PATH=VALUE,…`` (where the kernel has that file), ``tca.limit=SECONDS`` and ``tca.as_host=1`` (do what is
@@ -144,7 +144,7 @@ def _run(report: _Report, options: dict[str, str]) -> None:
     )
     began = time.monotonic()
     for probe in PROBES:
-        if only != [""] and short(probe.slug) not in only:
+        if only != [""] and probe.slug not in only and short(probe.slug) not in only:
             continue
         report.send("start", probe.slug, drain=probe.hazard is not None)
         result = runner.run(probe)
