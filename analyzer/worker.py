@@ -16,7 +16,8 @@ import signal
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple, TypeVar
+from enum import Enum
+from typing import Any, NamedTuple, TypeVar
 
 from tailcall_audit.analyzer.catalog.types import Catalog, Defect
 from tailcall_audit.analyzer.model import AuditError, Skipped, TargetReport
@@ -147,6 +148,14 @@ class _Pickler(pickle.Pickler):
     def persistent_id(self, obj: object) -> tuple[str, str] | None:
         """Returns what stands for an object, or None if it is written itself."""
         return (_DEFECT, obj.slug) if isinstance(obj, Defect) else None
+
+    def reducer_override(self, obj: object) -> Any:  # noqa: ANN401
+        """Returns how an object is made again: a member of an enum by its value.
+
+        Python 3.11.2, that of Debian 12, writes one by its name and getattr, which the reader refuses; later ones write
+        its value.
+        """
+        return (type(obj), (obj.value,)) if isinstance(obj, Enum) else NotImplemented
 
 
 class _Unpickler(pickle.Unpickler):

@@ -1,6 +1,7 @@
 """The table kernel x architecture x defect: boots Debian's kernels of every architecture that is booted, in one run.
 
     python -m bench.architectures [--list] [--json FILE] [WORD …]      (those whose package or architecture has a WORD)
+    python -m bench.architectures --table FILE                         (of what --json wrote, as docs/ has it)
 
 Fetches the packages from the machine's Debian mirror, and a Python for each architecture through its apt; what is not
 to be had is named and left out. Takes some ten seconds a kernel on an idle processor. docs/architectures.md has what
@@ -9,15 +10,20 @@ it printed.
 
 from __future__ import annotations
 
+import json
 import sys
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from string import ascii_uppercase
+from typing import Any, NamedTuple
 
 from tailcall_audit.analyzer.app.main import main as tailcall_audit
 from tailcall_audit.analyzer.live.pythons.store import fetch_python, kept_python
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.probes.guest.qemu import find_machine, is_native
 from tests.kernels import available, package_file
+from tests.reports import whole_verdicts
 
 _SUITES = {"riscv64": "trixie"}
 """Where Debian's newest suite but one has no such architecture."""
@@ -101,9 +107,41 @@ def _files(words: list[str]) -> list[Path]:
     return found
 
 
+def _mark(observation: Mapping[str, Any]) -> str:
+    """Returns the cell of a defect: what was seen, and how that agrees with the prediction."""
+    out_of_reach = observation["state"] == "absent" and observation["detail"].startswith("cannot be ")
+    state = "-" if out_of_reach else {"present": "P", "absent": "a", "could-not-run": "?"}[observation["state"]]
+    return state + {"contradicted": "!", "settled": "*"}.get(observation["agreement"], "")
+
+
+def _table(path: Path) -> str:
+    """Returns a table of a lab's report: kernels by letter, and a row for each defect."""
+    data = json.loads(path.read_text())
+    targets = data["targets"]
+    letters = list(ascii_uppercase[: len(targets)])
+    out = ["| | architecture | kernel |", "|---|---|---|"]
+    out += [
+        f"| {letter} | {target['identity']['architecture']} | {target['name']} |"
+        for letter, target in zip(letters, targets, strict=True)
+    ]
+    seen = [
+        {item["defect"]: item["observation"] for item in whole_verdicts(data, number) if item["observation"]}
+        for number in range(len(targets))
+    ]
+    out += ["", f"| defect | {' | '.join(letters)} |", f"|---|{'---|' * len(letters)}"]
+    for slug in dict.fromkeys(slug for found in seen for slug in found):
+        cells = [_mark(found[slug]) if slug in found else " " for found in seen]
+        out.append(f"| `{slug}` | {' | '.join(cells)} |")
+    counts = Counter(item["agreement"] for found in seen for item in found.values())
+    return "\n".join([*out, "", ", ".join(f"{count} {name}" for name, count in counts.most_common())])
+
+
 def main() -> int:
     """Runs the lab; returns its exit code."""
     words = sys.argv[1:]
+    if words[:1] == ["--table"]:
+        print(_table(Path(words[1])))
+        return 0
     if "--list" in words:
         print("\n".join(f"{wanted.architecture:8} {wanted.package}" for wanted in KERNELS))
         return 0

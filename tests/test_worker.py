@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tailcall_audit import Catalog, audit
-from tailcall_audit.analyzer.model import AuditError, Skipped, TargetReport
+from tailcall_audit.analyzer.model import AuditError, Skipped, State, TargetReport
 from tailcall_audit.analyzer.worker import LIMITS, Limits, judge_apart, limits_of
 
 Progress = Callable[[str], None]
@@ -37,6 +37,18 @@ def test_reports_come_back_as_they_were(catalog: Catalog) -> None:
 
     assert list(judge_apart(judge, FEW, catalog, seen.append)) == [report, Skipped("that", "why")]
     assert seen == ["reading \N{SNOWMAN}"]
+
+
+def test_members_of_enums_come_back_on_every_python(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.11.2 of Debian 12 writes them by getattr, which the reader refuses: there no audit had a report."""
+
+    def as_in_3_11_2(self: State, _: int) -> tuple[object, tuple[object, str]]:
+        return getattr, (type(self), self.name)
+
+    monkeypatch.setattr(State, "__reduce_ex__", as_in_3_11_2)
+    report = audit(kernels=["6.1.170"], arch="x86_64", catalog=catalog).targets[0]
+    (back,) = run(lambda _: iter([report]), catalog)
+    assert back == report
 
 
 def test_an_error_of_ours_is_told_in_its_words(catalog: Catalog) -> None:
