@@ -24,7 +24,8 @@ from tailcall_audit.analyzer.libraries import parse_json
 from tailcall_audit.analyzer.readers.code.isa import isas
 from tailcall_audit.analyzer.readers.code.registry import findings
 from tailcall_audit.analyzer.web.fetch import Fetcher, FetchError
-from tailcall_audit.probes.kernel.btf import Btf, Writer
+from tailcall_audit.probes.kernel.btf import Btf
+from tailcall_audit.probes.kernel.btf_writer import Writer
 from tests.kernelfiles.images import bzimage, lz4_legacy
 from tests.rpms import FIRST, RHEL, rpm
 from tests.subjects.test_packages import CONTROL, deb, tar

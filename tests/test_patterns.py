@@ -27,7 +27,7 @@ USES = frozenset(("search", "finditer", "findall", "sub", "subn", "split")) | MA
 ACCEPTED = {
     "analyzer.catalog.docs._MARKED": "reads the project's own documents",
     "analyzer.kernelfiles.changelog.rpm._DASHED": "reads the last 200 letters of a line",
-    "analyzer.kernelfiles.csource._TOKEN": "a comment ends with the file at the latest, so that it never fails",
+    "analyzer.kernelfiles.ctokens._TOKEN": "a comment ends with the file at the latest, so that it never fails",
     "analyzer.kernelfiles.csource._WRITTEN": "a name is begun at its boundary",
     "analyzer.kernelfiles.deb._FIELD": "never fails behind the colon: a field ends at the end of a line",
     "analyzer.kernelfiles.preprocess._SPLICED_LINE": "starts at a line, and never fails behind the first line break",

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from tailcall_audit.analyzer.app.parser import Parser, SafeParser
 from tailcall_audit.analyzer.app.streams import say_lines, show
 from tailcall_audit.analyzer.catalog.build import InvalidCatalogError, build, load_built
+from tailcall_audit.analyzer.catalog.check import CatalogError
 from tailcall_audit.analyzer.catalog.docs import documents, with_tables
 from tailcall_audit.analyzer.catalog.files import CatalogFiles, mapping, read_catalog_folder
 from tailcall_audit.analyzer.catalog.lint import lint
-from tailcall_audit.analyzer.catalog.load import CatalogError, default_catalog_path, load_catalog
+from tailcall_audit.analyzer.catalog.load import default_catalog_path, load_catalog
 from tailcall_audit.analyzer.catalog.types import CAPABILITY_PREFIX, Catalog
 from tailcall_audit.analyzer.catalog.yaml_file import Complaint
 from tailcall_audit.analyzer.model import AuditError

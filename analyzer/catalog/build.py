@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tailcall_audit.analyzer.catalog.check import CatalogError
 from tailcall_audit.analyzer.catalog.files import CatalogFiles, mapping, mappings, read_catalog_folder
-from tailcall_audit.analyzer.catalog.load import CatalogError, build_catalog
+from tailcall_audit.analyzer.catalog.load import build_catalog
 from tailcall_audit.analyzer.catalog.ranges import derive_ranges
 from tailcall_audit.analyzer.catalog.types import BranchRanges, Catalog
 from tailcall_audit.analyzer.catalog.yaml_file import Complaint

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from tailcall_audit.analyzer.catalog.check import CatalogError
 from tailcall_audit.analyzer.catalog.expression import Expression, leaves
-from tailcall_audit.analyzer.catalog.load import CatalogError
 from tailcall_audit.analyzer.catalog.types import ANY_ARCHITECTURE, CAPABILITY_PREFIX, Catalog, Defect
 
 __all__ = ["TABLES", "documents", "with_tables"]

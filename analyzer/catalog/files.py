@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tailcall_audit.analyzer.catalog.load import CatalogError, schema_path
+from tailcall_audit.analyzer.catalog.check import CatalogError, schema_path
 from tailcall_audit.analyzer.catalog.types import CAPABILITY_PREFIX
 from tailcall_audit.analyzer.catalog.yaml_file import Complaint, Data, Place, YamlFile, read_yaml
 from tailcall_audit.analyzer.errors import AuditError

@@ -15,10 +15,11 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from tailcall_audit.analyzer.catalog.commit import Commit
 from tailcall_audit.analyzer.catalog.expression import leaves
 from tailcall_audit.analyzer.catalog.files import CatalogFiles, mapping, named_facts
 from tailcall_audit.analyzer.catalog.ranges import derive_ranges
-from tailcall_audit.analyzer.catalog.types import Catalog, Commit, Defect
+from tailcall_audit.analyzer.catalog.types import Catalog, Defect
 from tailcall_audit.analyzer.catalog.yaml_file import Complaint, Data, Place, YamlFile
 from tailcall_audit.analyzer.version import parse_version
 

@@ -13,26 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 import tailcall_audit
 from tailcall_audit.analyzer.basis import Basis
+from tailcall_audit.analyzer.catalog.check import MAX_BYTES, CatalogError, check_names, validate
+from tailcall_audit.analyzer.catalog.commit import BranchFact, Change, Commit, Posting, Relation
 from tailcall_audit.analyzer.catalog.expression import leaves, parse_expression
 from tailcall_audit.analyzer.catalog.load_distribution import load_distribution
 from tailcall_audit.analyzer.catalog.types import (
     CAPABILITY_PREFIX,
     AffectedRange,
     Branch,
-    BranchFact,
     BranchRanges,
     Capability,
     Catalog,
-    Change,
-    Commit,
     Defect,
     NotAFix,
-    Posting,
-    Relation,
     SeriesFact,
 )
-from tailcall_audit.analyzer.errors import AuditError
-from tailcall_audit.analyzer.libraries import jsonschema_errors, parse_json
+from tailcall_audit.analyzer.libraries import parse_json
 from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 from tailcall_audit.probes.reading import open_file, read_file
 
@@ -40,21 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = [
-    "CatalogError",
-    "build_catalog",
-    "default_catalog_path",
-    "load_catalog",
-    "schema_path",
-    "shipped_catalog",
-    "shipped_surveys",
-]
-
-_MAX_BYTES = 16 << 20
-
-
-class CatalogError(AuditError):
-    """A catalogue that cannot be read or is not valid; the message says where and why."""
+__all__ = ["build_catalog", "default_catalog_path", "load_catalog", "shipped_catalog", "shipped_surveys"]
 
 
 def default_catalog_path() -> str:
@@ -62,11 +44,6 @@ def default_catalog_path() -> str:
     package = os.path.dirname(os.path.abspath(tailcall_audit.__file__))
     packaged = os.path.join(package, "commits.json")
     return packaged if os.path.isfile(packaged) else os.path.join(os.path.dirname(package), "commits.json")
-
-
-def schema_path() -> str:
-    """Returns the JSON Schema of the catalogue."""
-    return os.path.join(os.path.dirname(os.path.abspath(__file__)), "commits.schema.json")
 
 
 @lru_cache(maxsize=4096)
@@ -227,61 +204,8 @@ def build_catalog(data: dict[str, Any], raw: bytes, path: str) -> Catalog:
         distributions=tuple(load_distribution(entry) for entry in data.get("distributions", ())),
         facts=data.get("facts", {}),
     )
-    _check_names(catalog)
+    check_names(catalog)
     return catalog
-
-
-def _check_names(catalog: Catalog) -> None:
-    """Raise CatalogError if an expression, a series or an exception names a commit that the catalogue lacks."""
-    for key, commit in catalog.commits.items():
-        if not commit.id.startswith(key):
-            raise CatalogError(f"{catalog.path}: commits/{key}: its id {commit.id} does not start with its key")
-    named = [(f"defects/{defect.slug}", name) for defect in catalog.defects for name in defect.commits]
-    named += [(f"distro_series/{fact.distro} {fact.series}", fact.commit) for fact in catalog.series]
-    named += [
-        (f"commits/{key}", entry.commit)
-        for key, commit in catalog.commits.items()
-        for entry in (*commit.needs, *commit.follow_ups)
-    ]
-    named += [
-        (f"commits/{key}", change.until)
-        for key, commit in catalog.commits.items()
-        for change in commit.changes
-        if change.until is not None
-    ]
-    named += [("not_fixes", entry.commit) for entry in catalog.not_fixes]
-    named += [("cosmetic_reverts", entry.commit) for entry in catalog.cosmetic_reverts]
-    for where, name in named:
-        if name not in catalog.commits:
-            raise CatalogError(f"{catalog.path}: {where}: names commit {name!r}, which is not under commits")
-    for defect in catalog.defects:
-        for name in sorted(defect.unproven.difference(defect.commits)):
-            raise CatalogError(
-                f"{catalog.path}: defects/{defect.slug}: unproven names {name!r}, which is not in its expressions"
-            )
-        for name in defect.capabilities:
-            if name not in catalog.capabilities:
-                raise CatalogError(
-                    f"{catalog.path}: defects/{defect.slug}: names {name!r}, which is not under capabilities"
-                )
-    slugs = [defect.slug for defect in catalog.defects]
-    for slug in slugs:
-        if slugs.count(slug) > 1:
-            raise CatalogError(f"{catalog.path}: defects: the slug {slug!r} stands there more than once")
-
-
-def _validate(data: object, path: str) -> None:
-    """Validate a catalogue against its schema; raises CatalogError that names the place."""
-    import jsonschema
-
-    schema = json.loads(read_file(schema_path(), _MAX_BYTES))
-    with jsonschema_errors(lambda words: CatalogError(f"{path}: cannot be validated: {words}")):
-        errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(data), key=lambda error: error.json_path)
-    if errors:
-        first = errors[0]
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        message = first.message if len(first.message) < 200 else first.message[:200] + " …"
-        raise CatalogError(f"{path}: {first.json_path}: {message}{more}")
 
 
 @lru_cache(maxsize=1)
@@ -293,7 +217,7 @@ def shipped_surveys() -> Mapping[str, tuple[SeriesFact, ...]]:
     """
     place = os.path.join(os.path.dirname(default_catalog_path()), "surveys.json")
     try:
-        data = json.loads(read_file(place, _MAX_BYTES))
+        data = json.loads(read_file(place, MAX_BYTES))
         surveys = {name: Basis(name, date) for name, date in data["surveys"].items()}
         return {
             name: tuple(_series_fact(entry, surveys[entry["survey"]]) for entry in entries)
@@ -319,15 +243,15 @@ def load_catalog(path: str | Path | None = None) -> Catalog:
     place = default_catalog_path() if path is None else path
     try:
         with open_file(place) as file:
-            raw = file.read(_MAX_BYTES + 1)
+            raw = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise CatalogError(f"{place}: cannot read the catalogue: {why}") from error
-    if len(raw) > _MAX_BYTES:
-        raise CatalogError(f"{place}: larger than {_MAX_BYTES >> 20} MiB, which no catalogue is")
+    if len(raw) > MAX_BYTES:
+        raise CatalogError(f"{place}: larger than {MAX_BYTES >> 20} MiB, which no catalogue is")
     data = parse_json(raw, lambda where, words: CatalogError(f"{place}{where}: not JSON: {words}"))
     if path is not None:
-        _validate(data, str(place))
+        validate(data, str(place))
     if not isinstance(data, dict):
         raise CatalogError(f"{place}: not a catalogue: its JSON is no object")
     try:

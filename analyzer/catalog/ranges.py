@@ -9,15 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tailcall_audit.analyzer.catalog.commit import Commit
 from tailcall_audit.analyzer.catalog.expression import ABSENT, PRESENT, UNKNOWN, Interval, evaluate
-from tailcall_audit.analyzer.catalog.types import (
-    CAPABILITY_PREFIX,
-    AffectedRange,
-    BranchRanges,
-    Catalog,
-    Commit,
-    Defect,
-)
+from tailcall_audit.analyzer.catalog.types import CAPABILITY_PREFIX, AffectedRange, BranchRanges, Catalog, Defect
 from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 
 __all__ = ["derive_ranges"]

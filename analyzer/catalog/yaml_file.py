@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from tailcall_audit.analyzer.catalog.load import CatalogError
+from tailcall_audit.analyzer.catalog.check import CatalogError
 from tailcall_audit.analyzer.errors import AuditError
 from tailcall_audit.analyzer.paths import Kind, kind_of
 from tailcall_audit.probes.reading import open_file

@@ -8,8 +8,9 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from tailcall_audit.analyzer.catalog.commit import Commit
 from tailcall_audit.analyzer.catalog.expression import leaves
-from tailcall_audit.analyzer.catalog.types import CAPABILITY_PREFIX, BranchRanges, Catalog, Commit, Defect
+from tailcall_audit.analyzer.catalog.types import CAPABILITY_PREFIX, BranchRanges, Catalog, Defect
 from tailcall_audit.analyzer.formats.plain import aligned
 from tailcall_audit.analyzer.text import printable_lines
 

@@ -7,7 +7,6 @@ import struct
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.kernelfiles.compression import BrokenDataError, compression_of, decompress
@@ -16,9 +15,8 @@ from tailcall_audit.analyzer.kernelfiles.elf import Elf, ElfError, Section, Segm
 from tailcall_audit.analyzer.kernelfiles.kallsyms import Kallsyms, KallsymsError
 from tailcall_audit.analyzer.kernelfiles.relocations import Relocations, find_relocations
 from tailcall_audit.probes.kernel.btf import Btf, BtfError
-from tailcall_audit.probes.reading import open_file
 
-__all__ = ["Binary", "Function", "Segment", "read_system_map"]
+__all__ = ["Binary", "Function", "Segment"]
 
 _BANNER = re.compile(rb"Linux version (\d[^\0\n]{0,511})")
 _BUILD = re.compile(rb"\) #\d")
@@ -35,8 +33,6 @@ _FLAT_ADDRESSES = {"arm64": 0xFFFF_8000_8000_0000, "riscv64": 0xFFFF_FFFF_8000_0
 """Where kernels that are a flat Image are linked; those of arm64 that have a table of relocations (before v6.6)
 elsewhere.
 """
-_SYSTEM_MAP_LINE = re.compile(rb"([0-9a-f]{16}) ([tTwW]) (\S+)")
-_MAX_SYSTEM_MAP = 64 << 20
 
 
 class Function(NamedTuple):
@@ -300,31 +296,3 @@ class Binary:
                     several.add(name)
                 found[name] = (address, size)
         return {name: where for name, where in found.items() if name not in several}
-
-
-def read_system_map(path: Path) -> dict[str, tuple[int, int]]:
-    """Address and size (up to the next symbol) of every function of a System.map; empty if it holds none. Raises
-    ImageError.
-    """
-    try:
-        with open_file(path) as file:
-            rows = [match.groups() for match in _SYSTEM_MAP_LINE.finditer(file.read(_MAX_SYSTEM_MAP))]
-    except OSError as error:
-        raise ImageError(f"{path}: cannot read: {error.strerror or error}") from error
-    ordered = sorted((int(address, 16), name) for address, _, name in rows)
-    found: dict[str, tuple[int, int]] = {}
-    several: set[str] = set()
-    following = None
-    for index in range(len(ordered) - 1, -1, -1):
-        address, raw = ordered[index]
-        if index + 1 < len(ordered) and ordered[index + 1][0] > address:
-            following = ordered[index + 1][0]
-        name, _, variant = raw.decode("ascii", "replace").partition(".")
-        if variant.startswith("cold"):
-            continue
-        name = f"{name}.part" if variant.startswith("part") else name
-        if name in found and found[name][0] != address:
-            several.add(name)
-        if following is not None:
-            found[name] = (address, following - address)
-    return {name: where for name, where in found.items() if name not in several}

@@ -11,7 +11,7 @@ import re
 from tree_sitter import Node
 
 from tailcall_audit.analyzer.kernelfiles.cconstant import expression_value
-from tailcall_audit.analyzer.kernelfiles.preprocess import blank
+from tailcall_audit.analyzer.kernelfiles.conditionals import blank
 
 __all__ = ["without_dead_code"]
 

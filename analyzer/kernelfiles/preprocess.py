@@ -10,12 +10,12 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import cached_property
 
-from tailcall_audit.analyzer.kernelfiles.cconstant import Named, condition_value
+from tailcall_audit.analyzer.kernelfiles.cconstant import Named
+from tailcall_audit.analyzer.kernelfiles.conditionals import Assumptions, Branch, Group, Macro, blank
 
-__all__ = ["NO_ASSUMPTIONS", "Assumptions", "Branch", "CText", "Group", "Macro", "blank"]
+__all__ = ["CText"]
 
 _SPLICE = re.compile(rb"\\[ \t\f\v]*\n")
 _SPLICED_LINE = re.compile(rb"^(?:[^\n]*\\[ \t\f\v]*\n)+[^\n]*(?:\n|\Z)", re.MULTILINE)
@@ -31,84 +31,6 @@ _RAW_STRING = re.compile(rb"\b(?:u8|[uUL])?R\"")
 _ODD_PRAGMA = re.compile(rb"\s*(?:weak|redefine_extname|push_macro|pop_macro)\b|.*\bpoison\b")
 _MAX_DIRECTIVES = 30_000
 _MAX_NESTING = 60
-
-
-def blank(text: bytes) -> bytes:
-    """Returns as many lines and bytes of nothing, so that positions stay what they were."""
-    return b"\n".join([b" " * len(line) for line in text.split(b"\n")])
-
-
-@dataclass(frozen=True)
-class Assumptions:
-    """Configuration options (``CONFIG_X``) that are taken as set or as not set: without them a defect cannot be
-    reached.
-    """
-
-    on: frozenset[str] = frozenset()
-    off: frozenset[str] = frozenset()
-
-    def without(self, names: frozenset[str]) -> Assumptions:
-        """Returns the same without options that a file defines or undefines itself."""
-        return Assumptions(self.on - names, self.off - names)
-
-    def named(self, name: str) -> bool | None:
-        """Returns True if a macro is defined; None if that is not known."""
-        return True if name in self.on else False if name in self.off else None
-
-
-NO_ASSUMPTIONS = Assumptions()
-
-
-@dataclass
-class Branch:
-    """One branch of a conditional: the text between two of its directives, and the condition as it is written."""
-
-    word: bytes
-    condition: bytes
-    start: int
-    end: int = -1
-    groups: list[Group] = field(default_factory=list)
-
-
-@dataclass
-class Group:
-    """A conditional from its ``#if`` to its ``#endif``. `guard`: it is the include guard of the whole file."""
-
-    start: int
-    parent: Group | None
-    branches: list[Branch]
-    end: int = -1
-    guard: bool = False
-
-    def options(self, named: Named) -> list[Branch | None]:
-        """Returns the branches that may be compiled; None among them where it may be none."""
-        found: list[Branch | None] = []
-        for branch in self.branches:
-            value = self._value(branch, named)
-            if value is not False:
-                found.append(branch)
-            if value is True:
-                return found
-        return [*found, None]
-
-    def _value(self, branch: Branch, named: Named) -> bool | None:
-        if branch.word == b"else" or self.guard:
-            return True
-        if branch.word in (b"if", b"elif"):
-            return condition_value(branch.condition, named)
-        name = re.match(rb"\w+", branch.condition)
-        value = named(name.group().decode("ascii", "replace")) if name is not None else None
-        return value if branch.word in (b"ifdef", b"elifdef") or value is None else not value
-
-
-@dataclass(frozen=True)
-class Macro:
-    """A ``#define``: its body, where it stands, and whether it takes parameters."""
-
-    name: str
-    body: bytes
-    position: int
-    takes_parameters: bool
 
 
 def _splice(text: bytes) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tailcall_audit.analyzer.catalog.types import Commit
+from tailcall_audit.analyzer.catalog.commit import Commit
 from tailcall_audit.analyzer.plan.types import MAINLINE, Origin
 
 __all__ = ["Fetch", "fetch_command"]

@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from tailcall_audit.analyzer.catalog.types import Catalog, Commit
+from tailcall_audit.analyzer.catalog.commit import Commit
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.git_walk import Record, WalkError, walk
 from tailcall_audit.analyzer.kernelfiles.makefile import read_identity
 from tailcall_audit.analyzer.kernelfiles.tree_files import BlobReader

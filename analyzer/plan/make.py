@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import pygit2
 
-from tailcall_audit.analyzer.catalog.types import Catalog, Commit
+from tailcall_audit.analyzer.catalog.commit import Commit
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.git_walk import shallow_commits
 from tailcall_audit.analyzer.kernelfiles.loose_objects import common_directory
 from tailcall_audit.analyzer.kernelfiles.tree_files import BlobReader

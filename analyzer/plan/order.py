@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from tailcall_audit.analyzer.catalog.commit import Commit
 from tailcall_audit.analyzer.catalog.expression import leaves
-from tailcall_audit.analyzer.catalog.types import Catalog, Commit
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.plan.choose import Pick
 
 __all__ = ["dependencies", "in_order"]

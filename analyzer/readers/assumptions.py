@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tailcall_audit.analyzer.catalog.expression import Expression, Operator
 from tailcall_audit.analyzer.catalog.types import Catalog
-from tailcall_audit.analyzer.kernelfiles.preprocess import Assumptions
+from tailcall_audit.analyzer.kernelfiles.conditionals import Assumptions
 
 __all__ = ["assumptions_by_commit"]
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tailcall_audit.analyzer.catalog.types import Catalog, Commit
+from tailcall_audit.analyzer.catalog.commit import Commit
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.registry import Reading
 from tailcall_audit.analyzer.subjects.subject import Request, Subject

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
-from tailcall_audit.analyzer.catalog.types import Catalog, Commit
+from tailcall_audit.analyzer.catalog.commit import Commit
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Entry, Item, arch_neutral
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.hints import read_hints

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tailcall_audit.analyzer.catalog.types import Commit
+from tailcall_audit.analyzer.catalog.commit import Commit
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.changelog import listed_evidence
 from tailcall_audit.analyzer.readers.registry import Reading

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tailcall_audit.analyzer.catalog.types import BranchFact, Commit
+from tailcall_audit.analyzer.catalog.commit import BranchFact, Commit
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.version import UpstreamVersion
 

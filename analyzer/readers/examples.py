@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tailcall_audit.analyzer.catalog.types import Catalog, Examples, SignaturePart
-from tailcall_audit.analyzer.kernelfiles.preprocess import NO_ASSUMPTIONS
+from tailcall_audit.analyzer.catalog.commit import Examples, SignaturePart
+from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.kernelfiles.conditionals import NO_ASSUMPTIONS
 from tailcall_audit.analyzer.kernelfiles.tree_files import DiskReader
 from tailcall_audit.analyzer.model import Presence
 from tailcall_audit.analyzer.readers.assumptions import assumptions_by_commit

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import pygit2
 
-from tailcall_audit.analyzer.catalog.types import Catalog, Commit
+from tailcall_audit.analyzer.catalog.commit import Commit
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.git_walk import WalkError, first_parent_subjects, shallow_commits, walk
 from tailcall_audit.analyzer.kernelfiles.loose_objects import LooseObjects
 from tailcall_audit.analyzer.libraries import pygit2_errors

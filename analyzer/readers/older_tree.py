@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import cached_property
 
-from tailcall_audit.analyzer.catalog.types import Commit, SignaturePart
+from tailcall_audit.analyzer.catalog.commit import Commit, SignaturePart
 from tailcall_audit.analyzer.kernelfiles.tree_files import FileReader, ReadState
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.version import UpstreamVersion

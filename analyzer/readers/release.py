@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from tailcall_audit.analyzer.architecture import ARCHITECTURES
 from tailcall_audit.analyzer.basis import Basis
+from tailcall_audit.analyzer.catalog.commit import BranchFact, Commit
 from tailcall_audit.analyzer.catalog.distribution import Proof
 from tailcall_audit.analyzer.catalog.memory import Memory
-from tailcall_audit.analyzer.catalog.types import BranchFact, Capability, Catalog, Commit
+from tailcall_audit.analyzer.catalog.types import Capability, Catalog
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.changes import changed_in_release, reverted_after

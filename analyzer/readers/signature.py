@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.kernelfiles.cconstant import condition_value
-from tailcall_audit.analyzer.kernelfiles.csource import CSource, Scope, join_tokens, tokenize
-from tailcall_audit.analyzer.kernelfiles.preprocess import Assumptions
+from tailcall_audit.analyzer.kernelfiles.conditionals import Assumptions
+from tailcall_audit.analyzer.kernelfiles.cscope import Scope
+from tailcall_audit.analyzer.kernelfiles.csource import CSource
+from tailcall_audit.analyzer.kernelfiles.ctokens import join_tokens, tokenize
 
 __all__ = ["Forms", "Unit", "in_words", "match_forms", "standing_macro", "units"]
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tailcall_audit.analyzer.catalog.types import Catalog
-from tailcall_audit.analyzer.kernelfiles.binary import Binary, read_system_map
+from tailcall_audit.analyzer.kernelfiles.binary import Binary
 from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
 from tailcall_audit.analyzer.kernelfiles.containers import ImageError, SeveralKernelsError, unpack
 from tailcall_audit.analyzer.kernelfiles.kconfig import ConfigError, KernelConfig, parse_config
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease, NoKernelError, ReleaseError
+from tailcall_audit.analyzer.kernelfiles.system_map import read_system_map
 from tailcall_audit.analyzer.model import Bootable, TargetKind
 from tailcall_audit.analyzer.paths import check_file, expanded, is_file
 from tailcall_audit.analyzer.subjects.subject import Parts, Request, Subject, make_subject

@@ -9,7 +9,8 @@ from enum import Enum
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.basis import Basis
-from tailcall_audit.analyzer.catalog.types import BranchFact, Catalog, Commit, SeriesFact
+from tailcall_audit.analyzer.catalog.commit import BranchFact, Commit
+from tailcall_audit.analyzer.catalog.types import Catalog, SeriesFact
 from tailcall_audit.analyzer.survey.types import MAINLINE, Claim, Kind, Series, State, Survey
 from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 

@@ -11,7 +11,8 @@ import errno
 import os
 import struct
 
-from tailcall_audit.probes.kernel.btf import GLOBAL, STATIC, Writer
+from tailcall_audit.probes.kernel.btf import GLOBAL, STATIC
+from tailcall_audit.probes.kernel.btf_writer import Writer
 from tailcall_audit.probes.kernel.instructions import Program
 
 TYPE_CHECKING = False

@@ -15,15 +15,15 @@ from collections import namedtuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from typing import NamedTuple
 
-__all__ = ["Btf", "BtfError", "Member", "Type", "Writer"]
+__all__ = ["Btf", "BtfError", "Member", "Type"]
 
 MAGIC = 0xEB9F
-_HEADER = "HBBIIIII"
-_HEADER_SIZE = 24
-_NATIVE = "<" if sys.byteorder == "little" else ">"
+HEADER = "HBBIIIII"
+HEADER_SIZE = 24
+NATIVE = "<" if sys.byteorder == "little" else ">"
 (
     INT,
     PTR,
@@ -47,7 +47,7 @@ _NATIVE = "<" if sys.byteorder == "little" else ">"
 ) = range(1, 20)
 STATIC, GLOBAL = 0, 1
 """enum btf_func_linkage."""
-_INT_SIGNED = 1 << 24
+INT_SIGNED = 1 << 24
 # What follows the twelve bytes of a type: so much once, and so much for each of its members.
 _EXTRA = {INT: (4, 0), ARRAY: (12, 0), STRUCT: (0, 12), UNION: (0, 12), ENUM: (0, 8), FUNC_PROTO: (0, 8), VAR: (4, 0)} | {
     DATASEC: (0, 12), DECL_TAG: (4, 0), ENUM64: (0, 12)
@@ -94,16 +94,16 @@ class Btf:
     """Reads BTF in either byte order. The types are indexed once; raises BtfError on data that is broken or cut off."""
 
     def __init__(self, data: bytes) -> None:
-        if len(data) < _HEADER_SIZE:
+        if len(data) < HEADER_SIZE:
             raise BtfError("too short for a header")
         self._order = "<" if data[0] == MAGIC & 0xFF else ">"
-        magic, version, _, length, types, types_size, strings, strings_size = self._unpack(_HEADER, data, 0)
+        magic, version, _, length, types, types_size, strings, strings_size = self._unpack(HEADER, data, 0)
         if magic != MAGIC:
             raise BtfError("not BTF")
         if version != 1:
             raise BtfError(f"version {version} of BTF is not known")
         if (
-            length < _HEADER_SIZE
+            length < HEADER_SIZE
             or length + types + types_size > len(data)
             or length + strings + strings_size > len(data)
         ):
@@ -125,7 +125,7 @@ class Btf:
         if size % 4:
             raise BtfError("the last type is cut off")
         words = array("I", self._data[self._start : self._end])
-        if self._order != _NATIVE:
+        if self._order != NATIVE:
             words.byteswap()
         count = len(words)
         positions = array("I", (0,))
@@ -290,72 +290,3 @@ class Btf:
             self.name(self._unpack("II", self._data, prototype.position + 8 * index)[0])
             for index in range(prototype.members)
         ]
-
-
-class Writer:
-    """Writes BTF in a byte order ("<" or ">", None: this machine's): each method adds a type and returns its number."""
-
-    def __init__(self, order: str | None = None) -> None:
-        self._order = order or _NATIVE
-        self._types = bytearray()
-        self._strings = bytearray(b"\0")
-        self._offsets: dict[str, int] = {"": 0}
-        self._count = 0
-
-    def _pack(self, form: str, *numbers: int) -> bytes:
-        return struct.pack(self._order + form, *numbers)
-
-    def _string(self, text: str) -> int:
-        if text not in self._offsets:
-            if "\0" in text:
-                raise BtfError("a name can't hold a NUL")
-            self._offsets[text] = len(self._strings)
-            self._strings += text.encode() + b"\0"
-        return self._offsets[text]
-
-    def _add(self, name: str, kind: int, value: int, members: int = 0, more: bytes = b"") -> int:
-        if not 0 <= members < 1 << 16 or not 0 <= value < 1 << 32:
-            raise BtfError(f"{name or kind}: more members, or a larger size or number, than BTF can hold")
-        self._types += self._pack("III", self._string(name), kind << 24 | members, value) + more
-        self._count += 1
-        return self._count
-
-    def integer(self, name: str, size: int, signed: bool = True) -> int:
-        """An integer of so many bytes."""
-        if size not in (1, 2, 4, 8, 16):
-            raise BtfError(f"no integer has {size} bytes")
-        return self._add(name, INT, size, more=self._pack("I", (_INT_SIGNED if signed else 0) | size * 8))
-
-    def pointer(self, to: int) -> int:
-        """A pointer."""
-        return self._add("", PTR, to)
-
-    def const(self, of: int) -> int:
-        """A constant."""
-        return self._add("", CONST, of)
-
-    def struct(self, name: str, size: int, members: Sequence[tuple[str, int, int]] = ()) -> int:
-        """A struct of so many bytes; members are name, type and offset in bits."""
-        more = b"".join(self._pack("III", self._string(member), kind, offset) for member, kind, offset in members)
-        return self._add(name, STRUCT, size, len(members), more)
-
-    def enum(self, name: str, values: dict[str, int]) -> int:
-        """An enum."""
-        more = b"".join(self._pack("Ii", self._string(key), value) for key, value in values.items())
-        return self._add(name, ENUM, 4, len(values), more)
-
-    def prototype(self, returns: int, parameters: Sequence[tuple[str, int]]) -> int:
-        """A function's prototype."""
-        more = b"".join(self._pack("II", self._string(name), kind) for name, kind in parameters)
-        return self._add("", FUNC_PROTO, returns, len(parameters), more)
-
-    def function(self, name: str, prototype: int, linkage: int) -> int:
-        """A function; `linkage` is STATIC or GLOBAL."""
-        return self._add(name, FUNC, prototype, linkage)
-
-    def encode(self) -> bytes:
-        """Returns the finished BTF."""
-        header = self._pack(
-            _HEADER, MAGIC, 1, 0, _HEADER_SIZE, 0, len(self._types), len(self._types), len(self._strings)
-        )
-        return header + bytes(self._types) + bytes(self._strings)

@@ -14,7 +14,8 @@ import yaml
 
 from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.catalog.build import InvalidCatalogError, build
-from tailcall_audit.analyzer.catalog.load import CatalogError, load_catalog
+from tailcall_audit.analyzer.catalog.check import CatalogError
+from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.yaml_file import read_yaml
 
 CHECKOUT = Path(__file__).parents[2]

@@ -10,10 +10,12 @@ from typing import Any
 import jsonschema
 import pytest
 
+from tailcall_audit.analyzer.catalog.check import CatalogError, schema_path
+from tailcall_audit.analyzer.catalog.commit import Commit
 from tailcall_audit.analyzer.catalog.distribution import Proof
 from tailcall_audit.analyzer.catalog.expression import leaves
-from tailcall_audit.analyzer.catalog.load import CatalogError, default_catalog_path, load_catalog, schema_path
-from tailcall_audit.analyzer.catalog.types import Catalog, Commit, Defect
+from tailcall_audit.analyzer.catalog.load import default_catalog_path, load_catalog
+from tailcall_audit.analyzer.catalog.types import Catalog, Defect
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import State

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tailcall_audit.analyzer.app.main import main
+from tailcall_audit.analyzer.catalog.check import CatalogError
 from tailcall_audit.analyzer.catalog.docs import TABLES, with_tables
-from tailcall_audit.analyzer.catalog.load import CatalogError
 from tailcall_audit.analyzer.catalog.types import Catalog
 
 END = "<!-- end of catalog -->"

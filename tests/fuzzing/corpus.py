@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import lz4.frame
 
-from tailcall_audit.probes.kernel.btf import Writer
+from tailcall_audit.probes.kernel.btf_writer import Writer
 from tests.repositories import FIX_6, FIX_6_SUBJECT, INTRODUCTION_6_SUBJECT, backport, makefile
 from tests.strategies.archives import CONTROL, ar, cpio, deb, rpm, rpm_tags, tar
 from tests.strategies.case import Case, Fifo, Link

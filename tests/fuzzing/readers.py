@@ -223,7 +223,7 @@ def _btf(path: Path) -> None:
 
 
 def _system_map(path: Path) -> None:
-    from tailcall_audit.analyzer.kernelfiles.binary import read_system_map
+    from tailcall_audit.analyzer.kernelfiles.system_map import read_system_map
 
     for address, size in read_system_map(path).values():
         assert address >= 0

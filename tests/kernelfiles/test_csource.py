@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tailcall_audit.analyzer.kernelfiles.csource import CSource, tokenize
+from tailcall_audit.analyzer.kernelfiles.csource import CSource
+from tailcall_audit.analyzer.kernelfiles.ctokens import tokenize
 
 
 def names(source: CSource, name: str) -> list[int]:

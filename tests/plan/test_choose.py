@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tailcall_audit.analyzer.catalog.commit import Relation
 from tailcall_audit.analyzer.catalog.expression import PRESENT, Interval, evaluate, leaves
 from tailcall_audit.analyzer.catalog.load import load_catalog
-from tailcall_audit.analyzer.catalog.types import Catalog, Relation
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.model import Evidence, EvidenceKind, Presence, State, Verdict
 from tailcall_audit.analyzer.plan.choose import Choice, choose
 from tailcall_audit.analyzer.plan.locate import nearest

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tailcall_audit import State, audit
+from tailcall_audit.analyzer.catalog.commit import BranchFact
 from tailcall_audit.analyzer.catalog.expression import Expression, Operator, leaves
 from tailcall_audit.analyzer.catalog.load import load_catalog
-from tailcall_audit.analyzer.catalog.types import BranchFact, Defect
+from tailcall_audit.analyzer.catalog.types import Defect
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence, Rule
 from tailcall_audit.analyzer.policy.facts import Facts

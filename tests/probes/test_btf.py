@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailcall_audit.probes.kernel import btf
-from tailcall_audit.probes.kernel.btf import FUNC, STRUCT, Btf, BtfError, Member, Writer
+from tailcall_audit.probes.kernel.btf import FUNC, STRUCT, Btf, BtfError, Member
+from tailcall_audit.probes.kernel.btf_writer import Writer
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=12)
 

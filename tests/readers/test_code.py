@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tailcall_audit.analyzer.kernelfiles.binary import Binary, Function, read_system_map
+from tailcall_audit.analyzer.kernelfiles.binary import Binary, Function
 from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
 from tailcall_audit.analyzer.kernelfiles.containers import Kernel, unpack
 from tailcall_audit.analyzer.kernelfiles.kallsyms import Kallsyms, KallsymsError
 from tailcall_audit.analyzer.kernelfiles.package_file import read_package
+from tailcall_audit.analyzer.kernelfiles.system_map import read_system_map
 from tailcall_audit.analyzer.model import Bootable
 from tailcall_audit.analyzer.readers.code.claims import Claim
 from tailcall_audit.analyzer.readers.code.isa import isas

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tailcall_audit.analyzer.catalog.commit import Examples
 from tailcall_audit.analyzer.catalog.load import load_catalog
-from tailcall_audit.analyzer.catalog.types import Catalog, Examples
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.binary import Binary
 from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
 from tailcall_audit.analyzer.kernelfiles.containers import Kernel, unpack

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from tailcall_audit.probes.kernel import btf
+from tailcall_audit.probes.kernel.btf_writer import Writer
 from tests.strategies.case import Case
 from tests.strategies.mutate import mutated
 
@@ -15,7 +16,7 @@ _NAMES = st.sampled_from(("bpf_prog_aux", "bpf_map", "ops", "owner", "bpf_check"
 
 @st.composite
 def _types(draw: st.DrawFn) -> bytes:
-    writer = btf.Writer()
+    writer = Writer()
     count = draw(st.integers(1, 8))
     reference = st.integers(0, count + 2)
     for _ in range(count):

@@ -20,7 +20,7 @@ from tailcall_audit.analyzer.kernelfiles.binary import Binary
 from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
 from tailcall_audit.analyzer.model import EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.btf import btf_evidence
-from tailcall_audit.probes.kernel.btf import Writer
+from tailcall_audit.probes.kernel.btf_writer import Writer
 from tests.kernelfiles.images import PACKERS, bzimage, kernel, unified
 from tests.kernels import SIX, package_file
 from tests.mutants import debian_image, named_image

@@ -11,7 +11,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tailcall_audit.analyzer.catalog.types import Catalog, Commit
+from tailcall_audit.analyzer.catalog.commit import Commit
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.emulator.child import Limits, run_bounded
 from tailcall_audit.analyzer.emulator.image import KernelImage
 from tailcall_audit.analyzer.emulator.isa import ARCHITECTURES, isa_of

@@ -1,0 +1,91 @@
+"""Writes small BTF: the types that a program to load needs."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from tailcall_audit.probes.kernel.btf import (
+    CONST,
+    ENUM,
+    FUNC,
+    FUNC_PROTO,
+    HEADER,
+    HEADER_SIZE,
+    INT,
+    INT_SIGNED,
+    MAGIC,
+    NATIVE,
+    PTR,
+    STRUCT,
+    BtfError,
+)
+
+__all__ = ["Writer"]
+
+
+class Writer:
+    """Writes BTF in a byte order ("<" or ">", None: this machine's): each method adds a type and returns its number."""
+
+    def __init__(self, order: str | None = None) -> None:
+        self._order = order or NATIVE
+        self._types = bytearray()
+        self._strings = bytearray(b"\0")
+        self._offsets: dict[str, int] = {"": 0}
+        self._count = 0
+
+    def _pack(self, form: str, *numbers: int) -> bytes:
+        return struct.pack(self._order + form, *numbers)
+
+    def _string(self, text: str) -> int:
+        if text not in self._offsets:
+            if "\0" in text:
+                raise BtfError("a name can't hold a NUL")
+            self._offsets[text] = len(self._strings)
+            self._strings += text.encode() + b"\0"
+        return self._offsets[text]
+
+    def _add(self, name: str, kind: int, value: int, members: int = 0, more: bytes = b"") -> int:
+        if not 0 <= members < 1 << 16 or not 0 <= value < 1 << 32:
+            raise BtfError(f"{name or kind}: more members, or a larger size or number, than BTF can hold")
+        self._types += self._pack("III", self._string(name), kind << 24 | members, value) + more
+        self._count += 1
+        return self._count
+
+    def integer(self, name: str, size: int, signed: bool = True) -> int:
+        """An integer of so many bytes."""
+        if size not in (1, 2, 4, 8, 16):
+            raise BtfError(f"no integer has {size} bytes")
+        return self._add(name, INT, size, more=self._pack("I", (INT_SIGNED if signed else 0) | size * 8))
+
+    def pointer(self, to: int) -> int:
+        """A pointer."""
+        return self._add("", PTR, to)
+
+    def const(self, of: int) -> int:
+        """A constant."""
+        return self._add("", CONST, of)
+
+    def struct(self, name: str, size: int, members: Sequence[tuple[str, int, int]] = ()) -> int:
+        """A struct of so many bytes; members are name, type and offset in bits."""
+        more = b"".join(self._pack("III", self._string(member), kind, offset) for member, kind, offset in members)
+        return self._add(name, STRUCT, size, len(members), more)
+
+    def enum(self, name: str, values: dict[str, int]) -> int:
+        """An enum."""
+        more = b"".join(self._pack("Ii", self._string(key), value) for key, value in values.items())
+        return self._add(name, ENUM, 4, len(values), more)
+
+    def prototype(self, returns: int, parameters: Sequence[tuple[str, int]]) -> int:
+        """A function's prototype."""
+        more = b"".join(self._pack("II", self._string(name), kind) for name, kind in parameters)
+        return self._add("", FUNC_PROTO, returns, len(parameters), more)
+
+    def function(self, name: str, prototype: int, linkage: int) -> int:
+        """A function; `linkage` is STATIC or GLOBAL."""
+        return self._add(name, FUNC, prototype, linkage)
+
+    def encode(self) -> bytes:
+        """Returns the finished BTF."""
+        header = self._pack(HEADER, MAGIC, 1, 0, HEADER_SIZE, 0, len(self._types), len(self._types), len(self._strings))
+        return header + bytes(self._types) + bytes(self._strings)
