@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tailcall_audit.analyzer.catalog.types import CAPABILITY_PREFIX, Catalog, Defect
+from tailcall_audit.analyzer.catalog.types import Catalog, Defect
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence, Verdict
 from tailcall_audit.analyzer.policy.weigh import Weighed, weigh
@@ -82,6 +82,10 @@ class Facts:
             self._marks[name] = found
         return found
 
+    def differs(self, name: str) -> bool:
+        """Returns True if some evidence about a commit or capability holds for one architecture only."""
+        return any([item.architecture is not None for item in self._by_key.get(name, ())])
+
     def about(self, key: str, architecture: str | None) -> list[Evidence]:
         """Returns the evidence about a commit or capability that holds for an architecture."""
         return [item for item in self._by_key.get(key, ()) if item.architecture in (None, architecture)]
@@ -110,8 +114,7 @@ def both_ways(
     facts: Facts, name: str, architecture: str | None, unproven: bool
 ) -> tuple[list[Evidence], Weighed, Weighed]:
     """Returns the evidence about a name, weighed as a fix and weighed as a commit that a defect needs."""
-    for_all = not name.startswith(CAPABILITY_PREFIX)
-    key = (facts.marks(name, facts.known.numbers), None if for_all else architecture, unproven)
+    key = (facts.marks(name, facts.known.numbers), architecture if facts.differs(name) else None, unproven)
     found = facts.known.weighed.get(key)
     if found is None:
         items = facts.about(name, architecture)
