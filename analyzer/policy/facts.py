@@ -84,7 +84,7 @@ class Facts:
 
     def differs(self, name: str) -> bool:
         """Returns True if some evidence about a commit or capability holds for one architecture only."""
-        return any([item.architecture is not None for item in self._by_key.get(name, ())])
+        return any(item.architecture is not None for item in self._by_key.get(name, ()))
 
     def about(self, key: str, architecture: str | None) -> list[Evidence]:
         """Returns the evidence about a commit or capability that holds for an architecture."""
