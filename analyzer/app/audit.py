@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from tailcall_audit.analyzer.app.audit_options import audit_parser
+from tailcall_audit.analyzer.app.baseline import against, read_baseline, with_changes
 from tailcall_audit.analyzer.app.gating import GATE_SETTINGS, conclude, gate_of
 from tailcall_audit.analyzer.app.settings import SETTINGS_VARIABLE, Settings, fill
 from tailcall_audit.analyzer.app.shared import (
@@ -219,6 +220,7 @@ def run(arguments: Sequence[str]) -> int:
     _check(options)
     catalog = load_with_surveys(options.catalog, options.surveys)
     gate = gate_of(options, settings, catalog)
+    baseline = read_baseline(options.baseline)
     progress = Progress(enabled=sys.stderr is not None and sys.stderr.isatty() and not options.quiet)
     try:
         targets = _targets(options)
@@ -228,5 +230,7 @@ def run(arguments: Sequence[str]) -> int:
         report, found = gated_report(_audit(options, targets, catalog, progress), gate)
     finally:
         progress.clear()
-    emit_pieces(chosen.pieces(report, view_of(options, settings, gate)), options.output)
-    return conclude(found, gate)
+    compared = against(baseline, report)
+    pieces = chosen.pieces(report, view_of(options, settings, gate))
+    emit_pieces(with_changes(pieces, compared, chosen.name), options.output)
+    return conclude(found, gate, compared)

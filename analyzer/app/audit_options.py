@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tailcall_audit import __version__
-from tailcall_audit.analyzer.app.gating import add_gate_options
+from tailcall_audit.analyzer.app.gating import add_baseline_option, add_gate_options
 from tailcall_audit.analyzer.app.parser import Parser
 from tailcall_audit.analyzer.app.shared import (
     add_catalog_options,
@@ -201,7 +201,9 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     )
     output.add_argument("--output", metavar="FILE", help="write the report there, all of it or nothing")
     output.add_argument("--quiet", action="store_true", help="no progress")
-    add_gate_options(parser.add_argument_group("what fails (docs/gates.md)"))
+    gate = parser.add_argument_group("what fails (docs/gates.md)")
+    add_gate_options(gate)
+    add_baseline_option(gate)
     other = parser.add_argument_group("other")
     add_catalog_options(other)
     other.add_argument("--surveys", metavar="DIR", help="another folder of surveys than the user's; none: no surveys")

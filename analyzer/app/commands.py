@@ -35,6 +35,7 @@ COMMANDS = (
     Command("list", "the defects of the catalogue", "list_defects"),
     Command("explain", "the whole story of a defect", "explain"),
     Command("plan", "which commits mend a tree, in which order, and do they apply", "plan"),
+    Command("diff", "what changed between two reports", "diff"),
     Command("lab", "many kernels in guests", "lab"),
     Command("guest", "what guests of other architectures need", "guest"),
     Command("catalog", "for those who change the catalogue", "catalog"),

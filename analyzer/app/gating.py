@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from tailcall_audit.analyzer.app.settings import Settings
 from tailcall_audit.analyzer.app.shared import EXIT_AFFECTED, EXIT_CLEAN, EXIT_CONTRADICTED, EXIT_UNKNOWN
@@ -14,7 +15,10 @@ from tailcall_audit.analyzer.gates.gate import Gate, Outcome, Tally, decide, let
 from tailcall_audit.analyzer.gates.words import confidence_of, outcomes_of
 from tailcall_audit.analyzer.model import AuditError, Waiver
 
-__all__ = ["EXIT_CODES", "GATE_SETTINGS", "add_gate_options", "conclude", "gate_of"]
+if TYPE_CHECKING:
+    from tailcall_audit.analyzer.gates.compare import Comparison
+
+__all__ = ["EXIT_CODES", "GATE_SETTINGS", "add_baseline_option", "add_gate_options", "conclude", "gate_of"]
 
 EXIT_CODES = {
     Outcome.CONTRADICTED: EXIT_CONTRADICTED,
@@ -43,6 +47,16 @@ def add_gate_options(gate: argparse._ActionsContainer) -> None:
     )
 
 
+def add_baseline_option(gate: argparse._ActionsContainer) -> None:
+    """Adds the option that compares with an earlier report."""
+    gate.add_argument(
+        "--baseline",
+        metavar="FILE",
+        help="an earlier report (--format json): only what got worse since then fails, with exit code 1; what changed is"
+        " shown behind a report in text, and on standard error beside any other",
+    )
+
+
 def gate_of(options: argparse.Namespace, settings: Settings, catalog: Catalog) -> Gate:
     """Returns what makes this call fail; raises AuditError on words that are none, and on a waiver that is none."""
     form, value = settings.values["format"], settings.values["fail-on"]
@@ -62,8 +76,11 @@ def gate_of(options: argparse.Namespace, settings: Settings, catalog: Catalog) -
     return Gate(fails, confidence_of(settings.values["min-confidence"]), waivers)
 
 
-def conclude(found: Tally, gate: Gate) -> int:
-    """Names on standard error the waivers that expired or are not used, and what does not fail; returns the exit code."""
+def conclude(found: Tally, gate: Gate, compared: Comparison | None = None) -> int:
+    """Names on standard error the waivers that expired or are not used, and what does not fail; returns the exit code.
+
+    With `compared`, what did not get worse since then does not fail.
+    """
     for item in gate.waivers:
         if item in found.used and item.expired:
             say(f"{item.source}: the waiver of {item.defect} on {item.kernel} has expired on {item.until}")
@@ -72,6 +89,12 @@ def conclude(found: Tally, gate: Gate) -> int:
         say(f"{item.source}: the waiver of {item.defect} on {item.kernel} is not used{expired}")
     if found.waived:
         say(f"{found.waived} waived")
+    if compared is not None:
+        counts = ", ".join(f"{found.count(item)} {item.value}" for item in (Outcome.AFFECTED, Outcome.UNKNOWN))
+        say(f"{counts} in all; against the baseline: {compared.worse()} worse")
+        from tailcall_audit.analyzer.gates.compare import decide_against
+
+        return EXIT_CODES[decide_against(compared, found, gate)]
     passed = ", ".join(f"{number} {item.value}" for item, number in let_through(found, gate).items())
     if passed:
         fails = ", ".join(item.value for item in Outcome if item in gate.fail_on)

@@ -23,7 +23,7 @@ from tailcall_audit.analyzer.formats.registry import View
 from tailcall_audit.analyzer.model import Report, State, Verdict
 from tailcall_audit.analyzer.text import printable
 
-__all__ = ["render"]
+__all__ = ["as_markdown", "render"]
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~$&@])")
 _MARKS = {State.AFFECTED: "**affected**", State.FIXED: "fixed", State.NOT_AFFECTED: "-", State.UNKNOWN: "*unknown*"}
@@ -31,7 +31,7 @@ _WIDEST = 12
 """Kernels up to which a matrix has a column for each; beyond it, a row for each."""
 
 
-def _text(words: str) -> str:
+def as_markdown(words: str) -> str:
     """Returns text of an input as Markdown that shows just that: no link, no mention, no tag, no cell of its own."""
     return _SPECIAL.sub(r"\\\1", printable(words)).replace("://", ":\\//").replace("www.", "www\\.")
 
@@ -67,12 +67,12 @@ def _matrix(found: Sequence[Subject], view: View) -> list[str]:
             cells.setdefault(verdict.defect.slug, []).append(verdict)
         by_kernel.append(cells)
     if len(found) <= _WIDEST:
-        titles = ["defect", *(_text(subject.kernel.name) for subject in found)]
+        titles = ["defect", *(as_markdown(subject.kernel.name) for subject in found)]
         lines = [[slug, *(_cell(cells.get(slug, ())) for cells in by_kernel)] for slug in defects]
         return _table(titles, lines)
     worth = [slug for slug in defects if any(_is_open(cells.get(slug, ())) for cells in by_kernel)]
     lines = [
-        [_text(subject.kernel.name), *(_cell(cells.get(slug, ())) for slug in worth)]
+        [as_markdown(subject.kernel.name), *(_cell(cells.get(slug, ())) for slug in worth)]
         for subject, cells in zip(found, by_kernel, strict=True)
     ]
     return [
@@ -89,13 +89,13 @@ def _is_open(items: Sequence[Verdict]) -> bool:
 def _row(cells: Sequence[str], state: State) -> list[str]:
     number, slug, words, *rest = cells
     marked = f"**{words}**" if state is State.AFFECTED else f"*{words}*" if state is State.UNKNOWN else words
-    return [number, slug, marked, *map(_text, rest)]
+    return [number, slug, marked, *map(as_markdown, rest)]
 
 
 def _evidence(verdicts: Sequence[Verdict]) -> Iterator[str]:
     for item in verdicts:
         first, *rest = details(item)
-        yield from ("<details>", f"<summary>{_text(first)}</summary>", "")
+        yield from ("<details>", f"<summary>{as_markdown(first)}</summary>", "")
         # An indented block shows everything as it is.
         yield from (f"    {line}" for line in rest)
         yield from ("", "</details>", "")
@@ -104,7 +104,7 @@ def _evidence(verdicts: Sequence[Verdict]) -> Iterator[str]:
 def _kernel(subject: Subject, view: View) -> Iterator[str]:
     target = subject.target
     verdicts = shown(target, view.everything)
-    yield f"### {_text(heading(target))}"
+    yield f"### {as_markdown(heading(target))}"
     yield ""
     if verdicts:
         titles = [title.lower() for title in columns(verdicts)]
@@ -113,13 +113,13 @@ def _kernel(subject: Subject, view: View) -> Iterator[str]:
     yield f"{summary(target, view.everything)}"
     yield ""
     for line in contradictions(verdicts):
-        yield f"- **CONTRADICTED** {_text(line)}"
+        yield f"- **CONTRADICTED** {as_markdown(line)}"
     for line in waivers(verdicts):
-        yield f"- {_text(line)}"
+        yield f"- {as_markdown(line)}"
     for command, slugs in settlements(verdicts):
         yield f"- to settle {', '.join(slugs)}: {_code(command)}"
     for note in target.notes:
-        yield f"- note: {_text(note)}"
+        yield f"- note: {as_markdown(note)}"
     yield ""
     if view.explain:
         yield from _evidence(verdicts)
@@ -133,8 +133,8 @@ def render(report: Report, view: View) -> str:
         lines += [*_matrix(found, view), ""]
     if len(found) <= _WIDEST:
         lines += [line for subject in found for line in _kernel(subject, view)]
-    lines += [f"- {_text(line)}" for line in skipped(report)]
+    lines += [f"- {as_markdown(line)}" for line in skipped(report)]
     if report.skipped:
         lines.append("")
-    lines.append(f"Catalogue of {_text(report.catalog.date)}.")
+    lines.append(f"Catalogue of {as_markdown(report.catalog.date)}.")
     return "\n".join(lines) + "\n"

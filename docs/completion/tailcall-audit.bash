@@ -8,11 +8,12 @@
 _shtab_tailcall_audit_guest_subparsers=(list fetch)
 _shtab_tailcall_audit_catalog_subparsers=(build lint docs)
 _shtab_tailcall_audit_survey_subparsers=(list show forget)
-_shtab_tailcall_audit_subparsers=(list explain plan lab guest catalog survey completion)
+_shtab_tailcall_audit_subparsers=(list explain plan diff lab guest catalog survey completion)
 
 _shtab_tailcall_audit_list_option_strings=(-h --help --format --json --output --catalog --settings --debug)
 _shtab_tailcall_audit_explain_option_strings=(-h --help --format --json --output --catalog --settings --debug)
 _shtab_tailcall_audit_plan_option_strings=(-h --help --tree --rev --package --repo --distro --offline --refresh --config --arch --upstream --patches --only --pitfalls --severity --unknown --format --json --output --quiet --catalog --settings --debug)
+_shtab_tailcall_audit_diff_option_strings=(-h --help --format --json --output --debug)
 _shtab_tailcall_audit_lab_option_strings=(-h --help --jobs --emulate --kvm --guest-memory --guest-timeout --guest-python --only --pitfalls --severity --format --json --output --quiet --fail-on --allow-unknown --min-confidence --catalog --settings --debug)
 _shtab_tailcall_audit_guest_list_option_strings=(-h --help)
 _shtab_tailcall_audit_guest_fetch_option_strings=(-h --help --suite --quiet)
@@ -26,20 +27,21 @@ _shtab_tailcall_audit_survey_show_option_strings=(-h --help)
 _shtab_tailcall_audit_survey_forget_option_strings=(-h --help)
 _shtab_tailcall_audit_survey_option_strings=(-h --help --stable --vulns --changelog --package --repo --distro --package-version --branch --write --into --name --date --format --json --output --catalog --settings --debug)
 _shtab_tailcall_audit_completion_option_strings=(-h --help --debug)
-_shtab_tailcall_audit_option_strings=(-h --help --kernel --tree --rev --package --distro --installed --repo --changelog --package-version --changelog-format --config --arch --image --system-map --no-emulation --online --offline --refresh --confirm --kvm --guest-memory --guest-timeout --guest-python --only --pitfalls --severity --max-age --all --explain --format --json --output --quiet --fail-on --allow-unknown --min-confidence --catalog --settings --debug --surveys --show-config --version)
+_shtab_tailcall_audit_option_strings=(-h --help --kernel --tree --rev --package --distro --installed --repo --changelog --package-version --changelog-format --config --arch --image --system-map --no-emulation --online --offline --refresh --confirm --kvm --guest-memory --guest-timeout --guest-python --only --pitfalls --severity --max-age --all --explain --format --json --output --quiet --fail-on --allow-unknown --min-confidence --baseline --catalog --settings --debug --surveys --show-config --version)
 
 
 
 _shtab_tailcall_audit_list___format_choices=(plain json)
 _shtab_tailcall_audit_explain___format_choices=(plain json)
 _shtab_tailcall_audit_plan___format_choices=(json plain quilt script table)
+_shtab_tailcall_audit_diff___format_choices=(plain markdown json)
 _shtab_tailcall_audit_lab___format_choices=(csaf csv cyclonedx html json junit markdown openvex plain prometheus sarif table)
 _shtab_tailcall_audit_guest_pos_0_choices=(list fetch)
 _shtab_tailcall_audit_catalog_pos_0_choices=(build lint docs)
 _shtab_tailcall_audit_survey_pos_0_choices=(list show forget)
 _shtab_tailcall_audit_survey___format_choices=(plain json)
 _shtab_tailcall_audit_completion_pos_0_choices=(bash zsh tcsh)
-_shtab_tailcall_audit_pos_0_choices=(list explain plan lab guest catalog survey completion)
+_shtab_tailcall_audit_pos_0_choices=(list explain plan diff lab guest catalog survey completion)
 _shtab_tailcall_audit___changelog_format_choices=(debian ubuntu rpm suse)
 _shtab_tailcall_audit___confirm_choices=(host vm)
 _shtab_tailcall_audit___format_choices=(csaf csv cyclonedx html json junit markdown openvex plain prometheus sarif table)
@@ -62,6 +64,10 @@ _shtab_tailcall_audit_plan___unknown_nargs=0
 _shtab_tailcall_audit_plan___json_nargs=0
 _shtab_tailcall_audit_plan___quiet_nargs=0
 _shtab_tailcall_audit_plan___debug_nargs=0
+_shtab_tailcall_audit_diff__h_nargs=0
+_shtab_tailcall_audit_diff___help_nargs=0
+_shtab_tailcall_audit_diff___json_nargs=0
+_shtab_tailcall_audit_diff___debug_nargs=0
 _shtab_tailcall_audit_lab_pos_0_nargs=+
 _shtab_tailcall_audit_lab__h_nargs=0
 _shtab_tailcall_audit_lab___help_nargs=0
