@@ -132,7 +132,7 @@ def test_without_a_python_the_message_has_both_ways(
         pytest.skip("this host is of arm64: its guests get the running Python")
     monkeypatch.setattr("tailcall_audit.analyzer.live.confirm.find_qemu", lambda _: None)
     image = str(package_file(*ARM64))
-    assert main(["--package", image, "--confirm=vm", "--only", "freplace-loop"]) == 2
+    assert main(["--package", image, "--no-emulation", "--confirm=vm", "--only", "freplace-loop"]) == 2
     said = capsys.readouterr().err
     assert "'tailcall-audit guest fetch arm64'" in said
     assert "--guest-python" in said
