@@ -4,19 +4,20 @@
 
 Kernels of any architecture whose QEMU is here; a foreign one needs its Python (tailcall-audit guest fetch ARCH) and
 gets Debian's busybox-static of its architecture, for which the machine's Debian mirror is asked. Both boots are
-emulated by the same QEMU, processor and board in the same run, in turns; the smallest of three counts. The detector
+emulated by the same QEMU, processor and board in the same run, in turns; the smallest of three counts, in seconds of
+the processor that QEMU took: other load on the machine does not count. The detector
 that exists for these pitfalls says of itself that it wants clang, capstone and a minute or so; it is not run here.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import stat
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,15 +67,21 @@ def _bare_archive(folder: Path, machine: Machine) -> Path:
     return path
 
 
+def _used() -> float:
+    """Seconds of the processor that the programs took that were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def _bare(kernel: _Kernel, initramfs: Path) -> float:
     machine = kernel.machine
     command = [find_qemu(machine.architecture).program, "-nodefaults", "-no-user-config", "-display", "none"]
     command += ["-no-reboot", "-m", "512", "-accel", "tcg", "-cpu", machine.processor, *machine.board]
     command += ["-serial", "stdio", "-kernel", str(kernel.file), "-initrd", str(initramfs)]
     command += ["-append", f"{machine.command_line} quiet panic=-1"]
-    start = time.monotonic()
+    start = _used()
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=300, check=True)
-    taken = time.monotonic() - start
+    taken = _used() - start
     if b"panic" in done.stdout:
         sys.exit(f"{kernel.name}: the bare boot panicked: {done.stdout[-300:].decode(errors='replace')}")
     return taken
@@ -100,9 +107,9 @@ def _measure(kernel: _Kernel, folder: Path) -> str:
     bare, probed, probes = [], [], []
     for _ in range(_ROUNDS):
         bare.append(_bare(kernel, busybox))
-        start = time.monotonic()
+        start = _used()
         run = run_in_guest(kernel.file, ours, Guest(), architecture=name)
-        probed.append((time.monotonic() - start) / run.boots)
+        probed.append((_used() - start) / run.boots)
         if run.failure is not None:
             return f"{kernel.name[:42]:42} {name:10} {run.failure}"
         if run.seconds is not None:
