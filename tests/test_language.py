@@ -10,8 +10,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("analyzer", "probes", "tailcall_audit", "tests", "tools", "bench", "catalog", "docs", "bin", ".ci")
-SUFFIXES = (".py", ".md", ".yaml", ".sh", ".toml")
+FOLDERS = (
+    "analyzer",
+    "probes",
+    "tailcall_audit",
+    "tests",
+    "tools",
+    "bench",
+    "catalog",
+    "docs",
+    "bin",
+    ".ci",
+    "contrib",
+)
+SUFFIXES = (".py", ".md", ".yaml", ".sh", ".toml", ".yml", ".txt")
 UNCLEAR = re.compile(r"\b(told|tells?|speaks?|spoke|somebody|nobody|whoever)\b", re.IGNORECASE)
 MEANT = re.compile(r"`nobody`|\bNOBODY\b|\.tell\(")
 """The user of that name, and the method of a file."""
