@@ -6,15 +6,12 @@ all others with it. Nothing is run: a program that enters and should not have is
 
 from __future__ import annotations
 
-import errno
-
-from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
+from tailcall_audit.probes.kernel.bpf import Bpf
 from tailcall_audit.probes.kernel.instructions import R1, R6, Program
-from tailcall_audit.probes.kernel.privileges import refusal_in_words
-from tailcall_audit.probes.kernel.programs import return_value, tail_call
+from tailcall_audit.probes.kernel.programs import refusal_of_put, return_value, tail_call
 from tailcall_audit.probes.probe import InconclusiveError
 
-__all__ = ["enters", "must_enter", "owner"]
+__all__ = ["must_enter", "owner"]
 
 
 def owner(
@@ -25,19 +22,8 @@ def owner(
     return kernel.load(kind, program, name="owner", attach_type=attach_type, target=target)
 
 
-def enters(kernel: Bpf, array: int, program: int, what: str) -> str | None:
-    """Puts a program into the prog_array: None when it enters, the kernel's words when it is refused as incompatible."""
-    try:
-        kernel.put(array, 0, program)
-    except BpfError as error:
-        if error.errno != errno.EINVAL:
-            raise InconclusiveError(f"{what}: {refusal_in_words(kernel, error)}") from error
-        return error.words
-    return None
-
-
 def must_enter(kernel: Bpf, array: int, program: int, what: str) -> None:
     """The control: a program that no check refuses must enter; raises InconclusiveError."""
-    refusal = enters(kernel, array, program, what)
+    refusal = refusal_of_put(kernel, array, program, what)
     if refusal is not None:
         raise InconclusiveError(f"control: {what} is refused ({refusal})")

@@ -14,6 +14,7 @@ from tailcall_audit.probes.kernel.programs import (
     expect,
     load_simple,
     needs_jit,
+    refusal_of_put,
     return_value,
     tail_call,
 )
@@ -25,7 +26,6 @@ __all__ = [
     "extension",
     "extension_is_refused",
     "extension_of",
-    "refusal_of_put",
     "resolves_target_type",
     "target",
 ]
@@ -137,19 +137,6 @@ def extension_is_refused(kernel: Bpf) -> str | None:
     control = load_simple(kernel, bpf.XDP)
     expect(kernel, lambda: kernel.put(kernel.prog_array(), 0, control), "control: an XDP program in a prog_array")
     return refusal_of_put(kernel, array, replacement, "a freplace program in an empty prog_array")
-
-
-def refusal_of_put(kernel: Bpf, array: int, program: int, what: str) -> str | None:
-    """Puts a program into a prog_array. Returns None if it is taken, else the kernel's words of an EINVAL; raises
-    InconclusiveError, which names `what`, on another error.
-    """
-    try:
-        kernel.put(array, 0, program)
-    except BpfError as error:
-        if error.errno != errno.EINVAL:
-            raise InconclusiveError(f"{what}: {refusal_in_words(kernel, error)}") from error
-        return error.words
-    return None
 
 
 def look_only(kernel: Bpf) -> Result:

@@ -13,9 +13,9 @@ pointer dereference in resolve_prog_type() for BPF_PROG_TYPE_EXT") (in v6.11) en
 
 from __future__ import annotations
 
-from tailcall_audit.probes.defects.freplace import attach_extension, extension_of, look_only, refusal_of_put
+from tailcall_audit.probes.defects.freplace import attach_extension, extension_of, look_only
 from tailcall_audit.probes.kernel.bpf import Bpf
-from tailcall_audit.probes.kernel.programs import expect
+from tailcall_audit.probes.kernel.programs import expect, refusal_of_put
 from tailcall_audit.probes.probe import ABSENT, Probe, Result
 
 __all__ = ["PROBE"]

@@ -18,12 +18,11 @@ from tailcall_audit.probes.defects.freplace import (
     extension_is_refused,
     extension_of,
     look_only,
-    refusal_of_put,
     resolves_target_type,
 )
 from tailcall_audit.probes.kernel import bpf
 from tailcall_audit.probes.kernel.bpf import Bpf
-from tailcall_audit.probes.kernel.programs import expect
+from tailcall_audit.probes.kernel.programs import expect, refusal_of_put
 from tailcall_audit.probes.probe import ABSENT, PRESENT, Probe, Result
 
 __all__ = ["PROBE"]

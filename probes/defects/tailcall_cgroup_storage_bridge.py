@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from tailcall_audit.probes.defects.compatibility import enters, must_enter
+from tailcall_audit.probes.defects.compatibility import must_enter
 from tailcall_audit.probes.defects.tailcall_cgroup_storage_oob import storage, user
 from tailcall_audit.probes.kernel import bpf
 from tailcall_audit.probes.kernel.bpf import Bpf
 from tailcall_audit.probes.kernel.instructions import R1, R6, Program
-from tailcall_audit.probes.kernel.programs import expect, load_simple, return_value, tail_call
+from tailcall_audit.probes.kernel.programs import expect, load_simple, refusal_of_put, return_value, tail_call
 from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Probe, Result, UnreachableError
 
 __all__ = ["PROBE"]
@@ -36,7 +36,7 @@ def _run(kernel: Bpf) -> Result:
     first = expect(kernel, lambda: storage(kernel, 8), "a cgroup storage")
     array = kernel.prog_array()
     expect(kernel, lambda: user(kernel, first, array), "a cgroup program with a storage that tail-calls")
-    if enters(kernel, array, user(kernel, storage(kernel, 64)), "a program with another storage") is None:
+    if refusal_of_put(kernel, array, user(kernel, storage(kernel, 64)), "a program with another storage") is None:
         raise InconclusiveError(
             "storages are not compared at all here (tailcall-cgroup-storage-oob), so there is nothing to bridge"
         )
@@ -50,7 +50,7 @@ def _run(kernel: Bpf) -> Result:
         except UnreachableError:
             # Without tail calls in subprograms the other way is the only one.
             continue
-        refusal = enters(kernel, array, bridge, f"a program without a storage that tail-calls {what}")
+        refusal = refusal_of_put(kernel, array, bridge, f"a program without a storage that tail-calls {what}")
         if refusal is None:
             return Result(
                 PRESENT,

@@ -10,11 +10,11 @@ storage") (in v6.17, 6.12.46, 6.6.105, 6.1.151, 5.15.192) compares the storages'
 
 from __future__ import annotations
 
-from tailcall_audit.probes.defects.compatibility import enters, must_enter
+from tailcall_audit.probes.defects.compatibility import must_enter
 from tailcall_audit.probes.kernel import bpf
 from tailcall_audit.probes.kernel.bpf import Bpf
 from tailcall_audit.probes.kernel.instructions import R1, R2, R6, Program
-from tailcall_audit.probes.kernel.programs import expect, return_value, tail_call
+from tailcall_audit.probes.kernel.programs import expect, refusal_of_put, return_value, tail_call
 from tailcall_audit.probes.probe import ABSENT, PRESENT, Probe, Result
 
 __all__ = ["PROBE", "storage", "user"]
@@ -45,7 +45,7 @@ def _run(kernel: Bpf) -> Result:
     array = kernel.prog_array()
     expect(kernel, lambda: user(kernel, small, array), "a cgroup program with a storage that tail-calls")
     must_enter(kernel, array, user(kernel, small), "a program with the same storage in the prog_array")
-    refusal = enters(kernel, array, user(kernel, large), "a program with another storage")
+    refusal = refusal_of_put(kernel, array, user(kernel, large), "a program with another storage")
     if refusal is None:
         return Result(PRESENT, "a program with a storage of 64 bytes enters the prog_array of one with 8 bytes")
     return Result(ABSENT, f"a program with another storage is refused by the prog_array ({refusal})")

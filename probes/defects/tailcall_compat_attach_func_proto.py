@@ -10,12 +10,12 @@ attached to different hooks") (in v6.12) compares attach_func_proto.
 
 from __future__ import annotations
 
-from tailcall_audit.probes.defects.compatibility import enters, must_enter, owner
+from tailcall_audit.probes.defects.compatibility import must_enter, owner
 from tailcall_audit.probes.defects.freplace import target
 from tailcall_audit.probes.kernel import bpf
 from tailcall_audit.probes.kernel.bpf import Bpf, function_number
 from tailcall_audit.probes.kernel.instructions import Program
-from tailcall_audit.probes.kernel.programs import expect, return_value
+from tailcall_audit.probes.kernel.programs import expect, refusal_of_put, return_value
 from tailcall_audit.probes.probe import ABSENT, PRESENT, Probe, Result
 
 __all__ = ["PROBE"]
@@ -36,7 +36,7 @@ def _run(kernel: Bpf) -> Result:
         "an fentry program that tail-calls",
     )
     must_enter(kernel, array, _load(kernel, first), "an fentry program of the same function in the prog_array")
-    refusal = enters(kernel, array, _load(kernel, second), "an fentry program of another function")
+    refusal = refusal_of_put(kernel, array, _load(kernel, second), "an fentry program of another function")
     if refusal is None:
         return Result(PRESENT, "an fentry program of another function, with another prototype, enters the prog_array")
     return Result(ABSENT, f"an fentry program of another function is refused by the prog_array ({refusal})")

@@ -9,11 +9,11 @@ tailcall compatibility") (in v6.18, 6.12.53, 6.6.112, 6.1.156).
 
 from __future__ import annotations
 
-from tailcall_audit.probes.defects.compatibility import enters, must_enter, owner
+from tailcall_audit.probes.defects.compatibility import must_enter, owner
 from tailcall_audit.probes.kernel import bpf
 from tailcall_audit.probes.kernel.bpf import Bpf
 from tailcall_audit.probes.kernel.instructions import Program
-from tailcall_audit.probes.kernel.programs import expect, return_value
+from tailcall_audit.probes.kernel.programs import expect, refusal_of_put, return_value
 from tailcall_audit.probes.probe import ABSENT, PRESENT, Probe, Result
 
 __all__ = ["PROBE"]
@@ -32,7 +32,7 @@ def _run(kernel: Bpf) -> Result:
         "a connect4 program that tail-calls",
     )
     must_enter(kernel, array, _load(kernel, bpf.INET4_CONNECT), "a connect4 program in a connect4 program's prog_array")
-    refusal = enters(kernel, array, _load(kernel, bpf.INET6_CONNECT), "a connect6 program")
+    refusal = refusal_of_put(kernel, array, _load(kernel, bpf.INET6_CONNECT), "a connect6 program")
     if refusal is None:
         return Result(PRESENT, "a connect6 program enters a connect4 program's prog_array")
     return Result(ABSENT, f"a connect6 program is refused by a connect4 program's prog_array ({refusal})")

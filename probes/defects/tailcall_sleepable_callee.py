@@ -10,11 +10,11 @@ v6.0); before, nothing is seen.
 
 from __future__ import annotations
 
-from tailcall_audit.probes.defects.compatibility import enters, must_enter, owner
+from tailcall_audit.probes.defects.compatibility import must_enter, owner
 from tailcall_audit.probes.kernel import bpf
 from tailcall_audit.probes.kernel.bpf import Bpf
 from tailcall_audit.probes.kernel.instructions import Program
-from tailcall_audit.probes.kernel.programs import expect, return_value
+from tailcall_audit.probes.kernel.programs import expect, refusal_of_put, return_value
 from tailcall_audit.probes.probe import ABSENT, PRESENT, Probe, Result
 
 __all__ = ["PROBE"]
@@ -30,7 +30,7 @@ def _run(kernel: Bpf) -> Result:
     plain = expect(kernel, lambda: _callee(kernel, 0), "a kprobe program")
     must_enter(kernel, array, plain, "a kprobe program that may not sleep either")
     sleepable = expect(kernel, lambda: _callee(kernel, bpf.SLEEPABLE), "a sleepable kprobe program")
-    refusal = enters(kernel, array, sleepable, "a sleepable kprobe program")
+    refusal = refusal_of_put(kernel, array, sleepable, "a sleepable kprobe program")
     if refusal is None:
         return Result(PRESENT, "a sleepable kprobe program enters the prog_array of one that may not sleep")
     return Result(

@@ -9,12 +9,12 @@ for every program that has one, not for freplace programs alone. No other kernel
 
 from __future__ import annotations
 
-from tailcall_audit.probes.defects.compatibility import enters, must_enter
+from tailcall_audit.probes.defects.compatibility import must_enter
 from tailcall_audit.probes.defects.freplace import claim, target
 from tailcall_audit.probes.kernel import bpf
 from tailcall_audit.probes.kernel.bpf import Bpf, function_number
 from tailcall_audit.probes.kernel.instructions import Program
-from tailcall_audit.probes.kernel.programs import expect, load_simple, return_value
+from tailcall_audit.probes.kernel.programs import expect, load_simple, refusal_of_put, return_value
 from tailcall_audit.probes.probe import ABSENT, PRESENT, Probe, Result
 
 __all__ = ["PROBE"]
@@ -35,7 +35,7 @@ def _run(kernel: Bpf) -> Result:
         ),
         "an fentry program",
     )
-    refusal = enters(kernel, array, tracer, "an fentry program")
+    refusal = refusal_of_put(kernel, array, tracer, "an fentry program")
     if refusal is None:
         return Result(PRESENT, "an fentry program of a TC program enters a TC program's prog_array")
     return Result(ABSENT, f"an fentry program is refused by a TC program's prog_array ({refusal})")

@@ -32,6 +32,7 @@ __all__ = [
     "load_simple",
     "needs_jit",
     "out_of_reach",
+    "refusal_of_put",
     "return_value",
     "subprogram",
     "tail_call",
@@ -213,3 +214,16 @@ def expect(kernel: Bpf, call: Callable[[], int | None], what: str) -> int:
     except BpfError as error:
         out_of_reach(kernel, error)
         raise InconclusiveError(f"{what}: {refusal_in_words(kernel, error)}") from error
+
+
+def refusal_of_put(kernel: Bpf, array: int, program: int, what: str) -> str | None:
+    """Puts a program into a prog_array. Returns None if it is taken, else the kernel's words of an EINVAL; raises
+    InconclusiveError, which names `what`, on another error.
+    """
+    try:
+        kernel.put(array, 0, program)
+    except BpfError as error:
+        if error.errno != errno.EINVAL:
+            raise InconclusiveError(f"{what}: {refusal_in_words(kernel, error)}") from error
+        return error.words
+    return None

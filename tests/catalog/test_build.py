@@ -17,6 +17,7 @@ from tailcall_audit.analyzer.catalog.build import InvalidCatalogError, build
 from tailcall_audit.analyzer.catalog.check import CatalogError
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.yaml_file import read_yaml
+from tests.test_additions import DISTRIBUTION
 
 CHECKOUT = Path(__file__).parents[2]
 FOLDER = CHECKOUT / "catalog"
@@ -306,20 +307,6 @@ def test_a_folder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "no such folder" in capsys.readouterr().err
 
 
-NEW_DISTRIBUTION = r"""
-title: Example Linux
-order: 86
-follows: stable
-patches: own
-forms:
-  - match: '-(?P<abi>\d+)\.ex\d+\.(?P<arch>x86_64|aarch64)'
-    contains: ['.ex']
-    proves: exact
-    note: Example Linux builds the stable release
-settle: tailcall-audit --package kernel-{release}   (on that host)
-"""
-
-
 def test_a_distribution_is_one_file(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "commits.json"
     common = ["--catalog", str(output), "--kernel", "6.1.170-3.ex4.x86_64", "--only", "x86-hierarchy", "--json"]
@@ -333,7 +320,7 @@ def test_a_distribution_is_one_file(folder: Path, tmp_path: Path, capsys: pytest
         return identity["distro"], identity["architecture"], target["verdicts"][0]["verdict"]
 
     assert judged() == (None, "x86_64", "unknown")
-    (folder / "distributions/example.yaml").write_text(NEW_DISTRIBUTION)
+    (folder / "distributions/example.yaml").write_text(DISTRIBUTION)
     assert judged() == ("example", "x86_64", "affected")
 
 
