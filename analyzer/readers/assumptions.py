@@ -1,7 +1,7 @@
-"""Which configuration options may be taken as set, or as not set, when a commit's code is read.
+"""The configuration options that are taken as set, or as not set, when a commit's code is read.
 
-A defect that needs CONFIG_BPF_JIT cannot be reached without it, whatever the code says; so code under that option
-counts as compiled. What a commit means for several defects is read under what all of them need.
+A defect that needs CONFIG_BPF_JIT cannot be reached without it, so code under that option counts as compiled. If a
+commit matters for several defects, only options that all of them need are assumed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["assumptions_by_commit"]
 
 
 def _needed(config: Expression) -> tuple[frozenset[str], frozenset[str]]:
-    """Returns the options that an expression needs set, and those that it needs not set, whichever alternative holds."""
+    """Returns the options that every alternative of an expression needs set, and those that every one needs not set."""
     if config.operator is Operator.LEAF:
         return frozenset((f"CONFIG_{config.name}",)), frozenset()
     pairs = [_needed(part) for part in config.parts]

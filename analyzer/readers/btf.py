@@ -61,13 +61,13 @@ def _decide(btf: Btf, commit: Commit) -> tuple[Presence, str] | None:
 
 
 def btf_presence(btf: Btf, commit: Commit) -> Presence:
-    """Returns what the type data says of a commit that has a BTF signature; raises BtfError on broken data."""
+    """Returns the evidence from type data about a commit that has a BTF signature; raises BtfError on broken data."""
     found = _decide(btf, commit)
     return Presence.UNKNOWN if found is None else found[0]
 
 
 def btf_evidence(catalog: Catalog, btf: Btf, where: str) -> Iterator[Evidence]:
-    """Yields what the kernel's type data shows of each commit that it can show."""
+    """Yields the evidence from the kernel's type data about each commit that has a BTF signature."""
     for commit in catalog.commits.values():
         if commit.btf is None:
             continue

@@ -1,7 +1,7 @@
 """Evidence from a distribution's changelog: which commits were backported to the package's base.
 
-A listed subject proves a backport, and its revert the opposite. What silence means is for
-`tailcall_audit.analyzer.readers.changelog_silence`.
+A listed subject proves a backport, its revert the opposite. `tailcall_audit.analyzer.readers.changelog_silence` reads
+what a changelog does not list.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class _Subjects:
         self._ends = {subject.split()[-1] for subject in (*self._whole, *self._neutral)}
 
     def find(self, item: Item) -> tuple[Commit, bool | None] | None:
-        """The commit that an item applies (True), takes back (False), or is dropped as a patch (None): then it may be
-        either.
+        """The commit that an item applies (True), takes back (False), or drops as a patch (None: it may be present or
+        not).
         """
         if item.is_downstream or len(item.text) > _MAX_ITEM:
             return None
@@ -89,7 +89,7 @@ def _listed(opened: OpenChangelog) -> Iterator[Evidence]:
 
 
 def _open_question(key: str, citation: str, detail: str) -> Evidence:
-    """An entry that was read and does not decide: lower ranks may not overrule it."""
+    """Evidence from an entry that was read and does not decide: lower ranks may not overrule it."""
     return Evidence(
         EvidenceKind.CHANGELOG,
         key,
@@ -102,8 +102,8 @@ def _open_question(key: str, citation: str, detail: str) -> Evidence:
 
 
 def _inherited(found: Iterable[Evidence], whose: str) -> Iterator[Evidence]:
-    """Yields what a build has by the changelog of another vendor's build of the same name: what that lists. What it
-    takes back is open here, because the base may have it.
+    """Yields evidence from the changelog of another vendor's build of the same name. Listed commits are present. A
+    commit that it takes back is unknown here, because the base may have it.
     """
     for item in found:
         detail = f"by the changelog of {whose}, whose build has the same name: {item.detail}"
@@ -125,18 +125,20 @@ def mentioning_versions(opened: OpenChangelog) -> list[str]:
 
 @lru_cache(maxsize=1)
 def listed_evidence(opened: OpenChangelog) -> tuple[Evidence, ...]:
-    """Returns what a changelog lists or hints at. The last answer is kept, since what is not listed is asked for next."""
+    """Returns the commits that a changelog lists or hints at. The last answer is kept: the reader of silence asks for
+    it next.
+    """
     catalog = opened.catalog
     found = list(_listed(opened))
     known = {item.commit for item in found}
-    # A hint at a fix that was made for another stable branch does not count here.
+    # A hint at a fix that was made for another stable branch does not count for this one.
     branch = opened.window.base.branch
     elsewhere = {key for key, item in catalog.commits.items() if item.only_on_branch not in (None, branch)}
     return (*found, *read_hints(catalog, opened.changelog, opened.window.entries, known | elsewhere))
 
 
 def read(subject: Subject, request: Request) -> Reading:
-    """Reads what the changelog lists, and what it says that it takes back."""
+    """Reads the commits that the changelog lists, and those that it takes back."""
     opened = subject.parts.changelog
     assert opened is not None  # the registry's condition
     found = listed_evidence(opened)

@@ -1,4 +1,4 @@
-"""Evidence from what a changelog does not list: absent only where the changelog is complete."""
+"""Evidence from the commits that a changelog does not list: they are absent only if the changelog is complete."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _not_listed(opened: OpenChangelog, commit: Commit) -> Evidence:
 
 
 def silent_evidence(opened: OpenChangelog) -> Iterator[Evidence]:
-    """Yields what it means of each commit behind the base that the changelog neither lists nor hints at it."""
+    """Yields evidence about each commit later than the base that the changelog neither lists nor hints at."""
     seen = {item.commit for item in listed_evidence(opened)}
     for key, commit in opened.catalog.commits.items():
         in_base = commit.first_release <= opened.window.base and commit.only_on_branch is None

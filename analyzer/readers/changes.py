@@ -1,4 +1,4 @@
-"""A commit that a stable branch took, reverted and took again: which releases have it."""
+"""Commits that a stable branch took, reverted and took again, and the releases that have them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["changed_in_release", "reverted_after"]
 
 
 def changed_in_release(commit: Commit, fact: BranchFact, version: UpstreamVersion, settle: str) -> Evidence:
-    """Returns what the releases that brought a commit and took it back say of a release of that branch."""
+    """Returns the evidence about such a commit in a release of its branch."""
     there = commit.first_release <= version.base and commit.only_on_branch is None
     words = f"{version.branch}.y {'has' if there else 'lacks'} {commit.key} from its start"
     for release, brings in fact.changes:
@@ -28,8 +28,8 @@ def changed_in_release(commit: Commit, fact: BranchFact, version: UpstreamVersio
 
 
 def reverted_after(commit: Commit, version: UpstreamVersion) -> bool:
-    """Returns True if a later release of the branch takes a commit back: "at least this release" does not prove it
-    then.
+    """Returns True if a later release of the branch takes a commit back, so that "at least this release" does not prove
+    it.
     """
     fact = commit.branches.get(version.branch)
     return fact is not None and any(release > version and not brings for release, brings in fact.changes)

@@ -1,4 +1,4 @@
-"""What a walk of a history holds of the catalogue's commits: applied, reverted and applied again, oldest first."""
+"""The events of a history about commits of the catalogue: applied, reverted and applied again, oldest first."""
 
 from __future__ import annotations
 

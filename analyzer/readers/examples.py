@@ -1,6 +1,4 @@
-"""Runs the examples of the catalogue: what a signature says of a kernel's source, held against what the catalogue
-expects.
-"""
+"""Runs the examples of the catalogue: the answer of a signature on a kernel's source, compared with the expected one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a git history says: is a commit there, as an ancestor or as a backport, and was it reverted afterwards?
+"""Evidence from a git history: a commit is an ancestor or a backport, and may have been reverted afterwards.
 
-One bounded pass over ``base..head`` collects the commits that matter; their order decides. What is in the base release
-is there by descent. An absence is claimed only when the whole range was seen and the base is an ancestor of the head.
+One bounded pass over ``base..head`` collects the commits that matter; their order decides. The base release has its
+ancestors by descent. An absence is claimed only if the whole range was seen and the base is an ancestor of the head.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Recognising the catalogue's commits in a history: which commit applies one, which takes one back?"""
+"""Recognises the catalogue's commits in a history: which commit applies one, and which takes one back."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ class Matcher:
         return events or self._alike(name, subject, shown), None
 
     def _alike(self, name: str, subject: str, shown: str) -> list[Event]:
-        """A subject that contains that of a commit and is in no form that is known: what it does is open."""
+        """Returns the event of a subject that contains a commit's subject in an unknown form: its effect is open."""
         folded = " ".join(subject.split())
         if folded.startswith(_ELSEWHERE):
             return []

@@ -1,7 +1,7 @@
-"""Commit messages: which upstream commit does a message say it is, or reverts?
+"""Commit messages: the upstream commit that a message claims to be, and those that it reverts.
 
-The forms of the trailers are in docs/history.md, with the trees that they were seen in. A mention of a commit that does
-not stand in one of these forms (``Fixes:``, ``Stable-dep-of:``, ``Omitted-fix:``, a quotation) proves nothing.
+docs/history.md has the forms of the trailers, with the trees that they were seen in. A commit that a message mentions
+in another form (``Fixes:``, ``Stable-dep-of:``, ``Omitted-fix:``, a quotation) proves nothing.
 """
 
 from __future__ import annotations

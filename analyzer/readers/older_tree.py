@@ -62,7 +62,7 @@ class OlderTree:
         return frozenset(words)
 
     def without(self, commit: Commit, citation: str) -> Evidence | None:
-        """Returns the evidence that a commit is absent, or None if the tree does not prove it."""
+        """Returns the evidence that a commit is absent; None if the tree does not prove it."""
         if self._version is None or self._version >= commit.first_release:
             return None
         names = {name for part in commit.signature for name in _brought(part)}

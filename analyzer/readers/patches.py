@@ -40,7 +40,7 @@ _SUBJECT = re.compile(rb"^Subject:[ \t]*((?:[^\n]|\n[ \t])*)", re.MULTILINE | re
 
 @dataclass(frozen=True)
 class PatchQueue:
-    """What the queues of a tree say, and a note about each queue."""
+    """The evidence from the queues of a tree, and a note about each queue."""
 
     evidence: tuple[Evidence, ...]
     notes: tuple[str, ...]
@@ -48,7 +48,7 @@ class PatchQueue:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A patch about a commit: it applies it (True), takes it back (False), or takes back a part of it (None)."""
+    """A patch and the commit that it applies (True), takes back (False), or takes back in part (None)."""
 
     key: str
     applies: bool | None
@@ -56,12 +56,14 @@ class _Entry:
 
     @property
     def verb(self) -> str:
-        """What the patch does, as a word."""
+        """The effect of the patch, as a word."""
         return "carries" if self.applies else "reverts"
 
 
 def _match(matcher: Matcher, data: bytes, reverse: bool) -> tuple[str, bool | None] | None:
-    """The commit that a patch is about, and what it does to it; by the subject first, since a revert names ids too."""
+    """Returns the commit that a patch is about, and the effect. The subject counts before ids, since a revert names ids
+    too.
+    """
     header = data[:_HEADER_BYTES].split(b"\n---", 1)[0]
     found = _SUBJECT.search(header)
     text = "" if found is None else " ".join(found.group(1).decode("utf-8", "replace").split())
@@ -74,7 +76,9 @@ def _match(matcher: Matcher, data: bytes, reverse: bool) -> tuple[str, bool | No
 
 
 def _applied(found: list[tuple[int, _Entry]], notes: list[str]) -> Iterator[Evidence]:
-    """Yields what the applied patches of one queue amount to: of several about one commit the last one applied decides."""
+    """Yields the evidence from the applied patches of one queue: of several about one commit the last one applied
+    decides.
+    """
     last: dict[str, _Entry] = {}
     for _, entry in sorted(found, key=lambda pair: pair[0]):
         before = last.get(entry.key)
@@ -104,10 +108,10 @@ def _waiting(entry: _Entry) -> Evidence:
 
 
 def read_patch_queue(catalog: Catalog, reader: FileReader, branch: str) -> PatchQueue:
-    """Reads the patch queues of a tree. Patches that .pc/applied-patches lists are applied, in its order; of the others
-    it is not known.
+    """Reads the patch queues of a tree.
 
-    `branch` is the stable branch of the tree (``6.1``).
+    Patches in .pc/applied-patches are applied, in its order; for the others it is not known. `branch` is the stable
+    branch of the tree (``6.1``).
     """
     matcher = Matcher(catalog, branch)
     evidence: list[Evidence] = []
@@ -149,7 +153,7 @@ def _depends(entry: _Entry) -> Evidence:
 
 
 def read_listed_patches(catalog: Catalog, folder: OpenPatches, progress: Progress = lambda _: None) -> PatchQueue:
-    """Reads the patches that a folder without sources lists. A list says what is there; what it does not name proves
+    """Reads the patches that a folder without sources lists. A listed patch is present; one that is not listed proves
     nothing.
     """
     matcher = Matcher(catalog, folder.branch)

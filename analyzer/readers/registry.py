@@ -18,7 +18,7 @@ __all__ = ["RANK", "READERS", "Reader", "Reading"]
 
 
 class Reading(NamedTuple):
-    """What a reader saw: evidence about commits, and what the user should know about the reading."""
+    """Evidence about commits, and notes for the user about the reading."""
 
     evidence: tuple[Evidence, ...] = ()
     notes: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class Reader(NamedTuple):
     beside: bool = False
 
     def applies(self, subject: Subject) -> bool:
-        """Returns True if the subject has what is read."""
+        """Returns True if the subject has a part that is read."""
         if not self.parts:
             return subject.release is not None
         return any(getattr(subject.parts, part) is not None for part in self.parts)
@@ -60,10 +60,10 @@ READERS = (
     Reader(EvidenceKind.SERIES, (), "series"),
     Reader(EvidenceKind.RELEASE, (), "release"),
     Reader(EvidenceKind.BUILD_DATE, (), "build_date"),
-    # A stable release answers the same question better than a changelog's silence: a whole survey is behind it.
+    # A stable release ranks above a changelog's silence: a survey of the whole branch is behind it.
     Reader(EvidenceKind.CHANGELOG_SILENCE, ("changelog",), "changelog_silence"),
 )
-"""Every reader, the one whose evidence outranks the others' first."""
+"""Every reader, by rank: the evidence of an earlier one outranks that of a later one."""
 
 RANK = tuple(reader.kind for reader in READERS)
 """The kinds of evidence about commits, the strongest first."""

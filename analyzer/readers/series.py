@@ -1,4 +1,4 @@
-"""Evidence from the surveys of distributions: what their own changelogs proved about a series of builds."""
+"""Evidence from the surveys of distributions: facts about a series of builds, from their own changelogs."""
 
 from __future__ import annotations
 

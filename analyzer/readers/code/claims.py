@@ -1,6 +1,4 @@
-"""What a signature of code may claim: the places that a commit changes, what was seen of each, and what they prove
-together.
-"""
+"""The places in the code that a commit changes, what was seen of each, and what they prove together."""
 
 from __future__ import annotations
 
@@ -14,9 +12,10 @@ __all__ = ["Claim", "Finding", "Place", "PlaceState", "Shown", "taken_together"]
 
 
 class Claim(Enum):
-    """What the code proves of a commit. SIMILAR: what was read agrees with the commit, and other places of it were not
-    read, or not followed to their end: it proves nothing. DOUBTFUL: a place is there and does not do what the commit
-    made it for, or not all of it.
+    """What the code proves of a commit.
+
+    SIMILAR: the places that were read have the commit, others were not read or not followed to their end; it proves
+    nothing. DOUBTFUL: a place exists and does not do all that the commit made it for.
     """
 
     PRESENT = "present"
@@ -26,7 +25,7 @@ class Claim(Enum):
 
 
 class Finding(NamedTuple):
-    """What the code shows of a commit, in the function where it was seen, and in which words."""
+    """A claim about a commit, the function that shows it, and a description."""
 
     commit: str
     claim: Claim
@@ -35,8 +34,8 @@ class Finding(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """What a matcher shows: the effect by its name, which a commit of the catalogue has under `code`, and the rest of a
-    finding.
+    """A claim of a matcher: the name of the effect (commits of the catalogue have it under `code`), the function, and a
+    description.
     """
 
     effect: str
@@ -46,7 +45,7 @@ class Shown(NamedTuple):
 
 
 class PlaceState(Enum):
-    """What was seen of one of the places that a commit changes."""
+    """The state of one of the places that a commit changes."""
 
     THERE = "there"
     LACKING = "lacking"
@@ -55,7 +54,7 @@ class PlaceState(Enum):
 
 
 class Place(NamedTuple):
-    """One of the places that a commit changes: what was seen of it, where, and in which words."""
+    """One of the places that a commit changes: its state, the function, and a description."""
 
     state: PlaceState
     function: Function
@@ -63,8 +62,8 @@ class Place(NamedTuple):
 
 
 def taken_together(effect: str, places: Iterable[Place]) -> Iterator[Shown]:
-    """Yields what all places of a commit show of its effect: half a fix is not a fix, and a place that was not seen
-    proves nothing.
+    """Yields the claim that all places of a commit make together. One place without the change proves that the fix is
+    not whole; a place that was not seen leaves it open.
     """
     known = tuple(places)
     for state, claim in (

@@ -1,5 +1,5 @@
-"""The architectures whose machine code is read: a module or package beside this one each, with the architecture's name
-and an `ISA`.
+"""The architectures whose machine code is read. Each is a module or package beside this one, with the architecture's
+name and an `ISA`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ __all__ = ["CodeIsa", "CodeMatcher", "isas"]
 
 
 class CodeMatcher(NamedTuple):
-    """What a matcher can show, by names that commits of the catalogue have under `code`, the functions that it reads,
-    and how: from those that were found, decoded where they decode whole, and the kernel's BTF, where it has any.
+    """One matcher of machine code.
+
+    `effects` are the names of what it can show, which commits of the catalogue have under `code`; `functions` are those
+    that it reads. `find` gets the functions that were found, the decoded ones among them, and the kernel's BTF if there
+    is any.
     """
 
     effects: tuple[str, ...]
@@ -31,8 +34,8 @@ class CodeMatcher(NamedTuple):
 
 
 class CodeIsa(NamedTuple):
-    """An architecture: its name for people, how its code is decoded (None if that is not whole), and its matchers by
-    the names that the catalogue calls them. A matcher of one name shows the same effects on every architecture.
+    """One architecture: its name for people, its decoder (None if a function does not decode whole), and its matchers
+    by the names that the catalogue uses. A matcher of one name shows the same effects on every architecture.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""Evidence from the machine code of an image: high confidence where all of a fix is in the function that was read."""
+"""Evidence from the machine code of an image. Its confidence is high if all of a fix is in the function that was read."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def code_evidence(binary: Binary, architecture: str, where: str, catalog: Catalo
 
 
 def read(subject: Subject, request: Request) -> Reading:
-    """Reads the functions of an image that a signature knows, where its architecture has some."""
+    """Reads the functions of an image for which its architecture has a matcher."""
     image = subject.parts.image
     assert image is not None  # the registry's condition
     form = f"image: {', '.join(image.form)}"

@@ -1,9 +1,8 @@
-"""What the machine code of a kernel's functions shows: fixes that change what the JIT emits, or one function's body.
+"""Runs the matchers of an architecture (`isa`) on a kernel's functions.
 
-Each matcher names the places that a commit changes and says what it saw of each: there, lacking, odd or not seen. A
-function that is not in the symbols, does not decode whole, or has a shape that was not seen gives no answer; what is
-proven by all places together is in `claims`. Operands are decoded and jumps are followed; offsets of structure members
-come from the kernel's BTF. The matchers are those of an architecture (`isa`).
+Each matcher names the places that a commit changes and the state of each: there, lacking, odd or not seen. A function
+gives no answer if it is not in the symbols, does not decode whole, or has a shape that was not seen. `claims` combines
+the places. Operands are decoded and jumps are followed; offsets of members come from the kernel's BTF.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ def findings(
     broken: Callable[[str], None] = lambda _: None,
     catalog: Catalog | None = None,
 ) -> Iterator[Finding]:
-    """Everything that the code shows of the commits of a catalogue (the shipped one). `broken` hears why a matcher
-    gives no answer, where that is for broken BTF.
+    """Yields all claims of the code about the commits of a catalogue (the shipped one). `broken` is called with the
+    reason if broken BTF keeps a matcher from an answer.
     """
     decoded = {name: insns for name, function in functions.items() if (insns := isa.decode(function)) is not None}
     named: dict[tuple[str, str], list[str]] = {}
@@ -51,7 +50,7 @@ def findings(
         if not any(matcher_name == name for matcher_name, _ in named):
             continue
         try:
-            # All of a matcher or nothing: what it says last may qualify what it says first.
+            # All claims of a matcher or none: a later one may qualify an earlier one.
             found = list(matcher.find(functions, decoded, btf))
         except BtfError as error:
             broken(f"its BTF is broken: {error}")

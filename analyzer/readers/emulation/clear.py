@@ -1,4 +1,4 @@
-"""Case of a prog_array that is cleared when its last user is gone: does the kernel give way between the entries?"""
+"""Case of a prog_array that is cleared when its last user is gone: does the kernel pause between the entries?"""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _POINTER = 8
 
 
 def _give_way(scene: Scene) -> None:
-    """Raise EmulationError if this build has no cond_resched() that can be counted."""
+    """Raises EmulationError if this build has no cond_resched() that can be counted."""
     kernel = scene.kernel
     patched = next((name for name in _PATCHED if kernel.find(name) is not None), None)
     if patched is not None:

@@ -1,7 +1,7 @@
-"""Lets the kernel's own JIT compile BPF programs that were verified, and gives it the memory that it asks for.
+"""Lets the kernel's own JIT compile BPF programs as the verifier leaves them, and gives it the memory that it asks for.
 
-The order of things is that of the verifier's jit_subprogs(): every function is compiled once, then the calls between
-them get their addresses, then every function is compiled again.
+The steps are those of the verifier's jit_subprogs(): every function is compiled once, then the calls between them get
+their addresses, then every function is compiled again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LARGEST_CODE = 1 << 16
 
 class Function(NamedTuple):
     """A function of a BPF program as the verifier leaves it: its instructions, and the bytes of stack that it uses. A
-    call of another function has that one's index in `off`.
+    call's `off` is the index of the called function.
     """
 
     insns: Sequence[Insn]
@@ -72,7 +72,7 @@ def _copy(call: Call) -> int:
 
 
 def jit_stubs() -> Mapping[str, Stub]:
-    """Returns what a JIT calls beside its own code."""
+    """Returns the stubs for functions that a JIT calls."""
     nothing = (
         "bpf_jit_binary_pack_finalize",
         "bpf_jit_binary_lock_ro",
@@ -89,8 +89,8 @@ def jit_stubs() -> Mapping[str, Stub]:
 
 
 def compile_program(scene: Scene, kind: str, functions: Sequence[Function], reaches_tail_call: bool = True) -> Compiled:
-    """Compiles a program whose functions all lead to a tail call, or none does; raises EmulationError if the JIT does
-    not.
+    """Compiles a program. Either all of its functions lead to a tail call or none does. Raises EmulationError if the
+    JIT fails.
     """
     environment = _environment(scene)
     programs = [_program(scene, kind, index, item, reaches_tail_call) for index, item in enumerate(functions)]
@@ -142,7 +142,7 @@ def _linked(scene: Scene, function: Function, entries: Sequence[int]) -> list[In
 
 
 def _environment(scene: Scene) -> int | None:
-    """A verifier's state for a JIT that is handed one (since v7.2); None for one that is not."""
+    """Returns a verifier's state for a JIT that takes one (since v7.2); None for an older one."""
     parameters = scene.layout.parameters(JIT)
     if parameters is None:
         raise EmulationError(Why.NO_BTF, f"no prototype of {JIT}()")

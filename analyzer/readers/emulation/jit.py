@@ -89,7 +89,9 @@ def count(scene: Scene, compiled: Compiled, array: int, counter: int) -> int:
 
 
 def chain(stage: Stage, calls: int, stack: int, fill: int | None = None) -> int:
-    """Entries of a program that calls a tail-calling function so many times; 0 calls: it tail-calls itself."""
+    """Returns how often a program is entered that calls a tail-calling function so many times; with 0 calls it
+    tail-calls itself.
+    """
     scene = stage.scene(jit_stubs())
     array, counter = scene.prog_array(), scene.machine.allocate(8)
     functions = [Function(entry(counter, calls, stack, fill), stack), Function(subprogram(array))]
@@ -99,7 +101,7 @@ def chain(stage: Stage, calls: int, stack: int, fill: int | None = None) -> int:
 
 
 def judge(entries: int) -> Outcome:
-    """Returns what a count says."""
+    """Returns the outcome that a count stands for."""
     if entries == HEALTHY:
         return Outcome.STOPS
     return Outcome.LOOPS if entries > LIMIT else Outcome.MISCOUNTS

@@ -1,7 +1,7 @@
-"""Cases of the owner check of a prog_array: which program may enter an array that another program made its own.
+"""Cases of the owner check of a prog_array: which program may enter an array that another program owns.
 
-The function under test makes the owner itself: it is called first with the owner's program, and writes down of it
-whatever this release compares. Then it is called with the program in question.
+The function under test records the owner itself: it is called with the owner's program first, then with the program in
+question.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Check:
         )
 
     def enter(self, candidate: ProgramKind) -> tuple[Outcome, Run]:
-        """Ask for another program."""
+        """Calls the check with another program."""
         run = self.scene.call(self.function, self.array, self.scene.program(candidate))
         return _answer(run), run
 
@@ -66,7 +66,7 @@ def _controls(stage: Stage, owner: ProgramKind) -> None:
 def _case(
     stage: Stage, owner: ProgramKind, candidate: ProgramKind, words: str, never: ProgramKind | None = None
 ) -> Finding:
-    """Ask for a candidate. `never` is one that no kernel may accept."""
+    """Calls the check with a candidate. `never` is one that no kernel may accept."""
     _controls(stage, owner)
     check = _Check(stage, owner)
     outcome, run = check.enter(candidate)
@@ -79,7 +79,7 @@ def _case(
 
 
 def _extension(stage: Stage, words: str, attached: bool) -> Finding:
-    """A freplace program; once it is attached, nothing but the saved type says what it replaced."""
+    """A freplace program; once it is attached, only the saved type names the type of the program that it replaced."""
 
     def of(target: ProgramKind) -> ProgramKind:
         number = stage.bench.number("bpf_prog_type", f"BPF_PROG_TYPE_{target.type}")
@@ -89,7 +89,7 @@ def _extension(stage: Stage, words: str, attached: bool) -> Finding:
 
 
 def _tracer(stage: Stage) -> Finding:
-    """A program that traces one of the owner's type is none of that type."""
+    """A program that traces one of the owner's type does not have that type."""
     number = stage.bench.number("bpf_prog_type", "BPF_PROG_TYPE_XDP")
     tracer = ProgramKind("TRACING", aux={"saved_dst_prog_type": number}, target=_XDP)
     return _case(stage, _XDP, tracer, "an fentry program of an XDP program, where XDP is the owner")
@@ -127,7 +127,7 @@ def _bridge(stage: Stage, index: int) -> Finding:
 
 
 def _sleepable(stage: Stage, owner: int) -> Finding:
-    """A program that may sleep, among those that may not, or the other way round."""
+    """A program that may sleep among programs that may not, and the other way round."""
 
     def kind(sleepable: int) -> ProgramKind:
         return ProgramKind("TRACING", program={"sleepable": sleepable}, aux={"sleepable": sleepable})
@@ -141,8 +141,8 @@ def _sleepable(stage: Stage, owner: int) -> Finding:
 
 
 def _locked(stage: Stage) -> Finding:
-    """Returns the owner is written down under a lock: one that is a function, or one that is inlined and writes to its
-    own word.
+    """Returns DONE if the owner is recorded under a lock, which may be a function or inlined code that writes to the
+    lock's word.
     """
     scene = stage.scene()
     function = scene.first_of(_FUNCTIONS)
@@ -181,7 +181,7 @@ _LOCKS = (
 
 
 def _loaded_extension(stage: Stage) -> Finding:
-    """Looking a kfunc up for a freplace program that is verified without a target, whose type cannot be had from one."""
+    """Looks a kfunc up for a freplace program that is verified without a target, which would give it a type."""
     parameters = stage.bench.layout.parameters(_KFUNC) or []
     if "prog" not in parameters:
         raise EmulationError(Why.NO_FUNCTION, f"{_KFUNC}() of a program")

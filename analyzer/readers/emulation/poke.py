@@ -17,7 +17,7 @@ _RUN, _IS_BPF_TEXT = "prog_array_map_poke_run", "is_bpf_text_address"
 _WRITERS = ("text_poke_bp", "smp_text_poke_single", "text_poke")
 _KEY = 1
 _JUMP = 5
-"""Bytes of a jump, and of what stands in its place."""
+"""Bytes of a jump, and of the no-operation in its place."""
 _NOTHING = tuple(map(bytes.fromhex, ("0f1f440000", "6666666690", "3e8d742600")))
 """The no-operations of five bytes that releases have had (Linux arch/x86/include/asm/nops.h)."""
 _XDP = ProgramKind("XDP")
@@ -72,7 +72,7 @@ class _Poked:
         return self.scene.program(ProgramKind("XDP", program={"bpf_func": self.scene.machine.allocate_code(4096)}))
 
     def change(self, old: int, new: int) -> Run:
-        """Calls the function that changes the entry; 0 stands for no program."""
+        """Calls the function that changes the entry; 0 means no program."""
         return self.scene.call(_RUN, self.array, _KEY, old, new)
 
     def jumps_to(self, program: int) -> bool:
@@ -83,7 +83,7 @@ class _Poked:
 
 
 def _changes(stage: Stage, nothing: bytes, is_known: bool) -> Outcome:
-    """Puts a program, put another one in its place, take that out."""
+    """Puts a program, puts another one in its place, takes that one out."""
     poked = _Poked(stage, nothing, is_known)
     first, second = poked.callee(), poked.callee()
     for old, new in ((0, first), (first, second), (second, 0)):
@@ -98,8 +98,8 @@ def _changes(stage: Stage, nothing: bytes, is_known: bool) -> Outcome:
 
 
 def _unknown_program(stage: Stage) -> Finding:
-    """While a program is loaded or torn down, kallsyms does not know its code. Its jumps must change all the same: else
-    a later change finds code that it does not expect.
+    """While a program is loaded or torn down, kallsyms does not know its code. Its jumps must change all the same, or a
+    later change finds code that it does not expect.
     """
     nothing = next((item for item in _NOTHING if _changes(stage, item, is_known=True) is Outcome.DONE), None)
     if nothing is None:

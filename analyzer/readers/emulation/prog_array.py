@@ -1,7 +1,7 @@
 """Cases of a program that is both extended by a freplace program and put into a prog_array, in both orders.
 
-The linking and the put are the kernel's own code, and what one of them leaves in the program the other one finds: no
-member is known here.
+The linking and the put are the kernel's own code, and each finds the marks that the other leaves in the program: no
+member of a structure is known here.
 """
 
 from __future__ import annotations
@@ -109,7 +109,9 @@ def _put_then_extended(stage: Stage) -> Finding:
 
 
 def _taken_then_extended(stage: Stage) -> Finding:
-    """Put twice and taken once is still in an array; taken twice it is in none, and may be extended."""
+    """A program that was put twice and taken out once is still in an array; taken out twice it is in none, and may be
+    extended.
+    """
     _controls(stage)
     target = _Target(stage)
     for step in (target.put, target.put, target.take, target.take):

@@ -27,8 +27,8 @@ _LONGEST_STORY = 600
 
 
 class CaseResult(NamedTuple):
-    """What a case came to: an outcome with its story, or a reason. `sites` places on its path were run in every state;
-    None if the kernel does not say which places it patches.
+    """The result of a case: an outcome with its story, or a reason. `sites` places on its path were run in every state;
+    None if the kernel does not list the places that it patches.
     """
 
     case: str
@@ -70,12 +70,12 @@ def wanted_cases(catalog: Catalog, architecture: str, only: frozenset[str] | Non
 
 
 def emulate(binary: Binary, architecture: str, cases: Sequence[str], limits: Limits | None = None) -> Emulation:
-    """Run cases on an image, in a process that can do nothing else."""
+    """Runs cases on an image, in a process that can do nothing else."""
     try:
         if architecture not in ARCHITECTURES:
             raise EmulationError(Why.NO_MACHINE, architecture)
         isa_of(architecture)
-        # Loaded here, not in the process: it can open no file.
+        # Loaded here, because the process can open no file.
         from tailcall_audit.analyzer.readers.emulation.registry import CASES, SYMBOLS
         from tailcall_audit.analyzer.readers.emulation.scene import Bench
         from tailcall_audit.analyzer.readers.emulation.stage import run_case
@@ -107,7 +107,7 @@ def emulate(binary: Binary, architecture: str, cases: Sequence[str], limits: Lim
 
 
 def _parse(data: bytes, cases: frozenset[str]) -> dict[str, CaseResult]:
-    """Checks every field of what the process wrote; raises EmulationError."""
+    """Checks every field of the process's answer; raises EmulationError."""
     from tailcall_audit.analyzer.readers.emulation.stage import Outcome
 
     outcomes = {item.value for item in Outcome}
@@ -130,8 +130,8 @@ def _parse(data: bytes, cases: frozenset[str]) -> dict[str, CaseResult]:
 def evidence_of(
     catalog: Catalog, emulation: Emulation, architecture: str, where: str, only: frozenset[str] | None = None
 ) -> Iterator[Evidence]:
-    """Yields what the results say of each commit that the catalogue has conditions for (`only` of these); nothing if no
-    case was run.
+    """Yields evidence from the results about each commit that the catalogue has conditions for (`only` these); nothing
+    if no case was run.
     """
     if emulation.why is not None:
         return

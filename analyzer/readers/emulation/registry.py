@@ -20,4 +20,4 @@ __all__ = ["CASES", "SYMBOLS"]
 _MODULES = (owner_check, prog_array, clear, jit, poke, trampoline, trampoline_flags)
 CASES: Mapping[str, Case] = {name: case for module in _MODULES for name, case in module.CASES.items()}
 SYMBOLS = frozenset().union(*(module.SYMBOLS for module in _MODULES))
-"""The functions and data that any of them asks for."""
+"""The functions and data that any case asks for."""

@@ -23,8 +23,8 @@ _TASK = 1 << 12
 
 
 class ProgramKind(NamedTuple):
-    """A BPF program: its type (enum bpf_prog_type without BPF_PROG_TYPE_), what else is not zero by structure and
-    member, the program that it replaces or traces, and the cookies of its cgroup storages by their type (0: it has
+    """A BPF program: its type (enum bpf_prog_type without BPF_PROG_TYPE_), other members that are not zero by structure
+    and member, the program that it replaces or traces, and the cookies of its cgroup storages by their type (0: it has
     none).
     """
 
@@ -36,8 +36,10 @@ class ProgramKind(NamedTuple):
 
 
 class Bench:
-    """An image on the bench: what all machines of it share. `fill` gives the bytes of objects that no case sets,
-    `symbols` are those that the cases will ask for: one pass over the symbol table finds all.
+    """An image on the bench, with all that its machines share.
+
+    `fill` gives the bytes of objects that no case sets. `symbols` are those that the cases will ask for: one pass over
+    the symbol table finds all.
     """
 
     def __init__(
@@ -57,8 +59,8 @@ class Bench:
         self.budget = budget or Budget()
         self.fill = fill
         self.kept: dict[Hashable, list[tuple[frozenset[Patch], object, list[tuple[int, int]]]]] = {}
-        """By their names, what steps that cases share came to, with the patches on their path and the blocks that they
-        ran.
+        """The results of steps that cases share, by their names, with the patches on their path and the blocks that
+        they ran.
         """
         self._numbers: dict[str, dict[str, int]] = {}
 
@@ -154,6 +156,6 @@ _PLAIN_MAP = {
     "map.map_flags": 0, "map.frozen": 0, "ptrs": 0, "index_mask": ENTRIES - 1,
 }  # fmt: skip
 _PLAIN_ARRAY_AUX = {"type": 0, "jited": 0, "owner.type": 0, "owner.lock": 0, "owner": 0, "poke_mutex": 0}
-"""Every member that a function under test may look at, with the value that decides nothing. What else an object holds
-must not matter.
+"""Every member that a function under test may look at, with a value that decides nothing. Other members must not
+matter.
 """

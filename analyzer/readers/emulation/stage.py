@@ -1,4 +1,4 @@
-"""Runs a case in every state of the code that is patched at boot, and says what came out of it."""
+"""Runs a case in every state of the code that is patched at boot, and gives one answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Result = TypeVar("_Result")
 
 
 class Outcome(Enum):
-    """What a function did in a case."""
+    """The outcome of a function in a case."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
@@ -32,7 +32,7 @@ class Outcome(Enum):
 
 
 class Finding(NamedTuple):
-    """An outcome, and what was called with what and what came out, in words."""
+    """An outcome, and the call and its result in words."""
 
     outcome: Outcome
     story: str
@@ -72,10 +72,8 @@ class Stage:
         return sorted(self._shared)
 
     def once(self, name: Hashable, step: Callable[[Stage], _Result]) -> _Result:
-        """Returns what a step comes to, run once for all cases of a bench in this state of the code that it runs
-        through: controls are shared.
-
-        A run is the same where all of the code on its path is the same, whatever is patched elsewhere.
+        """Returns the result of a step. It is run once for all cases of a bench if the code on its path is the same:
+        controls are shared, whatever is patched elsewhere.
         """
         kept = self.bench.kept.setdefault(name, [])
         for there, found, blocks in kept:
@@ -91,7 +89,7 @@ class Stage:
 
 
 def _within(patches: Iterable[Patch], blocks: Sequence[tuple[int, int]]) -> frozenset[Patch]:
-    """Returns the patches that change code of some blocks, which rise; one may begin in the middle of another."""
+    """Returns the patches that change code of some blocks (in rising order); one may begin in the middle of another."""
     longest = max((size for _, size in blocks), default=0)
     found = set()
     for patch in patches:
@@ -106,21 +104,21 @@ Case = Callable[[Stage], Finding]
 
 
 def control(holds: bool, what: str) -> None:
-    """Raise EmulationError if a control does not do what it does on every kernel."""
+    """Raises EmulationError if a control does not do what it does on every kernel."""
     if not holds:
         raise EmulationError(Why.CONTROL, what)
 
 
 _MOST_SITES = 24
-"""Sites on the path of one case; more would take seconds, and none that was seen has half as many."""
+"""The most sites on the path of one case: more would take seconds, and half as many were seen at most."""
 
 
 def run_case(bench: Bench, name: str, case: Case) -> Answer:
-    """Runs a case with the code as it is in the image, then with each site on its path in its other states; answers
-    that differ are none.
+    """Runs a case with the code as it is in the image, then with each site on its path in its other states; if answers
+    differ, there is none.
 
-    All sites are changed together first. Where that comes to something else, which may be a state that no kernel is
-    ever in, each is changed alone.
+    All sites are changed together first. If that gives another result, which may be a state that no kernel is ever in,
+    each site is changed alone.
     """
     stage = Stage(bench)
     try:
@@ -149,7 +147,7 @@ class _Sites:
         self._states: dict[int, list[Patch]] = {}
 
     def add(self, stage: Stage) -> bool:
-        """Adds what a stage ran through; whether any of it is new."""
+        """Adds the blocks and sites that a stage ran through; returns True if any of them is new."""
         before = len(self._states)
         found: dict[int, list[Patch]] = {}
         for patch in self._bench.sites.on_path(stage.executed()):
@@ -160,7 +158,7 @@ class _Sites:
         return len(self._states) > before
 
     def rounds(self) -> int:
-        """Returns the most states that a site has beside that in the image."""
+        """Returns the largest number of other states that any site has."""
         return max(map(len, self._states.values()), default=0)
 
     def round(self, number: int) -> list[Patch]:
@@ -181,7 +179,7 @@ def _try_alone(bench: Bench, case: Case, finding: Finding, patches: list[Patch])
 
 
 def _agrees(finding: Finding, case: Case, stage: Stage) -> str | None:
-    """None if a case comes to the same in another state of the code; else what it comes to."""
+    """Returns None if a case has the same result in another state of the code, else that result."""
     try:
         other = case(stage)
     except EmulationError as error:

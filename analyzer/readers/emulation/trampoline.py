@@ -1,7 +1,7 @@
-"""Cases of the trampoline that fentry and fexit programs are called through: what its code does with the count of tail
+"""Cases of the trampoline through which fentry and fexit programs are called: its code must keep the count of tail
 calls.
 
-Who asks for that is in `tailcall_audit.analyzer.readers.emulation.trampoline_flags`.
+`tailcall_audit.analyzer.readers.emulation.trampoline_flags` has the cases of the code that asks for that.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class _Traced:
             scene.machine.write(target + change[0], change[1])
 
     def _lists(self, kinds: tuple[int, ...]) -> int:
-        """Returns what the release's trampoline takes its programs from."""
+        """Returns the structure that the release's trampoline takes its programs from."""
         scene = self.scene
         struct, members, number = next((row for row in _LISTS if scene.layout.has(row[0])), ("", "", ""))
         if not struct:
@@ -120,7 +120,7 @@ _LEAVES = [
 
 
 def link_of(scene: Scene, struct: str, program: int) -> int:
-    """Returns what a trampoline's list of this kind holds of a program: itself, a link, or a node of one."""
+    """Returns the entry of a program in a trampoline's list of this kind: the program itself, a link, or a node of one."""
     objects = scene.objects
     if struct == "bpf_tramp_progs":
         return program
@@ -142,7 +142,7 @@ def _counting(hits: int) -> list[Insn]:
 
 
 def traced(stage: Stage, kinds: tuple[int, ...], wish: int) -> tuple[Outcome, str]:
-    """Returns what comes of a program that calls a traced function that tail-calls, and in words; raises
+    """Runs a program that calls a traced function that tail-calls; returns the outcome, and it in words. Raises
     EmulationError.
     """
     controls(stage)

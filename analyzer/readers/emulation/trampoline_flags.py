@@ -35,7 +35,7 @@ _NO_MEMORY = -12
 
 
 def _kept(stage: Stage) -> Finding:
-    """An update of the trampoline asks for code with flags of its own, and must leave this one in."""
+    """An update of the trampoline asks for code with flags of its own, and must keep this one."""
     control(_updated(stage, 0) & TAIL_CALL_CTX == 0, "a trampoline that was not asked to carries the count")
     flags = _updated(stage, TAIL_CALL_CTX)
     kept = bool(flags & TAIL_CALL_CTX)
@@ -113,8 +113,8 @@ def _wished(stage: Stage) -> Finding:
 
 
 def _one_flag(stage: Stage) -> Finding:
-    """Returns the flag that the verifier sets is the one that an update keeps and that the trampoline heeds: it is one
-    macro of bpf.h.
+    """Returns DONE if the flag that the verifier sets is the one that an update keeps and that the trampoline heeds: it
+    is one macro of bpf.h.
     """
     wish = _flags_after(stage, reaches=1) & ~_flags_after(stage, reaches=0)
     address = stage.bench.kernel.function(_CHECK)
@@ -130,7 +130,7 @@ def _one_flag(stage: Stage) -> Finding:
 
 
 def _added(stage: Stage) -> Finding:
-    """The wish is added to the flags that a trampoline in use has."""
+    """The flag must be added to the flags of a trampoline in use."""
     flags = _flags_after(stage, reaches=0)
     control(flags == _IN_USE, f"attaching to a program without tail calls leaves {flags:#x} of {_IN_USE:#x}")
     flags = _flags_after(stage, reaches=1)
@@ -140,8 +140,8 @@ def _added(stage: Stage) -> Finding:
 
 
 def _attached(stage: Stage, reaches: int) -> int:
-    """Returns the trampoline's flags after the verifier was handed a tracer of a program; how the rest of the verifier
-    ends is of no interest.
+    """Returns the trampoline's flags after the verifier got a tracer of a program; the rest of the verifier's work does
+    not matter.
     """
     trampolines: list[int] = []
     stubs = {
@@ -174,7 +174,7 @@ def _attached(stage: Stage, reaches: int) -> int:
 
 
 def _run(scene: Scene, cell: int, attributes: int) -> str:
-    """Calls the verifier: (&program, attributes, where they are from, whether from the kernel, their size or a log)."""
+    """Calls the verifier: (&program, attributes, user or kernel pointers, their size or a log)."""
     log = scene.machine.allocate(_PAGE)
     try:
         run: Run = scene.call(_CHECK, cell, attributes, attributes, 1, log)

@@ -1,8 +1,8 @@
-"""Pitfalls 1 and 5: which type of a freplace program the owner check of a prog_array takes.
+"""Pitfalls 1 and 5: which type the owner check of a prog_array takes for a freplace program.
 
-What is read here is how the type comes about. What the check compares besides, and what it answers then, is not
-followed: a check that takes the right type and refuses a program for another reason looks like pitfall 1 and like the
-refusal of pitfall 5, so that nothing here proves their fixes.
+Only the origin of the type is read. The other comparisons of the check and its result are not followed: a check that
+takes the right type and refuses a program for another reason looks like pitfall 1 and like the refusal of pitfall 5. So
+nothing here proves their fixes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PROGRAM, _AUX, _DESTINATION = "program", "aux", "dst_prog"
 _CLOBBERED = frozenset(("rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11"))
 """What a call may change (System V ABI)."""
 _NEAR = 10
-"""Instructions from the side where a type is EXT to what is taken then, at most."""
+"""The most instructions between the branch for type EXT and the type that is then taken."""
 _READING = frozenset(("cmp", "test", "push", "jmp", "nop", "ret"))
 
 
@@ -61,7 +61,7 @@ def owner_check(
 
 
 def _resolving(function: Function, seen: _Resolution) -> Iterator[Shown]:
-    """Yields what a check that looks at EXT, and at dst_prog or its saved type, shows."""
+    """Yields the claims of a check that looks at EXT and at dst_prog or its saved type."""
     name = function.name
     if not seen.ext_leads_there:
         shown = f"{name}() compares with EXT, and does not come to the type of the program that is extended from there"
@@ -87,9 +87,10 @@ def _resolving(function: Function, seen: _Resolution) -> Iterator[Shown]:
 
 
 class _Resolution(NamedTuple):
-    """What the owner check does with a program: whether it reads its type, compares one with EXT (and comes to what it
-    then takes), reads its aux's dst_prog and saved_dst_prog_type, looks whether dst_prog is NULL before it follows it,
-    or hands the program on.
+    """What the owner check does with a program.
+
+    The fields: it reads its type; compares a type with EXT, and reaches the type that is then taken; reads its aux's
+    dst_prog and saved_dst_prog_type; checks dst_prog for NULL before it follows it; passes the program on.
     """
 
     reads_type: bool
@@ -151,14 +152,12 @@ class _Resolution(NamedTuple):
 
 
 def _guard(piece: list[Insn], number: int) -> PlaceState:
-    """Returns the state of the NULL check: does a jump follow a read of dst_prog?"""
+    """Returns THERE if a jump for equal operands follows the comparison with NULL, else ODD."""
     return PlaceState.ODD if flow_of(piece).when_equal(number) is None else PlaceState.THERE
 
 
 def _leads(piece: list[Insn], number: int, takes: set[int]) -> bool:
-    """Returns True if the side on which a type is EXT comes to what is taken then, with nothing in between that could
-    turn away.
-    """
+    """Returns True if the branch for type EXT always reaches the type that is then taken."""
     flow = flow_of(piece)
     if flow.decided_by(number) is None:
         index: int | None = number + 1

@@ -1,9 +1,8 @@
-"""Pitfall 6: whether a program that is extended is refused by a prog array, and one that is in a prog array by an
-extension.
+"""Pitfall 6: a prog array refuses a program that is extended, and an extension a program that is in a prog array.
 
-Linux kernel commit d6083f040d5d ("bpf: Prevent tailcall infinite loop caused by freplace") (in v6.13). It changes
-prog_fd_array_get_ptr() and __bpf_trampoline_link_prog(), which are followed here, prog_fd_array_put_ptr() and the
-detaching, which take the marks back, and the initialisation of the lock; a kernel without those refuses more, and never
+Linux kernel commit d6083f040d5d ("bpf: Prevent tailcall infinite loop caused by freplace") (in v6.13). Of its places,
+prog_fd_array_get_ptr() and __bpf_trampoline_link_prog() are followed here. The others are prog_fd_array_put_ptr() and
+the detaching, which take the marks back, and the initialisation of the lock; a kernel without those refuses more, never
 less.
 """
 
@@ -35,7 +34,7 @@ _EXTENDED, _COUNTED, _TYPE, _AUX = "is_extended", "prog_array_member_cnt", "type
 def extended_programs(
     functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]], btf: Btf | None
 ) -> Iterator[Shown]:
-    """Pitfall 6: what the put into a prog array, and the attaching of an extension, do."""
+    """Yields the claims about pitfall 6, from the put into a prog array and the attaching of an extension."""
     if PUT not in decoded or btf is None:
         return
     if btf.member("bpf_prog_aux", _EXTENDED) is None:
@@ -52,7 +51,7 @@ def extended_programs(
 
 
 def _put(function: Function, flow: Flow, btf: Btf) -> Place:
-    """Returns what prog_fd_array_get_ptr() returns, by what it has looked at."""
+    """Returns the place in prog_fd_array_get_ptr(), by its return value on each path."""
     places = [place_of(btf, "bpf_prog", name) for name in (_AUX, _TYPE)]
     places += [place_of(btf, "bpf_prog_aux", name) for name in (_EXTENDED, _COUNTED)]
     aux, kind, extended, counted = places
@@ -78,9 +77,7 @@ def _put(function: Function, flow: Flow, btf: Btf) -> Place:
 
 
 def _decided_otherwise(flow: Flow, index: int) -> bool:
-    """Returns True if something else than `je` or `jne` takes notice of what an instruction compares, or it does not
-    compare.
-    """
+    """Returns True if an instruction does not compare, or if something else than `je` or `jne` uses its result."""
     if flow.insns[index].mnemonic != "cmp":
         return True
     decider = flow.decided_by(index)
@@ -88,8 +85,8 @@ def _decided_otherwise(flow: Flow, index: int) -> bool:
 
 
 def _judge_put(function: Function, found: list[Path], simple: bool) -> Place:
-    """Returns what the paths say. `simple`: is_extended is compared in place, so that a path without such a fact has
-    not looked at it.
+    """Returns the place that the paths show. `simple`: is_extended is compared in place, so a path without such a fact
+    has not looked at it.
     """
     # The program is the object whose is_extended some path has looked at; without any, the first that a path returns.
     programs = {fact.value.number for path in found for fact in path.facts if fact.value.kind == _EXTENDED}
@@ -136,7 +133,7 @@ def _attach(function: Function, flow: Flow, btf: Btf) -> Place:
     if not attached & flow.reached():
         return unseen
     if not compares:
-        # The look may be in a function of its own.
+        # The comparison may be in a function of its own.
         return unseen._replace(detail=f"{ATTACH}(), which looks at no prog_array_member_cnt")
     if any(_decided_otherwise(flow, index) for index in compares):
         return unseen

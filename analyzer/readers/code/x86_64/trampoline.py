@@ -1,8 +1,8 @@
-"""Pitfall 3: whether the tail call count survives a trampoline, in all three places that have a part in it.
+"""Pitfall 3: the tail call count survives a trampoline only with all three places of the fix.
 
-Linux kernel commit 2b5dcb31a19a ("bpf, x64: Fix tailcall infinite loop") (in v6.7): the trampoline keeps the count
-where a flag is set, the check of the attach target sets the flag for a program that tail-calls, and an update of the
-trampoline keeps it.
+Linux kernel commit 2b5dcb31a19a ("bpf, x64: Fix tailcall infinite loop") (in v6.7): the trampoline keeps the count if a
+flag is set, the check of the attach target sets the flag for a program that tail-calls, and an update of the trampoline
+keeps the flag.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _NEAR = 12
 def trampoline(
     functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]], btf: Btf | None
 ) -> Iterator[Shown]:
-    """Pitfall 3: the trampoline, and who sets and keeps the flag that it looks at."""
+    """Yields the claims about pitfall 3: the trampoline, and the code that sets and keeps its flag."""
     name = next(
         (name for name in TRAMPOLINE if any(insn.parts[-1] == _SET_FRAME_POINTER for insn in decoded.get(name, ()))),
         None,
@@ -80,7 +80,7 @@ def _restoring(function: Function, insns: list[Insn]) -> Place:
 
 
 def _memory_at(operand: str, place: int) -> str | None:
-    """Returns the register of an object whose member at an offset a memory operand is."""
+    """Returns the base register of a memory operand with this offset; None for any other operand."""
     memory = MEMORY.fullmatch(operand)
     return memory.group(2) if memory is not None and int(memory.group(3) or "0", 0) == place else None
 
@@ -103,7 +103,7 @@ def _setting(functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]
         if insn.mnemonic == "cmp" and insn.parts[-1] == "0" and _memory_at(insn.parts[0], calling) is not None
     ]
     for index in looks:
-        # Where the program does not tail-call, other code follows: only the step of a program that does may lead to the mark.
+        # A program that does not tail-call takes the other step: only the step of one that does may lead to the mark.
         if marks & set(_straight(flow, flow.when_different(index))):
             return Place(PlaceState.THERE, function, f"{name}() sets the flag for a program that tail-calls")
     if not marks:
