@@ -8,6 +8,8 @@ import errno
 
 import pytest
 
+from tailcall_audit.probes.defects.freplace import attach_extension
+from tailcall_audit.probes.kernel import programs
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
 from tailcall_audit.probes.kernel.instructions import Program
 from tailcall_audit.probes.kernel.programs import control, out_of_reach
@@ -77,3 +79,41 @@ def test_where_nothing_says_what_was_compiled_nothing_is_concluded() -> None:
             raise BpfError(errno.EPERM, "program info")
 
     out_of_reach(Silent(OLD, compiled=True), BpfError(errno.EINVAL, "load of chain", OLD))
+
+
+@pytest.mark.parametrize("words", [OLD, NEW, "callbacks are not allowed in non-JITed programs\n"])
+def test_a_kernel_without_a_jit_is_out_of_reach_by_no_capability(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Debian builds s390x: no program is compiled, and there is no setting for it."""
+    monkeypatch.setattr(programs.os.path, "exists", lambda _: False)
+    refusing = Refusing(words, compiled=False)
+    for step in (
+        lambda: control(refusing),
+        lambda: out_of_reach(refusing, BpfError(errno.EINVAL, "load of chain", words)),
+    ):
+        with pytest.raises(UnreachableError, match="CONFIG_BPF_JIT") as raised:
+            step()
+        assert raised.value.lacks == ""
+
+
+def test_a_process_that_sees_no_setting_is_judged_by_what_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """net.core.bpf_jit_enable is not shown in a network namespace of its own."""
+    monkeypatch.setattr(programs.os.path, "exists", lambda _: False)
+    with pytest.raises(UnreachableError) as raised:
+        control(Refusing(NEW, compiled=True))
+    assert raised.value.lacks == "subprog-tailcalls"
+
+
+def test_what_needs_no_tail_call_in_a_subprogram_is_judged_without_one() -> None:
+    """riscv64 before 7.3 counts empty slots, and takes no tail calls in subprograms."""
+    control(Refusing(NEW, compiled=True), subprograms=False)
+
+
+@pytest.mark.parametrize(("number", "lacks"), [(524, "freplace-attach"), (errno.EBUSY, None)])
+def test_an_architecture_that_attaches_no_freplace_is_out_of_reach(number: int, lacks: str | None) -> None:
+    class Attaching(Refusing):
+        def attach(self, program: int, attach_type: int = 0) -> int:
+            raise BpfError(number, "attach")
+
+    with pytest.raises(UnreachableError if lacks else BpfError) as raised:
+        attach_extension(Attaching("", compiled=True), 5)
+    assert getattr(raised.value, "lacks", None) == lacks
