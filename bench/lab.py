@@ -21,15 +21,18 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.kernelfiles.deb import read_deb_tree
 from tailcall_audit.analyzer.kernelfiles.package_file import read_package
 from tailcall_audit.analyzer.live.bootfile import BootFile, read_boot_file
 from tailcall_audit.analyzer.live.pythons.store import guest_archive
 from tailcall_audit.analyzer.model import Bootable
+from tailcall_audit.probes.defects import PROBES
 from tailcall_audit.probes.guest.archive import write_cpio
 from tailcall_audit.probes.guest.boot import Guest, find_qemu, run_in_guest
 from tailcall_audit.probes.guest.machines import Machine
 from tailcall_audit.probes.guest.qemu import find_machine, is_native
+from tailcall_audit.probes.probe import slug_on
 from tests.kernels import package_file
 
 _ROUNDS = 3
@@ -100,6 +103,14 @@ def _kernel(folder: Path, path: Path) -> _Kernel:
     return _Kernel(path.name, file, machine)
 
 
+def _slugs(architecture: str) -> list[str]:
+    """The probes that run for kernels of an architecture: those of defects that it can have."""
+    ours = {
+        item.slug for item in load_catalog().defects if not item.architectures or architecture in item.architectures
+    }
+    return [probe.slug for probe in PROBES if slug_on(probe, architecture) in ours]
+
+
 def _measure(kernel: _Kernel, folder: Path) -> str:
     """Boots both ways, in turns, and returns the line of the table."""
     name = kernel.machine.architecture
@@ -108,7 +119,7 @@ def _measure(kernel: _Kernel, folder: Path) -> str:
     for _ in range(_ROUNDS):
         bare.append(_bare(kernel, busybox))
         start = _used()
-        run = run_in_guest(kernel.file, ours, Guest(), architecture=name)
+        run = run_in_guest(kernel.file, ours, Guest(), _slugs(name), architecture=name)
         probed.append((_used() - start) / run.boots)
         if run.failure is not None:
             return f"{kernel.name[:42]:42} {name:10} {run.failure}"
