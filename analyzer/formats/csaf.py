@@ -35,7 +35,7 @@ _NAMESPACE = "urn:tailcall-audit:no-publisher-is-set"
 
 
 class _Said(NamedTuple):
-    """What is said of one defect in one product."""
+    """What a document says of one defect in one product."""
 
     product: Product
     verdict: Verdict

@@ -1,4 +1,4 @@
-"""The libraries of formats, which are an extra: what is raised where one is not installed."""
+"""Imports the libraries of formats, which are extras, and names the extra if one is not installed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["needs"]
 
 @contextmanager
 def needs(library: str, name: str) -> Iterator[None]:
-    """A block that imports the library of a format; raises AuditError, which names the extra, where that fails."""
+    """A block that imports a format's library; raises an AuditError that names the extra if that fails."""
     try:
         yield
     except ImportError as error:

@@ -38,7 +38,7 @@ _FEW = 12
 
 
 class _Cell(NamedTuple):
-    """A cell of the matrix: its words, its class, and what it leads to."""
+    """A cell of the matrix: its words, its class, and its link."""
 
     words: str
     style: str
@@ -75,7 +75,7 @@ class _Kernel(NamedTuple):
 
 
 class _Title(NamedTuple):
-    """A title of a row or a column, and what it leads to."""
+    """A title of a row or a column, and its link."""
 
     words: str
     anchor: str = ""

@@ -90,7 +90,7 @@ def _defect(defect: Defect) -> dict[str, Any]:
 
 
 class Shared:
-    """What verdicts share: their defects, details and evidence, each once, numbered in the order of the first use."""
+    """What verdicts share: defects, details and evidence, each once and numbered in the order of the first use."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog

@@ -52,8 +52,8 @@ def _plain_name(target: TargetReport) -> str:
 
 
 def _version(target: TargetReport) -> str:
-    """Returns what the kernel is called by those who built it: its package, its release, its upstream release, else its
-    name.
+    """Returns the name that its builders gave the kernel: its package, its release or its upstream release, else its
+    label.
     """
     identity = target.identity
     known = next((value for key in ("package", "release", "upstream") if (value := identity.get(key))), None)
@@ -102,5 +102,5 @@ def products(subject: Subject, verdict: Verdict) -> list[Product]:
 
 
 def severity_number(severity: str) -> str:
-    """Returns the least CVSS score of a severity's class: it stands for the class, and was not measured."""
+    """Returns the lowest CVSS score of a severity's class. It stands for the class; it was not measured."""
     return {"critical": "9.0", "high": "7.0", "medium": "4.0"}.get(severity, "1.0")

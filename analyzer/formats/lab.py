@@ -1,4 +1,4 @@
-"""Many kernels of a lab, a column each: what was predicted of each defect, and what the probes saw."""
+"""Many kernels of a lab, a column each: the prediction for each defect, and what the probes saw."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def render(report: Report, _: View) -> str:
 
 
 def render_cells(report: Report, cell: Callable[[TargetReport, str], str], legend: str) -> str:
-    """Returns a lab's report as text; `cell` makes the cell of a kernel and a defect's slug, `legend` says what it
-    means.
+    """Returns a lab's report as text. `cell` makes the cell of a kernel and a defect's slug, `legend` explains the
+    cells.
     """
     slugs = {item.defect.slug: item.defect for target in report.targets for item in target.verdicts if item.observation}
     out: list[str] = [
@@ -68,7 +68,7 @@ def render_cells(report: Report, cell: Callable[[TargetReport, str], str], legen
 
 
 def _architecture(target: TargetReport, report: Report) -> str:
-    """Returns what is shown of a kernel's architecture: nothing where all have the same one."""
+    """Returns the architecture to show for a kernel; "" if all kernels have the same one."""
     named = {item.identity.get("architecture") for item in report.targets}
     return f"  {target.identity.get('architecture') or 'of no known architecture'}" if len(named) > 1 else ""
 

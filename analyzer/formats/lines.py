@@ -43,7 +43,7 @@ def shown(target: TargetReport, everything: bool) -> tuple[Verdict, ...]:
 
 
 def _because(verdict: Verdict) -> str:
-    """Returns what decided; or, of a defect with more than one line, the architectures that the line is for."""
+    """Returns what decided; for a defect with more than one line, the architectures of the line."""
     names = verdict.architectures
     if not names or names == verdict.defect.architectures:
         return verdict.brief
@@ -55,12 +55,12 @@ def _was_probed(verdicts: Sequence[Verdict]) -> bool:
 
 
 def columns(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
-    """Returns the table's titles: what was seen has a column where something was probed."""
+    """Returns the table's titles, with a column for the probes if anything was probed."""
     return (*_COLUMNS[:-1], _SEEN, _COLUMNS[-1]) if _was_probed(verdicts) else _COLUMNS
 
 
 def _seen(observation: Observation | None) -> str:
-    """Returns what a probe saw and how that goes with the prediction: ``absent, confirmed``."""
+    """Returns what a probe saw, and its agreement with the prediction: ``absent, confirmed``."""
     if observation is None:
         return ""
     if observation.agreement is Agreement.NOT_OBSERVED:
@@ -91,7 +91,7 @@ def rows(verdicts: Sequence[Verdict]) -> list[Row]:
 
 
 def heading(target: TargetReport) -> str:
-    """One line that says what was audited."""
+    """Returns one line that names the kernel that was audited."""
     identity = target.identity
     parts = [target.name]
     upstream = identity.get("upstream")
@@ -116,7 +116,7 @@ def settlements(verdicts: Sequence[Verdict]) -> list[tuple[str, list[str]]]:
 
 
 def contradictions(verdicts: Sequence[Verdict]) -> list[str]:
-    """A line for each prediction that a probe contradicts: what said so, and what was seen."""
+    """Returns a line for each prediction that a probe contradicts: the prediction's reason, and what was seen."""
     return [
         printable(f"{item.defect.slug}: {text}")
         for item in verdicts
@@ -161,7 +161,7 @@ def skipped(report: Report) -> list[str]:
 
 
 def summary(target: TargetReport, everything: bool) -> str:
-    """Returns the last line: how many are in each state, and what is not shown."""
+    """Returns the last line: the number of verdicts in each state, and of those that are not shown."""
     seen = shown(target, everything)
     counts = [f"{sum(item.state is state for item in seen)} {state.value}" for state in _STATES]
     hidden = len(target.verdicts) - len(seen)

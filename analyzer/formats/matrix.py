@@ -20,7 +20,9 @@ _MAX_COLUMNS = 8
 
 
 def column_titles(defects: Sequence[Defect]) -> list[str]:
-    """A short title each: the pitfall's number, with the last word of the slug where several have it; else the slug."""
+    """Returns a short title for each defect: the pitfall's number (with the last word of the slug if several have it),
+    else the slug.
+    """
     numbers = [defect.pitfall for defect in defects]
     return [
         defect.slug

@@ -25,7 +25,7 @@ __all__ = ["aligned", "render"]
 
 
 def aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of left-aligned columns, two spaces apart."""
+    """Returns lines of left-aligned columns, two spaces apart."""
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
 

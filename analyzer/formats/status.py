@@ -1,6 +1,6 @@
 """Verdicts in the words of VEX, which OpenVEX, CSAF and CycloneDX share.
 
-An unknown is under investigation, never anything better. A waiver changes no status: it is named in what is to be done.
+An unknown is under investigation, never anything better. A waiver changes no status: the action statement names it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Justification", "Name", "Status", "justification_of", "names_of", "n
 
 
 class Status(Enum):
-    """What a document says of a vulnerability in a product."""
+    """The status of a vulnerability in a product."""
 
     AFFECTED = "affected"
     FIXED = "fixed"
@@ -34,7 +34,7 @@ class Justification(Enum):
 
 
 class Name(NamedTuple):
-    """What a vulnerability is called: its CVE where that is of this defect alone, else the catalogue's name."""
+    """Returns the name of a vulnerability: its CVE if no other defect has it, else the catalogue's name."""
 
     name: str
     cve: str | None
@@ -62,7 +62,7 @@ def status_of(verdict: Verdict) -> Status:
 
 
 def justification_of(verdict: Verdict) -> Justification | None:
-    """Returns why a product is not affected; None where no word of VEX says it."""
+    """Returns why a product is not affected; None if VEX has no word for it."""
     return _JUSTIFICATIONS.get(verdict.rule) if verdict.state is State.NOT_AFFECTED else None
 
 
@@ -91,14 +91,14 @@ def _waiver_words(verdict: Verdict) -> str:
 
 
 def remedy_of(verdict: Verdict, catalog: Catalog) -> str:
-    """Returns what is to be done about an affected kernel: the waiver that accepts it, and the fix."""
+    """Returns the action for an affected kernel: the waiver that accepts it, and the fix."""
     fixes = _fixes(verdict.defect, catalog)
     words = f"Use a kernel with the fix: {fixes}." if fixes else "No fix is known."
     return printable(_waiver_words(verdict) + words)
 
 
 def notes_of(verdict: Verdict) -> str:
-    """Returns what a verdict rests on, in a sentence; for an unknown also the command that settles it, and its waiver."""
+    """Returns the reason of a verdict in a sentence; for an unknown also the command that settles it, and its waiver."""
     words = f"{verdict.reason} ({verdict.confidence.label} confidence)"
     if verdict.state is State.UNKNOWN:
         words = f"{_waiver_words(verdict)}{words}"

@@ -141,7 +141,7 @@ def _story(catalog: Catalog, defect: Defect) -> list[str]:
 
 
 def _legend(catalog: Catalog, text: str) -> list[str]:
-    """Returns what the source tags used in a text mean."""
+    """Returns the meaning of the source tags that a text uses."""
     used = [tag for tag in catalog.sources if re.search(rf"\b{re.escape(tag)}\b", text)]
     return ["", "sources", *(line for tag in used for line in _wrapped(f"  {tag}", catalog.sources[tag]))]
 
@@ -154,7 +154,7 @@ def render_story(catalog: Catalog, defects: tuple[Defect, ...]) -> str:
 
 
 def _folded(line: str) -> list[str]:
-    """A long line broken at blanks, the rest indented by four more; addresses stay whole."""
+    """Returns a long line broken at blanks, the rest indented by four more; addresses stay whole."""
     indent = " " * (len(line) - len(line.lstrip()) + 4)
     return textwrap.wrap(
         line, _WIDTH + 12, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False

@@ -1,4 +1,4 @@
-"""A survey as text and as JSON: what it adds to the catalogue, and what contradicts it."""
+"""A survey as text and as JSON: additions to the catalogue, and contradictions."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ _STYLES = {State.AFFECTED: "bold red", State.FIXED: "green", State.NOT_AFFECTED:
 def render(report: Report, view: View) -> str:
     """Returns the whole report as text with colours, as wide as the terminal."""
     width = shutil.get_terminal_size().columns
-    # With a file of its own rich can't see the terminal, and decides by these alone.
+    # rich writes to a file of its own and cannot see the terminal, so these settings decide alone.
     colours = "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
     written = io.StringIO()
     console = Console(

@@ -30,7 +30,7 @@ class Member(NamedTuple):
 
 
 class _View:
-    """The content of a member, to be read once."""
+    """The content of a member; it can be read once."""
 
     def __init__(self, file: BinaryIO, member: Member) -> None:
         file.seek(member.start)
@@ -38,14 +38,14 @@ class _View:
         self._left = member.size
 
     def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes."""
+        """Reads at most `size` bytes."""
         part = self._file.read(self._left if size < 0 else min(size, self._left))
         self._left -= len(part)
         return part
 
 
 def read_members(file: BinaryIO) -> tuple[Member, ...]:
-    """Returns the members of an archive in their order; raises ArError, also where a name stands there twice."""
+    """Returns the members of an archive in their order; raises ArError, also if two have the same name."""
     file.seek(0, 2)
     end = file.tell()
     file.seek(0)
@@ -76,5 +76,5 @@ def read_members(file: BinaryIO) -> tuple[Member, ...]:
 
 
 def open_member(file: BinaryIO, member: Member) -> _View:
-    """A reader of a member's content. One is open at a time: all share the file's position."""
+    """Returns a reader of a member's content. Only one can be used at a time: they share the file's position."""
     return _View(file, member)

@@ -1,4 +1,4 @@
-"""What is in an unpacked kernel: its banner, its configuration, its BTF, its functions and their code."""
+"""The contents of an unpacked kernel: its banner, its configuration, its BTF, its functions and their code."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _BTF_HEADERS = ((b"\x9f\xeb\x01\0\x18\0\0\0", "<IIII"), (b"\xeb\x9f\x01\0\0\0\0\
 _MAX_FUNCTION = 1 << 18
 _MAX_MEMORY = 512 << 20
 _FLAT_ADDRESSES = {"arm64": 0xFFFF_8000_8000_0000, "riscv64": 0xFFFF_FFFF_8000_0000}
-"""Where kernels that are a flat Image are linked; those of arm64 that have a table of relocations (before v6.6)
-elsewhere.
+"""The link addresses of kernels that are a flat Image. arm64 kernels with a table of relocations (before v6.6) have
+others.
 """
 
 
@@ -44,7 +44,7 @@ class Function(NamedTuple):
 
 
 class Binary:
-    """A kernel's binary. Every part is looked for when it is asked for; what is not there, or is broken, is None."""
+    """A kernel's binary. Each part is looked for when it is asked for; a missing or broken part is None."""
 
     def __init__(self, kernel: Kernel, symbols: dict[str, tuple[int, int]] | None = None) -> None:
         self._kernel = kernel
@@ -67,7 +67,7 @@ class Binary:
         return tuple(f"Linux version {line.decode('ascii', 'replace').rstrip()}" for line in kept)
 
     def identify(self, name: str) -> str:
-        """Returns the banner, where the image is one kernel and says so throughout; raises ImageError."""
+        """Returns the banner if the image names one kernel throughout; raises ImageError otherwise."""
         if (reason := self.why_no_kernel) is not None:
             raise ImageError(f"{name}: {reason}")
         if not self.banners:
@@ -92,7 +92,7 @@ class Binary:
 
     @cached_property
     def why_no_kernel(self) -> str | None:
-        """Why this is not a kernel that a machine boots, None if nothing says so."""
+        """The reason why a machine does not boot this file as a kernel; None if there is no sign of that."""
         if self._elf is None:
             return None
         try:
@@ -127,7 +127,7 @@ class Binary:
 
     @cached_property
     def segments(self) -> list[Segment]:
-        """What is loaded of the kernel, and where."""
+        """The parts of the kernel that are loaded, and their addresses."""
         if self._elf is None:
             return self._flat() if self._kernel.architecture in _FLAT_ADDRESSES else []
         if self._data[4:6] != _LITTLE_64:
@@ -139,8 +139,8 @@ class Binary:
             return []
 
     def _flat(self) -> list[Segment]:
-        """Returns all of an Image; its size in memory stands in its header (Linux Documentation/arch/arm64/booting.rst,
-        the same on riscv64).
+        """Returns all of an Image as one part. Its header has its size in memory (Linux
+        Documentation/arch/arm64/booting.rst, the same on riscv64).
         """
         (memory,) = struct.unpack_from("<Q", self._data, 16)
         size = len(self._data)
@@ -218,7 +218,7 @@ class Binary:
 
     @cached_property
     def btf(self) -> Btf | None:
-        """The kernel's type data: the section .BTF, or wherever a header of it stands."""
+        """The kernel's type data: the section .BTF, or data that begins with a header of it."""
         section = self._sections.get(".BTF")
         whole = () if section is None else (self._data[section.offset : section.offset + section.size],)
         for data in whole or self._headers():

@@ -115,13 +115,13 @@ class Decompressed:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _step(self, size: int) -> bytes:
-        """Some more of the content, nothing at the end."""
+        """Returns some more of the content; nothing at the end."""
         assert self._form is not None
         with compression_errors(self._fail):
             while self._decoder is not None:
                 data = b""
                 if self._decoder.eof:
-                    # Parts that were compressed on their own may follow each other; padding ends the data.
+                    # Parts that were compressed separately may follow each other; padding ends the data.
                     data = self._decoder.unused_data or b""  # lz4 says None if nothing follows
                     data += self._source.read(_PIECE) if len(data) < _MAGIC else b""
                     if form_of(data) is not self._form or self._form.stream is None:
@@ -143,14 +143,14 @@ class Decompressed:
 
 
 def decompress(data: bytes, name: str, limit: int) -> bytes:
-    """Decompress data, or return what is not compressed; raises BrokenDataError."""
+    """Returns decompressed data, or the data itself if it is not compressed; raises BrokenDataError."""
     return Decompressed(io.BytesIO(data), data[:9], name, limit).read()
 
 
 def decompress_payload(data: bytes, name: str, limit: int) -> bytes:
-    """Decompress the payload of a kernel image, behind which other data may stand; raises BrokenDataError.
+    """Returns the decompressed payload of a kernel image, which other data may follow; raises BrokenDataError.
 
-    The kernel's build puts the size of the content behind the payload, and an lzma stream of its has no end of its own
+    The kernel's build puts the size of the content behind the payload, and its lzma streams have no end mark
     (scripts/Makefile.lib, cmd_lzma).
     """
     form = form_of(data[:9])

@@ -11,7 +11,7 @@ __all__ = ["NO_ASSUMPTIONS", "Assumptions", "Branch", "Group", "Macro", "blank"]
 
 
 def blank(text: bytes) -> bytes:
-    """Returns as many lines and bytes of nothing, so that positions stay what they were."""
+    """Returns blanks for a text, with as many lines and bytes, so that positions do not change."""
     return b"\n".join([b" " * len(line) for line in text.split(b"\n")])
 
 
@@ -58,7 +58,7 @@ class Group:
     guard: bool = False
 
     def options(self, named: Named) -> list[Branch | None]:
-        """Returns the branches that may be compiled; None among them where it may be none."""
+        """Returns the branches that may be compiled, and None if it may be that none is."""
         found: list[Branch | None] = []
         for branch in self.branches:
             value = self._value(branch, named)
@@ -80,7 +80,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Macro:
-    """A ``#define``: its body, where it stands, and whether it takes parameters."""
+    """A ``#define``: its body, its position, and whether it takes parameters."""
 
     name: str
     body: bytes

@@ -1,7 +1,5 @@
-"""From what a distribution ships to the kernel inside: bzImage, EFI stub, unified kernel image, zboot, compressed
-files, plain ELF.
-
-Nothing is executed. Every step is bounded: an image may claim anything.
+"""Unwraps the image that a distribution ships down to the kernel: bzImage, EFI stub, unified kernel image, zboot,
+compressed files, plain ELF. Nothing is executed. Every step is bounded, because an image may claim anything.
 """
 
 from __future__ import annotations
@@ -40,8 +38,8 @@ arch/arm/boot/compressed/head.S).
 """
 
 _COMPRESSED = re.compile(rb"\x1f\x8b\x08|\x28\xb5\x2f\xfd|\xfd7zXZ\0|BZh[1-9]1AY|\x5d\0\0|\x89LZO")
-"""How the compressions begin that the kernel's build knows (scripts/Makefile.lib), but lz4, whose legacy frame does not
-say where it ends.
+"""The first bytes of the compressions that the kernel's build knows (scripts/Makefile.lib). lz4 is left out: its legacy
+frame has no end mark.
 """
 _LEAST_KERNEL = 1 << 20
 
@@ -70,7 +68,7 @@ class Kernel(NamedTuple):
 
 
 def unpack(data: bytes, name: str) -> Kernel:
-    """Unwrap an image down to the kernel; raises ImageError."""
+    """Unwraps an image down to the kernel; raises ImageError."""
     form: list[str] = []
     declared: list[str] = []
     for _ in range(_MAX_LEVELS):
@@ -201,7 +199,7 @@ def _linux_of(sections: dict[str, bytes], name: str) -> bytes:
 
 
 def _decompress(data: bytes, name: str) -> tuple[str, bytes]:
-    """Returns what is behind a compression that the kernel's build knows (scripts/Makefile.lib)."""
+    """Returns the compression (scripts/Makefile.lib) and the decompressed data."""
     kind = compression_of(data[:9])
     if kind is None:
         raise ImageError(

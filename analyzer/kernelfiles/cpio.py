@@ -43,9 +43,8 @@ def _skip(stream: Readable, size: int) -> None:
 
 
 def read_cpio(stream: Readable) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
-    """Yield name, size in bytes and a reader for the content of each member; raises CpioError.
-
-    A content that isn't read before the next member is skipped.
+    """Yields name, size in bytes and a reader for the content of each member; raises CpioError. Content that isn't read
+    before the next member is skipped.
     """
     while True:
         header = _exactly(stream, _HEADER)

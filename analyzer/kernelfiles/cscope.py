@@ -42,7 +42,7 @@ class Scope:
 
     @cached_property
     def streams(self) -> tuple[tuple[bytes, ...], ...]:
-        """The tokens of each text, without what no run reaches."""
+        """The tokens of each text, without dead code."""
         texts = (self.text,) if self.texts is None else self.texts
         return tuple(_live_tokens(text) if self.is_function else tuple(tokenize(text)) for text in texts)
 
@@ -81,7 +81,7 @@ def _function_node(text: bytes) -> tuple[bytes, tree_sitter.Node] | None:
 
 @lru_cache(maxsize=512)
 def _live_tokens(text: bytes) -> tuple[bytes, ...]:
-    """Returns the tokens of a function without what no run reaches. A plan reads most functions of a tree twice, before
+    """Returns the tokens of a function without dead code. Cached: a plan reads most functions of a tree twice, before
     and after its steps.
     """
     node = _function_node(text)

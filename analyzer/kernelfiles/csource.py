@@ -1,7 +1,7 @@
-"""C source as scopes of tokens: the definitions of a function, of a struct, of a macro, as far as they can be compiled.
+"""C source as scopes of tokens: the definitions of functions, structs and macros that may be compiled.
 
-What is compared are tokens, so white space, comments and line breaks do not matter. Every definition of a name counts,
-in every branch of a conditional that is not surely off; one whose text differs by a conditional has several texts.
+Tokens are compared, so white space, comments and line breaks do not matter. Every definition of a name counts, in every
+branch of a conditional that may be compiled. A definition with conditionals in it has several texts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ _MAX_FOLLOW = 3
 _MAX_CALLEES = 300
 _MAX_DEFINITIONS = 24
 _MAX_OCCURRENCES = 2000
-"""More than any function of the kernel is named in one file; what comes after is not looked at, and makes it odd."""
+"""No function of the kernel is named more often in one file. Further occurrences are not looked at, and make the name
+odd.
+"""
 _MAX_VARIANTS = 64
 _MAX_PARAMETERS = 4000
 _MAX_BODY = 1 << 20
@@ -44,7 +46,7 @@ class CSource:
 
     @property
     def macros(self) -> dict[str, list[Macro]]:
-        """The macros that the file defines, by name; those in code that is surely not compiled included."""
+        """The macros that the file defines, by name, including those in code that is never compiled."""
         return self._file.macros
 
     @property
@@ -54,7 +56,7 @@ class CSource:
 
     @property
     def oddities(self) -> list[str]:
-        """Why the file cannot be followed, if it cannot."""
+        """The reasons why the file cannot be followed."""
         return self._file.oddities
 
     def live_macros(self, name: str, assumptions: Assumptions = NO_ASSUMPTIONS) -> list[Macro]:
@@ -71,7 +73,7 @@ class CSource:
         return next(_occurrences(self._file.skeleton, encoded), None) is not None
 
     def whole(self, assumptions: Assumptions = NO_ASSUMPTIONS) -> Scope:
-        """Returns the whole file as one scope: with every branch that may be compiled, and with none that may not be."""
+        """Returns the whole file as one scope with two texts: without, and with, the branches that may be compiled."""
         text = self._file.text
         pieces = [b"", b""]
         position = 0
@@ -86,7 +88,7 @@ class CSource:
         return self._file.oddities[0] if self._file.oddities else None
 
     def _spans(self, assumptions: Assumptions) -> Iterator[tuple[int, int, bool | None]]:
-        """The text in order, as pieces that are compiled, not compiled, or may be."""
+        """Yields the text in order, in pieces that are compiled (True), not compiled (False), or may be (None)."""
         named = assumptions.without(self._file.own_names).named
 
         def inside(
@@ -182,9 +184,7 @@ class CSource:
         )
 
     def _end(self, brace: int, assumptions: Assumptions) -> int:
-        """Returns the end of a body, by its braces; of a conditional in it the first branch that may be compiled
-        counts.
-        """
+        """Returns the end of a body, by its braces; in a conditional, the first branch that may be compiled counts."""
         text = self._file.skeleton
         skipped = self._skipped(brace, assumptions)
         depth = 0
@@ -225,7 +225,7 @@ class CSource:
         return found
 
     def always_defined(self, scopes: list[Scope], assumptions: Assumptions = NO_ASSUMPTIONS) -> bool:
-        """Returns True if one of these definitions is compiled, however the conditionals around them turn out."""
+        """Returns True if one of these definitions is compiled, whatever the conditionals around them are."""
         if any(scope.certain for scope in scopes):
             return True
         return self._file.covered([scope.position for scope in scopes], assumptions)
@@ -277,7 +277,7 @@ def _occurrences(text: bytes, name: bytes) -> Iterator[int]:
 
 
 def _closing(text: bytes, opening: int) -> int:
-    """Returns the parenthesis that closes the one at a position; -1 where there is none within reason."""
+    """Returns the parenthesis that closes the one at a position; -1 if there is none within bounds."""
     depth = 0
     for position in range(opening, min(len(text), opening + _MAX_PARAMETERS)):
         byte = text[position]
@@ -293,7 +293,7 @@ def _closing(text: bytes, opening: int) -> int:
 
 
 def _is_call(before: bytes) -> bool:
-    """Returns True if what stands before a name makes it a call: an operator, a keyword."""
+    """Returns True if the text before a name makes it a call: an operator or a keyword."""
     words = re.findall(rb"\w+", before)
     return (
         b"=" in before

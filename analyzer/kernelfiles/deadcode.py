@@ -1,7 +1,7 @@
-"""Statements of a C function that no run can reach: behind a jump, under a condition that is a false constant.
+"""Statements of a C function that no run can reach: behind a jump, or under a condition that is a false constant.
 
-A test that stands behind ``return`` or in ``if (0)`` fixes nothing. What is cut out here is certain; what a run reaches
-by values that only the program knows stays in.
+A test behind ``return`` or in ``if (0)`` fixes nothing. Only code that is certainly dead is cut out; code whose
+condition depends on a value at run time stays in.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ __all__ = ["without_dead_code"]
 _JUMPS = frozenset(("return_statement", "goto_statement", "break_statement", "continue_statement"))
 _LABELS = frozenset(("labeled_statement", "case_statement"))
 _DECIDES = re.compile(rb"&&|\|\||\?|\{")
-"""What an expression must have for a part of it to be dead: a condition, or statements of its own."""
+"""The node types of which a part can be dead: conditions, and statements of their own."""
 _MAX_DEPTH = 150
 
 
 class _Cutter:
-    """Finds the dead parts of one function as (start, end) bytes; `too_deep` where its nesting has no reasonable end."""
+    """Finds the dead parts of one function as (start, end) bytes; `too_deep` is True if it is nested too deeply."""
 
     def __init__(self, text: bytes) -> None:
         self._text = text
@@ -35,7 +35,7 @@ class _Cutter:
             self.dead.append((node.start_byte, node.end_byte))
 
     def block(self, statements: list[Node], depth: int) -> bool:
-        """Visits statements in order; returns whether the end is never reached."""
+        """Visits statements in order; returns True if the end is never reached."""
         ended = False
         for node in statements:
             if ended and not _has_label(node):
@@ -52,7 +52,7 @@ class _Cutter:
         return before.endswith((b";", b"{", b"}", b":"))
 
     def visit(self, node: Node, depth: int = 0) -> bool:
-        """Visits one statement or expression; returns whether what follows it is never reached."""
+        """Visits one statement or expression; returns True if the code behind it is never reached."""
         if depth > _MAX_DEPTH:
             self.too_deep = True
             return False
@@ -65,7 +65,7 @@ class _Cutter:
         if kind == "compound_statement":
             return self.block(node.named_children, depth + 1)
         if kind in _LABELS:
-            # break and continue end a case for what follows in it, not for what follows the switch.
+            # break and continue end the rest of a case, not the code behind the switch.
             return self.block(node.named_children, depth + 1)
         if kind == "if_statement":
             return self._if(node, depth)
@@ -85,9 +85,7 @@ class _Cutter:
         return False
 
     def _is_plain(self, node: Node, kind: str) -> bool:
-        """Returns True for an expression or declaration of which no part can be dead; most of a function's nodes are in
-        one.
-        """
+        """Returns True for an expression or declaration of which no part can be dead, as most nodes of a function are."""
         return (
             (kind in ("declaration", "expression_statement") or kind.endswith("_expression"))
             and _DECIDES.search(self._text, node.start_byte, node.end_byte) is None
@@ -134,7 +132,7 @@ class _Cutter:
             self._cut(node.child_by_field_name("alternative" if value else "consequence"))
 
     def _logical(self, node: Node) -> None:
-        """``0 && x`` and ``1 || x``: x is never asked; ``x && 0`` is false, whatever x is."""
+        """``0 && x`` and ``1 || x``: x is never evaluated; ``x && 0`` is false, whatever x is."""
         left, right, sign = (node.child_by_field_name(name) for name in ("left", "right", "operator"))
         if left is None or right is None or sign is None or sign.text not in (b"&&", b"||"):
             return

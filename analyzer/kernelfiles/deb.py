@@ -22,7 +22,7 @@ from tailcall_audit.probes.reading import open_file
 
 __all__ = ["installed_image", "kernel_dependency", "parse_control", "read_deb", "read_deb_file", "read_deb_tree"]
 
-# python-debian logs a relation that it can't parse, raw; without a handler that goes to stderr, terminal escapes and all.
+# python-debian logs a relation that it can't parse; without a handler the raw text, escapes included, goes to stderr.
 logging.getLogger("debian").addHandler(logging.NullHandler())
 _MAX_UNPACKED = 2 << 30
 """The largest kernel package without debug symbols unpacks to some 500 MB."""
@@ -66,7 +66,7 @@ class _Archive(NamedTuple):
 
 @contextmanager
 def _open(path: Path) -> Iterator[_Archive]:
-    """Opens a package; what is wrong in it becomes a PackageError."""
+    """Opens a package; turns errors of its format into PackageError."""
     try:
         with open_file(path) as file:
             yield _Archive(file, str(path), read_members(file))
@@ -94,7 +94,7 @@ def _files(archive: _Archive, part: str, with_links: bool = False) -> Iterator[T
 
 
 def _control(archive: _Archive) -> dict[str, str]:
-    """Returns the fields of the control file; one that stands there twice is an error, as it is for dpkg."""
+    """Returns the fields of the control file; a field that is given twice is an error, as it is for dpkg."""
     text: str | None = None
     for file in _files(archive, "control"):
         if file.name == "control":
@@ -113,7 +113,7 @@ def _control(archive: _Archive) -> dict[str, str]:
 
 
 def parse_control(text: str) -> dict[str, str]:
-    """Returns the fields of a paragraph (deb-control(5)), in title case; raises PackageError if one stands there twice."""
+    """Returns the fields of a paragraph (deb-control(5)), in title case; raises PackageError if one is given twice."""
     fields: dict[str, str] = {}
     for match in _FIELD.finditer(text):
         name = match.group(1).title()
@@ -132,7 +132,7 @@ class _Contents(NamedTuple):
 
 
 def _contents(archive: _Archive, package: str) -> _Contents:
-    """Returns what the data part holds, read to its end: a name that stands there twice is an error."""
+    """Returns the contents of the data part, read to its end: a name that occurs twice is an error."""
     images: list[str] = []
     found: dict[str, dict[str, bytes]] = {"changelog": {}, "config": {}}
     for file in _files(archive, "data"):
@@ -176,7 +176,7 @@ def _own(path: str, what: str, names: Iterable[str], mark: str | None) -> str | 
 
 
 def read_deb_file(path: Path, place: str, limit: int) -> bytes:
-    """One file of a Debian package; raises PackageError if it isn't there, or larger than `limit` bytes."""
+    """Returns one file of a Debian package; raises PackageError if it isn't there or is larger than `limit` bytes."""
     found: bytes | None = None
     with _open(path) as archive:
         # Read to the end: a name that stands there twice is an error.

@@ -1,6 +1,6 @@
-"""ELF files, read by pyelftools within a budget: what is in them, and whether they are kernels.
+"""ELF files, read by pyelftools within a budget: their contents, and whether they are kernels.
 
-pyelftools looks names up byte by byte in a file that may have no end of them, so its reads are counted.
+pyelftools looks names up byte by byte, in a file whose names may never end, so its reads are counted.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ __all__ = ["CountedFile", "Elf", "ElfError", "Linking", "Section", "Segment", "S
 _EXECUTABLE = 1
 _MAX_MEMORY = 512 << 20
 _READS = 100_000
-"""Reads for which no file is too small; a kernel with symbols has one to two reads for each 24 bytes of them."""
+"""The smallest budget of reads; a kernel with symbols needs one to two reads for each 24 bytes of them."""
 _MOST_READS = 1_500_000
-"""Reads that no kernel needs: one of a distribution has up to 300,000 symbols. They take some 15 s."""
+"""The largest budget of reads: a distribution's kernel has up to 300,000 symbols. They take some 15 s."""
 _KERNEL_SECTIONS = frozenset((".init.text", "__ex_table", "__ksymtab", "__param", ".data..percpu", ".altinstructions"))
 _USER_MODE = ".uml."
 """How the names of sections begin that only user-mode Linux has (arch/um/include/shared/init.h)."""
@@ -94,7 +94,7 @@ class CountedFile(io.BytesIO):
         self._left = min(_READS + len(data) // 12, _MOST_READS)
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read, raising ElfError once the budget is used up."""
+        """Reads bytes; raises ElfError once the budget is used up."""
         self._left -= 1
         if self._left < 0:
             raise ElfError("its tables take more reading than those of any kernel")
@@ -106,7 +106,7 @@ def _errors() -> AbstractContextManager[None]:
 
 
 class Elf:
-    """An ELF file. Every part is read when it is asked for; raises ElfError if it is broken."""
+    """An ELF file. Each part is read when it is asked for; raises ElfError if it is broken."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -120,7 +120,7 @@ class Elf:
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
-        """What is loaded into memory."""
+        """The parts that are loaded into memory."""
         with _errors():
             return tuple(
                 Segment(
@@ -136,7 +136,7 @@ class Elf:
 
     @cached_property
     def sections(self) -> dict[str, Section]:
-        """The sections that have bytes, by name. Of two of one name neither is there."""
+        """The sections that have bytes, by name. If two have the same name, neither is included."""
         found: dict[str, Section] = {}
         several: set[str] = set()
         with _errors():
@@ -165,7 +165,7 @@ class Elf:
                     yield Symbol(symbol.name, symbol["st_value"], symbol["st_size"], kind == "STT_FUNC")
 
     def linking(self) -> Linking:
-        """Returns what the file says to the dynamic linker."""
+        """Returns the file's fields for the dynamic linker."""
         from elftools.elf.dynamic import DynamicSegment
         from elftools.elf.segments import InterpSegment
 

@@ -1,8 +1,8 @@
-"""Looks at a git directory before libgit2 and git do: both open whatever has the name of a file of theirs, and wait for
-a pipe for ever.
+"""Checks a git directory before libgit2 and git read it: both open any file with a name of theirs, and wait for ever
+for a pipe.
 
-No pipe and no device may be there, at the end of a link, among what the configuration includes or in what the
-repository borrows objects from. Nothing of it is read but the files that name others. A socket is left alone: git's own
+No pipe and no device may be there, at the end of a link, among the files that the configuration includes, or in the
+repositories that it borrows objects from. Only the files that name others are read. A socket is left alone: git's own
 watcher has one there, and none can be opened.
 """
 
@@ -33,7 +33,7 @@ _INCLUDE = re.compile(
 
 
 class GitDirectoryError(ValueError):
-    """A git directory with a pipe or a device in it, or with more than any has. The message names it."""
+    """A git directory with a pipe or a device in it, or with too many files. The message names it."""
 
 
 def check_git_directories(path: Path) -> None:
@@ -80,7 +80,7 @@ def _check_folders(directory: Path) -> None:
 
 
 def _check_entries(folder: Path, seen: set[str], left: int) -> int:
-    """Checks what is in a folder and below it, and returns how much that is."""
+    """Checks the entries in a folder and below it; returns their number."""
     count = 0
     waiting = [str(folder)]
     while waiting:
@@ -107,7 +107,7 @@ def _check_entries(folder: Path, seen: set[str], left: int) -> int:
 
 
 def _mode(path: Path) -> int | None:
-    """Returns the mode of what a path leads to; None if that is nothing, or nothing that this process may look at."""
+    """Returns the mode of the file that a path leads to; None if there is none, or this process may not look at it."""
     try:
         return os.stat(path).st_mode
     except (OSError, ValueError):
@@ -119,7 +119,7 @@ def _waits(mode: int) -> bool:
 
 
 def _text(path: Path) -> bytes:
-    """Returns the content of a small file; nothing if it is none. Raises GitDirectoryError if it is large."""
+    """Returns the content of a small file; nothing if it is no regular file. Raises GitDirectoryError if it is large."""
     mode = _mode(path)
     if mode is None:
         return b""
@@ -163,6 +163,6 @@ def _check_included(config: Path) -> None:
         seen.add(real)
         if len(seen) > _MAX_INCLUDED:
             raise GitDirectoryError(f"{config} includes more than {_MAX_INCLUDED} files")
-        # A path of another setting is looked at too, which does no harm.
+        # A path in another setting is checked too, which does no harm.
         for match in _INCLUDE.finditer(_text(path)):
             waiting.append(path.parent / os.path.expanduser(os.fsdecode(match.group(1).strip())))

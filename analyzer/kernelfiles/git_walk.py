@@ -1,7 +1,8 @@
-"""Walking a history once: by the git binary where there is one, else by libgit2.
+"""Walks a history once: by the git binary if there is one, else by libgit2.
 
-git is the faster: libgit2 up to 1.9.7 does not use a commit-graph with generation data version 2, which git writes by
-default. It is called as plumbing in a clean environment, so that nothing in the repository's configuration is run.
+git is faster: libgit2 up to 1.9.7 does not use a commit-graph with generation data version 2, which git writes by
+default. Only plumbing commands run, in a clean environment, so that no program in the repository's configuration is
+run.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _CHUNK = 1 << 20
 """Bytes read at a time, and the size of the pipe: with the usual 64 kB git waits for whatever else this process does.
 """
 _MAX_SHALLOW = 256 << 20
-"""As large a file as `check_git_directories` lets through: one that is not read would make a clone that was cut a whole
+"""As large a file as `check_git_directories` lets through: if it were not read, a shallow clone would look like a whole
 one.
 """
 _MAX_FIELD = 16 << 20
@@ -70,14 +71,14 @@ _SAFE = (
     "diff.external=",
     "protocol.allow=never",
     "log.showSignature=false",
-    # A commit-graph is an index that anyone can write: the commits themselves say what their parents are.
+    # Anyone can write a commit-graph, which is an index: the parents are read from the commits themselves.
     "core.commitGraph=false",
 )
 """Settings that overrule those of the repository's configuration that name a program."""
 
 
 class WalkError(Exception):
-    """The walk broke off: objects are missing or broken. What was seen until then is true, and is not everything."""
+    """The walk broke off: objects are missing or broken. The records so far are true, and are not all."""
 
 
 class Record(NamedTuple):
@@ -93,7 +94,7 @@ class Record(NamedTuple):
 
 
 def shallow_commits(repository: pygit2.Repository) -> frozenset[str]:
-    """Returns the commits at which a shallow clone was cut: they have parents, and those are not here."""
+    """Returns the commits at which a shallow clone was cut: their parents are not in it."""
     shallow = common_directory(repository) / "shallow"
     try:
         return frozenset(read_file(shallow, _MAX_SHALLOW).decode("ascii", "replace").split())
@@ -121,7 +122,7 @@ def _git_command(repository: pygit2.Repository, *arguments: str) -> list[str] | 
 
 
 def _widen(pipe: int) -> None:
-    """Makes a pipe larger where the system lets us: it has limits for each user, and not every one can."""
+    """Makes a pipe larger, if the system's limits for the user allow it."""
     resize = getattr(fcntl, "F_SETPIPE_SZ", None)
     if resize is not None:
         with contextlib.suppress(OSError):
@@ -139,7 +140,7 @@ def _started(command: list[str], errors: int) -> Iterator[Process]:
 
 
 def _fields(command: list[str]) -> Iterator[list[bytes]]:
-    """Run git and yield the NUL-separated fields that it prints, many at a time; raises WalkError when it fails."""
+    """Runs git and yields the NUL-separated fields that it prints, many at a time; raises WalkError if it fails."""
     with (
         tempfile.TemporaryFile() as complaints,  # a pipe that is not read until the end could fill and stop git
         _started(command, complaints.fileno()) as process,
@@ -156,7 +157,7 @@ def _fields(command: list[str]) -> Iterator[list[bytes]]:
         if process.wait() != 0:
             complaints.seek(0)
             lines = complaints.read(4096).decode("utf-8", "replace").splitlines()
-            # git calls the empty file that it gets for grafts deprecated, in several lines of hints.
+            # git warns in several lines that the (empty) file of grafts is deprecated.
             said = [line for line in lines if line.strip() and not line.startswith("hint:")]
             raise WalkError(f"git: {said[0] if said else f'exit status {process.returncode}'}")
 
@@ -235,7 +236,7 @@ def _walk_by_libgit2(repository: pygit2.Repository, head: str, base: str | None,
 
 
 def walk(repository: pygit2.Repository, head: str, base: str | None, limit: int) -> Iterator[Record]:
-    """Walk ``base..head`` once, children before parents, at most `limit` commits; raises WalkError if it breaks off.
+    """Walks ``base..head`` once, children before parents, at most `limit` commits; raises WalkError if it breaks off.
 
     `base` is reported as a boundary record if, and only if, it is an ancestor of `head`.
     """
@@ -258,7 +259,7 @@ def walk_ids(repository: pygit2.Repository, head: str, limit: int) -> Iterator[R
 
 
 def first_parent_subjects(repository: pygit2.Repository, head: str, limit: int) -> Iterator[tuple[str, bytes]]:
-    """Yield id and subject along the first parents, newest first; ends where the history is cut."""
+    """Yields id and subject along the first parents, newest first; ends where the history is cut."""
     command = _git_command(
         repository, "rev-list", "--first-parent", f"--max-count={limit}", "--format=%x00%s%x00", head, "--"
     )

@@ -1,4 +1,4 @@
-"""The kernels that are installed on a host, whichever package manager put them there."""
+"""The kernels that are installed on a host, by either package manager."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def installed_kernels(root: Path = Path("/")) -> tuple[KernelPackage, ...]:
             f"{root}: neither dpkg's database nor RPM's is here, so it is not known what is installed;"
             " audit the running kernel without --installed, or a package file with --package"
         )
-    # Debian hosts may have an RPM database of a tool's own, and the other way round: both are asked.
+    # A Debian host may have an RPM database of some tool, and the other way round: both are read.
     return (*(dpkg_kernels(root) if has_dpkg_database(root) else ()), *rpm_kernels(root))
 
 

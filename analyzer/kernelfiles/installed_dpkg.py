@@ -22,7 +22,7 @@ _MAX_FILE = 16 << 20
 
 
 def _read(root: Path, *places: str) -> tuple[str, bytes] | None:
-    """Returns the first of these files that there is, decompressed."""
+    """Returns the first of these files that exists, decompressed."""
     for place in places:
         path = root / place
         try:
@@ -47,7 +47,7 @@ def _paragraphs(root: Path) -> Iterator[dict[str, str]]:
 
 
 def dpkg_kernels(root: Path = Path("/")) -> tuple[KernelPackage, ...]:
-    """Returns the kernel images that dpkg says are installed, by name; raises PackageError if there is no dpkg."""
+    """Returns the kernel images that are installed according to dpkg, by name; raises PackageError if there is no dpkg."""
     found = []
     for paragraph in _paragraphs(root):
         name = paragraph.get("Package", "")

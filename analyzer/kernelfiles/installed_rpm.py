@@ -21,7 +21,7 @@ _MAX_FILE = 16 << 20
 
 
 def _database(root: Path) -> Path | None:
-    """Returns the folder of the RPM database; None if there is none, or none with anything in it."""
+    """Returns the folder of the RPM database; None if there is none, or it is empty."""
     return next((root / place for place in _PLACES if any(is_file(root / place / name) for name in _FILES)), None)
 
 
@@ -31,7 +31,7 @@ def has_rpm_database(root: Path) -> bool:
 
 
 def _rpm(database: Path, *arguments: str) -> str:
-    """Returns what ``rpm`` prints about a database; it is asked questions only, and raises PackageError if it fails."""
+    """Returns the output of an ``rpm`` query on a database; raises PackageError if it fails."""
     rpm = find_program("rpm")
     if rpm is None:
         raise PackageError(f"{database}: an RPM database, and {missing_program('rpm')} to read it with: install rpm")

@@ -24,7 +24,7 @@ _MAX_NAMES_SPAN = 32 << 20
 _MAX_SYMBOLS = 1 << 20
 _LAST_CHUNK = 256 * 512
 _KERNEL = 0xFFFF_0000_0000_0000
-"""Nothing below is an address of a kernel's code, on x86-64 and on arm64."""
+"""Code of a kernel has no lower address, on x86-64 and on arm64."""
 _MAX_TABLES = 256
 """Places that look like the table of tokens. A kernel has one, and its modules and initramfs may have one each."""
 _MAX_NAME = 512
@@ -36,7 +36,7 @@ _ALL_TYPES = b"tTwWdDrRbBaAvV"
 
 
 class KallsymsError(ValueError):
-    """An image in which no symbol table can be made out."""
+    """An image in which no symbol table was found."""
 
 
 def _tokens(data: bytes) -> tuple[list[bytes], int, int]:
@@ -74,19 +74,19 @@ def _index(data: bytes, start: int) -> tuple[list[bytes], int] | None:
     for number, part in enumerate(parts):
         wanted[number] = position & 0xFFFF
         position += len(part) + 1
-    # The index says where each token starts, and so proves the table.
+    # The index has the start of each token, and so proves the table.
     index = data.find(wanted.tobytes(), start + position, start + position + 64 + 2 * _TOKENS)
     return None if index < 0 else (parts, index)
 
 
 class _Steps:
-    """A budget: what another array of markers costs depends on what is there."""
+    """A budget of steps: the cost of trying an array of markers depends on the data."""
 
     def __init__(self) -> None:
         self._left = _MAX_STEPS
 
     def take(self, count: int) -> None:
-        """Raises KallsymsError if nothing is left."""
+        """Takes steps; raises KallsymsError if none are left."""
         self._left -= count
         if self._left < 0:
             raise KallsymsError(f"no tables that fit each other within {_MAX_STEPS:,} steps")

@@ -1,4 +1,4 @@
-"""Kernel configurations: what a ``.config`` says, and which kernel it belongs to."""
+"""Kernel configurations: the options in a ``.config``, and the kernel that it belongs to."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class KernelConfig(NamedTuple):
 
 
 class _Lines:
-    """What the lines of a configuration say, one after the other."""
+    """The options and comments in the lines of a configuration, in order."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -115,8 +115,8 @@ class _Lines:
             return "a defconfig or a fragment, not a generated .config"
         if len(self.options) < _FEWEST_OPTIONS:
             return f"it has {len(self.options)} options only"
-        # Every menu is closed by a comment, and "Kernel hacking" is the last one: so in 5.10, 6.1, 6.12, 6.16 and 6.18. What
-        # comes behind it (io_uring's options, since 6.15) is in no menu, and nothing here needs it.
+        # Every menu is closed by a comment, and "Kernel hacking" is the last one: so in 5.10, 6.1, 6.12, 6.16 and 6.18. The options
+        # behind it (io_uring's, since 6.15) are in no menu, and none is needed here.
         if self.ended_menu != f"{_MENU_END}{_LAST_MENU}":
             return 'it ends before the end of "Kernel hacking", the last menu'
         return None

@@ -1,6 +1,6 @@
 """Checks loose git objects before libgit2 reads them: up to 1.9.7 it reads a truncated one for ever.
 
-A full disk or a loss of power leaves such files. git itself refuses them at once; zlib says whether a file is whole.
+A full disk or a loss of power leaves such files. git itself refuses them at once; zlib shows if a file is whole.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class LooseObjects:
         self._all_checked = False
 
     def check(self, name: str) -> None:
-        """Raises BrokenObjectError if an object is a loose file that is not whole; one in a pack is git's to check."""
+        """Raises BrokenObjectError if an object is a loose file that is not whole; git checks those in packs."""
         if name in self._sound or self._all_checked:
             return
         for folder in self._folders:

@@ -37,7 +37,7 @@ _NEXT = "localversion-next"
 
 @dataclass(frozen=True)
 class TreeIdentity:
-    """What a tree says it is: the Makefile's version, the distribution whose marks it has, and notes about both."""
+    """The version in a tree's Makefile, the distribution whose marks it has, and notes about both."""
 
     release: KernelRelease | None
     distro: str | None

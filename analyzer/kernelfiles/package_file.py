@@ -1,4 +1,4 @@
-"""Reading a package file, whatever its kind."""
+"""Reads a package file of any kind."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ _MAX_STEPS = 3
 
 
 def _beside(path: Path, metapackage: MetapackageError, depth: int) -> KernelPackage | None:
-    """Returns the kernel that a metapackage depends on, in a file of the same folder.
-
-    Where several files would do, raises PackageError: it isn't known which one a host would get.
+    """Returns the kernel that a metapackage depends on, from a file of the same folder. Raises PackageError if several
+    files would do: it isn't known which one a host would get.
     """
     from tailcall_audit.analyzer.kernelfiles.deb import read_deb
 

@@ -1,4 +1,4 @@
-"""What a package file says about the kernel in it."""
+"""The facts of a package file about the kernel in it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class KernelPackage:
 
     @property
     def bootable(self) -> Bootable | None:
-        """Where the image is: in the package file, or installed; None if the package has none, or only its index was
+        """The image's place: in the package file, or installed; None if the package has none, or only its index was
         read.
         """
         if self.image is None:

@@ -26,7 +26,8 @@ _DIRECTIVE = re.compile(rb"^[ \t\f\v]*(?:#|%:)[ \t\f\v]*(\w*)([^\n]*)", re.MULTI
 _DEFINE = re.compile(rb"[ \t]*([A-Za-z_]\w*)(\([^)\n]*\))?")
 _ODD = re.compile(rb"\bR\"|<%|%>|<:|%:|\?\?[=/'()!<>-]")
 _ODD_PARTS = (b'R"', b"<%", b"%>", b"<:", b"%:", b"??")
-"""One of these is in all that `_ODD` and `_RAW_STRING` match; looking for them first takes a tenth of the time."""
+"""Anything that `_ODD` and `_RAW_STRING` match contains one of these; looking for them first takes a tenth of the time.
+"""
 _RAW_STRING = re.compile(rb"\b(?:u8|[uUL])?R\"")
 _ODD_PRAGMA = re.compile(rb"\s*(?:weak|redefine_extname|push_macro|pop_macro)\b|.*\bpoison\b")
 _MAX_DIRECTIVES = 30_000
@@ -34,7 +35,7 @@ _MAX_NESTING = 60
 
 
 def _splice(text: bytes) -> bytes:
-    """Joins continued lines; the line breaks that this takes away follow the joined line."""
+    """Returns the text with continued lines joined; the line breaks follow the joined line, so line numbers stay right."""
     if _SPLICE.search(text) is None:
         return text
 
@@ -195,7 +196,7 @@ class CText:
         return answer
 
     def covered(self, positions: list[int], assumptions: Assumptions) -> bool:
-        """Returns True if one of some positions is compiled, however the conditionals around them turn out."""
+        """Returns True if one of some positions is compiled, whatever the conditionals around them are."""
         named = assumptions.without(self.own_names).named
 
         def within(start: int, end: int, groups: list[Group]) -> bool:

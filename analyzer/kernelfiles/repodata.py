@@ -46,22 +46,22 @@ class OtherFile(NamedTuple):
 
 
 class _Handler:
-    """What is done at elements; `text` hears of their text only while `wants_text` is true."""
+    """A handler of elements; `text` is called with their text only while `wants_text` is true."""
 
     wants_text = False
 
     def start(self, name: str, attributes: Attributes) -> None:
-        """An element begins."""
+        """Called at the start of an element."""
 
     def end(self, name: str) -> None:
-        """An element ends."""
+        """Called at the end of an element."""
 
     def text(self, text: str) -> None:
-        """Some text of an element."""
+        """Called with a part of an element's text."""
 
 
 def _parse(stream: Readable, size: int, place: str, handler: _Handler) -> Iterator[None]:
-    """Feed a handler, a piece at a time; raises PackageError. `size` is that of the file, before it is unpacked."""
+    """Feeds a handler, a piece at a time; raises PackageError. `size` is that of the file, before it is unpacked."""
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.buffer_text = True
     elements = 0

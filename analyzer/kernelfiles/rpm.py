@@ -55,7 +55,7 @@ class _Opened(NamedTuple):
 
 @contextmanager
 def _open(path: Path) -> Iterator[_Opened]:
-    """Opens a package; what is wrong in it becomes a PackageError."""
+    """Opens a package; turns errors of its format into PackageError."""
     try:
         with open_file(path) as file:
             header = read_header(file)
@@ -109,8 +109,8 @@ def _changelog(header: Header) -> bytes:
 
 
 def _payload_file(package: _Opened, place: str, limit: int) -> bytes:
-    """A file of the payload, read up to it and no further. Its digest must be the one in the header, as rpm asks for
-    too: so another file under the same name behind it changes nothing.
+    """Returns a file of the payload, which is read no further. Its digest must be the one in the header, as rpm
+    demands: so another file of the same name behind it changes nothing.
     """
     package.file.seek(package.payload)
     start = package.file.read(9)
@@ -130,7 +130,7 @@ def _payload_file(package: _Opened, place: str, limit: int) -> bytes:
 
 
 def read_rpm_file(path: Path, place: str, limit: int) -> bytes:
-    """One file of an RPM; raises PackageError if it isn't there, or larger than `limit` bytes."""
+    """Returns one file of an RPM; raises PackageError if it isn't there or is larger than `limit` bytes."""
     with _open(path) as package:
         if place not in package.files:
             raise PackageError(f"{path}: there is no {place} in it")

@@ -1,7 +1,8 @@
-"""What a .spec says of the kernel that it builds: version, release, and its patches with whether %prep applies them.
+"""Reads from a .spec the version and release of the kernel that it builds, its patches, and which of them %prep
+applies.
 
-Nothing is run: macros are put in where the file itself gives them one value, and what depends on a condition is left
-open.
+Nothing is run: macros are expanded if the file itself gives them one value, and anything that depends on a condition is
+left open.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ def _macros(lines: list[_Line]) -> dict[str, str]:
 
 
 def _expanded(text: str, macros: dict[str, str]) -> str | None:
-    """A value with its macros put in; None if one has no value here. An optional macro (``%{?dist}``) may be empty."""
+    """Returns a value with its macros expanded; None if one has no value here. An optional macro (``%{?dist}``) may be
+    empty.
+    """
 
     def value(match: re.Match[str]) -> str:
         name = match.group(2) or match.group(3)

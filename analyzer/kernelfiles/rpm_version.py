@@ -10,7 +10,7 @@ _PART = re.compile(r"\d+|[a-zA-Z]+|[~^]", re.ASCII)
 _EARLIER, _END, _LATER, _LETTERS, _NUMBER = range(5)
 _Part = tuple[int, int, str]
 RpmKey = tuple[tuple[_Part, ...], tuple[_Part, ...]]
-"""What versions are ordered by."""
+"""The parts of a version that decide its order."""
 
 
 def _parts(text: str) -> tuple[_Part, ...]:

@@ -17,7 +17,7 @@ _MAX_SYSTEM_MAP = 64 << 20
 
 
 def read_system_map(path: Path) -> dict[str, tuple[int, int]]:
-    """Address and size (up to the next symbol) of every function of a System.map; empty if it holds none. Raises
+    """Returns address and size (up to the next symbol) of every function of a System.map; empty if it has none. Raises
     ImageError.
     """
     try:

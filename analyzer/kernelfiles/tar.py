@@ -96,7 +96,7 @@ def _content(archive: tarfile.TarFile, item: tarfile.TarInfo) -> bytes:
 
 
 def _plain(name: str) -> str:
-    """A name as dpkg installs it: ``./a//b`` and ``/a/b`` as ``a/b``; raises TarError if it leads upwards."""
+    """Returns a name as dpkg installs it: ``./a//b`` and ``/a/b`` as ``a/b``; raises TarError if it leads upwards."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise TarError(f"a name that leads out of the package: {name[:200]!r}")
@@ -104,13 +104,13 @@ def _plain(name: str) -> str:
 
 
 def _enter(kinds: dict[str, bool], name: str, is_folder: bool) -> None:
-    """Remember a name and the folders on the way to it; raises TarError if one of them is something else already."""
+    """Remembers a name and the folders on the way to it; raises TarError if one of them is something else already."""
     if name in kinds and not (is_folder and kinds[name]):
         raise TarError(f"{name[:200]!r} stands there twice")
     kinds[name] = is_folder
     if len(kinds) > _MAX_MEMBERS:
         raise TarError(f"more than {_MAX_MEMBERS:,} files")
-    # A link in place of a folder would put what is below it elsewhere.
+    # A link in place of a folder would redirect the files below it.
     end = name.rfind("/")
     while end > 0:
         if not kinds.setdefault(name[:end], True):

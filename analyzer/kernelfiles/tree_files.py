@@ -28,7 +28,7 @@ class _ObjectError(Exception):
 
 
 class ReadState(Enum):
-    """What became of an attempt to read a file."""
+    """The result of an attempt to read a file."""
 
     READ = "read"
     MISSING = "missing"

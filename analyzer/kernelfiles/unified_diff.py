@@ -35,7 +35,7 @@ class Hunk(NamedTuple):
 
     @property
     def old(self) -> list[bytes]:
-        """The lines that are looked for."""
+        """The lines that a hunk looks for."""
         return [text for mark, text in self.lines if mark != b"+"]
 
 
@@ -48,7 +48,8 @@ class FilePatch(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """What a patch makes of files: the changed ones by path (None: taken away), what did not apply, and how it differs.
+    """The result of a patch: the changed files by path (None: deleted), the hunks that did not apply, and how the rest
+    differed.
 
     `failed` are pairs of a path and the headings of its hunks. `fuzz` is the most context that was left out at an end,
     in lines.
@@ -173,8 +174,8 @@ def _form(hunk: Hunk, fuzz: int) -> _Form:
 
 
 class _Place(NamedTuple):
-    """Where a hunk stands: the line (from 0), its lines that were compared, the fuzz, and how far that is from where it
-    says.
+    """The place of a hunk: the line (from 0), the lines that were compared, the fuzz, and the distance from the
+    expected line.
     """
 
     line: int
@@ -184,7 +185,7 @@ class _Place(NamedTuple):
 
 
 def _find(lines: list[bytes], hunk: Hunk, first: int, offset: int) -> _Place | None:
-    """Returns where a hunk stands; None if it does not."""
+    """Returns the place of a hunk; None if it does not apply."""
     said = hunk.start - 1 if hunk.old else hunk.start
     for fuzz in range(min(_MOST_FUZZ, max(_contexts(hunk))) + 1):
         form = _form(hunk, fuzz)

@@ -72,11 +72,11 @@ class _Building:
     listed: int = 0
     unnamed: list[int] = field(default_factory=list)
     base_heading: bool = False
-    # The indent of the heading that takes patches out, while what stands under it is read.
+    # The indent of a heading that takes patches out, while the items below it are read.
     dropping: int | None = None
 
     def close(self) -> None:
-        """End the list under the last headings."""
+        """Ends the list under the last headings."""
         if self.base_heading:
             self.bases += [version for version, _ in self.open]
         else:

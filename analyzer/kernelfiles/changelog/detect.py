@@ -1,4 +1,4 @@
-"""Which grammar a changelog is in, and reading one from a file."""
+"""Detects the grammar of a changelog, and reads one from a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOOK_AT = 400
 
 
 class ChangelogError(AuditError):
-    """A changelog that cannot be read, or in which there is no entry."""
+    """A changelog that cannot be read, or that has no entry."""
 
 
 def _detect(text: str) -> Family | None:
@@ -35,7 +35,9 @@ def _detect(text: str) -> Family | None:
 
 
 def parse_changelog(text: str, path: str, family: Family | None = None) -> Changelog:
-    """Parses a changelog in the family given, else the one it looks like; raises ChangelogError when there is no entry."""
+    """Parses a changelog in the given family, else in the one that it looks like; raises ChangelogError if there is no
+    entry.
+    """
     found = family or _detect(text)
     if found is None:
         raise ChangelogError(
@@ -67,7 +69,7 @@ def _open(path: Path | None) -> bytes:
 
 
 def decode_changelog(data: bytes, label: str, family: Family | None = None) -> Changelog:
-    """Parses what a file or an address holds; gzip, xz, bzip2 and zstd are understood."""
+    """Parses the content of a file or an address, plain or compressed (gzip, xz, bzip2, zstd)."""
     return parse_changelog(decompress(data, label, _MAX_BYTES).decode("utf-8", "replace"), label, family)
 
 

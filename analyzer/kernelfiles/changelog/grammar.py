@@ -1,8 +1,6 @@
-"""What all changelog grammars yield: entries, newest first, with the stable updates they roll in and the subjects they
-list.
+"""The result of all changelog grammars: entries, newest first, with the stable updates and the subjects that they list.
 
-A grammar says what stands in the file and where; what a subject's absence means is for
-`tailcall_audit.analyzer.readers.changelog`.
+A grammar only reads the file. `tailcall_audit.analyzer.readers.changelog` decides what a missing subject means.
 """
 
 from __future__ import annotations
@@ -57,7 +55,7 @@ _ARCH_WORDS = frozenset(
 
 
 class Family(Enum):
-    """A grammar; the value is what the catalogue calls it."""
+    """A grammar; the value is its name in the catalogue."""
 
     DEBIAN = "debian"
     UBUNTU = "ubuntu"
@@ -178,8 +176,7 @@ def split_tags(text: str) -> tuple[tuple[str, ...], str]:
 
 
 def clean_subject(text: str) -> str:
-    """A subject without what distributions put behind it: ``(CVE-…)``, ``(Closes: #…)``, ``{CVE-…}``, ``[RHEL-…]``.
-
+    """Returns a subject without the references behind it: ``(CVE-…)``, ``(Closes: #…)``, ``{CVE-…}``, ``[RHEL-…]``.
     Walks back from the end, each letter once.
     """
     end = _end_of_text(text, len(text))
@@ -204,7 +201,7 @@ def _end_of_text(text: str, end: int) -> int:
 
 
 def drops_patches(heading: str) -> bool:
-    """Returns True if what stands under a heading, or in the rest of the line, is said to be taken out of the package."""
+    """Returns True if a heading or line says that the items below it, or the rest of it, are taken out of the package."""
     return _DROPS.search(heading) is not None
 
 

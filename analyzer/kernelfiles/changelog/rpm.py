@@ -53,7 +53,7 @@ def _groups(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _subject(text: str) -> str:
-    """An item without the author that RHEL puts behind the subject; the rest is `clean_subject`'s."""
+    """Returns an item without the author that RHEL puts behind the subject; `clean_subject` removes the rest."""
     for start, end in _groups(text):
         after = end
         while after < len(text) and text[after].isspace():
@@ -68,8 +68,8 @@ def _subject(text: str) -> str:
 
 
 def _as_suse(entries: list[Entry], raw: list[list[tuple[int, str]]]) -> bool:
-    """Returns True if this is how `rpm -q --changelog` prints SUSE's: no version in any header, and items that name
-    their commit.
+    """Returns True if a text looks like SUSE's changelog as `rpm -q --changelog` prints it: headers without versions,
+    and items that name their commit.
     """
     return not any(entry.version for entry in entries) and any(
         _SUSE_COMMIT.match(text) for items in raw for _, text in items

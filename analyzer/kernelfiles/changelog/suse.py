@@ -20,7 +20,7 @@ _REFERENCE = re.compile(r"git-fixes|bsc#|bnc#|boo#|CVE-|jsc#|stable-fixes|bugzil
 
 
 def _without_references(text: str) -> str:
-    """An item without the references in parentheses at its end."""
+    """Returns an item without the references in parentheses at its end."""
     kept = text.rstrip()
     kept = kept.removesuffix(".").rstrip()
     if not kept.endswith(")"):

@@ -1,7 +1,6 @@
-"""The entries of a changelog that are of one kernel series, and what keeps them from listing all that the package has.
+"""The entries of a changelog that belong to one kernel series, and the reasons why they may not list all backports.
 
-A changelog is complete where it reaches back to the base release, and where every stable update in between lists its
-subjects.
+A changelog is complete if it reaches back to the base release and every stable update in between lists its subjects.
 """
 
 from __future__ import annotations
@@ -70,10 +69,8 @@ def _same_series(entry: Entry, base: UpstreamVersion) -> bool:
 
 
 def _holes(entries: Sequence[Entry], stable: UpstreamVersion) -> tuple[list[str], int]:
-    """Returns the first stable releases up to the newest one rolled in whose subjects are not listed, and how many
-    there are in all.
-
-    A version may have any number: they are counted, not listed.
+    """Returns the first stable updates whose subjects are not listed, and how many there are. A version may have any
+    number, so they are counted, not listed.
     """
     found = {update.version for entry in entries for update in entry.updates if update.listed}
     listed = {
@@ -87,7 +84,7 @@ def _holes(entries: Sequence[Entry], stable: UpstreamVersion) -> tuple[list[str]
 
 
 def _jump(path: str, entries: Sequence[Entry], base: UpstreamVersion) -> str | None:
-    """Returns where an RPM's changelog moves to another version without listing what came with it."""
+    """Returns the entry at which an RPM's changelog moves to another version without listing its commits."""
     for entry in entries:
         for item in entry.items:
             found = _JUMP.search(item.text[:_MAX_JUMP])
@@ -132,9 +129,8 @@ def _rpm_gap(changelog: Changelog, entries: Sequence[Entry], window: Window) -> 
 
 
 def window_of(changelog: Changelog, entries: Sequence[Entry], version: UpstreamVersion) -> Window:
-    """Returns those of the entries up to the audited one that are of its series, and what they leave open.
-
-    `version` is the upstream version of the audited one, at least its base.
+    """Returns the entries of one series up to the audited one, and why they may be incomplete. `version` is the
+    upstream version of the audited one, at least its base.
     """
     base = version.base
     kept = tuple(entry for entry in entries if _same_series(entry, base))

@@ -1,5 +1,5 @@
-"""Where control goes in a decoded function: what can follow an instruction, and what can be reached with some steps
-left out.
+"""The flow of control in a decoded function: the instructions that can follow one, and those that can be reached if
+some steps are left out.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ _ADDRESS = re.compile(r"#?(0x[0-9a-f]+)")
 
 
 class Branches(NamedTuple):
-    """The instructions of an architecture that lead elsewhere, by their mnemonics.
+    """The instructions of an architecture that change the flow of control, by their mnemonics.
 
     `conditional` are the starts of the mnemonics of conditional jumps; `unconditional` ones may have such a start too.
-    `ends` are those behind which nothing follows. `when_equal` and `when_different` jump where a compare found its
-    operands so. `keeps_flags` leave the result of a compare as it is; a mnemonic with a start in `reads_flags` takes
-    notice of it.
+    Nothing follows those in `ends`. `when_equal` and `when_different` jump if a compare found its operands equal or
+    different. `keeps_flags` do not change the result of a compare; a mnemonic with a start in `reads_flags` uses it.
     """
 
     unconditional: frozenset[str]
@@ -45,7 +44,7 @@ class Flow:
         self._at = {insn.address: index for index, insn in enumerate(insns)}
 
     def target(self, index: int) -> int | None:
-        """Returns the instruction that a jump leads to; None if that is outside of the function, or is computed."""
+        """Returns the instruction that a jump leads to; None if it is outside of the function, or computed."""
         address = _ADDRESS.fullmatch(self.insns[index].operands)
         return None if address is None else self._at.get(int(address.group(1), 16))
 
@@ -58,7 +57,7 @@ class Flow:
         return insn.mnemonic in self._branches.unconditional or insn.mnemonic.startswith(self._branches.conditional)
 
     def steps(self, index: int) -> tuple[int, ...]:
-        """Returns the instructions that can come next: the one behind, and a jump's target."""
+        """Returns the instructions that can come next: the following one, and a jump's target."""
         insn = self.insns[index]
         if insn.mnemonic in self._branches.ends:
             return ()
@@ -71,13 +70,13 @@ class Flow:
 
     @property
     def is_whole(self) -> bool:
-        """Returns True if every jump inside the function is known: none goes to an address that is computed."""
+        """Returns True if every jump has a known target: no address is computed."""
         return all(_ADDRESS.fullmatch(insn.operands) is not None for insn in self.insns if self._jumps(insn))
 
     def reached(
         self, start: int = 0, without: Collection[int] = (), without_steps: Collection[tuple[int, int]] = ()
     ) -> frozenset[int]:
-        """Returns all that can be reached from an instruction, without passing through some, and without taking some
+        """Returns the instructions that can be reached from one, without passing through some, and without taking some
         steps.
         """
         seen: set[int] = set()
@@ -91,8 +90,8 @@ class Flow:
         return frozenset(seen)
 
     def decided_by(self, compare: int) -> int | None:
-        """Returns the instruction that takes notice of a compare's result: a jump, a conditional move or the like; None
-        if none does.
+        """Returns the instruction that uses a compare's result: a jump, a conditional move or the like; None if none
+        does.
         """
         for index in range(compare + 1, len(self.insns)):
             mnemonic = self.insns[index].mnemonic
@@ -103,14 +102,12 @@ class Flow:
         return None
 
     def when_equal(self, compare: int) -> tuple[int, int] | None:
-        """Returns the step that is taken where a compare finds its operands equal; None if no such jump takes notice
-        of it.
-        """
+        """Returns the step that is taken if a compare finds its operands equal; None if no such jump uses the result."""
         return self._step(compare, self._branches.when_equal, self._branches.when_different)
 
     def when_different(self, compare: int) -> tuple[int, int] | None:
-        """Returns the step that is taken where a compare finds its operands different; None if no such jump takes
-        notice of it.
+        """Returns the step that is taken if a compare finds its operands different; None if no such jump uses the
+        result.
         """
         return self._step(compare, self._branches.when_different, self._branches.when_equal)
 

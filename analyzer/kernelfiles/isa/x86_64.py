@@ -1,4 +1,4 @@
-"""x86-64: decoding, operands as capstone writes them, and which instructions branch."""
+"""x86-64: decoding, operands in capstone's syntax, and the instructions that branch."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def decode(function: Function) -> list[Insn] | None:
         for address, length, mnemonic, operands in decoder.disasm_lite(function.code, function.address):
             found.append(Insn(mnemonic, operands, address))
             size += length
-    # Up to the next symbol there may be padding that is no instruction.
+    # The padding up to the next symbol may be no instruction.
     return found if size >= len(function.code) - 15 else None
 
 

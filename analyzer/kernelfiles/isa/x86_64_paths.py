@@ -1,7 +1,7 @@
-"""Every path through a small x86-64 function, with what each has compared on its way and what it returns.
+"""Every path through a small x86-64 function, with the comparisons on it and its return value.
 
-Registers are followed through copies, loads of a member of an object that is known, and calls; a value from the stack
-or of arithmetic is not known. A function with more paths than `_MAX_STEPS` allows has none that are known.
+Registers are followed through copies, loads of a member of a known object, and calls; values from the stack or of
+arithmetic are not known. A function with more paths than `_MAX_STEPS` allows is not followed.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _WORD = 1 << 64
 
 
 class Value(NamedTuple):
-    """What a register holds: the result of the call at an instruction, a member of such an object, or a constant.
+    """The value of a register: the result of the call at an instruction, a member of such an object, or a constant.
 
-    `kind` is "call", "constant", or the name that the caller gave the member; `number` the instruction's index, or the
+    `kind` is "call", "constant", or the caller's name for the member; `number` is the instruction's index, or the
     constant.
     """
 
@@ -37,8 +37,7 @@ class Value(NamedTuple):
 
 
 class Fact(NamedTuple):
-    """What a path has found out at a conditional jump: the value that was compared, with which constant, how, and
-    whether it held.
+    """The outcome of a conditional jump on a path: the compared value, the constant, the relation, and whether it held.
 
     `relation` is "equal" or "above" (unsigned).
     """
@@ -50,7 +49,7 @@ class Fact(NamedTuple):
 
 
 class Path(NamedTuple):
-    """A path to an end of the function: what it returns, the facts on its way, and the members that it has increased."""
+    """A path to an end of the function: its return value, the facts on it, and the members that it increased."""
 
     returned: Value | None
     facts: frozenset[Fact]
@@ -69,8 +68,9 @@ class _State(NamedTuple):
 def paths(flow: Flow, members: Mapping[tuple[str, str, int], str]) -> list[Path] | None:
     """Returns all paths from a function's start to its ends; None if there are too many.
 
-    `members` names what is loaded, or compared in memory, by the kind of the object, the width and the offset:
-    ``("call", "qword", 56): "aux"``. The number of a member's value is that of the call that its object came from.
+    `members` names the members that are loaded, or compared in memory, by the kind of the object, the width and the
+    offset: ``("call", "qword", 56): "aux"``. The number of a member's value is that of the call that its object came
+    from.
     """
     found: list[Path] = []
     waiting = [_State(0, {}, None, frozenset(), frozenset(), frozenset())]
@@ -124,7 +124,7 @@ def _value(operand: str, state: _State, members: Mapping[tuple[str, str, int], s
 
 
 def _execute(insn: Insn, state: _State, members: Mapping[tuple[str, str, int], str]) -> _State:
-    """Returns the state behind an instruction."""
+    """Returns the state after an instruction."""
     first, last = insn.parts[0], insn.parts[-1]
     registers = dict(state.registers)
     if insn.mnemonic == "call":

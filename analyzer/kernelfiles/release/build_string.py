@@ -1,4 +1,4 @@
-"""What a build string (``uname -v``) or a signature adds to a release, and where it contradicts the release."""
+"""The facts of a build string (``uname -v``) or a signature about a release, and their contradictions to it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 __all__ = ["with_build", "with_signature", "with_unknown_build"]
 
 _UPLOAD = re.compile(r"~(?:bpo|deb)\d\S*$|\+b\d+$", re.ASCII)
-"""What a backport (``6.1.172-1~deb11u1``) and a rebuild (``+b1``) add to the version of the upload that they are made
-of.
+"""The suffix of a backport (``6.1.172-1~deb11u1``) or a rebuild (``+b1``), which follows the version of the original
+upload.
 """
 
 

@@ -1,6 +1,4 @@
-"""Which kernel a configuration is of: what its header and its options say counts exactly as the same words in a release
-string.
-"""
+"""The kernel that a configuration belongs to: its header and options count like the same words in a release string."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ _LABEL = re.compile(
 _TOOL_WORDS = frozenset(
     ("gcc", "clang", "ld", "lld", "binutils", "rustc", "llvm", "glibc", "musl", "systemd", "openssl", "version")
 )
-# What stands beside a release in ``uname -sr``, ``-rm``, ``-srm``, ``-rmo``, ``-ro`` and the like.
+# The words beside a release in ``uname -sr``, ``-rm``, ``-srm``, ``-rmo``, ``-ro`` and the like.
 _UNAME_WORDS = re.compile(
     r"Linux|GNU/Linux|Android|Toybox|unknown|SMP|PREEMPT\w*|x86_64|amd64|i[3-6]86|aarch64|arm64|armv\d\w*|riscv64|s390x|ppc64(?:le|el)?|loongarch64|loong64|mips\w*|uname:?|\$|-\w+:?",
     re.ASCII,
@@ -61,14 +61,14 @@ _UNAME_WORDS = re.compile(
 
 
 class Place(IntEnum):
-    """How surely the number at a place is a kernel's."""
+    """How sure it is that a number is a kernel's."""
 
     BARE = 1
-    """Only the number's range suggests it."""
+    """Only the number's range suggests a kernel."""
     FORM = 2
-    """It is written as a known distribution writes its kernels."""
+    """A known distribution writes its kernels like this."""
     KERNEL = 3
-    """It stands where a kernel's number is written."""
+    """It is in a place for a kernel's number."""
 
 
 class Candidate(NamedTuple):
@@ -117,7 +117,7 @@ def _opens(words: list[tuple[int, str]], index: int) -> bool:
 
 
 def _place(line: str, words: list[tuple[int, str]], index: int) -> Place:
-    """Returns where a word stands, by the words around it."""
+    """Returns how sure a word is, by the words around it."""
     before = [word.strip("\"'") for _, word in words[max(0, index - 2) : index]]
     after = words[index + 1][1] if index + 1 < len(words) else ""
     if _BUILD_NUMBER.match(after) or _RUNTIME.match(after):

@@ -114,7 +114,7 @@ def parse_release(text: str, catalog: Catalog | None = None) -> KernelRelease:
 
 
 def _parsed(line: str, catalog: Catalog) -> KernelRelease | None:
-    """Returns the release in a line, with what its build string or signature says of it."""
+    """Returns the release in a line, with the facts of its build string or signature."""
     build = line.rfind(" #") + 1  # what follows is uname -v; before it a compiler may be called Debian too
     statements = [
         statement._replace(start=statement.start + build, end=statement.end + build)
@@ -148,7 +148,9 @@ def _parsed(line: str, catalog: Catalog) -> KernelRelease | None:
 
 
 def _with_line(release: KernelRelease, line: str, catalog: Catalog) -> KernelRelease:
-    """Returns what the rest of the line says: the upload number of a package, the architecture, the day of the build."""
+    """Returns the release with the facts in the rest of the line: a package's upload number, the architecture, the
+    build date.
+    """
     distribution = next((entry for entry in catalog.distributions if entry.name == release.distro), None)
     upload = None if distribution is None else find_upload(distribution, line)
     if upload is not None and release.package is None and distribution is not None:

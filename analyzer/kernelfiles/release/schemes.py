@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 _LONGTERM_26 = 2
-"""In 2.6.32 the third number is no stable release, but a part of the mainline release's name."""
+"""In 2.6.32 the third number is part of the mainline release's name."""
 
 
 class Matched(NamedTuple):
@@ -39,7 +39,7 @@ class Matched(NamedTuple):
 
     @property
     def note(self) -> str:
-        """What such a string proves, for the reader of a report."""
+        """What such a string proves, in words."""
         note = self.form.note
         for name in ("version", "stable"):
             note = note.replace(f"{{{name}}}", self.parts.get(name) or "")
@@ -115,8 +115,8 @@ def known_architecture(text: str | None) -> str | None:
 def settle_command(
     distribution: Distribution, release: str, flavour: str | None = None, version: str | None = None
 ) -> str | None:
-    """Returns the command that decides what a name does not: the right package of the flavour, and its version where it
-    is known.
+    """Returns the command that settles what a name leaves open: the right package of the flavour, and its version if
+    known.
     """
     if distribution.settle is None:
         return None

@@ -1,4 +1,4 @@
-"""What a kernel's name says and proves, as a value; and the errors of names that say nothing."""
+"""A kernel's name as a value: its parts and what they prove; and the errors of names that prove nothing."""
 
 from __future__ import annotations
 

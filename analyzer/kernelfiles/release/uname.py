@@ -74,7 +74,7 @@ def _of_distribution(matched: Matched, word: str, version: UpstreamVersion, rest
 
 
 def _with_survey(release: KernelRelease, survey: Mapping[str, Any]) -> KernelRelease:
-    """Returns what the survey of the distribution's changelogs says of an ABI number, and of the whole series."""
+    """Returns the survey's answer for an ABI number, and for the whole series."""
     series = survey["series"].get(release.version.branch)
     if series is None:
         return release
@@ -85,7 +85,7 @@ def _with_survey(release: KernelRelease, survey: Mapping[str, Any]) -> KernelRel
 
 
 def of_unknown_vendor(word: str, version: UpstreamVersion, rest: str, text: str) -> KernelRelease:
-    """A release with a suffix that no known distribution writes: it proves what the base's age proves, and no more."""
+    """Returns a release with an unknown suffix: it proves what the base's age proves, and no more."""
     note = (
         f"no distribution that this catalogue knows writes {rest}: it proves what every kernel of {version} has, and leaves open "
         "what its builder backported, fixes and features"
@@ -96,7 +96,7 @@ def of_unknown_vendor(word: str, version: UpstreamVersion, rest: str, text: str)
 
 
 def release_of_uname(candidate: Candidate, text: str, distributions: Sequence[Distribution]) -> KernelRelease:
-    """Returns what a release string proves that stands in `text`."""
+    """Returns the release at a place in `text`, with what it proves."""
     word, version, rest = candidate.word, candidate.version, candidate.rest
     if not rest:
         return KernelRelease(text, word, version, Proof.EXACT)
