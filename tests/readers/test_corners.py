@@ -27,23 +27,6 @@ _THERE = {
 }
 _NO_OLDER_FORM = {"powerpc32-tailcall-oops"}
 """Fixes whose older form was never seen: without them the source is unknown."""
-_AS_OLD_AS_TAIL_CALLS = {
-    "tailcall-compat-race",
-    "x86-empty-slot-count",
-    "arm64-empty-slot-count",
-    "s390-empty-slot-count",
-    "interp-empty-slot-count",
-}
-"""What came with tail calls themselves: a source without the defect has no tail calls."""
-_BY_THE_PROLOGUE = {
-    "prog-array-poke-run-bug",
-    "poke-desc-tnum-oob",
-    "subprog-poke-uaf",
-    "interp-fallback-tailcall-subprog",
-    "mixed-tailcall-subprog-null-deref",
-    "tailcall-verifier-return-model",
-}
-"""What came with 5.5 to 5.10, whose older forms are those of pitfalls 2 and 4 in tests/readers/test_source.py."""
 _UNPROVEN = {"tailcall-stack-liveness"}
 """Defects whose introducing commit was only read: its absence makes no source safe."""
 
@@ -93,5 +76,4 @@ def test_no_corner_of_a_defect_with_a_fix_is_left_out() -> None:
     affected = {slug for slug in fixed if A in EXPECTED[slug]} | {corner.slug for corner in UNDONE} | _THERE
     assert fixed - affected == _NO_OLDER_FORM
     older = {slug for slug in fixed if N in EXPECTED[slug]} | {corner.slug for corner in OLDER} | _THERE
-    # 5.10.262 has powerpc64's fix, and the id of what brought tail calls there is not known whole.
-    assert fixed - older == _AS_OLD_AS_TAIL_CALLS | _BY_THE_PROLOGUE | _UNPROVEN | {"powerpc64-empty-slot-count"}
+    assert fixed - older == _UNPROVEN

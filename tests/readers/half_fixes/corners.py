@@ -184,6 +184,20 @@ UNDONE: tuple[Corner, ...] = (
         (Edit(LOONGARCH, "emit_bpf_tail_call", "emit_zext_32(ctx, a2, true);", ""),),
     ),
     Corner(
+        "loongarch-arena-count-slot",
+        _NEWEST,
+        "loongarch64",
+        (
+            Edit(LOONGARCH, "build_prologue", "prepare_bpf_tail_call_cnt(ctx, &store_offset);\n", ""),
+            Edit(
+                LOONGARCH,
+                "build_prologue",
+                "REG_ARENA, LOONGARCH_GPR_SP, store_offset);\n\t}\n",
+                "REG_ARENA, LOONGARCH_GPR_SP, store_offset);\n\t}\n\tprepare_bpf_tail_call_cnt(ctx, &store_offset);\n",
+            ),
+        ),
+    ),
+    Corner(
         "powerpc64-pcrel-tailcall",
         _TRIXIE,
         "powerpc64",
@@ -214,6 +228,55 @@ _ONE_PROGRAM = Edit(
     "if (map->prog && map->prog != prog)\n\t\tgoto unlock;\n\taux->cgroup_storage[stype] = _map;",
 )
 _NO_GLOBALS = Edit(VERIFIER, "", "do_check_subprogs", "do_check_nothing")
+# The prologue of v5.5 to v5.9, before ebf7d1f508a7: every program saves its registers and the count in one form.
+_OLD_PROLOGUE = (
+    Edit(
+        X86,
+        "emit_prologue",
+        "bool ebpf_from_cbpf,\n\t\t\t  bool tail_call_reachable, bool is_subprog)",
+        "bool ebpf_from_cbpf)",
+    ),
+    Edit(
+        X86,
+        "emit_prologue",
+        "if (tail_call_reachable && !is_subprog)\n\t\t\tEMIT2(0x31, 0xC0); /* xor eax, eax */\n\t\telse\n"
+        "\t\t\tEMIT2(0x66, 0x90); /* nop2 */",
+        "BUILD_BUG_ON(cnt != PROLOGUE_SIZE);",
+    ),
+    Edit(X86, "emit_prologue", "if (tail_call_reachable)\n\t\tEMIT1(0x50);         /* push rax */", ""),
+)
+_NO_KEYS = Edit(VERIFIER, "", "record_func_key", "records_no_key")
+# Before a748c6975dea a descriptor was the main program's.
+_POKES_OF_MAIN = (
+    Edit(_BPF_H, "struct bpf_jit_poke_descriptor", "u32 insn_idx;", ""),
+    Edit(VERIFIER, "jit_subprogs", "func[i]->aux->poke_tab = prog->aux->poke_tab;", ""),
+    Edit(VERIFIER, "jit_subprogs", "func[i]->aux->size_poke_tab = prog->aux->size_poke_tab;", ""),
+    Edit(
+        VERIFIER,
+        "jit_subprogs",
+        "if (poke->insn_idx < subprog_end &&\n\t\t\t    poke->insn_idx >= subprog_start)\n"
+        "\t\t\t\tpoke->aux = func[i]->aux;",
+        "",
+    ),
+)
+_NO_TAIL_CALLS_IN_SUBPROGRAMS = (
+    Edit(VERIFIER, "check_map_func_compatibility", " && !allow_tail_call_in_subprogs(env)", ""),
+    Edit(
+        VERIFIER,
+        "check_map_func_compatibility",
+        "tail_calls are not allowed in non-JITed programs with bpf-to-bpf calls",
+        "tail_calls are not allowed in programs with bpf-to-bpf calls",
+    ),
+)
+_NO_PROG_ARRAY = Edit(ARRAYMAP, "", "prog_fd_array_get_ptr", "no_array_of_programs")
+_AS_OLD_AS_TAIL_CALLS = (
+    ("tailcall-compat-race", "x86_64"),
+    ("x86-empty-slot-count", "x86_64"),
+    ("arm64-empty-slot-count", "arm64"),
+    ("s390-empty-slot-count", "s390x"),
+    ("powerpc64-empty-slot-count", "powerpc64"),
+    ("interp-empty-slot-count", "x86_64"),
+)
 OLDER: tuple[Corner, ...] = (
     Corner("tailcall-compat-attach-func-proto", _OLDEST, "x86_64", (_NO_HOOK,), (5, 4)),
     Corner("tailcall-compat-expected-attach-type", _OLDEST, "x86_64", (_NO_ATTACH_TYPE,), (4, 16)),
@@ -221,5 +284,13 @@ OLDER: tuple[Corner, ...] = (
     Corner("tailcall-pkt-pointers", _OLDEST, "x86_64", (_NO_GLOBALS,), (5, 5)),
     Corner("tailcall-sleepable-callee", _OLDEST, "x86_64", (_NO_SLEEP,), (5, 9)),
     Corner("prog-array-clear-stall", _OLDEST, "x86_64", (_NO_POKE,), (5, 4)),
+    Corner("prog-array-poke-run-bug", _OLDEST, "x86_64", _OLD_PROLOGUE, (5, 9)),
+    Corner("interp-fallback-tailcall-subprog", _OLDEST, "x86_64", _OLD_PROLOGUE, (5, 9)),
+    Corner("poke-desc-tnum-oob", _OLDEST, "x86_64", (_NO_KEYS,), (5, 4)),
+    Corner("subprog-poke-uaf", _OLDEST, "x86_64", _POKES_OF_MAIN, (5, 9)),
+    Corner("mixed-tailcall-subprog-null-deref", _OLDEST, "x86_64", _POKES_OF_MAIN, (5, 9)),
+    Corner("tailcall-verifier-return-model", _OLDEST, "x86_64", _NO_TAIL_CALLS_IN_SUBPROGRAMS, (5, 9)),
+    # What came with tail calls themselves: the source before it has no prog array.
+    *(Corner(slug, _OLDEST, architecture, (_NO_PROG_ARRAY,), (4, 1)) for slug, architecture in _AS_OLD_AS_TAIL_CALLS),
 )
 """Sources that are older than what a defect needs: not affected."""
