@@ -89,7 +89,7 @@ class Evidence(NamedTuple):
     turn an unknown into an answer. `architecture` limits the statement to one architecture. `unreadable` marks an
     unknown whose input could not be read, as against one that was read and looks like nothing known. `guessed` marks a
     statement that rests on a release that was not verified. `basis` is what it rests on that ages, None if it was read
-    in the kernel itself.
+    in the kernel itself. `steps` tells a long detail in parts, for people.
     """
 
     kind: EvidenceKind
@@ -104,6 +104,7 @@ class Evidence(NamedTuple):
     unreadable: bool = False
     guessed: bool = False
     basis: Basis | None = None
+    steps: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
         # Texts know their hash, and members of an enum work theirs out in Python each time.

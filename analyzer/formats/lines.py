@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.basis import Basis, age_in_days
-from tailcall_audit.analyzer.model import Agreement, Observation, Presence, Report, Rule, State, TargetReport, Verdict
+from tailcall_audit.analyzer.model import (
+    Agreement,
+    Evidence,
+    Observation,
+    Presence,
+    Report,
+    Rule,
+    State,
+    TargetReport,
+    Verdict,
+)
 from tailcall_audit.analyzer.text import printable
 
 __all__ = [
@@ -188,7 +198,7 @@ def details(verdict: Verdict) -> list[str]:
         title,
         f"  {defect.title}",
         f"  consequence: {defect.consequence}",
-        f"  reason:      {verdict.reason}",
+        f"  reason:      {_short(verdict.reason, verdict.evidence)}",
         f"  rule:        {verdict.rule.value}, confidence {verdict.confidence.label}",
     ]
     if (seen := verdict.observation) is not None:
@@ -203,9 +213,17 @@ def details(verdict: Verdict) -> list[str]:
         if item.presence is Presence.UNKNOWN and verdict.state is not State.UNKNOWN:
             continue
         where = f" [{item.architecture}]" if item.architecture else ""
-        lines.append(
-            f"  {item.kind.value + ':':12} {marks[item.presence]:3} {item.commit}{where}  {item.detail or item.citation}"
-        )
+        first, *steps = item.steps or (item.detail or item.citation,)
+        lines.append(f"  {item.kind.value + ':':12} {marks[item.presence]:3} {item.commit}{where}  {first}")
+        lines += [f"  {'':12}     - {step}" for step in steps]
         if item.detail and item.citation not in item.detail:
             lines.append(f"  {'':12}     from {item.citation}")
     return [printable(line) for line in lines]
+
+
+def _short(reason: str, evidence: Sequence[Evidence]) -> str:
+    """Returns a reason without what is shown step by step below it."""
+    for item in evidence:
+        if item.steps:
+            reason = reason.replace(f"({item.detail})", "(run in an emulator, below)")
+    return reason

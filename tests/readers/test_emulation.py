@@ -5,6 +5,7 @@ else.
 from __future__ import annotations
 
 import random
+import re
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -19,6 +20,7 @@ from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.emulator.calls import Patch
 from tailcall_audit.analyzer.emulator.image import KernelImage
 from tailcall_audit.analyzer.emulator.reasons import Why
+from tailcall_audit.analyzer.formats.lines import details
 from tailcall_audit.analyzer.kernelfiles.binary import Binary
 from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
 from tailcall_audit.analyzer.kernelfiles.containers import Kernel, unpack
@@ -163,12 +165,12 @@ def test_the_panic_is_seen_at_the_address_that_the_oops_of_the_guest_names(witho
 def test_the_counts_are_those_of_the_guests(catalog: Catalog) -> None:
     old = lab_results(debian_image(OLD)).results
     new = lab_results(debian_image(NEW)).results
-    assert "makes 89 entries" in old["jit/hierarchy"].story
-    assert "makes 34 entries" in new["jit/hierarchy"].story
+    assert "entered 89 times" in old["jit/hierarchy"].story
+    assert "entered 34 times" in new["jit/hierarchy"].story
     for kind, calls in (("fentry", 60), ("fexit", 60), ("both", 120)):
-        assert f"which is called {calls} times" in old[f"trampoline/carries-{kind}"].story
+        assert f" {calls} times (34 where" in old[f"trampoline/carries-{kind}"].story
     for kind, calls in (("fentry", 34), ("fexit", 34), ("both", 68)):
-        assert f"which is called {calls} times" in new[f"trampoline/carries-{kind}"].story
+        assert f" {calls} times (34 where" in new[f"trampoline/carries-{kind}"].story
 
 
 def mutants(found: Kernel, function: str) -> list[Kernel]:
@@ -325,3 +327,16 @@ def test_nothing_is_run_where_nothing_may_be() -> None:
         (target,) = audit(images=[image], only=["freplace-loop"], emulate=emulate_it).targets
         kinds = {item.kind for item in target.verdicts[0].evidence}
         assert (EvidenceKind.EMULATION in kinds) is emulate_it
+
+
+def test_an_explanation_tells_each_step_of_a_run_on_a_line_of_its_own() -> None:
+    """Pitfall 3 of 6.12.117: the reason names the run, and the steps stand once, each with its function and address."""
+    (verdict,) = audit(images=[str(debian_image(NEW))], only=["x86-trampoline-loop"]).targets[0].verdicts
+    lines = details(verdict)
+    steps = [line.strip().removeprefix("- ") for line in lines if line.lstrip().startswith("- ")]
+    assert len(steps) == 6
+    assert all(re.match(r"\w+\(\) at 0x[0-9a-f]{16}", step) for step in steps)
+    (reason,) = [line for line in lines if line.startswith("  reason:")]
+    assert reason.endswith("fixed by 2b5dcb31a19a (run in an emulator, below)")
+    assert "TAIL_CALL_CTX (0x80)" in steps[-1]
+    assert not any(step in line for step in steps for line in lines if not line.lstrip().startswith("- "))

@@ -24,7 +24,7 @@ from tailcall_audit.analyzer.readers.emulation.stage import Case, Finding, Outco
 from tailcall_audit.probes.kernel.instructions import FP, R0, R1, R2, R3, R6, Insn
 from tailcall_audit.probes.kernel.programs import HEALTHY, LIMIT
 
-__all__ = ["CASES", "SYMBOLS", "LostCountError", "controls", "count", "entry", "judge", "subprogram"]
+__all__ = ["CASES", "NORMAL", "SYMBOLS", "LostCountError", "controls", "count", "entry", "judge", "subprogram"]
 
 _LOAD_64, _MOVE, _SET, _ADD, _LOAD, _STORE, _STORE_WORD, _JUMP_GREATER = 0x18, 0xBF, 0xB7, 0x07, 0x79, 0x7B, 0x63, 0x25
 _CALL, _EXIT, _TAIL_CALL = 0x85, 0x95, 0xF5
@@ -100,6 +100,10 @@ def chain(stage: Stage, calls: int, stack: int, fill: int | None = None) -> int:
     return count(scene, compile_program(scene, "XDP", functions), array, counter)
 
 
+NORMAL = f"{HEALTHY} where the limit of 33 tail calls holds, stopped after {LIMIT}"
+"""What the counts of entries in a story are to be held against."""
+
+
 def judge(entries: int) -> Outcome:
     """Returns the outcome that a count stands for."""
     if entries == HEALTHY:
@@ -118,7 +122,8 @@ def _hierarchy(stage: Stage) -> Finding:
     """The count must be one for the whole chain, not one for each call on the way."""
     controls(stage)
     entries = chain(stage, 2, 8)
-    return _found(stage, judge(entries), f"{entries} entries of a program that calls a tail-calling function twice")
+    words = f"a program that calls a tail-calling function twice, which is then entered {entries} times"
+    return _found(stage, judge(entries), words)
 
 
 def _count_offset(stage: Stage, fills: Sequence[int]) -> Finding:
@@ -126,18 +131,17 @@ def _count_offset(stage: Stage, fills: Sequence[int]) -> Finding:
     controls(stage)
     counts = [chain(stage, 1, 4, fill) for fill in fills]
     worst = next((judge(entries) for entries in counts if judge(entries) is not Outcome.STOPS), Outcome.STOPS)
-    words = ", ".join(map(str, counts))
-    return _found(
-        stage, worst, f"{words} entries of a program with 4 bytes of stack that calls a tail-calling function"
-    )
+    above = (f"{entries} times above a stack of {_FILLS[fill]}" for entries, fill in zip(counts, fills, strict=True))
+    words = f"a program with 4 bytes of stack that calls a tail-calling function, which is then entered {' and '.join(above)}"
+    return _found(stage, worst, words)
 
 
 def _found(stage: Stage, outcome: Outcome, words: str) -> Finding:
     address = stage.bench.kernel.function(JIT)
-    return Finding(
-        outcome, f"{JIT}() at {address:#x} emits code that makes {words} (healthy: {HEALTHY}, stopped after {LIMIT})"
-    )
+    return Finding(outcome, f"{JIT}() at {address:#x} compiles {words} ({NORMAL})")
 
+
+_FILLS = {0: "zeros", -1: "ones"}
 
 CASES: dict[str, Case] = {
     "jit/hierarchy": _hierarchy,

@@ -74,8 +74,11 @@ def _case(
         refused, wrong = _Check(stage, owner).enter(never)
         control(refused is Outcome.REFUSED, f"the same of another type: {wrong.describe()}")
     address = stage.bench.kernel.function(check.function)
-    did = run.describe() if outcome is Outcome.NULL_DEREFERENCE else f"returns {int(outcome is Outcome.ACCEPTED)}"
-    return Finding(outcome, f"{check.function}() at {address:#x} {did} for {words}")
+    if outcome is Outcome.NULL_DEREFERENCE:
+        return Finding(outcome, f"{check.function}() at {address:#x} {run.describe()} when it is asked about {words}")
+    did = "lets in" if outcome is Outcome.ACCEPTED else "refuses"
+    returned = int(outcome is Outcome.ACCEPTED)
+    return Finding(outcome, f"{check.function}() at {address:#x} {did} {words} (it returns {returned})")
 
 
 def _extension(stage: Stage, words: str, attached: bool) -> Finding:

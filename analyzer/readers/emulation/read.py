@@ -148,10 +148,13 @@ def _evidence(commit: Commit, results: Mapping[str, CaseResult], architecture: s
         for alternative in spec[presence.value]:
             conditions = [_condition(atom) for atom in alternative]
             if all(name in results and results[name].outcome == outcome for name, outcome in conditions):
-                stories = "; ".join(dict.fromkeys(results[name].story for name, _ in conditions))
+                stories = tuple(dict.fromkeys(results[name].story for name, _ in conditions))
                 once = any(results[name].sites is None for name, _ in conditions)
                 how = "run in an emulator" + (", code that is patched at boot in its first state only" if once else "")
-                said = _said(commit, presence, f"{stories} ({where}, {how})", architecture, where)
+                words = f"{'; '.join(stories)} ({where}, {how})"
+                said = _said(commit, presence, words, architecture, where)._replace(
+                    steps=(f"{where}, {how}:", *stories)
+                )
                 return said._replace(confidence=Confidence.MEDIUM) if once else said
     open_ones = [
         results[name]

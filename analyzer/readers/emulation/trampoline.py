@@ -11,11 +11,19 @@ from functools import partial
 from tailcall_audit.analyzer.emulator.calls import End
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 from tailcall_audit.analyzer.readers.emulation.compiler import Compiled, Function, compile_program, jit_stubs
-from tailcall_audit.analyzer.readers.emulation.jit import LostCountError, controls, count, entry, judge, subprogram
+from tailcall_audit.analyzer.readers.emulation.jit import (
+    NORMAL,
+    LostCountError,
+    controls,
+    count,
+    entry,
+    judge,
+    subprogram,
+)
 from tailcall_audit.analyzer.readers.emulation.scene import Scene
 from tailcall_audit.analyzer.readers.emulation.stage import Case, Finding, Outcome, Stage, control
 from tailcall_audit.probes.kernel.instructions import R0, R1, R2, Insn
-from tailcall_audit.probes.kernel.programs import HEALTHY, LIMIT
+from tailcall_audit.probes.kernel.programs import HEALTHY
 
 __all__ = [
     "CALL_ORIG",
@@ -23,6 +31,7 @@ __all__ = [
     "FENTRY",
     "PREPARE",
     "RESTORE_REGS",
+    "SHARE_IPMODIFY",
     "SKIP_FRAME",
     "SYMBOLS",
     "TAIL_CALL_CTX",
@@ -31,7 +40,7 @@ __all__ = [
 ]
 
 PREPARE = "arch_prepare_bpf_trampoline"
-RESTORE_REGS, CALL_ORIG, SKIP_FRAME, TAIL_CALL_CTX = 1, 2, 4, 128
+RESTORE_REGS, CALL_ORIG, SKIP_FRAME, SHARE_IPMODIFY, TAIL_CALL_CTX = 1, 2, 4, 64, 128
 """BPF_TRAMP_F_… (Linux include/linux/bpf.h)."""
 FENTRY, _FEXIT = 0, 1
 """enum bpf_tramp_prog_type."""
@@ -155,11 +164,11 @@ def _traced(stage: Stage, kinds: tuple[int, ...], wish: int) -> tuple[Outcome, s
     try:
         entries = count(found.scene, found.compiled, found.array, found.counter)
     except LostCountError as error:
-        return Outcome.NULL_DEREFERENCE, f"loses the pointer to the count under {_WORDS[kinds]}: {error.detail}"
+        return Outcome.NULL_DEREFERENCE, f"loses the pointer to the count around {_WORDS[kinds]}: {error.detail}"
     hits = found.scene.machine.word(found.hits)
     control(hits >= min(entries, HEALTHY) - 1, f"the tracer is called {hits} times in {entries} entries")
-    words = f"makes {entries} entries under {_WORDS[kinds]}, which is called {hits} times"
-    return judge(entries), f"{words} (healthy: {HEALTHY}, stopped after {LIMIT})"
+    words = f"lets the program in {entries} times and calls {_WORDS[kinds]} {hits} times"
+    return judge(entries), f"{words} ({NORMAL})"
 
 
 def _carries(stage: Stage, kinds: tuple[int, ...]) -> Finding:
@@ -167,7 +176,7 @@ def _carries(stage: Stage, kinds: tuple[int, ...]) -> Finding:
     outcome, words = traced(stage, kinds, TAIL_CALL_CTX)
     address = stage.bench.kernel.function(PREPARE)
     return Finding(
-        outcome, f"{PREPARE}() at {address:#x}, asked for BPF_TRAMP_F_TAIL_CALL_CTX, emits code that {words}"
+        outcome, f"{PREPARE}() at {address:#x}, asked for BPF_TRAMP_F_TAIL_CALL_CTX, makes a trampoline that {words}"
     )
 
 

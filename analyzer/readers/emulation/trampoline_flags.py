@@ -18,6 +18,7 @@ from tailcall_audit.analyzer.readers.emulation.trampoline import (
     FENTRY,
     PREPARE,
     RESTORE_REGS,
+    SHARE_IPMODIFY,
     SKIP_FRAME,
     TAIL_CALL_CTX,
     link_of,
@@ -28,8 +29,14 @@ from tailcall_audit.probes.kernel.instructions import R0, Insn, encode
 __all__ = ["CASES", "SYMBOLS"]
 
 _CHECK, _LINK, _SIZE = "bpf_check", "bpf_trampoline_link_prog", "arch_bpf_trampoline_size"
-_SHARE_IPMODIFY = 64
-"""BPF_TRAMP_F_SHARE_IPMODIFY (Linux include/linux/bpf.h)."""
+_NAMES = {
+    RESTORE_REGS: "RESTORE_REGS",
+    CALL_ORIG: "CALL_ORIG",
+    SKIP_FRAME: "SKIP_FRAME",
+    SHARE_IPMODIFY: "SHARE_IPMODIFY",
+    TAIL_CALL_CTX: "TAIL_CALL_CTX",
+}
+"""The flags of a trampoline, without BPF_TRAMP_F_ (Linux include/linux/bpf.h)."""
 _PAGE = 4096
 _NO_MEMORY = -12
 
@@ -40,7 +47,9 @@ def _kept(stage: Stage) -> Finding:
     flags = _updated(stage, TAIL_CALL_CTX)
     kept = bool(flags & TAIL_CALL_CTX)
     address = stage.bench.kernel.function(_LINK)
-    words = f"{_LINK}() at {address:#x}, of a trampoline with BPF_TRAMP_F_TAIL_CALL_CTX, asks for code with the flags {flags:#x}"
+    words = (
+        f"{_LINK}() at {address:#x}, of a trampoline with BPF_TRAMP_F_TAIL_CALL_CTX, asks for code with {_named(flags)}"
+    )
     return Finding(Outcome.DONE if kept else Outcome.NOT_DONE, words)
 
 
@@ -89,7 +98,7 @@ _IMAGE = [
 ]
 
 
-_IN_USE = CALL_ORIG | SKIP_FRAME | _SHARE_IPMODIFY
+_IN_USE = CALL_ORIG | SKIP_FRAME | SHARE_IPMODIFY
 """Flags of a trampoline that other programs are attached to already."""
 
 
@@ -107,9 +116,14 @@ def _wished(stage: Stage) -> Finding:
     address = stage.bench.kernel.function(_CHECK)
     return Finding(
         outcome,
-        f"{_CHECK}() at {address:#x} leaves the flags {flags:#x} in the trampoline of a program that tail-calls"
-        f" (BPF_TRAMP_F_TAIL_CALL_CTX is {TAIL_CALL_CTX:#x})",
+        f"{_CHECK}() at {address:#x}, loading a tracer of a program that tail-calls, leaves {_named(flags)} in its trampoline",
     )
+
+
+def _named(flags: int) -> str:
+    """Returns a trampoline's flags by their names, and as a number."""
+    known = " | ".join(name for bit, name in _NAMES.items() if flags & bit)
+    return f"{known or 'other flags'} ({flags:#x})" if flags else "no flag"
 
 
 def _one_flag(stage: Stage) -> Finding:
@@ -118,14 +132,14 @@ def _one_flag(stage: Stage) -> Finding:
     """
     wish = _flags_after(stage, reaches=1) & ~_flags_after(stage, reaches=0)
     address = stage.bench.kernel.function(_CHECK)
-    words = f"{_CHECK}() at {address:#x} adds the flags {wish:#x} to the trampoline of a program that tail-calls"
+    words = f"{_CHECK}() at {address:#x} adds {_named(wish)} to the trampoline of a program that tail-calls"
     if not wish:
-        return Finding(Outcome.NOT_DONE, f"{words}: none")
+        return Finding(Outcome.NOT_DONE, words)
     asked = stage.once(("updated", wish), partial(_updated, before=wish)) & wish
     outcome, came = traced(stage, (FENTRY,), asked)
     return Finding(
         outcome,
-        f"{words}; {_LINK}() asks for code with {asked:#x} of them, and {PREPARE}() emits code that {came}",
+        f"{words}, {_LINK}() asks for code with {_named(asked)} of that, and {PREPARE}() makes a trampoline that {came}",
     )
 
 
@@ -135,7 +149,7 @@ def _added(stage: Stage) -> Finding:
     control(flags == _IN_USE, f"attaching to a program without tail calls leaves {flags:#x} of {_IN_USE:#x}")
     flags = _flags_after(stage, reaches=1)
     address = stage.bench.kernel.function(_CHECK)
-    words = f"{_CHECK}() at {address:#x} leaves the flags {flags:#x} in a trampoline that has {_IN_USE:#x}"
+    words = f"{_CHECK}() at {address:#x} leaves {_named(flags)} in a trampoline that has {_named(_IN_USE)}"
     return Finding(Outcome.DONE if flags & _IN_USE == _IN_USE else Outcome.NOT_DONE, words)
 
 
