@@ -89,7 +89,7 @@ class Evidence(NamedTuple):
     turn an unknown into an answer. `architecture` limits the statement to one architecture. `unreadable` marks an
     unknown whose input could not be read, as against one that was read and looks like nothing known. `guessed` marks a
     statement that rests on a release that was not verified. `basis` is what it rests on that ages, None if it was read
-    in the kernel itself. `steps` tells a long detail in parts, for people.
+    in the kernel itself. `steps` are the parts of a long detail.
     """
 
     kind: EvidenceKind

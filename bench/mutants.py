@@ -9,8 +9,8 @@ pitfalls run whose signatures read the changed function. A flip of a jump that n
 now always goes, changes nothing and is not run. With `--boot` each mutant is booted from the start.
 
 What guests show is kept in FOLDER, so that a run that was interrupted, or ended after `--seconds`, goes on where it
-was. Judges are asked about every mutant that is run and has a defect in a function that the defect's signatures read,
-and about one in twenty of the others. Their answers are kept too; `--again` asks anew, without running a guest.
+was. Judges are asked about every mutant whose guest shows a defect that the kernel itself has not, and about one in
+twenty of the others. Their answers are kept too; `--again` asks anew, without running a guest.
 `--sample` is the small fixed sample of CI: prog_fd_array_get_ptr() of 6.12.
 
 To reach: no mutant whose guest shows a defect is called fixed (or not affected) by the code.

@@ -25,7 +25,7 @@ UNTOUCHED = "what is changed does not run"
 """The remark at a mutant that has the results of the kernel itself."""
 _PATCHED = "the kernel patches this place while it boots"
 _ONE_IN = 20
-"""Of the mutants without a defect, one in so many is judged."""
+"""Of the mutants without a defect of their own, one in so many is judged."""
 
 
 class Work(NamedTuple):
@@ -156,10 +156,11 @@ class Lab:
     def _is_worth_judging(self, key: Key, shown: Mapping[str, Seen]) -> bool:
         if key.change == UNCHANGED or key in self.booted.rows:
             return True
-        is_run = self.frozen.remarks.get(key) != UNTOUCHED
-        has_defect = any(shown[slug] is Seen.PRESENT for slug in slugs_of(key.function))
-        chosen = int(hashlib.sha256("\0".join(key).encode()).hexdigest(), 16) % _ONE_IN == 0
-        return (is_run and has_defect) or chosen
+        itself = self.frozen.rows.get(key._replace(function="", address="", change=UNCHANGED), {})
+        has_new = any(
+            shown[slug] is Seen.PRESENT and itself.get(slug) is not Seen.PRESENT for slug in slugs_of(key.function)
+        )
+        return has_new or int(hashlib.sha256("\0".join(key).encode()).hexdigest(), 16) % _ONE_IN == 0
 
 
 def _keep(table: Table[Seen], key: Key, show: Callable[[], Mapping[str, Result]]) -> None:
