@@ -244,6 +244,11 @@ TWINS: dict[str, Twins] = {
         filled(locked("bpf_rcu_read_lock", "bpf_rcu_read_unlock", True)),
     ),
     "interpreted": Twins("interpreted, or compiled", filled(_entry(jited=False)), filled(_entry(jited=True))),
+    "uses-an-arena": Twins(
+        "an arena among its maps, or none",
+        filled(_entry()._replace(uses_arena=True)),
+        filled(_entry()._replace(uses_arena=False)),
+    ),
     "tail-callee-without-a-frame": Twins(
         "a callee without and with stack",
         filled(_entry(), assembled(Assembler().function("other").set(R0, 0).exit()), slots={0: "other"}),

@@ -164,3 +164,11 @@ def _interpreted(_: World, member: Member) -> Finding:
             "the kernel may interpret it", settle="net.core.bpf_jit_enable, and bpftool prog show on the loaded program"
         )
     return not_met("the kernel compiled it") if jited else met("the kernel interprets it", member.place())
+
+
+@named("uses-an-arena")
+def _uses_an_arena(_: World, member: Member) -> Finding:
+    uses = member.program.uses_arena
+    if uses is None:
+        return possible("which maps it uses could not be decided")
+    return met("one of its maps is an arena", member.place()) if uses else not_met("none of its maps is an arena")

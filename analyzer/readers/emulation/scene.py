@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.emulator.calls import Budget, Patch, Run, Stub
@@ -84,7 +84,14 @@ class Scene:
         self.machine = Machine(bench.kernel, bench.isa, bench.budget, (*bench.quiet, *patches))
         self.objects = Objects(self.machine, bench.layout, bench.fill)
         self.called: list[str] = []
-        self.machine.answer(install(bench.kernel, {**STANDARD, **(stubs or {})}, self.called.append))
+        self.enough: Callable[[], bool] | None = None
+        """Ends a run at the first call that is answered once it returns True."""
+        self.machine.answer(install(bench.kernel, {**STANDARD, **(stubs or {})}, self._see))
+
+    def _see(self, name: str) -> None:
+        self.called.append(name)
+        if self.enough is not None and self.enough():
+            self.machine.stop("enough was seen")
 
     def program(self, kind: ProgramKind, room: int = 4096) -> int:
         """A BPF program that was loaded and compiled; its address. `room` bytes behind it are for its instructions."""

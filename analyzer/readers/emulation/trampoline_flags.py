@@ -177,11 +177,16 @@ def _attached(stage: Stage, reaches: int) -> int:
     scene.layout.need("bpf_trampoline", "flags")
     if (pointer := scene.kernel.find("btf_vmlinux")) is not None:
         scene.machine.write(pointer, scene.machine.allocate(_PAGE).to_bytes(8, "little"))
+    aux = scene.objects.get(tracer, "bpf_prog", "aux")
+    place = aux + scene.layout.place("bpf_prog_aux", "dst_trampoline")
+    written: list[int] = []
+    scene.machine.watch_writes(place, 8, lambda where, *_: written.append(where))
+    # A compiler may write the flags behind the pointer to the trampoline, but not behind the next call.
+    scene.enough = lambda: bool(written)
     cell = scene.machine.allocate(8)
     scene.machine.write(cell, tracer.to_bytes(8, "little"))
     attributes = scene.machine.allocate(_PAGE)
     how = _run(scene, cell, attributes)
-    aux = scene.objects.get(tracer, "bpf_prog", "aux")
     reached = scene.objects.get(aux, "bpf_prog_aux", "dst_trampoline") == trampolines[0]
     control(reached, f"{_CHECK}() does not come to the trampoline: {how}")
     return scene.objects.get(trampolines[0], "bpf_trampoline", "flags")
