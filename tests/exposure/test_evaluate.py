@@ -23,6 +23,7 @@ OF_SEVERAL_FACTS = {
         filled(plain("entry", tail_calls=True, jited=True), slots={}),
     ),
     "interp-fallback-tailcall-subprog": (filled(_INTERPRETED), filled(caller()._replace(jited=True))),
+    "loongarch-arena-count-slot": (filled(caller()._replace(uses_arena=True)), filled(caller())),
     "loongarch-tailcall-jump-offset": (filled(caller(), slots={}), filled(caller(), plain("x"), slots={0: "x"})),
     "mixed-tailcall-subprog-null-deref": (
         filled(assembled(sub(leave(entry().mov(R1, R6).call("sub").set(7, 1)._add(0x3F, 6, 7))))),
