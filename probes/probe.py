@@ -1,4 +1,4 @@
-"""What a probe is, and what it says."""
+"""The types of a probe and of its result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PRESENT, ABSENT, COULD_NOT_RUN = "present", "absent", "could-not-run"
 
 
 class InconclusiveError(Exception):
-    """A probe can say nothing about its defect; the message says why. Raised by probes, caught by the runner."""
+    """Raised by a probe that can say nothing about its defect; the message gives the reason. The runner catches it."""
 
 
 class UnreachableError(InconclusiveError):

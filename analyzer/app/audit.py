@@ -45,7 +45,7 @@ _DEFAULTS = {
     "min-confidence": "low",
     "severity": "low",
 }
-"""What settings are that are not set."""
+"""The values of settings that are not set."""
 
 
 def _format_of(options: argparse.Namespace) -> str:
@@ -93,7 +93,7 @@ def _check_targets(options: argparse.Namespace, targets: Mapping[str, list[str]]
 
 
 def _confirm(report: Report, options: argparse.Namespace, image: str | None, progress: Progress) -> Report:
-    """Runs the probes where the user asked for them."""
+    """Runs the probes if the user asked for them."""
     from tailcall_audit.analyzer.live.confirm import confirm_in_guest, confirm_on_host
 
     if options.confirm == "vm":
@@ -107,7 +107,9 @@ def _confirm(report: Report, options: argparse.Namespace, image: str | None, pro
 
 
 def _targets(options: argparse.Namespace) -> dict[str, list[str]]:
-    """Returns what was named by options, with what was named without one added to its kind; raises AuditError."""
+    """Returns the targets that options name, with the one that was named without an option added to its kind; raises
+    AuditError.
+    """
     found: dict[str, list[str]] = {
         "kernel": list(options.kernel),
         "tree": list(options.tree),
@@ -129,7 +131,7 @@ def _targets(options: argparse.Namespace) -> dict[str, list[str]]:
 
 
 def _architecture_to_probe(image: str | None) -> str:
-    """Returns the architecture that is meant where the target names none: that of the image to boot, else this host's."""
+    """Returns the architecture to assume if the target names none: that of the image to boot, else this host's."""
     if image is not None and is_file(expanded(image)):
         from tailcall_audit.analyzer.live.bootfile import read_boot_file
 

@@ -1,4 +1,4 @@
-"""The options of an audit, and what ``--help`` teaches."""
+"""The options of an audit, and its ``--help``."""
 
 from __future__ import annotations
 

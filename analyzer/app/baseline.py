@@ -27,7 +27,7 @@ def read_baseline(path: str | None) -> Stored | None:
 
 
 def against(baseline: Stored | None, report: Report) -> Comparison | None:
-    """Returns a report compared with its baseline; raises AuditError where they have nothing in common."""
+    """Returns a report compared with its baseline; raises AuditError if they have nothing in common."""
     if baseline is None:
         return None
     from tailcall_audit.analyzer.gates.compare import compare

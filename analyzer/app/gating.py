@@ -1,4 +1,4 @@
-"""The gate of a call: its options, and what it ends with."""
+"""The gate of a call: its options, and the exit code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXIT_CODES = {
     Outcome.PASSED: EXIT_CLEAN,
 }
 GATE_SETTINGS = ("catalog", "surveys", "format", "fail-on", "min-confidence", "severity")
-"""The settings of what audits and has a gate."""
+"""The settings of subcommands that audit and have a gate."""
 
 
 def add_gate_options(gate: argparse._ActionsContainer) -> None:
@@ -58,7 +58,9 @@ def add_baseline_option(gate: argparse._ActionsContainer) -> None:
 
 
 def gate_of(options: argparse.Namespace, settings: Settings, catalog: Catalog) -> Gate:
-    """Returns what makes this call fail; raises AuditError on words that are none, and on a waiver that is none."""
+    """Returns the conditions that make this call fail; raises AuditError on unknown words and on a waiver that cannot
+    be read.
+    """
     form, value = settings.values["format"], settings.values["fail-on"]
     if form.value is not None and form.value not in FormatNames():
         raise AuditError(f"{form.origin}: no output format {form.value!r}; there are {', '.join(FormatNames())}")

@@ -60,7 +60,7 @@ def parser() -> Parser:
 
 
 def _wanted(options: argparse.Namespace, catalog: Catalog) -> list[str]:
-    """Returns the defects that are looked for, by name; none stands for all."""
+    """Returns the names of the defects that are looked for; none means all."""
     if options.severity is None:
         return names(options)
     return [item.slug for item in select_defects(catalog, names(options), options.pitfalls, options.severity)]

@@ -1,4 +1,4 @@
-"""The command line's door: which subcommand runs, and what becomes of errors."""
+"""The entry point of the command line: runs the subcommand, and turns errors into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _run(given: Sequence[str]) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code; argparse itself exits with 2 on wrong options."""
     prepare()
-    # An audit makes many small objects and few circles of them: searching for those took a third of a fleet's time.
+    # An audit makes many small objects and few circles of them: the garbage collector took a third of a fleet's time.
     gc.set_threshold(100_000, 20, 100)
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:

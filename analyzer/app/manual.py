@@ -35,7 +35,7 @@ def files() -> dict[str, str]:
 
 
 def main() -> None:
-    """Writes the files under the folder that is named."""
+    """Writes the files under the named folder."""
     for name, text in files().items():
         path = Path(sys.argv[1], name)
         path.parent.mkdir(parents=True, exist_ok=True)

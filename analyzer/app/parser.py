@@ -1,4 +1,4 @@
-"""argparse with messages that are safe to print, that fit a terminal, and that propose what was meant."""
+"""argparse with messages that are safe to print, fit a terminal, and propose the closest option."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
-    # With a width of its own argparse need not import shutil, and all of compression with it, to ask the terminal.
+    # With a given width argparse need not import shutil, and with it all compression modules, to ask the terminal.
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=100)
 
 
 class SafeParser(argparse.ArgumentParser):
-    """argparse, whose messages quote what was given: nothing of that reaches a terminal raw."""
+    """argparse whose messages quote the arguments safely: nothing of them reaches a terminal raw."""
 
     def error(self, message: str) -> NoReturn:
         """Prints the usage and the message, in a line of its own, and exits with 2."""
@@ -58,7 +58,7 @@ class Parser(SafeParser):
         )
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Returns the options. On wrong ones prints why, with what may have been meant, and exits with 2."""
+        """Returns the options. On wrong ones, prints the fault and the closest known option, and exits with 2."""
         options, rest = self.parse_known_args(arguments)
         if rest:
             unknown = next((word for word in rest if word.startswith("-")), rest[0])

@@ -1,4 +1,4 @@
-"""``tailcall-audit plan``: which commits mend a tree, in which order, and whether they apply."""
+"""``tailcall-audit plan``: the commits that mend a tree, their order, and whether they apply."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def _scratch_folder() -> Iterator[Path]:
-    """A folder of our own that is deleted at the end, by SIGTERM and SIGHUP too."""
+    """A temporary folder that is deleted at the end, also by SIGTERM and SIGHUP."""
 
     def end(number: int, _: object) -> None:
         raise SystemExit(128 + number)
@@ -139,7 +139,7 @@ def _scratch_folder() -> Iterator[Path]:
 
 
 def _plan(options: argparse.Namespace, request: Request) -> Plan:
-    """Makes the plan in a worker with limits; what it writes is deleted, however it ends."""
+    """Makes the plan in a worker with limits; its files are deleted however it ends."""
     from tailcall_audit.analyzer.plan.make import Asked, make_plan
     from tailcall_audit.analyzer.plan.types import Plan
     from tailcall_audit.analyzer.worker import LIMITS, work_apart

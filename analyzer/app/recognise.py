@@ -1,4 +1,4 @@
-"""What a target is that was named without an option: by the contents of a file or folder, else as a release string."""
+"""Recognises a target that was named without an option: by the contents of a file or folder, else as a release string."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _kind_of_text(data: bytes) -> str | None:
 
 
 def _unpacked(data: bytes, path: str) -> bytes:
-    """Returns the beginning of what a compressed file holds; the bytes themselves where they are not compressed."""
+    """Returns the beginning of a file's content, decompressed if it is compressed."""
     import io
 
     from tailcall_audit.analyzer.kernelfiles.compression import Decompressed

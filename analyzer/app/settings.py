@@ -21,19 +21,21 @@ from tailcall_audit.analyzer.gates.settings import (
 __all__ = ["NONE", "SETTINGS_VARIABLE", "Settings", "fill", "settings_of"]
 
 NONE = "none"
-"""What names no file or folder at all."""
+"""The values that name no file or folder."""
 SETTINGS_VARIABLE = "TAILCALL_AUDIT_SETTINGS"
 
 
 class Settings(NamedTuple):
-    """Every setting with where it is from, by its name, and the file that was read."""
+    """Every setting with its origin, by name, and the file that was read."""
 
     values: dict[str, Value]
     file: SettingsFile
 
 
 def _file(options: argparse.Namespace) -> SettingsFile:
-    """Reads the file that applies; raises AuditError. One in the working folder that does not is named."""
+    """Reads the file that applies; raises AuditError. A file in the working folder that does not apply is named in a
+    note.
+    """
     named = getattr(options, "settings", None) or os.environ.get(SETTINGS_VARIABLE, "").strip() or None
     if named == NONE:
         return SettingsFile()

@@ -1,4 +1,4 @@
-"""What the subcommands share: exit codes, progress, where the output goes, and the options that several have."""
+"""Shared by the subcommands: exit codes, progress, output, and common options."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 FORMATS = ("plain", "json")
-"""What subcommands write that audit nothing."""
+"""The formats of subcommands that audit nothing."""
 _GUEST_MEMORY = 512
 """MiB."""
 _GUEST_TIMEOUT = 90
@@ -64,7 +64,7 @@ EXIT_INTERRUPTED = 130
 
 
 class Progress:
-    """A line on standard error, once something has taken more than a second; nothing when that is no terminal."""
+    """A line on standard error about work that takes more than a second; nothing if that is no terminal."""
 
     def __init__(self, enabled: bool) -> None:
         self._enabled = enabled
@@ -72,7 +72,7 @@ class Progress:
         self._shown = False
 
     def __call__(self, text: str) -> None:
-        """Shows what is being done, at most ten times a second."""
+        """Shows the current step, at most ten times a second."""
         now = time.monotonic()
         if not self._enabled or now - self._start < 1 or now - self._last < 0.1:
             return
@@ -84,7 +84,7 @@ class Progress:
             sys.stderr.flush()
 
     def clear(self) -> None:
-        """Takes the line away."""
+        """Removes the line."""
         if self._shown:
             with suppress(OSError, ValueError):
                 sys.stderr.write("\r\x1b[K")
@@ -224,7 +224,7 @@ def add_choice_options(group: argparse._ActionsContainer) -> None:
 
 
 def add_format_options(group: argparse._ActionsContainer, formats: Iterable[str], words: str) -> None:
-    """Adds ``--format``, with what `words` say of it, and ``--json``."""
+    """Adds ``--format``, with the help text `words`, and ``--json``."""
     choice = group.add_mutually_exclusive_group()
     choice.add_argument("--format", metavar="NAME", choices=formats, help=words)
     choice.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")

@@ -1,5 +1,5 @@
-"""Standard output and standard error, whatever they are: closed, full, of any encoding, or read by a program that has
-gone.
+"""Standard output and standard error, also if they are closed, full, of any encoding, or read by a program that has
+ended.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class OutputError(AuditError):
 
 
 def _stand_in(error: UnicodeError) -> tuple[str, int]:
-    """Returns what is written for letters that the encoding of the stream does not have."""
+    """Returns the replacement for letters that the encoding of the stream does not have."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return "".join(_STAND_INS.get(letter, "?") for letter in error.object[error.start : error.end]), error.end
@@ -66,7 +66,7 @@ def prepare() -> None:
 
 
 def _abandon(stream: TextIO) -> None:
-    """Discards what is left in a stream's buffer: Python would try to write it again when it ends, and fail."""
+    """Discards the rest of a stream's buffer: Python would try to write it again at its end, and fail."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -101,9 +101,7 @@ def show(text: str | Iterable[str]) -> None:
 
 
 def say(text: str) -> None:
-    """Writes one line for the user to standard error. Never fails: without standard error there is no place to
-    complain.
-    """
+    """Writes one line for the user to standard error. Never fails: if standard error is gone, the line is lost."""
     say_lines(f"tailcall-audit: {printable(text)}\n")
 
 

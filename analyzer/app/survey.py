@@ -1,5 +1,5 @@
-"""``tailcall-audit survey``: reads a source of facts once, shows what it adds to the catalogue, and keeps it where
-asked.
+"""``tailcall-audit survey``: reads a source of facts once, shows what it adds to the catalogue, and keeps it on
+request.
 """
 
 from __future__ import annotations

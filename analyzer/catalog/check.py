@@ -1,4 +1,4 @@
-"""Checks a catalogue: against its schema, and the names in it against what it has."""
+"""Checks a catalogue: against its schema, and that every name in it exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the catalogue holds of one commit: its backports, its signatures, and what belongs to it."""
+"""One commit of the catalogue: its backports, its signatures, its postings, and related commits."""
 
 from __future__ import annotations
 

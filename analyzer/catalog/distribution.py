@@ -21,14 +21,14 @@ __all__ = [
 
 
 class Proof(Enum):
-    """What a release string proves of the upstream release."""
+    """How much of the upstream release a release string proves."""
 
     EXACT = "exact"
-    """The stable release, with nothing beside it that matters here (kernel.org, Debian, Alpine, Arch, …)."""
+    """The stable release, without patches of the vendor that matter here (kernel.org, Debian, Alpine, Arch, …)."""
     PATCHED = "patched"
     """At least that release; the vendor put patches on top that the string does not show."""
     BASE = "base"
-    """The mainline release only; which stable updates are in is not in the string."""
+    """The mainline release only; the string does not show which stable updates are in."""
     SNAPSHOT = "snapshot"
     """A point of mainline's history between a release candidate and the next release."""
     NOTHING = "nothing"
@@ -174,7 +174,7 @@ class Distribution(NamedTuple):
 
     @property
     def vendor(self) -> str:
-        """Its own name, as against those of its rebuilders."""
+        """The distribution's own name, without those of its rebuilders."""
         return self.title.partition(" and ")[0]
 
     def rebuilder(self, text: str) -> str | None:

@@ -27,7 +27,7 @@ def documents(root: Path) -> Iterator[Path]:
 
 
 def with_tables(text: str, catalog: Catalog, name: str) -> str:
-    """A document with its tables made anew; raises CatalogError on a marker that names no table or has no end."""
+    """Returns a document with its tables made anew; raises CatalogError on a marker that names no table or has no end."""
     for opening in _OPENING.finditer(text):
         line = text.count("\n", 0, opening.start()) + 1
         if opening[1] not in TABLES:

@@ -55,7 +55,7 @@ class Expression(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """What is known of a value between 0 and 2, and how sure (0 to 3) the sources are of it."""
+    """The range that a value between 0 and 2 is known to be in, and the confidence of the sources (0 to 3)."""
 
     low: int
     high: int

@@ -1,4 +1,4 @@
-"""Reads and validates the folder `catalog/`, a fact a file, and says for each fault its file and line."""
+"""Reads and validates the folder `catalog/`, a fact a file, and reports each fault with file and line."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _DERIVED: dict[str, Callable[[str], dict[str, Data]]] = {
 
 
 class CatalogFiles(NamedTuple):
-    """The files of a folder by the names of their things, and everything that is wrong with them."""
+    """The files of a folder by the names of their things, and all complaints about them."""
 
     root: Path
     commits: dict[str, YamlFile]
@@ -141,7 +141,7 @@ def _invalid(file: YamlFile, definition: str) -> Iterator[Complaint]:
 
 
 def _translated(file: YamlFile, error: ValidationError) -> Iterator[Complaint]:
-    """A fault that the schema found, as complaints by their kind."""
+    """Yields a fault that the schema found, as complaints by their kind."""
     from jsonschema.exceptions import best_match
 
     asked: Any = error.validator_value
@@ -237,7 +237,7 @@ def mappings(data: Data) -> list[dict[str, Any]]:
 
 
 def _dangling(folders: dict[str, dict[str, YamlFile]], tables: dict[str, YamlFile]) -> Iterator[Complaint]:
-    """Names that lead nowhere. The files are valid by the schema when this is asked."""
+    """Yields complaints about names that lead nowhere. The files are valid by the schema at this point."""
     capabilities = {CAPABILITY_PREFIX + name for name in mapping(tables["capabilities"].data)}
     for file, name, place in _named_commits(folders, tables):
         if name.startswith(CAPABILITY_PREFIX) and name not in capabilities:

@@ -152,7 +152,7 @@ def _unused_commit(subject: _Subject) -> Iterator[_Finding]:
 
 @_rule("wrong-order")
 def _wrong_order(subject: _Subject) -> Iterator[_Finding]:
-    """What a commit needs is in mainline before it, what mends it comes after it; a circle has no order at all."""
+    """A commit that another one needs is in mainline before it, and a follow-up comes after it; a circle has no order."""
     commits = subject.catalog.commits
     for key, file in subject.files.commits.items():
         commit = commits[key]
@@ -175,7 +175,9 @@ def _opposite_present(subject: _Subject) -> Iterator[_Finding]:
 
 @_rule("unseen-part")
 def _unseen_part(subject: _Subject) -> Iterator[_Finding]:
-    """A fix of several places is in when all of them are. A declaration in a header is needed for the code to compile."""
+    """A fix of several places is in only if all of them are. A declaration in a header counts as needed for the code to
+    compile.
+    """
     for key, file in subject.files.commits.items():
         commit = subject.catalog.commits[key]
         if commit.is_feature:
@@ -195,7 +197,7 @@ def _unseen_part(subject: _Subject) -> Iterator[_Finding]:
 
 @_rule("changes-unsaid")
 def _changes_unsaid(subject: _Subject) -> Iterator[_Finding]:
-    """Users meet a fix more often than its defect, as a program that is refused: each says what it changes for
+    """Users meet a fix more often than its defect, as a program that is refused: so each fix names its changes for
     programs.
     """
     fixes = {key for defect in subject.catalog.defects for key in leaves(defect.fixed)}
@@ -210,7 +212,7 @@ def _changes_unsaid(subject: _Subject) -> Iterator[_Finding]:
 
 @_rule("condition-missing")
 def _condition_missing(subject: _Subject) -> Iterator[_Finding]:
-    """What programs must do to meet a defect is a part of it, and so is what they must do to be refused by its fix."""
+    """A defect names what programs must do to meet it, and its fix what they must do to be refused."""
     for file in subject.files.defects.values():
         if "exposure" not in mapping(file.data):
             yield _Finding(file, ("title",), "", "say under exposure what programs must do to meet it")
@@ -288,7 +290,7 @@ def _repeated_id(subject: _Subject) -> Iterator[_Finding]:
 
 @_rule("range-gap")
 def _range_gap(subject: _Subject) -> Iterator[_Finding]:
-    """A branch that lives, was affected when it began, and on which a fix was not looked for."""
+    """A living branch that was affected when it began, and on which no survey looked for the fix."""
     catalog = subject.catalog
     for defect in catalog.defects:
         if defect.fixed is None:

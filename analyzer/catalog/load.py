@@ -1,7 +1,7 @@
-"""Reading `commits.json` into the types of `tailcall_audit.analyzer.catalog.types`.
+"""Loads `commits.json` into the types of `tailcall_audit.analyzer.catalog.types`.
 
-The shipped file is validated against `commits.schema.json` by the tests, a file given by the user when it is loaded:
-the import of a schema validator costs more than the whole audit of a version string.
+The tests validate the shipped file against `commits.schema.json`; a file of the user is validated when it is loaded.
+Importing a schema validator costs more than the whole audit of a version string.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What was worked out with one catalogue, kept for the next kernel: a fleet asks the same of the same facts."""
+"""Answers that were worked out with one catalogue, kept for the next kernel: a fleet asks the same questions of the
+same facts.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ _Value = TypeVar("_Value")
 
 
 class Memory(Generic[_Key, _Value]):
-    """Answers by what was asked, of one catalogue at a time, and at most `limit` of them."""
+    """Answers by question, for one catalogue at a time, and at most `limit` of them."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -19,7 +21,7 @@ class Memory(Generic[_Key, _Value]):
         self._known: dict[_Key, _Value] = {}
 
     def of(self, catalog: object) -> dict[_Key, _Value]:
-        """Returns what is known of a catalogue: nothing where it is another one than before, or too much is known."""
+        """Returns the answers for a catalogue; empties them if it is another one than before, or if there are too many."""
         if self._catalog is not catalog or len(self._known) > self._limit:
             self._catalog, self._known = catalog, {}
         return self._known

@@ -41,7 +41,7 @@ def derive_ranges(catalog: Catalog, defect: Defect) -> tuple[BranchRanges, ...]:
 
 
 def _turning_points(catalog: Catalog, defect: Defect, branch: str) -> Iterator[UpstreamVersion]:
-    """Yields the first release of each stretch of a branch over which the survey says the same."""
+    """Yields the first release of each stretch of a branch over which the survey gives the same answer."""
     base = parse_version(branch)
     yield base  # a mainline release, of which more is known than of the first update
     yield base._replace(sublevel=1)
@@ -59,7 +59,7 @@ def _turning_points(catalog: Catalog, defect: Defect, branch: str) -> Iterator[U
 
 
 def _spans(catalog: Catalog, defect: Defect, points: list[UpstreamVersion]) -> tuple[AffectedRange, ...]:
-    """Join neighbouring affected points; a span that is not followed by a release without the defect stays open."""
+    """Joins neighbouring affected points; a span that is not followed by a release without the defect stays open."""
     spans: list[AffectedRange] = []
     start: UpstreamVersion | None = None
     for point in points:

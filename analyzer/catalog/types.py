@@ -1,5 +1,5 @@
-"""What the catalogue holds: defects, commits, backports, ranges, signatures. `tailcall_audit.analyzer.catalog.load`
-reads it.
+"""The catalogue's types: defects, capabilities, ranges, series, branches. `tailcall_audit.analyzer.catalog.load` makes
+them.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ class Defect(NamedTuple):
 
 
 class SeriesFact(NamedTuple):
-    """What a distribution's changelog proved: from a build on (or at that build only, `exact`) a commit is there or
-    not.
+    """A fact from a distribution's changelog: from a build on (`exact`: at that build only) a commit is present or
+    absent.
     """
 
     distro: str
@@ -132,7 +132,7 @@ class SeriesFact(NamedTuple):
 
 
 class NotAFix(NamedTuple):
-    """A subject or id that looks like a fix, or like its revert, and is none."""
+    """A subject or id that looks like a fix, or like the revert of one, and is not."""
 
     subject: str
     commit: str
@@ -154,7 +154,7 @@ class Branch(NamedTuple):
 
 
 class Catalog(NamedTuple):
-    """The whole catalogue. `raw` is the file as it was read, `path` where."""
+    """The whole catalogue. `raw` is the content of its file, `path` the file's path."""
 
     date: str
     raw: bytes

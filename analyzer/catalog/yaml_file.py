@@ -31,7 +31,7 @@ _NUMBER = re.compile(r"[0-9]{1,6}", re.ASCII)
 
 
 class Complaint(NamedTuple):
-    """What is wrong with a file of the catalogue: the kind of fault by its name, where, and what to do."""
+    """A fault in a file of the catalogue: its kind by name, its place, and the remedy."""
 
     name: str
     path: Path
@@ -43,7 +43,7 @@ class Complaint(NamedTuple):
 
 
 class YamlFile(NamedTuple):
-    """The data of one file, the line (from 1) of each value by its place, and what could not be taken as it is."""
+    """The data of one file, the line (from 1) of each value by its place, and the complaints about it."""
 
     path: Path
     data: Data
@@ -101,7 +101,7 @@ class _Reader:
                 )
                 continue
             result[key.value] = self.value(item, (*place, key.value))
-            # The key is what a reader looks for; the value may begin lines below it.
+            # A complaint names the line of the key; the value may begin lines below it.
             self.lines[*place, key.value] = key.start_mark.line + 1
         return result
 
@@ -111,7 +111,7 @@ def _name(place: Place) -> str:
 
 
 def _loader() -> type[yaml.SafeLoader | yaml.CSafeLoader]:
-    """libyaml's loader, some ten times as fast, where PyYAML was built with it."""
+    """libyaml's loader, some ten times as fast; None if PyYAML was built without it."""
     import yaml
 
     return yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader

@@ -1,4 +1,4 @@
-"""What QEMU is given of a kernel image: the file as it was shipped, or the kernel inside; and its architecture."""
+"""The file that QEMU boots for a kernel image: the file as it was shipped, or the kernel inside; and its architecture."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class BootFile(NamedTuple):
 
 
 def read_boot_file(bootable: Bootable) -> BootFile:
-    """Reads an image; raises AuditError where it cannot be read. One that cannot be unpacked is left to QEMU."""
+    """Reads an image; raises AuditError if it cannot be read. One that cannot be unpacked is left to QEMU."""
     data = read_bootable(bootable)
     if data[0x202:0x206] == b"HdrS" and len(data) > _LOAD_FLAGS + 2:
-        # QEMU boots it as it is, and unpacking it would cost more than looking.
+        # QEMU boots it as it is; unpacking it only to look would cost more.
         (flags,) = struct.unpack_from("<H", data, _LOAD_FLAGS)
         return BootFile(data, None, "x86_64" if flags & _64_BIT else "i386")
     try:
@@ -44,7 +44,7 @@ def read_boot_file(bootable: Bootable) -> BootFile:
 
 @contextmanager
 def in_memory(data: bytes, name: str) -> Iterator[Path]:
-    """Gives the path of a file that is nowhere: whatever ends this process, nothing of it is left behind."""
+    """Gives the path of a file in memory, which is gone however this process ends."""
     descriptor = os.memfd_create(name[:200])
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)

@@ -1,5 +1,5 @@
-"""Proof: runs the probes for an audited kernel, on this host or in a guest booted from its image, and takes what they
-saw into account.
+"""Proof: runs the probes for an audited kernel, on this host or in a guest booted from its image, and adds the
+observations.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _probed(target: TargetReport, architecture: str) -> dict[str, Probe]:
 
 
 def announcement(target: TargetReport) -> str:
-    """Returns what probing this host will load, in a sentence, for the user to read beforehand."""
+    """Returns a sentence about what probing this host will load, for the user to read beforehand."""
     probes = _probed(target, _architecture())
     loads = "; ".join(probe.loads for probe in probes.values())
     return (
@@ -101,8 +101,8 @@ def confirm_on_host(report: Report, announce: Callable[[str], None], progress: C
 
 @dataclass(frozen=True)
 class Guests:
-    """How guests are made: what to boot them with, the root file system with a Python for those of another
-    architecture (None: the one that was fetched), and whether to stop.
+    """How guests are made: the boot options, the root file system with a Python for those of another architecture
+    (None: the one that was fetched), and a way to cancel.
     """
 
     guest: Guest
@@ -112,7 +112,7 @@ class Guests:
     def confirm(
         self, target: TargetReport, bootable: Bootable, progress: Callable[[str], None]
     ) -> tuple[TargetReport, GuestRun]:
-        """Boots an image and holds what its probes saw against a target's report; raises AuditError."""
+        """Boots an image and compares the observations of its probes with a target's report; raises AuditError."""
         name = Path(bootable.member or bootable.path).name
         if bootable.member is not None:
             progress(f"unpacking {bootable.member}")
@@ -158,8 +158,8 @@ class Guests:
 
 
 def _machine(target: TargetReport, image: BootFile, name: str) -> Machine:
-    """Returns the machine that an image boots on: of its own architecture, else of its target's, else this host's.
-    Raises AuditError where the two contradict each other.
+    """Returns the machine that an image boots on: that of its own architecture, else of its target's, else this host's.
+    Raises AuditError if the image and the target contradict each other.
     """
     audited = target.identity.get("architecture")
     if audited and image.architecture and audited != image.architecture:
@@ -174,7 +174,7 @@ def _machine(target: TargetReport, image: BootFile, name: str) -> Machine:
 
 
 def _notes(target: TargetReport, machine: Machine, run: GuestRun, by_kvm: bool) -> list[str]:
-    """Returns what a report says about a guest."""
+    """Returns the report's note about a guest."""
     how = "by KVM" if by_kvm else "emulated"
     pages = run.facts.get("page_size", "")
     size = f", {int(pages) >> 10} KiB pages" if pages.isdigit() and pages not in ("", "4096") else ""
@@ -197,7 +197,7 @@ def _notes(target: TargetReport, machine: Machine, run: GuestRun, by_kvm: bool) 
 
 
 def _same_kernel(target: TargetReport, run: GuestRun) -> None:
-    """Refuse to judge one kernel by another; raises AuditError if the guest is surely of another release."""
+    """Refuses to judge one kernel by another; raises AuditError if the guest is surely of another release."""
     audited = target.identity.get("upstream")
     if not run.release or not audited or target.kind is TargetKind.IMAGE:
         return

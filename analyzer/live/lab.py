@@ -1,4 +1,4 @@
-"""Many kernels in guests, a few at a time: what was predicted of each, and what was seen."""
+"""Many kernels in guests, a few at a time: the prediction for each, and the observation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _IMAGES = ("vmlinuz", "bzImage", "vmlinux")
 
 
 def _looks_like_a_kernel(path: Path) -> bool:
-    """Returns True if a file of a folder is one to boot: by its name, since the folder may hold anything."""
+    """Returns True if a file of a folder is a kernel to boot, by its name: the folder may hold anything."""
     return is_file(path) and (path.suffix in _PACKAGES or path.name.startswith(_IMAGES) or path.suffix == ".efi")
 
 
@@ -65,11 +65,11 @@ def run_lab(
     progress: Callable[[str], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Report:
-    """Audit and boot every kernel, `jobs` at a time (None: as many as there are processors); raises AuditError if none
-    could be. `say` hears of each that is done, or could not be.
+    """Audits and boots every kernel, `jobs` at a time (None: one a processor); raises AuditError if none could be
+    booted.
 
-    With `emulate` the predictions are made without running functions of the image, and what that says is evidence
-    beside them.
+    `say` is called for each kernel that is done, or could not be. With `emulate` the predictions are made without
+    running functions of the image, whose results are added as evidence.
     """
     kernels = find_kernels(names)
     stop = threading.Event()
@@ -101,7 +101,7 @@ def run_lab(
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What a lab is to find out of each kernel, as `run_lab` was asked."""
+    """The questions of a lab about each kernel: the parameters of `run_lab`."""
 
     guests: Guests
     catalog: Catalog
@@ -111,7 +111,7 @@ class _Wanted:
 
 
 def _boot(path: Path, wanted: _Wanted, progress: Callable[[str], None]) -> TargetReport:
-    """Returns what is predicted of a kernel and what its guest shows; raises AuditError."""
+    """Returns the prediction for a kernel and the observations of its guest; raises AuditError."""
     target = _audited(path, wanted, run_functions=not wanted.emulate)
     if target.bootable is None:
         raise AuditError(f"{path}: no kernel image in this package")

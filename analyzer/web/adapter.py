@@ -95,7 +95,7 @@ class BoundedAdapter(HTTPAdapter):
         finally:
             answer.close()
         if self.deadline.expired:
-            # The body of an answer without a length ends where the connection does.
+            # The body of an answer without a length ends with the connection.
             raise requests.Timeout(f"not whole after {self.deadline.seconds:g} s")
         for name in _HOP:
             answer.headers.pop(name, None)
@@ -130,7 +130,7 @@ class BoundedAdapter(HTTPAdapter):
 
 
 def amount(size: int, total: int | None) -> str:
-    """Returns a bar where the length is known: ``[#####.....] 1.2 of 2.4 MB``."""
+    """Returns a progress bar if the length is known: ``[#####.....] 1.2 of 2.4 MB``."""
     if not total or total < size:
         return f"{size / 1e6:.1f} MB"
     done = round(20 * size / total)

@@ -40,9 +40,7 @@ _DIGITS = 64
 
 
 class _Head(NamedTuple):
-    """What is known of a copy: its address, when it was fetched or confirmed (seconds since 1970), and what to ask
-    about it with.
-    """
+    """The facts about a copy: its address, when it was fetched or confirmed (seconds since 1970), and its validators."""
 
     url: str
     fetched: float
@@ -55,7 +53,7 @@ def key_of(request: PreparedRequest, **_: object) -> str:
 
 
 class CopyingSession(CachedSession):
-    """A session that keeps what it gets in `copies`, by the address that was asked for. Redirects are in memory only."""
+    """A session that keeps answers in `copies`, by the address that was asked for. Redirects are kept in memory only."""
 
     def __init__(self, copies: Copies, expire_after: float) -> None:
         cache: BaseCache = BaseCache()
@@ -150,7 +148,7 @@ class Copies(BaseStorage[str, CachedResponse]):
 
 
 def _parsed(data: bytes) -> tuple[_Head, bytes] | None:
-    """Returns what a file holds; None if it is not what was written."""
+    """Returns the content of a file; None if its digest does not match."""
     digest, rest = data[:_DIGITS], memoryview(data)[_DIGITS + 1 :]
     if data[_DIGITS : _DIGITS + 1] != b"\n" or hashlib.sha256(rest).hexdigest().encode() != digest:
         return None

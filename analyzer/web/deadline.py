@@ -95,7 +95,7 @@ class _WatchedConnection(HTTPConnection):
 
 
 class _WatchedTlsConnection(_WatchedConnection, HTTPSConnection):
-    """The same over TLS: what is watched is the socket below it."""
+    """The same over TLS: the socket below it is watched."""
 
 
 class _WatchedPool(HTTPConnectionPool):

@@ -1,4 +1,4 @@
-"""The error of what cannot be fetched."""
+"""The error of an address that cannot be fetched."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ __all__ = ["FetchError"]
 
 
 class FetchError(AuditError):
-    """Something that could not be fetched. The message names the address and a remedy; `status` is what the server
-    said, None if there was no whole answer.
+    """An address that could not be fetched. The message names it and a remedy; `status` is the server's, None if there
+    was no whole answer.
     """
 
     def __init__(self, message: str, status: int | None = None) -> None:

@@ -35,12 +35,14 @@ _TOTAL_TIMEOUT = 600
 _TRIES = 3
 _MAX_REDIRECTS = 5
 _NOTHING = (403, 404, 410)
-"""What a server says where it has nothing; mirrors of object stores say 403."""
+"""The statuses of an address at which a server has nothing; mirrors of object stores answer 403."""
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """What an address holds. `note` says that a cached copy had to do, and how old it is."""
+    """The content of an address. `note` says that a cached copy was used because the network did not answer, and how
+    old it is.
+    """
 
     url: str
     data: bytes
@@ -142,7 +144,7 @@ class Fetcher:
 
 
 class _FailedError(Exception):
-    """What a library raised that is no RequestException."""
+    """An error of a library that is no RequestException."""
 
 
 class _Client:
@@ -184,7 +186,7 @@ class _Client:
 
 
 def _reason(error: Exception) -> str:
-    """Returns what went wrong, in words: the libraries' own messages are chains of their classes' names."""
+    """Returns the failure in words: the libraries' own messages are chains of class names."""
     import requests
 
     text = str(error)

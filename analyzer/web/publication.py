@@ -37,7 +37,7 @@ _REPOSITORY = (
 
 
 class PublicationError(AuditError):
-    """A package whose changelog isn't published where this tool could read it. The message says what to do instead."""
+    """A package whose changelog isn't published in a form that this tool reads. The message names an alternative."""
 
 
 class Publication(NamedTuple):

@@ -56,9 +56,7 @@ for name, module in sorted(sys.modules.items()):
     if spec is not None and spec.has_location and spec.origin and not name.startswith("__main__"):
         print("module", name, spec.origin, "package" if spec.submodule_search_locations is not None else "", sep="\\t")
 """
-"""Run by the interpreter that will run in the guest: says what a guest loads, as the dynamic linker and the importer
-name it.
-"""
+"""A script that the guest's interpreter runs on this host: it prints the files and modules that a guest loads."""
 
 _INIT = "#!{python} -PSBs\nimport sys\nsys.path.insert(0, '/tailcall-audit')\nfrom tailcall_audit.probes.guest.first_process import main\nmain()\n"
 _FOLDER = "/tailcall-audit"
@@ -69,7 +67,7 @@ _KEPT = 8
 probes. Each has some 9 MB.
 """
 _UNFINISHED = 3600
-"""Seconds after which a file that is not finished never will be."""
+"""Seconds after which an unfinished file was left by a process that ended."""
 _SUFFIX = ".cpio"
 _MAX_ARCHIVE = 256 << 20
 _MAX_FILE = 128 << 20
@@ -80,8 +78,8 @@ class InitramfsError(RuntimeError):
 
 
 class Loaded(NamedTuple):
-    """What the first process of a guest loads: the names of all modules, and the sources of this project's own, by
-    their place in the guest without its last letter (``….py``).
+    """The modules that the first process of a guest loads, and the sources of this project's own, by their place in the
+    guest without the last letter (``….py``).
     """
 
     names: tuple[str, ...]
@@ -105,9 +103,7 @@ def write_cpio(members: list[Member]) -> bytes:
 
 
 def _without_sections(data: bytes) -> bytes:
-    """An ELF file cut off behind what is loaded: symbols and debug data are several times the rest and are not needed
-    here.
-    """
+    """Returns an ELF file without the data behind its loaded parts: symbols and debug data are several times as large."""
     if data[:5] != b"\x7fELF\x02" or data[5] != 1:
         return data
     offset, size, count = struct.unpack_from("<Q", data, 32)[0], *struct.unpack_from("<HH", data, 54)
@@ -136,7 +132,7 @@ def _python(python: str, verb: str, script: str, *arguments: str, given: str = "
 
 
 def _parts(python: str, root: Path) -> list[list[str]]:
-    """Returns what the interpreter loads for a guest, as rows of `_LOADED`."""
+    """Returns the files and modules that the interpreter loads for a guest, as rows of `_LOADED`."""
     done = _python(python, "load", _LOADED, str(root))
     return [line.split("\t") for line in os.fsdecode(done.output).splitlines()]
 
@@ -163,12 +159,11 @@ def _bytecode(python: str, sources: list[str]) -> list[bytes]:
 
 
 def build_initramfs(cache: Path) -> Path:
-    """Makes the archive, or find it in the cache; raises InitramfsError.
+    """Makes the archive, or finds it in the cache; raises InitramfsError.
 
-    Its name has the hash of what it was made of, and that of its content: one that another user could have written, or
-    that is not what its name says, is made anew.
-
-    Takes 0.3 s where nothing has changed: what the interpreter loads is asked each time.
+    Its name has the hash of its inputs and that of its content: one that another user could have written, or whose
+    content does not match, is made anew. Takes 0.3 s if nothing has changed, because the interpreter is asked each time
+    what it loads.
     """
     python, root = _interpreter(), _root()
     parts = _parts(python, root)
@@ -250,7 +245,7 @@ def _places(python: str, root: Path, parts: list[list[str]]) -> tuple[dict[str, 
 
 
 def _digest(places: dict[str, str]) -> str:
-    """Returns what names an archive of these files, as they are now."""
+    """Returns the digest of these files, as they are now."""
     digest = hashlib.sha256()
     for place, origin in sorted(places.items()):
         state = os.stat(origin)

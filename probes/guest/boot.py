@@ -41,8 +41,8 @@ _RUN_TIME = 10
 _MAX_CONSOLE = 4 << 20
 _MAX_FRAMES = 10 * len(PROBES)
 _FACTS = ("jit", "btf", "lockdown", "jit_at_boot", "page_size")
-"""What a guest says about its kernel: net.core.bpf_jit_enable, "1" where it has BTF, its lockdown, the setting of the
-JIT that it booted with, and the bytes of a page.
+"""Facts that a guest reports about its kernel: net.core.bpf_jit_enable, "1" if it has BTF, its lockdown, the setting of
+the JIT that it booted with, and the bytes of a page.
 """
 _STATES = (PRESENT, ABSENT, COULD_NOT_RUN)
 
@@ -119,7 +119,7 @@ def _command(qemu: Qemu, machine: Machine, guest: Guest, words: str, files: Sequ
 
 
 class _Listener:
-    """Collects what a guest writes on its console and its second serial line, and what QEMU prints."""
+    """Collects the output of a guest on its console and its second serial line, and that of QEMU."""
 
     def __init__(self, on_frame: Callable[[list[str]], None]) -> None:
         self.frames: dict[int, list[str]] = {}
@@ -128,7 +128,7 @@ class _Listener:
         self._on_frame = on_frame
 
     def hear(self, source: str, data: bytes) -> bool:
-        """Takes what came from a source; returns True if there was a new frame in it."""
+        """Takes output of a source; returns True if there was a new frame in it."""
         if len(self.buffers[source]) < _MAX_CONSOLE:
             self.buffers[source] += data
         if source == "stderr":
@@ -216,8 +216,8 @@ def _boot(
 
 
 class _Told(NamedTuple):
-    """What a boot's frames say: the kernel it is, results, the probe that was started last and has none, and how it
-    ended.
+    """The content of a boot's frames: the kernel, the results, the probe that was started last and has none, and the
+    end.
     """
 
     hello: list[str] | None
@@ -228,7 +228,7 @@ class _Told(NamedTuple):
 
 
 def _read(frames: Sequence[Sequence[str]], known: set[str]) -> _Told:
-    """Read frames; what is of no form that a guest of ours sends, or of no probe that it was given, is passed over."""
+    """Reads frames; skips those that are of no form that a guest of ours sends, or of a probe that was not asked for."""
     hello: list[str] | None = None
     results: dict[str, Result] = {}
     started: str | None = None
@@ -270,7 +270,7 @@ class _Run:
         return _Limits(patience, min(time.monotonic() + _BOOT_TIME * patience, self._end))
 
     def add(self, boot: _Boot) -> None:
-        """Takes what a boot showed."""
+        """Adds the results of a boot."""
         self._consoles.append(boot.console)
         said = _read(boot.frames, {probe.slug for probe in self.waiting})
         self._results |= said.results
@@ -294,7 +294,7 @@ class _Run:
             self.failure = self.failure or f"its boots took more than {_RUN_TIME * self._guest.patience:g} s"
 
     def outcome(self) -> GuestRun:
-        """Returns everything that the boots showed."""
+        """Returns the results of all boots."""
         for probe in self.waiting:
             self._results[probe.slug] = Result(COULD_NOT_RUN, self.failure or "the guest did not run it", False)
         release, version, *facts = self._hello

@@ -1,4 +1,4 @@
-"""What the console of a guest that ended says: an oops in a probe's own functions, or why it never came up."""
+"""Reads the console of a guest that ended: an oops in a probe's own functions, or the reason why it never came up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ _WHERE = re.compile(
     rf"Krnl PSW : [0-9a-f]{{1,16}} [0-9a-f]{{1,16}} \(){_PLACE}",
     re.ASCII,
 )
-"""Where the processor was: on x86-64, on arm64, riscv64 and LoongArch, on powerpc64, on s390x (show_regs() of each)."""
+"""The line with the instruction pointer: on x86-64, on arm64, riscv64 and LoongArch, on powerpc64, on s390x
+(show_regs() of each).
+"""
 _FRAME = re.compile(rf"{_TIME}(?:\? )?(?:\(?\[<?[0-9a-f]{{1,16}}>?\]\)? ){{0,2}}{_PLACE}", re.ASCII)
 """A line of a backtrace: the function alone, or behind one or two addresses."""
 _LONGEST_LINE = 400
@@ -24,7 +26,7 @@ _OOPS = re.compile(
     r"(?:BUG: |Oops: |Oops \[#|general protection fault|kernel BUG at|Internal error: |"
     r"Unable to handle kernel |Kernel panic - not syncing: )[^\n]*"
 )
-"""How an oops begins, on any architecture."""
+"""The first words of an oops, on any architecture."""
 _REASONS = (
     (re.compile(r"unpacking failed|Initramfs unpacking"), "the kernel could not unpack its initramfs"),
     (re.compile(r"Unable to mount root fs|Cannot open root device"), "the kernel has no support for an initramfs (CONFIG_BLK_DEV_INITRD)"),

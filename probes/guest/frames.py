@@ -1,6 +1,6 @@
 """The form in which a guest sends its results: lines with a checksum, so that console noise in them is noticed.
 
-A frame is ``~TCA NUMBER CHECKSUM HEX``, on a line of its own. Whatever else stands on the line is noise.
+A frame is ``~TCA NUMBER CHECKSUM HEX``. Anything else on its line is noise.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MAX_FIELD = 2000
 
 
 def checksum(data: bytes) -> int:
-    """Adler-32, without the library that has it: a guest loads as little as it can."""
+    """Adler-32, without zlib: a guest loads as little as it can."""
     low, high = 1, 0
     for byte in data:
         low = (low + byte) % 65521

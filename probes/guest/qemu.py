@@ -1,4 +1,4 @@
-"""QEMU: where it is, what it can do, and how it is confined. The kernel that it boots may be hostile."""
+"""QEMU: its path, its abilities, and its confinement. The kernel that it boots may be hostile."""
 
 from __future__ import annotations
 

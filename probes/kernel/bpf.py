@@ -38,7 +38,7 @@ INET4_CONNECT, INET6_CONNECT, FENTRY, FEXIT = 10, 11, 24, 25
 """enum bpf_attach_type."""
 
 CONTEXTS = {SOCKET_FILTER: "__sk_buff", SCHED_CLS: "__sk_buff", CGROUP_SKB: "__sk_buff", XDP: "xdp_md"}
-"""What a program's context is called in BTF: btf_get_prog_ctx_type() compares names."""
+"""The name of a program's context in BTF: btf_get_prog_ctx_type() compares names."""
 
 _LOG_SIZE = 1 << 16
 _RECORD_SIZE = 8
@@ -60,9 +60,7 @@ _REPORT = "\nVerification failed: "
 
 
 class BpfError(OSError):
-    """A bpf(2) call that the kernel refused: `errno`, what was asked, and the end of the verifier's log where there is
-    one.
-    """
+    """A bpf(2) call that the kernel refused: `errno`, the call, and the end of the verifier's log if there is one."""
 
     def __init__(self, number: int, what: str, log: str = "") -> None:
         super().__init__(number, f"{what}: {_named(number)}")
@@ -71,8 +69,8 @@ class BpfError(OSError):
 
     @property
     def words(self) -> str:
-        """All of it in a line: ``load of entry: EACCES (invalid mem access 'scalar')``."""
-        # The verifier ends with a line of statistics, and since 7.3 with a report for people. What it objects to stands before.
+        """The error in one line: ``load of entry: EACCES (invalid mem access 'scalar')``."""
+        # The verifier's last line has statistics, and since 7.3 a report for people follows. Its objection comes before.
         objection = self.log.partition(_REPORT)[0]
         lines = [
             line
@@ -109,7 +107,7 @@ def _number() -> int:
 def raw_call(command: int, attributes: bytes, what: str) -> tuple[int, bytes]:
     """Makes one bpf(2) call. Returns its result and the attributes as the kernel left them; raises BpfError."""
     buffer = _buffer(attributes)
-    # syscall(2) takes longs: what a 32-bit argument has in its upper half is another matter on each architecture.
+    # syscall(2) takes longs, and each architecture treats the upper half of a 32-bit argument in its own way.
     words = (ctypes.c_long(_number()), ctypes.c_long(command), buffer, ctypes.c_long(len(attributes)))
     result: int = _libc.syscall(*words)
     if result < 0:
@@ -142,7 +140,7 @@ class _Loading:
 
 
 class Bpf:
-    """A session: what is made in it is gone after it. The methods raise BpfError."""
+    """A session: all that is made in it is gone after it. The methods raise BpfError."""
 
     def __init__(self) -> None:
         _number()
@@ -161,7 +159,7 @@ class Bpf:
         self.close()
 
     def close(self) -> None:
-        """Closes every descriptor, the newest first: links go before what they hold."""
+        """Closes every descriptor, the newest first: links go before their programs."""
         while self._descriptors:
             os.close(self._descriptors.pop())
 
@@ -174,7 +172,7 @@ class Bpf:
         return descriptor
 
     def _remember(self, kind: str, descriptor: int) -> None:
-        """Note the kernel's number of an object, by which the runner sees whether it is gone afterwards."""
+        """Notes the kernel's id of an object, by which the runner checks that it is gone afterwards."""
         info = ctypes.create_string_buffer(64)
         attributes = struct.pack("=IIQ", descriptor, len(info), ctypes.addressof(info))
         try:
@@ -239,7 +237,7 @@ class Bpf:
         return int(struct.unpack_from("=Q", self.read(array, 64), offset)[0])
 
     def btf(self, functions: Sequence[Function], context: str) -> int:
-        """Load BTF for functions that take a pointer to their context and return an int, numbered as `function_number`
+        """Loads BTF for functions that take a pointer to their context and return an int, numbered as `function_number`
         says.
         """
         writer = Writer()
@@ -298,7 +296,7 @@ class Bpf:
         return descriptor
 
     def _load(self, loading: _Loading, log: ctypes.Array[ctypes.c_char] | None) -> int:
-        """Hand a program to the verifier, which writes into `log` what it found."""
+        """Passes a program to the verifier, which writes its findings into `log`."""
         insns, license_, infos = _buffer(loading.code), _buffer(b"GPL\0"), _buffer(loading.records)
         target, number = loading.target or (0, 0)
         attributes = struct.pack(
@@ -328,8 +326,8 @@ class Bpf:
         return self._keep(self._call(_PROG_LOAD, attributes, f"load of {loading.name}"))
 
     def attach(self, program: int, attach_type: int = 0) -> int:
-        """Attaches a tracing program (of this attach type) or a freplace program (0) to what it was loaded for.
-        Returns the link.
+        """Attaches a tracing program (of this attach type) or a freplace program (0) to the target that it was loaded
+        for. Returns the link.
 
         Older kernels (5.10) know BPF_LINK_CREATE for neither: link_create() says EINVAL, and BPF_RAW_TRACEPOINT_OPEN
         does both.
@@ -342,7 +340,7 @@ class Bpf:
         return self._keep(self._call(_RAW_TRACEPOINT_OPEN, struct.pack("=QII", 0, program, 0), "attach"))
 
     def run(self, program: int) -> int:
-        """Runs a program once on a packet of zeros. Returns what it returned."""
+        """Runs a program once on a packet of zeros. Returns its return value."""
         packet, out = _buffer(_PACKET), ctypes.create_string_buffer(256)
         attributes = struct.pack(
             "=IIIIQQIIIIQQ",

@@ -182,7 +182,7 @@ class Btf:
         place = 0 if self._strings.startswith(text + b"\0") else self._strings.find(b"\0" + text + b"\0") + 1
         if not text or (place == 0 and not self._strings.startswith(text + b"\0")):
             return None
-        # A name is a word of a type, and elsewhere may be any number: only where a type starts it is one.
+        # A name is one word of a type, and the same number may occur elsewhere: it counts only at the start of a type.
         needle = struct.pack(f"{self._order}I", place)
         found = self._data.find(needle, self._start, self._end)
         for _ in range(_MAX_LOOKS):
@@ -193,7 +193,7 @@ class Btf:
             if 0 < number < len(self._positions) and self._positions[number] == word and self.type(number).kind == kind:
                 return number
             found = self._data.find(needle, found + 1, self._end)
-        # Data that is full of this number: every type is looked at once, whatever is looked for afterwards.
+        # If the data is full of this number, every type is looked at once, for this and all later searches.
         if self._first is None:
             self._first = self._index()
         return self._first.get((place, kind))
@@ -234,7 +234,7 @@ class Btf:
         return self._member(number, name, 0, 0, set())
 
     def _member(self, number: int, name: str, base: int, depth: int, seen: set[int]) -> Member | None:
-        # An anonymous struct stands in another once: one that holds itself twice would take 2^depth steps.
+        # An anonymous struct occurs in another only once: one that holds itself twice would take 2^depth steps.
         if depth > _MAX_DEPTH or number in seen:
             return None
         seen.add(number)

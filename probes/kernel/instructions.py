@@ -140,7 +140,7 @@ class Program:
         return self
 
     def function(self, name: str) -> Program:
-        """Begin a function (a subprogram, but for the first)."""
+        """Begins a function; all but the first are subprograms."""
         self.functions[name] = self._slots
         return self.label(name)
 
@@ -173,15 +173,15 @@ class Program:
         return self._add(ST | _MEM | _SIZES[size], dst, 0, off, value)
 
     def jump(self, label: str) -> Program:
-        """Go to a label."""
+        """Goes to a label."""
         return self._add(JMP | _JA, label=label)
 
     def jump_if(self, dst: int, operator: str, value: int, label: str) -> Program:
-        """Go to a label if ``dst operator value``."""
+        """Goes to a label if ``dst operator value``."""
         return self._add(JMP | _IMM | _JUMPS[operator], dst, imm=value, label=label)
 
     def jump_if_reg(self, dst: int, operator: str, src: int, label: str) -> Program:
-        """Go to a label if ``dst operator src``."""
+        """Goes to a label if ``dst operator src``."""
         return self._add(JMP | _REG | _JUMPS[operator], dst, src, label=label)
 
     def map_fd(self, dst: int, descriptor: int) -> Program:
@@ -205,7 +205,7 @@ class Program:
         return self._add(JMP | _CALL, src=_PSEUDO_CALL, label=function)
 
     def exit(self) -> Program:
-        """Return R0."""
+        """Returns R0."""
         return self._add(JMP | _EXIT)
 
     @property

@@ -1,8 +1,8 @@
-"""What is loaded into the running kernel: programs, maps, links and BTF, read by bpf(2). It changes nothing.
+"""Reads what is loaded into the running kernel by bpf(2): programs, maps, links and BTF. It changes nothing.
 
-Everything is plain data: numbers and bytes as the kernel has them (include/uapi/linux/bpf.h), in the machine's byte
-order. Objects come and go while they are read: one that is gone is left out. Nothing outside the standard library is
-imported, because a guest has nothing else.
+The result is plain data: numbers and bytes as the kernel has them (include/uapi/linux/bpf.h), in the machine's byte
+order. An object that is gone while it is read is left out. Nothing outside the standard library is imported, because a
+guest has nothing else.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ else:
 
 
 def _ids(command: int, what: str) -> Iterator[int]:
-    """Yields the ids of a kind of object; raises BpfError where the kernel does not name the first."""
+    """Yields the ids of a kind of object; raises BpfError if the kernel refuses to name the first."""
     number = 0
     for _ in range(_MAX_OBJECTS):
         try:
@@ -128,7 +128,7 @@ def _ids(command: int, what: str) -> Iterator[int]:
 
 
 def _each(commands: tuple[int, int], what: str, read: Callable[[int], object], notes: list[str]) -> Iterator[object]:
-    """Yields what `read` makes of the descriptor of each object; those that are gone meanwhile are left out."""
+    """Yields the result of `read` for the descriptor of each object; objects that are gone meanwhile are left out."""
     for number in _ids(commands[0], what):
         try:
             descriptor, _ = raw_call(commands[1], struct.pack("=III", number, 0, 0), f"{what} {number}")
@@ -145,7 +145,7 @@ def _each(commands: tuple[int, int], what: str, read: Callable[[int], object], n
 
 
 def _info(descriptor: int, info: bytes, what: str) -> bytes:
-    """Returns what the kernel says of an object; `info` has the places of buffers that it fills."""
+    """Returns the kernel's information on an object; `info` has the places of buffers that it fills."""
     buffer = ctypes.create_string_buffer(info, len(info))
     raw_call(_INFO_BY_FD, struct.pack("=IIQ", descriptor, len(info), ctypes.addressof(buffer)), f"info of {what}")
     return buffer.raw
@@ -306,7 +306,7 @@ def _symbols(distances: set[int]) -> dict[int, str] | None:
 
 
 def read_kernel() -> Loaded:
-    """Returns what is loaded; raises BpfError where the kernel refuses to name programs."""
+    """Returns what is loaded; raises BpfError if the kernel refuses to name programs."""
     notes: list[str] = []
     programs = [item for item in _each(_PROGRAMS, "program", _program, notes) if isinstance(item, LoadedProgram)]
     maps = [item for item in _each(_MAPS, "map", _map, notes) if isinstance(item, LoadedMap)]
@@ -334,7 +334,7 @@ _CAP_SYS_ADMIN = 21
 
 
 def why_refused(error: BpfError) -> str:
-    """Returns in words what is missing where the kernel refuses to name what is loaded."""
+    """Returns in words what is missing if the kernel refuses to name what is loaded."""
     if error.errno == errno.ENOSYS:
         return "this kernel has no bpf(2), or seccomp hides it"
     if error.errno not in (errno.EPERM, errno.EACCES):

@@ -1,4 +1,4 @@
-"""Why the kernel refuses to let a probe run, in words: what is missing, or switched off."""
+"""The reasons why the kernel refuses to run a probe, in words: what is missing, or switched off."""
 
 from __future__ import annotations
 

@@ -43,15 +43,12 @@ HEALTHY = 34
 LIMIT = 60
 _HELPER_XDP_ADJUST_HEAD = 44
 INDEX_OFFSET = 8
-"""Where the counters' value holds the index for a tail call that is indirect: the verifier doesn't know it, so the JIT
-can't either.
+"""The counters' value holds the index for an indirect tail call: the verifier doesn't know it, so the JIT can't either.
 """
 
 
 def count_entry(program: Program, counters: int, leave: str, offset: int = 0) -> Program:
-    """Counts this entry, and go to the label `leave` once there were too many. The context is kept in R6; no stack is
-    used.
-    """
+    """Counts this entry, and goes to the label `leave` after too many. R6 keeps the context; no stack is used."""
     return (
         program.mov(R6, R1)
         .map_value(R1, counters, offset)
@@ -64,7 +61,7 @@ def count_entry(program: Program, counters: int, leave: str, offset: int = 0) ->
 
 
 def tail_call(program: Program, array: int, index: int = 0, unknown_index_in: int | None = None) -> Program:
-    """Tail-call an entry of a prog_array; the context is in R6. With a counters map the index comes from there: an
+    """Tail-calls an entry of a prog_array; the context is in R6. With a counters map the index comes from there: an
     indirect jump.
     """
     if unknown_index_in is None:
@@ -92,15 +89,16 @@ def return_value(program: Program, value: int = 0, label: str | None = None) -> 
 
 
 def adjust_head(program: Program) -> Program:
-    """Call bpf_xdp_adjust_head(ctx, 0): a program that changes packet data. Since 6.12 a freplace that does (every tail
-    call counts) is refused for a target that does not, see Linux kernel commit 81f6d0530ba0 ("bpf: check
-    changes_pkt_data property for extension programs") (in v6.13).
+    """Calls bpf_xdp_adjust_head(ctx, 0): the program changes packet data.
+
+    Since 6.12 a freplace program that does so (every tail call counts) is refused for a target that does not, see Linux
+    kernel commit 81f6d0530ba0 ("bpf: check changes_pkt_data property for extension programs") (in v6.13).
     """
     return program.mov(R1, R6).set(R2, 0).helper(_HELPER_XDP_ADJUST_HEAD)
 
 
 def load_simple(kernel: Bpf, kind: int) -> int:
-    """Loads a program that does nothing but return 1, which every type may but tracing."""
+    """Loads a program that only returns 1, which every type but tracing may."""
     return kernel.load(kind, return_value(Program().function("nothing"), 1), name="nothing")
 
 
@@ -117,7 +115,7 @@ def chain(counters: int, array: int, *, through_subprogram: bool, calls: int = 1
 
 
 def count_chain(kernel: Bpf, kind: int, *, through_subprogram: bool, calls: int = 1, indirect: bool = False) -> int:
-    """Run such a chain, which is its own callee, and return how often it was entered."""
+    """Runs such a chain, which is its own callee, and returns how often it was entered."""
     counters, array = kernel.array(), kernel.prog_array()
     program = chain(counters, array, through_subprogram=through_subprogram, calls=calls, indirect=indirect)
     entry = kernel.load(kind, program, name="chain")
@@ -131,8 +129,8 @@ _NOT_BETWEEN_SUBPROGRAMS = (
     "mixing of tail_calls and bpf-to-bpf calls is not supported",
     "tail_calls are not allowed in programs with bpf-to-bpf calls",
 )
-"""What check_map_func_compatibility() says where the JIT is off, or cannot hand the count over between subprograms:
-5.10 to 7.1, from 7.2 on, and before 5.10.
+"""The words of check_map_func_compatibility() if the JIT is off or cannot pass the count between subprograms: 5.10 to
+7.1, from 7.2 on, and before 5.10.
 """
 
 
@@ -141,14 +139,14 @@ _NOT_WITHOUT_JIT = (
     "callbacks are not allowed in non-JITed programs",
     "Can attach to only JITed progs",
 )
-"""What the verifier says of programs that only a JIT makes possible."""
+"""The verifier's words about programs that need the JIT."""
 
 
 def needs_jit(kernel: Bpf, kind: int = bpf.SOCKET_FILTER) -> None:
     """Raises UnreachableError if this kernel has no JIT: it compiles nothing, and has no setting for it.
 
-    That names no capability of an architecture: it confirms what a configuration without CONFIG_BPF_JIT predicts, and
-    changes nothing else. In a network namespace of its own a process does not see the setting either.
+    This names no capability of an architecture: it confirms the prediction of a configuration without CONFIG_BPF_JIT,
+    and changes nothing else. In its own network namespace a process does not see the setting either.
     """
     if not os.path.exists("/proc/sys/net/core/bpf_jit_enable") and not _compiles(kernel, kind):
         raise UnreachableError(
@@ -158,7 +156,7 @@ def needs_jit(kernel: Bpf, kind: int = bpf.SOCKET_FILTER) -> None:
 
 
 def _compiles(kernel: Bpf, kind: int) -> bool:
-    """Returns True if the JIT takes a program without subprograms, and where that cannot be seen."""
+    """Returns True if the JIT takes a program without subprograms, or if that cannot be seen."""
     try:
         return kernel.is_compiled(load_simple(kernel, kind))
     except BpfError:
@@ -189,8 +187,8 @@ def out_of_reach(kernel: Bpf, error: BpfError, kind: int = bpf.SOCKET_FILTER) ->
 
 
 def control(kernel: Bpf, kind: int = bpf.SOCKET_FILTER, *, subprograms: bool = True) -> None:
-    """The plain chains, that of a subprogram too unless `subprograms` is False, must run 34 times, direct and indirect,
-    else nothing may be judged; raises InconclusiveError.
+    """Runs the controls: the plain chains, also that of a subprogram unless `subprograms` is False, must run 34 times,
+    direct and indirect. Raises InconclusiveError otherwise.
     """
     needs_jit(kernel, kind)
     for through, name in ((False, "a plain tail call"), (True, "a tail call in a subprogram"))[: 1 + subprograms]:

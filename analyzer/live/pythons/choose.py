@@ -1,7 +1,8 @@
-"""What a guest needs of a root file system: an interpreter, the libraries that it loads, the modules that probes import.
+"""Chooses the files that a guest needs from a root file system: an interpreter, its libraries, the modules that probes
+import.
 
-The interpreter is not run, so its modules are those that the running Python loads for the same, and what these import
-there by their sources; the libraries are those that the ELF files name, and what those need.
+The interpreter is not run. Its modules are those that the running Python loads for the same probes, and those that
+these import by their sources; the libraries are those that the ELF files name, and theirs.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Chosen(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where a Python is in a root: its interpreter, the folder of its library, and its version."""
+    """The place of a Python in a root: its interpreter, the folder of its library, and its version."""
 
     interpreter: str
     library: str
@@ -85,7 +86,7 @@ def _find(root: Root) -> _Place:
             if match is not None and interpreter is not None and resolve(root, f"{library}/os.py") is not None:
                 found.append(_Place(interpreter, library, (3, int(match.group(1)))))
     running = sys.version_info[:2]
-    # That of the running version: its modules can be compiled here.
+    # The running version comes first: its modules can be compiled here.
     found.sort(key=lambda place: (place.version == running, place.version))
     if not found:
         raise RootError(f"{root.name}: no Python 3 in it (usr/bin/python3.N with usr/lib/python3.N, or in usr/local)")
@@ -93,7 +94,7 @@ def _find(root: Root) -> _Place:
 
 
 def _source(place: str, data: bytes, compiles: bool) -> dict[str, bytes]:
-    """Returns a module as byte code, or its source where the running Python is of another version than the guest's."""
+    """Returns a module as byte code, or its source if the guest's Python has another version than the running one."""
     if compiles:
         try:
             code = compile(data, place, "exec", dont_inherit=True, optimize=2)
@@ -134,7 +135,7 @@ def _modules(root: Root, place: _Place, names: Iterable[str]) -> set[str]:
 
 
 def _imports(source: bytes, name: str, is_package: bool) -> Iterator[str]:
-    """Yields the modules that a module imports when it is loaded; none where this Python cannot read it."""
+    """Yields the modules that a module imports when it is loaded; none if this Python cannot parse it."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -158,7 +159,7 @@ def _imports(source: bytes, name: str, is_package: bool) -> Iterator[str]:
 
 
 def _linking(root: Root, path: str) -> Linking | None:
-    """Returns what a file says about its libraries; None if it is no ELF file."""
+    """Returns the library fields of a file; None if it is no ELF file."""
     data = root.content(path)
     if data[:4] != b"\x7fELF":
         return None

@@ -34,7 +34,7 @@ class RootError(AuditError):
 
 
 class Entry(NamedTuple):
-    """What a name is: `link` is where a symbolic link leads, `is_folder` is True of a folder; else it is a file."""
+    """The kind of a path: `link` is the target of a symbolic link, `is_folder` is True for a folder; else it is a file."""
 
     link: str = ""
     is_folder: bool = False
@@ -46,7 +46,7 @@ class Root(Protocol):
     name: str
 
     def entry(self, path: str) -> Entry | None:
-        """Returns what a path is, with no link followed at its end; None if there is nothing."""
+        """Returns the kind of a path, without following a link at its end; None if nothing is there."""
         ...
 
     def content(self, path: str) -> bytes:
@@ -189,7 +189,7 @@ def _plain(path: str) -> str:
 
 
 def resolve(root: Root, path: str) -> str | None:
-    """Returns the path of what a path leads to, with links followed inside of the root; None if there is nothing."""
+    """Returns the path that a path leads to, with links followed inside of the root; None if nothing is there."""
     left = [part for part in path.split("/") if part not in ("", ".")][::-1]
     done: list[str] = []
     links = 0
