@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import product
 from string import ascii_uppercase
 
-from tailcall_audit.analyzer.formats.lines import contradictions, skipped
+from tailcall_audit.analyzer.formats.lines import contradictions, skipped, waivers
 from tailcall_audit.analyzer.formats.matrix import CELLS
 from tailcall_audit.analyzer.formats.plain import aligned
 from tailcall_audit.analyzer.formats.registry import View
@@ -53,7 +53,7 @@ def render_cells(report: Report, cell: Callable[[TargetReport, str], str], legen
     letters = [line.split()[0] for line in out]
     table = [["#", "DEFECT", *letters]]
     for slug, defect in slugs.items():
-        cells = [cell(target, slug) for target in report.targets]
+        cells = [cell(target, slug) + _waived(target, slug) for target in report.targets]
         table.append([str(defect.pitfall or ""), slug, *cells])
     seen = [item.observation for target in report.targets for item in target.verdicts if item.observation is not None]
     counts = ", ".join(
@@ -62,9 +62,15 @@ def render_cells(report: Report, cell: Callable[[TargetReport, str], str], legen
     out += ["", *aligned(table), ""]
     for letter, target in zip(letters, report.targets, strict=True):
         out += [f"{letter}: CONTRADICTED {text}" for text in contradictions(target.verdicts)]
+        out += [f"{letter}: {text}" for text in waivers(target.verdicts)]
     out += skipped(report)
     out.append(legend)
     return "\n".join([*out, counts, ""])
+
+
+def _waived(target: TargetReport, slug: str) -> str:
+    """Returns the mark of a defect that a waiver accepts on a kernel."""
+    return " (waived)" if any(item.waived for item in target.verdicts if item.defect.slug == slug) else ""
 
 
 def _architecture(target: TargetReport, report: Report) -> str:

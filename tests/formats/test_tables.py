@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 from collections import Counter
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tailcall_audit import State, audit
+from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.formats.csv import COLUMNS
 from tailcall_audit.analyzer.formats.registry import find_format
 from tailcall_audit.analyzer.model import Report
 from tests.formats.examples import KERNELS, VIEW, by_state, hostile, plain, whole
+from tests.gates.examples import contradicted
 
 
 def rows(report: Report) -> list[dict[str, str]]:
@@ -100,6 +104,30 @@ def test_no_series_of_prometheus_is_there_twice(report: object) -> None:
 def test_a_kernel_that_is_gone_leaves_no_series() -> None:
     text = find_format("prometheus").render(audit(kernels=["6.12.117"]), VIEW)
     assert "6.1.170" not in text
+
+
+def test_the_file_of_prometheus_is_replaced_whole(tmp_path: Path) -> None:
+    """The collector reads every *.prom file of the folder: no half of one, and none of another name, may be there."""
+    path = tmp_path / "tailcall.prom"
+    for kernel in ("6.1.170", "6.12.117"):
+        main(["--kernel", kernel, "--arch", "x86_64", "--only", "6", "--format", "prometheus", "--output", str(path)])
+        text = path.read_text()
+        assert f'kernel="{kernel}"' in text
+        assert text.endswith("\n")
+        assert os.listdir(tmp_path) == ["tailcall.prom"]
+    assert "6.1.170" not in path.read_text()
+
+
+@pytest.mark.parametrize("name", ["lab", "compared", "matrix"])
+def test_the_layouts_of_many_kernels_show_what_is_waived(name: str) -> None:
+    text = find_format(name).render(whole(), VIEW)
+    assert "waived: " in text or name == "lab"
+    report = whole()
+    first, *others = report.targets
+    seen = tuple(contradicted(item) if item.waived else item for item in first.verdicts)
+    text = find_format(name).render(report._replace(targets=(first._replace(verdicts=seen), *others)), VIEW)
+    assert "waived: x86-hierarchy until 2027-01-31, by platform team: no program mixes both" in text
+    assert " w" in text
 
 
 def test_markdown_has_tables_of_one_width() -> None:
