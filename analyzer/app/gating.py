@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tailcall_audit.analyzer.app.settings import Settings
@@ -73,8 +72,7 @@ def gate_of(options: argparse.Namespace, settings: Settings, catalog: Catalog) -
     if settings.file.waivers:
         from tailcall_audit.analyzer.gates.waivers import read_waivers
 
-        today = datetime.now(UTC).date()
-        waivers = read_waivers(settings.file.waivers, settings.file.text, settings.file.name, catalog, today)
+        waivers = read_waivers(settings.file.waivers, settings.file.text, settings.file.name, catalog)
     return Gate(fails, confidence_of(settings.values["min-confidence"]), waivers)
 
 
