@@ -85,7 +85,7 @@ def _bare(kernel: _Kernel, initramfs: Path) -> float:
     start = _used()
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=300, check=True)
     taken = _used() - start
-    if b"panic" in done.stdout:
+    if b"Kernel panic" in done.stdout:
         sys.exit(f"{kernel.name}: the bare boot panicked: {done.stdout[-300:].decode(errors='replace')}")
     return taken
 
