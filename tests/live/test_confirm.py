@@ -9,12 +9,14 @@ import pytest
 
 from tailcall_audit import AuditError, audit
 from tailcall_audit.analyzer.app.main import main
+from tailcall_audit.analyzer.architecture import normalize_architecture
 from tailcall_audit.analyzer.live import confirm
 from tailcall_audit.analyzer.live.confirm import Guests, announcement, confirm_in_guest, confirm_on_host
 from tailcall_audit.analyzer.live.lab import find_kernels
 from tailcall_audit.analyzer.model import Agreement
+from tailcall_audit.probes.defects import PROBES
 from tailcall_audit.probes.guest.boot import Guest
-from tailcall_audit.probes.probe import COULD_NOT_RUN, PRESENT, Probe, Result
+from tailcall_audit.probes.probe import COULD_NOT_RUN, PRESENT, Probe, Result, slug_on
 
 
 def never(text: str) -> None:
@@ -35,8 +37,9 @@ def test_without_privileges_nothing_is_tried(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_announcement_says_what_will_be_loaded() -> None:
-    target = audit(kernels=["6.1.170"], arch="x86_64", only=["x86-hierarchy"]).targets[0]
-    text = announcement(target)
+    ours = normalize_architecture(os.uname().machine)
+    slug = next(slug_on(probe, ours) for probe in PROBES if probe.slug == "x86-hierarchy")
+    text = announcement(audit(kernels=["6.1.170"], arch=ours, only=[slug]).targets[0])
     assert "1 probes" in text
     assert "a socket filter that calls a tail-calling subprogram twice" in text
     assert "What could panic a kernel is not done" in text

@@ -42,7 +42,9 @@ def qemu(tmp_path: Path, script: str) -> str:
 def run(tmp_path: Path, script: str, patience: float = 20.0, slugs: tuple[str, ...] = ("x86-hierarchy",)) -> GuestRun:
     image = tmp_path / "vmlinuz"
     image.write_bytes(b"")
-    return run_in_guest(image, image, Guest(patience=patience), slugs, qemu=Qemu(qemu(tmp_path, script)))
+    return run_in_guest(
+        image, image, Guest(patience=patience), slugs, qemu=Qemu(qemu(tmp_path, script)), architecture="x86_64"
+    )
 
 
 def frames_of(*frames: tuple[str, ...]) -> str:
