@@ -13,9 +13,6 @@ from tailcall_audit.probes.processes import ProgramError, find_program, missing_
 
 __all__ = ["NOBODY", "GuestError", "Qemu", "find_machine", "find_qemu", "is_native", "limits"]
 
-MINIMUM_QEMU = (5, 0)
-"""The oldest QEMU that the options used here were looked up for: -cpu max under emulation, and serial lines to files.
-"""
 NOBODY = 65534
 """The user and the group that own nothing, on every Linux distribution."""
 _PLACES = ("/usr/libexec/qemu-kvm", "/usr/bin/qemu-kvm")
@@ -69,10 +66,9 @@ def find_qemu(architecture: str | None = None) -> Qemu:
     match = re.search(r"version (\d{1,4})\.(\d{1,4})", output)
     if match is None:
         raise GuestError(f"{found} does not say its version: {(output or done.complaint())[:200]}")
-    if (int(match.group(1)), int(match.group(2))) < MINIMUM_QEMU:
-        raise GuestError(
-            f"{found} is version {match.group(1)}.{match.group(2)}; {MINIMUM_QEMU[0]}.{MINIMUM_QEMU[1]} is needed"
-        )
+    if (int(match.group(1)), int(match.group(2))) < machine.minimum:
+        needed = ".".join(map(str, machine.minimum))
+        raise GuestError(f"{found} is version {match.group(1)}.{match.group(2)}; {needed} is needed")
     return Qemu(found, ("-sandbox", _SANDBOX) if confined.status == 0 else ())
 
 
