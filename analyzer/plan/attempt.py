@@ -26,8 +26,10 @@ _NOWHERE = Origin("", "")
 
 @dataclass(frozen=True)
 class Wanted:
-    """A step before it is tried. `origins` are the forms of the commit, the best first; `dependencies` what a branch
-    took for it, and `missing` the form that `fetch` brings.
+    """A step before it is tried.
+
+    `origins` are the forms of the commit, the best first; `dependencies` are the commits that a branch took for it, and
+    `missing` is the form that `fetch` brings.
     """
 
     key: str
@@ -46,7 +48,7 @@ class Wanted:
     fetch: str | None = None
 
     def step(self, outcome: Outcome, origin: Origin) -> Step:
-        """Returns the step of one form of the commit, with what is known before it is tried."""
+        """Returns the step of one form of the commit, before it is tried."""
         return Step(
             commit=origin.id,
             upstream=self.upstream,
@@ -82,7 +84,7 @@ class _Try(NamedTuple):
 
 @dataclass
 class Trial:
-    """Where the trial is: the tree so far, and the steps that led to it."""
+    """The state of the trial: the tree so far, and the steps that led to it."""
 
     scratch: Scratch
     head: str
@@ -95,9 +97,7 @@ class Trial:
         return {step.commit for step in self.steps}
 
     def step(self, wanted: Wanted) -> bool:
-        """Tries a step and appends it with its prerequisites; returns False, and leaves all as it was, where it
-        conflicts.
-        """
+        """Tries a step and appends it with its prerequisites. If it conflicts, returns False and changes nothing."""
         found = self._best(wanted)
         if isinstance(found, Step):
             self.steps.append(found)
@@ -116,7 +116,7 @@ class Trial:
             self._accept(wanted, found)
 
     def _best(self, wanted: Wanted) -> Step | list[_Try]:
-        """Returns what each form of a commit came to, the best first; a step where none is here."""
+        """Returns the result of each form of a commit, the best first; a step if no form is here."""
         tries: list[_Try] = []
         reasons: list[str] = []
         for origin in wanted.origins:
@@ -144,8 +144,8 @@ class Trial:
     def _complete(
         self, commit: pygit2.Commit, origin: Origin, tree: str, before: list[Step], depth: int
     ) -> tuple[str, tuple[str, ...]]:
-        """Picks what brought the names that a commit uses and the tree lacks; returns the tree, and the names still
-        missing.
+        """Picks the commits that brought the names that a commit uses and the tree lacks; returns the tree, and the
+        names still missing.
         """
         lacks = missing_names(self.scratch, tree, commit)
         for name in lacks:
@@ -229,25 +229,25 @@ def _named(origin: Origin) -> str:
 
 
 def _missing(wanted: Wanted, reasons: Sequence[str]) -> Step:
-    """A step of which no object is here."""
+    """A step of which no object is in any repository."""
     step = wanted.step(Outcome.OBJECT_MISSING, wanted.missing)
     return step._replace(notes=tuple(reasons), fetch=wanted.fetch)
 
 
 class Attempts(Protocol):
-    """What tries steps: `Trial` on git objects, `patches.PatchTrial` on patch files."""
+    """A way to try steps: `Trial` on git objects, `patches.PatchTrial` on patch files."""
 
     def step(self, wanted: Wanted) -> bool:
-        """Tries a step and takes it in; returns False, and leaves all as it was, where it conflicts."""
+        """Tries a step and adds it. If it conflicts, returns False and changes nothing."""
         ...
 
     def give_up(self, wanted: Wanted) -> None:
-        """Takes a step in as it stands, conflicts and all."""
+        """Adds a step as it is, with its conflicts."""
         ...
 
 
 def attempt(trial: Attempts, wanted: Mapping[str, Wanted], order: Sequence[str]) -> None:
-    """Tries every step in order. One that conflicts is tried again after those that do not depend on it."""
+    """Tries every step in order. One that conflicts is tried again after the steps that do not depend on it."""
     waiting = list(order)
     while waiting:
         rest: list[str] = []

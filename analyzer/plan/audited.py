@@ -31,7 +31,9 @@ class Audited(NamedTuple):
 
 
 def _committed(subject: Subject, request: Request) -> tuple[Subject, list[str]]:
-    """Returns the subject as it is committed: picks go on top of a commit, so what is only on disk is not in them."""
+    """Returns the subject as it is committed: picks go on top of a commit, so changes that are only on disk are left
+    out.
+    """
     opened = subject.parts.tree
     assert opened is not None  # the subject is a tree
     tree = opened.tree

@@ -1,8 +1,7 @@
-"""Which commits: the smallest set that makes every defect of a plan fixed by the catalogue's expressions.
+"""Chooses commits: the smallest set that makes every defect of a plan fixed by the catalogue's expressions.
 
-What the expressions alone do not say is added: what a commit needs (`Commit.needs`), what mends it
-(`Commit.follow_ups`), and the fix of every defect that the commits themselves make reachable ("a fix that brought a
-defect with it").
+Three kinds of commits are added: those that a commit needs (`Commit.needs`), those that mend it (`Commit.follow_ups`),
+and the fix of every defect that the commits themselves make reachable ("a fix that brought a defect with it").
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ class Choice(NamedTuple):
 
 
 class _Chooser:
-    """Everything that is known of the tree, by which commits are chosen."""
+    """The facts about the tree by which commits are chosen."""
 
     def __init__(self, catalog: Catalog, facts: Facts, verdicts: Sequence[Verdict], branch: str) -> None:
         self.catalog = catalog
@@ -61,15 +60,15 @@ class _Chooser:
         self.verdicts = verdicts
 
     def interval(self, key: str, architecture: str | None) -> Interval:
-        """Returns what the evidence says of a commit or capability, on the scale of an expression."""
+        """Returns the answer of the evidence about a commit or capability, on the scale of an expression."""
         return weigh(self.facts.about(key, architecture)).interval
 
     def is_there(self, key: str, architecture: str | None = None) -> bool:
-        """Returns True if a commit or capability is surely there."""
+        """Returns True if a commit or capability is surely present."""
         return weigh(self.facts.about(key, architecture)).presence is Presence.PRESENT
 
     def alternatives(self, fixed: Expression, architecture: str | None) -> list[frozenset[str]]:
-        """Returns the sets of commits of which each makes an expression true; an empty one where it is true already."""
+        """Returns the sets of commits of which each makes an expression true; an empty one if it is true already."""
         if fixed.operator is Operator.LEAF:
             if self.is_there(fixed.name, architecture):
                 return [frozenset()]
@@ -89,7 +88,7 @@ class _Chooser:
         return sorted(dict.fromkeys(found), key=lambda item: (len(item), sorted(item)))[:_MOST_ALTERNATIVES]
 
     def closed(self, keys: Iterable[str]) -> frozenset[str]:
-        """Returns the commits with what they need, as far as it is not surely there, and what mends them."""
+        """Returns the commits with those that they need and that are not surely present, and those that mend them."""
         found: set[str] = set()
         waiting = list(keys)
         while waiting:
@@ -108,7 +107,7 @@ class _Chooser:
         return min(sets, key=lambda item: (len(item), sorted(item)), default=frozenset())
 
     def brought(self, picks: frozenset[str], known: Iterable[str]) -> Iterator[tuple[Defect, str | None]]:
-        """Yields the defects that become reachable by the picks and that these do not fix, with the architecture."""
+        """Yields the defects that the picks make reachable and do not fix, with the architecture."""
         skipped = set(known)
         for defect in self.catalog.defects:
             if defect.slug in skipped or defect.fixed is None or picks.isdisjoint(leaves(defect.reachable)):

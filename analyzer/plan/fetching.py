@@ -22,10 +22,10 @@ class Fetch(NamedTuple):
 
 
 def fetch_command(commit: Commit, rank: Callable[[str], tuple[int, int]], own: str) -> Fetch:
-    """Returns how to get the nearest known form of a commit for a tree of the branch `own`. It is for the user to run:
-    nothing is fetched here.
+    """Returns the nearest known form of a commit for a tree of the branch `own`, and how to get it.
 
-    A backport of the own branch without a known id is found by its message, in the whole branch.
+    The command is for the user to run: nothing is fetched here. A backport of the own branch without a known id is
+    found by its message, in the whole branch.
     """
     known = [Origin(commit.id, commit.only_on_branch or MAINLINE)]
     known += [Origin(fact.id, fact.branch) for fact in commit.branches.values() if fact.id is not None]

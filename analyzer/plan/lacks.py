@@ -1,7 +1,8 @@
-"""What the code of a commit uses and a tree lacks: functions, members and macros; and the commit that brought them.
+"""Finds the names that a commit uses and a tree lacks (functions, members and macros), and the commit that brought
+them.
 
-A merge may be clean where the code no longer compiles: the lines that a commit adds call a function that came to
-mainline a year before it, and that the tree does not have.
+A merge may be clean and the code not compile: the added lines may call a function that came to mainline a year before
+the commit, and that the tree does not have.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ __all__ = ["find_introduction", "missing_names"]
 _CODE = frozenset((".c", ".h", ".S"))
 _SHARED = ("include/linux", "kernel/bpf")
 _ELSEWHERE = ("include/uapi/linux", "include/asm-generic", "include/net", "kernel", "lib", "mm")
-"""Where the tree may have a name that its parent has elsewhere: what was moved is not lacking."""
+"""The folders in which the tree may have a name that its parent has elsewhere: a name that was moved is not lacking."""
 _NO_CODE = re.compile(rb"//[^\n]*|^[ \t]*\*[^\n]*|\"(?:\\.|[^\"\\\n])*\"?", re.MULTILINE)
 """Comments to the end of a line, lines inside of a comment that begins before them, and strings."""
 _USED = re.compile(rb"(?:->|\.)[ \t]*([A-Za-z_]\w{3,})|\b([A-Za-z_]\w{3,})[ \t]*\(|\b([A-Z][A-Z0-9_]{4,})\b")
@@ -41,7 +42,7 @@ def _is_code(path: str) -> bool:
 
 
 def _without_comments(data: bytes) -> bytes:
-    """A text without what stands between the marks of a comment; one that is not closed goes to the end."""
+    """Returns a text without the comments between their marks; one that is not closed goes to the end."""
     kept = []
     place = 0
     while (start := data.find(b"/*", place)) >= 0:

@@ -1,4 +1,4 @@
-"""What the text formats of a plan share: the cells of its table, and the words around it."""
+"""Shared by the text formats of a plan: the cells of its table, and the words around it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def outcome_words(outcome: Outcome) -> str:
 
 
 def source_name(step: Step) -> str:
-    """Whose commit a step picks: ``mainline``, ``6.1.y``."""
+    """Returns the owner of the commit that a step picks: ``mainline``, ``6.1.y``."""
     return step.source if step.source == MAINLINE else f"{step.source}.y"
 
 
 def mends(step: Step) -> str:
-    """Returns what a step is for: the defects that it mends, or the commits that need it."""
+    """Returns the purpose of a step: the defects that it mends, or the commits that need it."""
     if step.defects:
         return ", ".join(step.defects)
     if step.role is Role.PREREQUISITE:
@@ -38,7 +38,7 @@ def mends(step: Step) -> str:
 
 
 def heading(plan: Plan) -> str:
-    """One line that says for what the plan is."""
+    """Returns one line that names the tree of the plan."""
     parts = [plan.name]
     if upstream := plan.identity.get("upstream"):
         parts.append(f"upstream {upstream}")
@@ -55,7 +55,7 @@ def cells(number: int, step: Step) -> tuple[str, ...]:
 
 
 def details(number: int, step: Step) -> list[str]:
-    """Returns what there is to know of a step beyond its line."""
+    """Returns the remarks on a step that are not in its line."""
     lines = [f"conflicts in {conflict}" for conflict in step.conflicts]
     lines += step.notes
     if step.follows and step.defects:
@@ -69,7 +69,7 @@ def details(number: int, step: Step) -> list[str]:
 
 
 def ending(plan: Plan) -> list[str]:
-    """Returns what the tree is after the steps, what is open, and the notes."""
+    """Returns the state of the tree after the steps, the open defects, and the notes."""
     lines = []
     result = plan.result
     count = sum(step.outcome in (Outcome.CLEAN, Outcome.RENAMES) for step in plan.steps)

@@ -1,8 +1,8 @@
-"""Where a commit can be picked from: mainline's object, or a stable branch's backport, by its id or by its message.
+"""Finds the sources of a commit: mainline's object, or a stable branch's backport, by its id or by its message.
 
-The refs of `--upstream` are walked as far as the audited history does not have them. A backport is known there as an
-audit knows it (docs/history.md); one that the branch reverted afterwards is no source. ``Stable-dep-of:`` names what a
-backport needs.
+The refs of `--upstream` are walked as far as the audited history does not have them. A backport is recognised as in an
+audit (docs/history.md); one that the branch reverted afterwards is no source. ``Stable-dep-of:`` names what a backport
+needs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tailcall_audit.analyzer.version import UpstreamVersion
 __all__ = ["Located", "Tip", "locate", "nearest", "tip_of"]
 
 _MAX_COMMITS = 300_000
-"""As many as mainline has in some four years."""
+"""The most commits of a walk: mainline has as many in some four years."""
 _STABLE_DEPENDENCY = re.compile(rb"^[ \t]*\(?Stable-dep-of: ([0-9a-f]{12,40})", re.MULTILINE)
 _WHOLE = 40
 
@@ -66,10 +66,8 @@ def tip_of(scratch: Scratch, name: str, commit_id: str) -> Tip | None:
 
 
 def nearest(catalog: Catalog, own: UpstreamVersion | None) -> Callable[[str], tuple[int, int]]:
-    """Returns what sources are ordered by for a tree of a version: its own branch, then those near to it, then
-    mainline.
-
-    A release candidate is mainline's own, so mainline comes first for it.
+    """Returns the sort key of sources for a tree of a version: its own branch, then those near to it, then mainline.
+    For a release candidate mainline comes first.
     """
     names = list(catalog.branches)
     place = {name: index for index, name in enumerate(names)}
@@ -87,7 +85,7 @@ def nearest(catalog: Catalog, own: UpstreamVersion | None) -> Callable[[str], tu
 
 
 def _catalogued(scratch: Scratch, commit: Commit) -> list[Origin]:
-    """Returns the origins that the catalogue has an id of, as far as their objects are here."""
+    """Returns the origins whose id the catalogue has and whose objects are here."""
     named = [Origin(commit.id, commit.only_on_branch or MAINLINE)]
     named += [Origin(fact.id, fact.branch) for fact in commit.branches.values() if fact.id]
     return [Origin(name, origin.source) for origin in named if (name := _is_here(scratch, origin.id, commit.subject))]
@@ -107,7 +105,7 @@ def _is_here(scratch: Scratch, name: str, subject: str) -> str | None:
 
 
 class _BranchWalk:
-    """What one branch has of the wanted commits."""
+    """The wanted commits that one branch has."""
 
     def __init__(self, matcher: Matcher, wanted: Iterable[str]) -> None:
         self._matcher = matcher
@@ -128,7 +126,7 @@ class _BranchWalk:
                 self._walked.found.append((events, pending))
 
     def origins(self) -> dict[str, str]:
-        """Returns the commit of the branch that has each wanted one, where the last word on it is that it is in."""
+        """Returns the branch's commit for each wanted one that is in it after all reverts."""
         found = {}
         for key, events in self._walked.ordered().items():
             if key in self._wanted and events[-1].effect is True:

@@ -35,10 +35,8 @@ __all__ = ["Asked", "make_plan"]
 
 
 class Asked(NamedTuple):
-    """What is asked for: the tree, where to look for commits and patches, and whether undecided defects are planned
-    for.
-
-    `scratch` is an empty folder that the caller deletes.
+    """The request for a plan: the tree, where to look for commits and patches, and whether undecided defects are
+    planned for. `scratch` is an empty folder that the caller deletes.
     """
 
     path: str
@@ -153,7 +151,7 @@ def make_plan(request: Request, asked: Asked) -> Plan:
 
 
 class _Tried(NamedTuple):
-    """The steps in order, what comes of them, notes, and the repositories that commits were read from."""
+    """The steps in order, their result, notes, and the repositories that commits were read from."""
 
     steps: tuple[Step, ...]
     result: Result
@@ -162,7 +160,7 @@ class _Tried(NamedTuple):
 
 
 def _tried(request: Request, asked: Asked, audited: Audited, choice: Choice) -> _Tried:
-    """Returns the steps in order, each tried where that is possible, and what comes of them."""
+    """Returns the steps in order, each tried if possible, and their result."""
     tree = audited.tree
     if tree.repository is None or tree.commit is None:
         return _by_patches(request, asked, audited, choice)
@@ -207,7 +205,7 @@ def _by_objects(request: Request, asked: Asked, audited: Audited, choice: Choice
     fixed, left = predict(catalog, audited.subject, files, audited.version, audited.verdicts, slugs)
     fixed, left = _without_lacking(trial.steps, fixed, left)
     tried = all(step.outcome not in (Outcome.OBJECT_MISSING, Outcome.UNTESTED) for step in trial.steps)
-    # Where a step conflicts or is missing, following the plan leads to a tree that is not known.
+    # If a step conflicts or is missing, the tree after the plan is not known.
     whole = tried and all(step.outcome is not Outcome.CONFLICTS for step in trial.steps)
     looked_in = {tip.name for tip in tips}
     blank = [
@@ -223,8 +221,8 @@ def _by_objects(request: Request, asked: Asked, audited: Audited, choice: Choice
 def _without_lacking(
     steps: Sequence[Step], fixed: tuple[str, ...], left: tuple[Left, ...]
 ) -> tuple[tuple[str, ...], tuple[Left, ...]]:
-    """Returns what is fixed and open: a step whose code uses names that the tree lacks mends nothing, since it does not
-    compile.
+    """Returns the defects that are fixed and open. A step whose code uses names that the tree lacks mends nothing,
+    since it does not compile.
     """
     lacking = {slug: step for step in steps if step.lacks for slug in step.defects if slug in fixed}
     more = tuple(
@@ -235,7 +233,7 @@ def _without_lacking(
 
 
 def _by_patches(request: Request, asked: Asked, audited: Audited, choice: Choice) -> _Tried:
-    """Returns the steps for sources without git: tried with patch files where there are any."""
+    """Returns the steps for sources without git: tried with patch files, if there are any."""
     if asked.upstream:
         raise AuditError(
             f"--upstream: {audited.tree.root} has no git history to pick onto; --patches applies patch files"
@@ -264,8 +262,8 @@ def _full_id(catalog: Catalog, matcher: Matcher, name: str) -> str | None:
 
 
 def _with_picked_ids(steps: Sequence[Step]) -> list[Step]:
-    """Returns the steps with `needed_by` naming what is picked, where another form of a commit was taken than the
-    nearest.
+    """Returns the steps with `needed_by` naming the commits that are picked: another form of a commit than the nearest
+    may be.
     """
     picked = {step.upstream: step.commit for step in steps} | {step.commit: step.commit for step in steps}
 

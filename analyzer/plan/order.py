@@ -1,4 +1,6 @@
-"""In which order: what a commit needs comes before it, what mends it after it; else the order of mainline."""
+"""Orders picks: a commit comes after those that it needs and before those that mend it; otherwise mainline's order
+holds.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ def dependencies(catalog: Catalog, picks: Mapping[str, Pick]) -> dict[str, froze
 
 
 def _mainline_order(commit: Commit, times: Mapping[str, int]) -> _Key:
-    """Returns the release first, then the time of mainline's commit where it is here, else the day on which it was
+    """Returns the sort key: the release, then the time of mainline's commit if it is here, else the day on which it was
     posted.
     """
     posted = 0
@@ -47,7 +49,7 @@ def in_order(catalog: Catalog, picks: Mapping[str, Pick], times: Mapping[str, in
     before = dependencies(catalog, picks)
     placed: list[str] = []
     while waiting:
-        # A circle, which the catalogue's linter refuses, is broken where mainline's order begins.
+        # A circle, which the catalogue's linter refuses, is broken at the commit that is first in mainline.
         chosen = next((key for key in waiting if before[key] <= set(placed)), waiting[0])
         waiting.remove(chosen)
         placed.append(chosen)

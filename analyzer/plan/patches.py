@@ -40,7 +40,7 @@ _NOBODY = "0" * 40
 
 
 class Mail(NamedTuple):
-    """A patch file: where it is, the id and author that it names ("" where it does not), its message, and its patch."""
+    """A patch file: its place, the id and author that it names ("" if none), its message, and its patch."""
 
     path: str
     id: str
@@ -160,7 +160,7 @@ class Overlay:
 
 @dataclass
 class PatchTrial:
-    """Where a trial by patches is: the files so far, and the steps that led to them."""
+    """The state of a trial by patches: the files so far, and the steps that led to them."""
 
     files: Overlay
     mails: Mapping[str, list[Mail]]
@@ -169,7 +169,7 @@ class PatchTrial:
     steps: list[Step] = field(default_factory=list)
 
     def step(self, wanted: Wanted) -> bool:
-        """Tries a step and appends it; returns False, and leaves all as it was, where it conflicts."""
+        """Tries a step and appends it. If it conflicts, returns False and changes nothing."""
         found, changed = self._try(wanted)
         if found.outcome is Outcome.CONFLICTS:
             return False
@@ -178,7 +178,7 @@ class PatchTrial:
         return True
 
     def give_up(self, wanted: Wanted) -> None:
-        """Appends a step as it stands, conflicts and all."""
+        """Appends a step as it is, with its conflicts."""
         self.steps.append(self._try(wanted)[0])
 
     def _content(self, path: str) -> bytes | None:

@@ -31,7 +31,7 @@ _NO_RENAMES = pygit2.enums.MergeFlag(0)
 
 
 class Picked(NamedTuple):
-    """What came out: the tree afterwards (the same as before, where it conflicts), and what is in the way."""
+    """The result of a pick: the tree afterwards (unchanged if it conflicts), and the conflicts."""
 
     outcome: Outcome
     tree: str

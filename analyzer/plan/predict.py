@@ -1,4 +1,4 @@
-"""What the tree is after the steps, by its code alone: the messages of a plan's own commits are no evidence."""
+"""The state of the tree after the steps, by its code alone: the messages of a plan's own commits are no evidence."""
 
 from __future__ import annotations
 

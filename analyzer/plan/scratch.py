@@ -32,7 +32,7 @@ class MissingObjectError(Exception):
 
 
 class Entry(NamedTuple):
-    """What a path is in a tree: the id of its object, and its mode."""
+    """The object of a path in a tree: its id, and its mode."""
 
     id: str
     mode: int
@@ -115,11 +115,11 @@ class Scratch:
         return found
 
     def entries(self, tree: str) -> dict[str, Entry]:
-        """Returns what is in one folder; raises MissingObjectError."""
+        """Returns the entries of one folder; raises MissingObjectError."""
         return {str(item.name): Entry(str(item.id), int(item.filemode)) for item in self.tree(tree)}
 
     def entry(self, tree: str, path: str) -> Entry | None:
-        """Returns what a path is in a tree; None if there is none. Raises MissingObjectError."""
+        """Returns the entry of a path in a tree; None if there is none. Raises MissingObjectError."""
         current = Entry(tree, pygit2.enums.FileMode.TREE)
         for name in path.split("/"):
             if current.mode != pygit2.enums.FileMode.TREE:

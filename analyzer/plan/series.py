@@ -1,7 +1,7 @@
-"""For a package: the first version of its series without each defect, and what that version is fixed by.
+"""For a package: the first version of its series without each defect, and the commits that fix it there.
 
-Nothing is to be picked there: the distribution's own newer version is the answer. Versions come from a repository's
-index, or from what the catalogue's surveys list of the series.
+Nothing is to be picked: the distribution's own newer version is the answer. Versions come from a repository's index, or
+from the catalogue's surveys of the series.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _Builds(NamedTuple):
 
 
 def _fixing(verdict: Verdict) -> tuple[str, ...]:
-    """Returns the commits of the fix that are there, by the evidence of a verdict."""
+    """Returns the commits of the fix that are present, by the evidence of a verdict."""
     found = []
     for key in dict.fromkeys(leaves(verdict.defect.fixed)):
         items = [item for item in verdict.evidence if item.commit == key]
@@ -75,7 +75,7 @@ def _unknown(reports: Iterable[TargetReport]) -> tuple[Left, ...]:
 
 
 def _by_series(report: Report) -> dict[str, list[TargetReport | Skipped]]:
-    """Returns the builds of each series; what cannot be placed may be the newest of any."""
+    """Returns the builds of each series. One that cannot be placed may be the newest of any series."""
     found: dict[str, list[TargetReport | Skipped]] = {}
     for item in report.targets:
         found.setdefault(item.series or item.name, []).append(item)
@@ -103,7 +103,7 @@ def plan_for_repository(request: Request, place: str) -> SeriesPlan:
 
 
 def _package(request: Request, name: str) -> KernelPackage:
-    """Returns the package of a name as far as it is known: a file, an installed one, or a name with a version."""
+    """Returns the package of a name: a file, an installed one, or a name with a version."""
     try:
         return read_package(name)
     except NotInstalledError:
@@ -179,7 +179,7 @@ def _base(target: TargetReport) -> str:
 
 
 def _in_stable(catalog: Catalog, defect: Defect, base: str) -> str:
-    """Returns what the catalogue knows of the fix in the stable branch that a package is based on."""
+    """Returns the catalogue's facts about the fix in the stable branch that a package is based on."""
     known = []
     for key in dict.fromkeys(leaves(defect.fixed)):
         fact = catalog.commits[key].branches.get(base)

@@ -1,4 +1,4 @@
-"""What a plan is made of. All frozen; nothing here reads, decides or prints."""
+"""The types of a plan. All are frozen; nothing here reads, decides or prints."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SHOWN = 12
 
 
 class Outcome(Enum):
-    """What became of trying a step on top of the steps before it."""
+    """The outcome of trying a step on top of the steps before it."""
 
     CLEAN = "clean"
     RENAMES = "renames"

@@ -1,5 +1,6 @@
-"""Where commits are lent from: other repositories, and refs of the audited one. Read only, and as data: no name is
-resolved by git's rules for revisions, and nothing is fetched.
+"""The places that lend commits: other repositories, and refs of the audited one.
+
+They are only read, and as data: no name is resolved by git's rules for revisions, and nothing is fetched.
 """
 
 from __future__ import annotations

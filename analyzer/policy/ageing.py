@@ -1,4 +1,4 @@
-"""Statements that rest on what is too old for the user: they decide nothing."""
+"""Turns statements that rest on facts which are too old for the user into unknown ones."""
 
 from __future__ import annotations
 

@@ -37,9 +37,7 @@ _CODE = (EvidenceKind.EMULATION, EvidenceKind.SOURCE, EvidenceKind.CODE, Evidenc
 
 
 def observe(verdict: Verdict, result: Result, where: str) -> Verdict:
-    """Returns the verdict, with what was seen `where` ("on this host", "in a guest booted from FILE") taken into
-    account.
-    """
+    """Returns the verdict after an observation; `where` is "on this host" or "in a guest booted from FILE"."""
     seen = ObservationState(result.state)
     predicted = verdict.state
     if seen is ObservationState.ABSENT and result.lacks:
@@ -76,7 +74,7 @@ def observe(verdict: Verdict, result: Result, where: str) -> Verdict:
 
 
 def _without_capability(verdict: Verdict, result: Result, where: str) -> Verdict:
-    """Returns the verdict on a defect that cannot be reached, since the architecture was seen to lack what it needs."""
+    """Returns the verdict on a defect that cannot be reached because the architecture was seen to lack a capability."""
     predicted = verdict.state
     agreement = {State.AFFECTED: Agreement.CONTRADICTED, State.UNKNOWN: Agreement.SETTLED}.get(
         predicted, Agreement.CONFIRMED
@@ -101,7 +99,9 @@ def _without_capability(verdict: Verdict, result: Result, where: str) -> Verdict
 
 
 def _fix_is_missing(verdict: Verdict) -> bool:
-    """True if code evidence says that a fix is missing: then the probe did not show the defect for another reason."""
+    """Returns True if code evidence says that a fix is missing: then something else kept the probe from showing the
+    defect.
+    """
     fixes = set(leaves(verdict.defect.fixed))
     return any(
         item.kind in _CODE and item.presence is Presence.ABSENT and item.commit in fixes for item in verdict.evidence
@@ -123,10 +123,10 @@ def _agreement(predicted: State, seen: ObservationState, conclusive: bool) -> Ag
 
 
 def observe_all(target: TargetReport, results: Mapping[str, Result], where: str) -> TargetReport:
-    """A target's report with everything that was seen; defects without a probe keep their verdict as it is."""
+    """Returns a target's report with all observations; defects without a probe keep their verdict."""
     verdicts = tuple(
         observe(item, results[item.defect.slug], where)
-        # On another architecture's code nothing can be seen here.
+        # A probe sees nothing of another architecture's code.
         if item.defect.slug in results and item.rule is not Rule.OTHER_ARCHITECTURE
         else item
         for item in target.verdicts

@@ -1,4 +1,4 @@
-"""What running functions of an image says of a defect by itself, beside the verdict that weighs everything."""
+"""The answer of the emulator alone about a defect, beside the verdict that weighs everything."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _VALUES = {Presence.PRESENT: Interval(2, 2), Presence.ABSENT: Interval(0, 0)}
 
 
 def emulated(verdict: Verdict) -> ObservationState:
-    """Returns what the emulator alone says: the defect is present, absent (all cases of its fix are healthy), or it
-    could not run.
+    """Returns the emulator's own answer: the defect is present, absent (all cases of its fix are healthy), or could not
+    be run.
     """
     seen = {item.commit: item.presence for item in verdict.evidence if item.kind is EvidenceKind.EMULATION}
     if verdict.defect.fixed is None:

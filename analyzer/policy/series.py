@@ -1,4 +1,4 @@
-"""What verdicts on several kernels say together: the first version without a defect, and what a reboot would fix."""
+"""Verdicts on several kernels together: the first version without a defect, and the fixes that a reboot would bring."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a running Linux host says about its kernel. Reads a few files under /proc, /sys and /boot; changes nothing."""
+"""Reads the running kernel of a Linux host from a few files under /proc, /sys and /boot; changes nothing."""
 
 from __future__ import annotations
 

@@ -86,8 +86,8 @@ def _kernels_below(reader: FileReader) -> list[str]:
 
 
 def _no_tree(given: str, reader: FileReader, what: str, below: str) -> TreeError:
-    """Returns the error for what is no kernel tree, with what to give instead where that can be seen. `below` has {}
-    for a folder.
+    """Returns the error for a path that is no kernel tree; it names what to give instead if that can be seen. `below`
+    has {} for a folder.
     """
     kernels = _kernels_below(reader)
     if kernels:
@@ -190,7 +190,7 @@ def built_kernel(path_text: str) -> Path | None:
     """Returns the `vmlinux` that a build has left in the top directory of the kernel tree at or above a path; None if
     there is none.
 
-    It may be older or newer than the files around it: it is a kernel of its own, and shows nothing of the tree.
+    It may be older or newer than the files around it: it is a kernel of its own, and no evidence for the tree.
     """
     root = _kernel_root(Path(os.path.realpath(expanded(path_text))))
     built = None if root is None else root / "vmlinux"

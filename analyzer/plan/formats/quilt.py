@@ -17,7 +17,7 @@ _NO_NAME = re.compile(r"[^A-Za-z0-9]+")
 _LONGEST = 52
 """As long as names by git format-patch are."""
 _LIKE_A_PATCH = re.compile(r"^[ \tX]*(?:---|\+\+\+|\*\*\*|@@|diff |Index:|Prereq:|={10,}|\d+(?:,\d+)?[acd]\d)")
-"""What patch(1) takes for the beginning of a patch, indented too: a message must not bring one of its own."""
+"""The lines that patch(1) takes for the beginning of a patch, indented too: a message must not contain one."""
 
 
 def _name(number: int, step: Step) -> str:
@@ -51,8 +51,8 @@ def _header(step: Step, catalog: Catalog) -> list[str]:
 
 
 def render(plan: Plan, catalog: Catalog) -> dict[str, bytes]:
-    """Returns the files. A step that applies has what it changes in this tree, one that conflicts what the commit
-    changes.
+    """Returns the files. The patch of a step that applies is its change in this tree; that of one that conflicts is the
+    commit's own.
     """
     files: dict[str, bytes] = {}
     series = [f"# made by tailcall-audit plan for {printable(plan.name)}"]

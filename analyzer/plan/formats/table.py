@@ -28,7 +28,7 @@ _STYLES = {
 
 def render(plan: Plan, _: Catalog) -> str:
     """Returns the plan as text with colours, as wide as the terminal."""
-    # With a file of its own rich can't see the terminal, and decides by these alone.
+    # rich writes to a file of its own and cannot see the terminal, so these settings decide alone.
     colours = "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
     written = io.StringIO()
     console = Console(
