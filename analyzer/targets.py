@@ -52,8 +52,10 @@ def check_parameters(request: Request, targets: Targets, count: int, *, has_conf
 
     `count` is how many sources there are.
     """
-    if request.distro and not targets.packages:
-        raise UsageError("{distro} says where a package's changelog is published: name the package with {packages}")
+    if request.distro and not (targets.packages or targets.changelog):
+        raise UsageError(
+            "{distro} says where a package's changelog is published, or whose one is: name it with {packages} or {changelog}"
+        )
     if (request.package_version or request.changelog_format) and not targets.changelog:
         raise UsageError("{package_version} and {changelog_format} are about a changelog: name it with {changelog}")
     if has_config and count > 1:

@@ -108,7 +108,8 @@ def _add_packages(target: argparse._ArgumentGroup) -> None:
     target.add_argument(
         "--distro",
         metavar="NAME[:RELEASE]",
-        help="fetch the changelog of a package that is neither a file nor installed: from debian, debian:bookworm, ubuntu, …",
+        help="fetch the changelog of a package that is neither a file nor installed: from debian, debian:bookworm, ubuntu, …; or"
+        " whose a changelog is that writes no mark into its versions (openeuler:oe2203sp4)",
     )
     target.add_argument(
         "--installed", action="store_true", help="every kernel installed here by dpkg or RPM, the running one marked"

@@ -54,7 +54,9 @@ def _add_sources(found: argparse._ActionsContainer) -> None:
     sources.add_argument("--package", metavar="FILE|NAME", help="a kernel package, by its changelog")
     sources.add_argument("--repo", metavar="PATH|URL", help="a package repository whose indexes have changelogs")
     found.add_argument(
-        "--distro", metavar="NAME", help="where to fetch the package's changelog from (debian, ubuntu, …)"
+        "--distro",
+        metavar="NAME",
+        help="where to fetch the package's changelog from (debian, ubuntu, …); or whose a changelog is that writes no mark into its versions (openeuler:oe2203sp4)",
     )
     found.add_argument("--package-version", metavar="VERSION", help="the build that the changelog is of")
     found.add_argument(
@@ -107,8 +109,10 @@ def run(arguments: Sequence[str]) -> int:
     if not any(getattr(options, name) for name in _SOURCES):
         words = ", ".join(f"--{name}" for name in _SOURCES)
         found.error(f"name a source: {words}; or a command: list, show, forget")
-    if options.distro and not options.package:
-        found.error("--distro is about where a package's changelog is fetched from: add --package NAME")
+    if options.distro and not (options.package or options.changelog):
+        found.error(
+            "--distro says where a package's changelog is, or whose one is: add --package NAME or --changelog FILE"
+        )
     if options.package_version and not options.changelog:
         found.error("--package-version is about a changelog: add --changelog FILE")
     if options.branch and not options.stable:

@@ -133,9 +133,9 @@ class Distribution(NamedTuple):
     versions. `rebuilds` names the distribution whose builds it has, fixes included. Facts about builds are compared
     with the package's version (`by_package`) or with the release string, in which the series' tag occurs
     (`series_in_release`). With `z_streams` a build with more than one number of its own (427.13.1) is on a line that
-    leaves the main one at its first number. `signatures` are forms of a second statement beside the release
-    (``/proc/version_signature``) that names the stable release rolled in, `uploads` the expression that finds the rest
-    of a package's version in a build string. `either_of` are the distributions of which it is one, where its release
+    leaves the main one at its first number; with `zero_is_main` only where the second one is not 0. `signatures` are
+    forms of a second statement beside the release (``/proc/version_signature``) that names the stable release rolled
+    in, `uploads` the expression that finds the rest of a package's version in a build string. `either_of` are the distributions of which it is one, where its release
     does not say which. `ids` are further names, of os-release(5) and for ``--distro``. `tree` are the marks of its
     source trees. `settle` is the command that decides what the name does not; ``{release}``, ``{build}`` (without the
     flavour's ``+rt``), ``{version}``, ``{flavour}`` and ``{package}`` (by flavour) are filled in. `build_dates` is the
@@ -170,6 +170,7 @@ class Distribution(NamedTuple):
     ids: tuple[str, ...]
     published: Published | None
     survey: Mapping[str, Any]
+    zero_is_main: bool = False
     rebuilders: tuple[Rebuilder, ...] = ()
 
     @property

@@ -22,14 +22,16 @@ _KERNEL = 3
 """The numbers of a build that are the kernel's own: 5.14.0 of 5.14.0-427.13.1."""
 
 
-def line_of(build: tuple[int, ...]) -> tuple[int, ...]:
+def line_of(build: tuple[int, ...], zero_is_main: bool = False) -> tuple[int, ...]:
     """Returns the numbers at which a z-stream leaves the main line, by its build's numbers; nothing for the main line
-    itself.
+    itself. `zero_is_main` says that a build is on that where its second own number is 0.
     """
+    if zero_is_main and not any(build[_KERNEL + 1 : _KERNEL + 2]):
+        return ()
     return build[: _KERNEL + 1] if len(build) > _KERNEL + 1 else ()
 
 
-def _same_line(fact: SeriesFact, ours: tuple[int, ...], theirs: tuple[int, ...]) -> bool:
+def _same_line(fact: SeriesFact, ours: tuple[int, ...], theirs: tuple[int, ...], zero_is_main: bool) -> bool:
     """Returns True if a fact about one build extends to another where z-streams branch off: 427.13.1 leaves the main
     line at 427.
 
@@ -37,11 +39,11 @@ def _same_line(fact: SeriesFact, ours: tuple[int, ...], theirs: tuple[int, ...])
     line lack. What a z-stream has, only its own later builds have: 430 follows 427, and not 427.40.1.
     """
     if fact.present:
-        return ours >= theirs and line_of(theirs) in ((), ours[: _KERNEL + 1])
-    return ours <= theirs and line_of(ours) in ((), theirs[: _KERNEL + 1])
+        return ours >= theirs and line_of(theirs, zero_is_main) in ((), ours[: _KERNEL + 1])
+    return ours <= theirs and line_of(ours, zero_is_main) in ((), theirs[: _KERNEL + 1])
 
 
-def _builds_match(fact: SeriesFact, name: str, z_streams: bool) -> bool:
+def _builds_match(fact: SeriesFact, name: str, distribution: Distribution | None) -> bool:
     """Returns True if a fact about a build, or about it and later ones, holds for this one. An exact build is compared
     whole.
     """
@@ -50,8 +52,8 @@ def _builds_match(fact: SeriesFact, name: str, z_streams: bool) -> bool:
     if name == fact.start or name.startswith(f"{fact.start}-"):
         return True  # a build of that release (5.10.198-android12-9-00015-g…)
     ours, theirs = build_key(name), build_key(fact.start)
-    if z_streams:
-        return _same_line(fact, ours, theirs)
+    if distribution is not None and distribution.z_streams:
+        return _same_line(fact, ours, theirs, distribution.zero_is_main)
     return ours >= theirs if fact.present else ours <= theirs
 
 
@@ -112,9 +114,8 @@ def series_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Eviden
             continue  # an ABI number cannot be compared with a package version
         if _took_out(catalog, fact):
             taken_out[fact.commit] = fact
-        z_streams = distribution is not None and distribution.z_streams
         name = release.package or release.release
-        if _names_series(fact, distribution, release.release) and _builds_match(fact, name, z_streams):
+        if _names_series(fact, distribution, release.release) and _builds_match(fact, name, distribution):
             known.add(fact.commit)
             yield _from(catalog, fact, None if not is_rebuild or distribution is None else distribution.vendor)
     for commit, fact in taken_out.items():

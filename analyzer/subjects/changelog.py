@@ -4,17 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tailcall_audit.analyzer.kernelfiles.changelog.detect import decode_changelog, read_changelog
+from tailcall_audit.analyzer.kernelfiles.changelog.detect import ChangelogError, decode_changelog, read_changelog
 from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Changelog, Family
 from tailcall_audit.analyzer.model import TargetKind
-from tailcall_audit.analyzer.subjects.open_changelog import open_changelog
+from tailcall_audit.analyzer.subjects.open_changelog import OpenChangelog, open_changelog
 from tailcall_audit.analyzer.subjects.subject import Parts, Request, Subject, make_subject
+from tailcall_audit.analyzer.text import printable
 from tailcall_audit.analyzer.web.fetch import is_url
 
 __all__ = ["MAX_CHANGELOG", "open_subjects", "subject_of_changelog"]
 
 MAX_CHANGELOG = 64 << 20
 """Bytes of a changelog that is fetched."""
+
+
+def _opened(request: Request, changelog: Changelog, version: str | None) -> OpenChangelog:
+    """Returns a changelog as one of the distribution that the request names; raises ChangelogError if it is none."""
+    name, _, mark = (request.distro or "").strip().partition(":")
+    if not name or changelog.family.is_dpkg:
+        return open_changelog(request.catalog, changelog, version)
+    opened = open_changelog(request.catalog, changelog, version, mark=mark)
+    known = next((item for item in request.catalog.distributions if item.name == opened.release.distro), None)
+    if known is None or name.lower() not in (known.name, *known.ids):
+        of = f"{opened.release.release} is " + ("of no known distribution" if known is None else f"{known.title}'s")
+        raise ChangelogError(
+            f"{changelog.path}: {of}, and not {printable(name, 40)}'s; give what its builds have behind their versions too:"
+            f" --distro {printable(name, 40)}:MARK (MARK of VERSION.MARK.x86_64)"
+        )
+    return opened
 
 
 def subject_of_changelog(
@@ -27,7 +44,7 @@ def subject_of_changelog(
     """Returns the kernel of one version of a changelog (None: its newest); raises ChangelogError if it has no such
     version.
     """
-    opened = open_changelog(request.catalog, changelog, version)
+    opened = _opened(request, changelog, version)
     return make_subject(
         request,
         TargetKind.CHANGELOG,

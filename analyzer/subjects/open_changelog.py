@@ -43,6 +43,7 @@ class OpenChangelog:
 
     `notes` say how far the file can be trusted. `catalog` is the one by whose distributions it was identified.
     `rebuilder` is the title of those who build the distribution's kernels anew and wrote it, None if it did itself.
+    `mark` is what its builds have behind the versions that it writes.
     `inherited` names whose changelog it is where the kernel is another vendor's build of the same sources: that has
     what is listed, and may have more.
     """
@@ -54,6 +55,7 @@ class OpenChangelog:
     catalog: Catalog
     rebuilder: str | None = None
     inherited: str | None = None
+    mark: str = ""
 
     @property
     def span(self) -> str:
@@ -64,12 +66,12 @@ class OpenChangelog:
         return f"{len(entries)} entries of {self.window.base.branch}, back to {entries[-1].version or entries[-1].date}"
 
 
-def _identify(catalog: Catalog, changelog: Changelog, entry: Entry, package: PackageName) -> KernelRelease:
+def _identify(catalog: Catalog, changelog: Changelog, entry: Entry, package: PackageName, mark: str) -> KernelRelease:
     """Returns the kernel that a package is; raises ChangelogError if its version names none."""
     named, family = package.version, changelog.family
     try:
         if not family.is_dpkg:
-            return rpm_release(catalog, named, family)
+            return rpm_release(catalog, f"{named}.{mark}" if mark and mark not in named else named, family)
         source = package.source or entry.package
         distribution = source_distribution(catalog, source, family) if family.rolls_in_stable else None
         if distribution is not None:
@@ -104,11 +106,16 @@ def _newest_version(changelog: Changelog) -> str:
 
 
 def open_changelog(
-    catalog: Catalog, changelog: Changelog, version: str | None = None, package: PackageName | None = None
+    catalog: Catalog,
+    changelog: Changelog,
+    version: str | None = None,
+    package: PackageName | None = None,
+    mark: str = "",
 ) -> OpenChangelog:
     """Returns what a changelog is of, at a version (None: its newest entry's); raises ChangelogError if it has none.
 
-    `package` is the package that the changelog came in, whose version its entries need not name.
+    `package` is the package that the changelog came in, whose version its entries need not name. `mark` is what builds
+    have behind the versions that an RPM's changelog writes: ``oe2203sp4``.
     """
     entries = entries_since(changelog, version)
     named = version or (package.version if package is not None else _newest_version(changelog))
@@ -116,7 +123,7 @@ def open_changelog(
         raise ChangelogError(
             f"{changelog.path}: its newest entry has no version; name the package's with --package-version"
         )
-    release = _identify(catalog, changelog, entries[0], (package or PackageName(named))._replace(version=named))
+    release = _identify(catalog, changelog, entries[0], (package or PackageName(named))._replace(version=named), mark)
     window = window_of(changelog, entries, release.version)
     distribution = distribution_of(catalog, release)
     form = None if distribution is None else distribution.changelog
@@ -124,7 +131,9 @@ def open_changelog(
         window = window._replace(gap="it is not known that its vendor lists every commit that it takes")
     authors = "\n".join(item.author for item in entries[:_NEWEST])
     rebuilder = None if distribution is None else distribution.rebuilder(authors)
-    opened = OpenChangelog(changelog, release._replace(version=window.stable), window, (), catalog, rebuilder)
+    opened = OpenChangelog(
+        changelog, release._replace(version=window.stable), window, (), catalog, rebuilder, mark=mark
+    )
     oldest = changelog.entries[-1]
     notes = [f"changelog: {opened.span}; the file goes back to {oldest.version or oldest.date}"]
     if not any(entry.version for entry in entries):

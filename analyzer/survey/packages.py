@@ -24,8 +24,8 @@ from tailcall_audit.analyzer.version import build_key
 
 __all__ = ["survey_changelogs"]
 
-_TAG = re.compile(r"\.([a-z]+\d+)", re.ASCII)
-"""What RPM's builds have behind their numbers: el9 of 5.14.0-427.13.1.el9_4."""
+_TAG = re.compile(r"\.([a-z]+\d+(?:sp\d+)?)", re.ASCII)
+"""What RPM's builds have behind their numbers: el9 of 5.14.0-427.13.1.el9_4, oe2203sp4 of 5.10.0-242.0.0.141.oe2203sp4."""
 
 
 _WHOLE = re.compile(r"\d+\.\d+\.\d+-", re.ASCII)
@@ -71,7 +71,7 @@ def _each_series(catalog: Catalog, opened: OpenChangelog) -> Iterator[OpenChange
             continue
         seen.add(version.branch)
         with suppress(ChangelogError):
-            yield open_changelog(catalog, opened.changelog, entry.version)
+            yield open_changelog(catalog, opened.changelog, entry.version, mark=opened.mark)
 
 
 def _worth_reading(newest: OpenChangelog) -> list[str]:
@@ -96,7 +96,7 @@ def _builds(
     for count, version in enumerate(versions, 1):
         progress(f"{newest.changelog.path}: {version} ({count} of {len(versions)})")
         try:
-            opened = open_changelog(catalog, newest.changelog, version)
+            opened = open_changelog(catalog, newest.changelog, version, mark=newest.mark)
         except ChangelogError:
             continue
         distribution = distributions.get(opened.release.distro or "")
@@ -106,13 +106,15 @@ def _builds(
             yield _series_of(opened, distribution), _build(opened, named)
 
 
-def _claims(series: Series, builds: Sequence[_Build], z_streams: bool, source: str) -> Iterator[Claim]:
+def _claims(series: Series, builds: Sequence[_Build], distribution: Distribution, source: str) -> Iterator[Claim]:
     """Yields what the builds of a series say, line by line: the main line, then each z-stream from where it leaves
     that.
     """
     lines: dict[tuple[int, ...], list[_Build]] = {}
     for build in sorted(builds, key=lambda item: build_key(item.version)):
-        lines.setdefault(line_of(build_key(build.version)) if z_streams else (), []).append(build)
+        key = build_key(build.version)
+        line = line_of(key, distribution.zero_is_main) if distribution.z_streams else ()
+        lines.setdefault(line, []).append(build)
     for commit in dict.fromkeys(key for build in builds for key in build.states):
         for line, members in lines.items():
             there = _inherited(lines.get((), []), line, commit) if line else None
@@ -180,11 +182,11 @@ def survey_changelogs(
             found.setdefault(series, {})[build.version] = build
     if not found:
         raise SurveyError("; ".join(notes) or f"{source}: no changelog to survey")
-    streams = {entry.name: entry.z_streams for entry in catalog.distributions}
+    distributions = {entry.name: entry for entry in catalog.distributions}
     claims = [
         claim
         for series, builds_of in found.items()
-        for claim in _claims(series, list(builds_of.values()), streams[series.distro], source)
+        for claim in _claims(series, list(builds_of.values()), distributions[series.distro], source)
     ]
     reach = {str(series): max(builds_of, key=build_key) for series, builds_of in found.items()}
     return Survey(Kind.PACKAGES, name, source, date, reach, tuple(claims), notes=tuple(notes))
