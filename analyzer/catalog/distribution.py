@@ -80,13 +80,15 @@ class ChangelogForm(NamedTuple):
 
     `grammar` is the value of a `Family`. `sources` are expressions for the names of source packages that are its
     kernels; the group ``version`` in one names the kernel's. `release` makes a release string of ``{version}`` and
-    ``{flavour}``. `lists_commits` says that every commit that is taken is listed.
+    ``{flavour}``. `lists_commits` says that every commit that is taken is listed. `lines` are expressions for source
+    packages whose builds are counted apart, each with the tag that their releases have (None: its group ``tag``).
     """
 
     grammar: str
     sources: tuple[str, ...] = ()
     lists_commits: bool = False
     release: str | None = None
+    lines: tuple[tuple[str, str | None], ...] = ()
 
 
 class Address(NamedTuple):

@@ -33,7 +33,11 @@ def _form(data: dict[str, Any]) -> Form:
 
 def _changelog_form(data: dict[str, Any]) -> ChangelogForm:
     return ChangelogForm(
-        data["grammar"], tuple(data.get("sources", ())), data.get("lists") == "commits", data.get("release")
+        data["grammar"],
+        tuple(data.get("sources", ())),
+        data.get("lists") == "commits",
+        data.get("release"),
+        tuple((entry["source"], entry.get("tag")) for entry in data.get("lines", ())),
     )
 
 

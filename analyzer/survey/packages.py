@@ -55,8 +55,16 @@ def _build(opened: OpenChangelog, version: str) -> _Build:
     )
 
 
-def _series_of(opened: OpenChangelog, distribution: Distribution) -> Series:
-    release = opened.release
+def _series_of(opened: OpenChangelog, distribution: Distribution) -> Series | None:
+    """Returns the line of builds that a changelog is of; None if it is of none that facts can be about."""
+    release, form = opened.release, distribution.changelog
+    if form is not None and form.lines:
+        source = opened.changelog.entries[0].package
+        for expression, named in form.lines:
+            found = re.fullmatch(expression, source, re.ASCII)
+            if found is not None:
+                return Series(distribution.name, release.version.branch, named or found["tag"])
+        return None
     tag = _TAG.search(release.package or release.release) if distribution.series_in_release else None
     return Series(distribution.name, release.version.branch, tag.group(1) if tag is not None else "")
 
@@ -102,8 +110,9 @@ def _builds(
         distribution = distributions.get(opened.release.distro or "")
         named = opened.release.package or version
         # RHEL's first builds (5.14-1.2.1.el9) do not write the whole version of the kernel, so their numbers are no place in a line.
-        if distribution is not None and (not distribution.z_streams or _WHOLE.match(named)):
-            yield _series_of(opened, distribution), _build(opened, named)
+        series = None if distribution is None else _series_of(opened, distribution)
+        if distribution is not None and series is not None and (not distribution.z_streams or _WHOLE.match(named)):
+            yield series, _build(opened, named)
 
 
 def _claims(series: Series, builds: Sequence[_Build], distribution: Distribution, source: str) -> Iterator[Claim]:

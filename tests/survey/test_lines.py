@@ -1,0 +1,144 @@
+"""A fact about a build extends along that build's own line: its z-stream, its source package, its mark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tailcall_audit import State, audit
+from tailcall_audit.analyzer.catalog.load import default_catalog_path, shipped_surveys
+from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.kernelfiles.changelog.detect import ChangelogError, decode_changelog, read_changelog
+from tailcall_audit.analyzer.readers.series import line_of
+from tailcall_audit.analyzer.subjects.open_changelog import open_changelog
+from tailcall_audit.analyzer.survey.compare import with_surveys
+from tailcall_audit.analyzer.survey.packages import survey_changelogs
+from tailcall_audit.analyzer.survey.store import from_bytes
+from tailcall_audit.analyzer.survey.types import Survey
+from tailcall_audit.analyzer.version import build_key
+
+_ROOT = Path(__file__).parents[2]
+_EXCERPT = Path(__file__).parent / "changelogs/ubuntu-jammy-NV-Kernels-0067c029a23b.changelog"
+_FIX_2 = "ff672c67ee76"
+# As openEuler writes its %changelog; the versions are of its branch openEuler-24.03-LTS-SP1, the z-stream is made.
+OPENEULER = """\
+* Thu Dec 19 2024 N N <n@example.org> - 6.6.0-69.0.0.75
+- !14153 mm: a fix
+
+* Mon Nov 11 2024 N N <n@example.org> - 6.6.0-47.0.0.52
+- bpf: Fix updating attached freplace prog in prog_array map
+
+* Tue Dec 5 2023 N N <n@example.org> - 6.6.0-1.0.0.1
+- bpf, x64: Fix tailcall infinite loop
+"""
+
+
+def _verdict(kernel: str, defect: str, catalog: Catalog | None = None) -> State:
+    return audit(kernels=[kernel], arch="x86_64", only=[defect], catalog=catalog).targets[0].states[defect]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "expected"),
+    [
+        ("5.15.0-49-generic", State.FIXED),
+        ("5.15.0-164-generic", State.FIXED),
+        ("5.15.0-164-generic-64k", State.FIXED),
+        ("5.15.0-47-generic", State.UNKNOWN),
+        ("5.15.0-1075-aws", State.UNKNOWN),  # its number is a count of its own
+        ("5.15.0-102-lowlatency", State.UNKNOWN),
+    ],
+)
+def test_ubuntu_jammy_by_the_shipped_survey(kernel: str, expected: State) -> None:
+    assert _verdict(kernel, "x86-count-offset") is expected
+
+
+def test_the_survey_of_jammy_is_made_of_its_excerpt(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = _shipped("ubuntu-jammy")
+    monkeypatch.chdir(_EXCERPT.parent)
+    opened = open_changelog(catalog, read_changelog(_EXCERPT.name))
+    made = survey_changelogs(catalog, [opened], "ubuntu-jammy", _EXCERPT.name, kept.date)
+    known = {claim.commit for claim in kept.claims}
+    assert tuple(claim for claim in made.claims if claim.commit in known) == kept.claims
+
+
+def _shipped(name: str) -> Survey:
+    path = _ROOT / f"catalog/surveys/packages/{name}.json"
+    return from_bytes(path.read_bytes(), str(path))
+
+
+@pytest.mark.parametrize(
+    ("build", "line"),
+    [
+        ("6.6.0-69.0.0.75", ()),
+        ("6.6.0-69.1.0.76", (6, 6, 0, 69)),
+        ("5.10.0-136.106.0.186.oe2203sp1", (5, 10, 0, 136)),
+    ],
+)
+def test_openeuler_s_main_line_has_a_zero(build: str, line: tuple[int, ...]) -> None:
+    assert line_of(build_key(build), zero_is_main=True) == line
+
+
+@pytest.mark.parametrize(
+    ("kernel", "expected"),
+    [
+        ("6.6.0-69.0.0.75.oe2403sp1.x86_64", State.FIXED),
+        ("6.6.0-69.5.0.80.oe2403sp1.aarch64", State.FIXED),
+        ("6.6.0-46.0.0.51.oe2403sp1.x86_64", State.UNKNOWN),
+        ("6.6.0-69.0.0.75.oe2403sp2.x86_64", State.UNKNOWN),
+        ("6.6.0-69.0.0.75.oe2403.x86_64", State.UNKNOWN),
+    ],
+)
+def test_openeuler_24_03_sp1_by_the_shipped_survey(kernel: str, expected: State) -> None:
+    assert _verdict(kernel, "freplace-attached-refused") is expected
+
+
+def test_a_changelog_without_marks_is_of_the_distribution_that_is_named(catalog: Catalog, tmp_path: Path) -> None:
+    path = tmp_path / "kernel.spec"
+    path.write_text("%changelog\n" + OPENEULER)
+    plain = audit(changelog=str(path), arch="x86_64").targets[0]
+    assert plain.identity["distro"] is None
+    named = audit(changelog=str(path), distro="openeuler:oe2403sp1", arch="x86_64").targets[0]
+    assert named.identity["distro"] == "openeuler"
+    assert named.states["x86-trampoline-loop"] is State.FIXED
+
+
+def test_a_distribution_that_the_changelog_is_not_of_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "changelog"
+    path.write_text(OPENEULER)
+    for distro in ("openeuler", "rhel:oe2403sp1", "haiku:h1"):
+        with pytest.raises(ChangelogError, match="give what its builds have behind their versions too"):
+            audit(changelog=str(path), distro=distro)
+
+
+@pytest.mark.parametrize("version", ["6.6.0-1.0.0.1", "6.6.0-47.0.0.52", "6.6.0-69.0.0.75"])
+def test_an_audit_with_the_survey_says_what_the_audit_of_the_changelog_says(
+    catalog: Catalog, tmp_path: Path, version: str
+) -> None:
+    path = tmp_path / "changelog"
+    path.write_text(OPENEULER)
+    bare = catalog._replace(series=(), path="made")
+    opened = open_changelog(bare, decode_changelog(OPENEULER.encode(), "changelog"), mark="oe2403sp1")
+    known = with_surveys(bare, [survey_changelogs(bare, [opened], "made", "changelog", "2026-11-25")])
+    distro = "openeuler:oe2403sp1"
+    theirs = audit(changelog=str(path), package_version=version, distro=distro, arch="x86_64", catalog=bare).targets[0]
+    ours = audit(kernels=[f"{version}.oe2403sp1.x86_64"], catalog=known).targets[0]
+    decided = {slug for slug, state in ours.states.items() if state is not State.UNKNOWN}
+    assert decided
+    assert {slug: theirs.states[slug] for slug in decided} == {slug: ours.states[slug] for slug in decided}
+
+
+def test_a_survey_of_one_source_package_says_nothing_about_another(catalog: Catalog) -> None:
+    text = _EXCERPT.read_text().replace("linux (", "linux-aws (").replace("5.15.0-", "5.15.0-10")
+    opened = open_changelog(catalog, decode_changelog(text.encode(), "changelog"))
+    found = survey_changelogs(catalog, [opened], "made", "changelog", "2026-11-25")
+    assert {claim.series for claim in found.claims} == {"ubuntu/5.15/aws"}
+    known = with_surveys(catalog._replace(series=(), path="made"), [found])
+    assert _verdict("5.15.0-10163-aws", "x86-count-offset", known) is State.FIXED
+    assert _verdict("5.15.0-10163-generic", "x86-count-offset", known) is State.UNKNOWN
+
+
+def test_every_shipped_survey_is_of_a_line() -> None:
+    assert default_catalog_path().endswith("commits.json")
+    assert {"debian", "openeuler", "rhel", "ubuntu"} <= shipped_surveys().keys()
+    assert {fact.series for fact in shipped_surveys()["ubuntu"]} == {"generic"}
