@@ -83,7 +83,10 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = machines.read_text()
     machines.write_text(text.replace("MACHINES = (\n", MACHINE))
     assert machines.read_text() != text
-    assert run(root, "catalog", "build") == f"wrote {root}/commits.json\nwrote {root}/surveys.json\n"
+    assert (
+        run(root, "catalog", "build")
+        == f"wrote {root}/commits.json\nwrote {root}/surveys.json\nwrote {root}/branches.json\n"
+    )
     return root
 
 

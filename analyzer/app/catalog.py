@@ -166,10 +166,11 @@ def _build(options: argparse.Namespace) -> int:
     content = build(folder)
     code = _write_built(target, content, folder, options.check)
     if options.output is None:
-        from tailcall_audit.analyzer.survey.shipped import build_shipped
+        from tailcall_audit.analyzer.survey.shipped import build_branches, build_shipped
 
-        surveys = build_shipped(folder, load_built(read_catalog_folder(folder)))
-        code = max(code, _write_built(folder.parent / "surveys.json", surveys, folder, options.check))
+        catalog = load_built(read_catalog_folder(folder))
+        for name, make in (("surveys.json", build_shipped), ("branches.json", build_branches)):
+            code = max(code, _write_built(folder.parent / name, make(folder, catalog), folder, options.check))
     return code
 
 

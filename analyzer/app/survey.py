@@ -124,6 +124,21 @@ def run(arguments: Sequence[str]) -> int:
     return _survey(options)
 
 
+def _read_apart(options: argparse.Namespace, catalog: Catalog, progress: Callable[[str], None]) -> Survey:
+    """Surveys in a process with limits of time and memory: a source may be hostile. Raises AuditError."""
+    from tailcall_audit.analyzer.worker import LIMITS, work_apart
+
+    limits = LIMITS["tree"] if options.stable is not None else LIMITS["repository"]
+
+    def read(report: Callable[[str], None]) -> Iterator[Survey]:
+        yield _read(options, catalog, report)
+
+    found = list(work_apart(read, limits, catalog, progress, (Survey,)))
+    if len(found) != 1:
+        raise AuditError("the process that surveyed it gave no survey")
+    return found[0]
+
+
 def _read(options: argparse.Namespace, catalog: Catalog, progress: Callable[[str], None]) -> Survey:
     day = options.date or datetime.now(UTC).date().isoformat()
     if options.vulns is not None:
@@ -182,7 +197,7 @@ def _survey(options: argparse.Namespace) -> int:
     catalog = load(options.catalog)
     progress = Progress(True)
     try:
-        survey = _read(options, catalog, progress)
+        survey = _read_apart(options, catalog, progress)
     finally:
         progress.clear()
     if options.name:

@@ -137,10 +137,11 @@ class Distribution(NamedTuple):
     (`series_in_release`). With `z_streams` a build with more than one number of its own (427.13.1) is on a line that
     leaves the main one at its first number; with `zero_is_main` only where the second one is not 0. `signatures` are
     forms of a second statement beside the release (``/proc/version_signature``) that names the stable release rolled
-    in, `uploads` the expression that finds the rest of a package's version in a build string. `either_of` are the distributions of which it is one, where its release
-    does not say which. `ids` are further names, of os-release(5) and for ``--distro``. `tree` are the marks of its
-    source trees. `settle` is the command that decides what the name does not; ``{release}``, ``{build}`` (without the
-    flavour's ``+rt``), ``{version}``, ``{flavour}`` and ``{package}`` (by flavour) are filled in. `build_dates` is the
+    in, `uploads` the expression that finds the rest of a package's version in a build string. `either_of` are the
+    distributions of which it is one, where its release does not say which. `ids` are further names, of os-release(5)
+    and for ``--distro``. `tree` are the marks of its source trees. `settle` is the command that decides what the name
+    does not; ``{release}``, ``{build}`` (without the flavour's ``+rt``), ``{version}``, ``{flavour}`` and ``{package}``
+    (by flavour) are filled in. `build_dates` is the
     source that says that the strings carry real build dates. `whole` are the ended series whose changelogs were read
     whole, with the commits that those list; `abi` has the packages of each ABI number by series. `rebuilders` build its
     kernels anew under its names.

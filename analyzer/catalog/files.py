@@ -65,9 +65,9 @@ def read_catalog_folder(root: Path) -> CatalogFiles:
     tables = {name: _checked(root / f"{name}.yaml", definition, complaints) for name, definition in _FILES.items()}
     surveys = {path.stem: path for path in sorted((root / "surveys").glob("*.json"))}
     known = {file.path for group in (*folders.values(), tables) for file in group.values()}
-    # Surveys of packages have a schema and a digest of their own, which `tailcall_audit.analyzer.survey` checks.
-    packages = set((root / "surveys/packages").glob("*.json"))
-    complaints += _strangers(root, known | set(surveys.values()) | packages)
+    # Surveys of packages and branches have a schema and a digest of their own, which `tailcall_audit.analyzer.survey` checks.
+    checked = {path for folder in ("packages", "stable") for path in (root / "surveys" / folder).glob("*.json")}
+    complaints += _strangers(root, known | set(surveys.values()) | checked)
     read = {name: _survey(path, folders["distributions"], complaints) for name, path in surveys.items()}
     if not complaints:
         complaints += _dangling(folders, tables)

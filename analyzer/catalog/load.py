@@ -36,7 +36,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["build_catalog", "default_catalog_path", "load_catalog", "shipped_catalog", "shipped_surveys"]
+__all__ = [
+    "build_catalog",
+    "default_catalog_path",
+    "load_catalog",
+    "shipped_branches",
+    "shipped_catalog",
+    "shipped_surveys",
+]
 
 
 def default_catalog_path() -> str:
@@ -227,6 +234,44 @@ def shipped_surveys() -> Mapping[str, tuple[SeriesFact, ...]]:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CatalogError(f"{place}: cannot read the shipped surveys: {error}") from error
+
+
+def _surveyed_branch(branch: str, data: dict[str, Any], surveys: Mapping[str, Basis]) -> BranchFact:
+    changes = tuple((parse_version(release), bool(brings)) for release, brings in data.get("changes", ()))
+    return BranchFact(
+        branch=branch,
+        backported=bool(changes) or "release" in data,
+        release=_version(data.get("release")),
+        present_by=None,
+        surveyed_through=_version(data.get("through")),
+        id=data.get("id"),
+        source=data["source"],
+        unverified=None,
+        survey=data["survey"],
+        changes=changes,
+        basis=surveys[data["survey"]],
+    )
+
+
+@lru_cache(maxsize=1)
+def shipped_branches() -> Mapping[str, Mapping[str, BranchFact]]:
+    """Returns the facts about stable branches in `branches.json`, beside the shipped catalogue, by commit and branch: what
+    surveys add to it. Read only where the catalogue leaves a release open.
+
+    Raises CatalogError if the file is there and cannot be read.
+    """
+    place = os.path.join(os.path.dirname(default_catalog_path()), "branches.json")
+    try:
+        data = json.loads(read_file(place, MAX_BYTES))
+        surveys = {name: Basis(name, date) for name, date in data["surveys"].items()}
+        return {
+            key: {branch: _surveyed_branch(branch, fact, surveys) for branch, fact in facts.items()}
+            for key, facts in data["facts"].items()
+        }
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CatalogError(f"{place}: cannot read the shipped surveys of branches: {error}") from error
 
 
 @lru_cache(maxsize=1)

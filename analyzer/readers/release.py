@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tailcall_audit.analyzer.architecture import ARCHITECTURES
 from tailcall_audit.analyzer.basis import Basis
 from tailcall_audit.analyzer.catalog.commit import BranchFact, Commit
 from tailcall_audit.analyzer.catalog.distribution import Proof
+from tailcall_audit.analyzer.catalog.load import default_catalog_path, shipped_branches
 from tailcall_audit.analyzer.catalog.memory import Memory
 from tailcall_audit.analyzer.catalog.types import Capability, Catalog
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
@@ -304,6 +305,22 @@ def _capped(evidence: Evidence, limit: Confidence) -> Evidence:
     return evidence._replace(confidence=limit)
 
 
+def _with_shipped_branches(catalog: Catalog, branch: str, keys: Iterable[str]) -> Catalog | None:
+    """Returns the catalogue with what the shipped surveys say of these commits on a branch; None if they say nothing.
+
+    A fact that a survey of the user's made stays. Beside a catalogue that is not the shipped one there are no surveys.
+    """
+    if catalog.path != default_catalog_path():
+        return None
+    commits = dict(catalog.commits)
+    known = {key: shipped_branches().get(key, {}).get(branch) for key in keys if key in commits}
+    for key, fact in known.items():
+        there = commits[key].branches.get(branch)
+        if fact is not None and (there is None or there.survey is None):
+            commits[key] = commits[key]._replace(branches={**commits[key].branches, branch: fact})
+    return catalog._replace(commits=commits) if any(known.values()) else None
+
+
 def _taught(catalog: Catalog, item: Evidence, teach: str) -> Evidence:
     """An open question about a commit of a build whose changelog can be looked up: that is the command that settles it."""
     is_open = item.presence is Presence.UNKNOWN and item.commit in catalog.commits
@@ -321,7 +338,11 @@ def _with_sources_at_hand(catalog: Catalog, item: Evidence) -> Evidence:
 def read(subject: Subject, request: Request) -> Reading:
     """Reads what the subject's release proves."""
     assert subject.release is not None  # the registry's condition
-    found = release_evidence(request.catalog, subject.release, subject.confidence)
+    found: Iterable[Evidence] = tuple(release_evidence(request.catalog, subject.release, subject.confidence))
+    open_ones = {item.commit for item in found if item.presence is Presence.UNKNOWN}
+    surveyed = _with_shipped_branches(request.catalog, subject.release.version.branch, open_ones)
+    if surveyed is not None:
+        found = release_evidence(surveyed, subject.release, subject.confidence)
     catalogue = Basis("", request.catalog.date)
     found = (item if item.basis else item._replace(basis=catalogue) for item in found)
     teach = subject.release.teach

@@ -29,7 +29,7 @@ def _opened(request: Request, changelog: Changelog, version: str | None) -> Open
         of = f"{opened.release.release} is " + ("of no known distribution" if known is None else f"{known.title}'s")
         raise ChangelogError(
             f"{changelog.path}: {of}, and not {printable(name, 40)}'s; give what its builds have behind their versions too:"
-            f" --distro {printable(name, 40)}:MARK (MARK of VERSION.MARK.x86_64)"
+            f" --distro {printable(name, 40)}:MARK, as uname -r has it"
         )
     return opened
 

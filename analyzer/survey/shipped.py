@@ -1,21 +1,25 @@
-"""The surveys of packages that are shipped: `surveys.json`, built from the folder `catalog/surveys/packages/`."""
+"""The surveys that are shipped: `surveys.json`, built from the folder `catalog/surveys/packages/`, and `branches.json`,
+built from `catalog/surveys/stable/`.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+from tailcall_audit.analyzer.catalog.commit import BranchFact
 from tailcall_audit.analyzer.catalog.types import Catalog, SeriesFact
-from tailcall_audit.analyzer.survey.compare import series_facts
+from tailcall_audit.analyzer.survey.compare import series_facts, with_surveys
 from tailcall_audit.analyzer.survey.store import from_bytes
-from tailcall_audit.analyzer.survey.types import SurveyError
+from tailcall_audit.analyzer.survey.types import Survey, SurveyError
 from tailcall_audit.probes.reading import read_file
 
-__all__ = ["build_shipped"]
+__all__ = ["build_branches", "build_shipped"]
 
 SCHEMA_VERSION = 1
 _MAX_BYTES = 16 << 20
-_FOLDER = Path("surveys", "packages")
+_PACKAGES, _BRANCHES = Path("surveys", "packages"), Path("surveys", "stable")
 
 
 def _fact_data(fact: SeriesFact, survey: str) -> dict[str, str]:
@@ -40,6 +44,26 @@ def _once(facts: list[dict[str, str]]) -> list[dict[str, str]]:
     return list(kept.values())
 
 
+def _surveys(folder: Path) -> Iterator[Survey]:
+    """Yields the surveys in a folder; raises SurveyError if a file is none, or two have one name."""
+    seen: set[str] = set()
+    for path in sorted(folder.glob("*.json")):
+        try:
+            survey = from_bytes(read_file(path, _MAX_BYTES), str(path))
+        except OSError as error:
+            raise SurveyError(f"{path}: {error.strerror or error}") from error
+        if survey.name in seen:
+            raise SurveyError(f"{path}: another file has a survey of the name {survey.name!r} too")
+        seen.add(survey.name)
+        yield survey
+
+
+def _as_bytes(data: dict[str, object]) -> bytes:
+    return (
+        json.dumps({"schema_version": SCHEMA_VERSION, **data}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    ).encode()
+
+
 def build_shipped(catalog_folder: Path, catalog: Catalog) -> bytes:
     """Returns the content of `surveys.json`: the facts of every survey, by distribution. The same files give the same
     bytes.
@@ -48,16 +72,34 @@ def build_shipped(catalog_folder: Path, catalog: Catalog) -> bytes:
     """
     facts: dict[str, list[dict[str, str]]] = {}
     surveys: dict[str, str] = {}
-    for path in sorted((catalog_folder / _FOLDER).glob("*.json")):
-        try:
-            survey = from_bytes(read_file(path, _MAX_BYTES), str(path))
-        except OSError as error:
-            raise SurveyError(f"{path}: {error.strerror or error}") from error
-        if survey.name in surveys:
-            raise SurveyError(f"{path}: another file has a survey of the name {survey.name!r} too")
+    for survey in _surveys(catalog_folder / _PACKAGES):
         surveys[survey.name] = survey.date
         for fact in series_facts(survey, catalog):
             facts.setdefault(fact.distro, []).append(_fact_data(fact, survey.name))
-    once = {name: _once(entries) for name, entries in facts.items()}
-    data = {"schema_version": SCHEMA_VERSION, "surveys": surveys, "facts": once}
-    return (json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    return _as_bytes({"surveys": surveys, "facts": {name: _once(entries) for name, entries in facts.items()}})
+
+
+def _branch_data(fact: BranchFact) -> dict[str, object]:
+    data: dict[str, object] = {"source": fact.source, "survey": fact.survey}
+    named = {"release": fact.release, "through": fact.surveyed_through}
+    data |= {name: str(version) for name, version in named.items() if version is not None}
+    if fact.id is not None:
+        data["id"] = fact.id
+    if fact.changes:
+        data["changes"] = [[str(release), brings] for release, brings in fact.changes]
+    return data
+
+
+def build_branches(catalog_folder: Path, catalog: Catalog) -> bytes:
+    """Returns the content of `branches.json`: what the surveys of stable branches add to the catalogue, by commit and
+    branch. What contradicts the catalogue is not in it, and of two surveys the stronger kind counts.
+
+    Raises SurveyError if a file is no survey, or two have one name.
+    """
+    found = list(_surveys(catalog_folder / _BRANCHES))
+    facts: dict[str, dict[str, object]] = {}
+    for key, commit in with_surveys(catalog, found).commits.items():
+        for branch, fact in commit.branches.items():
+            if fact.survey is not None:
+                facts.setdefault(key, {})[branch] = _branch_data(fact)
+    return _as_bytes({"surveys": {survey.name: survey.date for survey in found}, "facts": facts})

@@ -11,6 +11,7 @@ from typing import Any
 
 from tailcall_audit.analyzer.libraries import parse_json
 from tailcall_audit.analyzer.survey.types import Claim, Kind, State, Survey, SurveyError
+from tailcall_audit.analyzer.version import build_key
 from tailcall_audit.probes.private_folder import PrivateFolder
 
 __all__ = ["SCHEMA_VERSION", "Store", "as_data", "digest_of", "from_bytes", "to_bytes"]
@@ -102,6 +103,20 @@ def from_bytes(raw: bytes, where: str) -> Survey:
         raise SurveyError(f"{where}: not a survey: {error}") from error
 
 
+def _says_more(kept: Survey, survey: Survey) -> str | None:
+    """Returns why a survey that is kept says more than another one of its name; None if it does not."""
+    ranks = list(Kind)
+    if ranks.index(kept.kind) < ranks.index(survey.kind):
+        return f"it is a {kept.kind.value} survey, which is stronger than one of {survey.kind.value}"
+    missing = [where for where in kept.reach if where not in survey.reach]
+    if missing:
+        return f"it has {', '.join(missing[:5])}, which this one has not"
+    for where, release in kept.reach.items():
+        if build_key(survey.reach[where]) < build_key(release):
+            return f"it reaches {release} in {where}, and this one {survey.reach[where]}"
+    return None
+
+
 class Store:
     """The surveys in a folder. A file that another user could have written is not believed."""
 
@@ -150,13 +165,33 @@ class Store:
                 refused(str(error))
 
     def write(self, survey: Survey) -> Path:
-        """Writes a survey under its name, whole or not at all; returns the path. Raises SurveyError."""
+        """Writes a survey under its name, whole or not at all; returns the path.
+
+        Raises SurveyError, also where the survey of that name says more: is of a stronger kind, has other branches or
+        series, or reaches further.
+        """
         path = self.folder / f"{survey.name}{_SUFFIX}"
+        self._check_replaced(survey)
         try:
             self._private.write(path.name, to_bytes(survey))
         except OSError as error:
             raise SurveyError(f"{path}: cannot be written: {error.strerror or error}") from error
         return path
+
+    def _check_replaced(self, survey: Survey) -> None:
+        """Raises SurveyError if the survey that would be replaced says more. One that cannot be read says nothing."""
+        if survey.name not in self.names():
+            return
+        try:
+            kept = self.read(survey.name)
+        except SurveyError:
+            return
+        why = _says_more(kept, survey)
+        if why is not None:
+            raise SurveyError(
+                f"{self.folder / survey.name}{_SUFFIX} stays as it is: {why}; keep this one beside it with --name, or run"
+                f" `tailcall-audit survey forget {survey.name}` first"
+            )
 
     def forget(self, name: str) -> None:
         """Removes a survey; raises SurveyError if there is none of that name."""

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.errors import AuditError
 from tailcall_audit.analyzer.libraries import parse_json
-from tailcall_audit.analyzer.paths import is_file
+from tailcall_audit.analyzer.paths import Kind as FileKind
+from tailcall_audit.analyzer.paths import kind_of
 from tailcall_audit.analyzer.survey.types import Claim, Kind, State, Survey, SurveyError
 from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 from tailcall_audit.probes.reading import open_file
@@ -23,6 +25,7 @@ __all__ = ["read_dyad", "survey_vulns"]
 
 _MAX_BYTES = 1 << 20
 _MAX_RECORDS = 200_000
+_SHOWN = 100
 _ID = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _NAME = re.compile(r"CVE-\d{4}-\d{4,9}", re.ASCII)
 
@@ -32,13 +35,35 @@ class _Fixed(NamedTuple):
     id: str | None
 
 
-def _text(path: Path) -> str:
-    """Returns the text of a record; empty if it is no regular file of a reasonable size."""
-    if not is_file(path):
+class _Texts:
+    """The texts of records. `refused` names those that are there and cannot be read as one."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.refused: list[str] = []
+
+    def of(self, path: Path) -> str:
+        """Returns the text of a record; empty if there is none, or none of a reasonable size."""
+        try:
+            kind = kind_of(path)
+        except AuditError as error:
+            return self._refuse(path, str(error))
+        if kind is FileKind.MISSING:
+            return self._refuse(path, "a link to nothing") if path.is_symlink() else ""
+        if kind is not FileKind.FILE:
+            return self._refuse(path, "not a regular file")
+        try:
+            with open_file(path) as file:
+                data = file.read(_MAX_BYTES + 1)
+        except OSError as error:
+            return self._refuse(path, error.strerror or str(error))
+        if len(data) > _MAX_BYTES:
+            return self._refuse(path, f"larger than {_MAX_BYTES >> 20} MiB, which no record is")
+        return data.decode("utf-8", "replace")
+
+    def _refuse(self, path: Path, why: str) -> str:
+        self.refused.append(f"{path.relative_to(self._root)} left out: {why}")
         return ""
-    with open_file(path) as file:
-        data = file.read(_MAX_BYTES + 1)
-    return "" if len(data) > _MAX_BYTES else data.decode("utf-8", "replace")
 
 
 def read_dyad(text: str) -> Iterator[tuple[UpstreamVersion, str]]:
@@ -67,13 +92,13 @@ def _fixed_in_record(data: Any) -> Iterator[_Fixed]:  # noqa: ANN401 (JSON)
                 continue
 
 
-def _rows(record: Path) -> Iterator[_Fixed]:
+def _rows(texts: _Texts, record: Path) -> Iterator[_Fixed]:
     """Yields the fixed versions that the files beside a ``.sha1`` have."""
-    dyad = _text(record.with_suffix(".dyad"))
+    dyad = texts.of(record.with_suffix(".dyad"))
     if dyad:
         yield from (_Fixed(version, name) for version, name in read_dyad(dyad))
         return
-    text = _text(record.with_suffix(".json"))
+    text = texts.of(record.with_suffix(".json"))
     try:
         yield from _fixed_in_record(parse_json(text.encode(), lambda _, words: ValueError(words)))
     except (ValueError, AttributeError, TypeError):
@@ -93,16 +118,23 @@ def _records(root: Path, progress: Callable[[str], None]) -> Iterator[Path]:
             yield path
 
 
+def _few(refused: list[str]) -> tuple[str, ...]:
+    """Returns the first of many reasons, and how many more there are."""
+    more = len(refused) - _SHOWN
+    return (*refused[:_SHOWN], *((f"and {more:,} more files left out",) if more > 0 else ()))
+
+
 def survey_vulns(
     catalog: Catalog, root: Path, name: str, date: str, progress: Callable[[str], None] = lambda _: None
 ) -> Survey:
     """Surveys a clone of vulns.git; `name` is what it is called. Raises SurveyError if it is none."""
     keys = {commit.id: key for key, commit in catalog.commits.items()}
     claims: dict[tuple[str, str], Claim] = {}
+    texts = _Texts(root)
     for path in _records(root, progress):
-        fixes = _text(path).split()
+        fixes = texts.of(path).split()
         key = keys.get(fixes[0]) if len(fixes) == 1 else None  # of two fixes a row does not say which it is about
-        for row in _rows(path) if key is not None else ():
+        for row in _rows(texts, path) if key is not None else ():
             # A row of mainline has the release and not the candidate, so it says less than the catalogue.
             if key is None or not row.release.sublevel:
                 continue
@@ -110,4 +142,6 @@ def survey_vulns(
             branch = row.release.branch
             claim = Claim(key, State.PRESENT_FROM, str(row.release), source, branch=branch, id=row.id)
             claims.setdefault((key, branch), claim)
-    return Survey(Kind.VULNS, "vulns", f"the CVE records of {name}", date, {}, tuple(claims.values()))
+    return Survey(
+        Kind.VULNS, "vulns", f"the CVE records of {name}", date, {}, tuple(claims.values()), notes=_few(texts.refused)
+    )

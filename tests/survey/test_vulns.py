@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,17 @@ def test_lines_of_another_form_are_left_out() -> None:
 def test_another_folder_is_refused(catalog: Catalog, tmp_path: Path) -> None:
     with pytest.raises(SurveyError, match=r"no folder cve/published"):
         survey_vulns(catalog, tmp_path, "x", "2026-11-25")
+
+
+def test_a_record_that_is_no_regular_file_is_named(catalog: Catalog, clone: Path) -> None:
+    published = clone / "cve/published/2024"
+    published.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(published / "CVE-2024-99990.sha1")
+    (published / "CVE-2024-99991.sha1").mkdir()
+    (published / "CVE-2024-99992.sha1").symlink_to("nowhere")
+    (published / "CVE-2024-99993.sha1").write_bytes(b"x" * ((1 << 20) + 1))
+    notes = "\n".join(survey_vulns(catalog, clone, "vulns", "2026-11-25").notes)
+    assert "cve/published/2024/CVE-2024-99990.sha1 left out: not a regular file" in notes
+    assert "CVE-2024-99991.sha1 left out: not a regular file" in notes
+    assert "CVE-2024-99992.sha1 left out: a link to nothing" in notes
+    assert "CVE-2024-99993.sha1 left out: larger than 1 MiB" in notes
