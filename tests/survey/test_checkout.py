@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ def clone(tmp_path: Path) -> Path:
     return history.path
 
 
-def _survey(kind: Kind = Kind.STABLE, release: str = "6.6.157", **more: object) -> Survey:
+def _survey(kind: Kind = Kind.STABLE, release: str = "6.6.157", **more: Any) -> Survey:
     claims = (Claim(KEY, Claimed.PRESENT_FROM, release, "GIT x", branch="6.6", id=FIX_6),)
     return Survey(kind, "stable", "x", "2026-11-26", {"6.6": "6.6.158"}, claims)._replace(**more)
 
