@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import threading
 import time
@@ -12,10 +13,14 @@ from typing import NamedTuple
 
 
 class Run(NamedTuple):
-    """The best of several runs: seconds, and the most memory (MB) that the command and its children held at once."""
+    """The best of several runs: seconds, and the most memory (MB) that the command and its children held at once.
+
+    `processor` are the seconds of processor time that all of it took, which a busy machine changes little.
+    """
 
     seconds: float
     megabytes: float
+    processor: float = 0.0
 
 
 def installed_environment() -> dict[str, str]:
@@ -39,8 +44,9 @@ def _resident(pid: int) -> int:
 
 def run(command: Sequence[str], times: int = 3, environment: Mapping[str, str] | None = None) -> Run:
     """Runs a command several times with its output thrown away."""
-    best = peak = 0.0
+    best = peak = least = 0.0
     for _ in range(times):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         start = time.perf_counter()
         process = subprocess.Popen(
             command,
@@ -61,6 +67,9 @@ def run(command: Sequence[str], times: int = 3, environment: Mapping[str, str] |
         taken = time.perf_counter() - start
         done.set()
         watcher.join()
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         best = min(best or taken, taken)
+        least = min(least or used, used)
         peak = max(peak, seen[0] / 1024)
-    return Run(best, peak)
+    return Run(best, peak, least)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
 
 from tailcall_audit.analyzer.catalog.commit import Commit, SignaturePart
@@ -48,15 +48,17 @@ class SourceReader:
         """Reads a file, once."""
         return self._parts.file(path)
 
-    def evidence(self, catalog: Catalog) -> Iterator[Evidence]:
-        """Yields the evidence about every commit with a signature, and about every capability."""
+    def evidence(self, catalog: Catalog, only: Collection[str] | None = None) -> Iterator[Evidence]:
+        """Yields the evidence about every commit with a signature, and about every capability; with `only` about those
+        commits alone.
+        """
         self._parts.shared = tuple(path for path in signature_files(catalog) if path.startswith(SHARED))
         assumed = assumptions_by_commit(catalog)
         fixing = {name for defect in catalog.defects for name in leaves(defect.fixed)}
         for commit in catalog.commits.values():
-            if commit.signature:
+            if commit.signature and (only is None or commit.key in only):
                 yield self.commit(commit, assumed.get(commit.key, NO_ASSUMPTIONS), commit.key not in fixing)
-        for capability in catalog.capabilities.values():
+        for capability in catalog.capabilities.values() if only is None else ():
             yield from self._capability(capability)
 
     def commit(

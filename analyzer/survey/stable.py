@@ -152,31 +152,37 @@ def _survey_branch(branch: _Branch, progress: Callable[[str], None]) -> _BranchS
     walked = branch.walked(progress)
     gap = _why_incomplete(branch, walked)
     events = walked.ordered()
-    progress(f"{branch.tags.branch}.y: reading the code of {branch.newest}")
-    code = _code(branch)
-    claims: list[Claim] = []
-    conflicts: list[Conflict] = []
+    answers: dict[str, tuple[list[Claim], Conflict | None]] = {}
     for key, commit in branch.catalog.commits.items():
-        if _base_has(commit, branch.tags) and key not in events:
+        based = _base_has(commit, branch.tags)
+        if based and key not in events:
             continue
-        found, conflict = _changes(branch, key, events.get(key, ()), _base_has(commit, branch.tags))
-        if not found and conflict is None and gap is None and not _base_has(commit, branch.tags):
+        found, conflict = _changes(branch, key, events.get(key, ()), based)
+        if not found and conflict is None and gap is None and not based:
             found = [branch.claim(key, State.ABSENT_THROUGH, branch.newest)]
-        if conflict is None and key in code:
-            found, conflict = _against_code(found, branch, commit, code[key])
-        claims += found
-        conflicts += [conflict] if conflict is not None else []
-    return _BranchSurvey(tuple(claims), tuple(conflicts), () if gap is None else (gap,))
+        answers[key] = found, conflict
+    progress(f"{branch.tags.branch}.y: reading the code of {branch.newest}")
+    # The code is held against claims: where nothing is claimed, none is read.
+    code = _code(branch, frozenset(key for key, (found, _) in answers.items() if found))
+    for key, seen in code.items():
+        answers[key] = _against_code(answers[key][0], branch, branch.catalog.commits[key], seen)
+    return _BranchSurvey(
+        tuple(claim for found, _ in answers.values() for claim in found),
+        tuple(conflict for _, conflict in answers.values() if conflict is not None),
+        () if gap is None else (gap,),
+    )
 
 
-def _code(branch: _Branch) -> dict[str, Evidence]:
-    """Returns what the signatures see at the newest release; a clone without its files shows nothing, and takes nothing
-    back.
+def _code(branch: _Branch, keys: frozenset[str]) -> dict[str, Evidence]:
+    """Returns what the signatures of these commits see at the newest release; a clone without its files shows nothing,
+    and takes nothing back.
     """
+    if not keys:
+        return {}
     with pygit2_errors(SurveyError):
         commit = branch.repository[branch.tip].peel(pygit2.Commit)
     reader = SourceReader(BlobReader(branch.repository, commit), version=branch.newest)
-    return {item.commit: item for item in reader.evidence(branch.catalog) if item.commit in branch.catalog.commits}
+    return {item.commit: item for item in reader.evidence(branch.catalog, keys)}
 
 
 def survey_stable(
