@@ -43,8 +43,12 @@ class _BranchSurvey(NamedTuple):
 class _Branch:
     """One stable branch of a clone while it is surveyed."""
 
-    def __init__(self, catalog: Catalog, repository: pygit2.Repository, tags: BranchTags, source: str) -> None:
+    def __init__(
+        self, catalog: Catalog, repository: pygit2.Repository, tags: BranchTags, source: str, is_based: bool
+    ) -> None:
+        """`is_based` says that the base of the tags is mainline's release."""
         self.catalog = catalog
+        self.is_based = is_based
         self.repository = repository
         self.tags = tags
         self.source = source
@@ -101,15 +105,16 @@ def _changes(
     return claims, None
 
 
-def _with_mainline_base(catalog: Catalog, repository: pygit2.Repository, tags: BranchTags) -> BranchTags:
+def _with_mainline_base(catalog: Catalog, repository: pygit2.Repository, tags: BranchTags) -> tuple[BranchTags, bool]:
     """Returns the tags with mainline's own commit as the base where the catalogue knows it: a tag can be moved, and what
-    lies between the two would be called absent.
+    lies between the two would be called absent. False says that the clone does not have it: then the tag ends the walk,
+    and proves no absence.
     """
     branch = catalog.branches.get(tags.branch)
     known = None if branch is None else branch.mainline
     if known is None:
-        return tags
-    return tags._replace(base=known if known in repository else None)
+        return tags, tags.base is not None
+    return (tags._replace(base=known), True) if known in repository else (tags, False)
 
 
 def _base_has(commit: Commit, branch: BranchTags) -> bool:
@@ -119,7 +124,7 @@ def _base_has(commit: Commit, branch: BranchTags) -> bool:
 
 def _why_incomplete(branch: _Branch, walked: Walked) -> str | None:
     name = branch.tags.branch
-    if branch.tags.base is None:
+    if not branch.is_based:
         return f"{name}.y: mainline's commit of v{name} is not in this clone, so nothing is claimed to be absent (git fetch --tags)"
     if walked.broken is not None:
         return f"{name}.y: the history breaks off after {walked.count:,} commits: {walked.broken}"
@@ -207,11 +212,11 @@ def survey_stable(
     notes: list[str] = []
     reach: dict[str, str] = {}
     for found_tags in stable_branches(read_tags(repository)):
-        tags = _with_mainline_base(catalog, repository, found_tags)
+        tags, is_based = _with_mainline_base(catalog, repository, found_tags)
         if branches and tags.branch not in branches:
             continue
         newest, tip = tags.releases[-1]
-        branch = _Branch(catalog, repository, tags, f"GIT {name} v{newest} ({tip[:12]})")
+        branch = _Branch(catalog, repository, tags, f"GIT {name} v{newest} ({tip[:12]})", is_based)
         found = _survey_branch(branch, progress)
         reach[tags.branch] = str(newest)
         claims += found.claims

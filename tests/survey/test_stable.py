@@ -141,10 +141,13 @@ def test_a_moved_tag_of_the_base_hides_nothing(catalog: Catalog, stable: History
 def test_a_history_without_mainline_s_base_has_no_absence(catalog: Catalog, stable: History) -> None:
     known = catalog.branches["6.1"]._replace(mainline="0123456789" * 4)
     ours = catalog._replace(branches={**catalog.branches, "6.1": known})
+    stable.commit(backport(FIX_6, FIX_6_SUBJECT))
     _stable_release(stable, "6.1.1")
-    survey = _survey(ours, stable)
+    read: list[str] = []
+    survey = survey_stable(ours, stable.repository, "linux", "2026-11-25", progress=read.append)
     assert not [c for c in survey.claims if c.state is State.ABSENT_THROUGH]
-    assert survey.notes
+    assert _claims(survey, "6.1", _FIX_6) == [("present-from", "6.1.1")]
+    assert "mainline's commit of v6.1 is not in this clone" in survey.notes[0]
 
 
 def test_in_a_shallow_clone_nothing_is_absent(catalog: Catalog, stable: History, tmp_path: Path) -> None:
