@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 from tailcall_audit.analyzer.catalog.commit import SignaturePart
 from tailcall_audit.analyzer.kernelfiles.conditionals import NO_ASSUMPTIONS, Assumptions
@@ -53,6 +54,11 @@ class _Definition:
     scope: Scope
 
 
+_Key = tuple[str, int, bool, Assumptions]
+_UNITS: WeakKeyDictionary[CSource, dict[_Key, tuple[list[Unit], str | None]]] = WeakKeyDictionary()
+"""What was made of the definitions of a file, for as long as it is kept: the tips of several branches share files."""
+
+
 @lru_cache(maxsize=48)
 def _parsed(data: bytes) -> CSource:
     """One file, parsed once: a plan reads a tree before and after its steps, and most files stay the same."""
@@ -71,7 +77,6 @@ class PartReader:
         self._progress = progress
         self._files: dict[str, FileRead] = {}
         self._sources: dict[str, CSource] = {}
-        self._units: dict[tuple[str, str, int, bool, Assumptions], tuple[list[Unit], str | None]] = {}
 
     def file(self, path: str) -> FileRead:
         """Reads a file, once."""
@@ -182,10 +187,11 @@ class PartReader:
         def unknown(detail: str) -> Part:
             return Part(Presence.UNKNOWN, citation, f"{name} {detail}")
 
-        key = (item.path, scope.name, scope.line, part.follow, assumptions)
-        if key not in self._units:
-            self._units[key] = units(source, scope, part.follow, assumptions)
-        unit_list, odd = self._units[key]
+        key = (scope.name, scope.line, part.follow, assumptions)
+        known = _UNITS.setdefault(source, {})
+        if key not in known:
+            known[key] = units(source, scope, part.follow, assumptions)
+        unit_list, odd = known[key]
         odd = scope.oddity or odd
         if odd is not None:
             return unknown(f"cannot be followed: {odd}")

@@ -64,28 +64,38 @@ class Earliest:
 
     def __init__(self, releases: Mapping[str, UpstreamVersion], wanted: frozenset[str] | None = None) -> None:
         """`releases` has the releases by their commits; `wanted` are the commits to answer for (None: all)."""
-        self._releases = releases
-        self._wanted = wanted
+        self._releases = {name.encode(): version for name, version in releases.items()}
+        self._wanted = None if wanted is None else frozenset(name.encode() for name in wanted)
         self._waiting: dict[bytes, UpstreamVersion] = {}
-        self.by_commit: dict[str, UpstreamVersion] = {}
+        self._found: dict[bytes, UpstreamVersion] = {}
+
+    @property
+    def by_commit(self) -> dict[str, UpstreamVersion]:
         """The answers, by commit."""
+        return {name.decode("ascii", "replace"): release for name, release in self._found.items()}
+
+    def of(self, commit: str) -> UpstreamVersion | None:
+        """Returns the answer for one commit; None if no release contains it."""
+        return self._found.get(commit.encode())
 
     def through(self, records: Iterator[Record]) -> Iterator[Record]:
         """Yields the records of a walk as they are; each commit's release is known when its record is yielded."""
+        releases, wanted, waiting, answers = self._releases, self._wanted, self._waiting, self._found
         for record in records:
             if record.boundary:
                 yield record
                 continue
-            name = record.id.decode("ascii", "replace")
-            found = self._waiting.pop(record.id, None)
-            tagged = self._releases.get(name)
+            name = record.id
+            found = waiting.pop(name, None)
+            tagged = releases.get(name)
             if tagged is not None and (found is None or tagged < found):
                 found = tagged
             if found is not None:
-                if self._wanted is None or name in self._wanted:
-                    self.by_commit[name] = found
-                for parent in record.parents.split():
-                    known = self._waiting.get(parent)
+                if wanted is None or name in wanted:
+                    answers[name] = found
+                parents = record.parents
+                for parent in parents.split() if b" " in parents else (parents,):
+                    known = waiting.get(parent)
                     if known is None or found < known:
-                        self._waiting[parent] = found
+                        waiting[parent] = found
             yield record

@@ -74,7 +74,7 @@ class _Branch:
 
     def release_of(self, event: Event) -> UpstreamVersion | None:
         """Returns the earliest release that contains an event's commit."""
-        return self.earliest.by_commit.get(event.id)
+        return self.earliest.of(event.id)
 
 
 def _changes(
