@@ -42,7 +42,7 @@ __all__ = [
     "load_catalog",
     "shipped_branches",
     "shipped_catalog",
-    "shipped_surveys",
+    "shipped_facts",
 ]
 
 
@@ -215,25 +215,41 @@ def build_catalog(data: dict[str, Any], raw: bytes, path: str) -> Catalog:
     return catalog
 
 
+def _surveys_path() -> str:
+    return os.path.join(os.path.dirname(default_catalog_path()), "surveys.json")
+
+
 @lru_cache(maxsize=1)
-def shipped_surveys() -> Mapping[str, tuple[SeriesFact, ...]]:
-    """Returns the facts about builds in `surveys.json`, beside the shipped catalogue, by distribution. Read only when a
+def _survey_lines() -> Mapping[str, bytes]:
+    """Returns the lines of `surveys.json`, by the name that each begins with: it has the facts of a distribution, and the
+    surveys, in one line each, so that an audit parses one of them. Raises CatalogError if the file is there and cannot
+    be read.
+    """
+    try:
+        lines = read_file(_surveys_path(), MAX_BYTES).split(b"\n")
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise CatalogError(f"{_surveys_path()}: cannot read the shipped surveys: {error}") from error
+    named = (line.partition(b": ") for line in lines if line.startswith(b'"'))
+    return {name.strip(b'"').decode("utf-8", "replace"): rest.rstrip(b",") for name, _, rest in named}
+
+
+@lru_cache(maxsize=64)
+def shipped_facts(distribution: str) -> tuple[SeriesFact, ...]:
+    """Returns the facts about a distribution's builds in `surveys.json`, beside the shipped catalogue. Read only when a
     build is named.
 
     Raises CatalogError if the file is there and cannot be read.
     """
-    place = os.path.join(os.path.dirname(default_catalog_path()), "surveys.json")
+    lines = _survey_lines()
+    if distribution not in lines or distribution in ("surveys", "facts", "schema_version"):
+        return ()
     try:
-        data = json.loads(read_file(place, MAX_BYTES))
-        surveys = {name: Basis(name, date) for name, date in data["surveys"].items()}
-        return {
-            name: tuple(_series_fact(entry, surveys[entry["survey"]]) for entry in entries)
-            for name, entries in data["facts"].items()
-        }
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CatalogError(f"{place}: cannot read the shipped surveys: {error}") from error
+        surveys = {name: Basis(name, date) for name, date in json.loads(lines["surveys"]).items()}
+        return tuple(_series_fact(entry, surveys[entry["survey"]]) for entry in json.loads(lines[distribution]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CatalogError(f"{_surveys_path()}: cannot read the shipped surveys: {error}") from error
 
 
 def _surveyed_branch(branch: str, data: dict[str, Any], surveys: Mapping[str, Basis]) -> BranchFact:

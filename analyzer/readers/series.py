@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from tailcall_audit.analyzer.basis import Basis
 from tailcall_audit.analyzer.catalog.distribution import Distribution, Proof
-from tailcall_audit.analyzer.catalog.load import default_catalog_path, shipped_surveys
+from tailcall_audit.analyzer.catalog.load import default_catalog_path, shipped_facts
 from tailcall_audit.analyzer.catalog.types import Catalog, SeriesFact
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
@@ -88,7 +88,7 @@ def _surveyed(catalog: Catalog, names: Sequence[str]) -> Iterator[SeriesFact]:
     """Yields the shipped surveys' facts about distributions; nothing beside a catalogue that is not the shipped one."""
     if names and catalog.path == default_catalog_path():
         for name in names:
-            yield from shipped_surveys().get(name, ())
+            yield from shipped_facts(name)
 
 
 def series_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Evidence]:

@@ -65,8 +65,8 @@ def _as_bytes(data: dict[str, object]) -> bytes:
 
 
 def build_shipped(catalog_folder: Path, catalog: Catalog) -> bytes:
-    """Returns the content of `surveys.json`: the facts of every survey, by distribution. The same files give the same
-    bytes.
+    """Returns the content of `surveys.json`: the facts of every survey, by distribution, each of these in one line that
+    an audit can parse alone. The same files give the same bytes.
 
     Raises SurveyError if a file is no survey, or two have one name.
     """
@@ -76,7 +76,14 @@ def build_shipped(catalog_folder: Path, catalog: Catalog) -> bytes:
         surveys[survey.name] = survey.date
         for fact in series_facts(survey, catalog):
             facts.setdefault(fact.distro, []).append(_fact_data(fact, survey.name))
-    return _as_bytes({"surveys": surveys, "facts": {name: _once(entries) for name, entries in facts.items()}})
+    lines = (f"{json.dumps(name)}: {_in_a_line(_once(facts[name]))}" for name in sorted(facts))
+    text = ",\n".join(lines)
+    head = f'{{\n"schema_version": {SCHEMA_VERSION},\n"surveys": {_in_a_line(surveys)},\n"facts": {{\n'
+    return f"{head}{text}\n}}}}\n".encode()
+
+
+def _in_a_line(data: object) -> str:
+    return json.dumps(data, sort_keys=True, ensure_ascii=False)
 
 
 def _branch_data(fact: BranchFact) -> dict[str, object]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tailcall_audit import State, audit
-from tailcall_audit.analyzer.catalog.load import default_catalog_path, shipped_surveys
+from tailcall_audit.analyzer.catalog.load import default_catalog_path, shipped_facts
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import ChangelogError, decode_changelog, read_changelog
 from tailcall_audit.analyzer.readers.series import line_of
@@ -140,5 +140,6 @@ def test_a_survey_of_one_source_package_says_nothing_about_another(catalog: Cata
 
 def test_every_shipped_survey_is_of_a_line() -> None:
     assert default_catalog_path().endswith("commits.json")
-    assert {"debian", "openeuler", "rhel", "ubuntu"} <= shipped_surveys().keys()
-    assert {fact.series for fact in shipped_surveys()["ubuntu"]} == {"generic"}
+    assert all(shipped_facts(name) for name in ("debian", "openeuler", "rhel", "ubuntu"))
+    assert {fact.series for fact in shipped_facts("ubuntu")} == {"generic"}
+    assert shipped_facts("haiku") == shipped_facts("surveys") == ()

@@ -5,13 +5,14 @@ builds.
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tailcall_audit.analyzer.catalog.load import default_catalog_path, load_catalog, shipped_surveys
+from tailcall_audit.analyzer.catalog.load import default_catalog_path, load_catalog, shipped_facts
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import decode_changelog
 from tailcall_audit.analyzer.subjects.open_changelog import open_changelog
@@ -59,14 +60,16 @@ def test_a_shipped_survey_is_whole(path: Path) -> None:
 
 def test_the_shipped_file_is_built_of_them(catalog: Catalog) -> None:
     built = build_shipped(_ROOT / "catalog", load_catalog(default_catalog_path()))
+    facts = json.loads(built)["facts"]
+    assert {name: len(shipped_facts(name)) for name in facts} == {name: len(entries) for name, entries in facts.items()}
     assert built == (_ROOT / "surveys.json").read_bytes(), "run tailcall-audit catalog build"
 
 
 def test_surveys_are_read_only_where_a_release_names_a_distribution() -> None:
     from tailcall_audit.analyzer.pipeline import audit
 
-    shipped_surveys.cache_clear()
+    shipped_facts.cache_clear()
     audit(kernels=["6.1.170"])
-    assert shipped_surveys.cache_info().misses == 0
+    assert shipped_facts.cache_info().misses == 0
     audit(kernels=["6.1.0-47-amd64 #1 SMP Debian 6.1.170-3"])
-    assert shipped_surveys.cache_info().misses == 1
+    assert shipped_facts.cache_info().misses == 1
