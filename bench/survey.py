@@ -6,15 +6,18 @@ each. The floor is one ``git log`` over the same ranges, thrown away. To reach: 
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.measure import run
 from bench.repository import FIX, kernel_shaped_repository
-from tailcall_audit.analyzer.catalog.load import default_catalog_path
+from tailcall_audit.analyzer.app.main import main as command
+from tailcall_audit.analyzer.catalog import load
+from tailcall_audit.analyzer.catalog.types import Branch
 from tests.kernels import cache_directory
 
 BRANCHES = tuple(f"5.{number}" for number in range(12, 17))
@@ -70,14 +73,15 @@ def surveyed_repository() -> Path:
     return target
 
 
-def _own_catalog() -> Path:
-    """Returns the catalogue without mainline's ids of the base releases, which this made history does not have."""
-    data = json.loads(Path(default_catalog_path()).read_bytes())
-    for entry in data["branches"]["entries"].values():
-        entry.pop("mainline", None)
-    path = cache_directory() / "bench-survey-commits.json"
-    path.write_text(json.dumps(data))
-    return path
+def survey_once(arguments: Sequence[str]) -> int:
+    """Surveys with a catalogue that lacks mainline's ids of the base releases: this made history does not have them."""
+    original = load._branch
+
+    def without_id(name: str, data: dict[str, Any]) -> Branch:
+        return original(name, data)._replace(mainline=None)
+
+    load._branch = without_id
+    return command(["survey", *arguments])
 
 
 def main() -> None:
@@ -86,8 +90,7 @@ def main() -> None:
     ranges = [f"v{branch}..v{branch}.{TAGS}" for branch in BRANCHES]
     log = "; ".join(f"git --git-dir={repository} log {item}" for item in ranges)
     floor = run(["sh", "-c", log], 3)
-    survey = [sys.executable, "-m", "tailcall_audit", "survey", "--stable", str(repository)]
-    survey += ["--catalog", str(_own_catalog())]
+    survey = [sys.executable, "-m", "bench.survey", "--stable", str(repository)]
     survey += [word for branch in BRANCHES for word in ("--branch", branch)]
     found = run(survey, 3)
     for what, taken in (
@@ -100,7 +103,7 @@ def main() -> None:
     print(
         f"ratio {found.seconds / floor.seconds:.2f}, of processor time {found.processor / floor.processor:.2f} (to reach: 2)"
     )
-    everything = run(survey[:8], 1)
+    everything = run(survey[:5], 1)
     whole = run(["sh", "-c", f"{log}; git --git-dir={repository} log v6.1"], 1)
     print(
         f"with mainline: {everything.seconds:.2f} s against {whole.seconds:.2f} s, ratio {everything.seconds / whole.seconds:.2f},"
@@ -109,4 +112,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        sys.exit(survey_once(sys.argv[1:]))
     main()
