@@ -12,6 +12,7 @@ __all__ = [
     "ChangelogForm",
     "Distribution",
     "Form",
+    "Line",
     "PatchRepository",
     "Proof",
     "Published",
@@ -75,20 +76,30 @@ class TreeMark(NamedTuple):
     patches: PatchRepository | None = None
 
 
+class Line(NamedTuple):
+    """Source packages whose builds are counted apart: the expression for their names, the tag that their releases have
+    (None: its group ``tag``), and the expression that is found in their releases alone (None: the tag is enough).
+    """
+
+    source: str
+    tag: str | None = None
+    builds: str | None = None
+
+
 class ChangelogForm(NamedTuple):
     """How the changelogs of a distribution's packages are written.
 
     `grammar` is the value of a `Family`. `sources` are expressions for the names of source packages that are its
     kernels; the group ``version`` in one names the kernel's. `release` makes a release string of ``{version}`` and
-    ``{flavour}``. `lists_commits` says that every commit that is taken is listed. `lines` are expressions for source
-    packages whose builds are counted apart, each with the tag that their releases have (None: its group ``tag``).
+    ``{flavour}``. `lists_commits` says that every commit that is taken is listed. `lines` are the source
+    packages whose builds are counted apart.
     """
 
     grammar: str
     sources: tuple[str, ...] = ()
     lists_commits: bool = False
     release: str | None = None
-    lines: tuple[tuple[str, str | None], ...] = ()
+    lines: tuple[Line, ...] = ()
 
 
 class Address(NamedTuple):

@@ -9,6 +9,7 @@ from tailcall_audit.analyzer.catalog.distribution import (
     ChangelogForm,
     Distribution,
     Form,
+    Line,
     PatchRepository,
     Proof,
     Published,
@@ -37,7 +38,7 @@ def _changelog_form(data: dict[str, Any]) -> ChangelogForm:
         tuple(data.get("sources", ())),
         data.get("lists") == "commits",
         data.get("release"),
-        tuple((entry["source"], entry.get("tag")) for entry in data.get("lines", ())),
+        tuple(Line(**entry) for entry in data.get("lines", ())),
     )
 
 

@@ -63,6 +63,10 @@ def _names_series(fact: SeriesFact, distribution: Distribution | None, name: str
     """
     if distribution is None or not distribution.series_in_release:
         return True
+    form = distribution.changelog
+    for line in () if form is None else form.lines:
+        if line.tag == fact.series and line.builds is not None and re.search(line.builds, name, re.ASCII) is None:
+            return False
     return re.search(rf"(?<![A-Za-z0-9]){re.escape(fact.series)}(?![0-9])", name) is not None
 
 

@@ -60,10 +60,10 @@ def _series_of(opened: OpenChangelog, distribution: Distribution) -> Series | No
     release, form = opened.release, distribution.changelog
     if form is not None and form.lines:
         source = opened.changelog.entries[0].package
-        for expression, named in form.lines:
-            found = re.fullmatch(expression, source, re.ASCII)
+        for line in form.lines:
+            found = re.fullmatch(line.source, source, re.ASCII)
             if found is not None:
-                return Series(distribution.name, release.version.branch, named or found["tag"])
+                return Series(distribution.name, release.version.branch, line.tag or found["tag"])
         return None
     tag = _TAG.search(release.package or release.release) if distribution.series_in_release else None
     return Series(distribution.name, release.version.branch, tag.group(1) if tag is not None else "")

@@ -46,6 +46,7 @@ def _verdict(kernel: str, defect: str, catalog: Catalog | None = None) -> State:
         ("5.15.0-164-generic-64k", State.FIXED),
         ("5.15.0-47-generic", State.UNKNOWN),
         ("5.15.0-1075-aws", State.UNKNOWN),  # its number is a count of its own
+        ("5.15.0-1050-generic", State.UNKNOWN),  # of linux-riscv
         ("5.15.0-102-lowlatency", State.UNKNOWN),
     ],
 )
