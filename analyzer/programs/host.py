@@ -32,6 +32,8 @@ _PSEUDO_CALL, _PSEUDO_KFUNC, _PSEUDO_MAP, _PSEUDO_VALUE, _PSEUDO_FUNC = 1, 2, 1,
 _STORAGES = frozenset(("cgroup_storage", "percpu_cgroup_storage"))
 _ALIASES = {"bpf_user_rnd_u32": "get_prandom_u32", "bpf_skb_event_output": "perf_event_output"}
 """Helpers whose functions have other names, where it matters to no condition but reads better."""
+_VMLINUX = 1
+"""The id of the kernel's own BTF, which is the first that there is."""
 _TRACEPOINT = "btf_trace_"
 """How the types of tracepoints begin to which tp_btf programs are attached."""
 
@@ -87,7 +89,10 @@ class Names(NamedTuple):
 
 
 class _Host:
-    def __init__(self, loaded: Loaded, label: str, names: Mapping[int, Names]) -> None:
+    def __init__(
+        self, loaded: Loaded, label: str, names: Mapping[int, Names], functions: Mapping[tuple[int, int], str]
+    ) -> None:
+        self._functions = functions
         self._loaded = loaded
         self._given = names
         self._label = label
@@ -191,9 +196,24 @@ class _Host:
             return Attachment(None, self._target(item, link), name)
         if link is None:
             return None
+        if link.target is not None:
+            return self._linked(item, link)
         if link.where is not None:
             return Attachment(f"interface {link.where}", None, None)
         return Attachment(None if link.attach_type is None else attach_type(link.attach_type), None, None)
+
+    def _linked(self, item: LoadedProgram, link: LoadedLink) -> Attachment | None:
+        """Returns what a tracing link says of its target: the id is that of a program, or of the kernel's BTF, and
+        only a program that extends another surely names a program.
+        """
+        assert link.target is not None
+        key = self.key(link.target)
+        name = self._functions.get((self._by_id[link.target].btf, link.target_type or 0)) if key is not None else None
+        if program_type(item.type) == "ext":
+            return Attachment(None, key, name)
+        if key is None or link.target == _VMLINUX:
+            return Attachment(f"type {link.target_type} of BTF {link.target}", None, None)
+        return Attachment(f"type {link.target_type} of BTF or program {link.target}", key, name)
 
     def _target(self, item: LoadedProgram, link: LoadedLink | None) -> str | None:
         """Returns the program to whose function another is attached: the link's, else the only one of that BTF that
@@ -325,11 +345,18 @@ def _signed(imm: int) -> int:
     return found
 
 
-def programs_of(loaded: Loaded, label: str, names: Mapping[int, Names] | None = None) -> ProgramSet:
-    """Returns the programs and maps of a host; `label` says where they are. `names` are those of programs by their id,
-    where they are known from elsewhere than BTF.
+def programs_of(
+    loaded: Loaded,
+    label: str,
+    names: Mapping[int, Names] | None = None,
+    functions: Mapping[tuple[int, int], str] | None = None,
+) -> ProgramSet:
+    """Returns the programs and maps of a host; `label` says where they are.
+
+    Where they are known from elsewhere than BTF, `names` are those of programs by their id, and `functions` those of
+    functions by the ids of BTF and type.
     """
-    host = _Host(loaded, label, names or {})
+    host = _Host(loaded, label, names or {}, functions or {})
     programs = tuple(host.programs())
     maps = tuple(host.map(item) for item in loaded.maps)
     several = [key for key, count in Counter(item.key for item in programs).items() if count > 1]

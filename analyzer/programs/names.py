@@ -6,7 +6,18 @@ larger is of a later kernel, and is named by its number.
 
 from __future__ import annotations
 
-__all__ = ["attach_type", "helper_name", "helper_number", "link_type", "map_type", "program_type"]
+__all__ = [
+    "attach_number",
+    "attach_type",
+    "helper_name",
+    "helper_number",
+    "link_number",
+    "link_type",
+    "map_number",
+    "map_type",
+    "program_number",
+    "program_type",
+]
 
 
 def _words(text: str) -> list[str]:
@@ -105,6 +116,55 @@ def attach_type(number: int) -> str:
 def link_type(number: int) -> str:
     """Returns the name of a link's type (enum bpf_link_type): ``tracing``."""
     return _named(_LINKS, number)
+
+
+def program_number(name: str) -> int:
+    """Returns the number of a program type, 0 (unspec) of a name that is unknown."""
+    return _number(_PROGRAMS, name)
+
+
+def map_number(name: str) -> int:
+    """Returns the number of a map type, 0 (unspec) of a name that is unknown."""
+    return _number(_MAPS, name)
+
+
+def attach_number(name: str) -> int | None:
+    """Returns the number of an attach type by the kernel's name or bpftool's, None of one that is unknown.
+
+    bpftool leaves out words: ``fentry`` is ``trace_fentry``, ``connect4`` is ``cgroup_inet4_connect``.
+    """
+    kernels = _BPFTOOL.get(name, name)
+    return _ATTACHMENTS.index(kernels) if kernels in _ATTACHMENTS else None
+
+
+def link_number(name: str) -> int:
+    """Returns the number of a link's type, 0 (unspec) of a name that is unknown."""
+    return _number(_LINKS, name)
+
+
+def _number(names: list[str], name: str) -> int:
+    if name in names:
+        return names.index(name)
+    numbered = name.removeprefix("type ")
+    return int(numbered) if numbered.isascii() and numbered.isdigit() and len(numbered) < 6 else 0
+
+
+_SHORT = {
+    "ingress": "cgroup_inet_ingress", "egress": "cgroup_inet_egress", "sock_create": "cgroup_inet_sock_create",
+    "sock_release": "cgroup_inet_sock_release", "sock_ops": "cgroup_sock_ops", "device": "cgroup_device",
+    "bind4": "cgroup_inet4_bind", "bind6": "cgroup_inet6_bind", "connect4": "cgroup_inet4_connect",
+    "connect6": "cgroup_inet6_connect", "connect_unix": "cgroup_unix_connect", "post_bind4": "cgroup_inet4_post_bind",
+    "post_bind6": "cgroup_inet6_post_bind", "getpeername4": "cgroup_inet4_getpeername",
+    "getpeername6": "cgroup_inet6_getpeername", "getpeername_unix": "cgroup_unix_getpeername",
+    "getsockname4": "cgroup_inet4_getsockname", "getsockname6": "cgroup_inet6_getsockname",
+    "getsockname_unix": "cgroup_unix_getsockname", "sendmsg4": "cgroup_udp4_sendmsg", "sendmsg6": "cgroup_udp6_sendmsg",
+    "sendmsg_unix": "cgroup_unix_sendmsg", "recvmsg4": "cgroup_udp4_recvmsg", "recvmsg6": "cgroup_udp6_recvmsg",
+    "recvmsg_unix": "cgroup_unix_recvmsg", "sysctl": "cgroup_sysctl", "getsockopt": "cgroup_getsockopt",
+    "setsockopt": "cgroup_setsockopt",
+}  # fmt: skip
+_TRACE = {name.removeprefix("trace_"): name for name in _ATTACHMENTS if name.startswith("trace_")}
+_BPFTOOL = {**_TRACE, **_SHORT, "mod_ret": "modify_return"}
+"""bpftool's own names of attach types (bpf_attach_type_input_str(), attach_type_name in bpftool's common.c)."""
 
 
 def helper_name(number: int) -> str | None:

@@ -50,7 +50,7 @@ def read_object_bytes(data: bytes, label: str) -> ProgramSet:
     programs = _Programs(elf, linked, definitions, label, notes)
     found = tuple(programs.make(number) for number in programs.mains())
     maps = tuple(programs.map(item) for item in definitions)
-    if not elf.symbols and found:
+    if len(elf.symbols) < 2 and found:
         notes.append("it has no symbols (stripped): which maps and functions its instructions refer to is not known")
     if not found and not maps:
         raise ProgramsError("a BPF object with no program and no map")

@@ -1,0 +1,82 @@
+"""Reads what bpftool printed on another host as JSON: a file, or a folder of files, which are told apart by their
+content.
+
+`prog show`, `map show`, `link show`, `map dump`, `prog dump xlated` (with ``opcodes``, or the raw file of ``file F``),
+`btf dump`, and the answers of `bpftool batch`. A dump does not say of which program, map or BTF it is: its file's name
+does, by the last number in it (``xlated-12.json``), or the command in a batch.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+from tailcall_audit.analyzer.errors import AuditError
+from tailcall_audit.analyzer.libraries import parse_json
+from tailcall_audit.analyzer.programs.bpftool_json import Collected
+from tailcall_audit.analyzer.programs.code import ProgramsError
+from tailcall_audit.analyzer.programs.host import programs_of
+from tailcall_audit.analyzer.programs.types import ProgramSet
+from tailcall_audit.probes.reading import read_file
+
+__all__ = ["read_bpftool"]
+
+_MAX_FILE = 256 << 20
+_MAX_TOTAL = 1 << 30
+_MAX_FILES = 100_000
+_LAST_NUMBER = re.compile(r"\d{1,10}")
+
+
+def read_bpftool(path: str) -> ProgramSet:
+    """Returns what bpftool's files say is loaded; raises AuditError, which names the file that is none of its."""
+    collected = Collected()
+    total = 0
+    for name in _files(path):
+        try:
+            data = read_file(name, _MAX_FILE)
+        except OSError as error:
+            raise AuditError(f"{name}: cannot read: {error.strerror or error}") from error
+        total += len(data)
+        if total > _MAX_TOTAL:
+            raise AuditError(f"{path}: more than {_MAX_TOTAL >> 20} MiB of files")
+        _take(collected, name, data)
+    if not collected.has_programs:
+        raise AuditError(
+            f"{path}: no program in it; `bpftool -j prog show` lists them, `bpftool -j prog dump xlated id N opcodes` has the"
+            " instructions of one"
+        )
+    try:
+        return programs_of(collected.loaded(), path, collected.names(), collected.functions())
+    except ProgramsError as error:
+        raise AuditError(f"{path}: {error}") from error
+
+
+def _files(path: str) -> Iterator[str]:
+    """Yields the file, or those in a folder and below, in the order of their names."""
+    if not os.path.isdir(path):
+        yield path
+        return
+    count = 0
+    for folder, folders, files in os.walk(path):
+        folders.sort()
+        for name in sorted(files):
+            count += 1
+            if count > _MAX_FILES:
+                raise AuditError(f"{path}: more than {_MAX_FILES} files")
+            yield os.path.join(folder, name)
+
+
+def _take(collected: Collected, name: str, data: bytes) -> None:
+    numbers = _LAST_NUMBER.findall(os.path.basename(name).partition(".")[0])
+    number = int(numbers[-1]) if numbers else None
+    start = data[:1024].lstrip()
+    if not start:
+        return  # a command that failed
+    try:
+        if start[:1] in (b"[", b"{"):
+            collected.take(parse_json(data, lambda place, reason: ProgramsError(f"no JSON{place}: {reason}")), number)
+        else:
+            collected.take_raw(data, number)
+    except ProgramsError as error:
+        raise AuditError(f"{name}: {error}") from error

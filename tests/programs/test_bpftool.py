@@ -1,0 +1,176 @@
+"""What bpftool prints as JSON, in the forms of bpftool 7.1 (Debian 12) to 7.5: the files of a host, told apart by
+content.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tailcall_audit.analyzer.errors import AuditError
+from tailcall_audit.analyzer.programs.bpftool import read_bpftool
+from tailcall_audit.analyzer.programs.types import Attachment, ProgramSet, Reach, Slot
+from tailcall_audit.probes.kernel.instructions import Insn, Program
+from tests.programs.elf_writer import encode
+
+_CALL_SUB = Insn(0x85, 0, 1, 0, 1)
+"""As the kernel shows it: the distance in the offset, the number of the subprogram in the immediate."""
+
+
+def translated() -> list[Insn]:
+    """A main program that calls a subprogram and a helper, and a subprogram that tail-calls slot 1 of map 5."""
+    main = Program().function("entry").mov(6, 1).helper(-12345).set(0, 0).exit().insns
+    sub = Program().function("sub").set(3, 1).map_fd(2, 5).helper(12).set(0, 0).exit().insns
+    main.insert(1, _CALL_SUB._replace(off=3))
+    return main + sub
+
+
+def hexadecimal(data: bytes) -> list[str]:
+    return [f"0x{byte:02x}" for byte in data]
+
+
+def dump(insns: list[Insn], order: str = "<") -> list[dict[str, object]]:
+    """The instructions as `bpftool -j prog dump xlated id N opcodes linum` prints them."""
+    rows: list[dict[str, object]] = []
+    for index, insn in enumerate(insns):
+        data = encode(insn, order)
+        row: dict[str, object] = {}
+        if index == 0:
+            row["proto"] = "int entry(struct __sk_buff * skb)"
+        if index == 5:
+            row["proto"] = "int sub(struct __sk_buff * skb)"
+            row |= {"src": "  bpf_tail_call(skb, &jumps, 1);", "file": "a.c", "line_num": 12, "line_col": 3}
+        name = {1: "call pc+3#bpf_prog_0123456789abcdef_sub", 2: "call bpf_ktime_get_ns#-12345"}.get(index, "r0 = 0")
+        row["disasm"] = f"({insn.code:02x}) {name}"
+        row["opcodes"] = {
+            "code": f"0x{insn.code:02x}",
+            "src_reg": f"0x{insn.src:x}",
+            "dst_reg": f"0x{insn.dst:x}",
+            "off": hexadecimal(data[2:4]),
+            "imm": hexadecimal(data[4:16]),
+        }
+        rows.append(row)
+    return rows
+
+
+PROGRAMS: list[dict[str, object]] = [
+    {"id": 12, "type": "sched_cls", "name": "entry", "tag": "a04f5eef06a7f555", "gpl_compatible": True, "loaded_at": 1, "uid": 0,
+     "bytes_xlated": 88, "jited": True, "bytes_jited": 70, "bytes_memlock": 4096, "map_ids": [5], "btf_id": 9},
+    {"id": 14, "type": "ext", "name": "other", "tag": "a04f5eef06a7f556", "gpl_compatible": True, "jited": True, "bytes_xlated": 16},
+]  # fmt: skip
+MAPS: list[dict[str, object]] = [
+    {"id": 5, "type": "prog_array", "name": "jumps", "flags": 0, "bytes_key": 4, "bytes_value": 4, "max_entries": 4}
+]
+SLOTS: list[dict[str, object]] = [
+    {"key": hexadecimal(b"\x01\0\0\0"), "value": hexadecimal(b"\x0c\0\0\0")},
+    {"key": hexadecimal(b"\x03\0\0\0"), "value": hexadecimal(b"\x63\0\0\0")},
+]
+LINKS: list[dict[str, object]] = [
+    {"id": 3, "type": "tracing", "prog_id": 14, "prog_type": "ext", "attach_type": "cgroup_inet_ingress", "target_obj_id": 12,
+     "target_btf_id": 6}
+]  # fmt: skip
+TYPES = {
+    "types": [
+        {"id": 5, "kind": "FUNC", "name": "entry", "type_id": 4, "linkage": "global"},
+        {"id": 6, "kind": "FUNC", "name": "sub", "type_id": 4, "linkage": "static"},
+    ]
+}
+FILES: dict[str, object] = {
+    "progs.json": PROGRAMS,
+    "maps.json": MAPS,
+    "links.json": LINKS,
+    "map-5.json": SLOTS,
+    "xlated-12.json": dump(translated()),
+    "btf-9.json": TYPES,
+}
+
+
+def write(folder: Path, files: dict[str, object]) -> str:
+    for name, content in files.items():
+        (folder / name).write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    return str(folder)
+
+
+def check(found: ProgramSet) -> None:
+    entry, other = found.programs
+    assert (entry.key, entry.type, entry.jited, entry.license_gpl) == ("entry#12", "sched_cls", True, True)
+    assert [item.name for item in entry.functions] == ["entry", "sub"]
+    main, sub = entry.functions
+    assert [(item.callee, item.reach) for item in main.calls] == [("sub", Reach.LIVE)]
+    assert [item.helper for item in main.helpers] == [5]
+    assert [(item.map, item.key) for item in sub.tail_calls] == [("jumps#5", 1)]
+    (jumps,) = found.maps
+    assert (jumps.type, jumps.max_entries) == ("prog_array", 4)
+    assert jumps.slots == (Slot(1, "entry#12"), Slot(3, None))
+    assert jumps.slots_are_all is True
+    assert other.functions == ()
+
+
+def test_a_folder_of_answers(tmp_path: Path) -> None:
+    found = read_bpftool(write(tmp_path, FILES))
+    check(found)
+    entry, other = found.programs
+    assert [item.is_global for item in entry.functions] == [True, False]
+    assert entry.lines == {5: ("a.c", 12, "bpf_tail_call(skb, &jumps, 1);")}
+    assert other.attachment == Attachment(None, "entry#12", "sub")
+    assert found.notes == ("the instructions of 1 programs are not there (xlated): 14",)
+
+
+def test_a_batch_is_one_file(tmp_path: Path) -> None:
+    batch = [
+        {"command": ["prog", "show"], "output": PROGRAMS},
+        {"command": ["map", "show"], "output": MAPS},
+        {"command": ["map", "dump", "id", "5"], "output": SLOTS},
+        {"command": ["prog", "dump", "xlated", "id", "12", "opcodes"], "output": dump(translated())},
+    ]
+    check(read_bpftool(str(write_one(tmp_path, batch))))
+
+
+def write_one(folder: Path, content: object) -> Path:
+    path = folder / "all.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_raw_instructions_are_those_of_the_program_in_the_name(tmp_path: Path) -> None:
+    raw = b"".join(map(encode, translated()))
+    found = read_bpftool(write(tmp_path, {**FILES, "xlated-12.json": b"", "xlated.12.raw".replace(".", "-"): raw}))
+    entry = found.programs[0]
+    assert [len(item.calls) for item in entry.functions] == [1, 0]
+    assert [(item.map, item.key) for item in entry.functions[1].tail_calls] == [("jumps#5", 1)]
+
+
+def test_answers_of_a_big_endian_host(tmp_path: Path) -> None:
+    slots = [{"key": hexadecimal(b"\0\0\0\x01"), "value": hexadecimal(b"\0\0\0\x0c")},
+             {"key": hexadecimal(b"\0\0\0\x03"), "value": hexadecimal(b"\0\0\0\x63")}]  # fmt: skip
+    found = read_bpftool(write(tmp_path, {**FILES, "map-5.json": slots, "xlated-12.json": dump(translated(), ">")}))
+    assert found.big_endian is True
+    check(found)
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({}, "no program in it; `bpftool -j prog show` lists them"),
+        ({"maps.json": MAPS}, "no program in it"),
+        ({"progs.json": b"[{"}, "progs.json: no JSON:1:3"),
+        ({"progs.json": [1]}, "progs.json: no answer of bpftool's"),
+        ({"progs.json": {"hello": 1}}, "an object with hello"),
+        ({"progs.json": [{"id": -1, "type": "xdp", "tag": ""}]}, "whose 'id' is no number"),
+        ({"xlated.json": dump(translated())}, "call it after the program's id"),
+        ({"note-1.txt": b"see you"}, "note-1.txt: neither JSON of bpftool nor instructions"),
+        ({"xlated-1.json": [{"disasm": "", "opcodes": {"code": "0x85"}}]}, "opcodes are no numbers"),
+    ],
+)
+def test_what_is_no_answer_is_named(tmp_path: Path, files: dict[str, object], reason: str) -> None:
+    with pytest.raises(AuditError, match=reason):
+        read_bpftool(write(tmp_path, files))
+
+
+def test_a_dump_without_opcodes_is_said(tmp_path: Path) -> None:
+    rows: list[object] = [{"disasm": "(95) exit"}]
+    found = read_bpftool(write(tmp_path, {**FILES, "xlated-12.json": rows}))
+    assert found.programs[0].functions == ()
+    assert "the dump of program 12 has no opcodes" in found.notes[0]
