@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
 
 from tailcall_audit.analyzer.errors import AuditError
 from tailcall_audit.analyzer.programs.btf_ext import BtfExt, read_btf_ext
 from tailcall_audit.analyzer.programs.byteorder import little_btf, little_btf_ext
 from tailcall_audit.analyzer.programs.code import ProgramsError, Refers
 from tailcall_audit.analyzer.programs.elf_object import ElfObject
+from tailcall_audit.analyzer.programs.embedded import find_objects
 from tailcall_audit.analyzer.programs.facts import Workshop
+from tailcall_audit.analyzer.programs.light_skeleton import read_light_skeletons
 from tailcall_audit.analyzer.programs.maps import Definition, read_maps
 from tailcall_audit.analyzer.programs.relocations import Linked, Place, link, order_of
 from tailcall_audit.analyzer.programs.sections import read_section_name
@@ -29,15 +32,34 @@ _MAX_NOTES = 20
 
 
 def read_object(path: str) -> tuple[ProgramSet, ...]:
-    """Returns the programs of a file, a set for each object in it; raises AuditError, which names file and reason."""
+    """Returns the programs of a file, a set for each object in it; raises AuditError, which names file and reason.
+
+    The file is a BPF object, or has objects in it: an executable, a library, a light skeleton, an archive.
+    """
     try:
         data = read_file(path, _MAX_FILE)
     except OSError as error:
         raise AuditError(f"{path}: cannot read: {error.strerror or error}") from error
+    label = os.path.basename(path)
     try:
-        return (read_object_bytes(data, os.path.basename(path)),)
+        return (read_object_bytes(data, label),)
     except ProgramsError as error:
-        raise AuditError(f"{path}: {error}") from error
+        reason = error
+    found = list(_inside(data, label))
+    if found:
+        return tuple(found)
+    raise AuditError(f"{path}: {reason}, and no BPF object is in it") from reason
+
+
+def _inside(data: bytes, label: str) -> Iterator[ProgramSet]:
+    """Yields the sets of the objects within a file; one that is broken is a set without programs that says so."""
+    for item in find_objects(data):
+        name = f"{label}, object at byte {item.offset}"
+        try:
+            yield read_object_bytes(item.data, name)
+        except ProgramsError as error:
+            yield ProgramSet(name, (), (), False, (f"the object at byte {item.offset} cannot be read: {error}",))
+    yield from read_light_skeletons(data, label)
 
 
 def read_object_bytes(data: bytes, label: str) -> ProgramSet:

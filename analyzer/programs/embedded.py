@@ -1,0 +1,65 @@
+"""BPF objects within other files: Go programs made with bpf2go, C programs with bpftool's skeletons, libraries,
+archives of objects.
+
+An object is found by the header that every ELF file for BPF begins with, and ends where its last section does.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tailcall_audit.analyzer.programs.elf_object import MACHINE
+
+__all__ = ["Embedded", "find_objects"]
+
+_IDENTITY = b"\x7fELF\x02"
+_HEADER = struct.Struct("HHIQQQIHHHHHH")
+_ROW = 64
+_RELOCATABLE = 1
+_NOBITS = 8
+_MAX_SECTIONS = 20_000
+_MAX_LOOKS = 100_000
+_MAX_OBJECTS = 1_000
+
+
+class Embedded(NamedTuple):
+    """An object within a file: its place there in bytes, and its bytes."""
+
+    offset: int
+    data: bytes
+
+
+def find_objects(data: bytes) -> Iterator[Embedded]:
+    """Yields the BPF objects in a file, in their order; the file itself is none of them. The search is bounded."""
+    place = data.find(_IDENTITY, 1)
+    found = 0
+    for _ in range(_MAX_LOOKS):
+        if place < 0 or found == _MAX_OBJECTS:
+            return
+        size = _size(data, place)
+        if size is not None:
+            found += 1
+            yield Embedded(place, data[place : place + size])
+        place = data.find(_IDENTITY, place + (size or 1))
+
+
+def _size(data: bytes, place: int) -> int | None:
+    """Returns how many bytes the object at a place has, None where there is no whole one."""
+    if place + _ROW > len(data) or data[place + 5] not in (1, 2):
+        return None
+    order = "<" if data[place + 5] == 1 else ">"
+    kind, machine, _, _, _, table, _, header, _, _, row, count, _ = struct.unpack_from(
+        order + _HEADER.format, data, place + 16
+    )
+    if (kind, machine, header, row) != (_RELOCATABLE, MACHINE, _ROW, _ROW) or not 0 < count <= _MAX_SECTIONS:
+        return None
+    end = table + count * row
+    if place + end > len(data):
+        return None
+    for index in range(count):
+        sort, _, _, offset, size = struct.unpack_from(f"{order}IQQQQ", data, place + table + index * row + 4)
+        if sort not in (0, _NOBITS):
+            end = max(end, offset + size)
+    return end if place + end <= len(data) else None
