@@ -5,6 +5,7 @@ A function that several programs share is followed once for each kind of values 
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -65,12 +66,21 @@ class Workshop:
         self._translated = translated
         self._map_numbers = map_numbers
         self._graphs: dict[int, Graph] = {}
+        self._positions: dict[int, array[int]] = {}
+        self._calls: dict[int, tuple[int, ...]] = {}
         self._seen: dict[tuple[int, tuple[Value, ...], Layout], Seen] = {}
 
     def _graph(self, number: int) -> Graph:
         if number not in self._graphs:
             self._graphs[number] = graph_of(self._codes[number].instructions)
         return self._graphs[number]
+
+    def _calls_in(self, number: int) -> tuple[int, ...]:
+        """Returns the calls in a function, by their instructions."""
+        if number not in self._calls:
+            found = (place for place, insn in enumerate(self._codes[number].instructions) if insn.code == _CALL)
+            self._calls[number] = tuple(found)
+        return self._calls[number]
 
     def facts(self, order: tuple[int, ...], kind: str | None) -> Facts:
         """Returns the facts about a program of a type, whose functions stand behind each other in this order."""
@@ -88,6 +98,7 @@ class Workshop:
         locks = held_at_tail_calls(
             {number: self._codes[number] for number in order},
             {number: self._graph(number) for number in order},
+            {number: self._calls_in(number) for number in order},
             callers,
             called,
         )
@@ -176,27 +187,36 @@ class Workshop:
 
         A map is its number in the set's maps, where a loader puts a descriptor.
         """
-        codes = [self._codes[number] for number in order]
-        slots: list[int] = []
-        position = 0
-        for code in codes:
-            for insn in code.instructions:
-                slots.append(position)
-                position += 2 if insn.code == _LD_IMM64 else 1
         found: list[Insn] = []
-        for code in codes:
-            for place, insn in enumerate(code.instructions):
-                reference = code.references.get(place)
-                if reference is None:
-                    found.append(insn)
-                else:
-                    found.append(self._resolved(insn, reference, starts, slots, len(found)))
+        first: dict[int, int] = {}
+        position = 0
+        for number in order:
+            found += self._codes[number].instructions
+            first[number] = position
+            position += self._slots(number)[-1]
+        for number in order:
+            slots = self._slots(number)
+            for place, reference in self._codes[number].references.items():
+                at = starts[number] + place
+                found[at] = self._resolved(found[at], reference, first, first[number] + slots[place])
         return tuple(found)
 
-    def _resolved(self, insn: Insn, reference: Reference, starts: dict[int, int], slots: list[int], at: int) -> Insn:
+    def _slots(self, number: int) -> array[int]:
+        """Returns where each instruction of a function stands, in slots, and behind them its length."""
+        if number not in self._positions:
+            positions = array("I", (0,))
+            position = 0
+            for insn in self._codes[number].instructions:
+                position += 2 if insn.code == _LD_IMM64 else 1
+                positions.append(position)
+            self._positions[number] = positions
+        return self._positions[number]
+
+    def _resolved(self, insn: Insn, reference: Reference, first: dict[int, int], slot: int) -> Insn:
+        """Returns an instruction with what it refers to; `first` are the slots in which functions begin, `slot` its own."""
         kind = reference.kind
-        if kind in (Refers.FUNCTION, Refers.ADDRESS) and reference.target in starts:
-            distance = slots[starts[reference.target]] - slots[at] - 1
+        if kind in (Refers.FUNCTION, Refers.ADDRESS) and reference.target in first:
+            distance = first[reference.target] - slot - 1
             if kind is Refers.FUNCTION:
                 return insn._replace(src=_PSEUDO_CALL, off=0, imm=distance)
             return insn._replace(src=_PSEUDO_FUNC, imm=distance & 0xFFFFFFFF)

@@ -189,11 +189,15 @@ class _Host:
     def _attachment(self, item: LoadedProgram, link: LoadedLink | None) -> Attachment | None:
         """Returns what a program is attached to, or was loaded for."""
         if item.target_type:
-            named = self._types.function(item.target_btf, item.target_type)
+            # Once it is attached, only the link says to which program (bpf_tracing_prog_attach() takes the target away).
+            target = None if link is None else self._by_id.get(link.target or 0)
+            is_kernel = self._types.is_kernel(item.target_btf)
+            number, kind = item.target_btf, item.target_type
+            if not is_kernel and target is not None and link is not None:
+                number, kind = target.btf, link.target_type or kind
+            named = self._types.function(number, kind)
             name = None if named is None else named[0].removeprefix(_TRACEPOINT)
-            if self._types.is_kernel(item.target_btf):
-                return Attachment(name, None, None)
-            return Attachment(None, self._target(item, link), name)
+            return Attachment(name, None, None) if is_kernel else Attachment(None, self._target(item, link), name)
         if link is None:
             return None
         if link.target is not None:

@@ -6,6 +6,7 @@ followed through the calls of static subprograms, which may take one and return 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.programs.code import Code, Refers
@@ -68,7 +69,7 @@ def _change(code: Code, place: int) -> _Counts:
     return tuple(change.get(name, 0) for name in NAMES)
 
 
-def _within(code: Code, graph: Graph, exits: dict[int, _Counts]) -> Held:
+def _within(code: Code, graph: Graph, calls: tuple[int, ...], exits: dict[int, _Counts]) -> Held:
     """Follows one function, of whose callees the counts at their exits are known."""
     states: dict[int, _Counts] = {0: _NOTHING}
     todo = [0]
@@ -78,9 +79,7 @@ def _within(code: Code, graph: Graph, exits: dict[int, _Counts]) -> Held:
         index = todo.pop()
         counts = states[index]
         block = graph.blocks[index]
-        for place in range(block.start, block.end):
-            if code.instructions[place].code != _CALL:
-                continue
+        for place in calls[bisect_left(calls, block.start) : bisect_left(calls, block.end)]:
             at[place] = counts
             reference = code.references.get(place)
             if reference is not None and reference.kind is Refers.FUNCTION:
@@ -100,30 +99,29 @@ def _within(code: Code, graph: Graph, exits: dict[int, _Counts]) -> Held:
     return Held(at, _NOTHING if at_exit is None else at_exit)
 
 
-def _takes_locks(code: Code) -> bool:
-    return any(insn.code == _CALL and _change(code, place) != _NOTHING for place, insn in enumerate(code.instructions))
+def _takes_locks(code: Code, calls: tuple[int, ...]) -> bool:
+    return any(_change(code, place) != _NOTHING for place in calls)
 
 
 def held_at_tail_calls(
-    codes: dict[int, Code], graphs: dict[int, Graph], order: tuple[int, ...], called: frozenset[int]
+    codes: dict[int, Code],
+    graphs: dict[int, Graph],
+    calls: dict[int, tuple[int, ...]],
+    order: tuple[int, ...],
+    called: frozenset[int],
 ) -> dict[tuple[int, int], frozenset[str] | None]:
     """Returns the names of the locks at every tail call, by function and instruction; None where paths differ.
 
-    `order` has each function before those that it calls, the main program first; `called` are those that are called,
+    `calls` are the calls in each function. `order` has each function before those that it calls, the main program first; `called` are those that are called,
     and not handed to helpers, whose locks are not known.
     """
-    places = {
-        (number, place)
-        for number in order
-        for place, insn in enumerate(codes[number].instructions)
-        if insn.code == _CALL and _is_tail_call(codes[number], place)
-    }
-    if not places or not any(_takes_locks(codes[number]) for number in order):
+    places = {(number, place) for number in order for place in calls[number] if _is_tail_call(codes[number], place)}
+    if not places or not any(_takes_locks(codes[number], calls[number]) for number in order):
         return dict.fromkeys(places, frozenset())
     exits: dict[int, _Counts] = {}
     within: dict[int, Held] = {}
     for number in reversed(order):
-        within[number] = _within(codes[number], graphs[number], exits)
+        within[number] = _within(codes[number], graphs[number], calls[number], exits)
         exits[number] = within[number].at_exit
     entered: dict[int, _Counts] = {order[0]: _NOTHING}
     for number in order:

@@ -15,7 +15,7 @@ from tests.programs.guest import loaded_in
 
 
 def datapath() -> object:
-    """Loads a program that tail-calls itself in a subprogram, one that replaces that, and one that traces it; all of
+    """Loads a program that tail-calls in a subprogram, one that replaces that, and one that traces it; all of
     it runs in a guest.
     """
     from tailcall_audit.probes.kernel.bpf import EXT, FENTRY, SCHED_CLS, TRACING, function_number
@@ -30,7 +30,8 @@ def datapath() -> object:
     functions = [Function("entry_of_a_long_name", True), Function("sub", True)]
     main = kernel.load(SCHED_CLS, entry, functions=functions, name="entry_of_a_lo")
     plain = kernel.load(SCHED_CLS, Assembly().function("plain").set(0, 1).exit(), name="plain")
-    kernel.put(array, 2, main)
+    # The main program itself is not put in: since 6.12 what is replaced cannot be tail-called.
+    kernel.put(array, 2, plain)
     kernel.put(array, 3, plain)
     sub = (main, function_number(1))
     other = Assembly().function("other").set(0, 3).exit()
@@ -84,9 +85,9 @@ def test_calls_and_tail_calls_are_seen_in_rewritten_instructions(host: ProgramSe
 
 def test_the_slots_of_a_prog_array_are_those_of_the_moment(host: ProgramSet) -> None:
     (array,) = [item for item in host.maps if item.type == "prog_array"]
-    keys = [named(host, name).key for name in ("entry_of_a_long_name", "plain")]
+    key = named(host, "plain").key
     assert (array.max_entries, array.slots_are_all) == (4, True)
-    assert array.slots == (Slot(2, keys[0]), Slot(3, keys[1]))
+    assert array.slots == (Slot(2, key), Slot(3, key))
 
 
 def test_what_replaces_and_traces_names_its_target(host: ProgramSet) -> None:

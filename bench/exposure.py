@@ -1,0 +1,116 @@
+"""How long a large object of a datapath takes to read: ``python -m bench.exposure``.
+
+The object is made here: 100 programs and 60 subprograms of some 1,000 instructions, with tail calls, packet accesses,
+spills and calls, relocations, BTF and a source line for every second instruction; 4 MB. To reach: under 2 s of processor
+time.
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+import tempfile
+from pathlib import Path
+
+from tailcall_audit.analyzer.programs.objects import read_object
+from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL, Insn, Program
+from tests.programs.elf_writer import LOCAL, R_CALL, Definition, Elf, Line, Sym, Types, program, with_btf, with_maps
+
+_PROGRAMS, _SUBPROGRAMS, _PARTS = 100, 60, 48
+_LIMIT = 2.0
+
+
+def _part(
+    assembly: Program, label: str, choice: random.Random, calls: list[tuple[int, str]], calls_subprograms: bool
+) -> None:
+    """Adds some dozen instructions as a datapath has them; notes which slots call a subprogram or load a map."""
+    start = _length_of(assembly)
+    offset = 8 * choice.randrange(1, 60)
+    assembly.load(4, 7, 6, 76).load(4, 8, 6, 80).mov(1, 7).alu(1, "+", 34).jump_if_reg(1, ">", 8, f"{label}-out")
+    assembly.load(2, 2, 7, 12).alu(2, "&", 0xFF).store(8, 10, -offset, 2).jump_if(2, "==", 8, f"{label}-out")
+    kind = choice.randrange(4)
+    if kind == 0 and calls_subprograms:
+        calls.append((start + 10, "call"))
+        assembly.mov(1, 6).call("placeholder")
+    elif kind == 1:
+        calls.append((start + 10, "map"))
+        assembly.mov(1, 6).map_fd(2, 0).set(3, choice.randrange(32)).helper(HELPER_TAIL_CALL)
+    else:
+        assembly.mov(2, 10).alu(2, "+", -offset).helper(choice.choice((5, 7, 8)))
+    assembly.label(f"{label}-out").load(8, 3, 10, -offset).alu(3, ">>", 3)
+
+
+def _length(insns: list[Insn]) -> int:
+    return sum(2 if insn.code == 0x18 else 1 for insn in insns)
+
+
+def datapath(programs: int = _PROGRAMS, subprograms: int = _SUBPROGRAMS, parts: int = _PARTS) -> bytes:
+    """Returns an object of so many programs and subprograms, each of so many parts."""
+    choice = random.Random(17)
+    elf, types = Elf(), Types()
+    functions: list[tuple[str, int, str, bool]] = []
+    lines: list[Line] = []
+    at = {".text": 0}
+    for number in range(subprograms + programs):
+        is_main = number >= subprograms
+        section = f"tc/{number}" if is_main else ".text"
+        name = f"program_{number}" if is_main else f"subprogram_{number}"
+        assembly = Program().function(name).mov(6, 1).store_imm(8, 10, -480, 0)
+        calls: list[tuple[int, str]] = []
+        for part in range(parts):
+            _part(assembly, str(part), choice, calls, is_main)
+        assembly.set(0, 0).exit().label("placeholder")
+        insns, found = program(assembly)
+        start = at.get(section, 0)
+        size = _length(insns)
+        elf.code(
+            section, [insn._replace(imm=-1) if insn.src == 1 and insn.code == 0x85 else insn for insn in insns], *found
+        )
+        for slot, kind in calls:
+            below = (
+                choice.randrange(max(0, number - 8) if not is_main else 0, number if not is_main else subprograms)
+                if number
+                else 0
+            )
+            symbol = "jumps" if kind == "map" else f"subprogram_{below}"
+            elf.relocate(section, 8 * (start + slot), symbol, R_CALL if kind == "call" else 1)
+        functions.append((section, 8 * start, name, True))
+        lines += [
+            Line(section, 8 * (start + slot), "datapath.c", f"\tstatement({slot}, {number}) of {name};", slot)
+            for slot in range(0, size, 2)
+        ]
+        at[section] = start + size
+    with_maps(
+        elf,
+        types,
+        [Definition("jumps", 3, 32, tuple((key, f"program_{subprograms + key}") for key in range(min(32, programs))))],
+    )
+    with_btf(elf, types, functions, lines)
+    elf.section("license", b"GPL\0")
+    elf.symbols.append(Sym("", ".text", 0, 0, 3, LOCAL))
+    return elf.encode()
+
+
+def _length_of(assembly: Program) -> int:
+    return assembly._slots
+
+
+def main() -> None:
+    """Prints the processor time that the object takes to read."""
+    data = datapath()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "datapath.o"
+        path.write_bytes(data)
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        (found,) = read_object(str(path))
+        after = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    instructions = sum(len(item.instructions) for item in found.programs)
+    print(
+        f"{len(data) / 1e6:.1f} MB, {len(found.programs)} programs of {instructions:,} instructions with their subprograms:"
+        f" {seconds:.2f} s of processor time (to reach: {_LIMIT:g} s), {after.ru_maxrss / 1024:.0f} MB"
+    )
+
+
+if __name__ == "__main__":
+    main()
