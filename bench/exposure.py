@@ -1,8 +1,8 @@
 """How long a large object of a datapath takes to read: ``python -m bench.exposure``.
 
 The object is made here: 100 programs and 60 subprograms of some 1,000 instructions, with tail calls, packet accesses,
-spills and calls, relocations, BTF and a source line for every second instruction; 4 MB. To reach: under 2 s of processor
-time.
+spills and calls, relocations, BTF and a source line for every second instruction; 4 MB. To reach: under 2 s of
+processor time.
 """
 
 from __future__ import annotations

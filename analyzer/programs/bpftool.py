@@ -1,4 +1,4 @@
-"""Reads what bpftool printed on another host as JSON: a file, or a folder of files, which are told apart by their
+"""Reads what bpftool printed on another host as JSON: a file, or a folder of files, which are distinguished by their
 content.
 
 `prog show`, `map show`, `link show`, `map dump`, `prog dump xlated` (with ``opcodes``, or the raw file of ``file F``),

@@ -1,4 +1,4 @@
-"""The answers of bpftool as records of a kernel (`probes/kernel/loaded.py`), told apart by their members."""
+"""The answers of bpftool as records of a kernel (`probes/kernel/loaded.py`), distinguished by their members."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tailcall_audit.probes.kernel.loaded import Loaded, LoadedBtf, LoadedLink, L
 
 __all__ = ["Collected"]
 
-_FUNCTION = re.compile(r"(\w+)\(")
+_FUNCTION = re.compile(r"\b(\w{1,512})\(")
 _CALL = re.compile(r"call (\w+)#(-?\d{1,10})")
 _CALL_CODE, _LD_IMM64 = 0x85, 0x18
 _MAX_ID = (1 << 32) - 1

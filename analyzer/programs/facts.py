@@ -213,7 +213,9 @@ class Workshop:
         return self._positions[number]
 
     def _resolved(self, insn: Insn, reference: Reference, first: dict[int, int], slot: int) -> Insn:
-        """Returns an instruction with what it refers to; `first` are the slots in which functions begin, `slot` its own."""
+        """Returns an instruction with what it refers to; `first` are the slots in which functions begin, `slot` its
+        own.
+        """
         kind = reference.kind
         if kind in (Refers.FUNCTION, Refers.ADDRESS) and reference.target in first:
             distance = first[reference.target] - slot - 1

@@ -112,8 +112,8 @@ def held_at_tail_calls(
 ) -> dict[tuple[int, int], frozenset[str] | None]:
     """Returns the names of the locks at every tail call, by function and instruction; None where paths differ.
 
-    `calls` are the calls in each function. `order` has each function before those that it calls, the main program first; `called` are those that are called,
-    and not handed to helpers, whose locks are not known.
+    `calls` are the calls in each function. `order` has each function before those that it calls, the main program
+    first; `called` are those that are called, and not handed to helpers, whose locks are not known.
     """
     places = {(number, place) for number in order for place in calls[number] if _is_tail_call(codes[number], place)}
     if not places or not any(_takes_locks(codes[number], calls[number]) for number in order):

@@ -1,4 +1,4 @@
-"""What bpftool prints as JSON, in the forms of bpftool 7.1 (Debian 12) to 7.5: the files of a host, told apart by
+"""What bpftool prints as JSON, in the forms of bpftool 7.1 (Debian 12) to 7.5: the files of a host, distinguished by
 content.
 """
 
