@@ -21,7 +21,7 @@ from tailcall_audit.analyzer.programs.types import Map, Program, ProgramSet, Slo
 from tailcall_audit.probes.kernel.btf import Btf, BtfError
 from tailcall_audit.probes.reading import read_file
 
-__all__ = ["read_object", "read_object_bytes"]
+__all__ = ["read_all", "read_object", "read_object_bytes"]
 
 _MAX_FILE = 256 << 20
 _TEXT = ".text"
@@ -40,15 +40,22 @@ def read_object(path: str) -> tuple[ProgramSet, ...]:
         data = read_file(path, _MAX_FILE)
     except OSError as error:
         raise AuditError(f"{path}: cannot read: {error.strerror or error}") from error
-    label = os.path.basename(path)
+    try:
+        return read_all(data, os.path.basename(path))
+    except ProgramsError as error:
+        raise AuditError(f"{path}: {error}") from error
+
+
+def read_all(data: bytes, label: str) -> tuple[ProgramSet, ...]:
+    """Returns the programs of an object, or of those within data; raises ProgramsError if there are none."""
     try:
         return (read_object_bytes(data, label),)
     except ProgramsError as error:
         reason = error
-    found = list(_inside(data, label))
-    if found:
-        return tuple(found)
-    raise AuditError(f"{path}: {reason}, and no BPF object is in it") from reason
+    found = tuple(_inside(data, label))
+    if not found:
+        raise ProgramsError(f"{reason}, and no BPF object is in it") from reason
+    return found
 
 
 def _inside(data: bytes, label: str) -> Iterator[ProgramSet]:

@@ -49,12 +49,17 @@ action sched_act
 netkit/primary sched_cls netkit_primary
 netkit/peer sched_cls netkit_peer
 tracepoint+ tracepoint
+tracepoint.s+ tracepoint none s
+tp.s+ tracepoint none s
 tp+ tracepoint
 raw_tracepoint+ raw_tracepoint
 raw_tp+ raw_tracepoint
+raw_tracepoint.s+ raw_tracepoint none s
+raw_tp.s+ raw_tracepoint none s
 raw_tracepoint.w+ raw_tracepoint_writable
 raw_tp.w+ raw_tracepoint_writable
 tp_btf+ tracing trace_raw_tp
+tp_btf.s+ tracing trace_raw_tp s
 fentry+ tracing trace_fentry
 fmod_ret+ tracing modify_return
 fexit+ tracing trace_fexit
@@ -63,6 +68,12 @@ fentry.s+ tracing trace_fentry s
 fmod_ret.s+ tracing modify_return s
 fexit.s+ tracing trace_fexit s
 fsession.s+ tracing trace_fsession s
+fentry.multi+ tracing trace_fentry_multi
+fexit.multi+ tracing trace_fexit_multi
+fsession.multi+ tracing trace_fsession_multi
+fentry.multi.s+ tracing trace_fentry_multi s
+fexit.multi.s+ tracing trace_fexit_multi s
+fsession.multi.s+ tracing trace_fsession_multi s
 freplace+ ext
 lsm+ lsm lsm_mac
 lsm.s+ lsm lsm_mac s

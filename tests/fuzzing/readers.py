@@ -16,8 +16,20 @@ from hypothesis import strategies as st
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.model import AuditError, Evidence, Presence, Report
+from tailcall_audit.analyzer.programs.types import ProgramSet
 from tailcall_audit.probes.kernel.btf import BtfError
-from tests.strategies import archives, catalogues, changelogs, guests, images, indexes, kbuild, releases, repositories
+from tests.strategies import (
+    archives,
+    catalogues,
+    changelogs,
+    guests,
+    images,
+    indexes,
+    kbuild,
+    objects,
+    releases,
+    repositories,
+)
 from tests.strategies import sources as csources
 from tests.strategies import types as btf_types
 from tests.strategies.case import Case
@@ -265,6 +277,38 @@ def _recognised(path: Path) -> None:
     assert recognise(str(path)) in ("package", "image", "config", "repo", "changelog", "tree", "kernel")
 
 
+def _object(path: Path) -> None:
+    from tailcall_audit.analyzer.programs.objects import read_object
+
+    for found in read_object(str(path)):
+        _check_programs(found)
+
+
+def _bpftool(path: Path) -> None:
+    from tailcall_audit.analyzer.programs.bpftool import read_bpftool
+
+    _check_programs(read_bpftool(str(path.parent)))
+
+
+def _check_programs(found: ProgramSet) -> None:
+    """Everything that a set names is in it, and every place is one of a program."""
+    assert len({item.key for item in found.programs}) == len(found.programs)
+    for item in found.programs:
+        names = {function.name for function in item.functions}
+        assert len(names) == len(item.functions)
+        assert [function.start for function in item.functions[1:]] == [function.end for function in item.functions[:-1]]
+        for function in item.functions:
+            assert 0 <= function.start <= function.end <= len(item.instructions)
+            assert {call.callee for call in function.calls} <= names
+            assert {call.callee for call in function.callbacks} <= names
+            sites = (*function.calls, *function.callbacks, *function.helpers, *function.tail_calls)
+            assert all(function.start <= site.instruction < function.end for site in sites)
+            assert function.stack is None or function.stack >= 0
+        assert all(0 <= index < len(item.instructions) for index in item.lines)
+    for entry in found.maps:
+        assert all(slot.program is None or found.program(slot.program) is not None for slot in entry.slots)
+
+
 _REFUSED = (AuditError,)
 _FILES = st.one_of(
     changelogs.changelog_cases(),
@@ -285,6 +329,8 @@ READERS = (
     FuzzedReader("rpm", archives.rpm_cases(), _package, _REFUSED, 600),
     FuzzedReader("packages-index", indexes.index_cases(), _index, _REFUSED, 600),
     FuzzedReader("repodata", indexes.repodata_cases(), _repodata, _REFUSED, 600),
+    FuzzedReader("object", objects.object_cases(), _object, _REFUSED, 400),
+    FuzzedReader("bpftool", objects.bpftool_cases(), _bpftool, _REFUSED, 250),
     FuzzedReader("image", images.image_cases(), _image, _REFUSED, 500),
     FuzzedReader("audited-image", images.image_cases(), _audited_image, _REFUSED, 100),
     FuzzedReader("payload", images.payload_cases(), _payload, _REFUSED, 600),
