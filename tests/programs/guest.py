@@ -75,7 +75,7 @@ def in_guest(image: Path, function: Callable[[], object], append: str = "") -> o
         archive.write_bytes(base + write_cpio(members))
         command = [
             *(qemu.program, "-nodefaults", "-no-user-config", "-monitor", "none", "-display", "none", "-nic", "none"),
-            *("-no-reboot", "-smp", "1", "-m", "768", "-accel", "tcg", *machine.options),
+            *("-no-reboot", "-smp", "1", "-m", "768", "-accel", "tcg", "-cpu", machine.processor, *machine.board),
             *("-serial", "stdio", "-serial", f"file:{answer}", "-kernel", str(image), "-initrd", str(archive)),
             *("-append", f"{machine.command_line} quiet panic=-1 oops=panic PYTHONHASHSEED=0 {append}"),
         ]
