@@ -1,7 +1,7 @@
-"""Objects for big-endian machines: their BTF as a little-endian one, their instructions decoded.
+"""Objects for big-endian machines: their .BTF.ext as a little-endian one, their instructions decoded.
 
-All fields of BTF and .BTF.ext but the magic are 32 bits wide or single bytes, so swapping the bytes of each word makes
-one from the other (Linux Documentation/bpf/btf.rst).
+All fields of .BTF.ext but the magic are 32 bits wide or single bytes, so swapping the bytes of each word makes one from
+the other (Linux Documentation/bpf/btf.rst).
 """
 
 from __future__ import annotations
@@ -12,29 +12,15 @@ from array import array
 from tailcall_audit.analyzer.programs.code import ProgramsError
 from tailcall_audit.probes.kernel.instructions import Insn
 
-__all__ = ["decode_instructions", "little_btf", "little_btf_ext"]
+__all__ = ["decode_instructions", "little_btf_ext"]
 
 _LD_IMM64 = 0x18
-_BTF_HEADER = struct.Struct(">HBBIIIII")
-_MAGIC = 0xEB9F
 
 
 def _swapped(data: bytes) -> bytes:
     words = array("I", data[: len(data) // 4 * 4])
     words.byteswap()
     return words.tobytes()
-
-
-def little_btf(data: bytes) -> bytes:
-    """Returns big-endian BTF as little-endian; raises ProgramsError where its header names more than there is."""
-    if len(data) < _BTF_HEADER.size:
-        raise ProgramsError("its BTF is too short for a header")
-    magic, version, flags, length, types, types_size, strings, strings_size = _BTF_HEADER.unpack_from(data)
-    start, names = length + types, length + strings
-    if magic != _MAGIC or start + types_size > len(data) or names + strings_size > len(data):
-        raise ProgramsError("the header of its BTF names more than there is")
-    header = struct.pack("<HBBIIIII", magic, version, flags, _BTF_HEADER.size, 0, types_size, types_size, strings_size)
-    return header + _swapped(data[start : start + types_size]) + data[names : names + strings_size]
 
 
 def little_btf_ext(data: bytes) -> bytes:

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.programs.btf_ext import Lines
-from tailcall_audit.analyzer.programs.byteorder import decode_instructions, little_btf
+from tailcall_audit.analyzer.programs.byteorder import decode_instructions
 from tailcall_audit.analyzer.programs.code import Code, ProgramsError, Reference, Refers
 from tailcall_audit.analyzer.programs.facts import Facts, Workshop
 from tailcall_audit.analyzer.programs.names import attach_type, helper_number, map_type, program_type
@@ -44,7 +44,6 @@ class _Types:
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = {item.id: item for item in loaded.btfs}
         self._known: dict[int, Btf | None] = {}
-        self._big = loaded.big_endian
 
     def btf(self, number: int) -> Btf | None:
         """Returns the BTF with an id."""
@@ -53,8 +52,8 @@ class _Types:
             found = None
             if item is not None and item.data is not None:
                 try:
-                    found = Btf(little_btf(item.data) if self._big else item.data)
-                except (BtfError, ProgramsError):
+                    found = Btf(item.data)
+                except BtfError:
                     found = None
             self._known[number] = found
         return self._known[number]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from tailcall_audit.analyzer.errors import AuditError
 from tailcall_audit.analyzer.programs.btf_ext import BtfExt, read_btf_ext
-from tailcall_audit.analyzer.programs.byteorder import little_btf, little_btf_ext
+from tailcall_audit.analyzer.programs.byteorder import little_btf_ext
 from tailcall_audit.analyzer.programs.code import ProgramsError, Refers
 from tailcall_audit.analyzer.programs.elf_object import ElfObject
 from tailcall_audit.analyzer.programs.embedded import find_objects
@@ -17,7 +17,8 @@ from tailcall_audit.analyzer.programs.light_skeleton import read_light_skeletons
 from tailcall_audit.analyzer.programs.maps import Definition, read_maps
 from tailcall_audit.analyzer.programs.relocations import Linked, Place, link, order_of
 from tailcall_audit.analyzer.programs.sections import read_section_name
-from tailcall_audit.analyzer.programs.types import Map, Program, ProgramSet, Slot
+from tailcall_audit.analyzer.programs.struct_ops import read_struct_ops
+from tailcall_audit.analyzer.programs.types import Attachment, Map, Program, ProgramSet, Slot
 from tailcall_audit.probes.kernel.btf import Btf, BtfError
 from tailcall_audit.probes.reading import read_file
 
@@ -76,7 +77,7 @@ def read_object_bytes(data: bytes, label: str) -> ProgramSet:
     btf, extra = _types(elf, notes)
     definitions = read_maps(elf, btf, notes)
     linked = link(elf, btf, extra, definitions, notes)
-    programs = _Programs(elf, linked, definitions, label, notes)
+    programs = _Programs(elf, linked, definitions, label, read_struct_ops(elf, btf, notes))
     found = tuple(programs.make(number) for number in programs.mains())
     maps = tuple(programs.map(item) for item in definitions)
     if len(elf.symbols) < 2 and found:
@@ -92,8 +93,7 @@ def _types(elf: ElfObject, notes: list[str]) -> tuple[Btf | None, BtfExt | None]
     if section is None:
         return None, None
     try:
-        data = elf.content(section)
-        btf = Btf(little_btf(data) if elf.big_endian else data)
+        btf = Btf(elf.content(section))
     except (BtfError, ProgramsError) as error:
         notes.append(f"its BTF cannot be read: {error}")
         return None, None
@@ -112,13 +112,18 @@ class _Programs:
     """Makes the programs of an object."""
 
     def __init__(
-        self, elf: ElfObject, linked: Linked, definitions: tuple[Definition, ...], label: str, notes: list[str]
+        self,
+        elf: ElfObject,
+        linked: Linked,
+        definitions: tuple[Definition, ...],
+        label: str,
+        members: dict[tuple[int, int], str],
     ) -> None:
         self._elf = elf
         self._linked = linked
         self._definitions = definitions
         self._label = label
-        self._notes = notes
+        self._members = members
         self._types = {item.name: item.type for item in definitions}
         self._workshop = Workshop(linked.codes, {item.name: number for number, item in enumerate(definitions)})
         self._keys = self._named()
@@ -165,6 +170,7 @@ class _Programs:
         """Returns the program whose main function has this index."""
         place, code = self._linked.places[number], self._linked.codes[number]
         says = read_section_name(place.section.name)
+        member = self._members.get((place.section.number, place.start))
         order = order_of(self._linked.codes, number)
         facts = self._workshop.facts(order, says.type)
         kinds = {name: self._types.get(name, "") for name in facts.maps}
@@ -173,9 +179,9 @@ class _Programs:
             code.name,
             f"{self._label}, section {place.section.name}",
             place.section.name,
-            says.type,
+            says.type if member is None else "struct_ops",
             says.expected_attach_type,
-            says.attachment,
+            says.attachment if member is None else Attachment(member, None, None),
             says.sleepable,
             None,
             facts.instructions,

@@ -169,7 +169,7 @@ class Btf:
         """Returns so many numbers of 32 bits from a place that a type names; raises BtfError outside of the data."""
         if position < 0 or position + 4 * count > len(self._data):
             raise BtfError(f"no {count} numbers at {position}")
-        return struct.unpack_from(f"<{count}I", self._data, position)
+        return self._unpack(f"{count}I", self._data, position)
 
     def types(self) -> Iterator[tuple[int, Type]]:
         """Yields every type with its number."""

@@ -7,7 +7,8 @@ from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tailcall_audit.probes.kernel.btf import GLOBAL, STATIC, Writer
+from tailcall_audit.probes.kernel.btf import GLOBAL, STATIC
+from tailcall_audit.probes.kernel.btf_writer import Writer
 from tailcall_audit.probes.kernel.instructions import Insn, Program
 
 _SHF_ALLOC, _SHF_EXEC, _SHF_WRITE = 2, 4, 1
@@ -144,7 +145,10 @@ def _strings(names: Sequence[str]) -> tuple[bytes, dict[str, int]]:
 
 
 class Types(Writer):
-    """BTF with what the definitions of maps need, and names for source lines."""
+    """BTF with what the definitions of maps need, and names for source lines; little-endian until it is in an object."""
+
+    def __init__(self) -> None:
+        super().__init__("<")
 
     def text(self, text: str) -> int:
         """Returns the place of a string."""

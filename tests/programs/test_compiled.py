@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tailcall_audit.analyzer.programs.objects import read_object
-from tailcall_audit.analyzer.programs.types import Reach, Slot
+from tailcall_audit.analyzer.programs.types import Attachment, Reach, Slot
 from tests.programs.compiled import build
 
 SOURCE = """
@@ -65,3 +65,22 @@ def test_an_object_says_what_its_source_says(tmp_path: Path, target: str, big: b
     assert line is not None
     assert (Path(line.file).name, line.text) == ("prog.bpf.c", "int found = sub(skb);")
     assert SOURCE.splitlines()[line.line - 1].strip() == line.text
+
+
+STRUCT_OPS = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct tcp_congestion_ops { void (*init)(void *); void (*release)(void *); char name[16]; } __attribute__((preserve_access_index));
+SEC("struct_ops/other") void start(void *sk) { bpf_ktime_get_ns(); }
+SEC("struct_ops") void stop(void *sk) { bpf_ktime_get_ns(); }
+SEC(".struct_ops") struct tcp_congestion_ops mine = { .init = (void *)start, .release = (void *)stop, .name = "mine" };
+char _license[] SEC("license") = "GPL";
+"""
+
+
+def test_a_program_of_a_struct_ops_names_the_member_that_it_implements(tmp_path: Path) -> None:
+    (found,) = read_object(str(build(STRUCT_OPS, tmp_path)))
+    assert {item.name: (item.type, item.attachment) for item in found.programs} == {
+        "start": ("struct_ops", Attachment("tcp_congestion_ops.init", None, None)),
+        "stop": ("struct_ops", Attachment("tcp_congestion_ops.release", None, None)),
+    }

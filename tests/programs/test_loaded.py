@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tailcall_audit.analyzer.programs.host import programs_of
@@ -11,7 +13,7 @@ from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL
 from tailcall_audit.probes.kernel.instructions import Program as Assembly
 from tailcall_audit.probes.kernel.loaded import read_kernel
 from tests.mutants import IN_6_1, IN_6_12, IN_7_3, debian_image
-from tests.programs.guest import loaded_in
+from tests.programs.guest import in_guest, loaded_in
 
 
 def datapath() -> object:
@@ -96,3 +98,45 @@ def test_what_replaces_and_traces_names_its_target(host: ProgramSet) -> None:
     assert (other.type, traced.type, traced.expected_attach_type) == ("ext", "tracing", "trace_fentry")
     assert other.attachment == Attachment(None, entry.key, "sub")
     assert traced.attachment == Attachment(None, entry.key, "entry_of_a_long_name")
+
+
+def without_privileges() -> object:
+    """Reads as a user who owns nothing."""
+    from tailcall_audit.probes.kernel.bpf import BpfError
+    from tailcall_audit.probes.kernel.loaded import why_refused
+
+    os.setresuid(65534, 65534, 65534)
+    try:
+        read_kernel()
+    except BpfError as error:
+        return why_refused(error)
+    return "it was read"
+
+
+def test_the_missing_privilege_is_named() -> None:
+    assert in_guest(debian_image(IN_6_1), without_privileges) == (
+        "CAP_SYS_ADMIN is missing: run it as root (CAP_BPF and CAP_PERFMON alone name no ids)"
+    )
+
+
+def while_programs_come_and_go() -> object:
+    """Reads again and again while another process loads programs and lets go of them."""
+    from tailcall_audit.probes.kernel.bpf import SOCKET_FILTER
+
+    child = os.fork()
+    if not child:
+        while True:
+            with Bpf() as kernel:
+                for number in range(20):
+                    kernel.load(SOCKET_FILTER, Assembly().set(0, number).exit(), name="fleeting")
+                    kernel.prog_array()
+    found = [read_kernel() for _ in range(40)]
+    os.kill(child, 9)
+    counts = {len(one.programs) for one in found}
+    names = {item.name for one in found for item in one.programs}
+    return sorted(names), len(counts) > 1, {note for one in found for note in one.notes}
+
+
+def test_programs_come_and_go_while_they_are_read() -> None:
+    names, changed, notes = in_guest(debian_image(IN_6_12), while_programs_come_and_go)  # type: ignore[misc]
+    assert (names, changed, notes) == (["fleeting"], True, set())
