@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.programs.code import ProgramsError
-from tailcall_audit.analyzer.programs.host import Names
 from tailcall_audit.analyzer.programs.names import attach_number, link_number, map_number, program_number
+from tailcall_audit.analyzer.programs.translated import Names
 from tailcall_audit.analyzer.programs.types import SourceLine
 from tailcall_audit.probes.kernel.loaded import Loaded, LoadedBtf, LoadedLink, LoadedMap, LoadedProgram
 

@@ -11,9 +11,19 @@ from __future__ import annotations
 import heapq
 from typing import NamedTuple
 
+from tailcall_audit.analyzer.programs.arithmetic import COMPARISONS, HALF, compute, decide, negated
 from tailcall_audit.analyzer.programs.code import Code, Reference, Refers
 from tailcall_audit.analyzer.programs.flow import Graph
 from tailcall_audit.analyzer.programs.names import helper_number
+from tailcall_audit.analyzer.programs.state import (
+    FP,
+    State,
+    cross,
+    drop_packets,
+    forget_identities,
+    forget_written,
+    refine,
+)
 from tailcall_audit.analyzer.programs.values import (
     TOP,
     Address,
@@ -46,14 +56,7 @@ _LD_IMM64, _CALL, _CALL_REGISTER = 0x18, 0x85, 0x8D
 _LDX, _ST, _STX, _ALU, _JMP, _JMP32, _ALU64 = 1, 2, 3, 4, 5, 6, 7
 _WIDTHS = {0x00: 4, 0x08: 2, 0x10: 1, 0x18: 8}
 _ATOMIC, _LOAD_ACQUIRE = 0xC0, 0x100
-_ADD, _SUB, _MUL, _OR, _AND, _LSH, _RSH, _XOR, _MOV = 0x00, 0x10, 0x20, 0x40, 0x50, 0x60, 0x70, 0xA0, 0xB0
-_JEQ, _JGT, _JGE, _JNE, _JSGT, _JSGE, _JLT, _JLE, _JSLT, _JSLE = (
-    0x10, 0x20, 0x30, 0x50, 0x60, 0x70, 0xA0, 0xB0, 0xC0, 0xD0
-)  # fmt: skip
-_UNSIGNED = {_JSGT: _JGT, _JSGE: _JGE, _JSLT: _JLT, _JSLE: _JLE}
-_NEGATED = {_JEQ: _JNE, _JNE: _JEQ, _JGT: _JLE, _JLE: _JGT, _JGE: _JLT, _JLT: _JGE}
-_FP = 10
-_HALF = (1 << 32) - 1
+_MOV = 0xB0
 _WIDEN_AFTER, _GIVE_UP_AFTER = 3, 64
 
 
@@ -85,23 +88,13 @@ class Seen(NamedTuple):
     complete: bool
 
 
-class _State(NamedTuple):
-    """Registers R0 to R10, and the values of stack slots by offset and width."""
-
-    registers: list[Value]
-    slots: dict[tuple[int, int], Value]
-
-    def copy(self) -> _State:
-        return _State(self.registers.copy(), self.slots.copy())
-
-
 class _Interpreter:
     def __init__(self, code: Code, graph: Graph, arguments: tuple[Value, ...], layout: Layout, budget: int) -> None:
         self._code = code
         self._graph = graph
         self._layout = layout
         self._left = budget
-        self._entry = _State([None, *arguments, None, None, None, None, Frame(0)], {})
+        self._entry = State([None, *arguments, None, None, None, None, Frame(0)], {})
         self.tail_calls: dict[int, tuple[Value, Value]] = {}
         self.arguments: dict[int, tuple[Value, ...]] = {}
         self.addresses: dict[int, tuple[int, ...]] = {}
@@ -114,7 +107,7 @@ class _Interpreter:
 
     def run(self) -> Seen:
         blocks = self._graph.blocks
-        states: dict[int, _State] = {0: self._entry}
+        states: dict[int, State] = {0: self._entry}
         visits = [0] * len(blocks)
         todo = [0]
         queued = {0}
@@ -126,7 +119,7 @@ class _Interpreter:
                 visited = set(states)
                 for index in range(len(blocks)):
                     if index not in states:
-                        states[index] = _State([*[None] * 10, Frame(0)], {})
+                        states[index] = State([*[None] * 10, Frame(0)], {})
                         todo.append(index)
                         queued.add(index)
                 continue
@@ -139,7 +132,7 @@ class _Interpreter:
                 break
             for follower, state in self._block(index, states[index].copy()):
                 if follower <= index:
-                    _forget_identities(state)
+                    forget_identities(state)
                 known = states.get(follower)
                 merged = state if known is None else self._merge(follower, known, state, visits[follower])
                 if merged is not None:
@@ -161,7 +154,7 @@ class _Interpreter:
             complete,
         )
 
-    def _merge(self, block: int, known: _State, state: _State, visits: int) -> _State | None:
+    def _merge(self, block: int, known: State, state: State, visits: int) -> State | None:
         """Returns the state that holds on both ways into a block, None where it is the known one."""
         if known.registers == state.registers and known.slots == state.slots:
             return None
@@ -182,9 +175,9 @@ class _Interpreter:
                     slots[key] = value
         if registers == known.registers and slots == known.slots:
             return None
-        return _State(registers, slots)
+        return State(registers, slots)
 
-    def _block(self, index: int, state: _State) -> list[tuple[int, _State]]:
+    def _block(self, index: int, state: State) -> list[tuple[int, State]]:
         """Runs a block. Returns the blocks that follow with the states in which they begin."""
         block = self._graph.blocks[index]
         instructions = self._code.instructions
@@ -221,20 +214,20 @@ class _Interpreter:
         operation, wide = insn.code & 0xF0, insn.code & 7 == _ALU64
         other: Value
         if insn.code & 8:
-            other = registers[insn.src] if insn.src <= _FP else None
+            other = registers[insn.src] if insn.src <= FP else None
         else:
             other = Number(place, maybe=True) if place in self._code.constant else insn.imm & TOP
-        if insn.dst > _FP:
+        if insn.dst > FP:
             return
         if operation == _MOV and wide and insn.off == 0:
             registers[insn.dst] = other
         elif operation == _MOV and insn.off == 0 and isinstance(other, int):
-            registers[insn.dst] = other & _HALF
+            registers[insn.dst] = other & HALF
         else:
-            registers[insn.dst] = _compute(place, insn, registers[insn.dst], other, wide)
+            registers[insn.dst] = compute(place, insn, registers[insn.dst], other, wide)
 
-    def _load(self, place: int, insn: Insn, state: _State) -> None:
-        base = state.registers[insn.src] if insn.src <= _FP else None
+    def _load(self, place: int, insn: Insn, state: State) -> None:
+        base = state.registers[insn.src] if insn.src <= FP else None
         width = _WIDTHS[insn.code & 0x18]
         self._uses(base, insn.off)
         value: Value = Number(place, 0, (1 << 8 * width) - 1)
@@ -250,11 +243,11 @@ class _Interpreter:
             value = Packet(frozenset()) if width >= 4 else value
         elif (base is None or isinstance(base, Memory)) and width == 8:
             value = None
-        if insn.dst < _FP:
+        if insn.dst < FP:
             state.registers[insn.dst] = value
 
-    def _store(self, place: int, insn: Insn, state: _State) -> None:
-        base = state.registers[insn.dst] if insn.dst <= _FP else None
+    def _store(self, place: int, insn: Insn, state: State) -> None:
+        base = state.registers[insn.dst] if insn.dst <= FP else None
         width = _WIDTHS[insn.code & 0x18]
         self._uses(base, insn.off)
         if insn.code & 0xE0 == _ATOMIC and insn.imm == _LOAD_ACQUIRE:
@@ -262,14 +255,14 @@ class _Interpreter:
             return
         if insn.code & 0xE0 == _ATOMIC:
             value: Value = None
-            if insn.imm & 1 and insn.src < _FP:  # BPF_FETCH
+            if insn.imm & 1 and insn.src < FP:  # BPF_FETCH
                 state.registers[insn.src] = Number(place)
             if insn.imm & 0xF0 == 0xF0:
                 state.registers[0] = Number(place)  # BPF_CMPXCHG
         elif insn.code & 7 == _ST:
             value = insn.imm & ((1 << 8 * width) - 1) if place not in self._code.constant else Number(place, maybe=True)
         else:
-            value = state.registers[insn.src] if insn.src <= _FP else None
+            value = state.registers[insn.src] if insn.src <= FP else None
         if not isinstance(base, Frame):
             return
         if base.offset is None:
@@ -296,7 +289,7 @@ class _Interpreter:
         elif base is None and self._called:
             self._vague = True
 
-    def _call(self, place: int, insn: Insn, state: _State) -> None:
+    def _call(self, place: int, insn: Insn, state: State) -> None:
         registers = state.registers
         reference = self._code.references.get(place)
         given = tuple(registers[1:6])
@@ -324,36 +317,36 @@ class _Interpreter:
                 if before is None
                 else (join(before[0], found[0], True, True), join(before[1], found[1], True, bool(self._undecided)))
             )
-        _forget_written(state, given, own or bool(addresses))
+        forget_written(state, given, own or bool(addresses))
         if own or helper == HELPER_TAIL_CALL or addresses:
             self._called = True
-            _cross(state, place)
+            cross(state, place)
         elif helper in CHANGES_PACKET:
-            _drop_packets(state)
+            drop_packets(state)
         registers[0] = Number(place, maybe=own)
         registers[1:6] = [Number(None)] * 5
 
-    def _follow(self, index: int, insn: Insn, state: _State) -> list[tuple[int, _State]]:
+    def _follow(self, index: int, insn: Insn, state: State) -> list[tuple[int, State]]:
         after = self._graph.blocks[index].after
         if len(after) < 2 or insn.code & 7 not in (_JMP, _JMP32):
             return [(follower, state) for follower in after]
         operation, narrow = insn.code & 0xF0, insn.code & 7 == _JMP32
-        if operation not in _NEGATED and operation not in _UNSIGNED:
+        if operation not in COMPARISONS:
             return [(after[0], state.copy()), (after[1], state)]
-        left = state.registers[insn.dst] if insn.dst <= _FP else None
+        left = state.registers[insn.dst] if insn.dst <= FP else None
         right: Value = insn.imm & TOP
         if insn.code & 8:
-            right = state.registers[insn.src] if insn.src <= _FP else None
+            right = state.registers[insn.src] if insn.src <= FP else None
         elif self._code.instructions and self._graph.blocks[index].end - 1 in self._code.constant:
             right = Number(None, maybe=True)
         if isinstance(left, int) and isinstance(right, int):
-            taken = _decide(operation, left, right, narrow)
+            taken = decide(operation, left, right, narrow)
             return [(after[0] if taken else after[1], state)]
         if may_be_constant(left) and may_be_constant(right):
             self._undecided.add(index)
         jumps, falls = state.copy(), state
-        _refine(jumps, left, operation, right, narrow)
-        _refine(falls, left, _negated(operation), right, narrow)
+        refine(jumps, left, operation, right, narrow)
+        refine(falls, left, negated(operation), right, narrow)
         return [(after[0], jumps), (after[1], falls)]
 
 
@@ -371,188 +364,6 @@ def _handed(value: Value) -> Value:
     if isinstance(value, Packet):
         return Packet(frozenset())
     return Memory() if isinstance(value, Frame) else value
-
-
-def _compute(place: int, insn: Insn, left: Value, right: Value, wide: bool) -> Value:
-    """Returns the result of arithmetic: exact of two constants, a pointer where one is moved, else a number."""
-    operation = insn.code & 0xF0
-    if operation in (_ADD, _SUB) and wide:
-        moved, by = (left, right) if not isinstance(left, int | Number) else (right, left)
-        if isinstance(moved, Packet):
-            return moved
-        if isinstance(moved, Frame):
-            if moved.offset is None or not isinstance(by, int):
-                return Frame(None)
-            step = by - (1 << 64) if by >> 63 else by
-            return Frame(moved.offset + (step if operation == _ADD else -step))
-        if isinstance(moved, Context) and isinstance(by, int):
-            step = by - (1 << 64) if by >> 63 else by
-            return Context(moved.offset + (step if operation == _ADD else -step))
-        if isinstance(moved, MapValue | Memory):
-            return moved
-        if moved is None:
-            return None
-    if isinstance(left, int) and isinstance(right, int):
-        found = _exact(operation, left, right, wide)
-        if found is not None:
-            return found
-    maybe = may_be_constant(left) and may_be_constant(right)
-    if operation in (_AND, _MUL, _LSH, _RSH):
-        unsure = any(isinstance(value, Number) and value.maybe for value in (left, right))
-        maybe = maybe or unsure
-        if operation == _AND and (isinstance(left, int) or isinstance(right, int)):
-            high = min(bounds(left)[1], bounds(right)[1])
-            return 0 if high == 0 else Number(place, 0, high, maybe)
-    return Number(place, 0, TOP if wide else _HALF, maybe)
-
-
-def _exact(operation: int, left: int, right: int, wide: bool) -> int | None:
-    """Returns the result of an operation on constants, None of one that is not followed (division, byte order, sign)."""
-    mask, bits = (TOP, 63) if wide else (_HALF, 31)
-    left, right = left & mask, right & mask
-    if operation == _ADD:
-        return left + right & mask
-    if operation == _SUB:
-        return left - right & mask
-    if operation == _MUL:
-        return left * right & mask
-    if operation == _OR:
-        return left | right
-    if operation == _AND:
-        return left & right
-    if operation == _XOR:
-        return left ^ right
-    if operation == _LSH:
-        return left << (right & bits) & mask
-    return left >> (right & bits) if operation == _RSH else None
-
-
-def _signed(value: int, narrow: bool) -> int:
-    bits = 32 if narrow else 64
-    value &= (1 << bits) - 1
-    return value - (1 << bits) if value >> (bits - 1) else value
-
-
-def _decide(operation: int, left: int, right: int, narrow: bool) -> bool:
-    """Returns True if a jump is taken, of two constants."""
-    if operation in _UNSIGNED:
-        left, right = _signed(left, narrow), _signed(right, narrow)
-        operation = _UNSIGNED[operation]
-    elif narrow:
-        left, right = left & _HALF, right & _HALF
-    return {
-        _JEQ: left == right,
-        _JNE: left != right,
-        _JGT: left > right,
-        _JGE: left >= right,
-        _JLT: left < right,
-        _JLE: left <= right,
-    }[operation]
-
-
-def _negated(operation: int) -> int:
-    signed = {_JSGT: _JSLE, _JSLE: _JSGT, _JSGE: _JSLT, _JSLT: _JSGE}
-    return signed.get(operation) or _NEGATED[operation]
-
-
-_SWAPPED = {
-    _JGT: _JLT, _JLT: _JGT, _JGE: _JLE, _JLE: _JGE, _JSGT: _JSLT, _JSLT: _JSGT, _JSGE: _JSLE, _JSLE: _JSGE
-}  # fmt: skip
-
-
-def _refine(state: _State, left: Value, operation: int, right: Value, narrow: bool) -> None:
-    """Narrows a number and its copies by a comparison with a constant that is true."""
-    if isinstance(left, int) and isinstance(right, Number):
-        left, right, operation = right, left, _SWAPPED.get(operation, operation)
-    if not isinstance(left, Number) or not isinstance(right, int) or left.identity is None:
-        return
-    found = _narrowed(left, operation, right, narrow)
-    registers = state.registers
-    for number in range(_FP):
-        value = registers[number]
-        if type(value) is Number and value.identity == left.identity:
-            registers[number] = found
-    for key, value in state.slots.items():
-        if type(value) is Number and value.identity == left.identity:
-            state.slots[key] = found
-
-
-def _narrowed(left: Number, operation: int, right: int, narrow: bool) -> Value:
-    """Returns what is left of a number by a comparison that is true. Where that is not followed here, it may be a
-    constant to the verifier.
-    """
-    low, high = left.low, left.high
-    if operation in _UNSIGNED:
-        # A number that is never negative compares as an unsigned one.
-        negative = high > (_HALF if narrow else TOP) >> 1 or _signed(right, narrow) < 0
-        operation = 0 if negative else _UNSIGNED[operation]
-    if narrow:
-        right &= _HALF
-        operation = 0 if high > _HALF else operation
-    if operation == _JEQ:
-        low, high = max(low, right), min(high, right)
-    elif operation == _JNE:
-        low, high = low + (low == right), high - (high == right)
-    elif operation == _JGT:
-        low = max(low, right + 1)
-    elif operation == _JGE:
-        low = max(low, right)
-    elif operation == _JLT:
-        high = min(high, right - 1)
-    elif operation == _JLE:
-        high = min(high, right)
-    else:
-        return left._replace(maybe=True)
-    if low > high:
-        return left  # no path goes here
-    return low if low == high else left._replace(low=low, high=high)
-
-
-def _forget_identities(state: _State) -> None:
-    """Makes every number its own: in the next round of a loop an instruction makes other numbers of the same name."""
-    for number, value in enumerate(state.registers):
-        if type(value) is Number and value.identity is not None:
-            state.registers[number] = value._replace(identity=None)
-    for key, value in state.slots.items():
-        if type(value) is Number and value.identity is not None:
-            state.slots[key] = value._replace(identity=None)
-
-
-def _forget_written(state: _State, given: tuple[Value, ...], follows: bool) -> None:
-    """Forgets the slots that a call may write: from a pointer that it is handed upwards; where its code `follows`
-    pointers, from those kept in slots too.
-    """
-    pointers = [value for value in given if isinstance(value, Frame)]
-    if not pointers:
-        return
-    if follows:
-        pointers += [value for value in state.slots.values() if isinstance(value, Frame)]
-    if any(value.offset is None for value in pointers):
-        state.slots.clear()
-        return
-    lowest = min(value.offset for value in pointers if value.offset is not None)
-    for offset, size in list(state.slots):
-        if offset + size > lowest:
-            del state.slots[offset, size]
-
-
-def _cross(state: _State, place: int) -> None:
-    """Notes a call in every pointer into the packet that is kept over it."""
-    for number, value in enumerate(state.registers):
-        if isinstance(value, Packet):
-            state.registers[number] = Packet(value.crossed | {place})
-    for key, value in state.slots.items():
-        if isinstance(value, Packet):
-            state.slots[key] = Packet(value.crossed | {place})
-
-
-def _drop_packets(state: _State) -> None:
-    for number, value in enumerate(state.registers):
-        if isinstance(value, Packet):
-            state.registers[number] = Number(None)
-    for key, value in list(state.slots.items()):
-        if isinstance(value, Packet):
-            del state.slots[key]
 
 
 def interpret(code: Code, graph: Graph, arguments: tuple[Value, ...], layout: Layout) -> Seen:

@@ -1,0 +1,149 @@
+"""Arithmetic and comparisons of values, as far as they are followed: exact of constants, ranges by comparisons."""
+
+from __future__ import annotations
+
+from tailcall_audit.analyzer.programs.values import (
+    TOP,
+    Context,
+    Frame,
+    MapValue,
+    Memory,
+    Number,
+    Packet,
+    Value,
+    bounds,
+    may_be_constant,
+)
+from tailcall_audit.probes.kernel.instructions import Insn
+
+__all__ = ["COMPARISONS", "HALF", "SWAPPED", "compute", "decide", "narrowed", "negated"]
+
+_ADD, _SUB, _MUL, _OR, _AND, _LSH, _RSH, _XOR = 0x00, 0x10, 0x20, 0x40, 0x50, 0x60, 0x70, 0xA0
+_JEQ, _JGT, _JGE, _JNE, _JSGT, _JSGE, _JLT, _JLE, _JSLT, _JSLE = (
+    0x10, 0x20, 0x30, 0x50, 0x60, 0x70, 0xA0, 0xB0, 0xC0, 0xD0
+)  # fmt: skip
+_UNSIGNED = {_JSGT: _JGT, _JSGE: _JGE, _JSLT: _JLT, _JSLE: _JLE}
+_NEGATED = {_JEQ: _JNE, _JNE: _JEQ, _JGT: _JLE, _JLE: _JGT, _JGE: _JLT, _JLT: _JGE}
+COMPARISONS = frozenset((*_NEGATED, *_UNSIGNED))
+"""The conditional jumps that are followed: all but those on a bit."""
+HALF = (1 << 32) - 1
+
+
+def compute(place: int, insn: Insn, left: Value, right: Value, wide: bool) -> Value:
+    """Returns the result of arithmetic: exact of two constants, a pointer where one is moved, else a number."""
+    operation = insn.code & 0xF0
+    if operation in (_ADD, _SUB) and wide:
+        moved, by = (left, right) if not isinstance(left, int | Number) else (right, left)
+        if isinstance(moved, Packet):
+            return moved
+        if isinstance(moved, Frame):
+            if moved.offset is None or not isinstance(by, int):
+                return Frame(None)
+            step = by - (1 << 64) if by >> 63 else by
+            return Frame(moved.offset + (step if operation == _ADD else -step))
+        if isinstance(moved, Context) and isinstance(by, int):
+            step = by - (1 << 64) if by >> 63 else by
+            return Context(moved.offset + (step if operation == _ADD else -step))
+        if isinstance(moved, MapValue | Memory):
+            return moved
+        if moved is None:
+            return None
+    if isinstance(left, int) and isinstance(right, int):
+        found = _exact(operation, left, right, wide)
+        if found is not None:
+            return found
+    maybe = may_be_constant(left) and may_be_constant(right)
+    if operation in (_AND, _MUL, _LSH, _RSH):
+        unsure = any(isinstance(value, Number) and value.maybe for value in (left, right))
+        maybe = maybe or unsure
+        if operation == _AND and (isinstance(left, int) or isinstance(right, int)):
+            high = min(bounds(left)[1], bounds(right)[1])
+            return 0 if high == 0 else Number(place, 0, high, maybe)
+    return Number(place, 0, TOP if wide else HALF, maybe)
+
+
+def _exact(operation: int, left: int, right: int, wide: bool) -> int | None:
+    """Returns the result of an operation on constants, None of one that is not followed (division, byte order, sign)."""
+    mask, bits = (TOP, 63) if wide else (HALF, 31)
+    left, right = left & mask, right & mask
+    if operation == _ADD:
+        return left + right & mask
+    if operation == _SUB:
+        return left - right & mask
+    if operation == _MUL:
+        return left * right & mask
+    if operation == _OR:
+        return left | right
+    if operation == _AND:
+        return left & right
+    if operation == _XOR:
+        return left ^ right
+    if operation == _LSH:
+        return left << (right & bits) & mask
+    return left >> (right & bits) if operation == _RSH else None
+
+
+def _signed(value: int, narrow: bool) -> int:
+    bits = 32 if narrow else 64
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if value >> (bits - 1) else value
+
+
+def decide(operation: int, left: int, right: int, narrow: bool) -> bool:
+    """Returns True if a jump is taken, of two constants."""
+    if operation in _UNSIGNED:
+        left, right = _signed(left, narrow), _signed(right, narrow)
+        operation = _UNSIGNED[operation]
+    elif narrow:
+        left, right = left & HALF, right & HALF
+    return {
+        _JEQ: left == right,
+        _JNE: left != right,
+        _JGT: left > right,
+        _JGE: left >= right,
+        _JLT: left < right,
+        _JLE: left <= right,
+    }[operation]
+
+
+def negated(operation: int) -> int:
+    """Returns the comparison that is true where another is not."""
+    signed = {_JSGT: _JSLE, _JSLE: _JSGT, _JSGE: _JSLT, _JSLT: _JSGE}
+    return signed.get(operation) or _NEGATED[operation]
+
+
+SWAPPED = {
+    _JGT: _JLT, _JLT: _JGT, _JGE: _JLE, _JLE: _JGE, _JSGT: _JSLT, _JSLT: _JSGT, _JSGE: _JSLE, _JSLE: _JSGE
+}  # fmt: skip
+"""The comparisons with their sides exchanged."""
+
+
+def narrowed(left: Number, operation: int, right: int, narrow: bool) -> Value:
+    """Returns what is left of a number by a comparison that is true. Where that is not followed here, it may be a
+    constant to the verifier.
+    """
+    low, high = left.low, left.high
+    if operation in _UNSIGNED:
+        # A number that is never negative compares as an unsigned one.
+        negative = high > (HALF if narrow else TOP) >> 1 or _signed(right, narrow) < 0
+        operation = 0 if negative else _UNSIGNED[operation]
+    if narrow:
+        right &= HALF
+        operation = 0 if high > HALF else operation
+    if operation == _JEQ:
+        low, high = max(low, right), min(high, right)
+    elif operation == _JNE:
+        low, high = low + (low == right), high - (high == right)
+    elif operation == _JGT:
+        low = max(low, right + 1)
+    elif operation == _JGE:
+        low = max(low, right)
+    elif operation == _JLT:
+        high = min(high, right - 1)
+    elif operation == _JLE:
+        high = min(high, right)
+    else:
+        return left._replace(maybe=True)
+    if low > high:
+        return left  # no path goes here
+    return low if low == high else left._replace(low=low, high=high)
