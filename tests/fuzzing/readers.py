@@ -301,8 +301,13 @@ def _check_programs(found: ProgramSet) -> None:
             assert 0 <= function.start <= function.end <= len(item.instructions)
             assert {call.callee for call in function.calls} <= names
             assert {call.callee for call in function.callbacks} <= names
-            sites = (*function.calls, *function.callbacks, *function.helpers, *function.tail_calls)
-            assert all(function.start <= site.instruction < function.end for site in sites)
+            places = [
+                *(call.instruction for call in function.calls),
+                *(call.instruction for call in function.callbacks),
+                *(call.instruction for call in function.helpers),
+                *(call.instruction for call in function.tail_calls),
+            ]
+            assert all(function.start <= place < function.end for place in places)
             assert function.stack is None or function.stack >= 0
         assert all(0 <= index < len(item.instructions) for index in item.lines)
     for entry in found.maps:
