@@ -38,16 +38,17 @@ from tailcall_audit.probes.kernel.loaded import read_kernel
 
 {source}
 
+os.path.exists('/dev/ttyS1') or os.mknod('/dev/ttyS1', 0o600 | 0o020000, os.makedev(4, 65))
+line = os.open('/dev/ttyS1', os.O_WRONLY | os.O_NOCTTY)
 try:
     text = repr({name}())
 except BaseException as error:
     text = repr((type(error).__name__, str(error), getattr(error, 'log', '')))
-os.path.exists('/dev/ttyS1') or os.mknod('/dev/ttyS1', 0o600 | 0o020000, os.makedev(4, 65))
-line = os.open('/dev/ttyS1', os.O_WRONLY | os.O_NOCTTY)
 data = b'\\n<' + text.encode().hex().encode() + b'>\\n'
 while data:
     data = data[os.write(line, data):]
 libc.tcdrain(line)
+# A guest whose first process gave up its privileges ends by a panic.
 libc.reboot(0x01234567)
 """
 _TYPES = {item.__name__: item for item in (Loaded, LoadedBtf, LoadedLink, LoadedMap, LoadedProgram)}
