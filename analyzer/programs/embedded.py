@@ -22,6 +22,8 @@ _NOBITS = 8
 _MAX_SECTIONS = 20_000
 _MAX_LOOKS = 100_000
 _MAX_OBJECTS = 1_000
+_MAX_ROWS = 2_000_000
+"""Headers of sections that are looked at in all."""
 
 
 class Embedded(NamedTuple):
@@ -34,32 +36,44 @@ class Embedded(NamedTuple):
 def find_objects(data: bytes) -> Iterator[Embedded]:
     """Yields the BPF objects in a file, in their order; the file itself is none of them. The search is bounded."""
     place = data.find(_IDENTITY, 1)
-    found = 0
+    found = rows = 0
     for _ in range(_MAX_LOOKS):
-        if place < 0 or found == _MAX_OBJECTS:
+        if place < 0 or found == _MAX_OBJECTS or rows > _MAX_ROWS:
             return
-        size = _size(data, place)
+        count = _sections(data, place)
+        rows += count
+        size = _size(data, place, count)
         if size is not None:
             found += 1
             yield Embedded(place, data[place : place + size])
         place = data.find(_IDENTITY, place + (size or 1))
 
 
-def _size(data: bytes, place: int) -> int | None:
-    """Returns how many bytes the object at a place has, None where there is no whole one."""
+def _sections(data: bytes, place: int) -> int:
+    """Returns how many sections the BPF object at a place has, 0 where none is."""
     if place + _ROW > len(data) or data[place + 5] not in (1, 2):
-        return None
-    order = "<" if data[place + 5] == 1 else ">"
+        return 0
     kind, machine, _, _, _, table, _, header, _, _, row, count, _ = struct.unpack_from(
-        order + _HEADER.format, data, place + 16
+        _order(data, place) + _HEADER.format, data, place + 16
     )
-    if (kind, machine, header, row) != (_RELOCATABLE, MACHINE, _ROW, _ROW) or not 0 < count <= _MAX_SECTIONS:
+    if (kind, machine, header, row) != (_RELOCATABLE, MACHINE, _ROW, _ROW) or count > _MAX_SECTIONS:
+        return 0
+    return count if place + table + count * row <= len(data) else 0
+
+
+def _order(data: bytes, place: int) -> str:
+    return "<" if data[place + 5] == 1 else ">"
+
+
+def _size(data: bytes, place: int, count: int) -> int | None:
+    """Returns how many bytes the object at a place has, None where there is no whole one."""
+    if not count:
         return None
-    end = table + count * row
-    if place + end > len(data):
-        return None
+    order = _order(data, place)
+    (table,) = struct.unpack_from(f"{order}Q", data, place + 40)
+    end = table + count * _ROW
     for index in range(count):
-        sort, _, _, offset, size = struct.unpack_from(f"{order}IQQQQ", data, place + table + index * row + 4)
+        sort, _, _, offset, size = struct.unpack_from(f"{order}IQQQQ", data, place + table + index * _ROW + 4)
         if sort not in (0, _NOBITS):
             end = max(end, offset + size)
     return end if place + end <= len(data) else None

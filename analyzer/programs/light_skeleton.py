@@ -34,7 +34,9 @@ _END = bytes((0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0))
 _BTF = b"\x9f\xeb\x01\0\x18\0\0\0"
 _MAX_LOADER = 1 << 20
 _MAX_DATA = 16 << 20
-_MAX_LOADERS, _MAX_LOOKS = 64, 64
+_MAX_LOADERS, _MAX_LOOKS = 16, 16
+_MAX_STEPS = 50_000
+"""Steps of one try to find the data of a loader, of which each has some hundred for a program or map."""
 _LD_IMM64, _CALL = 0x18, 0x85
 _IDX, _IDX_VALUE, _PSEUDO_CALL, _PSEUDO_KFUNC, _PSEUDO_FUNC = 5, 6, 1, 2, 4
 _MAP_CREATE, _MAP_UPDATE, _PROG_LOAD, _BTF_LOAD = 0, 2, 5, 18
@@ -100,12 +102,12 @@ def _data_of(data: bytes, instructions: list[Insn], places: list[int]) -> bytes:
     for _ in range(_MAX_LOOKS):
         if place < 0 or size > _MAX_DATA:
             break
-        for offset in dict.fromkeys(places[:16]):
+        for offset in dict.fromkeys(places[:12]):
             if not place - offset >= 0:
                 continue
             found = data[place - offset : place - offset + size]
             try:
-                if _has_types(run_loader(instructions, found)):
+                if _has_types(run_loader(instructions, found, _MAX_STEPS)):
                     return found
             except ProgramsError:
                 continue

@@ -79,8 +79,8 @@ class Loading:
         return 1 if helper == _FIND_BTF else 0
 
 
-def run_loader(instructions: Sequence[Insn], data: bytes) -> Loading:
-    """Returns what a loader did; raises ProgramsError where it is none, or does not end."""
+def run_loader(instructions: Sequence[Insn], data: bytes, steps: int = _MAX_STEPS) -> Loading:
+    """Returns what a loader did; raises ProgramsError where it is none, or does not end within so many steps."""
     loading = Loading(data)
     slots: list[int] = []
     position = 0
@@ -91,7 +91,7 @@ def run_loader(instructions: Sequence[Insn], data: bytes) -> Loading:
     registers = [0] * 11
     registers[1], registers[10] = _CONTEXT, _STACK + _STACK_SIZE
     index = 0
-    for _ in range(_MAX_STEPS):
+    for _ in range(steps):
         if index >= len(instructions):
             raise ProgramsError("its loader runs over its end")
         insn = instructions[index]
