@@ -138,5 +138,5 @@ def while_programs_come_and_go() -> object:
 
 
 def test_programs_come_and_go_while_they_are_read() -> None:
-    names, changed, notes = in_guest(debian_image(IN_6_12), while_programs_come_and_go)  # type: ignore[misc]
-    assert (names, changed, notes) == (["fleeting"], True, [])
+    names, changed, notes = ["fleeting"], True, list[str]()
+    assert in_guest(debian_image(IN_6_12), while_programs_come_and_go) == (names, changed, notes)
