@@ -26,6 +26,8 @@ __all__ = [
     "Evidence",
     "EvidenceKind",
     "FirstFixed",
+    "LivePatches",
+    "Node",
     "Observation",
     "ObservationState",
     "Presence",
@@ -227,6 +229,14 @@ class Verdict(NamedTuple):
         return self.waiver is not None and not self.waiver.expired
 
 
+class LivePatches(Enum):
+    """What is known of live patches, which change a kernel without changing its name."""
+
+    NONE = "none"
+    LOADED = "loaded"
+    UNKNOWN = "unknown"
+
+
 class TargetKind(Enum):
     """What was audited."""
 
@@ -281,6 +291,14 @@ class Skipped(NamedTuple):
     series: str | None = None
 
 
+class Node(NamedTuple):
+    """A node of a fleet: the place of its kernel in the report's targets, or why it could not be judged."""
+
+    name: str
+    kernel: int | None = None
+    skipped: str | None = None
+
+
 class FirstFixed(NamedTuple):
     """The first version of a kernel in a repository after which no later version has the defect.
 
@@ -293,7 +311,9 @@ class FirstFixed(NamedTuple):
 
 
 class Report(NamedTuple):
-    """The result of an audit. `first_fixed` is filled for a repository; `skipped` lists what could not be judged."""
+    """The result of an audit. `first_fixed` is filled for a repository, `nodes` for a list of them; `skipped` lists what
+    could not be judged.
+    """
 
     targets: tuple[TargetReport, ...]
     catalog: Catalog
@@ -307,6 +327,12 @@ class Report(NamedTuple):
         return tuple(
             sorted({item for target in self.targets for verdict in target.verdicts for item in verdict.rests_on})
         )
+    nodes: tuple[Node, ...] = ()
+
+    @property
+    def unjudged(self) -> bool:
+        """Returns True if an input, or a node, could not be judged."""
+        return bool(self.skipped) or any(node.skipped is not None for node in self.nodes)
 
     def has(self, state: State) -> bool:
         """Returns True if any verdict is in this state."""

@@ -144,7 +144,7 @@ def read_facts(subject: Subject, request: Request) -> tuple[Facts, tuple[str, ..
         subject.architecture,
         subject.config,
         subject.config_applies,
-        subject.live_patched,
+        subject.live_patches,
         _newer_than(subject, request.catalog),
     )
     return facts, tuple(text for item in readings for text in item.notes)
@@ -244,6 +244,9 @@ def audit(
     distro: str | None = None,
     repository: str | None = None,
     changelog: str | None = None,
+    nodes: str | None = None,
+    nodes_format: str | None = None,
+    no_live_patches: bool = False,
     package_version: str | None = None,
     changelog_format: str | None = None,
     offline: bool = False,
@@ -267,7 +270,8 @@ def audit(
     The kernels are named by release strings (`kernels`), by the paths of `trees` and `images`, by `packages` (.deb and
     .rpm files, names of installed packages or of those that `distro` publishes), by a `repository`, by a `changelog`
     (at `package_version`, else its newest), by a `config` alone, or they are all that are `installed`. With none named,
-    it is the kernel of this host.
+    it is the kernel of this host. `nodes` is a list of nodes, a path or ``-`` (docs/fleets.md): each kernel of it is
+    judged once; `nodes_format` says how it is written, `no_live_patches` that the nodes have none.
 
     What is fetched is kept in a cache: `offline` uses nothing else, `refresh` asks for everything anew. `only` selects
     defects by slug or pitfall number, `pitfalls` those that have a number, `severity` those that are as severe or more.
@@ -287,7 +291,7 @@ def audit(
     each other, and AuditError where nothing could be judged.
     """
     loaded = catalog or load_catalog()
-    targets = Targets(kernels, trees, packages, images, installed, repository, changelog)
+    targets = Targets(kernels, trees, packages, images, installed, repository, changelog, nodes)
     sources = targets.sources(loaded)
     request = Request(loaded, (), pitfalls=pitfalls, progress=progress, apart=apart, emulate=emulate)
     request = request._replace(rev=rev, system_map=system_map, distro=distro, offline=offline, refresh=refresh)
@@ -295,12 +299,17 @@ def audit(
     known = tuple(name for item in repositories for name in item.distributions or (ANY_DISTRIBUTION,))
     request = request._replace(max_age=max_age, today=today())
     request = request._replace(online=_online(repositories) if online else None, repositories=known)
+    request = request._replace(nodes_format=nodes_format, no_live_patches=no_live_patches)
     check_parameters(request, targets, len(sources), has_config=config is not None)
     request = request._replace(
         defects=select_defects(loaded, only, pitfalls, severity),
         arch=named_architecture(arch),
         config=given_config(config, loaded),
     )
+    if nodes is not None:
+        from tailcall_audit.analyzer.fleet import audit_nodes
+
+        return audit_nodes(request, nodes, judge_subject)
     if not sources:
         sources = [("host", "this host")] if config is None else [("config", str(config))]
     return audit_sources(request, [*sources, *(_built(trees) if built and rev is None else ())])

@@ -28,6 +28,7 @@ class Targets(NamedTuple):
     installed: bool = False
     repository: str | None = None
     changelog: str | None = None
+    nodes: str | None = None
 
     def sources(self, catalog: Catalog) -> list[Source]:
         """Returns what is to be opened; raises UsageError if targets of several kinds are named."""
@@ -39,10 +40,12 @@ class Targets(NamedTuple):
             "installed": ("",) if self.installed else (),
             "repository": (self.repository,) if self.repository else (),
             "changelog": (self.changelog,) if self.changelog else (),
+            "nodes": (self.nodes,) if self.nodes else (),
         }
         if sum(map(bool, kinds.values())) > 1:
             raise UsageError(
-                "{kernels}, {trees}, {packages}, {images}, {installed}, {repository} and {changelog} name different targets: audit one after the other"
+                "{kernels}, {trees}, {packages}, {images}, {installed}, {repository}, {changelog} and {nodes} name different targets:"
+                " audit one after the other"
             )
         return [(opener, name) for opener, names in kinds.items() for name in names]
 
@@ -58,7 +61,11 @@ def check_parameters(request: Request, targets: Targets, count: int, *, has_conf
         )
     if (request.package_version or request.changelog_format) and not targets.changelog:
         raise UsageError("{package_version} and {changelog_format} are about a changelog: name it with {changelog}")
-    if has_config and count > 1:
+    if request.nodes_format and not targets.nodes:
+        raise UsageError("{nodes_format} is about a list of nodes: name it with {nodes}")
+    if request.no_live_patches and not targets.nodes:
+        raise UsageError("{no_live_patches} is about the nodes of a fleet: name their list with {nodes}")
+    if has_config and (count > 1 or targets.nodes):
         raise UsageError("{config} is of one kernel: name one target with it")
     if request.online is not None and not targets.kernels:
         raise UsageError("{online} looks up the builds that release strings name: name one with {kernels}")

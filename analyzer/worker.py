@@ -60,6 +60,7 @@ LIMITS: Mapping[str, Limits] = {
     "tree": Limits(3600, 14400, 2048),
     "installed": Limits(900, 7200, 4096),
     "host": Limits(180, 1800, 4096),
+    "nodes": Limits(300, 3600, 512),
 }
 """The limits by the opener, of an input of any size. A release string has none: a worker would cost it half of what the
 whole audit takes.

@@ -18,6 +18,7 @@ LAYERS = (
     ("analyzer.plan",),
     ("analyzer.pipeline",),
     ("analyzer.asking",),
+    ("analyzer.fleet",),
     ("analyzer.targets", "analyzer.worker"),
     ("analyzer.formats",),
     ("analyzer.gates",),

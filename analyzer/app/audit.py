@@ -50,6 +50,8 @@ _DEFAULTS = {
 
 def _format_of(options: argparse.Namespace) -> str:
     """Returns the name of the format that the options and the terminal call for."""
+    if options.nodes and options.format in (None, "table", "plain"):
+        return "fleet"
     if options.repo and options.format in (None, "table", "plain"):
         return "matrix"
     if options.format is not None:
@@ -60,6 +62,10 @@ def _format_of(options: argparse.Namespace) -> str:
 
 def _check(options: argparse.Namespace) -> None:
     """Refuses options that contradict each other or would have no effect; raises AuditError."""
+    if options.nodes and options.confirm:
+        raise AuditError(
+            "--confirm: the kernels of nodes are not at hand; name one with --package FILE or --image FILE"
+        )
     if options.repo and options.confirm:
         raise AuditError("--confirm: a repository's kernels are not at hand; name one with --package FILE")
     guest = {
@@ -86,7 +92,7 @@ def _check_targets(options: argparse.Namespace, targets: Mapping[str, list[str]]
     """Refuses options that have no effect on any of the targets; raises AuditError."""
     if options.explain and targets["repo"]:
         raise AuditError("--explain: a repository's table has no evidence; name one kernel with --package FILE")
-    without = any(targets[kind] for kind in ("kernel", "repo", "changelog", "config"))
+    without = any(targets[kind] for kind in ("kernel", "repo", "changelog", "config", "nodes"))
     within = any(targets[kind] for kind in ("tree", "package", "image")) or options.image or options.installed
     if not options.emulate and without and not within:
         raise AuditError("--no-emulation is about the code of an image, and no target has one")
@@ -118,13 +124,14 @@ def _targets(options: argparse.Namespace) -> dict[str, list[str]]:
         "repo": [options.repo] if options.repo else [],
         "changelog": [options.changelog] if options.changelog else [],
         "config": [options.config] if options.config else [],
+        "nodes": [options.nodes] if options.nodes else [],
     }
     if options.targets:
         from tailcall_audit.analyzer.app.recognise import recognise
 
         for name in options.targets:
             found[recognise(name)].append(name)
-    for kind in ("repo", "changelog", "config"):
+    for kind in ("repo", "changelog", "config", "nodes"):
         if len(found[kind]) > 1:
             raise AuditError(f"{found[kind][1]}: one --{kind} at a time, and {found[kind][0]} is named too")
     return found
@@ -144,7 +151,9 @@ def _architecture_to_probe(image: str | None) -> str:
 def _audit(
     options: argparse.Namespace, targets: Mapping[str, list[str]], catalog: Catalog, progress: Progress
 ) -> Report:
-    others = any(targets[kind] for kind in ("kernel", "tree", "package", "repo", "changelog")) or options.installed
+    others = (
+        any(targets[kind] for kind in ("kernel", "tree", "package", "repo", "changelog", "nodes")) or options.installed
+    )
     to_boot = options.image if options.image and others else None
     if to_boot and options.confirm != "vm":
         raise AuditError(
@@ -164,6 +173,9 @@ def _audit(
         distro=options.distro,
         repository=next(iter(targets["repo"]), None),
         changelog=next(iter(targets["changelog"]), None),
+        nodes=next(iter(targets["nodes"]), None),
+        nodes_format=options.nodes_format,
+        no_live_patches=options.no_live_patches,
         package_version=options.package_version,
         changelog_format=options.changelog_format,
         offline=options.offline,
@@ -228,6 +240,7 @@ def run(arguments: Sequence[str]) -> int:
         targets = _targets(options)
         _check_targets(options, targets)
         options.repo = next(iter(targets["repo"]), None)
+        options.nodes = next(iter(targets["nodes"]), None)
         chosen = find_format(_format_of(options))
         report, found = gated_report(_audit(options, targets, catalog, progress), gate)
     finally:

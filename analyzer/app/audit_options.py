@@ -33,6 +33,8 @@ targets (one kind at a time; --kernel, --tree and --package may be repeated):
   tailcall-audit --package linux-image-6.1.0-47-amd64=6.1.170-3 --distro debian
                                                the same, by the changelog that Debian publishes
   tailcall-audit --repo /srv/mirror/BaseOS     every kernel of a repository, a row each
+  kubectl get nodes -o json | tailcall-audit --nodes -
+                                               every kernel of a fleet, with how many nodes run it
   tailcall-audit --changelog changelog.Debian.gz --package-version 6.1.170-3
                                                a package, by its changelog
   tailcall-audit --image /boot/vmlinuz-6.1…    a kernel image
@@ -62,7 +64,7 @@ exit codes:
 
 
 _USAGE = """\
-tailcall-audit [TARGET… | --kernel STRING | --tree PATH [--rev REV] | --package FILE|NAME | --installed
+tailcall-audit [TARGET… | --kernel STRING | --tree PATH [--rev REV] | --package FILE|NAME | --installed | --nodes FILE|-
                        | --image FILE | --repo PATH|URL | --changelog FILE|URL]
                       [--config FILE] [--arch NAME] [options]
        tailcall-audit list | explain SLUG|NUMBER|COMMIT | plan --tree PATH | lab FILE|DIR… | survey … | catalog … | completion SHELL"""
@@ -73,6 +75,7 @@ def _add_target_options(parser: argparse.ArgumentParser) -> None:
     _add_kernels(target)
     _add_packages(target)
     _add_images(target)
+    _add_fleets(parser)
 
 
 def _add_kernels(target: argparse._ArgumentGroup) -> None:
@@ -154,6 +157,26 @@ def _add_images(target: argparse._ArgumentGroup) -> None:
         action="store_false",
         dest="emulate",
         help="run no function of an image in the emulator (docs/emulation.md): read it only",
+    )
+
+
+def _add_fleets(parser: argparse.ArgumentParser) -> None:
+    fleet = parser.add_argument_group("many kernels (docs/fleets.md)")
+    fleet.add_argument(
+        "--nodes",
+        metavar="FILE|-",
+        help="a list of nodes, each distinct kernel judged once: kubectl get nodes (-o json, -o wide), Ansible facts, osquery JSON,"
+        " CSV or TSV with a header, or lines of a name and a kernel",
+    )
+    fleet.add_argument(
+        "--nodes-format",
+        choices=("json", "table", "csv", "lines"),
+        help="how the list is written, if detection guesses wrong",
+    )
+    fleet.add_argument(
+        "--no-live-patches",
+        action="store_true",
+        help="the nodes have no live patches (kpatch, KernelCare): without it their verdicts are at most of medium confidence",
     )
 
 

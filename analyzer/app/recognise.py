@@ -13,6 +13,8 @@ __all__ = ["recognise"]
 _HEAD = 1 << 20
 _DEB, _RPM = b"!<arch>\n", b"\xed\xab\xee\xdb"
 _IMAGES = (b"\x7fELF", b"MZ", b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh", b"\x28\xb5\x2f\xfd", b"\x02\x21\x4c\x18", b"\x89LZO")
+_MARKS = ('"kernelVersion"', '"ansible_kernel"', '"kernel_version"')
+_LIST = 1 << 18
 _SETUP = slice(0x202, 0x206)
 """Where a bzImage has "HdrS" (Linux Documentation/arch/x86/boot.rst)."""
 
@@ -23,9 +25,21 @@ def _kind_of_text(data: bytes) -> str | None:
         return "config"
     if any(line.startswith(b"Package: ") for line in lines) or b"<repomd" in data[:4096]:
         return "repo"
+    if _names_nodes(data):
+        return "nodes"
     if any(line.startswith((b"* ", b"%changelog", b" -- ", b"-" * 60)) for line in lines):
         return "changelog"
     return None
+
+
+def _names_nodes(data: bytes) -> bool:
+    """Returns True for the beginning of a list of nodes. Lines of a name and a kernel look like anything: --nodes says it."""
+    from tailcall_audit.analyzer.kernelfiles.nodes.read import NodesForm, form_of
+
+    if b"kernel" not in data[:_LIST].lower() and b"uname" not in data[:_LIST]:
+        return False
+    text = data[:_LIST].decode("utf-8", "replace")
+    return form_of(text) in (NodesForm.TABLE, NodesForm.CSV) or any(mark in text for mark in _MARKS)
 
 
 def _unpacked(data: bytes, path: str) -> bytes:

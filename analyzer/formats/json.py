@@ -15,9 +15,9 @@ from tailcall_audit import __version__
 from tailcall_audit.analyzer.basis import age_in_days
 from tailcall_audit.analyzer.catalog.types import Catalog, Defect
 from tailcall_audit.analyzer.formats.registry import View
-from tailcall_audit.analyzer.model import Evidence, Observation, Report, State, TargetReport, Verdict, Waiver
+from tailcall_audit.analyzer.model import Evidence, Node, Observation, Report, State, TargetReport, Verdict, Waiver
 
-__all__ = ["SCHEMA_VERSION", "Shared", "pieces", "render", "report_as_data", "report_schema_path"]
+__all__ = ["SCHEMA_VERSION", "Shared", "pieces", "render", "report_as_data", "report_schema_path", "whole_verdict"]
 
 SCHEMA_VERSION = 3
 _FEW = 20
@@ -89,6 +89,33 @@ def _defect(defect: Defect) -> dict[str, Any]:
     }
 
 
+def _detail(item: Verdict, evidence: list[Any], catalog: Catalog) -> dict[str, Any]:
+    return {
+        "rule": item.rule.value,
+        "brief": item.brief,
+        "reason": item.reason,
+        "settle": item.settle,
+        "evidence": evidence,
+        "disagreements": [str(entry) for entry in item.disagreements],
+        "observation": _observation(item.observation),
+        "changes_for_programs": _changes(item, catalog),
+        "waiver": _waiver(item.waiver),
+    }
+
+
+def whole_verdict(item: Verdict, catalog: Catalog) -> dict[str, Any]:
+    """Returns a verdict with all that it rests on in it, as a line of `jsonl` has it."""
+    return {
+        "defect": item.defect.slug,
+        "pitfall": item.defect.pitfall,
+        "severity": item.defect.severity,
+        "verdict": item.state.value,
+        "confidence": item.confidence.label,
+        "architectures": list(item.architectures),
+        **_detail(item, [_evidence(_as_shown(entry)) for entry in item.evidence], catalog),
+    }
+
+
 class Shared:
     """What verdicts share: defects, details and evidence, each once and numbered in the order of the first use."""
 
@@ -127,17 +154,8 @@ class Shared:
 
     def _detail(self, item: Verdict) -> dict[str, Any]:
         known = self._evidence
-        return {
-            "rule": item.rule.value,
-            "brief": item.brief,
-            "reason": item.reason,
-            "settle": item.settle,
-            "evidence": [known.setdefault(_as_shown(entry), len(known)) for entry in item.evidence],
-            "disagreements": [str(entry) for entry in item.disagreements],
-            "observation": _observation(item.observation),
-            "changes_for_programs": _changes(item, self._catalog),
-            "waiver": _waiver(item.waiver),
-        }
+        numbers = [known.setdefault(_as_shown(entry), len(known)) for entry in item.evidence]
+        return _detail(item, numbers, self._catalog)
 
 
 def _target(target: TargetReport, shared: Shared) -> dict[str, Any]:
@@ -152,6 +170,11 @@ def _target(target: TargetReport, shared: Shared) -> dict[str, Any]:
 
 def _age(report: Report, date: str) -> int:
     return age_in_days(date, report.today or date)
+
+
+def _node(node: Node) -> dict[str, Any]:
+    known = {"skipped": node.skipped} if node.kernel is None else {"kernel": node.kernel}
+    return {"name": node.name, **known}
 
 
 def _before(report: Report, tool_version: str) -> dict[str, Any]:
@@ -194,6 +217,7 @@ def report_as_data(report: Report, tool_version: str) -> dict[str, Any]:
         **_after(report, shared),
         "details": details,
         "evidence": list(shared.evidence()),
+        **({"nodes": [_node(node) for node in report.nodes]} if report.nodes else {}),
     }
 
 
@@ -213,7 +237,7 @@ def pieces(report: Report, _: View) -> Iterator[str]:
 
     A report of a few kernels is indented; one of many has a line for each target.
     """
-    if len(report.targets) <= _FEW:
+    if len(report.targets) <= _FEW and len(report.nodes) <= _FEW:
         yield json.dumps(report_as_data(report, __version__), indent=2) + "\n"
         return
     shared = Shared(report.catalog)
@@ -222,6 +246,8 @@ def pieces(report: Report, _: View) -> Iterator[str]:
     yield ",\n" + _compact(_after(report, shared))[1:-1]
     yield from _array("details", shared.details())
     yield from _array("evidence", shared.evidence())
+    if report.nodes:
+        yield from _array("nodes", map(_node, report.nodes))
     yield "}\n"
 
 

@@ -192,6 +192,7 @@ def gated_report(report: Report, gate: Gate) -> tuple[Report, Tally]:
     targets = tuple(gated(report.targets, gate))
     total = sum((tally(target) for target in targets), Tally())
     total = sum((tally(item) for item in report.skipped), total)
+    total += Tally(skipped=sum(node.skipped is not None for node in report.nodes))
     return report._replace(targets=targets), total
 
 

@@ -63,7 +63,7 @@ def predict(
     open, too.
     """
     evidence = SourceReader(files, version=version).evidence(catalog)
-    facts = Facts(evidence, subject.architecture, subject.config, subject.config_applies, subject.live_patched)
+    facts = Facts(evidence, subject.architecture, subject.config, subject.config_applies, subject.live_patches)
     before, after = _by_slug(verdicts), _by_slug(judge_all(catalog, facts, catalog.defects))
     fixed: list[str] = []
     left: list[Left] = []

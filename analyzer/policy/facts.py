@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from tailcall_audit.analyzer.catalog.types import Catalog, Defect
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig
-from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence, Verdict
+from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, LivePatches, Presence, Verdict
 from tailcall_audit.analyzer.policy.weigh import Weighed, weigh
 
 __all__ = ["MEMORY", "Facts", "both_ways"]
@@ -48,7 +48,7 @@ class Facts:
     """What the readers saw of one target.
 
     `config_applies` is True if the configuration is of this kernel, so that options that are off can rule defects out.
-    `live_patched` is True if the running kernel was patched: no answer is certain then. `architecture` is None if it is
+    `live_patches` that are loaded, or of which nothing is known, leave no answer certain. `architecture` is None if it is
     not known. `newer_than` is the catalogue's newest mainline release if the target's release is later: a fix may have
     come since.
     """
@@ -59,14 +59,14 @@ class Facts:
         architecture: str | None = None,
         config: KernelConfig | None = None,
         config_applies: bool = False,
-        live_patched: bool = False,
+        live_patches: LivePatches = LivePatches.NONE,
         newer_than: str | None = None,
     ) -> None:
         self.architecture = architecture
         self.newer_than = newer_than
         self.config = config
         self.config_applies = config_applies
-        self.live_patched = live_patched
+        self.live_patches = live_patches
         self._by_key: dict[str, list[Evidence]] = {}
         self._marks: dict[str, tuple[int, ...]] = {}
         self.known = _Remembered()

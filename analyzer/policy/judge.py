@@ -68,7 +68,7 @@ def judge_all(catalog: Catalog, facts: Facts, defects: Sequence[Defect]) -> tupl
 def _remembered(catalog: Catalog, defect: Defect, facts: Facts) -> tuple[Verdict, ...]:
     """Returns the verdicts on a defect of a target without a configuration; targets with the same evidence share them."""
     marks = [facts.marks(name, facts.known.numbers) for name in (*defect.commits, *defect.capabilities)]
-    key = (defect.slug, facts.architecture, facts.live_patched, facts.newer_than, *marks)
+    key = (defect.slug, facts.architecture, facts.live_patches, facts.newer_than, *marks)
     found = facts.known.verdicts.get(key)
     if found is None or found[0] is not defect:
         found = facts.known.verdicts[key] = (defect, _judge_everywhere(catalog, defect, facts))

@@ -26,6 +26,7 @@ from tailcall_audit.analyzer.model import (
     Disagreement,
     Evidence,
     EvidenceKind,
+    LivePatches,
     Presence,
     Rule,
     State,
@@ -83,8 +84,9 @@ class _Case:
         self, state: State, rule: Rule, brief: str, reason: str, confidence: int, settle: str | None = None
     ) -> Verdict:
         level = Confidence(max(1, min(confidence, 3)))
-        if self.facts.live_patched:
-            level = min(level, Confidence.MEDIUM) if state in (State.AFFECTED, State.FIXED) else level
+        if self.facts.live_patches is not LivePatches.NONE and state in (State.AFFECTED, State.FIXED):
+            level = min(level, Confidence.MEDIUM)
+            reason += "; live patches not known" if self.facts.live_patches is LivePatches.UNKNOWN else ""
         if self.defect.unverified and state is not State.NOT_AFFECTED:
             level = min(level, Confidence.MEDIUM)
         disagreements = [Disagreement(name, text) for name, item in self.weighed.items() for text in item.disagreements]

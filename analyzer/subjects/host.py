@@ -14,7 +14,7 @@ from tailcall_audit.analyzer.kernelfiles.kconfig import ConfigError, KernelConfi
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.schemes import find_signature
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
-from tailcall_audit.analyzer.model import AuditError, Bootable, TargetKind
+from tailcall_audit.analyzer.model import AuditError, Bootable, LivePatches, TargetKind
 from tailcall_audit.analyzer.paths import is_file
 from tailcall_audit.analyzer.subjects.subject import Parts, Request, Subject, make_subject
 from tailcall_audit.probes.reading import open_file
@@ -190,4 +190,5 @@ def open_subjects(request: Request, _: str) -> Iterator[Subject]:
         live_patches=", ".join(host.live_patches) or None,
     )
     bootable = None if host.image is None else Bootable(host.image)
-    yield subject._replace(live_patched=bool(host.live_patches), is_running=True, bootable=bootable)
+    state = LivePatches.LOADED if host.live_patches else LivePatches.NONE
+    yield subject._replace(live_patches=state, is_running=True, bootable=bootable)

@@ -12,7 +12,7 @@ from tailcall_audit.analyzer.catalog.distribution import Proof
 from tailcall_audit.analyzer.catalog.types import Catalog, Defect
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
-from tailcall_audit.analyzer.model import Bootable, Confidence, TargetKind
+from tailcall_audit.analyzer.model import Bootable, Confidence, LivePatches, TargetKind
 
 if TYPE_CHECKING:
     from tailcall_audit.analyzer.kernelfiles.makefile import TreeIdentity
@@ -60,6 +60,8 @@ class Request(NamedTuple):
     repositories: tuple[str, ...] = ()
     max_age: int | None = None
     today: str = ""
+    nodes_format: str | None = None
+    no_live_patches: bool = False
 
     def fetcher(self) -> Fetcher:
         """Returns what fetches from the web, as `offline` and `refresh` say."""
@@ -103,7 +105,7 @@ class Subject(NamedTuple):
     """One kernel to judge.
 
     `release` is what its version proves, at most with `confidence`. `config_applies` is True if options that are off in
-    `config` can exclude defects. `live_patched` keeps every verdict from being certain. The fields `is_running`,
+    `config` can exclude defects. `live_patches` keep every verdict from being certain. The fields `is_running`,
     `bootable` and `series` are those of `TargetReport`.
     """
 
@@ -117,7 +119,7 @@ class Subject(NamedTuple):
     config_applies: bool
     parts: Parts
     notes: tuple[str, ...]
-    live_patched: bool = False
+    live_patches: LivePatches = LivePatches.NONE
     bootable: Bootable | None = None
     is_running: bool = False
     series: str | None = None

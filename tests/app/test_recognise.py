@@ -36,6 +36,13 @@ def test_a_release_string(text: str) -> None:
         (b"\xed\xab\xee\xdb\x03\x00", "package"),
         (b"\x7fELF\x02\x01\x01" + bytes(100), "image"),
         (HEADER, "image"),
+        (
+            b'{"apiVersion": "v1", "items": [{"kind": "Node", "status": {"nodeInfo": {"kernelVersion": "6.1"}}}]}',
+            "nodes",
+        ),
+        (gzip.compress(b"NAME   STATUS   KERNEL-VERSION\na      Ready    6.1.0-47-amd64\n"), "nodes"),
+        (b"host,kernel\na,6.1.170\n", "nodes"),
+        (b'{"web-1": {"ansible_facts": {"ansible_kernel": "6.1.170"}}}', "nodes"),
     ],
 )
 def test_a_file_by_its_contents_whatever_it_is_called(tmp_path: Path, content: bytes, kind: str) -> None:

@@ -19,7 +19,7 @@ from tailcall_audit.analyzer.catalog.expression import Expression, Operator, lea
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Defect
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
-from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence, Rule
+from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, LivePatches, Presence, Rule
 from tailcall_audit.analyzer.policy.facts import Facts
 from tailcall_audit.analyzer.policy.judge import judge_all
 from tailcall_audit.analyzer.policy.verdict import judge
@@ -336,7 +336,7 @@ def test_a_live_patch_leaves_neither_fixed_nor_affected_certain(fix: Presence) -
     (defect,) = CATALOG.find("x86-hierarchy")
     items = _all_present(defect, fix)
     assert judge(defect, Facts(items, "x86_64"), "x86_64").confidence is HIGH
-    assert judge(defect, Facts(items, "x86_64", live_patched=True), "x86_64").confidence is MEDIUM
+    assert judge(defect, Facts(items, "x86_64", live_patches=LivePatches.LOADED), "x86_64").confidence is MEDIUM
 
 
 def test_an_architecture_that_is_not_known_is_no_other_architecture() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tailcall_audit import Catalog, State, audit, load_catalog
 from tailcall_audit.analyzer.catalog.types import Defect
-from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence, Rule, Verdict
+from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, LivePatches, Presence, Rule, Verdict
 from tailcall_audit.analyzer.policy.facts import Facts
 from tailcall_audit.analyzer.policy.verdict import judge
 from tailcall_audit.analyzer.policy.weigh import weigh
@@ -262,7 +262,9 @@ def test_a_live_patch_keeps_answers_from_being_certain(catalog: Catalog) -> None
     items = [Evidence(EvidenceKind.SOURCE, key, Presence.PRESENT, "x") for key in catalog.commits]
     defect = catalog.find("x86-hierarchy")[0]
     assert judge(defect, Facts(items, "x86_64"), "x86_64").confidence is Confidence.HIGH
-    assert judge(defect, Facts(items, "x86_64", live_patched=True), "x86_64").confidence is Confidence.MEDIUM
+    assert (
+        judge(defect, Facts(items, "x86_64", live_patches=LivePatches.LOADED), "x86_64").confidence is Confidence.MEDIUM
+    )
 
 
 CATALOG = load_catalog()

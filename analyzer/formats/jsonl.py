@@ -1,0 +1,58 @@
+"""A line of JSON for each kernel, then for each node and each input that could not be judged: for programs that stream.
+
+A line of a kernel has all of it. `id` is made of what the kernel is, so that it is the same in every report.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from tailcall_audit.analyzer.formats.json import whole_verdict
+from tailcall_audit.analyzer.formats.registry import View
+from tailcall_audit.analyzer.model import Report, TargetReport
+
+__all__ = ["kernel_id", "pieces", "render"]
+
+_PLACES = frozenset(("config", "image", "root", "changelog"))
+"""What an identity says of where something was read, and not of the kernel."""
+_line = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def kernel_id(target: TargetReport) -> str:
+    """Returns a short name of a kernel, of 16 hex digits: the same wherever it was read, another one for another
+    build.
+    """
+    identity = {key: value for key, value in target.identity.items() if value is not None and key not in _PLACES}
+    return hashlib.sha256(json.dumps([target.kind.value, identity], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _kernel(target: TargetReport, report: Report) -> dict[str, Any]:
+    return {
+        "type": "kernel",
+        "id": kernel_id(target),
+        "name": target.name,
+        "kind": target.kind.value,
+        "identity": dict(target.identity),
+        "notes": list(target.notes),
+        "verdicts": [whole_verdict(item, report.catalog) for item in target.verdicts],
+    }
+
+
+def pieces(report: Report, _: View) -> Iterator[str]:
+    """Yields the lines."""
+    for target in report.targets:
+        yield _line(_kernel(target, report)) + "\n"
+    identities = [kernel_id(target) for target in report.targets]
+    for node in report.nodes:
+        known = {"skipped": node.skipped} if node.kernel is None else {"kernel": identities[node.kernel]}
+        yield _line({"type": "node", "name": node.name, **known}) + "\n"
+    for item in report.skipped:
+        yield _line({"type": "skipped", "label": item.label, "reason": item.reason}) + "\n"
+
+
+def render(report: Report, view: View) -> str:
+    """Returns all lines."""
+    return "".join(pieces(report, view))

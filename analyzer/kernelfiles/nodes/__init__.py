@@ -1,0 +1,1 @@
+"""Lists of nodes, as the tools write them that manage a fleet: which kernel each of them runs."""

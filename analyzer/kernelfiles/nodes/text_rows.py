@@ -1,0 +1,92 @@
+"""Nodes out of text: tables of kubectl, CSV and TSV with a header, lines of a name and a kernel, ad-hoc Ansible."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator
+
+from tailcall_audit.analyzer.kernelfiles.nodes.columns import row_of_columns, title
+from tailcall_audit.analyzer.kernelfiles.nodes.types import MAX_NAME, NodeRow, NodesError
+
+__all__ = ["HEADING", "csv_rows", "line_rows", "separator_of", "table_rows"]
+
+HEADING = re.compile(r"(?:NAMESPACE\s+)?(?:NAME|NODE|HOST|HOSTNAME)\s.*\bKERNEL\S*(?:\s|$)")
+"""The first line of ``kubectl get nodes -o wide``, and of ``-o custom-columns`` with a title for the kernel."""
+_COLUMN = re.compile(r"\S+(?: \S+)*")
+_SEPARATORS = "\t,;|"
+_ASKED = re.compile(r"(\S+) \| ([A-Z]+)!?(?: \| rc=(\d+))?(?: (?:>>|\| \(stdout\))| =>)(.*)$")
+_RELEASE = re.compile(r"v?\d+\.\d+\S*")
+
+
+def separator_of(line: str) -> str | None:
+    """Returns what separates the columns of a line, None if nothing that separates columns is in it."""
+    return next((letter for letter in _SEPARATORS if letter in line), None)
+
+
+def csv_rows(lines: Iterable[str], path: str) -> Iterator[NodeRow]:
+    """Yields a node a row, by the titles in the first one; raises NodesError where a row cannot be read."""
+    iterator = iter(lines)
+    header = next((line for line in iterator if line.strip()), "")
+    separator = separator_of(header) or ","
+    titles = [title(cell) for cell in next(csv.reader([header], delimiter=separator), [])]
+    rows = csv.reader(iterator, delimiter=separator)
+    number = 1
+    try:
+        for number, row in enumerate(rows, 2):
+            if row:
+                yield row_of_columns(dict(zip(titles, row, strict=False)), f"row {number}")
+    except csv.Error as error:
+        raise NodesError(f"{path}: row {number + 1}: {error}") from error
+
+
+def table_rows(lines: Iterable[str]) -> Iterator[NodeRow]:
+    """Yields a node a line of a table whose columns begin where their titles do; the heading may come again."""
+    columns: list[tuple[str, int, int | None]] = []
+    for number, line in enumerate(lines, 1):
+        text = line.rstrip("\r\n")
+        if HEADING.match(text):
+            starts = [(title(match.group()), match.start()) for match in _COLUMN.finditer(text)]
+            ends = [start for _, start in starts[1:]]
+            columns = [(name, start, end) for (name, start), end in zip(starts, [*ends, None], strict=True)]
+        elif text.strip() and columns:
+            yield row_of_columns({name: text[start:end].strip() for name, start, end in columns}, f"line {number}")
+
+
+def _of_line(text: str, number: int) -> NodeRow:
+    first, _, rest = text.partition("\t") if "\t" in text else text.partition(" ")
+    name, kernel = first.strip().removesuffix(":"), rest.strip()
+    if not kernel and _RELEASE.fullmatch(name):
+        return NodeRow(f"line {number}", name)
+    if not kernel:
+        return NodeRow(name[:MAX_NAME], skipped="nothing follows its name")
+    return NodeRow(name[:MAX_NAME], kernel)
+
+
+def line_rows(lines: Iterable[str]) -> Iterator[NodeRow]:
+    """Yields a node a line: a name, blanks or a tab, and what names its kernel; lines with ``#`` in front are remarks.
+
+    What ``ansible -a 'uname -r'`` prints names the node in a line of its own, before its answer.
+    """
+    asked: str | None = None
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        match = _ASKED.match(text)
+        if match is not None:
+            name, outcome, status, answer = match.groups()
+            asked = None
+            if outcome in ("UNREACHABLE", "FAILED") or status not in (None, "0"):
+                yield NodeRow(
+                    name[:MAX_NAME], skipped=f"{outcome.lower()}{f', exit status {status}' if status else ''}"
+                )
+            elif answer.strip():
+                yield NodeRow(name[:MAX_NAME], answer.strip())
+            else:
+                asked = name[:MAX_NAME]
+        elif asked is not None:
+            yield NodeRow(asked, text)
+            asked = None
+        else:
+            yield _of_line(text, number)

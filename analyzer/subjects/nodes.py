@@ -1,0 +1,177 @@
+"""A list of nodes: each distinct kernel (release, build and architecture) once, and which node runs which."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from tailcall_audit.analyzer.architecture import MACHINE, UnknownArchitectureError, normalize_architecture
+from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.kernelfiles.nodes.read import NodesForm, read_nodes
+from tailcall_audit.analyzer.kernelfiles.nodes.types import NodeRow, NodesError
+from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
+from tailcall_audit.analyzer.kernelfiles.release.types import ReleaseError
+from tailcall_audit.analyzer.model import AuditError, LivePatches, Node, TargetKind
+from tailcall_audit.analyzer.subjects.subject import Request, Subject, make_subject
+
+__all__ = ["LIVE_PATCHES_NOTE", "NodeBatch", "NodeKernel", "Nodes", "group_nodes", "subject_of_kernel"]
+
+_BATCH = 2000
+_MOST_KERNELS = 10_000
+_MOST_NODES = 2_000_000
+_HOST = re.compile(r"Linux (?!version )\S+ (?=\d+\.\d+\S* #)", re.ASCII)
+"""The name of the host in a line of ``uname -a``, which makes each node's line another one."""
+_BUILD = re.compile(r"#\d.*")
+_AFTER_BUILD = re.compile(rf"(?: (?:{MACHINE}|unknown|GNU/Linux|Android|Toybox))++$")
+LIVE_PATCHES_NOTE = (
+    "live patches not known (kpatch, KernelCare): they change a kernel without changing its name, so what is affected or fixed"
+    " here may be otherwise on a node"
+)
+_LOADED_NOTE = (
+    "live patches are loaded on these nodes: what they change is not in the version, so nothing here is certain"
+)
+_NOTES = ((LivePatches.UNKNOWN, LIVE_PATCHES_NOTE), (LivePatches.LOADED, _LOADED_NOTE))
+_NO_ARCHITECTURE = (
+    "the list names no architecture for some kernels, which are judged for every one: --arch NAME says it, and so do"
+    " kubectl get nodes -o json and uname -a"
+)
+
+
+class NodeKernel(NamedTuple):
+    """A kernel that nodes run: what names it, its architecture as this tool calls it, and what is known of live patches.
+
+    `build` is what ``uname -v`` says, where that is known.
+    """
+
+    text: str
+    architecture: str | None
+    live_patches: LivePatches
+    build: str | None
+
+
+class NodeBatch(NamedTuple):
+    """The next nodes of a list: each a name, and the place of its kernel among those that were yielded, or a reason."""
+
+    nodes: tuple[tuple[str, int | None, str | None], ...]
+
+
+class Nodes(NamedTuple):
+    """A list of nodes that was read: the kernels, and the nodes with the places of theirs."""
+
+    kernels: tuple[NodeKernel, ...]
+    nodes: tuple[Node, ...]
+
+
+class _Kernels:
+    """The kernels of a list so far. What names a kernel is parsed once, however many nodes say the same."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._by_text: dict[tuple[str, str | None, LivePatches], int | str] = {}
+        self._places: dict[object, int] = {}
+        self.new: NodeKernel | None = None
+
+    def place(self, row: NodeRow, no_live_patches: bool) -> int | str:
+        """Returns the place of a node's kernel, or why it has none; `new` is the kernel if no node before had it."""
+        assert row.text is not None
+        if no_live_patches and row.live_patches is LivePatches.UNKNOWN:
+            row = row._replace(live_patches=LivePatches.NONE)
+        text = _HOST.sub("Linux ", row.text, count=1)
+        key = (text, row.architecture, row.live_patches)
+        known = self._by_text.get(key)
+        if known is None:
+            if len(self._by_text) > 10 * _MOST_KERNELS:
+                self._by_text.clear()
+            known = self._by_text[key] = self._parsed(text, row)
+        return known
+
+    def _parsed(self, text: str, row: NodeRow) -> int | str:
+        try:
+            release = parse_release(text, self._catalog)
+            architecture = (
+                release.architecture if row.architecture is None else normalize_architecture(row.architecture)
+            )
+        except (ReleaseError, UnknownArchitectureError) as error:
+            return str(error)
+        found = _BUILD.search(text)
+        build = None if found is None else _AFTER_BUILD.sub("", found.group())
+        place = self._places.setdefault(
+            (release._replace(text=""), architecture, row.live_patches, build), len(self._places)
+        )
+        if place == len(self._places) - 1 and place >= _MOST_KERNELS:
+            raise NodesError(f"more than {_MOST_KERNELS:,} different kernels: no fleet has so many")
+        self.new = NodeKernel(text, architecture, row.live_patches, build)
+        return place
+
+
+def group_nodes(
+    catalog: Catalog, rows: Iterable[NodeRow], label: str, no_live_patches: bool = False
+) -> Iterator[NodeKernel | NodeBatch]:
+    """Yields each kernel before the first node that runs it, and all nodes in batches; raises NodesError if there is no
+    node.
+
+    What cannot be read behind good nodes is a row of its own.
+    """
+    kernels, seen, count = _Kernels(catalog), 0, 0
+    batch: list[tuple[str, int | None, str | None]] = []
+    for row in _to_the_end(rows, label):
+        place = row.skipped if row.text is None else kernels.place(row, no_live_patches)
+        if isinstance(place, int):
+            if place == seen:
+                assert kernels.new is not None
+                yield kernels.new
+                seen += 1
+            batch.append((row.name, place, None))
+        else:
+            batch.append((row.name, None, place or "nothing names its kernel"))
+        count += 1
+        if count > _MOST_NODES:
+            raise NodesError(f"{label}: more than {_MOST_NODES:,} nodes")
+        if len(batch) == _BATCH:
+            yield NodeBatch(tuple(batch))
+            batch = []
+    if not count:
+        raise NodesError(f"{label}: no node in it; --nodes-format says how it is written")
+    yield NodeBatch(tuple(batch))
+
+
+def _to_the_end(rows: Iterable[NodeRow], label: str) -> Iterator[NodeRow]:
+    """Yields rows, and one for what cannot be read behind them; raises AuditError if nothing was before it."""
+    count = 0
+    try:
+        for row in rows:
+            count += 1
+            yield row
+    except AuditError as error:
+        if not count:
+            raise
+        yield NodeRow(f"the rest of {label}", skipped=str(error))
+
+
+def nodes_of_list(request: Request, name: str) -> Iterator[NodeKernel | NodeBatch]:
+    """Yields the kernels and nodes of a list, which is a file or ``-``; raises AuditError."""
+    request.progress(f"reading {name}")
+    form = None if request.nodes_format is None else NodesForm(request.nodes_format)
+    label = "standard input" if name == "-" else name
+    yield from group_nodes(request.catalog, read_nodes(name, form), label, request.no_live_patches)
+
+
+def subject_of_kernel(request: Request, kernel: NodeKernel) -> Subject:
+    """Returns the kernel of nodes as a subject; raises ReleaseError if its text names none."""
+    release = parse_release(kernel.text, request.catalog)
+    notes = [note for state, note in _NOTES if state is kernel.live_patches]
+    if kernel.architecture is None and request.arch is None:
+        notes.append(_NO_ARCHITECTURE)
+    subject = make_subject(
+        request,
+        TargetKind.RELEASE,
+        release.release,
+        release=release,
+        architecture=(kernel.architecture, "the list of nodes"),
+        config=request.config,
+        notes=notes,
+        build=kernel.build,
+        live_patches=kernel.live_patches.value,
+    )
+    return subject._replace(live_patches=kernel.live_patches)

@@ -1,0 +1,1 @@
+"""Lists of nodes, texts that name kernels, root file systems and containers."""
