@@ -40,4 +40,4 @@ def audit_nodes(request: Request, name: str, judge: Callable[[Subject, Request],
     if not targets:
         reasons = dict.fromkeys(node.skipped for node in nodes if node.skipped)
         raise AuditError(f"none of {len(nodes):,} nodes names a kernel: {'; '.join(list(reasons)[:3])}")
-    return Report(tuple(targets), request.catalog, nodes=tuple(nodes))
+    return Report(tuple(targets), request.catalog, today=request.today, nodes=tuple(nodes))

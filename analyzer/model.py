@@ -327,6 +327,7 @@ class Report(NamedTuple):
         return tuple(
             sorted({item for target in self.targets for verdict in target.verdicts for item in verdict.rests_on})
         )
+
     nodes: tuple[Node, ...] = ()
 
     @property

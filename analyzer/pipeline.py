@@ -28,7 +28,7 @@ from tailcall_audit.analyzer.policy.judge import judge_all
 from tailcall_audit.analyzer.policy.overruled import overruled_by_code
 from tailcall_audit.analyzer.policy.series import first_fixed_by_series, with_pending_reboots
 from tailcall_audit.analyzer.readers.registry import READERS, Reader, Reading
-from tailcall_audit.analyzer.subjects.subject import ANY_DISTRIBUTION, Progress, Request, Subject
+from tailcall_audit.analyzer.subjects.subject import ANY_DISTRIBUTION, Fleet, Progress, Request, Subject
 from tailcall_audit.analyzer.targets import Source, Targets, check_parameters
 
 if TYPE_CHECKING:
@@ -244,9 +244,7 @@ def audit(
     distro: str | None = None,
     repository: str | None = None,
     changelog: str | None = None,
-    nodes: str | None = None,
-    nodes_format: str | None = None,
-    no_live_patches: bool = False,
+    fleet: Fleet = Fleet(),  # noqa: B008 (a named tuple is immutable)
     package_version: str | None = None,
     changelog_format: str | None = None,
     offline: bool = False,
@@ -270,8 +268,7 @@ def audit(
     The kernels are named by release strings (`kernels`), by the paths of `trees` and `images`, by `packages` (.deb and
     .rpm files, names of installed packages or of those that `distro` publishes), by a `repository`, by a `changelog`
     (at `package_version`, else its newest), by a `config` alone, or they are all that are `installed`. With none named,
-    it is the kernel of this host. `nodes` is a list of nodes, a path or ``-`` (docs/fleets.md): each kernel of it is
-    judged once; `nodes_format` says how it is written, `no_live_patches` that the nodes have none.
+    it is the kernel of this host. `fleet` names what holds many kernels (docs/fleets.md).
 
     What is fetched is kept in a cache: `offline` uses nothing else, `refresh` asks for everything anew. `only` selects
     defects by slug or pitfall number, `pitfalls` those that have a number, `severity` those that are as severe or more.
@@ -291,28 +288,31 @@ def audit(
     each other, and AuditError where nothing could be judged.
     """
     loaded = catalog or load_catalog()
-    targets = Targets(kernels, trees, packages, images, installed, repository, changelog, nodes)
+    targets = Targets(kernels, trees, packages, images, installed, repository, changelog, fleet)
     sources = targets.sources(loaded)
     request = Request(loaded, (), pitfalls=pitfalls, progress=progress, apart=apart, emulate=emulate)
     request = request._replace(rev=rev, system_map=system_map, distro=distro, offline=offline, refresh=refresh)
     request = request._replace(package_version=package_version, changelog_format=changelog_format)
     known = tuple(name for item in repositories for name in item.distributions or (ANY_DISTRIBUTION,))
-    request = request._replace(max_age=max_age, today=today())
+    request = request._replace(max_age=max_age, today=today(), fleet=fleet)
     request = request._replace(online=_online(repositories) if online else None, repositories=known)
-    request = request._replace(nodes_format=nodes_format, no_live_patches=no_live_patches)
     check_parameters(request, targets, len(sources), has_config=config is not None)
     request = request._replace(
         defects=select_defects(loaded, only, pitfalls, severity),
         arch=named_architecture(arch),
         config=given_config(config, loaded),
     )
-    if nodes is not None:
-        from tailcall_audit.analyzer.fleet import audit_nodes
-
-        return audit_nodes(request, nodes, judge_subject)
+    if fleet.nodes is not None:
+        return _audit_nodes(request, fleet.nodes)
     if not sources:
         sources = [("host", "this host")] if config is None else [("config", str(config))]
     return audit_sources(request, [*sources, *(_built(trees) if built and rev is None else ())])
+
+
+def _audit_nodes(request: Request, name: str) -> Report:
+    from tailcall_audit.analyzer.fleet import audit_nodes
+
+    return audit_nodes(request, name, judge_subject)
 
 
 def _online(repositories: Sequence[KnownRepository]) -> Online:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.errors import UsageError
 from tailcall_audit.analyzer.kernelfiles.release.parse import kernel_lines
-from tailcall_audit.analyzer.subjects.subject import Request
+from tailcall_audit.analyzer.subjects.subject import Fleet, Request
 
 __all__ = ["Source", "Targets", "check_parameters"]
 
@@ -28,7 +28,7 @@ class Targets(NamedTuple):
     installed: bool = False
     repository: str | None = None
     changelog: str | None = None
-    nodes: str | None = None
+    fleet: Fleet = Fleet()
 
     def sources(self, catalog: Catalog) -> list[Source]:
         """Returns what is to be opened; raises UsageError if targets of several kinds are named."""
@@ -40,7 +40,7 @@ class Targets(NamedTuple):
             "installed": ("",) if self.installed else (),
             "repository": (self.repository,) if self.repository else (),
             "changelog": (self.changelog,) if self.changelog else (),
-            "nodes": (self.nodes,) if self.nodes else (),
+            "nodes": (self.fleet.nodes,) if self.fleet.nodes else (),
         }
         if sum(map(bool, kinds.values())) > 1:
             raise UsageError(
@@ -61,11 +61,11 @@ def check_parameters(request: Request, targets: Targets, count: int, *, has_conf
         )
     if (request.package_version or request.changelog_format) and not targets.changelog:
         raise UsageError("{package_version} and {changelog_format} are about a changelog: name it with {changelog}")
-    if request.nodes_format and not targets.nodes:
+    if request.fleet.nodes_format and not targets.fleet.nodes:
         raise UsageError("{nodes_format} is about a list of nodes: name it with {nodes}")
-    if request.no_live_patches and not targets.nodes:
+    if request.fleet.no_live_patches and not targets.fleet.nodes:
         raise UsageError("{no_live_patches} is about the nodes of a fleet: name their list with {nodes}")
-    if has_config and (count > 1 or targets.nodes):
+    if has_config and (count > 1 or targets.fleet.nodes):
         raise UsageError("{config} is of one kernel: name one target with it")
     if request.online is not None and not targets.kernels:
         raise UsageError("{online} looks up the builds that release strings name: name one with {kernels}")

@@ -1,8 +1,8 @@
 """Lists of many nodes: ``python -m bench.nodes [NODES [KERNELS]]`` (100,000 and 200).
 
-The same fleet as lines, CSV, ``kubectl get nodes -o json`` with all that a node's JSON has (3.6 KB each), and osquery's
-rows. To reach: under 3 s and 100 MB as a table and as JSON lines. Memory is that of the process and its worker together,
-counted as USS would be: pages that both share are counted twice here, so it is an upper bound.
+The same fleet as lines, CSV, rows of osquery, and ``kubectl get nodes -o json`` with what a node's JSON has (3.6 KB
+each). To reach: under 3 s and 100 MB, as a table and as JSON. Memory is that of the process and its worker together;
+pages that both share are counted twice, so it is an upper bound.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ from tailcall_audit.analyzer.gates.words import days_of, severity_of
 from tailcall_audit.analyzer.model import AuditError, Bootable, Report
 from tailcall_audit.analyzer.paths import expanded, is_file
 from tailcall_audit.analyzer.pipeline import audit
+from tailcall_audit.analyzer.subjects.subject import Fleet
 
 __all__ = ["run"]
 
@@ -173,9 +174,7 @@ def _audit(
         distro=options.distro,
         repository=next(iter(targets["repo"]), None),
         changelog=next(iter(targets["changelog"]), None),
-        nodes=next(iter(targets["nodes"]), None),
-        nodes_format=options.nodes_format,
-        no_live_patches=options.no_live_patches,
+        fleet=Fleet(next(iter(targets["nodes"]), None), options.nodes_format, options.no_live_patches),
         package_version=options.package_version,
         changelog_format=options.changelog_format,
         offline=options.offline,

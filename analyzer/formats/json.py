@@ -1,13 +1,14 @@
 """The report as JSON. Its frame is a contract: `report.schema.json`, described in docs/report.md.
 
-What several verdicts share stands there once, behind the targets: a verdict names its `detail` by number, and a detail
-its `evidence`. So a thousand kernels make a report of megabytes, and each target is written when it is reached.
+In a report of few kernels each verdict has all that it rests on. In one of many, what verdicts share stands there once,
+behind the targets: a verdict names its `detail` by number, and a detail its `evidence`. So a thousand kernels make a
+report of megabytes, and each target is written when it is reached.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ __all__ = ["SCHEMA_VERSION", "Shared", "pieces", "render", "report_as_data", "re
 
 SCHEMA_VERSION = 3
 _FEW = 20
-"""Targets up to which a report is indented, for people."""
+"""Targets up to which each verdict has all that it rests on, and the report is indented."""
 
 
 def report_schema_path() -> Path:
@@ -104,11 +105,10 @@ def _detail(item: Verdict, evidence: list[Any], catalog: Catalog) -> dict[str, A
 
 
 def whole_verdict(item: Verdict, catalog: Catalog) -> dict[str, Any]:
-    """Returns a verdict with all that it rests on in it, as a line of `jsonl` has it."""
+    """Returns a verdict with all that it rests on in it."""
     return {
         "defect": item.defect.slug,
-        "pitfall": item.defect.pitfall,
-        "severity": item.defect.severity,
+        **_defect(item.defect),
         "verdict": item.state.value,
         "confidence": item.confidence.label,
         "architectures": list(item.architectures),
@@ -134,7 +134,7 @@ class Shared:
             "defect": item.defect.slug,
             "verdict": item.state.value,
             "confidence": item.confidence.label,
-            "architectures": item.architectures,
+            "architectures": list(item.architectures),
             "detail": number,
         }
 
@@ -158,13 +158,13 @@ class Shared:
         return _detail(item, numbers, self._catalog)
 
 
-def _target(target: TargetReport, shared: Shared) -> dict[str, Any]:
+def _target(target: TargetReport, verdict: Callable[[Verdict], dict[str, Any]]) -> dict[str, Any]:
     return {
         "name": target.name,
         "kind": target.kind.value,
         "identity": dict(target.identity),
         "notes": list(target.notes),
-        "verdicts": [shared.verdict(item) for item in target.verdicts],
+        "verdicts": [verdict(item) for item in target.verdicts],
     }
 
 
@@ -196,29 +196,23 @@ def _before(report: Report, tool_version: str) -> dict[str, Any]:
     }
 
 
-def _after(report: Report, shared: Shared) -> dict[str, Any]:
+def _after(report: Report) -> dict[str, Any]:
     return {
         "skipped": [{"label": item.label, "reason": item.reason} for item in report.skipped],
         "first_fixed": [item._asdict() for item in report.first_fixed],
-        "defects": shared.defects(),
     }
 
 
 def report_as_data(report: Report, tool_version: str) -> dict[str, Any]:
     """Returns the report as plain data."""
+    nodes = {"nodes": [_node(node) for node in report.nodes]} if report.nodes else {}
+    if len(report.targets) <= _FEW:
+        targets = [_target(target, lambda item: whole_verdict(item, report.catalog)) for target in report.targets]
+        return {**_before(report, tool_version), "targets": targets, **_after(report), **nodes}
     shared = Shared(report.catalog)
-    targets = [_target(target, shared) for target in report.targets]
-    details = list(shared.details())
-    for verdict in (item for target in targets for item in target["verdicts"]):
-        verdict["architectures"] = list(verdict["architectures"])
-    return {
-        **_before(report, tool_version),
-        "targets": targets,
-        **_after(report, shared),
-        "details": details,
-        "evidence": list(shared.evidence()),
-        **({"nodes": [_node(node) for node in report.nodes]} if report.nodes else {}),
-    }
+    targets = [_target(target, shared.verdict) for target in report.targets]
+    common = {"defects": shared.defects(), "details": list(shared.details()), "evidence": list(shared.evidence())}
+    return {**_before(report, tool_version), "targets": targets, **_after(report), **common, **nodes}
 
 
 _compact = json.JSONEncoder(separators=(",", ":")).encode
@@ -237,13 +231,15 @@ def pieces(report: Report, _: View) -> Iterator[str]:
 
     A report of a few kernels is indented; one of many has a line for each target.
     """
-    if len(report.targets) <= _FEW and len(report.nodes) <= _FEW:
-        yield json.dumps(report_as_data(report, __version__), indent=2) + "\n"
+    if len(report.targets) <= _FEW:
+        yield json.dumps(report_as_data(report._replace(nodes=()), __version__), indent=2)[:-2]
+        yield from _array("nodes", map(_node, report.nodes)) if report.nodes else ()
+        yield "\n}\n"
         return
     shared = Shared(report.catalog)
     yield _compact(_before(report, __version__))[:-1]
-    yield from _array("targets", (_target(target, shared) for target in report.targets))
-    yield ",\n" + _compact(_after(report, shared))[1:-1]
+    yield from _array("targets", (_target(target, shared.verdict) for target in report.targets))
+    yield ",\n" + _compact({**_after(report), "defects": shared.defects()})[1:-1]
     yield from _array("details", shared.details())
     yield from _array("evidence", shared.evidence())
     if report.nodes:

@@ -48,9 +48,9 @@ class Facts:
     """What the readers saw of one target.
 
     `config_applies` is True if the configuration is of this kernel, so that options that are off can rule defects out.
-    `live_patches` that are loaded, or of which nothing is known, leave no answer certain. `architecture` is None if it is
-    not known. `newer_than` is the catalogue's newest mainline release if the target's release is later: a fix may have
-    come since.
+    `live_patches` that are loaded, or of which nothing is known, leave no answer certain. `architecture` is None if it
+    is not known. `newer_than` is the catalogue's newest mainline release if the target's release is later: a fix may
+    have come since.
     """
 
     def __init__(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from tailcall_audit.analyzer.architecture import MACHINE, UnknownArchitectureError, normalize_architecture
+from tailcall_audit.analyzer.architecture import UnknownArchitectureError, normalize_architecture
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.nodes.read import NodesForm, read_nodes
 from tailcall_audit.analyzer.kernelfiles.nodes.types import NodeRow, NodesError
+from tailcall_audit.analyzer.kernelfiles.release.number import build_of
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import ReleaseError
 from tailcall_audit.analyzer.model import AuditError, LivePatches, Node, TargetKind
@@ -20,10 +20,6 @@ __all__ = ["LIVE_PATCHES_NOTE", "NodeBatch", "NodeKernel", "Nodes", "group_nodes
 _BATCH = 2000
 _MOST_KERNELS = 10_000
 _MOST_NODES = 2_000_000
-_HOST = re.compile(r"Linux (?!version )\S+ (?=\d+\.\d+\S* #)", re.ASCII)
-"""The name of the host in a line of ``uname -a``, which makes each node's line another one."""
-_BUILD = re.compile(r"#\d.*")
-_AFTER_BUILD = re.compile(rf"(?: (?:{MACHINE}|unknown|GNU/Linux|Android|Toybox))++$")
 LIVE_PATCHES_NOTE = (
     "live patches not known (kpatch, KernelCare): they change a kernel without changing its name, so what is affected or fixed"
     " here may be otherwise on a node"
@@ -63,6 +59,13 @@ class Nodes(NamedTuple):
     nodes: tuple[Node, ...]
 
 
+def _without_host(text: str) -> str:
+    """Returns a line of ``uname -a`` without the name of the host, which makes each node's line another one."""
+    words = text.split(" ", 3)
+    named = len(words) == 4 and words[0] == "Linux" and words[2][:1].isdigit() and words[3].startswith("#")
+    return f"Linux {words[2]} {words[3]}" if named else text
+
+
 class _Kernels:
     """The kernels of a list so far. What names a kernel is parsed once, however many nodes say the same."""
 
@@ -74,10 +77,11 @@ class _Kernels:
 
     def place(self, row: NodeRow, no_live_patches: bool) -> int | str:
         """Returns the place of a node's kernel, or why it has none; `new` is the kernel if no node before had it."""
-        assert row.text is not None
+        if row.text is None:
+            return row.skipped or "nothing names its kernel"
         if no_live_patches and row.live_patches is LivePatches.UNKNOWN:
             row = row._replace(live_patches=LivePatches.NONE)
-        text = _HOST.sub("Linux ", row.text, count=1)
+        text = _without_host(row.text)
         key = (text, row.architecture, row.live_patches)
         known = self._by_text.get(key)
         if known is None:
@@ -94,8 +98,7 @@ class _Kernels:
             )
         except (ReleaseError, UnknownArchitectureError) as error:
             return str(error)
-        found = _BUILD.search(text)
-        build = None if found is None else _AFTER_BUILD.sub("", found.group())
+        build = build_of(text)
         place = self._places.setdefault(
             (release._replace(text=""), architecture, row.live_patches, build), len(self._places)
         )
@@ -116,7 +119,7 @@ def group_nodes(
     kernels, seen, count = _Kernels(catalog), 0, 0
     batch: list[tuple[str, int | None, str | None]] = []
     for row in _to_the_end(rows, label):
-        place = row.skipped if row.text is None else kernels.place(row, no_live_patches)
+        place = kernels.place(row, no_live_patches)
         if isinstance(place, int):
             if place == seen:
                 assert kernels.new is not None
@@ -124,7 +127,7 @@ def group_nodes(
                 seen += 1
             batch.append((row.name, place, None))
         else:
-            batch.append((row.name, None, place or "nothing names its kernel"))
+            batch.append((row.name, None, place))
         count += 1
         if count > _MOST_NODES:
             raise NodesError(f"{label}: more than {_MOST_NODES:,} nodes")
@@ -152,9 +155,9 @@ def _to_the_end(rows: Iterable[NodeRow], label: str) -> Iterator[NodeRow]:
 def nodes_of_list(request: Request, name: str) -> Iterator[NodeKernel | NodeBatch]:
     """Yields the kernels and nodes of a list, which is a file or ``-``; raises AuditError."""
     request.progress(f"reading {name}")
-    form = None if request.nodes_format is None else NodesForm(request.nodes_format)
+    form = None if request.fleet.nodes_format is None else NodesForm(request.fleet.nodes_format)
     label = "standard input" if name == "-" else name
-    yield from group_nodes(request.catalog, read_nodes(name, form), label, request.no_live_patches)
+    yield from group_nodes(request.catalog, read_nodes(name, form), label, request.fleet.no_live_patches)
 
 
 def subject_of_kernel(request: Request, kernel: NodeKernel) -> Subject:

@@ -24,11 +24,33 @@ if TYPE_CHECKING:
     from tailcall_audit.analyzer.subjects.open_changelog import OpenChangelog
     from tailcall_audit.analyzer.web.fetch import Fetcher
 
-__all__ = ["ANY_DISTRIBUTION", "OpenPatches", "OpenTree", "Parts", "Progress", "Request", "Subject", "make_subject"]
+__all__ = [
+    "ANY_DISTRIBUTION",
+    "Fleet",
+    "OpenPatches",
+    "OpenTree",
+    "Parts",
+    "Progress",
+    "Request",
+    "Subject",
+    "make_subject",
+]
 
 ANY_DISTRIBUTION = "*"
 """Stands for all distributions that a repository of which nothing is known may be of."""
 Progress = Callable[[str], None]
+
+
+class Fleet(NamedTuple):
+    """What holds many kernels (docs/fleets.md).
+
+    `nodes` is a list of nodes, a path or ``-``, written as `nodes_format` says (None: it is found out);
+    `no_live_patches` says that the nodes have none.
+    """
+
+    nodes: str | None = None
+    nodes_format: str | None = None
+    no_live_patches: bool = False
 
 
 class Request(NamedTuple):
@@ -60,8 +82,7 @@ class Request(NamedTuple):
     repositories: tuple[str, ...] = ()
     max_age: int | None = None
     today: str = ""
-    nodes_format: str | None = None
-    no_live_patches: bool = False
+    fleet: Fleet = Fleet()
 
     def fetcher(self) -> Fetcher:
         """Returns what fetches from the web, as `offline` and `refresh` say."""

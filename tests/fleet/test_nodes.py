@@ -20,6 +20,7 @@ from tailcall_audit.analyzer.formats.registry import View, find_format
 from tailcall_audit.analyzer.kernelfiles.nodes.read import NodesForm, form_of, read_nodes
 from tailcall_audit.analyzer.kernelfiles.nodes.types import NodeRow, NodesError
 from tailcall_audit.analyzer.model import AuditError, Confidence, LivePatches, Report, UsageError
+from tailcall_audit.analyzer.subjects.subject import Fleet
 
 UNAME = "Linux {name} 6.1.0-47-cloud-amd64 #1 SMP PREEMPT_DYNAMIC Debian 6.1.170-3 (2026-05-08) x86_64 GNU/Linux"
 WIDE = """\
@@ -200,7 +201,7 @@ def test_kernels_are_judged_once_and_nodes_keep_their_names(tmp_path: Path) -> N
     lines = [f"n{number}\t{UNAME.format(name=f'n{number}')}\n" for number in range(50)]
     lines += [f"m{number}\t6.1.0-47-cloud-amd64\n" for number in range(3)] + ["bad\tno kernel here\n"]
     (tmp_path / "list").write_text("".join(lines))
-    report = audit(nodes=str(tmp_path / "list"))
+    report = audit(fleet=Fleet(nodes=str(tmp_path / "list")))
     assert [target.identity["package"] for target in report.targets] == ["6.1.170-3", None]
     assert [node.kernel for node in report.nodes] == [0] * 50 + [1] * 3 + [None]
     assert report.nodes[-1].skipped is not None
@@ -210,7 +211,7 @@ def test_kernels_are_judged_once_and_nodes_keep_their_names(tmp_path: Path) -> N
 def test_builds_and_architectures_of_one_release_are_kernels_of_their_own(tmp_path: Path) -> None:
     lines = ["a 6.6.1 #1 SMP x86_64", "b 6.6.1 #2 SMP x86_64", "c 6.6.1 #1 SMP aarch64", "d 6.6.1 #1 SMP x86_64"]
     (tmp_path / "list").write_text("\n".join(lines))
-    assert [node.kernel for node in audit(nodes=str(tmp_path / "list")).nodes] == [0, 1, 2, 0]
+    assert [node.kernel for node in audit(fleet=Fleet(nodes=str(tmp_path / "list"))).nodes] == [0, 1, 2, 0]
 
 
 def states(report: Report) -> dict[str, tuple[State, Confidence, str]]:
@@ -220,22 +221,22 @@ def states(report: Report) -> dict[str, tuple[State, Confidence, str]]:
 def test_live_patches_are_not_known_unless_the_input_says_none(tmp_path: Path) -> None:
     path = tmp_path / "list.csv"
     path.write_text("node,kernel,arch\na,6.1.170,x86_64\n")
-    report = audit(nodes=str(path))
+    report = audit(fleet=Fleet(nodes=str(path)))
     alone = states(audit(kernels=["6.1.170"], arch="x86_64"))
     for slug, (state, confidence, reason) in states(report).items():
         assert state is alone[slug][0]
         assert ("live patches not known" in reason) == (state in (State.AFFECTED, State.FIXED))
         assert confidence <= (Confidence.MEDIUM if state in (State.AFFECTED, State.FIXED) else Confidence.HIGH)
     assert any("live patches not known" in note for note in report.targets[0].notes)
-    assert states(audit(nodes=str(path), no_live_patches=True)) == alone
+    assert states(audit(fleet=Fleet(nodes=str(path), no_live_patches=True))) == alone
     path.write_text("node,kernel,arch,livepatch\na,6.1.170,x86_64,none\n")
-    assert states(audit(nodes=str(path))) == alone
+    assert states(audit(fleet=Fleet(nodes=str(path)))) == alone
 
 
 def test_what_is_broken_behind_good_nodes_is_a_row(tmp_path: Path) -> None:
     path = tmp_path / "list"
     path.write_text(json.dumps({**LIST, "items": [kubernetes("a", "6.1.170")]})[:-2] + ', {"kind": Node}]}')
-    report = audit(nodes=str(path))
+    report = audit(fleet=Fleet(nodes=str(path)))
     assert [node.name for node in report.nodes] == ["a", f"the rest of {path}"]
     assert "broken JSON" in (report.nodes[1].skipped or "")
     assert report.unjudged
@@ -258,7 +259,7 @@ def test_what_is_broken_behind_good_nodes_is_a_row(tmp_path: Path) -> None:
 def test_a_list_without_a_node_is_one_clear_error(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "list").write_text(text)
     with pytest.raises(AuditError, match=reason):
-        audit(nodes=str(tmp_path / "list"))
+        audit(fleet=Fleet(nodes=str(tmp_path / "list")))
 
 
 @pytest.mark.parametrize("name", ["pipe", "folder", "loop", "missing"])
@@ -267,22 +268,22 @@ def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path, name: str
     (tmp_path / "folder").mkdir()
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(NodesError, match="cannot read"):
-        audit(nodes=str(tmp_path / name))
+        audit(fleet=Fleet(nodes=str(tmp_path / name)))
 
 
 def test_a_bomb_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.gz").write_bytes(gzip.compress(b"# a remark that is long\n" * 4_000_000, 9))
     with pytest.raises(AuditError, match="unpacks to more than 250 times its size"):
-        audit(nodes=str(tmp_path / "list.gz"))
+        audit(fleet=Fleet(nodes=str(tmp_path / "list.gz")))
 
 
 def test_parameters_that_have_no_effect_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
-        audit(kernels=["6.1"], nodes="x")
+        audit(kernels=["6.1"], fleet=Fleet(nodes="x"))
     with pytest.raises(UsageError):
-        audit(kernels=["6.1"], nodes_format="csv")
+        audit(kernels=["6.1"], fleet=Fleet(nodes_format="csv"))
     with pytest.raises(UsageError):
-        audit(nodes=str(tmp_path), config=str(tmp_path))
+        audit(fleet=Fleet(nodes=str(tmp_path)), config=str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -317,7 +318,7 @@ def test_the_table_the_json_and_the_lines(tmp_path: Path, capsys: pytest.Capture
     assert "worker-01" not in text
     main(["--nodes", str(path), "--arch", "x86_64", "--explain"])
     assert "  w�[31m002, worker-01\n" in capsys.readouterr().out
-    report = audit(nodes=str(path), arch="x86_64")
+    report = audit(fleet=Fleet(nodes=str(path)), arch="x86_64")
     data = json.loads(render(report, View()))
     jsonschema.Draft202012Validator(json.loads(report_schema_path().read_text())).validate(data)
     assert [node["kernel"] for node in data["nodes"]] == [0, 1, 1]
@@ -325,7 +326,7 @@ def test_the_table_the_json_and_the_lines(tmp_path: Path, capsys: pytest.Capture
     assert [line["type"] for line in lines] == ["kernel", "kernel", "node", "node", "node"]
     assert lines[2] == {"type": "node", "name": "plane-1", "kernel": lines[0]["id"]}
     assert {"defect", "verdict", "evidence", "reason"} <= lines[0]["verdicts"][0].keys()
-    again = find_format("jsonl").render(audit(nodes=str(path), arch="x86_64"), View())
+    again = find_format("jsonl").render(audit(fleet=Fleet(nodes=str(path)), arch="x86_64"), View())
     assert again == find_format("jsonl").render(report, View())
 
 

@@ -18,6 +18,7 @@ from tailcall_audit.analyzer.gates.settings import (
     resolve,
     user_file,
 )
+from tests.reports import whole_verdicts
 
 WAIVER = """\
 [[waiver]]
@@ -186,8 +187,7 @@ def test_a_wrong_word_of_the_environment_names_it(
 
 def test_severity_selects(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--kernel", "6.1.170", "--arch", "x86_64", "--severity", "critical", "--json"]) == 1
-    defects = json.loads(capsys.readouterr().out)["defects"]
-    assert {item["severity"] for item in defects.values()} == {"critical"}
+    assert {item["severity"] for item in whole_verdicts(json.loads(capsys.readouterr().out))} == {"critical"}
     assert main(["--kernel", "6.1.170", "--only", "arm64-empty-slot-count", "--severity", "critical"]) == 2
     assert "no defect that is asked for is of severity critical or above" in capsys.readouterr().err
 

@@ -13,7 +13,7 @@ from tailcall_audit.analyzer.kernelfiles.nodes.types import NodeRow, named
 __all__ = ["json_rows"]
 
 _MOST_MEMBERS = 2000
-_LABEL = re.compile(r"(\S+) \| ([A-Z]+)!? (?:\| rc=\d+ )?=>$")
+_LABEL = re.compile(r"(\S++) \| [A-Z]++!? (?:\| rc=\d++ )?=>$")
 _FACTS = ("ansible_kernel", "kernel", "ansible_system", "ansible_architecture")
 _PREFIX = "ansible_"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,13 @@ from typing import BinaryIO
 from tailcall_audit.analyzer.kernelfiles.compression import Decompressed, Readable
 from tailcall_audit.analyzer.kernelfiles.nodes.columns import has_kernel_column, title
 from tailcall_audit.analyzer.kernelfiles.nodes.json_rows import json_rows
-from tailcall_audit.analyzer.kernelfiles.nodes.text_rows import HEADING, csv_rows, line_rows, separator_of, table_rows
+from tailcall_audit.analyzer.kernelfiles.nodes.text_rows import (
+    csv_rows,
+    is_heading,
+    line_rows,
+    separator_of,
+    table_rows,
+)
 from tailcall_audit.analyzer.kernelfiles.nodes.types import NodeRow, NodesError
 from tailcall_audit.analyzer.paths import expanded
 from tailcall_audit.probes.reading import open_file
@@ -27,7 +32,6 @@ _LINE = 1 << 16
 """Letters of a line."""
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 """PowerShell writes what is redirected to a file in UTF-16."""
-_ANSIBLE = re.compile(r"\S+ \| [A-Z]+!?(?: \| rc=\d+)? => *\{", re.MULTILINE)
 
 
 class NodesForm(Enum):
@@ -40,13 +44,19 @@ class NodesForm(Enum):
     LINES = "lines"
 
 
+def _is_fact(line: str) -> bool:
+    """Returns True for the line in front of the facts of a host: ``web-1 | SUCCESS => {``."""
+    name, bar, rest = line.partition(" | ")
+    return bool(bar) and " " not in name and rest[:1].isupper() and " => {" in rest[:40]
+
+
 def form_of(head: str) -> NodesForm:
     """Returns how a list is written that begins so."""
     lines = [line for line in head.splitlines() if line.strip() and not line.startswith("#")][:20]
     first = lines[0] if lines else ""
-    if first.lstrip()[:1] in ("{", "[") or _ANSIBLE.search("\n".join(lines)):
+    if first.lstrip()[:1] in ("{", "[") or any(map(_is_fact, lines)):
         return NodesForm.JSON
-    if any(HEADING.match(line) for line in lines):
+    if any(map(is_heading, lines)):
         return NodesForm.TABLE
     separator = separator_of(first)
     titles = frozenset(title(cell.strip("\"' ")) for cell in first.split(separator)) if separator else frozenset()

@@ -9,19 +9,27 @@ from collections.abc import Iterable, Iterator
 from tailcall_audit.analyzer.kernelfiles.nodes.columns import row_of_columns, title
 from tailcall_audit.analyzer.kernelfiles.nodes.types import MAX_NAME, NodeRow, NodesError
 
-__all__ = ["HEADING", "csv_rows", "line_rows", "separator_of", "table_rows"]
+__all__ = ["csv_rows", "is_heading", "line_rows", "separator_of", "table_rows"]
 
-HEADING = re.compile(r"(?:NAMESPACE\s+)?(?:NAME|NODE|HOST|HOSTNAME)\s.*\bKERNEL\S*(?:\s|$)")
-"""The first line of ``kubectl get nodes -o wide``, and of ``-o custom-columns`` with a title for the kernel."""
-_COLUMN = re.compile(r"\S+(?: \S+)*")
+_FIRST_TITLES = frozenset(("NAME", "NODE", "HOST", "HOSTNAME"))
+_COLUMN = re.compile(r"\S++(?: \S++)*+")
 _SEPARATORS = "\t,;|"
-_ASKED = re.compile(r"(\S+) \| ([A-Z]+)!?(?: \| rc=(\d+))?(?: (?:>>|\| \(stdout\))| =>)(.*)$")
-_RELEASE = re.compile(r"v?\d+\.\d+\S*")
+_ASKED = re.compile(r"(\S++) \| ([A-Z]++)!?(?: \| rc=(\d++))? (?:>>|\| \(stdout\)|=>)(.*+)$")
+_RELEASE = re.compile(r"v?\d++\.\d++\S*+")
 
 
 def separator_of(line: str) -> str | None:
     """Returns what separates the columns of a line, None if nothing that separates columns is in it."""
     return next((letter for letter in _SEPARATORS if letter in line), None)
+
+
+def is_heading(line: str) -> bool:
+    """Returns True for the first line of ``kubectl get nodes -o wide``, and of ``-o custom-columns`` with a title for the
+    kernel.
+    """
+    words = line[:2000].split()
+    words = words[1:] if words[:1] == ["NAMESPACE"] else words
+    return words[:1] != [] and words[0] in _FIRST_TITLES and any(word.startswith("KERNEL") for word in words)
 
 
 def csv_rows(lines: Iterable[str], path: str) -> Iterator[NodeRow]:
@@ -45,7 +53,7 @@ def table_rows(lines: Iterable[str]) -> Iterator[NodeRow]:
     columns: list[tuple[str, int, int | None]] = []
     for number, line in enumerate(lines, 1):
         text = line.rstrip("\r\n")
-        if HEADING.match(text):
+        if is_heading(text):
             starts = [(title(match.group()), match.start()) for match in _COLUMN.finditer(text)]
             ends = [start for _, start in starts[1:]]
             columns = [(name, start, end) for (name, start), end in zip(starts, [*ends, None], strict=True)]

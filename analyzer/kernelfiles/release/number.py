@@ -17,6 +17,7 @@ from tailcall_audit.analyzer.version import UpstreamVersion
 __all__ = [
     "Candidate",
     "Place",
+    "build_of",
     "clean_line",
     "find_candidates",
     "is_other_system",
@@ -86,6 +87,19 @@ class Candidate(NamedTuple):
 def clean_line(text: str) -> str:
     """A line without terminal colours and with single spaces."""
     return " ".join(_COLOURS.sub("", text).split())
+
+
+def build_of(line: str) -> str | None:
+    """Returns the build string (``uname -v``) in a line of ``uname -a``, without what stands behind it; None if it has
+    none.
+    """
+    match = _BUILD_NUMBER.search(line)
+    if match is None:
+        return None
+    words = line[match.start() :].split()
+    while len(words) > 1 and _UNAME_WORDS.fullmatch(words[-1]) and not words[-1].startswith(("SMP", "PREEMPT")):
+        words.pop()
+    return " ".join(words)
 
 
 def is_other_system(line: str) -> bool:
