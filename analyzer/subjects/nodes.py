@@ -79,9 +79,9 @@ class _Kernels:
         """Returns the place of a node's kernel, or why it has none; `new` is the kernel if no node before had it."""
         if row.text is None:
             return row.skipped or "nothing names its kernel"
+        text = _without_host(row.text)
         if no_live_patches and row.live_patches is LivePatches.UNKNOWN:
             row = row._replace(live_patches=LivePatches.NONE)
-        text = _without_host(row.text)
         key = (text, row.architecture, row.live_patches)
         known = self._by_text.get(key)
         if known is None:
