@@ -302,11 +302,18 @@ def audit(
         arch=named_architecture(arch),
         config=given_config(config, loaded),
     )
-    if fleet.nodes is not None:
-        return _audit_nodes(request, fleet.nodes)
+    return _audit_named(request, sources, trees if built else (), config)
+
+
+def _audit_named(
+    request: Request, sources: Sequence[Source], trees: Sequence[str], config: str | Path | None
+) -> Report:
+    """Audits what a request names: a list of nodes, the sources, or without any the configuration or this host."""
+    if request.fleet.nodes is not None:
+        return _audit_nodes(request, request.fleet.nodes)
     if not sources:
         sources = [("host", "this host")] if config is None else [("config", str(config))]
-    return audit_sources(request, [*sources, *(_built(trees) if built and rev is None else ())])
+    return audit_sources(request, [*sources, *(_built(trees) if request.rev is None else ())])
 
 
 def _audit_nodes(request: Request, name: str) -> Report:
