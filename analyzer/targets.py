@@ -41,10 +41,14 @@ class Targets(NamedTuple):
             "repository": (self.repository,) if self.repository else (),
             "changelog": (self.changelog,) if self.changelog else (),
             "nodes": (self.fleet.nodes,) if self.fleet.nodes else (),
+            "text": self.fleet.texts,
+            "rootfs": self.fleet.roots,
+            "oci": self.fleet.oci,
+            "disk": self.fleet.disks,
         }
         if sum(map(bool, kinds.values())) > 1:
             raise UsageError(
-                "{kernels}, {trees}, {packages}, {images}, {installed}, {repository}, {changelog} and {nodes} name different targets:"
+                "{kernels}, {trees}, {packages}, {images}, {installed}, {repository}, {changelog}, {nodes}, {texts}, {roots}, {oci} and {disks} name different targets:"
                 " audit one after the other"
             )
         return [(opener, name) for opener, names in kinds.items() for name in names]
@@ -63,9 +67,9 @@ def check_parameters(request: Request, targets: Targets, count: int, *, has_conf
         raise UsageError("{package_version} and {changelog_format} are about a changelog: name it with {changelog}")
     if request.fleet.nodes_format and not targets.fleet.nodes:
         raise UsageError("{nodes_format} is about a list of nodes: name it with {nodes}")
-    if request.fleet.no_live_patches and not targets.fleet.nodes:
-        raise UsageError("{no_live_patches} is about the nodes of a fleet: name their list with {nodes}")
-    if has_config and (count > 1 or targets.fleet.nodes):
+    if request.fleet.no_live_patches and not (targets.fleet.nodes or targets.fleet.texts):
+        raise UsageError("{no_live_patches} is about the nodes of a fleet, or kernels in logs: name {nodes} or {texts}")
+    if has_config and (count > 1 or any(targets.fleet)):
         raise UsageError("{config} is of one kernel: name one target with it")
     if request.online is not None and not targets.kernels:
         raise UsageError("{online} looks up the builds that release strings name: name one with {kernels}")

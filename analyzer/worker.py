@@ -61,6 +61,10 @@ LIMITS: Mapping[str, Limits] = {
     "installed": Limits(900, 7200, 4096),
     "host": Limits(180, 1800, 4096),
     "nodes": Limits(300, 3600, 512),
+    "text": Limits(600, 3600, 1024),
+    "rootfs": Limits(900, 3600, 4096),
+    "oci": Limits(900, 3600, 4096),
+    "disk": Limits(900, 3600, 4096),
 }
 """The limits by the opener, of an input of any size. A release string has none: a worker would cost it half of what the
 whole audit takes.

@@ -93,7 +93,7 @@ def _check_targets(options: argparse.Namespace, targets: Mapping[str, list[str]]
     """Refuses options that have no effect on any of the targets; raises AuditError."""
     if options.explain and targets["repo"]:
         raise AuditError("--explain: a repository's table has no evidence; name one kernel with --package FILE")
-    without = any(targets[kind] for kind in ("kernel", "repo", "changelog", "config", "nodes"))
+    without = any(targets[kind] for kind in ("kernel", "repo", "changelog", "config", "nodes", "text"))
     within = any(targets[kind] for kind in ("tree", "package", "image")) or options.image or options.installed
     if not options.emulate and without and not within:
         raise AuditError("--no-emulation is about the code of an image, and no target has one")
@@ -126,6 +126,7 @@ def _targets(options: argparse.Namespace) -> dict[str, list[str]]:
         "changelog": [options.changelog] if options.changelog else [],
         "config": [options.config] if options.config else [],
         "nodes": [options.nodes] if options.nodes else [],
+        "text": list(options.text),
     }
     if options.targets:
         from tailcall_audit.analyzer.app.recognise import recognise
@@ -153,7 +154,8 @@ def _audit(
     options: argparse.Namespace, targets: Mapping[str, list[str]], catalog: Catalog, progress: Progress
 ) -> Report:
     others = (
-        any(targets[kind] for kind in ("kernel", "tree", "package", "repo", "changelog", "nodes")) or options.installed
+        any(targets[kind] for kind in ("kernel", "tree", "package", "repo", "changelog", "nodes", "text"))
+        or options.installed
     )
     to_boot = options.image if options.image and others else None
     if to_boot and options.confirm != "vm":
@@ -174,7 +176,7 @@ def _audit(
         distro=options.distro,
         repository=next(iter(targets["repo"]), None),
         changelog=next(iter(targets["changelog"]), None),
-        fleet=Fleet(next(iter(targets["nodes"]), None), options.nodes_format, options.no_live_patches),
+        fleet=Fleet(next(iter(targets["nodes"]), None), options.nodes_format, options.no_live_patches, targets["text"]),
         package_version=options.package_version,
         changelog_format=options.changelog_format,
         offline=options.offline,

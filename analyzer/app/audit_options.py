@@ -35,6 +35,7 @@ targets (one kind at a time; --kernel, --tree and --package may be repeated):
   tailcall-audit --repo /srv/mirror/BaseOS     every kernel of a repository, a row each
   kubectl get nodes -o json | tailcall-audit --nodes -
                                                every kernel of a fleet, with how many nodes run it
+  tailcall-audit --text sosreport.tar.xz       every kernel that names itself in logs
   tailcall-audit --changelog changelog.Debian.gz --package-version 6.1.170-3
                                                a package, by its changelog
   tailcall-audit --image /boot/vmlinuz-6.1…    a kernel image
@@ -64,7 +65,7 @@ exit codes:
 
 
 _USAGE = """\
-tailcall-audit [TARGET… | --kernel STRING | --tree PATH [--rev REV] | --package FILE|NAME | --installed | --nodes FILE|-
+tailcall-audit [TARGET… | --kernel STRING | --tree PATH [--rev REV] | --package FILE|NAME | --installed | --nodes FILE|- | --text FILE|DIR|TAR
                        | --image FILE | --repo PATH|URL | --changelog FILE|URL]
                       [--config FILE] [--arch NAME] [options]
        tailcall-audit list | explain SLUG|NUMBER|COMMIT | plan --tree PATH | lab FILE|DIR… | survey … | catalog … | completion SHELL"""
@@ -172,6 +173,14 @@ def _add_fleets(parser: argparse.ArgumentParser) -> None:
         "--nodes-format",
         choices=("json", "table", "csv", "lines"),
         help="how the list is written, if detection guesses wrong",
+    )
+    fleet.add_argument(
+        "--text",
+        action="append",
+        default=[],
+        metavar="FILE|-|DIR|TAR",
+        help="logs: every kernel that names itself in a journal, dmesg, console log, sosreport or sysdump; traces that are like those of"
+        " known defects are named beside it",
     )
     fleet.add_argument(
         "--no-live-patches",

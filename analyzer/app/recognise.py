@@ -15,6 +15,8 @@ _DEB, _RPM = b"!<arch>\n", b"\xed\xab\xee\xdb"
 _IMAGES = (b"\x7fELF", b"MZ", b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh", b"\x28\xb5\x2f\xfd", b"\x02\x21\x4c\x18", b"\x89LZO")
 _MARKS = ('"kernelVersion"', '"ansible_kernel"', '"kernel_version"')
 _LIST = 1 << 18
+_TAR = slice(257, 262)
+_JOURNAL = b"LPKSHHRH"
 _SETUP = slice(0x202, 0x206)
 """Where a bzImage has "HdrS" (Linux Documentation/arch/x86/boot.rst)."""
 
@@ -27,6 +29,8 @@ def _kind_of_text(data: bytes) -> str | None:
         return "repo"
     if _names_nodes(data):
         return "nodes"
+    if _is_log(data):
+        return "text"
     if any(line.startswith((b"* ", b"%changelog", b" -- ", b"-" * 60)) for line in lines):
         return "changelog"
     return None
@@ -40,6 +44,13 @@ def _names_nodes(data: bytes) -> bool:
         return False
     text = data[:_LIST].decode("utf-8", "replace")
     return form_of(text) in (NodesForm.TABLE, NodesForm.CSV) or any(mark in text for mark in _MARKS)
+
+
+def _is_log(data: bytes) -> bool:
+    """Returns True for the beginning of a log, and for an archive, which may be one of logs."""
+    if data[_TAR] == b"ustar" or data.startswith(_JOURNAL):
+        return True
+    return b"\0" not in data[:4096] and (b"Linux version " in data or b" kernel: " in data[:_LIST])
 
 
 def _unpacked(data: bytes, path: str) -> bytes:

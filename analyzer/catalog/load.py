@@ -27,6 +27,7 @@ from tailcall_audit.analyzer.catalog.types import (
     Defect,
     NotAFix,
     SeriesFact,
+    TraceSign,
 )
 from tailcall_audit.analyzer.libraries import parse_json
 from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
@@ -165,6 +166,10 @@ def _defect(data: dict[str, Any]) -> Defect:
         commits=tuple(name for name in names if not name.startswith(CAPABILITY_PREFIX)),
         capabilities=tuple(name for name in names if name.startswith(CAPABILITY_PREFIX)),
         exposure=parse_expression(data["exposure"]) if "exposure" in data else None,
+        traces=tuple(
+            TraceSign(tuple(item["kinds"]), tuple(item.get("at", ())), tuple(item.get("through", ())), item["source"])
+            for item in data.get("trace", ())
+        ),
     )
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "Defect",
     "NotAFix",
     "SeriesFact",
+    "TraceSign",
 ]
 
 CAPABILITY_PREFIX = "capability:"
@@ -82,6 +83,17 @@ class BranchRanges(NamedTuple):
     surveyed_through: str | None
 
 
+class TraceSign(NamedTuple):
+    """How a defect shows in a kernel's log: the kinds of trace, the functions that the processor may be in (none: any),
+    and those of which one is on the stack (none: any stack). A hint, and never evidence.
+    """
+
+    kinds: tuple[str, ...]
+    at: tuple[str, ...]
+    through: tuple[str, ...]
+    source: str
+
+
 class Defect(NamedTuple):
     """A defect of eBPF tail calls. `architectures` is empty when it is in code of all; `pitfall` is 1 to 6 or None.
 
@@ -111,6 +123,7 @@ class Defect(NamedTuple):
     capabilities: tuple[str, ...]
     exposure: Expression | None = None
     """What programs must do to meet it, over `Catalog.facts`; None where the catalogue does not say."""
+    traces: tuple[TraceSign, ...] = ()
 
 
 class SeriesFact(NamedTuple):

@@ -45,12 +45,17 @@ class Fleet(NamedTuple):
     """What holds many kernels (docs/fleets.md).
 
     `nodes` is a list of nodes, a path or ``-``, written as `nodes_format` says (None: it is found out);
-    `no_live_patches` says that the nodes have none.
+    `no_live_patches` says that the nodes have none. `texts` are logs, or folders and archives of them, in which kernels
+    name themselves. `roots` are root file systems: folders, containers (`oci`) and disks.
     """
 
     nodes: str | None = None
     nodes_format: str | None = None
     no_live_patches: bool = False
+    texts: Sequence[str] = ()
+    roots: Sequence[str] = ()
+    oci: Sequence[str] = ()
+    disks: Sequence[str] = ()
 
 
 class Request(NamedTuple):

@@ -1,0 +1,130 @@
+"""Oopses, lockups and stalls in a kernel's log: what went wrong, in which function, and through which ones.
+
+The words are those of the kernel's own messages (Linux arch/*/mm/fault.c, lib/bug.c, mm/kasan/report.c,
+kernel/watchdog.c, kernel/rcu/tree_stall.h); each is followed by registers and a stack of ``function+0x2a/0x140``.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import NamedTuple
+
+__all__ = ["MOST_LINES", "Trace", "TraceKind", "TraceReader"]
+
+MOST_LINES = 400
+"""Lines that one trace may have: registers, a stack, and the stacks of other processors."""
+
+
+class TraceKind(Enum):
+    """What went wrong."""
+
+    NULL_DEREFERENCE = "null-dereference"
+    FAULT = "fault"
+    BUG = "bug"
+    KASAN = "kasan"
+    SOFT_LOCKUP = "soft-lockup"
+    RCU_STALL = "rcu-stall"
+
+
+_HEADS = (
+    ("NULL pointer dereference", TraceKind.NULL_DEREFERENCE),
+    ("BUG: KASAN: null-ptr-deref", TraceKind.NULL_DEREFERENCE),
+    ("KASAN: null-ptr-deref", TraceKind.NULL_DEREFERENCE),
+    ("BUG: KASAN: ", TraceKind.KASAN),
+    ("kernel BUG at ", TraceKind.BUG),
+    ("soft lockup - CPU#", TraceKind.SOFT_LOCKUP),
+    ("detected stall", TraceKind.RCU_STALL),
+    ("detected expedited stall", TraceKind.RCU_STALL),
+    ("general protection fault", TraceKind.FAULT),
+    ("unable to handle page fault", TraceKind.FAULT),
+    ("unable to handle kernel paging request", TraceKind.FAULT),
+    ("Unable to handle kernel paging request", TraceKind.FAULT),
+)
+"""The words that begin a trace, those first that say most."""
+_ENDS = ("---[ end trace", "Kernel panic - not syncing")
+_FUNCTION = re.compile(r"([A-Za-z_][\w.]*+)\+0x[0-9a-f]++/0x[0-9a-f]++", re.ASCII)
+_POINTERS = ("RIP: ", "pc : ", "epc : ", "NIP [", "EIP: ", "PC is at ", "Krnl PSW", "era ", "ERA ")
+"""What stands before the function that the processor was in, by architecture."""
+_KASAN_AT = " in "
+
+
+class Trace(NamedTuple):
+    """One trace: what went wrong, the line that says so (counted from 1), the function that the processor was in, and
+    those of its stack, innermost first.
+    """
+
+    kind: TraceKind
+    line: int
+    at: str | None
+    functions: tuple[str, ...]
+
+
+def _plain(name: str) -> str:
+    """Returns the name that the source has: a compiler appends ``.isra.0``, ``.constprop.0`` or ``.cold``."""
+    return name.partition(".")[0]
+
+
+def _head(line: str) -> TraceKind | None:
+    if (
+        "stall" not in line
+        and "BUG" not in line
+        and "fault" not in line
+        and "nable to handle" not in line
+        and "KASAN" not in line
+    ):
+        return None
+    return next((kind for words, kind in _HEADS if words in line), None)
+
+
+class TraceReader:
+    """Reads traces from the lines of a log, which are given one after the other."""
+
+    def __init__(self) -> None:
+        self._kind: TraceKind | None = None
+        self._start = 0
+        self._at: str | None = None
+        self._functions: list[str] = []
+
+    def take(self, line: str, number: int) -> Trace | None:
+        """Returns the trace that ends with, or before, this line; None if none does."""
+        kind = _head(line)
+        if kind is not None and not self._goes_on(kind, number):
+            found = self.end()
+            self._kind, self._start, self._at = kind, number, None
+            if kind is TraceKind.KASAN:
+                match = _FUNCTION.search(line.partition(_KASAN_AT)[2])
+                self._at = None if match is None else _plain(match.group(1))
+            return found
+        if self._kind is None:
+            return None
+        if number - self._start > MOST_LINES or any(words in line for words in _ENDS):
+            return self.end()
+        self._add(line)
+        return None
+
+    def _goes_on(self, kind: TraceKind, number: int) -> bool:
+        """Returns True where a second message is about the same: KASAN's, and then the oops."""
+        return (
+            self._kind is not None and number - self._start < 8 and not self._functions and kind is not TraceKind.KASAN
+        )
+
+    def _add(self, line: str) -> None:
+        match = _FUNCTION.search(line)
+        if match is None:
+            return
+        name = _plain(match.group(1))
+        before = line[: match.start()]
+        if before.rstrip().endswith("?"):
+            return  # what was on the stack by chance
+        if self._at is None and any(words in before for words in _POINTERS):
+            self._at = name
+        self._functions.append(name)
+
+    def end(self) -> Trace | None:
+        """Returns the trace that the log ends with."""
+        kind, self._kind = self._kind, None
+        functions, self._functions = tuple(self._functions), []
+        if kind is None or not functions:
+            return None
+        return Trace(kind, self._start, self._at or functions[0], functions)
