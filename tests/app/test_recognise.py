@@ -40,7 +40,7 @@ def test_a_release_string(text: str) -> None:
             b'{"apiVersion": "v1", "items": [{"kind": "Node", "status": {"nodeInfo": {"kernelVersion": "6.1"}}}]}',
             "nodes",
         ),
-        (gzip.compress(b"NAME   STATUS   KERNEL-VERSION\na      Ready    6.1.0-47-amd64\n"), "nodes"),
+        (gzip.compress(b"NAME   STATUS   KERNEL-VERSION\na      Ready    6.1.0-47-amd64\n", mtime=0), "nodes"),
         (b"host,kernel\na,6.1.170\n", "nodes"),
         (b'{"web-1": {"ansible_facts": {"ansible_kernel": "6.1.170"}}}', "nodes"),
     ],

@@ -11,10 +11,11 @@ import re
 __all__ = ["kernel_named_in"]
 
 _MOST = 1000
+_LONGEST = 4000
 _BANNER = "Linux version "
 _BOOTED = "BOOT_IMAGE="
 _IMAGE = "vmlinuz-"
-_BUILD = re.compile(r"(?<=\s)(?:\d++\.\d++\.\d++[^\s:/,]*+|\d++\.\d++-rc\d[^\s:/,]*+) #\d", re.ASCII)
+_RELEASE = re.compile(r"\d++\.\d++(?:\.\d++|-rc\d)[^\s:/,]*+", re.ASCII)
 _LABELS = ("kernel version", "kernelversion", "kernel-version", "kernel_version", "kernel release", "kernel_release", "kernelrelease",
            "running kernel")  # fmt: skip
 _AFTER = re.compile(r"[\"']?+\s*+[:=]\s*+[\"']?+(?:Linux\s++)?+(\d++\.\d++\.\d++[^\s\"',;]*+)", re.ASCII)
@@ -25,10 +26,9 @@ def kernel_named_in(line: str) -> str | None:
     start = line.find(_BANNER)
     if start >= 0 and line[start + len(_BANNER) : start + len(_BANNER) + 1].isdigit():
         return line[start : start + _MOST]
-    if " #" in line:
-        match = _BUILD.search(line[:4000])
-        if match is not None:
-            return line[match.start() : match.start() + _MOST]
+    start = _before_build(line[:_LONGEST])
+    if start is not None:
+        return line[start : start + _MOST]
     booted = line.find(_BOOTED)
     if booted >= 0:
         word = line[booted : booted + _MOST].split(maxsplit=1)[0]
@@ -36,7 +36,18 @@ def kernel_named_in(line: str) -> str | None:
         return release if release[:1].isdigit() else None
     if "ernel" not in line and "ERNEL" not in line:
         return None
-    return _labelled(line[:4000])
+    return _labelled(line[:_LONGEST])
+
+
+def _before_build(line: str) -> int | None:
+    """Returns where a release stands that a build number follows (``6.8.0-31-generic #31-Ubuntu``); None if none does."""
+    place = line.find(" #")
+    while place >= 0:
+        start = max(line.rfind(" ", 0, place), line.rfind("\t", 0, place)) + 1
+        if line[place + 2 : place + 3].isdigit() and _RELEASE.fullmatch(line, start, place):
+            return start
+        place = line.find(" #", place + 1)
+    return None
 
 
 def _labelled(line: str) -> str | None:

@@ -43,7 +43,7 @@ _HEADS = (
 )
 """The words that begin a trace, those first that say most."""
 _ENDS = ("---[ end trace", "Kernel panic - not syncing")
-_FUNCTION = re.compile(r"([A-Za-z_][\w.]*+)\+0x[0-9a-f]++/0x[0-9a-f]++", re.ASCII)
+_OFFSET = re.compile(r"\+0x[0-9a-f]++/0x[0-9a-f]++", re.ASCII)
 _POINTERS = ("RIP: ", "pc : ", "epc : ", "NIP [", "EIP: ", "PC is at ", "Krnl PSW", "era ", "ERA ")
 """What stands before the function that the processor was in, by architecture."""
 _KASAN_AT = " in "
@@ -63,6 +63,17 @@ class Trace(NamedTuple):
 def _plain(name: str) -> str:
     """Returns the name that the source has: a compiler appends ``.isra.0``, ``.constprop.0`` or ``.cold``."""
     return name.partition(".")[0]
+
+
+def _function(line: str) -> tuple[str, int] | None:
+    """Returns the function of a line of a stack, ``name+0x2a/0x140``, and where it begins; None if there is none."""
+    place = line.find("+0x")
+    if place < 0 or _OFFSET.match(line, place) is None:
+        return None
+    start = place
+    while start > 0 and (line[start - 1].isalnum() or line[start - 1] in "_."):
+        start -= 1
+    return None if start == place else (_plain(line[start:place]), start)
 
 
 def _head(line: str) -> TraceKind | None:
@@ -93,8 +104,8 @@ class TraceReader:
             found = self.end()
             self._kind, self._start, self._at = kind, number, None
             if kind is TraceKind.KASAN:
-                match = _FUNCTION.search(line.partition(_KASAN_AT)[2])
-                self._at = None if match is None else _plain(match.group(1))
+                place = _function(line.partition(_KASAN_AT)[2])
+                self._at = None if place is None else place[0]
             return found
         if self._kind is None:
             return None
@@ -110,11 +121,11 @@ class TraceReader:
         )
 
     def _add(self, line: str) -> None:
-        match = _FUNCTION.search(line)
-        if match is None:
+        found = _function(line)
+        if found is None:
             return
-        name = _plain(match.group(1))
-        before = line[: match.start()]
+        name, start = found
+        before = line[:start]
         if before.rstrip().endswith("?"):
             return  # what was on the stack by chance
         if self._at is None and any(words in before for words in _POINTERS):
