@@ -27,7 +27,7 @@ _shtab_tailcall_audit_survey_show_option_strings=(-h --help)
 _shtab_tailcall_audit_survey_forget_option_strings=(-h --help)
 _shtab_tailcall_audit_survey_option_strings=(-h --help --stable --vulns --changelog --package --repo --distro --package-version --branch --write --into --name --date --format --json --output --catalog --settings --debug)
 _shtab_tailcall_audit_completion_option_strings=(-h --help --debug)
-_shtab_tailcall_audit_option_strings=(-h --help --kernel --tree --rev --package --distro --installed --repo --changelog --package-version --changelog-format --config --arch --image --system-map --no-emulation --online --offline --refresh --confirm --kvm --guest-memory --guest-timeout --guest-python --only --pitfalls --severity --max-age --all --explain --format --json --output --quiet --fail-on --allow-unknown --min-confidence --baseline --catalog --settings --debug --surveys --show-config --version)
+_shtab_tailcall_audit_option_strings=(-h --help --kernel --tree --rev --package --distro --installed --repo --changelog --package-version --changelog-format --config --arch --image --system-map --no-emulation --nodes --nodes-format --text --no-live-patches --online --offline --refresh --confirm --kvm --guest-memory --guest-timeout --guest-python --only --pitfalls --severity --max-age --all --explain --format --json --output --quiet --fail-on --allow-unknown --min-confidence --baseline --catalog --settings --debug --surveys --show-config --version)
 
 
 
@@ -35,7 +35,7 @@ _shtab_tailcall_audit_list___format_choices=(plain json)
 _shtab_tailcall_audit_explain___format_choices=(plain json)
 _shtab_tailcall_audit_plan___format_choices=(json plain quilt script table)
 _shtab_tailcall_audit_diff___format_choices=(plain markdown json)
-_shtab_tailcall_audit_lab___format_choices=(csaf csv cyclonedx html json junit markdown openvex plain prometheus sarif table)
+_shtab_tailcall_audit_lab___format_choices=(csaf csv cyclonedx html json jsonl junit markdown openvex plain prometheus sarif table)
 _shtab_tailcall_audit_guest_pos_0_choices=(list fetch)
 _shtab_tailcall_audit_catalog_pos_0_choices=(build lint docs)
 _shtab_tailcall_audit_survey_pos_0_choices=(list show forget)
