@@ -9,7 +9,7 @@ from tailcall_audit.analyzer.catalog.expression import Interval
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Defect
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig
-from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence, Rule
+from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, LivePatches, Presence, Rule
 from tailcall_audit.analyzer.policy import facts as facts_module
 from tailcall_audit.analyzer.policy.facts import Facts
 from tailcall_audit.analyzer.policy.judge import judge_all
@@ -101,7 +101,7 @@ def test_evidence_that_was_judged_before_gives_the_same_verdicts_and_another_def
     no_fix = SLEEPABLE._replace(fixed=None, title="Without a fix")
     (other,) = judge_all(CATALOG, Facts(AFFECTED, "x86_64"), [no_fix])
     assert (other.defect, other.rule) == (no_fix, Rule.NO_FIX_KNOWN)
-    for facts in (Facts(AFFECTED, "x86_64", live_patched=True), Facts(AFFECTED, "arm64")):
+    for facts in (Facts(AFFECTED, "x86_64", live_patches=LivePatches.LOADED), Facts(AFFECTED, "arm64")):
         assert judge_all(CATALOG, facts, [SLEEPABLE])[0] is not first[0]
 
 
@@ -142,10 +142,12 @@ def test_an_unverified_defect_whose_introducing_commit_is_absent_is_surely_not_t
     assert (found.state, found.confidence, found.rule) == (State.NOT_AFFECTED, HIGH, Rule.NEVER_INTRODUCED)
 
 
-@pytest.mark.parametrize(("live", "most"), [(True, MEDIUM), (False, HIGH)])
-def test_a_live_patched_kernel_has_no_certain_answer(live: bool, most: Confidence) -> None:
+@pytest.mark.parametrize(
+    ("live", "most"), [(LivePatches.LOADED, MEDIUM), (LivePatches.UNKNOWN, MEDIUM), (LivePatches.NONE, HIGH)]
+)
+def test_a_live_patched_kernel_has_no_certain_answer(live: LivePatches, most: Confidence) -> None:
     for names, state in (((), State.FIXED), (("0f0c332992b8",), State.AFFECTED)):
-        facts = Facts(without_fix(SLEEPABLE, *names), "x86_64", live_patched=live)
+        facts = Facts(without_fix(SLEEPABLE, *names), "x86_64", live_patches=live)
         found = judge(SLEEPABLE, facts, "x86_64")
         assert (found.state, found.confidence) == (state, most)
 

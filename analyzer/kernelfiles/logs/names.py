@@ -26,9 +26,9 @@ def kernel_named_in(line: str) -> str | None:
     start = line.find(_BANNER)
     if start >= 0 and line[start + len(_BANNER) : start + len(_BANNER) + 1].isdigit():
         return line[start : start + _MOST]
-    start = _before_build(line[:_LONGEST])
-    if start is not None:
-        return line[start : start + _MOST]
+    built = _before_build(line[:_LONGEST])
+    if built is not None:
+        return line[built : built + _MOST]
     booted = line.find(_BOOTED)
     if booted >= 0:
         word = line[booted : booted + _MOST].split(maxsplit=1)[0]
