@@ -94,7 +94,11 @@ def _check_targets(options: argparse.Namespace, targets: Mapping[str, list[str]]
     if options.explain and targets["repo"]:
         raise AuditError("--explain: a repository's table has no evidence; name one kernel with --package FILE")
     without = any(targets[kind] for kind in ("kernel", "repo", "changelog", "config", "nodes", "text"))
-    within = any(targets[kind] for kind in ("tree", "package", "image")) or options.image or options.installed
+    within = (
+        any(targets[kind] for kind in ("tree", "package", "image", "rootfs", "oci"))
+        or options.image
+        or options.installed
+    )
     if not options.emulate and without and not within:
         raise AuditError("--no-emulation is about the code of an image, and no target has one")
 
@@ -127,6 +131,8 @@ def _targets(options: argparse.Namespace) -> dict[str, list[str]]:
         "config": [options.config] if options.config else [],
         "nodes": [options.nodes] if options.nodes else [],
         "text": list(options.text),
+        "rootfs": list(options.rootfs),
+        "oci": list(options.oci),
     }
     if options.targets:
         from tailcall_audit.analyzer.app.recognise import recognise
@@ -176,7 +182,12 @@ def _audit(
         distro=options.distro,
         repository=next(iter(targets["repo"]), None),
         changelog=next(iter(targets["changelog"]), None),
-        fleet=Fleet(next(iter(targets["nodes"]), None), options.nodes_format, options.no_live_patches, targets["text"]),
+        fleet=Fleet(
+            next(iter(targets["nodes"]), None),
+            options.nodes_format,
+            options.no_live_patches,
+            *(targets[kind] for kind in ("text", "rootfs", "oci")),
+        ),
         package_version=options.package_version,
         changelog_format=options.changelog_format,
         offline=options.offline,

@@ -66,6 +66,7 @@ exit codes:
 
 _USAGE = """\
 tailcall-audit [TARGET… | --kernel STRING | --tree PATH [--rev REV] | --package FILE|NAME | --installed | --nodes FILE|- | --text FILE|DIR|TAR
+                       | --rootfs DIR | --oci FILE|DIR
                        | --image FILE | --repo PATH|URL | --changelog FILE|URL]
                       [--config FILE] [--arch NAME] [options]
        tailcall-audit list | explain SLUG|NUMBER|COMMIT | plan --tree PATH | lab FILE|DIR… | survey … | catalog … | completion SHELL"""
@@ -181,6 +182,20 @@ def _add_fleets(parser: argparse.ArgumentParser) -> None:
         metavar="FILE|-|DIR|TAR",
         help="logs: every kernel that names itself in a journal, dmesg, console log, sosreport or sysdump; traces that are like those of"
         " known defects are named beside it",
+    )
+    fleet.add_argument(
+        "--rootfs",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="every kernel of a root file system that is not this host's: a mounted disk, a host's mount, an unpacked initrd",
+    )
+    fleet.add_argument(
+        "--oci",
+        action="append",
+        default=[],
+        metavar="FILE|DIR",
+        help="every kernel of container images: an archive of docker save, or an OCI layout",
     )
     fleet.add_argument(
         "--no-live-patches",

@@ -17,11 +17,15 @@ _MARKS = ('"kernelVersion"', '"ansible_kernel"', '"kernel_version"')
 _LIST = 1 << 18
 _TAR = slice(257, 262)
 _JOURNAL = b"LPKSHHRH"
+_LAYERS = (b"oci-layout", b"blobs/sha256", b"/layer.tar")
+"""Names in the archive of a container image; any other archive is taken for one of logs."""
 _SETUP = slice(0x202, 0x206)
 """Where a bzImage has "HdrS" (Linux Documentation/arch/x86/boot.rst)."""
 
 
 def _kind_of_text(data: bytes) -> str | None:
+    if data[_TAR] == b"ustar":
+        return "oci" if any(mark in data for mark in _LAYERS) else "text"
     lines = data.splitlines()[:2000]
     if any(line.startswith((b"CONFIG_", b"# CONFIG_")) for line in lines):
         return "config"
@@ -47,8 +51,8 @@ def _names_nodes(data: bytes) -> bool:
 
 
 def _is_log(data: bytes) -> bool:
-    """Returns True for the beginning of a log, and for an archive, which may be one of logs."""
-    if data[_TAR] == b"ustar" or data.startswith(_JOURNAL):
+    """Returns True for the beginning of a log."""
+    if data.startswith(_JOURNAL):
         return True
     return b"\0" not in data[:4096] and (b"Linux version " in data or b" kernel: " in data[:_LIST])
 
@@ -86,6 +90,10 @@ def _kind_of_file(path: str) -> str:
 
 def _kind_of_folder(path: str) -> str:
     place = expanded(path)
+    if (place / "index.json").exists() or (place / "oci-layout").exists():
+        return "oci"
+    if (place / "etc").is_dir() and ((place / "usr").is_dir() or (place / "lib").exists()):
+        return "rootfs"
     if any(
         (place / name).exists()
         for name in ("repodata", "repomd.xml", "Packages", "Packages.xz", "Packages.gz", "dists")

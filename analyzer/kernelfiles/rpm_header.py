@@ -7,11 +7,12 @@ decoded, and each entry is checked against the store before anything is read.
 
 from __future__ import annotations
 
+import io
 import struct
 from enum import IntEnum
 from typing import BinaryIO, NamedTuple
 
-__all__ = ["MAGIC", "Header", "HeaderError", "Tag", "read_header"]
+__all__ = ["MAGIC", "Header", "HeaderError", "Tag", "read_blob", "read_header"]
 
 MAGIC = b"\xed\xab\xee\xdb"
 _LEAD = 96
@@ -115,6 +116,11 @@ def _read_one(file: BinaryIO, which: str) -> Header:
             raise HeaderError(f"tag {tag} stands twice in its {which}")
         entries[tag] = _Entry(kind, offset, values)
     return Header(entries, store)
+
+
+def read_blob(data: bytes) -> Header:
+    """Returns a header as a database of RPM keeps it, without the mark in front; raises HeaderError."""
+    return _read_one(io.BytesIO(_HEADER_MAGIC + bytes(4) + data), "header")
 
 
 def read_header(file: BinaryIO) -> Header:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tailcall_audit.analyzer.kernelfiles.containers import ImageError
 from tailcall_audit.probes.reading import open_file
 
-__all__ = ["read_system_map"]
+__all__ = ["parse_system_map", "read_system_map"]
 
 _SYSTEM_MAP_LINE = re.compile(rb"([0-9a-f]{16}) ([tTwW]) (\S+)")
 
@@ -22,9 +22,14 @@ def read_system_map(path: Path) -> dict[str, tuple[int, int]]:
     """
     try:
         with open_file(path) as file:
-            rows = [match.groups() for match in _SYSTEM_MAP_LINE.finditer(file.read(_MAX_SYSTEM_MAP))]
+            return parse_system_map(file.read(_MAX_SYSTEM_MAP))
     except OSError as error:
         raise ImageError(f"{path}: cannot read: {error.strerror or error}") from error
+
+
+def parse_system_map(data: bytes) -> dict[str, tuple[int, int]]:
+    """Returns the same for a System.map that was read already."""
+    rows = [match.groups() for match in _SYSTEM_MAP_LINE.finditer(data)]
     ordered = sorted((int(address, 16), name) for address, _, name in rows)
     found: dict[str, tuple[int, int]] = {}
     several: set[str] = set()

@@ -13,7 +13,7 @@ from tailcall_audit.analyzer.kernelfiles.containers import ImageError, SeveralKe
 from tailcall_audit.analyzer.kernelfiles.kconfig import ConfigError, KernelConfig, parse_config
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease, NoKernelError, ReleaseError
-from tailcall_audit.analyzer.kernelfiles.system_map import read_system_map
+from tailcall_audit.analyzer.kernelfiles.system_map import parse_system_map, read_system_map
 from tailcall_audit.analyzer.model import Bootable, TargetKind
 from tailcall_audit.analyzer.paths import check_file, expanded, is_file
 from tailcall_audit.analyzer.subjects.subject import Parts, Request, Subject, make_subject
@@ -45,7 +45,7 @@ def load_image(
     data: bytes,
     name: str,
     progress: Callable[[str], None],
-    system_map: Path | None = None,
+    system_map: Path | bytes | None = None,
     catalog: Catalog | None = None,
 ) -> OpenImage:
     """Unpacks a kernel image and reads its banner, by the distributions of `catalog` (None: the shipped one).
@@ -57,10 +57,10 @@ def load_image(
     symbols = None
     notes: list[str] = []
     if system_map is not None:
-        symbols = read_system_map(system_map)
+        symbols = parse_system_map(system_map) if isinstance(system_map, bytes) else read_system_map(system_map)
         if not symbols:
             notes.append(
-                f"{system_map}: no address of a function in it (some distributions install a stub): the image's own table is read"
+                f"{system_map if isinstance(system_map, Path) else 'System.map'}: no address of a function in it (some distributions install a stub): the image's own table is read"
             )
     binary = Binary(kernel, symbols or None)
     banner = binary.identify(name)

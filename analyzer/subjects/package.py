@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, Not
 from tailcall_audit.analyzer.kernelfiles.release.package_release import package_release, rpm_release
 from tailcall_audit.analyzer.kernelfiles.release.schemes import known_architecture
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
-from tailcall_audit.analyzer.model import AuditError, TargetKind
+from tailcall_audit.analyzer.model import AuditError, Bootable, TargetKind
 from tailcall_audit.analyzer.paths import is_file
 from tailcall_audit.analyzer.subjects.changelog import MAX_CHANGELOG, subject_of_changelog
 from tailcall_audit.analyzer.subjects.image import OpenImage, load_image
@@ -97,14 +97,14 @@ class _ImageFound(NamedTuple):
     contradiction: str | None = None
 
 
-def _image_of(request: Request, package: KernelPackage) -> _ImageFound:
+def _image_of(request: Request, package: KernelPackage, read: Callable[[Bootable], bytes]) -> _ImageFound:
     """Returns the image in a package. One that cannot be read leaves a note, and the package is judged without it."""
     if package.bootable is None:
         return _ImageFound()
     path, member = package.bootable
     try:
         image = load_image(
-            read_bootable(package.bootable),
+            read(package.bootable),
             path if member is None else f"{path}:{member}",
             request.progress,
             catalog=request.catalog,
@@ -133,8 +133,13 @@ def _config_of(
     return parse_config(content.decode("utf-8", "replace"), label, request.catalog)
 
 
-def subject_of_package(request: Request, package: KernelPackage, notes: Sequence[str] = ()) -> Subject:
-    """Returns the kernel of a package that was read."""
+def subject_of_package(
+    request: Request,
+    package: KernelPackage,
+    notes: Sequence[str] = (),
+    read: Callable[[Bootable], bytes] = read_bootable,
+) -> Subject:
+    """Returns the kernel of a package that was read; `read` gives the bytes of its image."""
     found = list(notes)
     named = _architecture(package, found)
     if package.via is not None:
@@ -146,7 +151,7 @@ def subject_of_package(request: Request, package: KernelPackage, notes: Sequence
     else:
         found += opened.notes
     release = _release_of_version(request.catalog, package) if opened is None else opened.release
-    image, image_notes, several = _image_of(request, package)
+    image, image_notes, several = _image_of(request, package, read)
     reasons = [several] if several is not None else []
     reasons += contradictions(request.catalog, package, release, image)
     if reasons:

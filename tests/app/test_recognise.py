@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,21 @@ def test_a_file_by_its_contents_whatever_it_is_called(tmp_path: Path, content: b
     path = tmp_path / "it"
     path.write_bytes(content)
     assert recognise(str(path)) == kind
+
+
+@pytest.mark.parametrize(("name", "kind"), [("blobs/sha256/00", "oci"), ("7/layer.tar", "oci"), ("sos/dmesg", "text")])
+def test_an_archive(tmp_path: Path, name: str, kind: str) -> None:
+    with tarfile.open(tmp_path / "it", "w") as archive:
+        archive.addfile(tarfile.TarInfo(name))
+    assert recognise(str(tmp_path / "it")) == kind
+
+
+def test_a_root_and_a_layout(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "usr").mkdir()
+    assert recognise(str(tmp_path)) == "rootfs"
+    (tmp_path / "oci-layout").write_text("{}")
+    assert recognise(str(tmp_path)) == "oci"
 
 
 def test_a_folder(tmp_path: Path) -> None:

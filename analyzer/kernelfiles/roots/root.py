@@ -1,0 +1,189 @@
+"""A root file system, read as the system in it would see it: absolute links lead to its own top, and nothing leads out."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Mapping
+from typing import IO, Protocol
+
+from tailcall_audit.analyzer.model import AuditError
+
+__all__ = ["FolderRoot", "MemoryRoot", "Root", "RootError"]
+
+_MOST_LINKS = 40
+"""As many as the kernel follows (path_resolution(7))."""
+_MOST_NAMES = 20_000
+_STEP = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class RootError(AuditError):
+    """A root file system that cannot be read, or with a file in it that no such file is."""
+
+
+class Root(Protocol):
+    """Files by their paths from the top, without a slash in front."""
+
+    @property
+    def label(self) -> str:
+        """What it is called in reports."""
+        ...
+
+    def names(self, folder: str) -> list[str]:
+        """Returns the names in a folder, sorted; nothing where there is none, or it may not be looked at."""
+        ...
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        """Returns a regular file's content; None if there is none, or it may not be read. Raises RootError above `limit`
+        bytes.
+        """
+        ...
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]
+
+
+class FolderRoot:
+    """A folder as a root: each step is taken from the folder before it, so that no link, and no change meanwhile, leads
+    out.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.label = path
+        try:
+            self._top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise RootError(f"{path}: cannot read: {error.strerror or error}") from error
+
+    def close(self) -> None:
+        """Closes the folder."""
+        os.close(self._top)
+
+    def _open(self, path: str, flags: int) -> int | None:
+        waiting = _parts(path)[::-1]
+        opened: list[int] = []
+        links = 0
+        try:
+            while waiting:
+                part = waiting.pop()
+                if part == "..":
+                    os.close(opened.pop()) if opened else None
+                    continue
+                here = opened[-1] if opened else self._top
+                try:
+                    found = os.open(part, _STEP if waiting else flags, dir_fd=here)
+                except OSError as error:
+                    links += 1
+                    target = _link(part, here) if error.errno in (errno.ELOOP, errno.ENOTDIR) else None
+                    if target is None or links > _MOST_LINKS:
+                        return None
+                    if target.startswith("/"):
+                        while opened:
+                            os.close(opened.pop())
+                    waiting += _parts(target)[::-1]
+                    continue
+                if not waiting:
+                    return found
+                opened.append(found)
+            return os.open(".", flags & ~os.O_NOFOLLOW, dir_fd=opened[-1] if opened else self._top)
+        except OSError:
+            return None
+        finally:
+            for descriptor in opened:
+                os.close(descriptor)
+
+    def names(self, folder: str) -> list[str]:
+        """See `Root`."""
+        descriptor = self._open(folder, _FOLDER)
+        if descriptor is None:
+            return []
+        try:
+            return sorted(os.listdir(descriptor))[:_MOST_NAMES]
+        except OSError:
+            return []
+        finally:
+            os.close(descriptor)
+
+    def stream(self, path: str) -> IO[bytes] | None:
+        """Returns a regular file, open; None if there is none."""
+        descriptor = self._open(path, _FILE)
+        if descriptor is None:
+            return None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            return None
+        return os.fdopen(descriptor, "rb")
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        """See `Root`."""
+        opened = self.stream(path)
+        if opened is None:
+            return None
+        with opened as file:
+            if os.fstat(file.fileno()).st_size > limit:
+                raise RootError(f"{self.label}: {path} is larger than {limit >> 20} MiB, which no such file is")
+            try:
+                return file.read(limit)
+            except OSError:
+                return None
+
+
+def _link(name: str, folder: int) -> str | None:
+    try:
+        return os.readlink(name, dir_fd=folder)
+    except OSError:
+        return None
+
+
+class MemoryRoot:
+    """Files and links that were read from somewhere else, by their paths; `folders` are those that are known too."""
+
+    def __init__(
+        self, label: str, files: Mapping[str, bytes], links: Mapping[str, str], folders: frozenset[str]
+    ) -> None:
+        self.label = label
+        self._files, self._links = files, links
+        self._folders = folders
+
+    def _resolved(self, path: str) -> str | None:
+        waiting = _parts(path)[::-1]
+        done: list[str] = []
+        links = 0
+        while waiting:
+            part = waiting.pop()
+            if part == "..":
+                done = done[:-1]
+                continue
+            target = self._links.get("/".join((*done, part)))
+            if target is None:
+                done.append(part)
+                continue
+            links += 1
+            if links > _MOST_LINKS:
+                return None
+            done = [] if target.startswith("/") else done
+            waiting += _parts(target)[::-1]
+        return "/".join(done)
+
+    def names(self, folder: str) -> list[str]:
+        """See `Root`."""
+        place = self._resolved(folder)
+        if place is None:
+            return []
+        start = f"{place}/" if place else ""
+        every = (*self._files, *self._links, *self._folders)
+        return sorted(
+            {name[len(start) :].partition("/")[0] for name in every if name.startswith(start) and name != start}
+        )[:_MOST_NAMES]
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        """See `Root`."""
+        place = self._resolved(path)
+        found = None if place is None else self._files.get(place)
+        if found is not None and len(found) > limit:
+            raise RootError(f"{self.label}: {path} is larger than {limit >> 20} MiB, which no such file is")
+        return found
