@@ -60,7 +60,7 @@ the catalogue:
 exit codes:
   0  nothing affected and nothing unknown      3  nothing known to be affected, something unknown
   1  something affected                           (--allow-unknown makes it 0; --fail-on: docs/gates.md)
-  2  wrong usage or unreadable input           4  internal error
+  2  wrong usage, or input or output fails     4  internal error
                                                5  a probe saw what the prediction denied"""
 
 

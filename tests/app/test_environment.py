@@ -1,0 +1,107 @@
+"""Faults of the environment, for each subcommand: a full disk, a closed output, an ASCII locale, a folder that takes nothing.
+
+Each is exit code 2 and one line on standard error; an ASCII locale is no fault: what it lacks has a stand-in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tailcall_audit.analyzer.app.commands import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = f"{sys.executable} -m tailcall_audit"
+KERNEL = "--kernel 6.1.170 --arch x86_64"
+CALLS = {
+    "": KERNEL,
+    "json": f"{KERNEL} --json",
+    "jsonl": f"{KERNEL} --format jsonl",
+    "nodes": "--nodes {nodes}",
+    "list": "list",
+    "explain": "explain 6",
+    "diff": "diff {report} {report}",
+    "survey": "survey list",
+    "completion": "completion bash",
+    "catalog": "catalog lint",
+    "plan": "plan --help",
+    "lab": "lab --help",
+    "exposure": "exposure --help",
+    "guest": "guest --help",
+}
+"""A call of each subcommand that writes something; help, where all else takes a tree, an image or an object."""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "nodes").write_text("web-1 6.1.170\n")
+    (folder / "report").write_text(shell(f"{KERNEL} --json").stdout)
+    return {name: str(folder / name) for name in ("nodes", "report")}
+
+
+def shell(call: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", f"{TOOL} {call}"],
+        capture_output=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        encoding="utf-8",
+        errors="surrogateescape",
+    )
+
+
+def test_every_subcommand_is_called() -> None:
+    assert {command.name for command in COMMANDS} <= CALLS.keys()
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("where", [">/dev/full", ">&-"])
+def test_an_output_that_takes_nothing_is_exit_2_and_one_line(name: str, where: str, files: dict[str, str]) -> None:
+    done = shell(f"{CALLS[name].format(**files)} {where}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("tailcall-audit: standard output")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_an_ascii_locale_has_a_stand_in_for_every_letter(name: str, files: dict[str, str]) -> None:
+    done = shell(
+        CALLS[name].format(**files), LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="ascii", PYTHONCOERCECLOCALE="0"
+    )
+    assert done.returncode == shell(CALLS[name].format(**files)).returncode
+    assert done.stdout or name == "catalog"
+    assert done.stdout.isascii()
+    assert "internal error" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["", "json", "list", "explain", "nodes"])
+@pytest.mark.parametrize("place", ["/proc/report", "/nonexistent/report", "/proc/version"])
+def test_a_folder_that_takes_nothing_is_exit_2_and_one_line(name: str, place: str, files: dict[str, str]) -> None:
+    done = shell(f"{CALLS[name].format(**files)} --output {place}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"tailcall-audit: --output {place}: cannot write: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_without_a_place_for_settings_and_caches_the_answer_is_the_same() -> None:
+    nowhere = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"), "/proc")
+    done = shell(f"{KERNEL} --json", **nowhere)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert json.loads(done.stdout)["targets"][0]["name"] == "6.1.170"
+
+
+def test_what_is_said_beside_a_report_is_not_in_it(tmp_path: Path) -> None:
+    """A survey that is broken is named on standard error, and the JSON stays JSON."""
+    folder = tmp_path / "tailcall-audit/surveys"
+    folder.mkdir(parents=True)
+    (folder / "stable.json").write_text("{")
+    done = shell(f"{KERNEL} --json", XDG_DATA_HOME=str(tmp_path))
+    assert json.loads(done.stdout)["schema_version"] == 3
+    assert done.stderr.startswith("tailcall-audit: a survey is left out: ")
