@@ -16,6 +16,7 @@ __all__ = [
     "capstone_errors",
     "compression_errors",
     "debian_errors",
+    "dissect_errors",
     "elftools_errors",
     "jsonschema_errors",
     "parse_json",
@@ -71,6 +72,13 @@ def elftools_errors(fail: Failure) -> AbstractContextManager[None]:
 
 def capstone_errors(fail: Failure) -> AbstractContextManager[None]:
     """capstone: CsError."""
+    return _adapted(fail)
+
+
+def dissect_errors(fail: Failure) -> AbstractContextManager[None]:
+    """dissect: each library's own Error, and on broken metadata EOFError, ValueError, IndexError, struct.error and
+    others.
+    """
     return _adapted(fail)
 
 

@@ -95,7 +95,7 @@ def _check_targets(options: argparse.Namespace, targets: Mapping[str, list[str]]
         raise AuditError("--explain: a repository's table has no evidence; name one kernel with --package FILE")
     without = any(targets[kind] for kind in ("kernel", "repo", "changelog", "config", "nodes", "text"))
     within = (
-        any(targets[kind] for kind in ("tree", "package", "image", "rootfs", "oci"))
+        any(targets[kind] for kind in ("tree", "package", "image", "rootfs", "oci", "disk"))
         or options.image
         or options.installed
     )
@@ -133,6 +133,7 @@ def _targets(options: argparse.Namespace) -> dict[str, list[str]]:
         "text": list(options.text),
         "rootfs": list(options.rootfs),
         "oci": list(options.oci),
+        "disk": list(options.disk),
     }
     if options.targets:
         from tailcall_audit.analyzer.app.recognise import recognise
@@ -186,7 +187,7 @@ def _audit(
             next(iter(targets["nodes"]), None),
             options.nodes_format,
             options.no_live_patches,
-            *(targets[kind] for kind in ("text", "rootfs", "oci")),
+            *(targets[kind] for kind in ("text", "rootfs", "oci", "disk")),
         ),
         package_version=options.package_version,
         changelog_format=options.changelog_format,

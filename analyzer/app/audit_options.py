@@ -66,7 +66,7 @@ exit codes:
 
 _USAGE = """\
 tailcall-audit [TARGET… | --kernel STRING | --tree PATH [--rev REV] | --package FILE|NAME | --installed | --nodes FILE|- | --text FILE|DIR|TAR
-                       | --rootfs DIR | --oci FILE|DIR
+                       | --rootfs DIR | --oci FILE|DIR | --disk FILE
                        | --image FILE | --repo PATH|URL | --changelog FILE|URL]
                       [--config FILE] [--arch NAME] [options]
        tailcall-audit list | explain SLUG|NUMBER|COMMIT | plan --tree PATH | lab FILE|DIR… | survey … | catalog … | completion SHELL"""
@@ -196,6 +196,13 @@ def _add_fleets(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="FILE|DIR",
         help="every kernel of container images: an archive of docker save, or an OCI layout",
+    )
+    fleet.add_argument(
+        "--disk",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="every kernel on an image of a disk: raw, qcow2 or vmdk; ext4, XFS, Btrfs or SquashFS (the extra [disk])",
     )
     fleet.add_argument(
         "--no-live-patches",

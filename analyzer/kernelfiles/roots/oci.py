@@ -183,7 +183,7 @@ class _Layers:
         whole = start.endswith("/") or not start
         for mine, theirs in ((self.files, below[0]), (self.links, below[1])):
             for path in [path for path in theirs if (path.startswith(start) if whole else path == start)]:
-                mine.pop(path, None)  # type: ignore[attr-defined]
+                mine.pop(path, None)
                 theirs.pop(path)
         self.folders -= {path for path in below[2] if (f"{path}/".startswith(start) if whole else path == start)}
 
@@ -249,7 +249,8 @@ def _manifests(blobs: _Blobs, descriptors: object, label: str, depth: int = 3) -
     for item in descriptors if isinstance(descriptors, list) else ():
         if not isinstance(item, dict):
             continue
-        platform = item.get("platform") if isinstance(item.get("platform"), dict) else {}
+        given = item.get("platform")
+        platform = given if isinstance(given, dict) else {}
         name = "/".join(str(platform[key]) for key in ("os", "architecture", "variant") if key in platform)
         if name.startswith("unknown"):
             continue  # an attestation, which is no image

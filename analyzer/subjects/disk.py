@@ -1,0 +1,32 @@
+"""The kernels on an image of a disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tailcall_audit.analyzer.kernelfiles.roots.disk import roots_of_disk
+from tailcall_audit.analyzer.kernelfiles.roots.root import RootError
+from tailcall_audit.analyzer.model import Skipped
+from tailcall_audit.analyzer.subjects.rootfs import subjects_of_root
+from tailcall_audit.analyzer.subjects.subject import Request, Subject
+
+__all__ = ["open_subjects"]
+
+
+def open_subjects(request: Request, name: str) -> Iterator[Subject | Skipped]:
+    """Yields every kernel of a disk's file systems; one without a kernel is passed over where another has one.
+
+    Raises RootError if none has one.
+    """
+    request.progress(f"reading {name}")
+    empty: list[RootError] = []
+    count = 0
+    for root in roots_of_disk(name):
+        try:
+            for item in subjects_of_root(request, root):
+                count += 1
+                yield item
+        except RootError as error:
+            empty.append(error)
+    if not count:
+        raise empty[0]
