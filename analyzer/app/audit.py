@@ -38,6 +38,10 @@ __all__ = ["run"]
 
 _TEXTS = ("table", "plain", "markdown")
 """The formats in which the user chooses how much is shown."""
+_ROOTS = ("text", "rootfs", "oci", "disk")
+"""The targets with many kernels, in the order of the fields of `Fleet`."""
+_OTHERS = ("kernel", "tree", "package", "repo", "changelog", "nodes", *_ROOTS)
+"""The targets beside which an image is the one to boot."""
 _DEFAULTS = {
     "catalog": "the shipped one",
     "surveys": "the user's",
@@ -157,13 +161,20 @@ def _architecture_to_probe(image: str | None) -> str:
     return os.uname().machine
 
 
+def _fleet(options: argparse.Namespace, targets: Mapping[str, list[str]]) -> Fleet:
+    """Returns what holds many kernels."""
+    return Fleet(
+        next(iter(targets["nodes"]), None),
+        options.nodes_format,
+        options.no_live_patches,
+        *(targets[kind] for kind in _ROOTS),
+    )
+
+
 def _audit(
     options: argparse.Namespace, targets: Mapping[str, list[str]], catalog: Catalog, progress: Progress
 ) -> Report:
-    others = (
-        any(targets[kind] for kind in ("kernel", "tree", "package", "repo", "changelog", "nodes", "text"))
-        or options.installed
-    )
+    others = any(targets[kind] for kind in _OTHERS) or options.installed
     to_boot = options.image if options.image and others else None
     if to_boot and options.confirm != "vm":
         raise AuditError(
@@ -183,12 +194,7 @@ def _audit(
         distro=options.distro,
         repository=next(iter(targets["repo"]), None),
         changelog=next(iter(targets["changelog"]), None),
-        fleet=Fleet(
-            next(iter(targets["nodes"]), None),
-            options.nodes_format,
-            options.no_live_patches,
-            *(targets[kind] for kind in ("text", "rootfs", "oci", "disk")),
-        ),
+        fleet=_fleet(options, targets),
         package_version=options.package_version,
         changelog_format=options.changelog_format,
         offline=options.offline,

@@ -1,4 +1,5 @@
-"""Faults of the environment, for each subcommand: a full disk, a closed output, an ASCII locale, a folder that takes nothing.
+"""Faults of the environment, for each subcommand: a full disk, a closed output, an ASCII locale, a folder that takes
+nothing.
 
 Each is exit code 2 and one line on standard error; an ASCII locale is no fault: what it lacks has a stand-in.
 """

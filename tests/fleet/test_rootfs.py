@@ -1,5 +1,5 @@
-"""Root file systems and container images: kernels by dpkg and by RPM in its three forms, images and modules; links that lead
-out, whiteouts, and what is hostile.
+"""Root file systems and container images: kernels by dpkg and by RPM in its three forms, images and modules; links that
+lead out, whiteouts, and what is hostile.
 """
 
 from __future__ import annotations

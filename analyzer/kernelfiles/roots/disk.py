@@ -1,11 +1,15 @@
-"""Root file systems on images of disks: raw, qcow2 and vmdk; ext2 to ext4, XFS, Btrfs and SquashFS, whole or in partitions.
+"""Root file systems on images of disks: raw, qcow2 and vmdk; ext2 to ext4, XFS, Btrfs and SquashFS, whole or in
+partitions.
 
-The libraries of dissect read them, which are an extra of their own (AGPL-3.0: docs/dependencies.md). An image that needs
-another file (a qcow2 with a backing file, a vmdk of several files) is refused: an image could name any file of this host.
+The libraries of dissect read them, which are an extra of their own (AGPL-3.0: docs/dependencies.md). An image that
+needs another file (a qcow2 with a backing file, a vmdk of several files) is refused: an image could name any file of
+this host.
 """
 
 from __future__ import annotations
 
+import io
+import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -108,20 +112,16 @@ class DiskRoot:
             return data
 
 
-class _Nameless:
+class _Nameless(io.BufferedReader):
     """A file without its name: by a name the library would open the parent that a vmdk claims beside it."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+        super().__init__(io.FileIO(os.dup(file.fileno()), "rb"))
 
-    def read(self, size: int = -1) -> bytes:
-        return self._file.read(size)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
+    @property
+    def name(self) -> str:
+        """There is none."""
+        raise AttributeError("name")
 
 
 def _disk(file: IO[bytes], label: str) -> Any:  # noqa: ANN401

@@ -1,8 +1,8 @@
 """The root file system of a container image: an archive of ``docker save``, or an OCI layout as a folder or an archive.
 
 The layers are applied in order, in memory, and only what can say something about a kernel is kept. A file ``.wh.NAME``
-takes NAME away, and ``.wh..wh..opq`` all that the layers below have in its folder (OCI image-spec, layer.md). Each blob of
-a layout must have the digest that it is named after.
+takes NAME away, and ``.wh..wh..opq`` all that the layers below have in its folder (OCI image-spec, layer.md). Each blob
+of a layout must have the digest that it is named after.
 """
 
 from __future__ import annotations
