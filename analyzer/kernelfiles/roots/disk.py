@@ -117,6 +117,7 @@ class _Nameless(io.BufferedReader):
 
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__(io.FileIO(os.dup(file.fileno()), "rb"))
+        self.seek(0)
 
     @property
     def name(self) -> str:
