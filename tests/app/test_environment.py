@@ -29,7 +29,7 @@ CALLS = {
     "diff": "diff {report} {report}",
     "survey": "survey list",
     "completion": "completion bash",
-    "catalog": "catalog lint",
+    "catalog": "catalog --help",
     "plan": "plan --help",
     "lab": "lab --help",
     "exposure": "exposure --help",
@@ -77,7 +77,7 @@ def test_an_ascii_locale_has_a_stand_in_for_every_letter(name: str, files: dict[
         CALLS[name].format(**files), LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="ascii", PYTHONCOERCECLOCALE="0"
     )
     assert done.returncode == shell(CALLS[name].format(**files)).returncode
-    assert done.stdout or name == "catalog"
+    assert done.stdout
     assert done.stdout.isascii()
     assert "internal error" not in done.stderr
 

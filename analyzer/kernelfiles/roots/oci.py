@@ -27,7 +27,7 @@ __all__ = ["roots_of_images"]
 _WANTED = re.compile(
     r"(?:boot/[^/]+|(?:usr/)?lib/modules/[^/]+/(?:vmlinuz|vmlinux|Image|config)|var/lib/dpkg/status"
     r"|(?:usr/lib/sysimage|var/lib|usr/share)/rpm/(?:rpmdb\.sqlite|Packages|Packages\.db)"
-    r"|usr/share/doc/[^/]*(?:linux|kernel)[^/]*/changelog[^/]*|vmlinu[xz])"
+    r"|usr/share/doc/[^/]++/changelog[^/]*+|vmlinu[xz])"
 )
 _MODULES = re.compile(r"((?:usr/)?lib/modules/[^/]+)(?:/.*+)?")
 _MOST_KEPT = 1 << 30
@@ -38,6 +38,11 @@ _MOST_LAYERS = 500
 _MOST_IMAGES = 20
 _MOST_TEXT = 16 << 20
 _GONE, _ALL_GONE = ".wh.", ".wh..wh..opq"
+
+
+def _is_wanted(path: str) -> bool:
+    of_kernel = not path.startswith("usr/share/doc/") or "linux" in path or "kernel" in path
+    return of_kernel and _WANTED.fullmatch(path) is not None
 
 
 class _Blobs(Protocol):
@@ -188,7 +193,7 @@ class _Layers:
         self.folders -= {path for path in below[2] if (f"{path}/".startswith(start) if whole else path == start)}
 
     def _keep(self, archive: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> None:
-        if _WANTED.fullmatch(path) is None:
+        if not _is_wanted(path):
             return
         if member.islnk():
             target = "/".join(part for part in member.linkname.split("/") if part not in ("", "."))
