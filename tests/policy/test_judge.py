@@ -192,3 +192,13 @@ def test_what_no_kind_of_evidence_decides_has_low_confidence() -> None:
     items = [say(ROOT, UNKNOWN, kind)._replace(unreadable=True) for kind in (EvidenceKind.BTF, EvidenceKind.RELEASE)]
     assert weigh(items).confidence is LOW
     assert weigh(items[:1]).confidence is LOW
+
+
+def test_a_defect_that_needs_two_capabilities_is_judged_where_an_architecture_may_have_both() -> None:
+    both = (SUBPROG, "capability:freplace-attach")
+    needy = SLEEPABLE._replace(capabilities=both)
+    attach = CATALOG.capabilities[both[1]]
+    few = attach._replace(present_from={name: attach.present_from[name] for name in ("x86_64", "arm64")})
+    catalog = CATALOG._replace(capabilities={**CATALOG.capabilities, both[1]: few})
+    found = judge_all(catalog, Facts(AFFECTED), [needy])
+    assert {name for item in found for name in item.architectures} == {"x86_64", "arm64"}
