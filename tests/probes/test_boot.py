@@ -171,7 +171,7 @@ def test_the_guest_dies_with_whoever_started_it(tmp_path: Path) -> None:
     )
     audit = subprocess.Popen([sys.executable, "-c", script], cwd=Path(vm.__file__).parents[3])
     marker = tmp_path / "pid"
-    for _ in range(200):
+    for _ in range(2400):
         if marker.exists() and marker.read_text().strip():
             break
         time.sleep(0.05)
