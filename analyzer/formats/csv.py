@@ -9,7 +9,7 @@ import csv
 import io
 from collections.abc import Iterator
 
-from tailcall_audit.analyzer.formats.kernel import Subject, subjects
+from tailcall_audit.analyzer.formats.kernel import Subject, subjects, with_skipped_nodes
 from tailcall_audit.analyzer.formats.registry import View
 from tailcall_audit.analyzer.model import Report, Verdict
 from tailcall_audit.analyzer.text import printable
@@ -64,6 +64,7 @@ def _rows(report: Report) -> Iterator[dict[str, object]]:
 
 def render(report: Report, _: View) -> str:
     """Returns the report as CSV; lines end in a line feed."""
+    report = with_skipped_nodes(report)
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")
     writer.writerow(COLUMNS)

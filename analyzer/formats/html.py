@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tailcall_audit import __version__
 from tailcall_audit.analyzer.catalog.types import Defect
 from tailcall_audit.analyzer.formats.extra import needs
-from tailcall_audit.analyzer.formats.kernel import Subject, subjects
+from tailcall_audit.analyzer.formats.kernel import Subject, subjects, with_skipped_nodes
 from tailcall_audit.analyzer.formats.lines import (
     contradictions,
     details,
@@ -167,6 +167,7 @@ def _matrix(kernels: Sequence[_Kernel], report: Report) -> _Matrix:
 
 def render(report: Report, view: View) -> str:
     """Returns the report as an HTML page; raises AuditError where the library is not installed."""
+    report = with_skipped_nodes(report)
     with needs("jinja2", "html"):
         from jinja2 import Environment, StrictUndefined
 

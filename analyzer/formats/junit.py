@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tailcall_audit.analyzer.formats.extra import needs
-from tailcall_audit.analyzer.formats.kernel import Subject, subjects
+from tailcall_audit.analyzer.formats.kernel import Subject, subjects, with_skipped_nodes
 from tailcall_audit.analyzer.formats.lines import details
 from tailcall_audit.analyzer.formats.registry import View
 from tailcall_audit.analyzer.model import Agreement, Report, State, Verdict
@@ -78,6 +78,7 @@ def render(report: Report, view: View) -> str:
 
     Raises AuditError where the library is not installed.
     """
+    report = with_skipped_nodes(report)
     with needs("junitparser", "junit"):
         from junitparser import Error, JUnitXml, Skipped, TestCase, TestSuite
 

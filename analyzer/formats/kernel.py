@@ -10,10 +10,20 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import quote
 
-from tailcall_audit.analyzer.model import Report, TargetReport, Verdict
+from tailcall_audit.analyzer.model import Report, Skipped, TargetReport, Verdict
 from tailcall_audit.analyzer.text import printable
 
-__all__ = ["Kernel", "Product", "Subject", "fingerprint", "kernel_key", "products", "severity_number", "subjects"]
+__all__ = [
+    "Kernel",
+    "Product",
+    "Subject",
+    "fingerprint",
+    "kernel_key",
+    "products",
+    "severity_number",
+    "subjects",
+    "with_skipped_nodes",
+]
 
 _RUNNING = " (running)"
 _EXACT = "exact"
@@ -45,6 +55,12 @@ class Subject(NamedTuple):
 
     kernel: Kernel
     target: TargetReport
+
+
+def with_skipped_nodes(report: Report) -> Report:
+    """Returns a report whose skipped inputs include the nodes that could not be judged."""
+    nodes = (Skipped(node.name, node.skipped) for node in report.nodes if node.skipped is not None)
+    return report._replace(skipped=(*report.skipped, *nodes))
 
 
 def _plain_name(target: TargetReport) -> str:

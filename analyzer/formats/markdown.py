@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from tailcall_audit.analyzer.catalog.types import Defect
-from tailcall_audit.analyzer.formats.kernel import Subject, subjects
+from tailcall_audit.analyzer.formats.kernel import Subject, subjects, with_skipped_nodes
 from tailcall_audit.analyzer.formats.lines import (
     columns,
     contradictions,
@@ -127,6 +127,7 @@ def _kernel(subject: Subject, view: View) -> Iterator[str]:
 
 def render(report: Report, view: View) -> str:
     """Returns the report as Markdown."""
+    report = with_skipped_nodes(report)
     found = list(subjects(report))
     lines = ["## Known defects of eBPF tail calls", ""]
     if len(found) > 1:

@@ -77,6 +77,13 @@ def _by_kernel(report: Report) -> Iterator[Metric]:
 def _about_the_run(report: Report, view: View) -> Iterator[Metric]:
     from prometheus_client.core import GaugeMetricFamily
 
+    if report.nodes:
+        nodes = GaugeMetricFamily("tailcall_audit_nodes", "nodes that run a kernel", labels=("kernel",))
+        running = Counter(node.kernel for node in report.nodes)
+        for place, subject in enumerate(subjects(report)):
+            nodes.add_metric([subject.kernel.name], running[place])
+        yield nodes
+        yield GaugeMetricFamily("tailcall_audit_nodes_skipped", "nodes that could not be judged", value=running[None])
     yield GaugeMetricFamily("tailcall_audit_kernels", "kernels that were judged", value=len(report.targets))
     yield GaugeMetricFamily(
         "tailcall_audit_skipped", "inputs that could not be judged; each counts as unknown", value=len(report.skipped)

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from tailcall_audit import __version__
 from tailcall_audit.analyzer.catalog.types import Defect
-from tailcall_audit.analyzer.formats.kernel import Subject, fingerprint, severity_number, subjects
+from tailcall_audit.analyzer.formats.kernel import Subject, fingerprint, severity_number, subjects, with_skipped_nodes
 from tailcall_audit.analyzer.formats.lines import skipped
 from tailcall_audit.analyzer.formats.registry import View
 from tailcall_audit.analyzer.model import Agreement, Report, State, Verdict
@@ -100,6 +100,7 @@ def _found(report: Report) -> Iterator[tuple[Subject, Verdict]]:
 
 def render(report: Report, view: View) -> str:
     """Returns the report as SARIF. Inputs that could not be judged are notifications: the run was not successful."""
+    report = with_skipped_nodes(report)
     found = list(_found(report))
     defects = {verdict.defect.slug: verdict.defect for _, verdict in found}
     rules = {slug: number for number, slug in enumerate(defects)}

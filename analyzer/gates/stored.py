@@ -86,7 +86,9 @@ def stored(report: Report, name: str = "this audit") -> Stored:
         for target in report.targets
     )
     skipped = {printable(item.label): printable(item.reason) for item in report.skipped}
-    return Stored(name, report.catalog.date, kernels, skipped, {})
+    skipped |= {printable(node.name): printable(node.skipped) for node in report.nodes if node.skipped is not None}
+    nodes = {printable(node.name): node.kernel for node in report.nodes if node.kernel is not None}
+    return Stored(name, report.catalog.date, kernels, skipped, nodes)
 
 
 def _verdict(item: Mapping[str, Any], details: Sequence[Any]) -> tuple[str, Sequence[str], Answer]:

@@ -17,7 +17,7 @@ from tailcall_audit import State, audit
 from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.formats.csv import COLUMNS
 from tailcall_audit.analyzer.formats.registry import find_format
-from tailcall_audit.analyzer.model import Report
+from tailcall_audit.analyzer.model import Node, Report
 from tests.formats.examples import KERNELS, VIEW, by_state, hostile, plain, whole
 from tests.gates.examples import contradicted
 
@@ -33,6 +33,22 @@ def test_csv_has_a_row_for_each_verdict_and_each_skipped_input() -> None:
     assert counts == {**{state.value: by_state(whole(), state) for state in State}, "skipped": 1}
     assert [row["defect"] for row in found if row["waiver"] == "waived"] == ["x86-hierarchy", "freplace-loop"]
     assert [row["defect"] for row in found if row["waiver"] == "expired"] == ["tailcall-cgroup-storage-bridge"]
+
+
+@pytest.mark.parametrize("name", ["csv", "html", "junit", "markdown", "sarif"])
+def test_a_node_that_could_not_be_judged_is_shown(name: str) -> None:
+    nodes = (Node("worker-1", 0), Node("worker-2", skipped="no kernel release in its row"))
+    text = find_format(name).render(plain()._replace(nodes=nodes), VIEW)
+    assert "worker-2" in text
+    assert "no kernel release in its row" in text
+    assert "worker-1" not in text
+
+
+def test_prometheus_counts_the_nodes() -> None:
+    nodes = (Node("worker-1", 0), Node("worker-2", skipped="no kernel"), Node("worker-3", 0))
+    found = metrics(plain()._replace(nodes=nodes))
+    assert [value for _, value in found["tailcall_audit_nodes"]] == [2, 0, 0]
+    assert found["tailcall_audit_nodes_skipped"] == [({}, 1)]
 
 
 def test_no_cell_of_csv_is_a_formula() -> None:

@@ -190,6 +190,23 @@ def test_nodes_of_a_document_are_read(tmp_path: Path) -> None:
     assert found.skipped["b"] == "no kernel release"
 
 
+def test_the_nodes_of_an_audit_are_compared_with_those_of_its_baseline(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, names = tmp_path / "old.json", tmp_path / "nodes"
+    asked = ["--nodes", str(names), "--only", "x86-hierarchy,freplace-loop", "--no-live-patches"]
+    names.write_text("worker-1 6.12.117\nworker-2 6.12.117\nworker-3 6.1.170\n")
+    assert main([*asked, "--json", "--output", str(old)]) == 1
+    names.write_text("worker-1 6.1.170\nworker-2 6.12.117\nworker-4 6.1.170\n")
+    capsys.readouterr()
+    assert main([*asked, "--baseline", str(old)]) == 1
+    shown = capsys.readouterr().out
+    assert "2 compared: 2 worse" in shown
+    assert "worker-3" in shown.partition("Only in")[2]
+    names.write_text("worker-2 6.12.117\nworker-4 6.1.170\n")
+    assert main([*asked, "--baseline", str(old)]) == 0
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
