@@ -124,16 +124,19 @@ class Lab:
         if not waiting or work.is_over():
             return
         with freeze(subject, SLUGS, tuple(functions.values())) as guest:
+            to_run: list[tuple[tuple[str, ...], Key, Mutation]] = []
             for slugs, mutants_of_it in _by_probes(waiting).items():
                 reached = guest.reached(functions.values(), slugs) if len(mutants_of_it) > 1 else frozenset()
                 itself = guest.run((), slugs)
                 for key, mutation in mutants_of_it:
-                    if work.is_over():
-                        return
-                    if mutation is None or not matters(mutation, functions[mutation.function], reached):
-                        self.frozen.add(key, _states(itself), _failure(itself) if mutation is None else UNTOUCHED)
+                    if mutation is not None and matters(mutation, functions[mutation.function], reached):
+                        to_run.append((slugs, key, mutation))
                     else:
-                        self._run_one(guest, key, mutation, slugs)
+                        self.frozen.add(key, _states(itself), UNTOUCHED if mutation else _failure(itself))
+            for slugs, key, mutation in to_run:
+                if work.is_over():
+                    return
+                self._run_one(guest, key, mutation, slugs)
 
     def _run_one(self, guest: Frozen, key: Key, mutation: Mutation, slugs: Sequence[str]) -> None:
         try:

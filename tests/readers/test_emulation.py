@@ -14,6 +14,7 @@ from pathlib import Path
 import capstone
 import pytest
 
+from bench.mutation.jumps import flips
 from tailcall_audit import audit
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog
@@ -36,7 +37,7 @@ from tests.kernels import package_file
 from tests.mutants import IN_5_10 as OLD
 from tests.mutants import IN_6_1 as MIDDLE
 from tests.mutants import IN_6_12 as NEW
-from tests.mutants import debian_image, named_image, small_image
+from tests.mutants import debian_image, named_image, small_image, subject
 
 PRESENT, ABSENT = Presence.PRESENT, Presence.ABSENT
 EXTENSION, PANIC, REFUSED, COUNT, TRAMPOLINE, HIERARCHY, LOOP = (
@@ -340,3 +341,20 @@ def test_an_explanation_tells_each_step_of_a_run_on_a_line_of_its_own() -> None:
     assert reason.endswith("fixed by 2b5dcb31a19a (run in an emulator, below)")
     assert "TAIL_CALL_CTX (0x80)" in steps[-1]
     assert not any(step in line for step in steps for line in lines if not line.lstrip().startswith("- "))
+
+
+def test_an_owner_check_that_refuses_what_tail_calls_gives_no_answer(catalog: Catalog) -> None:
+    """A flip in 6.12.117's comparison of storages: the guest refuses a freplace program that tail-calls, as without the
+    fix of pitfall 1.
+    """
+    found = subject(NEW)
+    function = found.functions(["__bpf_prog_map_compatible"])["__bpf_prog_map_compatible"]
+    of_storages = [
+        flip for flip in flips(found, function) if (flip.address, flip.undoes) == (0xFFFFFFFF8127255A, "je never")
+    ]
+    (flip,) = of_storages
+    cases = wanted_cases(catalog, "x86_64", frozenset(("1c123c567fb1",)))
+    emulation = emulate(Binary(unpack(found.mutant(flip), "a mutant")), "x86_64", cases)
+    (item,) = evidence_of(catalog, emulation, "x86_64", "it", frozenset(("1c123c567fb1",)))
+    assert item.presence is Presence.UNKNOWN
+    assert "that tail-calls" in item.detail

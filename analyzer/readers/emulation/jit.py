@@ -26,7 +26,8 @@ from tailcall_audit.probes.kernel.programs import HEALTHY, LIMIT
 
 __all__ = ["CASES", "NORMAL", "SYMBOLS", "LostCountError", "controls", "count", "entry", "judge", "subprogram"]
 
-_LOAD_64, _MOVE, _SET, _ADD, _LOAD, _STORE, _STORE_WORD, _JUMP_GREATER = 0x18, 0xBF, 0xB7, 0x07, 0x79, 0x7B, 0x63, 0x25
+_LOAD_64, _MOVE, _SET, _ADD, _LOAD, _STORE, _JUMP_GREATER = 0x18, 0xBF, 0xB7, 0x07, 0x79, 0x7B, 0x25
+_FILL, _FILL_WORD = 0x7A, 0x62
 _CALL, _EXIT, _TAIL_CALL = 0x85, 0x95, 0xF5
 """Opcodes; BPF_JMP | BPF_TAIL_CALL is what the verifier makes of a call of bpf_tail_call()."""
 _CONTEXT = 4096
@@ -35,9 +36,8 @@ _NULL_PAGE = 4096
 
 def entry(counter: int, calls: int, stack: int, fill: int | None = None) -> list[Insn]:
     """Counts itself, fills its stack, and calls function 1 so many times."""
-    body = [Insn(_SET, R2, imm=0 if fill is None else fill)]
-    if stack:
-        body.append(Insn(_STORE if stack % 8 == 0 else _STORE_WORD, FP, R2, -stack))
+    # Constants, as the live probe stores them: a JIT that writes one wrongly must not look sound here.
+    body = [Insn(_FILL if stack % 8 == 0 else _FILL_WORD, FP, R0, -stack, fill or 0)] if stack else []
     for _ in range(calls):
         body += [Insn(_MOVE, R1, R6), Insn(_CALL, 0, 1, 1, 1)]
     return [

@@ -59,6 +59,8 @@ def _controls(stage: Stage, owner: ProgramKind) -> None:
     other = _TC if owner.type != _TC.type else _XDP
     same, run = _Check(stage, owner).enter(owner)
     control(same is Outcome.ACCEPTED, f"a program like its {owner.type} owner: {run.describe()}")
+    caller, run = _Check(stage, owner).enter(owner._replace(aux={**owner.aux, "tail_call_reachable": 1}))
+    control(caller is Outcome.ACCEPTED, f"a program like its {owner.type} owner that tail-calls: {run.describe()}")
     different, run = _Check(stage, owner).enter(other)
     control(different is Outcome.REFUSED, f"a {other.type} program in the array of {owner.type}: {run.describe()}")
 
