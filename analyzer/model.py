@@ -224,6 +224,18 @@ class Verdict(NamedTuple):
     """What the programs that were given mean for it; None where none were."""
 
     @property
+    def counts_as(self) -> State:
+        """What a gate counts it as: the state; where programs were given, a hit or refusal as affected, a possible one
+        as unknown, and what they do not reach as fixed.
+        """
+        if self.exposed is None:
+            return self.state
+        hit, refused = self.exposed.hit, self.exposed.refused.refused
+        if hit is True or refused == "yes":
+            return State.AFFECTED
+        return State.UNKNOWN if hit is None or refused == "possible" else State.FIXED
+
+    @property
     def waived(self) -> bool:
         """True if the defect is accepted on this kernel: a waiver names it and has not expired."""
         return self.waiver is not None and not self.waiver.expired

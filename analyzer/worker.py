@@ -65,6 +65,7 @@ LIMITS: Mapping[str, Limits] = {
     "rootfs": Limits(900, 3600, 4096),
     "oci": Limits(900, 3600, 4096),
     "disk": Limits(900, 3600, 4096),
+    "programs": Limits(120, 600, 2048),
 }
 """The limits by the opener, of an input of any size. A release string has none: a worker would cost it half of what the
 whole audit takes.

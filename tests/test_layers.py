@@ -16,7 +16,7 @@ LAYERS = (
     ("analyzer.app",),
     ("analyzer.live",),
     ("analyzer.plan",),
-    ("analyzer.pipeline",),
+    ("analyzer.pipeline", "analyzer.exposing"),
     ("analyzer.asking",),
     ("analyzer.fleet",),
     ("analyzer.targets", "analyzer.worker"),

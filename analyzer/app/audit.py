@@ -86,6 +86,9 @@ def _check(options: argparse.Namespace) -> None:
     for name, given in {"--offline": options.offline, "--refresh": options.refresh}.items():
         if given and not fetches:
             raise AuditError(f"{name} is about what is fetched, and nothing is: name --package, --repo or --changelog")
+    for name, given in {"--closed": options.closed, "--jit": options.jit}.items():
+        if given and not options.programs:
+            raise AuditError(f"{name} is about programs, and none are named: name them with --programs FILE")
     for name, given in {"--explain": options.explain, "--all": options.all}.items():
         if given and options.format == "json":
             raise AuditError(f"{name} is about the text of a report: --json always has all defects and all evidence")
@@ -216,6 +219,22 @@ def _audit(
     return _confirm(report, options, to_boot, progress) if options.confirm else report
 
 
+def _with_programs(report: Report, options: argparse.Namespace, progress: Progress) -> Report:
+    """Returns the report with what the programs mean for each verdict; names on standard error what could not be read."""
+    from tailcall_audit.analyzer.app.programs import named_programs
+    from tailcall_audit.analyzer.exposing import expose_programs
+    from tailcall_audit.analyzer.exposure.join import join
+
+    asked = named_programs(options.programs, closed=options.closed, compiled=options.jit)
+    slugs = {item.defect.slug: item.defect for target in report.targets for item in target.verdicts}
+    found = expose_programs(asked, report.catalog, tuple(slugs.values()), progress)
+    progress.clear()
+    for item in found.skipped:
+        say(f"skipped: {item.label}: {item.reason}")
+    joined = join(report, found.exposures)
+    return joined._replace(skipped=(*joined.skipped, *found.skipped))
+
+
 def _show_settings(settings: Settings, gate: Gate, form: str | None) -> str:
     """Returns every setting, and the waivers, as text or as JSON."""
     from tailcall_audit.analyzer.formats.settings import render_settings, settings_as_json
@@ -262,6 +281,8 @@ def run(arguments: Sequence[str]) -> int:
         options.nodes = next(iter(targets["nodes"]), None)
         chosen = find_format(_format_of(options))
         report, found = gated_report(_audit(options, targets, catalog, progress), gate)
+        if options.programs:
+            report, found = gated_report(_with_programs(report, options, progress), gate)
     finally:
         progress.clear()
     compared = against(baseline, report)

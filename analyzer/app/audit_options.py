@@ -49,6 +49,10 @@ proof (docs/probes.md):
   tailcall-audit --image vmlinuz --confirm=vm  probes in a guest booted from that image; also with --package, --installed
   tailcall-audit lab /srv/kernels              many kernels in guests, as a table
 
+do my programs hit it (docs/exposure.md):
+  tailcall-audit exposure prog.bpf.o           what BPF programs do of what each defect needs
+  tailcall-audit 6.1.170 --programs prog.bpf.o a kernel, judged by what these programs do
+
 what to do about it (docs/plan.md):
   tailcall-audit plan --tree ~/linux           which commits mend it, in which order, and do they apply
 
@@ -69,7 +73,7 @@ tailcall-audit [TARGET… | --kernel STRING | --tree PATH [--rev REV] | --packag
                        | --rootfs DIR | --oci FILE|DIR | --disk FILE
                        | --image FILE | --repo PATH|URL | --changelog FILE|URL]
                       [--config FILE] [--arch NAME] [options]
-       tailcall-audit list | explain SLUG|NUMBER|COMMIT | plan --tree PATH | lab FILE|DIR… | survey … | catalog … | completion SHELL"""
+       tailcall-audit list | explain SLUG|NUMBER|COMMIT | exposure FILE… | plan --tree PATH | lab FILE|DIR… | survey … | catalog … | completion SHELL"""
 
 
 def _add_target_options(parser: argparse.ArgumentParser) -> None:
@@ -225,6 +229,18 @@ def _add_source_options(parser: argparse.ArgumentParser) -> None:
     network.add_argument(
         "--refresh", action="store_true", help="ask for everything anew, however young the cached copy is"
     )
+    programs = parser.add_argument_group(
+        "programs (docs/exposure.md): the verdicts count for what these BPF programs do"
+    )
+    programs.add_argument(
+        "--programs",
+        action="append",
+        default=[],
+        metavar="FILE|loaded",
+        help="BPF objects, bpftool's JSON, or what is loaded on this host",
+    )
+    programs.add_argument("--closed", action="store_true", help="no other program is loaded, and nothing else attached")
+    programs.add_argument("--jit", action="store_true", help="the kernel compiles them (net.core.bpf_jit_enable)")
     live = parser.add_argument_group("live probes")
     live.add_argument(
         "--confirm",

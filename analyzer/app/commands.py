@@ -34,6 +34,7 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("list", "the defects of the catalogue", "list_defects"),
     Command("explain", "the whole story of a defect", "explain"),
+    Command("exposure", "whether BPF programs meet a defect, and on which kernels", "exposure"),
     Command("plan", "which commits mend a tree, in which order, and do they apply", "plan"),
     Command("diff", "what changed between two reports", "diff"),
     Command("lab", "many kernels in guests", "lab"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.exposure.flow import Flow
@@ -93,11 +94,17 @@ class Code:
             if function.name in self.reached:
                 yield function, self.reached[function.name]
 
-    def spots(self) -> Iterator[Spot]:
-        """Yields every tail call that may be reached."""
-        for function, state in self.called():
-            for call in function.tail_calls:
-                yield Spot(function, call, min(state, state_of(call.reach)))
+    def spots(self) -> tuple[Spot, ...]:
+        """Returns every tail call that may be reached."""
+        return self._spots
+
+    @cached_property
+    def _spots(self) -> tuple[Spot, ...]:
+        return tuple(
+            Spot(function, call, min(state, state_of(call.reach)))
+            for function, state in self.called()
+            for call in function.tail_calls
+        )
 
     def calls_of_tail_callers(self) -> Iterator[tuple[Function, CallSite, State]]:
         """Yields the calls of subprograms below which a tail call is made, with the function that makes the call."""
@@ -113,6 +120,14 @@ class Code:
                 yield Event(site.instruction, site.callee, min(state_of(site.reach), self.tail_calling[site.callee]))
         for call in function.tail_calls:
             yield Event(call.instruction, None, state_of(call.reach))
+
+    def callbacks_that_tail_call(self, function: Function) -> Iterator[Event]:
+        """Yields where a function hands over a callback that makes a tail call, itself or below it: it may be called
+        often.
+        """
+        for site in function.callbacks:
+            if site.callee in self.tail_calling:
+                yield Event(site.instruction, site.callee, State.POSSIBLE)
 
     def below(self, name: str) -> frozenset[str]:
         """Returns the functions that a function may call, itself among them; callbacks are not followed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from itertools import combinations
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.exposure.answers import possible, strongest
@@ -19,7 +20,7 @@ Compare = Callable[[Member, Member], State]
 
 class Meeting(NamedTuple):
     """Two programs that meet in a prog array. `caller` tail-calls into it; `other` is in it, or (`both_call`) tail-calls
-    into it too.
+    into it too; or both are in it.
     """
 
     caller: Member
@@ -30,42 +31,48 @@ class Meeting(NamedTuple):
 
 
 def _meetings(world: World) -> Iterator[Meeting]:
-    """Yields every pair of programs of the sets that meets in a prog array, or may."""
-    users: dict[tuple[int, str], list[Member]] = {}
+    """Yields every pair of programs of the sets that meets in a prog array, or may, once for each array."""
+    users: dict[tuple[int, str], dict[Member, None]] = {}
+    found: dict[tuple[Member, Member, str], State] = {}
     for member in world.members:
+        for step in world.steps(member):
+            name = step.spot.call.map or "a prog array"
+            key = (member, step.target, name)
+            found[key] = max(step.state, found.get(key, State.NOT_MET))
         for spot in member.code.spots():
-            name = spot.call.map or "a prog array"
-            targets = world.targets(member, spot.call)
-            yield from (Meeting(member, item, name, spot.state, False) for _, item in targets.known)
-            if targets.others is not None:
-                yield from (Meeting(member, item, name, State.POSSIBLE, False) for item in targets.candidates)
             if spot.call.map is not None:
-                users.setdefault((id(member.owner), name), []).append(member)
+                users.setdefault((id(member.owner), spot.call.map), {})[member] = None
+    yield from (Meeting(caller, other, name, state, False) for (caller, other, name), state in found.items())
     for (_, name), group in users.items():
         for first in group:
             yield from (Meeting(first, second, name, State.MET, True) for second in group if second is not first)
+    # Programs in one array are compared with the first of them, and call each other only if another one calls them.
+    for owner in world.sets:
+        for array in owner.maps:
+            held = [item for slot in array.slots if (item := world.member(owner, slot.program)) is not None]
+            for first, second in combinations(dict.fromkeys(held), 2):
+                yield Meeting(first, second, array.name, State.POSSIBLE, True)
 
 
 def compared(world: World, member: Member, differ: Compare, outside: State, words: str, otherwise: str) -> Finding:
     """Returns how sure it is that a program meets one that differs from it.
 
     `differ` compares two of the sets, `outside` says how much a program of others could differ from this one. `words`
-    says in what.
+    are a sentence that says in what.
     """
 
     def found() -> Iterator[Finding]:
         for item in meetings_of(world, member):
             if item.caller is not item.other:
                 state = min(item.state, differ(item.caller, item.other))
-                text = f"{item.caller.name} and {item.other.name} meet in {item.array} and {words}"
+                if state is State.NOT_MET:
+                    continue
+                text = f"{item.caller.name} and {item.other.name} meet in {item.array}: {words}"
                 places = (item.caller.place(), item.other.place())
-                if state is not State.NOT_MET:
-                    sure = state is State.MET
-                    yield Finding(state, text if sure else f"{text}, if so", places, (), None if sure else _LOOK)
+                sure = state is State.MET
+                yield Finding(state, text if sure else f"{text}, if so", places, (), None if sure else _LOOK)
         if not world.closed and outside is not State.NOT_MET:
-            yield possible(
-                f"it may meet another program in a prog array, and they {words}", member.place(), settle=_LOOK
-            )
+            yield possible(f"another program may meet it in a prog array: {words}", member.place(), settle=_LOOK)
 
     return strongest(found(), otherwise)
 

@@ -12,13 +12,14 @@ from tailcall_audit.analyzer.exposure.code import Code, Spot
 from tailcall_audit.analyzer.exposure.types import Place, State
 from tailcall_audit.analyzer.programs.types import Function, Map, Program, ProgramSet, TailCall
 
-__all__ = ["EXTENSION", "TRACING", "Member", "Step", "Targets", "Way", "World", "may_share"]
+__all__ = ["EXTENSION", "LOOK", "TRACING", "Member", "Step", "Targets", "Way", "World", "may_share"]
 
 TRACING, EXTENSION = "tracing", "ext"
 """Program types by the kernel's names (enum bpf_prog_type)."""
 _TRACERS = frozenset(("trace_fentry", "trace_fexit", "modify_return", "trace_fsession"))
 """Attach types whose programs run in a trampoline (enum bpf_attach_type)."""
-_LOOK = "tailcall-audit exposure --loaded on the host, or --closed where nothing else is put in"
+LOOK = "tailcall-audit exposure --loaded on the host, or --closed where nothing else is put in"
+"""What settles which programs are in a prog array."""
 
 
 class Member:
@@ -86,6 +87,11 @@ class Way(NamedTuple):
         """The steps in words."""
         return tuple(map(str, self.steps))
 
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The tail calls of the steps."""
+        return tuple(step.source.place(step.spot.function, step.spot.call.instruction) for step in self.steps)
+
 
 def may_share(first: Program, second: Program) -> bool:
     """Returns True unless two programs can never be in one prog array: their types are known and differ.
@@ -116,7 +122,11 @@ class World:
 
     def member(self, owner: ProgramSet, key: str | None) -> Member | None:
         """Returns the program of a key in a set."""
-        return next((item for item in self.members if item.owner is owner and item.program.key == key), None)
+        return None if key is None else self._by_key.get((id(owner), key))
+
+    @cached_property
+    def _by_key(self) -> dict[tuple[int, str], Member]:
+        return {(id(item.owner), item.program.key): item for item in reversed(self.members)}
 
     def targets(self, member: Member, call: TailCall) -> Targets:
         """Returns what a tail call of a program can lead to."""
@@ -147,11 +157,14 @@ class World:
         return {member: tuple(self._steps_from(member)) for member in self.members}
 
     def _steps_from(self, member: Member) -> Iterator[Step]:
+        seen: set[tuple[str, str | None]] = set()
         for spot in member.code.spots():
             targets = self.targets(member, spot.call)
             for key, target in targets.known:
                 yield Step(member, spot, key, target, spot.state)
-            if targets.others is not None:
+            # What may be anywhere may be anywhere by each tail call of a function: one of them stands for all.
+            if targets.others is not None and (spot.function.name, spot.call.map) not in seen:
+                seen.add((spot.function.name, spot.call.map))
                 for target in targets.candidates:
                     yield Step(member, spot, spot.call.key, target, State.POSSIBLE)
 
@@ -174,8 +187,27 @@ class World:
                 if within is None or spot.function.name in within:
                     why = self.targets(source, spot.call).others
                     if why is not None:
-                        return Way(State.POSSIBLE, (), why, _LOOK)
+                        return Way(State.POSSIBLE, (), why, LOOK)
         return Way(State.NOT_MET)
+
+    def open_call(self, member: Member) -> tuple[Spot, str] | None:
+        """Returns a tail call of a program that others can lead to a program of theirs, and why; None in a closed world."""
+        for spot in member.code.spots() if not self.closed else ():
+            why = self.targets(member, spot.call).others
+            if why is not None:
+                return spot, why
+        return None
+
+    def loop(self, source: Member) -> Way:
+        """Returns the surest way by tail calls from a program into a loop: back to itself, else of programs behind it."""
+        for least in (State.MET, State.POSSIBLE):
+            behind = self._reachable[least][source]
+            ends = [source] if source in behind else [item for item in behind if item in self._reachable[least][item]]
+            for end in sorted(ends, key=lambda item: item.name)[:1]:
+                there = () if end is source else self._shortest(source, end, None, least)
+                steps = (*there, *self._shortest(end, end, None, least))
+                return Way(min(step.state for step in steps), steps, *self._doubts(steps))
+        return self.way(source, source)
 
     def _doubts(self, steps: Sequence[Step]) -> tuple[str, str | None]:
         """Returns what is not known of a way, and what would settle it."""
@@ -185,7 +217,7 @@ class World:
             why = self.targets(step.source, step.spot.call).others
             if why is None or any(item is step.target for _, item in self.targets(step.source, step.spot.call).known):
                 return "the verifier may remove the tail call: it is behind a value that is constant at load time", None
-            return why, _LOOK
+            return why, LOOK
         return "", None
 
     @cached_property

@@ -20,6 +20,7 @@ COLUMNS = (
     *("kernel", "release", "upstream", "distro", "package", "architecture"),
     *("defect", "pitfall", "severity", "cves", "verdict", "confidence", "rule", "because", "reason", "settle"),
     *("seen", "waiver", "waived_until", "waived_by", "waiver_reason"),
+    *("exposure", "hit", "refused"),
 )
 _FORMULA = ("=", "+", "-", "@")
 
@@ -31,7 +32,7 @@ def _safe(cell: object) -> str:
 
 def _row(subject: Subject, verdict: Verdict) -> dict[str, object]:
     kernel, target = subject
-    defect, waiver, seen = verdict.defect, verdict.waiver, verdict.observation
+    defect, waiver, seen, exposed = verdict.defect, verdict.waiver, verdict.observation, verdict.exposed
     return {
         "kernel": kernel.name,
         **{key: target.identity.get(key) for key in ("release", "upstream", "distro", "package")},
@@ -51,6 +52,9 @@ def _row(subject: Subject, verdict: Verdict) -> dict[str, object]:
         "waived_until": None if waiver is None else waiver.until,
         "waived_by": None if waiver is None else waiver.who,
         "waiver_reason": None if waiver is None else waiver.reason,
+        "exposure": None if exposed is None else exposed.exposure.state.label,
+        "hit": None if exposed is None else {True: "yes", False: "no", None: "possible"}[exposed.hit],
+        "refused": None if exposed is None else exposed.refused.refused,
     }
 
 

@@ -18,6 +18,7 @@ from tailcall_audit.analyzer.formats.lines import (
     contradictions,
     details,
     heading,
+    programs_words,
     settlements,
     skipped,
     summary,
@@ -106,7 +107,8 @@ def _words(verdict: Verdict) -> str:
 def _entry(verdict: Verdict, anchor: str) -> _Entry:
     where = f" ({', '.join(verdict.architectures)})" if verdict.architectures else ""
     lines = "\n".join(details(verdict)[1:])
-    return _Entry(verdict, _words(verdict), _style(verdict), anchor, printable(verdict.brief + where), lines)
+    brief = printable(verdict.brief + where + programs_words(verdict))
+    return _Entry(verdict, _words(verdict), _style(verdict), anchor, brief, lines)
 
 
 def _kernel(subject: Subject, number: int, brief: bool) -> _Kernel:

@@ -15,6 +15,7 @@ from typing import Any
 from tailcall_audit import __version__
 from tailcall_audit.analyzer.basis import age_in_days
 from tailcall_audit.analyzer.catalog.types import Catalog, Defect
+from tailcall_audit.analyzer.exposure.types import Exposed
 from tailcall_audit.analyzer.formats.registry import View
 from tailcall_audit.analyzer.model import Evidence, Node, Observation, Report, State, TargetReport, Verdict, Waiver
 
@@ -80,6 +81,13 @@ def _changes(item: Verdict, catalog: Catalog) -> list[dict[str, str | None]]:
     ]
 
 
+def _exposed(item: Exposed | None) -> dict[str, Any]:
+    """Returns what a verdict means for programs, where programs were given."""
+    if item is None:
+        return {}
+    return {"exposure": item.exposure.state.label, "hit": item.hit, "refused": item.refused.refused}
+
+
 def _defect(defect: Defect) -> dict[str, Any]:
     return {
         "pitfall": defect.pitfall,
@@ -112,6 +120,7 @@ def whole_verdict(item: Verdict, catalog: Catalog) -> dict[str, Any]:
         "verdict": item.state.value,
         "confidence": item.confidence.label,
         "architectures": list(item.architectures),
+        **_exposed(item.exposed),
         **_detail(item, [_evidence(_as_shown(entry)) for entry in item.evidence], catalog),
     }
 
@@ -136,6 +145,7 @@ class Shared:
             "confidence": item.confidence.label,
             "architectures": list(item.architectures),
             "detail": number,
+            **_exposed(item.exposed),
         }
 
     def defects(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tailcall_audit.analyzer.formats.extra import needs
 from tailcall_audit.analyzer.formats.kernel import Subject, subjects, with_skipped_nodes
-from tailcall_audit.analyzer.formats.lines import details
+from tailcall_audit.analyzer.formats.lines import details, programs_words
 from tailcall_audit.analyzer.formats.registry import View
 from tailcall_audit.analyzer.model import Agreement, Report, State, Verdict
 from tailcall_audit.analyzer.text import printable
@@ -40,10 +40,12 @@ def _result(verdict: Verdict, view: View) -> list[FinalResult]:
         waiver = verdict.waiver
         words = f"{verdict.state.value}, waived until {waiver.until} by {waiver.who}: {waiver.reason}"
         found = Skipped(printable(words), "waived")
-    elif verdict.state is State.AFFECTED:
-        found = Failure(printable(verdict.reason), "affected")
-    elif verdict.state is State.UNKNOWN:
-        words = printable(verdict.reason + (f"; to settle it: {verdict.settle}" if verdict.settle else ""))
+    elif verdict.counts_as is State.AFFECTED:
+        found = Failure(printable(verdict.reason + programs_words(verdict)), "affected")
+    elif verdict.counts_as is State.UNKNOWN:
+        words = printable(
+            verdict.reason + programs_words(verdict) + (f"; to settle it: {verdict.settle}" if verdict.settle else "")
+        )
         # What an expired waiver names fails, whatever is let through.
         allowed = view.unknown_passes and verdict.waiver is None
         found = Skipped(words, "unknown") if allowed else Error(words, "unknown")
@@ -59,8 +61,8 @@ def _case(subject: Subject, verdict: Verdict, view: View) -> TestCase:
     where = f" on {', '.join(verdict.architectures)}" if verdict.architectures else ""
     case = TestCase(verdict.defect.slug + where, f"{_CLASS}.{subject.kernel.name}", 0)
     case.result = _result(verdict, view)
-    if verdict.state in (State.FIXED, State.NOT_AFFECTED):
-        case.system_out = printable(f"{verdict.state.value}: {verdict.reason}")
+    if verdict.counts_as in (State.FIXED, State.NOT_AFFECTED):
+        case.system_out = printable(f"{verdict.state.value}: {verdict.reason}{programs_words(verdict)}")
     return case
 
 

@@ -26,6 +26,8 @@ __all__ = [
     "details",
     "facts",
     "heading",
+    "programs_cell",
+    "programs_words",
     "rows",
     "settlements",
     "shown",
@@ -35,7 +37,7 @@ __all__ = [
 ]
 
 _COLUMNS = ("#", "DEFECT", "VERDICT", "CONF", "BECAUSE")
-_SEEN = "SEEN"
+_SEEN, _PROGRAMS = "SEEN", "PROGRAMS"
 _STATES = (State.AFFECTED, State.FIXED, State.NOT_AFFECTED, State.UNKNOWN)
 
 
@@ -64,9 +66,42 @@ def _was_probed(verdicts: Sequence[Verdict]) -> bool:
     return any(item.observation is not None for item in verdicts)
 
 
+def _has_programs(verdicts: Sequence[Verdict]) -> bool:
+    return any(item.exposed is not None for item in verdicts)
+
+
 def columns(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
-    """Returns the table's titles, with a column for the probes if anything was probed."""
-    return (*_COLUMNS[:-1], _SEEN, _COLUMNS[-1]) if _was_probed(verdicts) else _COLUMNS
+    """Returns the table's titles: what was seen has a column where something was probed, and what it means for programs
+    where some were given.
+    """
+    seen = (_SEEN,) if _was_probed(verdicts) else ()
+    programs = (_PROGRAMS,) if _has_programs(verdicts) else ()
+    return (*_COLUMNS[:-1], *seen, *programs, _COLUMNS[-1])
+
+
+def programs_cell(verdict: Verdict) -> str:
+    """Returns what a verdict means for the programs that were given, in a few words."""
+    exposed = verdict.exposed
+    if exposed is None:
+        return ""
+    refused = exposed.refused.refused
+    if exposed.hit is True:
+        return "HIT"
+    if refused == "yes":
+        return "refused"
+    if exposed.hit is None:
+        return "possible hit"
+    if refused == "possible":
+        return "possibly refused"
+    return "not reached" if verdict.state is State.AFFECTED else ""
+
+
+def programs_words(verdict: Verdict) -> str:
+    """Returns what a verdict means for the programs that were given, to stand behind a reason; empty where none were."""
+    if verdict.exposed is None:
+        return ""
+    words = programs_cell(verdict) or "no hit"
+    return f"; of the programs: {words} ({verdict.exposed.exposure.finding.reason})"
 
 
 def _seen(observation: Observation | None) -> str:
@@ -82,7 +117,7 @@ def _seen(observation: Observation | None) -> str:
 
 def rows(verdicts: Sequence[Verdict]) -> list[Row]:
     """Returns the table's lines, in the order of the verdicts; cells as `columns` has them."""
-    probed = _was_probed(verdicts)
+    probed, joined = _was_probed(verdicts), _has_programs(verdicts)
     return [
         Row(
             item.state,
@@ -92,6 +127,7 @@ def rows(verdicts: Sequence[Verdict]) -> list[Row]:
                 item.state.value + (", waived" if item.waived else ""),
                 item.confidence.label if item.state is not State.UNKNOWN else "",
                 *((_seen(item.observation),) if probed else ()),
+                *((programs_cell(item),) if joined else ()),
                 printable(_because(item)),
             ),
             item.observation is not None and item.observation.agreement is Agreement.CONTRADICTED,
@@ -201,6 +237,10 @@ def details(verdict: Verdict) -> list[str]:
         f"  reason:      {_short(verdict.reason, verdict.evidence)}",
         f"  rule:        {verdict.rule.value}, confidence {verdict.confidence.label}",
     ]
+    if (exposed := verdict.exposed) is not None:
+        lines.append(
+            f"  programs:    {programs_cell(verdict) or 'no matter'} ({exposed.exposure.state.label}): {exposed.exposure.finding.reason}"
+        )
     if (seen := verdict.observation) is not None:
         lines.append(f"  predicted:   {seen.predicted.value}")
         lines.append(f"  seen:        {seen.state.value} {seen.where}, {seen.agreement.value}: {seen.detail}")

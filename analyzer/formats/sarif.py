@@ -15,7 +15,7 @@ from urllib.parse import quote
 from tailcall_audit import __version__
 from tailcall_audit.analyzer.catalog.types import Defect
 from tailcall_audit.analyzer.formats.kernel import Subject, fingerprint, severity_number, subjects, with_skipped_nodes
-from tailcall_audit.analyzer.formats.lines import skipped
+from tailcall_audit.analyzer.formats.lines import programs_words, skipped
 from tailcall_audit.analyzer.formats.registry import View
 from tailcall_audit.analyzer.model import Agreement, Report, State, Verdict
 from tailcall_audit.analyzer.text import printable
@@ -52,6 +52,7 @@ def _level(state: State, defect: Defect) -> str:
 def _message(subject: Subject, verdict: Verdict) -> str:
     where = f" on {', '.join(verdict.architectures)}" if verdict.architectures else ""
     words = f"{subject.kernel.name}{where}: {verdict.state.value}: {verdict.reason}"
+    words += programs_words(verdict)
     if verdict.observation is not None and verdict.observation.agreement is Agreement.CONTRADICTED:
         words += f"; a probe contradicts the prediction: {verdict.observation.detail}"
     if verdict.state is State.UNKNOWN and verdict.settle:

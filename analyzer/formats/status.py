@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from tailcall_audit.analyzer.catalog.expression import leaves
 from tailcall_audit.analyzer.catalog.types import Catalog, Defect
+from tailcall_audit.analyzer.formats.lines import programs_words
 from tailcall_audit.analyzer.model import Rule, State, Verdict
 from tailcall_audit.analyzer.text import printable
 
@@ -99,7 +100,7 @@ def remedy_of(verdict: Verdict, catalog: Catalog) -> str:
 
 def notes_of(verdict: Verdict) -> str:
     """Returns the reason of a verdict in a sentence; for an unknown also the command that settles it, and its waiver."""
-    words = f"{verdict.reason} ({verdict.confidence.label} confidence)"
+    words = f"{verdict.reason} ({verdict.confidence.label} confidence){programs_words(verdict)}"
     if verdict.state is State.UNKNOWN:
         words = f"{_waiver_words(verdict)}{words}"
         words += f"; to settle it: {verdict.settle}" if verdict.settle else ""

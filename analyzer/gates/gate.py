@@ -173,8 +173,8 @@ def tally(target: TargetReport | Skipped) -> Tally:
     if isinstance(target, Skipped):
         return Tally(skipped=1)
     verdicts = target.verdicts
-    free = [item.state for item in verdicts if item.waiver is None]
-    lapsed = [item.state for item in verdicts if item.waiver is not None and item.waiver.expired]
+    free = [item.counts_as for item in verdicts if item.waiver is None]
+    lapsed = [item.counts_as for item in verdicts if item.waiver is not None and item.waiver.expired]
     return Tally(
         contradicted=sum(map(_is_contradicted, verdicts)),
         affected=free.count(State.AFFECTED),

@@ -50,7 +50,7 @@ def kfunc(code: Assembler, name: str) -> Assembler:
     return code._add(_CALL, src=_PSEUDO_KFUNC, imm=_KFUNCS.index(name))
 
 
-def _codes(code: Assembler, global_functions: frozenset[str]) -> list[Code]:
+def codes_of(code: Assembler, global_functions: frozenset[str], maps: Mapping[int, str] = _NAMES) -> list[Code]:
     """Cuts a program into its functions, and says what their instructions refer to."""
     insns = code.insns
     slots, slot = [], 0
@@ -70,9 +70,9 @@ def _codes(code: Assembler, global_functions: frozenset[str]) -> list[Code]:
             insn = insns[index]
             target = number_of.get((slots[index] + 1 + insn.imm) & 0xFFFFFFFF, 0)
             if insn.code == _LD_IMM64 and insn.src == PSEUDO_MAP_FD:
-                references[index - start] = Reference(Refers.MAP, _NAMES[insn.imm])
+                references[index - start] = Reference(Refers.MAP, maps[insn.imm])
             elif insn.code == _LD_IMM64 and insn.src == PSEUDO_MAP_VALUE:
-                map_name = _NAMES[insn.imm & 0xFFFFFFFF]
+                map_name = maps[insn.imm & 0xFFFFFFFF]
                 references[index - start] = Reference(
                     Refers.VALUE, map_name, offset=insn.imm >> 32, frozen=map_name == ".rodata"
                 )
@@ -97,11 +97,12 @@ def assembled(
     storages: Sequence[str] = (),
     global_functions: Sequence[str] | None = None,
     key: str | None = None,
+    maps: Mapping[int, str] = _NAMES,
 ) -> Program:
     """Returns the facts about a program. Its main function is global, and so are those of `global_functions`."""
     name = next(iter(code.functions))
-    codes = _codes(code, frozenset((name, *(global_functions or ()))))
-    workshop = Workshop(codes, {name: number for number, name in _NAMES.items()})
+    codes = codes_of(code, frozenset((name, *(global_functions or ()))), maps)
+    workshop = Workshop(codes, {name: number for number, name in maps.items()})
     facts = workshop.facts(tuple(range(len(codes))), kind)
     return Program(
         key=key or name,

@@ -14,8 +14,9 @@ from tailcall_audit.analyzer.exposure.facts.registry import facts, named
 from tailcall_audit.analyzer.exposure.types import State
 from tailcall_audit.analyzer.exposure.world import World
 from tailcall_audit.analyzer.programs.types import Attachment, ProgramSet
-from tests.exposure.assembled import array, made
-from tests.exposure.twins import NEVER_MET, TWINS, caller, extension, filled, plain, replaceable, tracer
+from tailcall_audit.probes.kernel.instructions import R1, R6
+from tests.exposure.assembled import array, assembled, entry, kfunc, leave, made
+from tests.exposure.twins import NEVER_MET, TWINS, caller, extension, filled, plain, replaceable, sub, tracer
 
 _FOLDER = Path(__file__).parents[2] / "analyzer/exposure"
 
@@ -106,6 +107,17 @@ def test_a_tracer_of_the_kernel_traces_no_program() -> None:
     assert state(name, made(tracer(function=None)), closed=False) is State.NOT_MET
     named_only = tracer(target=None, function="sub")
     assert state(name, made(named_only), closed=False) is State.POSSIBLE
+
+
+@pytest.mark.parametrize(("early", "expected"), [(False, State.MET), (True, State.NOT_MET)])
+def test_a_lock_of_the_caller_is_held_in_its_subprogram(early: bool, expected: State) -> None:
+    code = kfunc(entry(), "bpf_rcu_read_lock")
+    if early:
+        kfunc(code, "bpf_rcu_read_unlock").mov(R1, R6).call("sub")
+    else:
+        kfunc(code.mov(R1, R6).call("sub"), "bpf_rcu_read_unlock")
+    programs = filled(assembled(sub(leave(code))))
+    assert state("tail-call-in-an-rcu-section", programs, closed=True) is expected
 
 
 def test_the_chain_that_makes_the_loop_is_named() -> None:

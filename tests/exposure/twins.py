@@ -210,7 +210,7 @@ TWINS: dict[str, Twins] = {
     ),
     "prog-array-that-is-updated": Twins("a slot that is filled, or not", filled(_entry()), filled(_entry(), slots={})),
     "large-prog-array": Twins(
-        "a million entries, or no array", filled(_entry(), entries=1 << 20), filled(plain("entry"))
+        "a million entries, or a thousand", filled(_entry(), entries=1 << 20), filled(_entry(), entries=1000)
     ),
     "calls-a-subprogram": Twins("a call, or none", filled(caller()), filled(_entry())),
     "calls-in-a-tail-calling-function": Twins(

@@ -39,14 +39,17 @@ def _shares_a_prog_array_with_another_type(world: World, member: Member) -> Find
     def differ(first: Member, second: Member) -> State:
         return _unless_equal(first.program.type, second.program.type)
 
-    return compared(
-        world,
-        member,
-        differ,
-        State.POSSIBLE,
-        "have different types",
-        "it meets no program of another type in a prog array",
-    )
+    otherwise = "it meets no program of another type in a prog array"
+    found = compared(world, member, differ, State.POSSIBLE, "they have different types", otherwise)
+    if found.state is State.NOT_MET:
+        for other in world.members:
+            unknown = any(
+                world.targets(item, spot.call).others for item in (member, other) for spot in item.code.spots()
+            )
+            if unknown and differ(member, other) is not State.NOT_MET:
+                text = f"user space may try to put {member.name} and {other.name} into one prog array at once"
+                return possible(text, member.place(), other.place())
+    return found
 
 
 @named("extension-shares-a-prog-array")
@@ -111,7 +114,7 @@ def _shares_a_prog_array_across_attach_types(world: World, member: Member) -> Fi
             return State.NOT_MET
         return _unless_equal(one.expected_attach_type, two.expected_attach_type)
 
-    words = "have different expected attach types"
+    words = "they have different expected attach types"
     otherwise = "it meets no program of another expected attach type in a prog array"
     return compared(world, member, differ, State.POSSIBLE, words, otherwise)
 
@@ -152,7 +155,7 @@ def _shares_a_prog_array_across_cgroup_storages(world: World, member: Member) ->
         return State.MET if _storages(caller) or caller.program.type is not None else State.POSSIBLE
 
     outside = State.POSSIBLE if _of_cgroup(member) else State.NOT_MET
-    words = "use different cgroup storages"
+    words = "they use different cgroup storages"
     return compared(
         world, member, differ, outside, words, "it meets no program with another cgroup storage in a prog array"
     )
@@ -178,7 +181,8 @@ def _storageless_tail_caller_in_a_prog_array_with_storage(world: World, member: 
 @named("bridge-between-cgroup-storages")
 def _bridge_between_cgroup_storages(world: World, member: Member) -> Finding:
     def found() -> Iterator[Finding]:
-        first = [item for item in world_meetings(world) if _storages(item.caller) and not _storages(item.other)]
+        meeting = world_meetings(world) if any(item.program.cgroup_storage for item in world.members) else ()
+        first = [item for item in meeting if _storages(item.caller) and not _storages(item.other)]
         for one in first:
             for two in world_meetings(world):
                 joined = two.caller is one.other and not one.both_call and not two.both_call

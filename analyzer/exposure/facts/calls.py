@@ -161,7 +161,7 @@ def _interpreted(_: World, member: Member) -> Finding:
     jited = member.program.jited
     if jited is None:
         return possible(
-            "the kernel may interpret it", settle="net.core.bpf_jit_enable, and bpftool prog show on the loaded program"
+            "the kernel may interpret it", settle="--jit where the kernel compiles programs (net.core.bpf_jit_enable)"
         )
     return not_met("the kernel compiled it") if jited else met("the kernel interprets it", member.place())
 

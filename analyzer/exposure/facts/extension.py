@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from tailcall_audit.analyzer.exposure.answers import met, not_met, possible, strongest
 from tailcall_audit.analyzer.exposure.facts.registry import named
+from tailcall_audit.analyzer.exposure.sharing import meetings_of
 from tailcall_audit.analyzer.exposure.types import Finding, State
 from tailcall_audit.analyzer.exposure.world import EXTENSION, TRACING, Member, World
 
@@ -30,8 +32,13 @@ def _replaceable(member: Member, in_calls: bool) -> Iterator[tuple[str, State]]:
             yield function.name, min(reached, State.MET if function.is_global else State.POSSIBLE)
 
 
-def _loop(world: World, target: Member) -> Iterator[Finding]:
-    """A program that calls a function which an extension replaces, or may, and whose tail calls lead back to it."""
+@lru_cache(maxsize=4096)
+def _loop(world: World, target: Member) -> tuple[Finding, ...]:
+    """Returns how a program calls a function which an extension replaces, or may, whose tail calls lead back to it."""
+    return tuple(_replaced(world, target))
+
+
+def _replaced(world: World, target: Member) -> Iterator[Finding]:
     extensions = list(world.attached(target, EXTENSION))
     for name, sure in _replaceable(target, in_calls=True):
         function = target.code.functions[name]
@@ -44,7 +51,7 @@ def _loop(world: World, target: Member) -> Iterator[Finding]:
             chain = (begins, f"{name}() is replaced by {extension.name}", *way.chain)
             text = f"{extension.name} replaces {name}() of {target.name} and tail-calls it"
             if state is State.MET:
-                yield met(text, target.place(function), extension.place(), chain=chain)
+                yield met(text, target.place(function), extension.place(), *way.places, chain=chain)
             else:
                 why = way.why or f"which program {extension.name} is attached to is not known"
                 places = (target.place(function), extension.place())
@@ -70,7 +77,7 @@ def _extension_that_tail_calls_its_target(world: World, member: Member) -> Findi
                 "it tail-calls, and what it replaces a function of may be called back", member.place(), settle=_LOOK
             )
         if tail_calls and not world.closed:
-            text = "as a link: an extension may tail-call it, and it a program of which a function is replaced"
+            text = "as a link: an extension may tail-call it, and it may tail-call the program that is extended"
             yield possible(text, member.place(), settle=_LOOK)
 
     return strongest(found(), "it calls no function that an extension can replace, and is on the way of no such loop")
@@ -104,14 +111,17 @@ def _extension_without_a_known_target(_: World, member: Member) -> Finding:
 
 
 def _held(world: World, member: Member) -> Iterator[tuple[Member, str, State]]:
-    """Yields the programs in whose prog arrays a program is, or may be put, with the array and how sure it is."""
-    for other in world.members:
-        for spot in other.code.spots():
-            targets = world.targets(other, spot.call)
-            if any(item is member for _, item in targets.known):
-                yield other, spot.call.map or "a prog array", State.MET
-            elif targets.others is not None and any(item is member for item in targets.candidates):
-                yield other, spot.call.map or "a prog array", State.POSSIBLE
+    """Yields the prog arrays that a program is in, or may be put into: who tail-calls into it (the program itself where
+    nothing does), its name, and how sure it is.
+    """
+    called = set()
+    for item in meetings_of(world, member):
+        if item.other is member and not item.both_call:
+            called.add(item.array)
+            yield item.caller, item.array, item.state
+    for array in member.owner.maps:
+        if array.name not in called and any(slot.program == member.program.key for slot in array.slots):
+            yield member, array.name, State.MET
 
 
 @named("extension-in-a-prog-array")
@@ -145,8 +155,9 @@ def _extension_in_a_prog_array(world: World, member: Member) -> Finding:
 def _replaced_program_in_a_prog_array(world: World, member: Member) -> Finding:
     def found() -> Iterator[Finding]:
         for target in world.members:
-            held = list(_held(world, target))
-            for extension, _, attached in world.attached(target, EXTENSION):
+            extensions = list(world.attached(target, EXTENSION))
+            held = list(_held(world, target)) if extensions else []
+            for extension, _, attached in extensions:
                 for owner, array, state in held:
                     if member in (target, extension, owner):
                         least = min(attached, state)

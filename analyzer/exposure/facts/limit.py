@@ -8,8 +8,8 @@ from functools import lru_cache
 from tailcall_audit.analyzer.exposure.answers import possible, seen, strongest
 from tailcall_audit.analyzer.exposure.code import Event
 from tailcall_audit.analyzer.exposure.facts.registry import named
-from tailcall_audit.analyzer.exposure.types import Finding, State
-from tailcall_audit.analyzer.exposure.world import Member, Way, World
+from tailcall_audit.analyzer.exposure.types import Finding, Place, State
+from tailcall_audit.analyzer.exposure.world import LOOK, Member, Way, World
 from tailcall_audit.analyzer.programs.types import Function
 
 __all__: list[str] = []
@@ -24,6 +24,8 @@ def _pairs(member: Member) -> Iterator[tuple[Function, Event, Event, State]]:
     function: the same call in a loop, another one, or the function itself.
     """
     for function, reached in member.code.called():
+        for event in member.code.callbacks_that_tail_call(function):
+            yield function, event, event, event.state
         events = list(member.code.events(function))
         for first in events:
             if first.callee is None:
@@ -40,13 +42,13 @@ def _doubling(member: Member) -> tuple[Function, Event, Event, State] | None:
     return max(_pairs(member), key=lambda pair: pair[3], default=None)
 
 
-def _words(member: Member, pair: tuple[Function, Event, Event, State]) -> str:
+def _words(pair: tuple[Function, Event, Event, State]) -> str:
     function, first, second, _ = pair
     if second.callee is None:
-        return f"{member.name}: {function.name}() calls {first.callee}(), which makes a tail call, and then makes one itself"
+        return f"{function.name}() calls {first.callee}(), which makes a tail call, and then makes one itself"
     if first.instruction == second.instruction:
-        return f"{member.name}: {function.name}() calls {first.callee}(), which makes a tail call, in a loop"
-    return f"{member.name}: {function.name}() calls {first.callee}() and then {second.callee}(), which both make tail calls"
+        return f"{function.name}() calls {first.callee}(), which makes a tail call, in a loop or as a callback"
+    return f"{function.name}() calls {first.callee}() and then {second.callee}(), which both make tail calls"
 
 
 def _runs(member: Member, name: str, above: frozenset[str] = frozenset()) -> int:
@@ -67,47 +69,47 @@ def _runs(member: Member, name: str, above: frozenset[str] = frozenset()) -> int
     return min(times, _MANY)
 
 
-def _most(world: World, member: Member, above: tuple[Member, ...] = ()) -> int:
-    """Returns the most tail calls that one run of a program can make where no count limits them."""
-    if member in above or len(above) > _LIMIT:
-        return _MANY
+@lru_cache(maxsize=4096)
+def _most(world: World, member: Member) -> int:
+    """Returns the most tail calls that one run of a program can make, of one that leads into no loop."""
     total = 0
     for spot in member.code.spots():
         targets = {step.target for step in world.steps(member) if step.spot == spot}
         if targets:
-            below = max(_most(world, target, (*above, member)) for target in targets)
+            below = max(_most(world, target) for target in targets)
             looped = spot.call.instruction in member.code.flow.behind(spot.call.instruction, spot.function)
             total += (_MANY if looped else _runs(member, spot.function.name)) * (1 + below)
     return min(total, _MANY)
 
 
-def _in_a_loop(world: World, member: Member, other: Member) -> tuple[Way, Way]:
-    """Returns the ways from a program to another one and back."""
-    if other is member:
-        return world.way(member, member), Way(State.MET)
-    return world.way(member, other), world.way(other, member)
-
-
 @named("sibling-tail-calls-in-a-loop")
 def _sibling_tail_calls_in_a_loop(world: World, member: Member) -> Finding:
+    """A program that makes tail calls one after the other, and those that they lead to, up to a loop."""
+
     def found() -> Iterator[Finding]:
         for other in world.members:
             pair = _doubling(other)
             if pair is None:
                 continue
-            there, back = _in_a_loop(world, member, other)
-            state = min(pair[3], there.state, back.state)
-            where = (other.place(pair[0], pair[1].instruction), other.place(pair[0], pair[2].instruction))
-            chain = (_words(other, pair), *there.chain, *back.chain)
-            if state is not State.NOT_MET:
-                text = f"{chain[0]}, and its tail calls lead back"
-                why = there.why or back.why
-                if state is State.POSSIBLE and why:
-                    yield possible(f"{text}, if so: {why}", *where, settle=there.settle or back.settle, chain=chain)
-                else:
-                    yield seen(state, text, *where, chain=chain)
+            there = Way(State.MET) if other is member else world.way(other, member)
+            loop = world.loop(member)
+            state = min(pair[3], there.state, loop.state)
+            where: tuple[Place, ...] = (
+                other.place(pair[0], pair[1].instruction),
+                other.place(pair[0], pair[2].instruction),
+            )
+            where += (*there.places, *loop.places)
+            words = _words(pair)
+            chain = (f"{other.name}: {words}", *there.chain, *loop.chain)
+            why = there.why or loop.why
+            if state is State.POSSIBLE and why:
+                text = f"{words if other is member else chain[0]}, and its tail calls lead into a loop, if so: {why}"
+                yield possible(text, *where, settle=there.settle or loop.settle, chain=chain)
+            elif state is not State.NOT_MET:
+                text = f"{words if other is member else chain[0]}, and its tail calls lead into a loop"
+                yield seen(state, text, *where, chain=chain)
             elif other is member and _most(world, member) > _LIMIT:
-                yield possible(f"{chain[0]}: more than {_LIMIT} tail calls in one run cannot be ruled out", *where)
+                yield possible(f"{words}: more than {_LIMIT} tail calls in one run cannot be ruled out", *where)
         yield from _link(world, member)
 
     return strongest(found(), "no run of its functions makes tail calls one after the other in a chain that leads back")
@@ -115,9 +117,9 @@ def _sibling_tail_calls_in_a_loop(world: World, member: Member) -> Finding:
 
 def _link(world: World, member: Member) -> Iterator[Finding]:
     """A program that tail-calls into a prog array that others fill can be a link of a chain that doubles elsewhere."""
-    way = world.way(member, member)
-    if way.state is State.POSSIBLE and not way.steps:
-        spot = next(iter(member.code.spots()))
+    found = world.open_call(member)
+    if found is not None:
+        spot, why = found
         where = member.place(spot.function, spot.call.instruction)
-        text = f"as a link: {way.why}, and one of them may call subprograms that tail-call back"
-        yield possible(text, where, settle=way.settle)
+        text = f"as a link: {why}, and one of them may call subprograms that tail-call back"
+        yield possible(text, where, settle=LOOK)

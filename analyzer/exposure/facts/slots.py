@@ -16,8 +16,8 @@ __all__: list[str] = []
 
 _LOOK = "the slots at run time: tailcall-audit exposure --loaded"
 _NO_TAIL_CALL = "it makes no tail call"
-_LARGE = 1 << 20
-"""Entries: clearing so many takes seconds."""
+_LARGE, _SMALL = 1 << 20, 1 << 10
+"""Entries: clearing the first many takes seconds, and less than the second a small part of one."""
 _FIRST_SAVED, _LAST_SAVED = 6, 9
 """The registers that a callee saves, for which it may need a frame."""
 
@@ -150,6 +150,8 @@ def _large_prog_array(_: World, member: Member) -> Finding:
         text = f"{name} has {entries:,} entries"
         if entries >= _LARGE:
             return met(text, member.place())
+        if entries < _SMALL:
+            return not_met(f"no prog array of it has more than {entries} entries")
         settle = "clear it on the machine and look for a stall warning"
         return possible(
             f"{text}: how long it takes to clear them depends on the machine", member.place(), settle=settle

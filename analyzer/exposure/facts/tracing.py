@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import combinations
 
 from tailcall_audit.analyzer.exposure.answers import possible, seen, strongest
 from tailcall_audit.analyzer.exposure.facts.registry import named
 from tailcall_audit.analyzer.exposure.types import Finding, State
-from tailcall_audit.analyzer.exposure.world import TRACING, Member, World
+from tailcall_audit.analyzer.exposure.world import LOOK, TRACING, Member, World
 
 __all__: list[str] = []
 
@@ -24,8 +25,13 @@ def _traceable(member: Member) -> Iterator[tuple[str, State]]:
             yield function.name, min(reached, code.tail_calling[function.name])
 
 
-def _target(world: World, target: Member) -> Iterator[Finding]:
-    """A program of which a subprogram that tail-calls is traced, or may be."""
+@lru_cache(maxsize=4096)
+def _target(world: World, target: Member) -> tuple[Finding, ...]:
+    """Returns how a program is traced of which a subprogram tail-calls, or may be."""
+    return tuple(_traced(world, target))
+
+
+def _traced(world: World, target: Member) -> Iterator[Finding]:
     tracers = list(world.attached(target, TRACING))
     for name, sure in _traceable(target):
         way = world.way(target, target, target.code.below(name))
@@ -39,7 +45,7 @@ def _target(world: World, target: Member) -> Iterator[Finding]:
                 chain = (begins, f"{name}() is traced by {tracer.name}", *way.chain)
                 text = f"{name}() makes a tail call, and {tracer.name} traces it"
                 if state is State.MET:
-                    yield seen(state, text, target.place(function), tracer.place(), chain=chain)
+                    yield seen(state, text, target.place(function), tracer.place(), *way.places, chain=chain)
                 else:
                     why = way.why or f"which program {tracer.name} is attached to is not known"
                     settle = way.settle or _TARGET
@@ -67,10 +73,12 @@ def _link(world: World, member: Member) -> Iterator[Finding]:
             way = min(world.way(member, target).state, world.way(target, member).state)
             for found in _target(world, target) if way is not State.NOT_MET else ():
                 yield found._replace(state=min(found.state, way))
-    way_back = world.way(member, member)
-    if way_back.state is State.POSSIBLE and not way_back.steps:
-        text = f"as a link: {way_back.why}, and a subprogram of one of them may be traced"
-        yield possible(text, member.place(), settle=way_back.settle)
+    found_open = world.open_call(member)
+    if found_open is not None:
+        spot, why = found_open
+        where = member.place(spot.function, spot.call.instruction)
+        text = f"as a link: {why}, and a subprogram of one of them may be traced"
+        yield possible(text, where, settle=LOOK)
 
 
 @named("traced-subprogram-in-a-tail-call-loop")

@@ -20,8 +20,6 @@ _MOV = 0xBF
 _MODULO_OR_DIVISION = (0x30, 0x90)
 _LD_IMM64, _CALL, _PSEUDO_CALL = 0x18, 0x85, 1
 _PREEMPT, _RCU = "preempt", "rcu"
-_TAKES = {"bpf_preempt_disable": _PREEMPT, "bpf_rcu_read_lock": _RCU}
-"""Kfuncs that begin what may not be held at a tail call."""
 _GIVEN = "another program's extension may replace it and tail-call"
 _LOOK = "what is attached at run time: tailcall-audit exposure --loaded, or --closed"
 
@@ -178,17 +176,6 @@ def _subprogram_of_a_callback_that_tail_calls(world: World, member: Member) -> F
     return strongest(found(), "no subprogram that tail-calls is called below a callback of it")
 
 
-def _held_by_a_caller(member: Member, lock: str) -> Iterator[Finding]:
-    """Functions that take a lock and call, behind it, a subprogram that tail-calls."""
-    for function, site, _ in member.code.calls_of_tail_callers():
-        for taken in function.helpers:
-            if _TAKES.get(taken.kfunc or "") == lock and site.instruction in member.code.flow.behind(
-                taken.instruction, function
-            ):
-                text = f"{function.name}() calls {site.callee}(), which makes a tail call, behind what takes a lock ({lock})"
-                yield possible(text, member.place(function, site.instruction), settle="whether it is given back before")
-
-
 def _under(member: Member, lock: str) -> Iterator[Finding]:
     for spot in member.code.spots():
         where = member.place(spot.function, spot.call.instruction)
@@ -196,7 +183,6 @@ def _under(member: Member, lock: str) -> Iterator[Finding]:
             yield possible(f"what is held when {spot.function.name}() makes a tail call could not be decided", where)
         elif lock in spot.call.locks:
             yield seen(spot.state, f"{spot.function.name}() makes a tail call with a lock held ({lock})", where)
-    yield from _held_by_a_caller(member, lock)
 
 
 @named("tail-call-with-preemption-off")

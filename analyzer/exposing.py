@@ -1,0 +1,124 @@
+"""Reads programs and evaluates the conditions on them, in a process with limits: objects are hostile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import NamedTuple
+
+from tailcall_audit.analyzer.catalog.types import Catalog, Defect
+from tailcall_audit.analyzer.exposure.evaluate import expose
+from tailcall_audit.analyzer.exposure.report import ExposureReport, outline
+from tailcall_audit.analyzer.exposure.types import Exposure
+from tailcall_audit.analyzer.model import AuditError, Skipped
+from tailcall_audit.analyzer.programs.types import ProgramSet
+from tailcall_audit.analyzer.worker import LIMITS, work_apart
+
+__all__ = ["Asked", "expose_programs"]
+
+_Item = ProgramSet | Exposure | Skipped
+
+
+class Asked(NamedTuple):
+    """Which programs: object files, what bpftool wrote, and what is loaded on this host.
+
+    `closed` says that these are all, `compiled` that the kernel compiles them.
+    """
+
+    objects: tuple[str, ...] = ()
+    bpftool: tuple[str, ...] = ()
+    loaded: bool = False
+    closed: bool = False
+    compiled: bool = False
+
+
+def _read(kind: str, name: str) -> Iterator[ProgramSet]:
+    """Yields the sets of one input; raises AuditError."""
+    module = import_module(f"tailcall_audit.analyzer.programs.{kind}")
+    if kind == "loaded":
+        yield module.read_loaded()
+    elif kind == "bpftool":
+        yield module.read_bpftool(name)
+    else:
+        yield from module.read_object(name)
+
+
+def _compiled(found: ProgramSet) -> ProgramSet:
+    """Returns a set of programs that the kernel compiles, but for those that are known to be interpreted."""
+    programs = (item._replace(jited=True) if item.jited is None else item for item in found.programs)
+    return found._replace(programs=tuple(programs))
+
+
+def _inputs(asked: Asked) -> list[tuple[str, str]]:
+    found = [("objects", name) for name in asked.objects] + [("bpftool", name) for name in asked.bpftool]
+    return found + ([("loaded", "this host")] if asked.loaded else [])
+
+
+def _evaluate(
+    inputs: list[tuple[str, str]],
+    asked: Asked,
+    catalog: Catalog,
+    defects: tuple[Defect, ...],
+    progress: Callable[[str], None],
+) -> Iterator[_Item]:
+    """Yields the sets without their code, what could not be read, and the exposures."""
+    sets: list[ProgramSet] = []
+    for kind, name in inputs:
+        progress(f"reading {name}")
+        try:
+            sets += (_compiled(item) if asked.compiled else item for item in _read(kind, name))
+        except AuditError as error:
+            yield Skipped(name, str(error))
+    yield from map(outline, sets)
+    if any(item.programs for item in sets):
+        progress("looking at what the programs do")
+        yield from expose(catalog, sets, closed=asked.closed, defects=defects)
+
+
+def _apart(
+    inputs: list[tuple[str, str]],
+    asked: Asked,
+    catalog: Catalog,
+    defects: tuple[Defect, ...],
+    progress: Callable[[str], None],
+) -> list[_Item]:
+    kinds = (ProgramSet, Exposure, Skipped)
+    judge = lambda say: _evaluate(inputs, asked, catalog, defects, say)  # noqa: E731
+    return list(work_apart(judge, LIMITS["programs"], catalog, progress, kinds))
+
+
+def _one_by_one(
+    inputs: list[tuple[str, str]], asked: Asked, catalog: Catalog, progress: Callable[[str], None]
+) -> Iterator[Skipped]:
+    """Yields the inputs that end the process which reads them."""
+    for item in inputs:
+        try:
+            _apart([item], asked, catalog, (), progress)
+        except AuditError as error:
+            yield Skipped(item[1], str(error))
+
+
+def expose_programs(
+    asked: Asked, catalog: Catalog, defects: tuple[Defect, ...], progress: Callable[[str], None]
+) -> ExposureReport:
+    """Returns what programs do of what each of the defects needs.
+
+    An input that cannot be read is listed in `skipped`; raises AuditError where none has a program.
+    """
+    inputs = _inputs(asked)
+    skipped: list[Skipped] = []
+    try:
+        items = _apart(inputs, asked, catalog, defects, progress)
+    except AuditError:
+        # One of several may be at fault: it is found by itself, and costs the others nothing.
+        skipped = list(_one_by_one(inputs, asked, catalog, progress)) if len(inputs) > 1 else []
+        if not skipped or len(skipped) == len(inputs):
+            raise
+        bad = {item.label for item in skipped}
+        items = _apart([item for item in inputs if item[1] not in bad], asked, catalog, defects, progress)
+    sets = tuple(item for item in items if isinstance(item, ProgramSet))
+    skipped += [item for item in items if isinstance(item, Skipped)]
+    if not any(item.programs for item in sets):
+        raise AuditError("; ".join(item.reason for item in skipped) or f"{inputs[0][1]}: there is no BPF program in it")
+    exposures = tuple(item for item in items if isinstance(item, Exposure))
+    return ExposureReport(sets, exposures, tuple(skipped), asked.closed, catalog)

@@ -1,0 +1,176 @@
+"""What the text formats of exposure share: rows, details and the words around them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tailcall_audit.analyzer.exposure.join import Cell
+from tailcall_audit.analyzer.exposure.releases import Oldest
+from tailcall_audit.analyzer.exposure.report import ExposureReport
+from tailcall_audit.analyzer.exposure.types import Exposed, Exposure, State
+from tailcall_audit.analyzer.formats.lines import programs_cell
+from tailcall_audit.analyzer.model import TargetReport, Verdict
+from tailcall_audit.analyzer.text import printable
+
+__all__ = [
+    "COLUMNS",
+    "ExposureRow",
+    "branch_rows",
+    "details_of",
+    "exposure_rows",
+    "is_shown",
+    "kernel_lines",
+    "matrix_rows",
+    "notes_of",
+    "summary_of",
+    "title_of",
+]
+
+COLUMNS = ("#", "DEFECT", "STATE", "FIX REFUSES", "BECAUSE")
+BRANCH_COLUMNS = ("BRANCH", "WITHOUT A HIT", "NOR A POSSIBLE ONE", "OPEN THERE")
+_PLACES = 8
+"""Places that the details of a defect show."""
+_SIDE_BY_SIDE = 3
+"""Kernels whose names stand above their columns; more are numbered."""
+
+
+class ExposureRow(NamedTuple):
+    """A line of the table."""
+
+    state: State
+    cells: tuple[str, ...]
+
+
+def title_of(found: ExposureReport) -> str:
+    """One line that says what was looked at."""
+    objects = ", ".join(item.label for item in found.sets)
+    count = sum(len(item.programs) for item in found.sets)
+    world = "nothing else is loaded or attached (--closed)" if found.closed else "others may load and attach programs"
+    return printable(f"{objects} · {count} program{'s' * (count != 1)} · {world}")
+
+
+def _ordered(found: ExposureReport, everything: bool) -> list[Exposure]:
+    shown = [item for item in found.exposures if everything or is_shown(found, item)]
+    return sorted(shown, key=lambda item: -item.state)
+
+
+def is_shown(found: ExposureReport, item: Exposure) -> bool:
+    """Returns True for what is met, possible or refused, and in code of the architecture that is asked about."""
+    (defect,) = found.catalog.find(item.defect)
+    elsewhere = (
+        found.architecture is not None and defect.architectures and found.architecture not in defect.architectures
+    )
+    return not elsewhere and (item.state is not State.NOT_MET or bool(item.refusals))
+
+
+def exposure_rows(found: ExposureReport, everything: bool) -> list[ExposureRow]:
+    """Returns a row for each defect, the surest first; `everything` adds those that are not met.
+
+    A reason that several have is written at the first of them.
+    """
+    pitfalls = {defect.slug: defect.pitfall for defect in found.catalog.defects}
+    first: dict[str, str] = {}
+    rows = []
+    for item in _ordered(found, everything):
+        reason = item.finding.reason
+        same = first.setdefault(reason, item.defect)
+        because = reason if same == item.defect else f"as {same}"
+        refused = "" if item.refused is State.NOT_MET else item.refused.refused
+        cells = (str(pitfalls.get(item.defect) or ""), item.defect, item.state.label, refused, printable(because))
+        rows.append(ExposureRow(item.state, cells))
+    return rows
+
+
+def summary_of(found: ExposureReport, everything: bool) -> str:
+    """Returns the last line: how many are in each state."""
+    counts = [f"{sum(item.state is state for item in found.exposures)} {state.label}" for state in reversed(State)]
+    hidden = sum(not is_shown(found, item) for item in found.exposures)
+    what = "not-met" if found.architecture is None else "not-met, or of other architectures,"
+    return ", ".join(counts) + (f"; {hidden} {what} are not shown (--all)" if hidden and not everything else "")
+
+
+def details_of(found: ExposureReport, item: Exposure) -> list[str]:
+    """Returns what is known of one defect, as lines."""
+    (defect,) = found.catalog.find(item.defect)
+    lines = [f"{item.defect}: {item.state.label}", f"  {defect.title}", f"  reason:      {item.finding.reason}"]
+    lines += [f"  where:       {place}" for place in item.finding.where[:_PLACES]]
+    left = len(item.finding.where) - _PLACES
+    lines += [f"               and {left} more places"] if left > 0 else []
+    lines += [f"  {number:10}.  {step}" for number, step in enumerate(item.finding.chain, 1)]
+    if item.finding.settle and item.state is State.POSSIBLE:
+        lines.append(f"  to settle:   {item.finding.settle}")
+    if item.state is State.MET:
+        lines.append(f"  consequence: {defect.consequence}")
+    for refusal in item.refusals:
+        words = f": {refusal.words}" if refusal.words else ""
+        lines.append(f"  fix {refusal.commit} refuses ({refusal.finding.state.refused}): {refusal.errno}{words}")
+        lines.append(f"               {refusal.what}: {refusal.finding.reason}")
+    return [printable(line) for line in lines]
+
+
+def notes_of(found: ExposureReport) -> list[str]:
+    """Returns what could not be read."""
+    notes = [f"note: {owner.label}: {note}" for owner in found.sets for note in owner.notes]
+    notes += [f"skipped: {item.label}: {item.reason}" for item in found.skipped]
+    if found.report is not None:
+        notes += [f"skipped: {item.label}: {item.reason}" for item in found.report.skipped]
+    return [printable(line) for line in notes]
+
+
+def _kernel_line(verdict: Verdict, exposed: Exposed) -> str:
+    word = programs_cell(verdict)
+    why = exposed.exposure.finding.reason
+    if exposed.hit is False:
+        present = [item for item in exposed.exposure.refusals if item.finding.state is not State.NOT_MET]
+        refusal = max(present, key=lambda item: item.finding.state)
+        why = f"{refusal.errno}{f': {refusal.words}' if refusal.words else ''}: {refusal.finding.reason}"
+    names = f" on {', '.join(verdict.architectures)}" if verdict.architectures else ""
+    return f"  {word:16}  {verdict.defect.slug}: {verdict.state.value}{names}; {why}"
+
+
+def kernel_lines(target: TargetReport) -> list[str]:
+    """Returns what a kernel means for the programs: its hits and refusals, and what it has that they do not reach."""
+    wanted = ("HIT", "refused", "possible hit", "possibly refused")
+    lines = [
+        _kernel_line(item, item.exposed)
+        for word in wanted
+        for item in target.verdicts
+        if item.exposed is not None and programs_cell(item) == word
+    ]
+    missed = [item.defect.slug for item in target.verdicts if programs_cell(item) == "not reached"]
+    if missed:
+        lines.append(f"  affected, and your programs do not reach it: {', '.join(dict.fromkeys(missed))}")
+    return [printable(line) for line in lines or ["  nothing that these programs meet"]]
+
+
+def matrix_rows(found: ExposureReport) -> tuple[list[tuple[str, ...]], list[str]]:
+    """Returns the table of programs and kernels, its titles first, and what its numbers stand for."""
+    targets = found.report.targets if found.report is not None else ()
+    numbered = len(targets) > _SIDE_BY_SIDE
+    titles = [str(number) if numbered else item.name for number, item in enumerate(targets, 1)]
+    legend = [f"  {number}  {item.name}" for number, item in enumerate(targets, 1)] if numbered else []
+    words = {Cell.GOOD: "good", Cell.POSSIBLE: "possible", Cell.REFUSED: "REFUSED", Cell.HIT: "HIT"}
+    several = len(found.sets) > 1
+    rows = [
+        (f"{row.object}: {row.program}" if several else row.program, *(words[cell] for cell in row.cells))
+        for row in found.rows
+    ]
+    table = [("PROGRAM", *titles), *rows]
+    return [tuple(map(printable, row)) for row in table], [printable(line) for line in legend]
+
+
+def branch_rows(oldest: Sequence[Oldest]) -> list[tuple[str, ...]]:
+    """Returns the table of branches, its titles first."""
+    rows: list[tuple[str, ...]] = [BRANCH_COLUMNS]
+    for item in oldest:
+        unknown = [f"{slug} (not known)" for slug in item.unknown]
+        rows.append(
+            (
+                f"{item.branch}.y",
+                item.without_hit or "none known",
+                item.without_possible or "none known",
+                ", ".join((*item.open, *unknown)),
+            )
+        )
+    return rows
