@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import NamedTuple
 
-from tailcall_audit.analyzer.formats.lines import settlements, shown, skipped
+from tailcall_audit.analyzer.formats.lines import facts, settlements, shown, skipped
 from tailcall_audit.analyzer.formats.matrix import CELLS
 from tailcall_audit.analyzer.formats.plain import aligned
 from tailcall_audit.analyzer.formats.registry import View
@@ -169,4 +169,4 @@ def render(report: Report, view: View) -> str:
     out += [f"note: {printable(note)}" for note in common]
     out += skipped(report)
     out += _unread(report)
-    return "\n".join([*out, _summary(report, kernels, view.everything), ""])
+    return "\n".join([*out, facts(report), _summary(report, kernels, view.everything), ""])

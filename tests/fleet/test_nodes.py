@@ -315,6 +315,7 @@ def test_the_table_the_json_and_the_lines(tmp_path: Path, capsys: pytest.Capture
     ]
     assert "\x1b" not in text
     assert "3 nodes, 2 kernels: 3 affected by something" in text
+    assert "facts: the catalogue of " in text
     assert "worker-01" not in text
     main(["--nodes", str(path), "--arch", "x86_64", "--explain"])
     assert "  w�[31m002, worker-01\n" in capsys.readouterr().out
