@@ -128,12 +128,12 @@ def test_what_is_fetched_is_small_and_is_of_that_architecture(monkeypatch: pytes
 def test_without_a_python_the_message_has_both_ways(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    image = str(package_file(*ARM64))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     machine = find_machine("arm64")
     if is_native(machine):
         pytest.skip("this host is of arm64: its guests get the running Python")
     monkeypatch.setattr("tailcall_audit.analyzer.live.confirm.find_qemu", lambda _: None)
-    image = str(package_file(*ARM64))
     assert main(["--package", image, "--no-emulation", "--confirm=vm", "--only", "freplace-loop"]) == 2
     said = capsys.readouterr().err
     assert "'tailcall-audit guest fetch arm64'" in said
