@@ -60,6 +60,9 @@ def _add_sources(found: argparse._ActionsContainer) -> None:
     )
     found.add_argument("--package-version", metavar="VERSION", help="the build that the changelog is of")
     found.add_argument(
+        "--excerpt", action="store_true", help="entries of the changelog are missing: no fact by it has high confidence"
+    )
+    found.add_argument(
         "--branch",
         action="append",
         default=[],
@@ -115,6 +118,8 @@ def run(arguments: Sequence[str]) -> int:
         )
     if options.package_version and not options.changelog:
         found.error("--package-version is about a changelog: add --changelog FILE")
+    if options.excerpt and not options.changelog:
+        found.error("--excerpt is about a changelog: add --changelog FILE")
     if options.branch and not options.stable:
         found.error("--branch is about the branches of a clone: add --stable DIR")
     if options.into and not options.write:
@@ -202,6 +207,8 @@ def _survey(options: argparse.Namespace) -> int:
         progress.clear()
     if options.name:
         survey = survey._replace(name=options.name)
+    if options.excerpt:
+        survey = survey._replace(excerpt=True)
     emit(survey_as_json(survey) if options.format == "json" else render_survey(survey, catalog), options.output)
     if options.write:
         folder = user_folder() if options.into is None else expanded(options.into)

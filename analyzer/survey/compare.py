@@ -162,6 +162,9 @@ def with_surveys(catalog: Catalog, surveys: Iterable[Survey]) -> Catalog:
     return catalog
 
 
+_EXCERPT = "by an excerpt of a changelog, whose other entries may take it back"
+
+
 def series_facts(survey: Survey, catalog: Catalog) -> Iterator[SeriesFact]:
     """Yields the facts about builds that a survey adds. A commit that a series took back makes none: which builds have
     it a fact cannot say.
@@ -180,6 +183,7 @@ def series_facts(survey: Survey, catalog: Catalog) -> Iterator[SeriesFact]:
         tag = series.tag or series.base
         if (series.distro, series.base, tag, claim.commit) not in known:
             basis = Basis(survey.name, survey.date)
+            note = _EXCERPT if survey.excerpt else None
             yield SeriesFact(
-                series.distro, tag, series.base, claim.commit, present, claim.release, False, source, None, basis
+                series.distro, tag, series.base, claim.commit, present, claim.release, False, source, note, basis
             )

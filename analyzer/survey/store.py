@@ -41,6 +41,7 @@ def as_data(survey: Survey) -> dict[str, Any]:
         "claims": [_claim_data(claim) for claim in survey.claims],
         "conflicts": [conflict._asdict() for conflict in survey.conflicts],
         "notes": list(survey.notes),
+        **({"excerpt": True} if survey.excerpt else {}),
     }
 
 
@@ -98,6 +99,7 @@ def from_bytes(raw: bytes, where: str) -> Survey:
             reach,
             tuple(_claim(item) for item in data["claims"]),
             notes=tuple(str(note) for note in data["notes"]),
+            excerpt=data.get("excerpt", False) is not False,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise SurveyError(f"{where}: not a survey: {error}") from error

@@ -93,7 +93,8 @@ class Survey(NamedTuple):
     """What was read from one source. `date` is an ISO date, `reach` the newest release of each branch or series that
     was read.
 
-    `notes` say what could not be read, and why.
+    `notes` say what could not be read, and why. An `excerpt` lacks entries of its changelog: what they take back is not
+    known.
     """
 
     kind: Kind
@@ -104,3 +105,4 @@ class Survey(NamedTuple):
     claims: tuple[Claim, ...]
     conflicts: tuple[Conflict, ...] = ()
     notes: tuple[str, ...] = ()
+    excerpt: bool = False

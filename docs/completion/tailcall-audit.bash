@@ -26,7 +26,7 @@ _shtab_tailcall_audit_catalog_option_strings=(-h --help)
 _shtab_tailcall_audit_survey_list_option_strings=(-h --help)
 _shtab_tailcall_audit_survey_show_option_strings=(-h --help)
 _shtab_tailcall_audit_survey_forget_option_strings=(-h --help)
-_shtab_tailcall_audit_survey_option_strings=(-h --help --stable --vulns --changelog --package --repo --distro --package-version --branch --write --into --name --date --format --json --output --catalog --settings --debug)
+_shtab_tailcall_audit_survey_option_strings=(-h --help --stable --vulns --changelog --package --repo --distro --package-version --excerpt --branch --write --into --name --date --format --json --output --catalog --settings --debug)
 _shtab_tailcall_audit_completion_option_strings=(-h --help --debug)
 _shtab_tailcall_audit_option_strings=(-h --help --kernel --tree --rev --package --distro --installed --repo --changelog --package-version --changelog-format --config --arch --image --system-map --no-emulation --nodes --nodes-format --text --rootfs --oci --disk --no-live-patches --online --offline --refresh --programs --closed --jit --confirm --kvm --guest-memory --guest-timeout --guest-python --only --pitfalls --severity --max-age --all --explain --format --json --output --quiet --fail-on --allow-unknown --min-confidence --baseline --catalog --settings --debug --surveys --show-config --version)
 
@@ -129,6 +129,7 @@ _shtab_tailcall_audit_survey_forget___help_nargs=0
 _shtab_tailcall_audit_survey_pos_0_nargs=A...
 _shtab_tailcall_audit_survey__h_nargs=0
 _shtab_tailcall_audit_survey___help_nargs=0
+_shtab_tailcall_audit_survey___excerpt_nargs=0
 _shtab_tailcall_audit_survey___write_nargs=0
 _shtab_tailcall_audit_survey___json_nargs=0
 _shtab_tailcall_audit_survey___debug_nargs=0

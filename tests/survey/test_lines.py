@@ -10,6 +10,7 @@ from tailcall_audit import State, audit
 from tailcall_audit.analyzer.catalog.load import default_catalog_path, shipped_facts
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import ChangelogError, decode_changelog, read_changelog
+from tailcall_audit.analyzer.model import Confidence
 from tailcall_audit.analyzer.readers.series import line_of
 from tailcall_audit.analyzer.subjects.open_changelog import open_changelog
 from tailcall_audit.analyzer.survey.compare import with_surveys
@@ -52,6 +53,14 @@ def _verdict(kernel: str, defect: str, catalog: Catalog | None = None) -> State:
 )
 def test_ubuntu_jammy_by_the_shipped_survey(kernel: str, expected: State) -> None:
     assert _verdict(kernel, "x86-count-offset") is expected
+
+
+def test_no_fact_of_an_excerpt_has_high_confidence() -> None:
+    report = audit(kernels=["5.15.0-164-generic"], arch="x86_64", only=["x86-count-offset"])
+    (verdict,) = report.targets[0].verdicts
+    assert verdict.confidence is Confidence.MEDIUM
+    assert _shipped("ubuntu-jammy").excerpt
+    assert not _shipped("debian-6.1").excerpt
 
 
 def test_the_survey_of_jammy_is_made_of_its_excerpt(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
