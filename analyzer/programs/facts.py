@@ -36,12 +36,12 @@ _LAYOUTS = {
     "xdp": _XDP,
     "sk_msg": _PAIR,
     "sk_reuseport": _PAIR,
-    "sock_ops": Layout(frozenset((176,))),
+    "sock_ops": Layout(frozenset((192,))),
 }
 """Where a context has its data and data_meta: struct __sk_buff, xdp_md, sk_msg_md, sk_reuseport_md, bpf_sock_ops of
 include/uapi/linux/bpf.h.
 """
-_ANY = Layout(frozenset((0, 8, 76, 140)))
+_ANY = Layout(frozenset((0, 8, 76, 140, 192)))
 """Of a program whose type is not known, or that extends another: every place counts."""
 _NONE = Layout(frozenset())
 _UNKNOWN_TYPES = frozenset((None, "ext", "unspec"))

@@ -209,11 +209,16 @@ def test_both_ways_of_a_constant_branch_lead_to_what_follows() -> None:
     assert [item.reach for item in main.helpers] == [Reach.MAYBE_DEAD, Reach.MAYBE_DEAD]
 
 
-def packet_reader(*, after: bool, section: str = "tc") -> Function:
+# The width and the offsets of data and data_end, as a C compiler lays out the structs of include/uapi/linux/bpf.h.
+_SK_BUFF, _XDP_MD, _SOCK_OPS = (4, 76, 80), (4, 0, 4), (8, 192, 200)
+
+
+def packet_reader(*, after: bool, section: str, context: tuple[int, int, int]) -> Function:
     """Reads the packet, calls, and reads it again by the old pointer, or only before."""
-    data, end = (76, 80) if section == "tc" else (0, 4)
+    width, data, end = context
     elf = Elf()
-    assembly = Program().function("main").mov(9, 1).load(4, 6, 1, data).load(4, 7, 1, end).mov(8, 6).alu(8, "+", 8)
+    assembly = Program().function("main").mov(9, 1).load(width, 6, 1, data).load(width, 7, 1, end)
+    assembly.mov(8, 6).alu(8, "+", 8)
     assembly.jump_if_reg(8, ">", 7, "out").load(1, 0, 6, 0).mov(1, 9).call("sub")
     if after:
         assembly.load(1, 0, 6, 1)
@@ -223,11 +228,21 @@ def packet_reader(*, after: bool, section: str = "tc") -> Function:
     return read_object_bytes(elf.encode(), "a.o").programs[0].functions[0]
 
 
-@pytest.mark.parametrize("section", ["tc", "xdp"])
-def test_a_packet_pointer_that_is_used_behind_a_call_is_noted(section: str) -> None:
-    found = packet_reader(after=True, section=section)
+@pytest.mark.parametrize(
+    ("section", "context"),
+    [
+        ("tc", _SK_BUFF),
+        ("xdp", _XDP_MD),
+        ("sockops", _SOCK_OPS),
+        ("freplace/of_any_type", _SK_BUFF),
+        ("freplace/of_any_type", _XDP_MD),
+        ("freplace/of_any_type", _SOCK_OPS),
+    ],
+)
+def test_a_packet_pointer_that_is_used_behind_a_call_is_noted(section: str, context: tuple[int, int, int]) -> None:
+    found = packet_reader(after=True, section=section, context=context)
     assert found.packet_across_calls == (found.calls[0].instruction,)
-    assert packet_reader(after=False, section=section).packet_across_calls == ()
+    assert packet_reader(after=False, section=section, context=context).packet_across_calls == ()
 
 
 def kfuncs(assembly: Program, names: list[str], section: str = "tc") -> Function:
