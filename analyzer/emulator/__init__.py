@@ -1,5 +1,5 @@
-"""Runs single functions of a kernel image in a CPU emulator, on objects laid out by the image's own BTF. No defect is
-named here.
+"""Runs single functions of a kernel image in a CPU emulator, on objects laid out by the image's own BTF. This package
+knows no defect.
 
-What is run belongs to an image that may be hostile: `analyzer.emulator.child` keeps it in a bounded process.
+The image may be hostile, so `analyzer.emulator.child` runs its code in a process with limits.
 """

@@ -13,20 +13,20 @@ __all__ = ["ISA", "Uc"]
 
 _NOP = struct.pack("<I", 0xD503201F)
 _CALLBACK = 1 << 15
-"""ARM64_CB_BIT: the replacement is a function that makes the code."""
+"""ARM64_CB_BIT: a function makes the replacement code."""
 
 
 def _alternative(entry: bytes) -> tuple[int, int, bool]:
-    """struct alt_instr."""
+    """Parses struct alt_instr."""
     size, length = entry[-2], entry[-1]
     (feature,) = struct.unpack_from("<H", entry, 8)
     return size, length, feature & _CALLBACK != 0 or length == 0
 
 
 class Arm64(LinkRegisterIsa):
-    """Branches of four bytes, the current task in SP_EL0.
+    """arm64: branches of four bytes, the current task in SP_EL0.
 
-    With TPIDR_EL1 at 0 per-CPU data is at its own address, where the kernel has its initial values.
+    With TPIDR_EL1 at 0, per-CPU data is at its own address, where the kernel image has the initial values.
     """
 
     name = "arm64"
@@ -43,8 +43,8 @@ class Arm64(LinkRegisterIsa):
     link, task = arm.UC_ARM64_REG_LR, arm.UC_ARM64_REG_SP_EL0
 
     def trap(self, code: bytes) -> int:
-        """Returns the length of a breakpoint instruction, whatever its number."""
-        # BRK, whatever its number.
+        """Returns the length of a breakpoint instruction (BRK with any number); 0 for any other instruction."""
+        # The mask ignores the number of the BRK.
         return 4 if len(code) >= 4 and struct.unpack_from("<I", code)[0] & 0xFFE0001F == 0xD4200000 else 0
 
     def no_operation(self, size: int) -> bytes:
@@ -52,7 +52,7 @@ class Arm64(LinkRegisterIsa):
         return _NOP * (size // 4)
 
     def jump(self, start: int, target: int, size: int) -> bytes:
-        """Returns a branch, and no-operations behind it."""
+        """Returns a branch, followed by no-operations."""
         return struct.pack("<I", 0x14000000 | ((target - start) >> 2) & 0x03FFFFFF) + self.no_operation(size - 4)
 
     def jump_size(self, code: bytes) -> int:
@@ -60,7 +60,9 @@ class Arm64(LinkRegisterIsa):
         return 4 if code[:4] == _NOP or struct.unpack_from("<I", code)[0] >> 26 == 0b000101 else 0
 
     def moved(self, code: bytes, start: int, target: int) -> bytes:
-        """Moves what the kernel does: branches with an immediate that lead out of the other code (get_alt_insn())."""
+        """Adjusts the instructions that the kernel adjusts: branches with an immediate that lead out of the replacement
+        (get_alt_insn()).
+        """
         out = b""
         for place in range(0, len(code), 4):
             (word,) = struct.unpack_from("<I", code, place)

@@ -1,4 +1,4 @@
-"""What a call of a kernel's function is given, and how it ends."""
+"""The inputs of a call of a kernel function, and how it ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Budget", "Call", "End", "Patch", "Run", "Stub"]
 
 
 class Budget(NamedTuple):
-    """The most that one call may use: instructions, seconds of the processor, and bytes of memory of its machine."""
+    """The most that one call may use: instructions, seconds of processor time, and bytes of its machine's memory."""
 
     instructions: int = 2_000_000
     seconds: float = 3.0
@@ -27,11 +27,13 @@ class End(Enum):
     FAULT = "fault"
     TRAP = "trap"
     STOPPED = "stopped"
-    """by a stub, or by a watch, that had seen enough"""
+    """Stopped by a stub or a watch that had seen enough."""
 
 
 class Run(NamedTuple):
-    """The end of a call: the result (RETURNED), the address that was touched and how (FAULT), where, in which function."""
+    """The end of a call: the result (RETURNED), the address that was touched and the kind of access (FAULT), the
+    program counter and its function.
+    """
 
     end: End
     value: int = 0
@@ -52,7 +54,7 @@ class Run(NamedTuple):
 
 
 class Patch(NamedTuple):
-    """Other bytes for a place of the kernel's code; `why` says what patches it."""
+    """Replacement bytes for a place in the kernel's code. `why` names what patches it."""
 
     address: int
     code: bytes
@@ -66,9 +68,9 @@ class Call(NamedTuple):
     name: str
 
     def argument(self, number: int) -> int:
-        """An argument, counted from 0, as 64 bits."""
+        """Returns an argument, counted from 0, as 64 bits."""
         return self.machine.register(self.machine.isa.arguments[number])
 
 
 Stub = Callable[[Call], int | None]
-"""Answers a call: what it returns, or None to leave the result's register alone."""
+"""Answers a call: returns the call's result, or None to leave the result register unchanged."""

@@ -1,4 +1,6 @@
-"""Runs work in a bounded process of its own: an image is hostile, and the emulator compiles its code to the host's."""
+"""Runs work in a separate process with limits: an image may be hostile, and the emulator compiles its code to host
+code.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,11 @@ __all__ = ["Limits", "run_bounded"]
 
 _CHUNK = 1 << 16
 _LONGEST = 1 << 20
-"""Bytes of an answer."""
+"""The most bytes that an answer may have."""
 
 
 class Limits:
-    """The most that the process may use: bytes of memory beyond what it starts with, seconds of the processor, and
+    """The most that the process may use: bytes of memory beyond what it starts with, seconds of processor time, and
     seconds by the clock.
     """
 
@@ -31,8 +33,8 @@ class Limits:
 
 
 def run_bounded(work: Callable[[], bytes], limits: Limits | None = None) -> bytes:
-    """Returns what `work` returns, computed in a process that can do nothing else; raises EmulationError if it ends
-    without an answer.
+    """Returns what `work` returns, computed in a process that can do nothing else. Raises EmulationError if that
+    process ends without an answer.
 
     `work` must have loaded all modules that it needs: the process can open no file. It starts with a copy of this
     process's memory.
@@ -58,7 +60,7 @@ def run_bounded(work: Callable[[], bytes], limits: Limits | None = None) -> byte
 
 
 def _close_all_but(kept: int) -> None:
-    """Closes every descriptor but one; what is written to the standard ones goes nowhere."""
+    """Closes every descriptor except one. The standard ones lead to /dev/null."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         if standard != kept:
@@ -68,7 +70,7 @@ def _close_all_but(kept: int) -> None:
 
 
 def _read(reader: int, deadline: float) -> bytes:
-    """Returns all that comes until the end; nothing if it comes too late or is too much."""
+    """Returns everything up to the end of the pipe; nothing if it comes too late or is too large."""
     found = bytearray()
     while True:
         ready, _, _ = select.select([reader], [], [], max(0.0, deadline - time.monotonic()))

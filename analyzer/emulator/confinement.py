@@ -1,9 +1,8 @@
-"""Keeps a process from everything but computing and writing to descriptors that it has: limits, and a filter of system
-calls.
+"""Restricts a process to computing and to writing to descriptors that are open: limits, and a filter of system calls.
 
-The filter is seccomp's (seccomp(2), Linux include/uapi/linux/seccomp.h): it allows the calls that memory, threads,
-clocks and an end need, and lets every other one fail with EPERM. There are tables of numbers for hosts of x86-64 and
-arm64; elsewhere only the limits hold.
+The filter is seccomp's (seccomp(2), Linux include/uapi/linux/seccomp.h). It allows the calls that memory, threads,
+clocks and exit need; every other call fails with EPERM. There are tables of numbers for x86-64 and arm64 hosts;
+elsewhere only the limits apply.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _CLONE_THREAD = 0x10000
 _LOAD, _EQUAL, _SET, _RETURN = 0x20, 0x15, 0x45, 0x06
 """BPF_LD|W|ABS, BPF_JMP|JEQ|K, BPF_JMP|JSET|K, BPF_RET|K of classic BPF."""
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
-"""Places in struct seccomp_data."""
+"""Offsets in struct seccomp_data."""
 
 _X86_64 = {
     "read": 0, "write": 1, "close": 3, "poll": 7, "mmap": 9, "mprotect": 10, "munmap": 11, "brk": 12, "rt_sigaction": 13,
@@ -42,7 +41,7 @@ _ARM64 = {
     "membarrier": 283, "rseq": 293,
 }  # fmt: skip
 _HOSTS = {
-    # Audit architecture, numbers of clone and clone3, numbers that are allowed.
+    # Audit architecture, numbers of clone and clone3, allowed numbers.
     "x86_64": (0xC000_003E, 56, 435, _X86_64),
     "aarch64": (0xC000_00B7, 220, 435, _ARM64),
 }
@@ -55,8 +54,8 @@ class _Program(ctypes.Structure):
 
 
 def confine(memory: int, seconds: int) -> bool:
-    """Limit this process to so much more address space (bytes) and processor time, no files, no new processes; whether
-    a filter of system calls is in place too. There is no way back.
+    """Limits this process to `memory` more bytes of address space and `seconds` of processor time, without files or new
+    processes. Returns True if the filter of system calls is in place too. This cannot be undone.
 
     Raises OSError if a limit cannot be set.
     """
@@ -71,7 +70,7 @@ def confine(memory: int, seconds: int) -> bool:
         _, most = resource.getrlimit(limit)
         least = value if most == resource.RLIM_INFINITY else min(value, most)
         resource.setrlimit(limit, (least, least))
-    # The process that this one comes from may have less, by the size of what it reads.
+    # The parent may have a lower soft limit, set by the size of its input.
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     return _filter_calls()
@@ -91,7 +90,7 @@ def _filter_calls() -> bool:
         _instruction(_EQUAL, 1, 0, architecture),
         _instruction(_RETURN, 0, 0, _KILL_PROCESS),
         _instruction(_LOAD, 0, 0, _NUMBER),
-        # The C library falls back to clone(), whose flags a filter can see.
+        # With ENOSYS the C library falls back to clone(), whose flags a filter can see.
         _instruction(_EQUAL, 0, 1, clone3),
         _instruction(_RETURN, 0, 0, _ERRNO | _ENOSYS),
     ]

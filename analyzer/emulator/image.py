@@ -12,21 +12,22 @@ from tailcall_audit.probes.kernel.btf import Btf
 __all__ = ["KernelImage"]
 
 _KERNEL = 1 << 63
-"""Addresses below are of user space."""
+"""Addresses below this one belong to user space."""
 _BUG_ENTRIES = (12, 16)
-"""Bytes of an entry with relative pointers: address, file, line, flags; newer kernels have a format in addition."""
+"""Sizes in bytes of an entry with relative pointers: address, file, line, flags. Newer kernels add a format."""
 _MAX_TABLE = 16 << 20
 
 
 class KernelImage:
-    """An unpacked kernel; `architecture` is the catalogue's name of it. Raises EmulationError for what is not there."""
+    """An unpacked kernel. `architecture` is the catalogue's name. Raises EmulationError if a requested item is missing.
+    """
 
     def __init__(self, binary: Binary, architecture: str) -> None:
         self.binary = binary
         self.architecture = architecture
         self.segments = [item for item in binary.segments if item.address >= _KERNEL]
-        """What is mapped. The x86-64 per-CPU data that is linked at 0 is no memory there: what touches it follows a
-        NULL pointer.
+        """The segments that are mapped. The x86-64 per-CPU data that is linked at 0 is not mapped there: code that
+        touches that address follows a NULL pointer.
         """
         self._data = binary.data
         self._addresses: dict[str, tuple[int, ...]] = {}
@@ -34,8 +35,8 @@ class KernelImage:
 
     @cached_property
     def text(self) -> tuple[int, int]:
-        """Returns the start and end of the code that a booted kernel never writes to but by its own patching; both 0
-        where it is not known.
+        """Returns the start and end of the code that a booted kernel only changes by patching itself; both are 0 if
+        unknown.
         """
         start, end = self.find("_stext"), self.find("_etext")
         if start is not None and end is not None:
@@ -81,7 +82,7 @@ class KernelImage:
         return found[0]
 
     def name_at(self, address: int) -> str | None:
-        """Returns the symbol that an address belongs to; None outside of the kernel."""
+        """Returns the symbol that an address belongs to; None outside the kernel."""
         return self.binary.symbol_at(address) if self.segment_of(address) is not None else None
 
     def segment_of(self, address: int) -> Segment | None:
@@ -89,8 +90,8 @@ class KernelImage:
         return next((item for item in self.segments if item.address <= address < item.address + item.memory), None)
 
     def read(self, address: int, size: int) -> bytes:
-        """Bytes as a booted kernel has them before it patches itself: zeros behind the file's part, pointers relocated.
-        Outside of the kernel, zeros; what is linked at 0 is read there.
+        """Returns bytes as a booted kernel has them before it patches itself: zeros after the part that is in the file,
+        pointers relocated. Addresses outside the kernel read as zeros. Data that is linked at 0 is read at 0.
         """
         out = bytearray(size)
         for item in self.binary.segments:
@@ -103,7 +104,7 @@ class KernelImage:
 
     @cached_property
     def _warnings(self) -> frozenset[int]:
-        """Addresses of the traps that are a WARN(), which the kernel goes on behind (struct bug_entry,
+        """Addresses of the traps that are a WARN(): the kernel continues after them (struct bug_entry,
         BUGFLAG_WARNING).
         """
         table = self.table("__start___bug_table", "__stop___bug_table")

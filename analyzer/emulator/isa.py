@@ -1,5 +1,5 @@
-"""What the emulator needs to know of an architecture. One file an architecture makes one `Isa`; `machines` finds it by
-its name.
+"""What the emulator needs to know about an architecture. Each architecture has one module with one `Isa`; `isa_of`
+finds it by name.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 __all__ = ["ARCHITECTURES", "Alternatives", "Isa", "LinkRegisterIsa", "isa_of"]
 
 ARCHITECTURES = ("x86_64", "arm64", "riscv64")
-"""Those with a module of this name in this package."""
+"""Each has a module of this name in this package."""
 _TASK_SIZE = 1 << 16
 _PATCHES = 64 << 20
-"""Bytes behind the kernel's end: a branch reaches 128 MiB on arm64, auipc and jalr reach 2 GiB on riscv64."""
+"""Distance in bytes from the kernel's end: a branch reaches 128 MiB on arm64, auipc and jalr reach 2 GiB on riscv64."""
 
 
 class Alternatives(NamedTuple):
-    """The table of code that is patched for the processor: the symbols at its start and end, the bytes that an entry
-    has had in releases, newest first, and what an entry says behind its two distances: the lengths of the code and of
-    the other code, and whether a function makes the latter.
+    """The table of code that is patched for the processor. `symbols` are at its start and end. `sizes` are the sizes of
+    an entry in bytes over the releases, newest first. `parse` reads an entry and returns the length of the original
+    code, the length of the replacement, and True if a function makes the replacement.
     """
 
     symbols: tuple[str, str]
@@ -36,12 +36,12 @@ class Alternatives(NamedTuple):
 
 
 class Isa(ABC):
-    """An architecture. Registers are numbers of the emulator's; addresses are bytes.
+    """An architecture. Registers are the emulator's numbers; addresses are in bytes.
 
-    `arguments` are the registers of a call in their order. `heap` and `stack` are where objects and the stack go.
-    `returns` is the code of a function that does nothing; `alternatives` is the table of code that is patched for the
-    processor; `thunks` are functions that stand for a return or an indirect jump, of which a booted kernel takes the
-    one that its processor needs: all of them lead to the same place. `is_traced` says whether `traced` can answer.
+    `arguments` are the registers of a call's arguments, in order. `heap` and `stack` are the addresses for objects and
+    for the stack. `returns` is the code of a function that does nothing. `alternatives` is the table of code that is
+    patched for the processor. `thunks` are functions that replace a return or an indirect jump. A booted kernel uses
+    the one that its processor needs; all have the same effect. `is_traced` is True if `traced` is implemented.
     """
 
     name: ClassVar[str]
@@ -60,52 +60,51 @@ class Isa(ABC):
 
     @abstractmethod
     def prepare(self, machine: Machine) -> None:
-        """Sets a fresh machine up: per-CPU data, the current task."""
+        """Sets up a new machine: per-CPU data and the current task."""
 
     @abstractmethod
     def call(self, machine: Machine, back: int) -> None:
-        """Makes the machine enter a function that returns to an address."""
+        """Sets the return address `back` of the call that the machine is about to make."""
 
     @abstractmethod
     def leave(self, machine: Machine) -> None:
-        """Makes the function that the machine stands at the start of return to its caller."""
+        """Returns from the function at whose start the machine has stopped."""
 
     @abstractmethod
     def trap(self, code: bytes) -> int:
-        """Returns the length of the trap instruction that bytes begin with, 0 for none."""
+        """Returns the length of the trap instruction at the start of `code`; 0 if there is none."""
 
     @abstractmethod
     def patches(self, kernel: KernelImage) -> int:
-        """Returns where code goes that a kernel writes: its own code must reach it."""
+        """Returns the address for code that a kernel emits. The kernel's own branches must reach it."""
 
     @abstractmethod
     def no_operation(self, size: int) -> bytes:
-        """Returns so many bytes that do nothing."""
+        """Returns `size` bytes of instructions that do nothing."""
 
     @abstractmethod
     def jump(self, start: int, target: int, size: int) -> bytes:
-        """Returns a jump of so many bytes from one address to another."""
+        """Returns a jump of `size` bytes from one address to another."""
 
     @abstractmethod
     def jump_size(self, code: bytes) -> int:
-        """Returns the length of a static key's code (a jump or a no-operation) that bytes begin with, 0 where it is
+        """Returns the length of the static key's code (a jump or a no-operation) at the start of `code`; 0 if it is
         neither.
         """
 
     @abstractmethod
     def moved(self, code: bytes, start: int, target: int) -> bytes:
-        """Returns code that works at another address as it does at its own."""
+        """Returns code from address `start` adjusted so that it does the same at address `target`."""
 
     def traced(self, code: bytes, start: int, trampoline: int) -> tuple[int, bytes] | None:
-        """Returns where in the code at an address the call of a tracer's trampoline goes, and that call; None without
-        room for one.
+        """Returns the offset in `code` where the call of a tracer's trampoline goes, and the bytes of that call; None
+        if there is no room for one.
         """
         return None
 
 
 class LinkRegisterIsa(Isa):
-    """An architecture whose calls leave the address to return to in a register, `link`, and whose current task is in
-    another, `task`.
+    """An architecture that keeps the return address in a register, `link`, and the current task in another, `task`.
 
     Its branches reach at least 128 MiB.
     """
@@ -122,17 +121,17 @@ class LinkRegisterIsa(Isa):
         machine.set_register(self.link, back)
 
     def leave(self, machine: Machine) -> None:
-        """Goes where the link register says."""
+        """Jumps to the address in the link register."""
         machine.set_register(self.pc, machine.register(self.link))
 
     def patches(self, kernel: KernelImage) -> int:
-        """Returns a place behind the kernel's end."""
+        """Returns an address after the kernel's end."""
         end = max(item.address + item.memory for item in kernel.segments)
         return (end + _PATCHES) & -(1 << 16)
 
 
 def isa_of(architecture: str) -> Isa:
-    """Returns the architecture of this name; raises EmulationError if the emulator has no machine for it, or is not
+    """Returns the architecture of this name. Raises EmulationError if the emulator has no machine for it or is not
     installed.
     """
     if architecture not in ARCHITECTURES:
@@ -142,6 +141,6 @@ def isa_of(architecture: str) -> Isa:
     except ImportError as error:
         raise EmulationError(Why.NO_EMULATOR, str(error)) from error
     found: Isa = module.ISA
-    # An empty machine makes the emulator load all that it loads late: where code of an image runs, no file can be opened.
+    # An empty machine makes the emulator load its libraries now: the process that runs an image's code can open no file.
     module.Uc(*found.machine)
     return found

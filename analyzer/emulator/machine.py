@@ -1,7 +1,6 @@
-"""A machine with one kernel in its memory: calls a function, answers the calls that it makes, and says how it ended.
+"""A machine with one kernel in its memory. It calls a function, lets stubs answer calls, and returns how the run ended.
 
-The kernel is mapped piece by piece, when its code first touches a piece, so that a fresh machine for every case costs
-little.
+A piece of the kernel is mapped when the code first touches it, so a new machine for every case costs little.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _PIECE = 1 << 16
 _STACK = 1 << 18
 _PATCHES = 1 << 21
 _TRANSLATED = 8 << 20
-"""Bytes for the code that the emulator makes of the kernel's; it would reserve 1 GiB."""
+"""Bytes for the emulator's translated code; its default is 1 GiB."""
 _ACCESS = {
     uc.UC_MEM_READ_UNMAPPED: "reads",
     uc.UC_MEM_WRITE_UNMAPPED: "writes",
@@ -35,8 +34,8 @@ _ACCESS = {
 
 
 class Machine:
-    """A machine that is used for one case and thrown away. Raises EmulationError if a budget ends or the kernel lacks
-    something.
+    """A machine that is used for one case and then discarded. Raises EmulationError if a budget is used up or the
+    kernel lacks something.
     """
 
     def __init__(
@@ -50,7 +49,7 @@ class Machine:
         self.isa = isa
         self.budget = budget or Budget()
         self.executed: list[tuple[int, int]] = []
-        """Start and size of every block of code that was run, in bytes; some twice."""
+        """Start and size in bytes of every block of code that was run; some are listed twice."""
         self.warnings: list[int] = []
         self._patches = tuple(patches)
         self._memory = 0
@@ -62,15 +61,15 @@ class Machine:
         self._answered: dict[int, tuple[str, Stub]] = {}
         self._resumes_at: int | None = None
         self._unhooked: dict[int, list[int]] = {}
-        """Addresses that stubs answer, by the piece of the kernel that is not mapped yet: a hook costs more than most
-        calls.
+        """Addresses that stubs answer in pieces of the kernel that are not mapped yet, by piece. Their hooks are added
+        when the piece is mapped: a hook costs more than most calls.
         """
         self._entered: set[int] = set()
         self._uc = uc.Uc(*isa.machine)
         if isa.cpu is not None:
             self._uc.ctl_set_cpu_model(isa.cpu)
         self._uc.ctl_set_tcg_buffer_size(_TRANSLATED)
-        # Without page tables of its own a machine would cut addresses to what it has of physical memory.
+        # Without this, a machine without page tables cuts addresses to the width of physical ones.
         self._uc.ctl_set_tlb_mode(uc.UC_TLB_VIRTUAL)
         self._heap = isa.heap
         self._code_end = isa.patches(kernel)
@@ -87,7 +86,7 @@ class Machine:
     # Memory
 
     def map(self, address: int, size: int, writable: bool = True) -> None:
-        """Make memory of whole pages, for code too; raises EmulationError beyond the budget."""
+        """Maps memory of whole pages, executable too; raises EmulationError beyond the budget."""
         self._memory += size
         if self._memory > self.budget.memory:
             raise EmulationError(Why.MEMORY, f"more than {self.budget.memory >> 20} MiB")
@@ -97,8 +96,8 @@ class Machine:
             raise EmulationError(Why.MEMORY, f"{size} bytes at {address:#x}: {error}") from error
 
     def allocate(self, size: int) -> int:
-        """New memory, all zeros, that begins a page; behind it nothing is mapped, so that what runs over its end
-        faults.
+        """Returns the address of new zeroed memory, aligned to a page. The page after it is not mapped, so an access
+        beyond the end faults.
         """
         pages = max(_PAGE, (size + _PAGE - 1) & -_PAGE)
         found = self._heap
@@ -107,7 +106,7 @@ class Machine:
         return found
 
     def allocate_code(self, size: int) -> int:
-        """Space for code that the kernel emits, near its own."""
+        """Returns an address for code that the kernel emits, near its own code."""
         found = self._code_end
         self._code_end += (size + _PAGE - 1) & -_PAGE
         if self._code_end > self.isa.patches(self.kernel) + _PATCHES:
@@ -115,7 +114,7 @@ class Machine:
         return found
 
     def read(self, address: int, size: int) -> bytes:
-        """Returns bytes of the machine; raises EmulationError at an address that is not mapped."""
+        """Returns bytes of the machine's memory; raises EmulationError at an address that is not mapped."""
         return bytes(self._try(lambda: self._uc.mem_read(address, size), address, size))
 
     def write(self, address: int, data: bytes) -> None:
@@ -135,7 +134,9 @@ class Machine:
         return int.from_bytes(self.read(address, 8), "little")
 
     def _map_kernel(self, address: int) -> bool:
-        """Maps the piece of the kernel around an address; False if there is no kernel, or the piece is there already."""
+        """Maps the piece of the kernel around an address. Returns False if the kernel is not there, or the piece is
+        mapped already.
+        """
         piece = address & -_PIECE
         if piece in self._mapped or not any(
             item.address < piece + _PIECE and piece < item.address + item.memory for item in self.kernel.segments
@@ -156,7 +157,7 @@ class Machine:
     # Registers
 
     def register(self, number: int) -> int:
-        """A register's value."""
+        """Returns a register's value."""
         found: int = self._uc.reg_read(number)
         return found
 
@@ -170,7 +171,7 @@ class Machine:
         del size, value, data
         try:
             if access == uc.UC_MEM_FETCH_UNMAPPED and self._is_unhooked(address):
-                # This block is being translated: a hook of its first instruction comes too late for it.
+                # This block is being translated: a hook on its first instruction would take effect too late.
                 self._map_kernel(address)
                 self._resumes_at = address
                 return False
@@ -192,7 +193,7 @@ class Machine:
             self._uc.emu_stop()
 
     def _take_trap(self, pc: int) -> bool:
-        """Go on behind a WARN(), as the kernel does; every other trap ends the run."""
+        """Continues after a WARN(), as the kernel does, and returns True; every other trap ends the run."""
         length = self.isa.trap(self.read(pc, 4))
         if length and self.kernel.is_warning(pc):
             self.warnings.append(pc)
@@ -211,7 +212,7 @@ class Machine:
             self.executed.append((block.pc, block.size))
 
     def answer(self, stubs: Mapping[int, tuple[str, Stub]]) -> None:
-        """Let stubs answer the calls of the functions at these addresses."""
+        """Lets stubs answer calls of the functions at these addresses."""
         self._answered |= stubs
         for address in stubs:
             piece = address & -_PIECE
@@ -240,7 +241,7 @@ class Machine:
             self._uc.emu_stop()
 
     def watch(self, address: int, see: Callable[[], None]) -> None:
-        """Calls a function each time that the code at an address is run."""
+        """Calls a function each time the code at an address is run."""
 
         def hook(*_: object) -> None:
             try:
@@ -265,19 +266,19 @@ class Machine:
         self._uc.hook_add(uc.UC_HOOK_MEM_WRITE, hook, None, address, address + size - 1)
 
     def stop(self, reason: str) -> None:
-        """End the run from a stub or a watch."""
+        """Ends the run from a stub or a watch."""
         self._stop = reason
         self._uc.emu_stop()
 
     def close(self) -> None:
-        """Gives the machine's memory back; nothing but `executed` and `warnings` can be asked of it afterwards."""
+        """Frees the machine's memory. Only `executed` and `warnings` can be used afterwards."""
         self._uc = None
 
     # Calls
 
     def call(self, address: int, *arguments: int) -> Run:
-        """Calls a function; arguments beyond the registers go onto the stack. Raises EmulationError if a budget is used
-        up.
+        """Calls a function; arguments that do not fit in registers go onto the stack. Raises EmulationError if a budget
+        is used up.
         """
         self._fault, self._trapped, self._stop, self._error = None, False, None, None
         self._enter(address, arguments)
@@ -289,7 +290,9 @@ class Machine:
         return self._ended(failure, late)
 
     def _run(self, address: int) -> uc.UcError | None:
-        """Runs to the end; a piece of the kernel that is mapped for a call that is answered interrupts it, once."""
+        """Runs to the end. The run is interrupted and resumed once for each piece of the kernel that is mapped because
+        a stub in it is called.
+        """
         start: int | None = address
         failure = None
         while start is not None:
@@ -304,7 +307,7 @@ class Machine:
     def _enter(self, address: int, arguments: tuple[int, ...]) -> None:
         self._map_kernel(address)
         if address not in self._entered:
-            # The first block of a run has none before it, so that no edge leads to it.
+            # The first block of a run has no block before it, so the hook on edges does not see it.
             self._entered.add(address)
             self._uc.hook_add(uc.UC_HOOK_BLOCK, self._on_entry, None, address, address)
         registers = self.isa.arguments

@@ -1,4 +1,4 @@
-"""Objects of the kernel in a machine's memory, laid out by its BTF."""
+"""Kernel objects in a machine's memory, laid out by the kernel's BTF."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ __all__ = ["Field", "Layout", "Objects"]
 
 _POINTER = 8
 Filler = Callable[[str, int], bytes]
-"""Makes so many bytes for a new object of a structure."""
+"""Makes the initial bytes of a new object, from the name of its structure and its size."""
 
 
 class Field(NamedTuple):
-    """Where a member stands: bits from the start of the structure, its size in bits, and the type behind its name."""
+    """The position of a member: offset in bits from the start of the structure, size in bits, and its type with
+    typedefs and qualifiers resolved.
+    """
 
     offset: int
     size: int
@@ -27,7 +29,9 @@ class Field(NamedTuple):
 
 
 class Layout:
-    """Places of members, by structure and a path of names (``owner.type``, through structures, not through pointers)."""
+    """Positions of members, by structure and a path of names (``owner.type``, through structures, not through
+    pointers).
+    """
 
     def __init__(self, btf: Btf) -> None:
         self.btf = btf
@@ -51,7 +55,7 @@ class Layout:
             return False
 
     def _size(self, struct: str) -> int:
-        """A structure's size in bytes; raises EmulationError if there is none of this name."""
+        """Returns a structure's size in bytes; raises EmulationError if there is none of this name."""
         return self.btf.type(self.struct(struct)).value
 
     def _bytes(self, number: int) -> int:
@@ -67,7 +71,7 @@ class Layout:
         return kind.value
 
     def _field(self, struct: str, path: str) -> Field | None:
-        """A member; None if there is none."""
+        """Returns a member; None if there is none."""
         number, offset = self.struct(struct), 0
         size = 0
         for name in path.split("."):
@@ -83,19 +87,19 @@ class Layout:
         return Field(offset, size, number)
 
     def need(self, struct: str, path: str) -> Field:
-        """A member; raises EmulationError if there is none."""
+        """Returns a member; raises EmulationError if there is none."""
         found = self.field(struct, path)
         if found is None:
             raise EmulationError(Why.NO_MEMBER, f"{struct}.{path}")
         return found
 
     def place(self, struct: str, path: str) -> int:
-        """A member's place in bytes; raises EmulationError if there is none."""
+        """Returns a member's offset in bytes; raises EmulationError if there is no such member."""
         return self.need(struct, path).offset // 8
 
 
 class Objects:
-    """Makes objects in a machine. `fill` gives the bytes that a new object has before its members are set; else they
+    """Makes objects in a machine. `fill` makes the bytes of a new object before its members are set; without it they
     are zero.
     """
 
@@ -105,7 +109,9 @@ class Objects:
         self._fill = fill
 
     def new(self, struct: str, members: Mapping[str, int] | None = None, room: int = 0) -> int:
-        """A new object's address, with these members set where the kernel has them, and `room` bytes behind it."""
+        """Makes an object with `room` bytes after it and returns its address. Members that the kernel does not have are
+        left out.
+        """
         size = self.layout.size(struct)
         address = self.machine.allocate(size + room)
         data = bytearray(size + room)
@@ -119,13 +125,13 @@ class Objects:
             elif field is not None:
                 beyond[path] = value
         self.machine.write(address, bytes(data))
-        # Types that are wrong may have members where nothing is.
+        # Broken type data may place members outside the object.
         for path, value in beyond.items():
             self.set(address, struct, path, value)
         return address
 
     def set(self, address: int, struct: str, path: str, value: int) -> bool:
-        """Sets a member; False if the kernel has none of this name."""
+        """Sets a member. Returns False if the kernel has none of this name."""
         field = self.layout.field(struct, path)
         if field is None:
             return False
@@ -136,7 +142,7 @@ class Objects:
         return True
 
     def get(self, address: int, struct: str, path: str) -> int:
-        """A member's value, unsigned; raises EmulationError if there is none."""
+        """Returns a member's value, unsigned; raises EmulationError if there is no such member."""
         field = self.layout.need(struct, path)
         first, last = field.offset // 8, (field.offset + field.size + 7) // 8
         raw = int.from_bytes(self.machine.read(address + first, last - first), "little")

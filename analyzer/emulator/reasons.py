@@ -8,7 +8,7 @@ __all__ = ["EmulationError", "Why"]
 
 
 class Why(Enum):
-    """The kinds of reasons."""
+    """The kinds of reasons. Each value is the text that a report shows."""
 
     NO_EMULATOR = "the emulator is not installed"
     NO_MACHINE = "no machine for this architecture"

@@ -16,7 +16,7 @@ _JAL, _AUIPC, _JALR = 0x6F, 0x17, 0x67
 
 
 def _with_distance(word: int, distance: int) -> int:
-    """A jal with another distance (The RISC-V Instruction Set Manual, "J-type")."""
+    """Returns a jal with another distance (The RISC-V Instruction Set Manual, "J-type")."""
     low, high = distance & 0x7FE, distance >> 20 & 1
     return word & 0xFFF | high << 31 | low << 20 | (distance >> 11 & 1) << 20 | distance & 0xFF000
 
@@ -28,16 +28,17 @@ def _distance(word: int) -> int:
 
 
 def _alternative(entry: bytes) -> tuple[int, int, bool]:
-    """struct alt_entry: two distances, the vendor, the length of both codes, the feature."""
+    """Parses struct alt_entry: two distances, the vendor, the length of the original and of the replacement, the
+    feature.
+    """
     (length,) = struct.unpack_from("<H", entry, 10)
     return length, length, False
 
 
 class Riscv64(LinkRegisterIsa):
-    """Branches of four bytes, no-operations of two or four, the current task in tp.
+    """riscv64: branches of four bytes, no-operations of two or four, the current task in tp.
 
-    The offset of a booted processor's per-CPU data, which the kernel has in a table, is 0 in the image: the data is at
-    its own address.
+    The kernel's table of per-CPU offsets holds 0 in the image, so per-CPU data is at its own address.
     """
 
     name = "riscv64"
@@ -53,17 +54,17 @@ class Riscv64(LinkRegisterIsa):
     link, task = riscv.UC_RISCV_REG_RA, riscv.UC_RISCV_REG_TP
 
     def trap(self, code: bytes) -> int:
-        """Returns the length of a breakpoint instruction, whatever its number."""
+        """Returns the length of a breakpoint instruction (ebreak or c.ebreak); 0 for any other instruction."""
         if code[:2] == b"\x02\x90":
             return 2  # c.ebreak
         return 4 if code[:4] == b"\x73\x00\x10\x00" else 0  # ebreak
 
     def no_operation(self, size: int) -> bytes:
-        """Returns no-operations of four bytes and of two."""
+        """Returns no-operations of four bytes, and one of two if needed."""
         return _NOP * (size // 4) + _NOP_SHORT * (size % 4 // 2)
 
     def jump(self, start: int, target: int, size: int) -> bytes:
-        """Returns a branch, and no-operations behind it."""
+        """Returns a branch, followed by no-operations."""
         return struct.pack("<I", _with_distance(_JAL, target - start)) + self.no_operation(size - 4)
 
     def jump_size(self, code: bytes) -> int:
@@ -71,8 +72,8 @@ class Riscv64(LinkRegisterIsa):
         return 4 if code[:4] == _NOP or struct.unpack_from("<I", code)[0] & 0xFFF == _JAL else 0
 
     def moved(self, code: bytes, start: int, target: int) -> bytes:
-        """Moves what the kernel does: jal, and auipc with a jalr behind it, that lead out of the other code
-        (riscv_alternative_fix_offsets()).
+        """Adjusts the instructions that the kernel adjusts: jal that leads out of the replacement, and auipc followed
+        by jalr (riscv_alternative_fix_offsets()).
         """
         out = bytearray(code)
         place = 0
@@ -86,7 +87,7 @@ class Riscv64(LinkRegisterIsa):
                     far = (word & 0xFFFFF000) + ((second >> 20 ^ 0x800) - 0x800) + start - target
                     struct.pack_into("<I", out, place, word & 0xFFF | (far + 0x800) & 0xFFFFF000)
                     struct.pack_into("<I", out, place + 4, second & 0xFFFFF | (far & 0xFFF) << 20)
-            # The lowest bits of an instruction say whether it is one of two bytes.
+            # An instruction has four bytes if its lowest two bits are 11, else two.
             place += 4 if word & 3 == 3 else 2
         return bytes(out)
 

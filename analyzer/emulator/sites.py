@@ -1,7 +1,7 @@
-"""The places of a kernel's code that it patches when it boots or runs: static keys, alternatives, static calls.
+"""The places in a kernel's code that the kernel patches when it boots or runs: static keys, alternatives, static calls.
 
-An image has them in their first state. What a booted kernel has instead depends on its processor, its options and its
-use, so a case is run in both states of every site on its path.
+An image holds each of them in its first state. The state in a booted kernel depends on its processor, its options and
+its use, so each case is run with both states of every site on its path.
 
 The tables are those of Linux include/linux/jump_label.h, arch/*/include/asm/alternative.h and
 include/linux/static_call_types.h. Each entry has 32-bit distances from its own fields.
@@ -40,14 +40,14 @@ TABLES = frozenset(
         "alt_cb_patch_nops",
     )
 )
-"""Symbols that say where the tables are."""
+"""Symbols that mark the tables."""
 
 _JUMP_ENTRY = 16
 _STATIC_CALL_ENTRY = 8
 
 
 class _Alternative(NamedTuple):
-    """A place, its length, and where its other code is and how long it is."""
+    """A patched place, its length, and the address and length of its replacement."""
 
     address: int
     size: int
@@ -57,7 +57,7 @@ class _Alternative(NamedTuple):
 
 
 class Sites:
-    """All such places of a kernel, by their address."""
+    """All patched places of a kernel, by address."""
 
     def __init__(self, kernel: KernelImage, isa: Isa) -> None:
         self._kernel = kernel
@@ -66,7 +66,7 @@ class Sites:
 
     @cached_property
     def _jumps(self) -> list[tuple[int, int]]:
-        """Address and target of each static key's jump, by rising address."""
+        """Address and target of each static key's jump, in ascending order of address."""
         table = self._kernel.table(*_JUMPS)
         if table is None:
             return []
@@ -113,16 +113,16 @@ class Sites:
 
     @property
     def are_known(self) -> bool:
-        """Returns True if the tables are found. Every kernel has alternatives; one without symbols of data (arm64
-        before 6.6 at Debian) hides them.
+        """Returns True if the tables were found. Every kernel has alternatives, but they cannot be found without data
+        symbols (Debian's arm64 kernels before 6.6).
         """
         return bool(self._alternatives)
 
     def on_path(self, blocks: Iterable[tuple[int, int]]) -> Iterator[Patch]:
-        """Yields the other state of every site inside blocks of code (start and size in bytes); raises EmulationError
-        if one is not known.
+        """Yields the other state of every site inside blocks of code (start and size in bytes). Raises EmulationError
+        if the other state of a site is not known.
         """
-        # A machine's tracer entry returns at once whatever is patched there.
+        # Tracer entries are left out: a machine returns from them at once, whatever is patched there.
         for start, size in blocks:
             first = bisect_left(self._places, start)
             if first < len(self._places) and self._places[first] < start + size and start not in self._left_out:
@@ -132,7 +132,7 @@ class Sites:
 
     @cached_property
     def _places(self) -> list[int]:
-        """The addresses of all sites, rising: most blocks of code have none."""
+        """The addresses of all sites in ascending order: most blocks of code have none."""
         return sorted(
             {*(address for address, _ in self._jumps), *(item.address for item in self._alternatives)}.union(
                 self._static_calls

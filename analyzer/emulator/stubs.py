@@ -1,8 +1,8 @@
-"""Answers for what every function of a kernel calls: locks, messages, memory. None of them stands for anything that is
+"""Stubs for the functions that all kernel code calls: locks, messages, memory. None of them replaces code that is
 judged.
 
-memset() and its like are answered too: a booted kernel has the one that suits its processor, and the emulator lacks the
-newest.
+memset(), memcpy() and memmove() have stubs too: a booted kernel picks a version for its processor, and the emulator
+does not have the newest instructions.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 __all__ = ["STANDARD", "TRACER_ENTRIES", "allocator", "install", "returns", "tracer_entries"]
 
 _LARGEST = 16 << 20
-"""Bytes: more than any function that is run here asks for."""
+"""In bytes: more than any function that is run here asks for."""
 
 
 def returns(value: int) -> Stub:
-    """A stub that returns a value and does nothing."""
+    """Returns a stub that returns a value and does nothing."""
     return lambda _: value
 
 
 def allocator(argument: int | None, element: int | None = None) -> Stub:
-    """A stub that returns zeroed memory of the size in an argument, times the one in another; of a page where no
-    argument says.
+    """Returns a stub that allocates zeroed memory. The size is in `argument`, multiplied by the number in `element` if
+    that is given; it is a page without `argument`.
     """
 
     def stub(call: Call) -> int:
@@ -41,13 +41,13 @@ def allocator(argument: int | None, element: int | None = None) -> Stub:
 
 
 def _keep_flags(call: Call) -> int:
-    """Returns the saved interrupt flags that `_raw_spin_lock_irqsave()` returns."""
+    """Returns saved interrupt flags, as `_raw_spin_lock_irqsave()` does."""
     del call
     return 0x200
 
 
 def _set(call: Call) -> int:
-    """memset(place, byte, length)."""
+    """Does memset(address, byte, length)."""
     length = call.argument(2)
     if length > _LARGEST:
         raise EmulationError(Why.MEMORY, f"{call.name}() of {length} bytes")
@@ -56,7 +56,7 @@ def _set(call: Call) -> int:
 
 
 def _copy(call: Call) -> int:
-    """memcpy(target, source, length), and memmove."""
+    """Does memcpy(target, source, length), and memmove()."""
     length = call.argument(2)
     if length > _LARGEST:
         raise EmulationError(Why.MEMORY, f"{call.name}() of {length} bytes")
@@ -103,15 +103,15 @@ _STANDARD |= {
 }
 _STANDARD |= {name: allocator(None) for name in _SIZE_UNKNOWN.split()}
 STANDARD: Mapping[str, Stub] = _STANDARD
-"""By the name of the function."""
+"""The stubs, by the name of the function."""
 TRACER_ENTRIES = frozenset(("__fentry__", "_mcount", "ftrace_caller"))
 
 
 def install(
     kernel: KernelImage, stubs: Mapping[str, Stub], see: Callable[[str], None] | None = None
 ) -> dict[int, tuple[str, Stub]]:
-    """Returns the stubs by the addresses at which this kernel has their functions; `see` hears the name of each that is
-    called.
+    """Returns the stubs by the addresses of their functions in this kernel. `see` is called with the name of each stub
+    that is called.
     """
     kernel.learn(frozenset(stubs))
     found: dict[int, tuple[str, Stub]] = {}
@@ -122,7 +122,7 @@ def install(
 
 
 def tracer_entries(kernel: KernelImage) -> tuple[int, ...]:
-    """Returns where the functions are that every traced function calls first, which keep every register."""
+    """Returns the addresses of the functions that every traced function calls first. They change no register."""
     kernel.learn(TRACER_ENTRIES)
     return tuple(address for name in TRACER_ENTRIES for address in kernel.all_of(name))
 

@@ -1,4 +1,4 @@
-"""Ends runs of the emulator that take too long, by the time of the processor: a busy machine changes no answer."""
+"""Stops runs of the emulator that take too long. Processor time counts, so a busy machine changes no answer."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import unicorn as uc
 __all__ = ["WATCHDOG", "Watchdog"]
 
 _WATCH = 0.05
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 
 
 class Watchdog:
-    """Stops the run of a machine that takes too long. One thread, started with the first run, watches all runs of a
-    process.
+    """Stops a machine whose run takes too long. One thread, started with the first run, watches all runs of a process.
     """
 
     def __init__(self) -> None:
@@ -25,15 +24,15 @@ class Watchdog:
         self._late = False
 
     def start(self, machine: uc.Uc, seconds: float) -> None:
-        """Begin to watch a run that may take so many seconds of the processor."""
-        if self._owner != os.getpid():  # a fork leaves threads behind
+        """Starts to watch a run that may take `seconds` of processor time."""
+        if self._owner != os.getpid():  # a forked child has no copy of the thread
             self._owner = os.getpid()
             threading.Thread(target=self._watch, daemon=True).start()
         self._late = False
         self._running = (machine, time.process_time() + seconds)
 
     def stop(self) -> bool:
-        """The run has ended; whether it was stopped for its time."""
+        """Ends the watch. Returns True if the run was stopped because it took too long."""
         self._running = None
         return self._late
 
@@ -47,4 +46,4 @@ class Watchdog:
 
 
 WATCHDOG = Watchdog()
-"""The one of this process."""
+"""The watchdog of this process."""

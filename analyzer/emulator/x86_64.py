@@ -1,4 +1,4 @@
-"""x86-64: System V calls, per-CPU data behind GS."""
+"""x86-64: System V calls, per-CPU data addressed through GS."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["ISA", "Uc"]
 _PER_CPU = 0xFFFF_8883_0000_0000
 _PER_CPU_SIZE = 1 << 20
 _MODULES = 0xFFFF_FFFF_C000_0000
-"""Where a booted kernel puts modules and what its JIT emits: within 2 GiB of its own code (Linux
+"""The address where a booted kernel puts modules and the code that its JIT emits: within 2 GiB of its own code (Linux
 Documentation/arch/x86/x86_64/mm.rst).
 """
 _TRAPS = (b"\x0f\x0b", b"\x0f\xb9")
@@ -29,13 +29,13 @@ _REGISTERS = ("rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", *(f"r{number}" fo
 
 
 def _alternative(entry: bytes) -> tuple[int, int, bool]:
-    """struct alt_instr; before v5.18 the length of the padding ends it."""
+    """Parses struct alt_instr; before v5.18 it ends with the length of the padding."""
     size, length = (entry[-3], entry[-2]) if len(entry) == 13 else (entry[-2], entry[-1])
     return size, length, False
 
 
 class X64(Isa):
-    """Calls push the address to return to, arguments are in registers, per-CPU data is behind GS."""
+    """x86-64: calls push the return address, arguments are in registers, per-CPU data is addressed through GS."""
 
     name = "x86_64"
     machine = (UC_ARCH_X86, UC_MODE_64)
@@ -58,8 +58,8 @@ class X64(Isa):
     thunks = ("__x86_return_thunk", *(f"__x86_indirect_thunk_{name}" for name in _REGISTERS))
 
     def prepare(self, machine: Machine) -> None:
-        """Per-CPU data: until some 6.14 it is linked at 0 and found behind GS, since then it is at its own address,
-        with GS at 0.
+        """Sets up per-CPU data: until about 6.14 it is linked at 0 and addressed relative to GS; since then it is at
+        its own address, with GS at 0.
         """
         first = next((item for item in machine.kernel.binary.segments if item.address == 0), None)
         base = 0
@@ -70,13 +70,13 @@ class X64(Isa):
         machine.set_register(x86.UC_X86_REG_GS_BASE, base)
 
     def call(self, machine: Machine, back: int) -> None:
-        """Pushes the address."""
+        """Pushes the return address."""
         place = machine.register(x86.UC_X86_REG_RSP) - 8
         machine.write(place, struct.pack("<Q", back))
         machine.set_register(x86.UC_X86_REG_RSP, place)
 
     def leave(self, machine: Machine) -> None:
-        """Takes the address off the stack."""
+        """Pops the return address and jumps to it."""
         place = machine.register(x86.UC_X86_REG_RSP)
         (back,) = struct.unpack("<Q", machine.read(place, 8))
         machine.set_register(x86.UC_X86_REG_RSP, place + 8)
@@ -90,7 +90,7 @@ class X64(Isa):
         return 2 if code.startswith(_TRAPS[0]) else 4 if code[2] & 0xC7 == 0x44 else 3
 
     def patches(self, kernel: KernelImage) -> int:
-        """Returns where modules are."""
+        """Returns the address of modules."""
         return _MODULES
 
     def no_operation(self, size: int) -> bytes:
@@ -110,8 +110,8 @@ class X64(Isa):
         return 5 if code.startswith((b"\xe9", _NOP5, b"\x3e\x8d\x74\x26\x00")) else 0
 
     def moved(self, code: bytes, start: int, target: int) -> bytes:
-        """Moves what the kernel does: a relative call or jump that the other code begins with, and nothing else before
-        v6.7 (apply_relocation()).
+        """Adjusts a relative call or jump at the start of the replacement. The kernel adjusts nothing else before v6.7
+        (apply_relocation()).
         """
         if len(code) >= 5 and code[0] in (0xE8, 0xE9):
             (distance,) = struct.unpack_from("<i", code, 1)
@@ -119,7 +119,7 @@ class X64(Isa):
         return code
 
     def traced(self, code: bytes, start: int, trampoline: int) -> tuple[int, bytes] | None:
-        """Returns the first no-operation of five bytes, at the start or behind endbr64."""
+        """Returns a call in place of the first no-operation of five bytes, which is at the start or after endbr64."""
         place = code.find(_NOP5, 0, 16)
         if place < 0:
             return None
