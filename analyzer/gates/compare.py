@@ -1,7 +1,7 @@
-"""Two reports of the same nodes or kernels: what got worse, what better, what came and what went.
+"""Compares two reports of the same nodes or kernels: what got worse, what got better, what appeared and what vanished.
 
-Only what both have looked at is compared. What the other one has not (a defect of a newer catalogue, a node that
-vanished) is listed apart and is neither worse nor better.
+Only what both reports cover is compared. What only one of them has (a defect of a newer catalogue, a node that
+vanished) is listed separately and is neither worse nor better.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Trend(Enum):
 
 
 class Change(NamedTuple):
-    """A defect whose verdict is another one now, on these nodes or kernels and architectures (none: all)."""
+    """A defect whose verdict changed, with the nodes or kernels (`units`) and the architectures (empty: all)."""
 
     defect: str
     trend: Trend
@@ -48,8 +48,8 @@ class NewDefect(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Two reports compared. `unreadable` could be judged before and cannot now, `vanished` and `appeared` are in one of
-    them only, `not_asked` are defects that only the older one looked for.
+    """Two reports compared. `unreadable` could be judged before and cannot be judged now. `vanished` and `appeared` are
+    in only one of the reports. `not_asked` are defects that only the older one looked for.
     """
 
     old: Stored
@@ -63,8 +63,8 @@ class Comparison(NamedTuple):
     compared: int
 
     def worse(self, states: Container[State] = (State.AFFECTED, State.UNKNOWN)) -> int:
-        """Returns how many got worse and are in one of these states now; what a waiver accepts is left out, and what
-        cannot be judged any more is unknown.
+        """Returns how many verdicts got worse and are now in one of these states. Verdicts that a waiver accepts are
+        left out. Units that can no longer be judged count as unknown.
         """
         changes = [item for item in self.changes if item.trend is Trend.WORSE and not item.now.waived]
         unread = len(self.unreadable) if State.UNKNOWN in states else 0
@@ -83,7 +83,9 @@ def _trend(before: State, now: State) -> Trend | None:
 
 
 def _changes(old: StoredKernel, new: StoredKernel) -> Iterator[Change]:
-    """Yields the changes between two kernels, without their units. An answer for all architectures is one for each."""
+    """Yields the changes between two kernels, without their units. An answer for all architectures counts for each of
+    them.
+    """
     found: dict[tuple[str, State, Answer], list[str]] = {}
     slugs = dict.fromkeys(slug for slug, _ in new.answers)
     named: dict[str, list[str]] = {}
@@ -103,9 +105,10 @@ def _changes(old: StoredKernel, new: StoredKernel) -> Iterator[Change]:
 
 
 def _pairs(old: Stored, new: Stored) -> tuple[dict[str, tuple[int, int]], dict[str, int], dict[str, int]]:
-    """Returns the units of both, by name with the places of their kernels, and those that only one has.
+    """Returns the units that both reports have, by name with the indexes of their kernels, and those that only one has.
 
-    One kernel in each is the same target, whatever it is called: a host has a newer kernel after an update.
+    If each report has a single kernel, both count as the same target even if the names differ: a host has a newer
+    kernel after an update.
     """
     before, now = old.units, new.units
     if len(before) == len(now) == 1 and not (old.nodes or new.nodes) and not (old.skipped or new.skipped):
@@ -135,8 +138,8 @@ _STATES = {Outcome.AFFECTED: State.AFFECTED, Outcome.UNKNOWN: State.UNKNOWN}
 
 
 def decide_against(found: Comparison, total: Tally, gate: Gate) -> Outcome:
-    """Returns what an audit with a baseline ends with: a contradiction, what an expired waiver names, else *affected* if
-    something got worse that is in the gate's list.
+    """Returns the outcome of an audit with a baseline. Contradictions and verdicts with an expired waiver fail first.
+    Otherwise the outcome is *affected* if a verdict got worse and its state is in the gate's list.
     """
     outcome = decide(total, gate._replace(fail_on=frozenset()))
     if outcome is not Outcome.PASSED:
@@ -146,7 +149,7 @@ def decide_against(found: Comparison, total: Tally, gate: Gate) -> Outcome:
 
 
 def compare(old: Stored, new: Stored) -> Comparison:
-    """Compares two reports; raises AuditError where they have no node or kernel in common."""
+    """Compares two reports. Raises AuditError if they have no node or kernel in common."""
     both, gone, came = _pairs(old, new)
     unreadable = {name: new.skipped[name] for name in gone if name in new.skipped}
     if not both and not unreadable:

@@ -1,10 +1,10 @@
 """The policy of gates: which verdicts make an audit fail. docs/gates.md has the truth table.
 
-- A verdict whose confidence is below the minimum counts as unknown, whatever it says: a weak *affected* proves nothing,
-  and a weak *fixed* or *not-affected* promises nothing.
-- A waiver accepts a defect on a kernel: what is affected or unknown there does not fail. It changes no verdict.
-- A waiver whose day has passed accepts nothing: what it names fails, also where its state is not in the list.
-- A contradiction always fails: a probe saw that the evidence is wrong, and no waiver accepts that.
+- A verdict whose confidence is below the minimum counts as unknown: a weak *affected* proves nothing, and a weak
+  *fixed* or *not-affected* promises nothing.
+- A waiver accepts a defect on a kernel: an affected or unknown verdict does not fail there. It changes no verdict.
+- An expired waiver accepts nothing: the verdicts that it names fail even if their state is not in the list.
+- A contradiction always fails: a probe showed that the evidence is wrong, and no waiver accepts that.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SETTLE = (
 
 
 class Outcome(Enum):
-    """What an audit ends with, the worst first."""
+    """The outcome of an audit, the worst first."""
 
     CONTRADICTED = "contradicted"
     AFFECTED = "affected"
@@ -42,14 +42,14 @@ class Outcome(Enum):
 
 
 ALL_FAIL = frozenset((Outcome.CONTRADICTED, Outcome.AFFECTED, Outcome.UNKNOWN))
-"""What fails where the user names nothing."""
+"""The outcomes that fail by default."""
 _FAILING = (Outcome.CONTRADICTED, Outcome.AFFECTED, Outcome.UNKNOWN)
 _OUTCOMES = {State.AFFECTED: Outcome.AFFECTED, State.UNKNOWN: Outcome.UNKNOWN}
 
 
 class Gate(NamedTuple):
-    """What makes an audit fail: the outcomes of `fail_on`, of verdicts that reach the `minimum` of confidence and that
-    no waiver accepts.
+    """What makes an audit fail: the outcomes in `fail_on`, for verdicts that no waiver accepts. Verdicts below the
+    `minimum` confidence count as unknown.
     """
 
     fail_on: frozenset[Outcome] = ALL_FAIL
@@ -58,8 +58,8 @@ class Gate(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """What an audit found, counted: verdicts that no waiver names, inputs that could not be judged (`skipped`), verdicts
-    that are `waived`, and those whose waiver has expired (`lapsed_…`).
+    """Counts of what an audit found: verdicts that no waiver names, inputs that could not be judged (`skipped`),
+    verdicts that are `waived`, and those whose waiver has expired (`lapsed_…`).
 
     `used` are the waivers that name a verdict, `audited` the slugs of all defects that were looked for.
     """
@@ -75,16 +75,18 @@ class Tally(NamedTuple):
     audited: frozenset[str] = frozenset()
 
     def count(self, outcome: Outcome) -> int:
-        """Returns how many there are of an outcome that no waiver names; what could not be judged counts as unknown."""
+        """Returns the number of verdicts with this outcome that no waiver names (contradictions: of all). Inputs that
+        could not be judged count as unknown.
+        """
         counts = {Outcome.CONTRADICTED: self.contradicted, Outcome.AFFECTED: self.affected}
         return self.unknown + self.skipped if outcome is Outcome.UNKNOWN else counts.get(outcome, 0)
 
     def lapsed(self, outcome: Outcome) -> int:
-        """Returns how many there are of an outcome whose waiver has expired."""
+        """Returns the number of verdicts with this outcome whose waiver has expired."""
         return {Outcome.AFFECTED: self.lapsed_affected, Outcome.UNKNOWN: self.lapsed_unknown}.get(outcome, 0)
 
     def __add__(self, other: object) -> Tally:
-        """Returns both together."""
+        """Returns the sum of both."""
         if not isinstance(other, Tally):
             return NotImplemented
         return Tally(
@@ -101,14 +103,16 @@ class Tally(NamedTuple):
 
 
 def _names_of(target: TargetReport) -> tuple[str, ...]:
-    """Returns what a waiver's pattern is held against: what the kernel is called."""
+    """Returns the names of the kernel, which a waiver's pattern is matched against."""
     identity = target.identity
     known = (target.name, *(identity.get(key) for key in ("release", "package", "upstream")))
     return tuple(dict.fromkeys(name.removesuffix(" (running)") for name in known if name))
 
 
 def _waiver_for(slug: str, names: Iterable[str], waivers: Iterable[Waiver]) -> Waiver | None:
-    """Returns the waiver that names a defect on a kernel of these names, one that holds before one that has expired."""
+    """Returns the waiver that names a defect on a kernel with these names. A valid waiver is preferred to an expired
+    one.
+    """
     from fnmatch import fnmatchcase
 
     found = [item for item in waivers if item.defect == slug and any(fnmatchcase(name, item.kernel) for name in names)]
@@ -116,7 +120,7 @@ def _waiver_for(slug: str, names: Iterable[str], waivers: Iterable[Waiver]) -> W
 
 
 def _weakened(verdict: Verdict, minimum: Confidence) -> Verdict:
-    """Returns a verdict whose confidence is below the minimum, as unknown."""
+    """Returns a verdict with too little confidence as *unknown*, with the reason."""
     level = f"{verdict.confidence.label} confidence"
     return verdict._replace(
         state=State.UNKNOWN,
@@ -129,14 +133,16 @@ def _weakened(verdict: Verdict, minimum: Confidence) -> Verdict:
 
 
 class _Seen:
-    """Verdicts as a gate sees them, made once where many kernels share them: a report takes those that are one object for one."""
+    """Applies a gate to verdicts. Kernels that share one verdict object get one shared result, which a report writes
+    once.
+    """
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self._known: dict[tuple[int, Waiver | None], tuple[Verdict, Verdict]] = {}
 
     def verdict(self, item: Verdict, names: Iterable[str]) -> Verdict:
-        """Returns what a verdict is on a kernel of these names."""
+        """Returns a verdict on a kernel with these names, with the gate applied."""
         weak = item.state is not State.UNKNOWN and item.confidence < self._gate.minimum
         waiver = None
         if weak or item.state in _OUTCOMES:
@@ -150,13 +156,15 @@ class _Seen:
         return self._known[key][1]
 
     def target(self, target: TargetReport) -> TargetReport:
-        """Returns a target's report with its verdicts as the gate sees them."""
+        """Returns a target's report with the gate applied to its verdicts."""
         names = _names_of(target)
         return target._replace(verdicts=tuple(self.verdict(item, names) for item in target.verdicts))
 
 
 def gated(targets: Iterable[TargetReport], gate: Gate) -> Iterator[TargetReport]:
-    """Yields targets' reports as the gate sees them: weak verdicts as unknown, waivers beside what they name."""
+    """Yields the targets' reports with the gate applied: weak verdicts become unknown, and waivers are attached to the
+    verdicts that they name.
+    """
     if gate.minimum is Confidence.LOW and not gate.waivers:
         yield from targets
         return
@@ -169,7 +177,7 @@ def _is_contradicted(verdict: Verdict) -> bool:
 
 
 def tally(target: TargetReport | Skipped) -> Tally:
-    """Counts what was found of one target, which `gated` has seen."""
+    """Counts the verdicts of one target to which `gated` was applied."""
     if isinstance(target, Skipped):
         return Tally(skipped=1)
     verdicts = target.verdicts
@@ -188,7 +196,7 @@ def tally(target: TargetReport | Skipped) -> Tally:
 
 
 def gated_report(report: Report, gate: Gate) -> tuple[Report, Tally]:
-    """Returns a report as the gate sees it, and what is in it."""
+    """Returns a report with the gate applied, and its counts."""
     targets = tuple(gated(report.targets, gate))
     total = sum((tally(target) for target in targets), Tally())
     total = sum((tally(item) for item in report.skipped), total)
@@ -201,7 +209,7 @@ def _fails(outcome: Outcome, gate: Gate) -> bool:
 
 
 def decide(found: Tally, gate: Gate) -> Outcome:
-    """Returns the worst outcome that fails, else that the audit has passed."""
+    """Returns the worst outcome that fails; PASSED if there is none."""
     for outcome in _FAILING:
         if found.lapsed(outcome) or (_fails(outcome, gate) and found.count(outcome)):
             return outcome
@@ -209,10 +217,10 @@ def decide(found: Tally, gate: Gate) -> Outcome:
 
 
 def let_through(found: Tally, gate: Gate) -> Mapping[Outcome, int]:
-    """Returns how many there are of each outcome that does not fail, those that occur only."""
+    """Returns the number of verdicts for each outcome that occurs and does not fail."""
     return {item: found.count(item) for item in _FAILING if not _fails(item, gate) and found.count(item)}
 
 
 def unused(found: Tally, gate: Gate) -> tuple[Waiver, ...]:
-    """Returns the waivers of defects that were looked for, and that name nothing that was found."""
+    """Returns the waivers that match no verdict although their defect was looked for."""
     return tuple(item for item in gate.waivers if item not in found.used and item.defect in found.audited)

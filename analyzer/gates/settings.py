@@ -1,7 +1,9 @@
-"""Settings: what the user wants by default. The command line beats the environment, which beats the file.
+"""Settings: the user's defaults. The command line takes precedence over the environment, and the environment over the
+file.
 
-The file is the one that the command line or TAILCALL_AUDIT_SETTINGS names, else that of the user's own configuration
-folder. A file in the working folder is used only where it is named: an audited tree must not waive itself.
+The file is the one that the command line or TAILCALL_AUDIT_SETTINGS names, otherwise the one in the user's
+configuration folder. A file in the working folder is used only if it is named: an audited tree must not waive its own
+defects.
 """
 
 from __future__ import annotations
@@ -17,15 +19,15 @@ from tailcall_audit.analyzer.text import printable
 __all__ = ["FILE_NAMES", "SETTINGS", "Setting", "SettingsFile", "Value", "read_settings_file", "resolve", "user_file"]
 
 FILE_NAMES = ("tailcall-audit.toml", ".tailcall-audit.toml")
-"""What the file is called in the user's configuration folder; in the working folder it is the second."""
+"""The names of the file in the user's configuration folder; in the working folder it has the second name."""
 _FOLDER = "tailcall-audit"
 _MAX_BYTES = 1 << 20
 _PREFIX = "TAILCALL_AUDIT_"
 
 
 class Setting(NamedTuple):
-    """A setting: its name in the file (with - for _ that of an option), and what it is. `path` marks a path, which in a
-    file is relative to the file's folder; `many` a list of words.
+    """A setting: its name in the file, which is also the name of the option, and a description. `path` is True for a
+    path; in a file it is relative to the file's folder. `many` is True for a list of words.
     """
 
     name: str
@@ -35,7 +37,7 @@ class Setting(NamedTuple):
 
     @property
     def variable(self) -> str:
-        """The environment variable of it."""
+        """The environment variable of this setting."""
         return _PREFIX + self.name.upper().replace("-", "_")
 
 
@@ -55,7 +57,7 @@ _BY_NAME = {item.name: item for item in SETTINGS}
 
 
 class Value(NamedTuple):
-    """The value of a setting (None: the tool's own default), and where it is from."""
+    """The value of a setting (None: the tool's own default), and its source."""
 
     name: str
     value: str | None
@@ -63,7 +65,7 @@ class Value(NamedTuple):
 
 
 class SettingsFile(NamedTuple):
-    """A settings file that was read: its name, its text, the values that it has, and the waivers as they stand in it."""
+    """A settings file that was read: its name, its text, its values, and its waivers as parsed from TOML."""
 
     name: str = ""
     text: str = ""
@@ -72,10 +74,10 @@ class SettingsFile(NamedTuple):
 
 
 def user_file() -> str | None:
-    """Returns the settings file of the user's configuration folder (XDG_CONFIG_HOME), None if there is none.
+    """Returns the settings file in the user's configuration folder (XDG_CONFIG_HOME); None if there is none.
 
-    Raises AuditError where two are there. A folder that is not absolute is none: what lies in the working folder may be
-    anyone's. It is not looked for by platformdirs, whose import takes a fifth of the audit of a version string.
+    Raises AuditError if there are two. A folder whose path is not absolute is ignored: files in the working folder may
+    be anyone's. platformdirs is not used, because its import takes a fifth of the time of an audit of a version string.
     """
     home = os.environ.get("XDG_CONFIG_HOME", "").strip()
     if not os.path.isabs(home):
@@ -89,13 +91,14 @@ def user_file() -> str | None:
 
 
 def _line(text: str, name: str) -> int:
-    """Returns the line of a key in front of all tables, 1 if it is not found."""
+    """Returns the line number of a top-level key; 1 if it is not found."""
     match = re.search(rf'^[ \t]*"?{re.escape(name)}"?[ \t]*=', text, re.MULTILINE)
     return 1 if match is None else text.count("\n", 0, match.start()) + 1
 
 
 def _as_text(setting: Setting, value: object, place: str, folder: str) -> str:
-    """Returns a value of the file as an option would have it; raises AuditError."""
+    """Returns a value from the file as the text that an option would have; raises AuditError if it has the wrong type.
+    """
     if setting.many and isinstance(value, list) and all(isinstance(word, str) for word in value):
         return ",".join(value)
     if setting.name == "surveys" and value is False:
@@ -116,7 +119,9 @@ def _did_you_mean(name: str) -> str:
 
 
 def read_settings_file(path: str) -> SettingsFile:
-    """Returns what a settings file holds; raises AuditError on one that cannot be read, or that has what is no setting."""
+    """Returns the content of a settings file. Raises AuditError if it cannot be read or has a key that is not a
+    setting.
+    """
     import tomllib
     from pathlib import Path
 
@@ -148,8 +153,8 @@ def resolve(
     environment: Mapping[str, str],
     default: Callable[[str], str | None] = lambda _: None,
 ) -> dict[str, Value]:
-    """Returns every setting with where it is from. `given` are the options of the command line, by a setting's name;
-    `default` is what the tool takes where nothing is set. An empty variable of the environment sets nothing.
+    """Returns every setting with its source. `given` are the options of the command line, by the name of the setting.
+    `default` returns the tool's own value for a setting that is not set. An empty environment variable sets nothing.
     """
     found = {}
     for setting in SETTINGS:

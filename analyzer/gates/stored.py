@@ -1,7 +1,8 @@
-"""Reports that were written: JSON of every version so far, and JSON lines. Only what a comparison needs is kept.
+"""Reads reports that were written earlier: JSON of every version so far, and JSON lines. Keeps only what a comparison
+needs.
 
-Version 1 lists what was skipped as texts and has each verdict whole; version 2 as label and reason; version 3 has what
-verdicts share once, and nodes.
+Version 1 has each skipped input as a text and repeats every verdict in full. Version 2 has label and reason for a
+skipped input. Version 3 stores details that verdicts share once, and adds nodes.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _RUNNING = " (running)"
 
 
 class Answer(NamedTuple):
-    """The verdict on a defect: its state, what decided in a few words, and whether a waiver accepts it."""
+    """The verdict on a defect: its state, a short reason, and whether a waiver accepts it."""
 
     state: State
     brief: str
@@ -41,8 +42,9 @@ class StoredKernel(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """A report, as far as two are compared: the day of its catalogue ("": not known), its kernels, what could not be
-    judged with the reason, and the place of each node's kernel in `kernels` (no nodes: the kernels are compared).
+    """The parts of a report that a comparison needs. `catalog` is the date of its catalogue ("": not known). `skipped`
+    maps inputs that could not be judged to the reason. `nodes` maps each node to the index of its kernel in `kernels`;
+    without nodes the kernels are compared.
     """
 
     name: str
@@ -58,7 +60,9 @@ class Stored(NamedTuple):
 
     @property
     def units(self) -> dict[str, int]:
-        """What is compared, by name, with the place of its kernel: nodes, else kernels, the second of a name numbered."""
+        """The units that are compared, by name, with the index of their kernel: nodes, or kernels if there are no
+        nodes. If a name occurs again, a number is added.
+        """
         if self.nodes:
             return dict(self.nodes)
         found: dict[str, int] = {}
@@ -74,7 +78,7 @@ def _answers(items: Iterable[tuple[str, Sequence[str], Answer]]) -> dict[tuple[s
 
 
 def stored(report: Report, name: str = "this audit") -> Stored:
-    """Returns a report of this run in the form that is compared."""
+    """Returns a report of this run in the form for a comparison."""
     kernels = tuple(
         StoredKernel(
             printable(target.name.removesuffix(_RUNNING)),
@@ -105,7 +109,7 @@ def _kernel(item: Mapping[str, Any], details: Sequence[Any]) -> StoredKernel:
 
 
 def _skipped(items: Iterable[Any]) -> dict[str, str]:
-    """Returns the reasons by label. Version 1 has a text each, which begins with the name of the input."""
+    """Returns the reasons by label. In version 1 each is one text that begins with the name of the input."""
     found = {}
     for item in items:
         label, reason = (
@@ -151,7 +155,9 @@ def _is_lines(text: str) -> bool:
 
 
 def read_report(path: str) -> Stored:
-    """Returns a report that ``--format json`` or ``jsonl`` wrote, of this version or an older one; raises AuditError."""
+    """Returns a report that ``--format json`` or ``jsonl`` wrote, in this version or an older one. Raises AuditError if
+    it cannot be read.
+    """
     name = os.path.expanduser(path)
     try:
         data = read_file(Path(name), _MAX_BYTES)

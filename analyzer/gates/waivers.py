@@ -1,4 +1,4 @@
-"""Waivers: the tables ``[[waiver]]`` of a settings file."""
+"""Reads waivers: the tables ``[[waiver]]`` of a settings file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EXAMPLE = "a waiver has defect, kernel, reason, until (2027-01-31) and who"
 
 
 def _places(text: str, name: str, count: int) -> list[str]:
-    """Returns the file and line of each table, by its header; the file alone where the headers cannot be counted."""
+    """Returns the file and line of each table's header; only the file if the number of headers does not match."""
     lines = [text.count("\n", 0, match.start()) + 1 for match in _HEADER.finditer(text)]
     return [f"{name}:{line}" for line in lines] if len(lines) == count else [name] * count
 
@@ -41,7 +41,9 @@ def _until(value: object, place: str) -> date:
 
 
 def _waivers(table: object, place: str, catalog: Catalog, today: date) -> list[Waiver]:
-    """Returns the waivers of a table: one, or one for each defect of a pitfall's number; raises AuditError."""
+    """Returns the waivers of a table: one, or one for each defect of a pitfall number. Raises AuditError if the table
+    is invalid.
+    """
     if not isinstance(table, Mapping):
         raise AuditError(f"{place}: waiver is a table: write [[waiver]]; {_EXAMPLE}")
     unknown = [str(key) for key in table if key not in _FIELDS]
@@ -63,10 +65,10 @@ def _waivers(table: object, place: str, catalog: Catalog, today: date) -> list[W
 def read_waivers(
     tables: object, text: str, name: str, catalog: Catalog, today: date | None = None
 ) -> tuple[Waiver, ...]:
-    """Returns the waivers of a file's `tables`. `text` is the file's, for the lines; a waiver holds through its day, in
-    UTC.
+    """Returns the waivers in a file's `tables`. `text` is the file's content, for line numbers. A waiver is valid
+    through its day, in UTC.
 
-    Raises AuditError on a table that is none, or whose defect the catalogue does not have.
+    Raises AuditError if a table is invalid or its defect is not in the catalogue.
     """
     if not isinstance(tables, Sequence) or isinstance(tables, str):
         raise AuditError(f"{name}: waiver is a list of tables: write [[waiver]]; {_EXAMPLE}")

@@ -1,4 +1,4 @@
-"""The words of settings as what they mean; each error names where the word is from."""
+"""Parses the words of settings into values. Each error names the source of the word."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def _refuse(value: Value, word: str, known: Iterable[str]) -> NoReturn:
 
 
 def outcomes_of(value: Value) -> frozenset[Outcome]:
-    """Returns what fails; a contradiction always does. Raises AuditError on a word that is no outcome."""
+    """Returns the outcomes that fail; a contradiction always does. Raises AuditError for a word that is not an outcome.
+    """
     if value.value is None:
         return ALL_FAIL
     words = [word.strip().lower() for word in value.value.split(",")]
@@ -34,7 +35,7 @@ def outcomes_of(value: Value) -> frozenset[Outcome]:
 
 
 def confidence_of(value: Value) -> Confidence:
-    """Returns the least confidence that counts; raises AuditError on a word that is none."""
+    """Returns the lowest confidence that counts; raises AuditError for a word that is not a confidence."""
     if value.value is None:
         return Confidence.LOW
     known = {item.label: item for item in Confidence}
@@ -43,7 +44,7 @@ def confidence_of(value: Value) -> Confidence:
 
 
 def severity_of(value: Value) -> str | None:
-    """Returns the lowest severity that is looked for, None for all; raises AuditError on a word that is none."""
+    """Returns the lowest severity to look for (None: all); raises AuditError for a word that is not a severity."""
     if value.value is None:
         return None
     word = value.value.lower()
@@ -51,7 +52,7 @@ def severity_of(value: Value) -> str | None:
 
 
 def days_of(value: Value) -> int | None:
-    """Returns a number of days, None for any; raises AuditError on a word that is no such number."""
+    """Returns a number of days (None: no limit); raises AuditError for a word that is not such a number."""
     if value.value is None:
         return None
     word = value.value

@@ -1,1 +1,1 @@
-"""Surveys: what a source of facts says about which release has which commit, read once and kept."""
+"""Surveys: what a source says about the releases that have each commit, read once and stored."""

@@ -1,5 +1,5 @@
-"""Holds a survey against the catalogue: what is new, what ends later, what contradicts, and the catalogue with the
-rest.
+"""Compares a survey with the catalogue: claims that are new, that reach further, or that contradict it. Adds the first
+two to the catalogue.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Finding", "News", "compare", "series_facts", "with_surveys"]
 
 
 class News(Enum):
-    """What a claim is to the catalogue."""
+    """How a claim relates to the catalogue."""
 
     NEW = "new"
     LATER = "later"
@@ -27,7 +27,7 @@ class News(Enum):
 
 
 class Finding(NamedTuple):
-    """A claim, what it is to the catalogue, and what the catalogue says (None: nothing)."""
+    """A claim, how it relates to the catalogue, and what the catalogue says (None: nothing)."""
 
     claim: Claim
     news: News
@@ -82,10 +82,11 @@ def _news(claim: Claim, commit: Commit) -> tuple[News, str | None]:
 
 
 def compare(survey: Survey, catalog: Catalog) -> tuple[Finding, ...]:
-    """Returns what each claim about a branch is to the catalogue; one about a commit that it does not have is left out.
+    """Returns how each claim about a branch relates to the catalogue. Claims about commits that it does not have are
+    left out.
 
-    A revert makes contradictions of all claims about that commit on that branch: which release has it is another
-    question then.
+    If one claim about a commit on a branch contradicts the catalogue, its other claims about that commit and branch
+    that are new or reach further count as contradictions too: the releases are then in doubt.
     """
     found = []
     for claim in survey.claims:
@@ -95,7 +96,7 @@ def compare(survey: Survey, catalog: Catalog) -> tuple[Finding, ...]:
         try:
             news, known = _news(claim, commit)
         except ValueError:
-            continue  # a release of another form than Linux has
+            continue  # not a Linux release number
         found.append(Finding(claim, news, known))
     contradicted = {(item.claim.commit, item.claim.where) for item in found if item.news is News.CONTRADICTION}
     return tuple(
@@ -107,7 +108,8 @@ def compare(survey: Survey, catalog: Catalog) -> tuple[Finding, ...]:
 
 
 def _fact(claims: list[Claim], survey: Survey) -> BranchFact | None:
-    """Returns the fact that a branch's claims about a commit make; None if they are about mainline only."""
+    """Returns the fact that follows from a branch's claims about a commit; None if they are about mainline or a series.
+    """
     branch = claims[0].branch
     if branch is None or branch == MAINLINE:
         return None
@@ -126,7 +128,9 @@ def _fact(claims: list[Claim], survey: Survey) -> BranchFact | None:
 
 
 def _confirmed(commit: Commit, branch: str, survey: Survey, catalog: Catalog) -> Commit:
-    """Returns a commit whose fact about a branch, or about mainline, a survey confirms."""
+    """Returns a commit whose fact about a branch, or about mainline, has the date of a survey that confirms it, if that
+    is later than its own.
+    """
     basis = Basis(survey.name, survey.date)
     if branch == MAINLINE:
         known = commit.basis
@@ -138,11 +142,10 @@ def _confirmed(commit: Commit, branch: str, survey: Survey, catalog: Catalog) ->
 
 
 def with_surveys(catalog: Catalog, surveys: Iterable[Survey]) -> Catalog:
-    """Returns the catalogue with what surveys add to it: facts about branches that it has none about, or that reach
-    further.
+    """Returns the catalogue with the facts that surveys add: facts that are new, or that reach further than its own.
 
-    What contradicts the catalogue is left out; what says the same makes the fact as young as the survey. The strongest
-    kind of survey is merged first, and no weaker one overrules it.
+    Claims that contradict the catalogue are left out. Claims that confirm a fact give it the survey's date. The
+    strongest kind of survey is merged first, and no weaker one overrules it.
     """
     ranks = list(Kind)
     for survey in sorted(surveys, key=lambda item: (ranks.index(item.kind), item.name)):
@@ -166,8 +169,8 @@ _EXCERPT = "by an excerpt of a changelog, whose other entries may take it back"
 
 
 def series_facts(survey: Survey, catalog: Catalog) -> Iterator[SeriesFact]:
-    """Yields the facts about builds that a survey adds. A commit that a series took back makes none: which builds have
-    it a fact cannot say.
+    """Yields the facts about builds that a survey adds. There is none for a commit that was reverted in the series,
+    because a fact cannot express which builds have it.
     """
     reverted = {(item.commit, item.series) for item in survey.claims if item.state is State.REVERTED_IN}
     known = {(fact.distro, fact.base, fact.series, fact.commit) for fact in catalog.series}

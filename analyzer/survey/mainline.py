@@ -1,4 +1,5 @@
-"""The first release, or release candidate, of mainline that contains each commit of the catalogue, by a clone's tags."""
+"""Finds the first mainline release or release candidate that contains each commit of the catalogue, by a clone's tags.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +28,8 @@ def _counted(records: Iterator[Record], progress: Callable[[str], None]) -> Iter
 def mainline_claims(
     catalog: Catalog, repository: pygit2.Repository, name: str, progress: Callable[[str], None]
 ) -> Iterator[Claim]:
-    """Yields a claim for every commit of the catalogue that mainline's tags contain. Raises nothing: a clone that
-    breaks off below a commit still shows which tags contain it.
+    """Yields a claim for every commit of the catalogue that mainline's tags contain. Broken history raises no error: a
+    clone whose history breaks off before a commit still shows which tags contain that commit.
     """
     tags = {version: commit for version, commit in read_tags(repository).items() if not version.sublevel}
     wanted = {commit.id: key for key, commit in catalog.commits.items() if len(commit.id) == 40}

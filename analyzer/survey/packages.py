@@ -1,6 +1,6 @@
-"""Surveys a distribution's changelogs: which build of which series has which commit of the catalogue.
+"""Surveys a distribution's changelogs: finds which builds of each series have each commit of the catalogue.
 
-Each version that a changelog has an entry for is read as an audit of that version reads it, so that both always agree.
+Each version with a changelog entry is read with the same code as an audit of that version, so both always agree.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from tailcall_audit.analyzer.version import build_key
 __all__ = ["survey_changelogs"]
 
 _TAG = re.compile(r"\.([a-z]+\d+(?:sp\d+)?)", re.ASCII)
-"""What RPM's builds have behind their numbers: el9 of 5.14.0-427.13.1.el9_4, oe2203sp4 of 5.10.0-242.0.0.141.oe2203sp4."""
+"""The tag after the numbers of an RPM build: el9 of 5.14.0-427.13.1.el9_4, oe2203sp4 of 5.10.0-242.0.0.141.oe2203sp4.
+"""
 
 
 _WHOLE = re.compile(r"\d+\.\d+\.\d+-", re.ASCII)
 
 
 class _Build(NamedTuple):
-    """One version of a series, and what its changelog shows of every commit that it decides."""
+    """One version of a series, and the state of every commit that its changelog decides."""
 
     version: str
     states: dict[str, bool]
@@ -56,7 +57,7 @@ def _build(opened: OpenChangelog, version: str) -> _Build:
 
 
 def _series_of(opened: OpenChangelog, distribution: Distribution) -> Series | None:
-    """Returns the line of builds that a changelog is of; None if it is of none that facts can be about."""
+    """Returns the series that a changelog belongs to; None if facts cannot describe it."""
     release, form = opened.release, distribution.changelog
     if form is not None and form.lines:
         source = opened.changelog.entries[0].package
@@ -70,7 +71,7 @@ def _series_of(opened: OpenChangelog, distribution: Distribution) -> Series | No
 
 
 def _each_series(catalog: Catalog, opened: OpenChangelog) -> Iterator[OpenChangelog]:
-    """Yields a changelog opened at the newest version of each series that it has, the newest series first."""
+    """Yields a changelog opened at the newest version of each of its series, the newest series first."""
     yield opened
     seen = {opened.window.base.branch}
     for entry in opened.changelog.entries:
@@ -83,8 +84,8 @@ def _each_series(catalog: Catalog, opened: OpenChangelog) -> Iterator[OpenChange
 
 
 def _worth_reading(newest: OpenChangelog) -> list[str]:
-    """Returns the versions at which something may change, and those before them, oldest first: between two of them
-    nothing does.
+    """Returns the versions at which a state may change and the version before each of them, oldest first. Nothing
+    changes between two of these.
     """
     versions = list(dict.fromkeys(entry.version for entry in reversed(newest.window.entries) if entry.version))
     mentioning = set(mentioning_versions(newest))
@@ -98,7 +99,7 @@ def _worth_reading(newest: OpenChangelog) -> list[str]:
 def _builds(
     catalog: Catalog, newest: OpenChangelog, progress: Callable[[str], None]
 ) -> Iterator[tuple[Series, _Build]]:
-    """Yields the versions of the newest one's series that decide, oldest first."""
+    """Yields the builds of the newest version's series that can change a state, oldest first."""
     distributions = {entry.name: entry for entry in catalog.distributions}
     versions = _worth_reading(newest)
     for count, version in enumerate(versions, 1):
@@ -109,15 +110,15 @@ def _builds(
             continue
         distribution = distributions.get(opened.release.distro or "")
         named = opened.release.package or version
-        # RHEL's first builds (5.14-1.2.1.el9) do not write the whole version of the kernel, so their numbers are no place in a line.
+        # RHEL's first builds (5.14-1.2.1.el9) leave out the kernel's sublevel, so their numbers do not sort with the others.
         series = None if distribution is None else _series_of(opened, distribution)
         if distribution is not None and series is not None and (not distribution.z_streams or _WHOLE.match(named)):
             yield series, _build(opened, named)
 
 
 def _claims(series: Series, builds: Sequence[_Build], distribution: Distribution, source: str) -> Iterator[Claim]:
-    """Yields what the builds of a series say, line by line: the main line, then each z-stream from where it leaves
-    that.
+    """Yields the claims about the builds of a series, line by line. A z-stream starts with the state of the main line
+    at the point where it branches off.
     """
     lines: dict[tuple[int, ...], list[_Build]] = {}
     for build in sorted(builds, key=lambda item: build_key(item.version)):
@@ -131,7 +132,7 @@ def _claims(series: Series, builds: Sequence[_Build], distribution: Distribution
 
 
 def _inherited(main: Sequence[_Build], line: tuple[int, ...], commit: str) -> bool | None:
-    """Returns what the main line says of a commit where a z-stream leaves it; None if it says nothing."""
+    """Returns the main line's state of a commit at the point where a z-stream branches off; None if it is not known."""
     found = None
     for build in main:
         if build_key(build.version) <= line:
@@ -173,7 +174,7 @@ def survey_changelogs(
     date: str,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Survey:
-    """Surveys changelogs, each opened at its newest version; `source` is what they are called.
+    """Surveys changelogs, each opened at its newest version. `source` is the name of their source.
 
     Raises SurveyError if none is of a distribution that the catalogue knows.
     """

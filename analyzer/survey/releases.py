@@ -1,4 +1,4 @@
-"""The releases that a clone's tags name, and the earliest one that contains a commit."""
+"""Reads the releases from a clone's tags, and finds the earliest one that contains a commit."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _MAX_TAGS = 20_000
 
 
 class _TagError(ValueError):
-    """A tag that leads to no commit in this clone."""
+    """Raised if a tag leads to no commit in this clone."""
 
 
 class BranchTags(NamedTuple):
-    """The releases of a stable branch in a clone: its base release's commit (None: no such tag), and its releases,
-    oldest first.
+    """The tags of a stable branch in a clone: the commit of its base release (None: no such tag), and its releases with
+    their commits, oldest first.
     """
 
     branch: str
@@ -32,7 +32,7 @@ class BranchTags(NamedTuple):
 
 
 def read_tags(repository: pygit2.Repository) -> dict[UpstreamVersion, str]:
-    """Returns the commit of every tag that is a release of Linux (``v6.1``, ``v6.1.170``, ``v6.13-rc3``)."""
+    """Returns the commit of every tag that names a Linux release (``v6.1``, ``v6.1.170``, ``v6.13-rc3``)."""
     found: dict[UpstreamVersion, str] = {}
     names = [name for name in repository.references if name.startswith(_PREFIX)]
     for name in names[:_MAX_TAGS]:
@@ -58,12 +58,12 @@ def stable_branches(tags: Mapping[UpstreamVersion, str]) -> tuple[BranchTags, ..
 
 
 class Earliest:
-    """The earliest release that contains a commit, for the commits of a walk from the newest release on, children
-    first.
+    """Finds the earliest release that contains each commit. It follows a walk from the newest release that yields
+    children before parents.
     """
 
     def __init__(self, releases: Mapping[str, UpstreamVersion], wanted: frozenset[str] | None = None) -> None:
-        """`releases` has the releases by their commits; `wanted` are the commits to answer for (None: all)."""
+        """`releases` maps commits to releases. `wanted` are the commits to answer for (None: all)."""
         self._releases = {name.encode(): version for name, version in releases.items()}
         self._wanted = None if wanted is None else frozenset(name.encode() for name in wanted)
         self._waiting: dict[bytes, UpstreamVersion] = {}
@@ -79,7 +79,7 @@ class Earliest:
         return self._found.get(commit.encode())
 
     def through(self, records: Iterator[Record]) -> Iterator[Record]:
-        """Yields the records of a walk as they are; each commit's release is known when its record is yielded."""
+        """Yields the records of a walk unchanged. Each commit's release is known once its record is yielded."""
         releases, wanted, waiting, answers = self._releases, self._wanted, self._waiting, self._found
         for record in records:
             if record.boundary:

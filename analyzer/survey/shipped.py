@@ -37,7 +37,7 @@ def _fact_data(fact: SeriesFact, survey: str) -> dict[str, str]:
 
 
 def _once(facts: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Orders facts, and keeps one of those that say the same from several changelogs."""
+    """Sorts facts, and keeps one of several that state the same from different changelogs."""
     kept: dict[tuple[str, ...], dict[str, str]] = {}
     for fact in sorted(facts, key=lambda entry: (entry["series"], entry["commit"], entry["from"], entry["source"])):
         kept.setdefault(tuple(value for name, value in fact.items() if name not in ("source", "survey")), fact)
@@ -45,7 +45,7 @@ def _once(facts: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def _surveys(folder: Path) -> Iterator[Survey]:
-    """Yields the surveys in a folder; raises SurveyError if a file is none, or two have one name."""
+    """Yields the surveys in a folder. Raises SurveyError if a file is not a survey, or two have the same name."""
     seen: set[str] = set()
     for path in sorted(folder.glob("*.json")):
         try:
@@ -65,10 +65,10 @@ def _as_bytes(data: dict[str, object]) -> bytes:
 
 
 def build_shipped(catalog_folder: Path, catalog: Catalog) -> bytes:
-    """Returns the content of `surveys.json`: the facts of every survey, by distribution, each of these in one line that
-    an audit can parse alone. The same files give the same bytes.
+    """Returns the content of `surveys.json`: the facts of all surveys by distribution. Each distribution is one line,
+    so an audit can parse it alone. The same files give the same bytes.
 
-    Raises SurveyError if a file is no survey, or two have one name.
+    Raises SurveyError if a file is not a survey, or two have the same name.
     """
     facts: dict[str, list[dict[str, str]]] = {}
     surveys: dict[str, str] = {}
@@ -98,10 +98,10 @@ def _branch_data(fact: BranchFact) -> dict[str, object]:
 
 
 def build_branches(catalog_folder: Path, catalog: Catalog) -> bytes:
-    """Returns the content of `branches.json`: what the surveys of stable branches add to the catalogue, by commit and
-    branch. What contradicts the catalogue is not in it, and of two surveys the stronger kind counts.
+    """Returns the content of `branches.json`: the facts that surveys of stable branches add to the catalogue, by commit
+    and branch. Claims that contradict the catalogue are left out, and the stronger kind of two surveys counts.
 
-    Raises SurveyError if a file is no survey, or two have one name.
+    Raises SurveyError if a file is not a survey, or two have the same name.
     """
     found = list(_surveys(catalog_folder / _BRANCHES))
     facts: dict[str, dict[str, object]] = {}

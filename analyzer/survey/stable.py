@@ -1,8 +1,8 @@
-"""Surveys a clone of the stable tree: which release of which branch has which commit of the catalogue.
+"""Surveys a clone of the stable tree: finds which releases of each branch have each commit of the catalogue.
 
 The history is read once per branch, from its newest tag to its base release. Each backport, revert and re-application
 counts from the earliest tag that contains it. Then the code at the newest tag is read with the signatures of the
-catalogue: where history and code contradict each other nothing is claimed.
+catalogue. If history and code contradict each other, nothing is claimed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MAX_COMMITS = 1_000_000
 
 
 class _BranchSurvey(NamedTuple):
-    """What one branch gave."""
+    """The result for one branch."""
 
     claims: tuple[Claim, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
@@ -46,7 +46,7 @@ class _Branch:
     def __init__(
         self, catalog: Catalog, repository: pygit2.Repository, tags: BranchTags, source: str, is_based: bool
     ) -> None:
-        """`is_based` says that the base of the tags is mainline's release."""
+        """`is_based` is True if the base of the tags is mainline's release."""
         self.catalog = catalog
         self.is_based = is_based
         self.repository = repository
@@ -80,10 +80,10 @@ class _Branch:
 def _changes(
     branch: _Branch, key: str, events: Sequence[Event], starts_with: bool
 ) -> tuple[list[Claim], Conflict | None]:
-    """Returns what a commit's events, oldest first, make of it from release to release.
+    """Returns the claims about a commit that follow from its events, oldest first.
 
-    `starts_with` says that the base release has it. A commit that is reverted and applied again between two releases is
-    in both. One event that cannot be read ends the claims.
+    `starts_with` is True if the base release has the commit. A commit that is reverted and applied again between two
+    releases is in both. If one event cannot be interpreted, there is a conflict and no claims.
     """
     by_release: dict[UpstreamVersion, Event] = {}
     for event in events:
@@ -106,9 +106,9 @@ def _changes(
 
 
 def _with_mainline_base(catalog: Catalog, repository: pygit2.Repository, tags: BranchTags) -> tuple[BranchTags, bool]:
-    """Returns the tags with mainline's own commit as the base where the catalogue knows it: a tag can be moved, and what
-    lies between the two would be called absent. False says that the clone does not have it: then the tag ends the walk,
-    and proves no absence.
+    """Returns the tags with mainline's own commit as the base, if the catalogue knows it. A tag can be moved, and the
+    commits between the two would then be called absent. The second value is False if the clone does not have the base:
+    then the tag ends the walk and proves no absence.
     """
     branch = catalog.branches.get(tags.branch)
     known = None if branch is None else branch.mainline
@@ -138,12 +138,12 @@ def _why_incomplete(branch: _Branch, walked: Walked) -> str | None:
 def _against_code(
     claims: list[Claim], branch: _Branch, commit: Commit, seen: Evidence
 ) -> tuple[list[Claim], Conflict | None]:
-    """Holds what the history says of the newest release against its code."""
+    """Compares the claims from the history with the code of the newest release."""
     last = claims[-1] if claims else None
     present = last is not None and last.state is State.PRESENT_FROM
     history = "present" if present else "absent"
     if seen.presence is Presence.UNKNOWN:
-        if seen.unreadable:  # a clone without its files says nothing against the history
+        if seen.unreadable:  # a clone without its files does not contradict the history
             return claims, None
         kept = [claim for claim in claims if claim.state is not State.ABSENT_THROUGH]
         return kept, None
@@ -167,7 +167,7 @@ def _survey_branch(branch: _Branch, progress: Callable[[str], None]) -> _BranchS
             found = [branch.claim(key, State.ABSENT_THROUGH, branch.newest)]
         answers[key] = found, conflict
     progress(f"{branch.tags.branch}.y: reading the code of {branch.newest}")
-    # The code is held against claims: where nothing is claimed, none is read.
+    # The code only checks claims: no code is read for a commit without claims.
     code = _code(branch, frozenset(key for key, (found, _) in answers.items() if found))
     for key, seen in code.items():
         answers[key] = _against_code(answers[key][0], branch, branch.catalog.commits[key], seen)
@@ -179,8 +179,8 @@ def _survey_branch(branch: _Branch, progress: Callable[[str], None]) -> _BranchS
 
 
 def _code(branch: _Branch, keys: frozenset[str]) -> dict[str, Evidence]:
-    """Returns what the signatures of these commits see at the newest release; a clone without its files shows nothing,
-    and takes nothing back.
+    """Returns the evidence of these commits' signatures at the newest release. In a clone without its files the
+    evidence is unreadable and withdraws no claim.
     """
     if not keys:
         return {}
@@ -198,7 +198,7 @@ def survey_stable(
     branches: Sequence[str] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> Survey:
-    """Surveys the stable branches of a clone, or those named; `name` is what the source is called, `date` the day of
+    """Surveys the stable branches of a clone, or only `branches`. `name` is the name of the source, `date` the day of
     the survey.
 
     Raises SurveyError if the clone cannot be read, or has no release of a stable branch.

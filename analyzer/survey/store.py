@@ -1,4 +1,4 @@
-"""Surveys as files: JSON with a schema version and a digest, in a folder that only the user can write to."""
+"""Stores surveys as files: JSON with a schema version and a digest, in a folder that only the user can write to."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _claim_data(claim: Claim) -> dict[str, str]:
 
 
 def as_data(survey: Survey) -> dict[str, Any]:
-    """Returns a survey as JSON data: what ``survey --json`` prints."""
+    """Returns a survey as JSON data, as ``survey --json`` prints it."""
     return {
         "kind": survey.kind.value,
         "name": survey.name,
@@ -52,7 +52,7 @@ def digest_of(data: Mapping[str, Any]) -> str:
 
 
 def to_bytes(survey: Survey) -> bytes:
-    """Returns the file of a survey. Conflicts are not kept: nothing follows from them."""
+    """Returns the content of a survey's file. Conflicts are left out: no fact follows from them."""
     data = as_data(survey) | {"schema_version": SCHEMA_VERSION}
     del data["conflicts"]
     return (json.dumps(data | {"digest": digest_of(data)}, indent=1, sort_keys=True) + "\n").encode()
@@ -76,7 +76,7 @@ def _claim(data: Mapping[str, Any]) -> Claim:
 
 
 def from_bytes(raw: bytes, where: str) -> Survey:
-    """Returns the survey in a file; raises SurveyError if it is broken, of a newer form, or not what was written."""
+    """Returns the survey in a file. Raises SurveyError if it is broken, has a newer schema version, or was changed."""
     data = parse_json(raw, lambda _, words: SurveyError(f"{where}: not a survey: {words}"))
     if not isinstance(data, dict):
         raise SurveyError(f"{where}: not a survey: its JSON is no object")
@@ -106,7 +106,7 @@ def from_bytes(raw: bytes, where: str) -> Survey:
 
 
 def _says_more(kept: Survey, survey: Survey) -> str | None:
-    """Returns why a survey that is kept says more than another one of its name; None if it does not."""
+    """Returns why a stored survey covers more than a new one of the same name; None if it does not."""
     ranks = list(Kind)
     if ranks.index(kept.kind) < ranks.index(survey.kind):
         return f"it is a {kept.kind.value} survey, which is stronger than one of {survey.kind.value}"
@@ -120,15 +120,15 @@ def _says_more(kept: Survey, survey: Survey) -> str | None:
 
 
 class Store:
-    """The surveys in a folder. A file that another user could have written is not believed."""
+    """The surveys in a folder. Files that another user could have written are refused."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._private = PrivateFolder(folder)
 
     def names(self) -> list[str]:
-        """Returns the names of the surveys, in order; none where there is no folder. Raises SurveyError if it is not
-        the user's.
+        """Returns the sorted names of the surveys; an empty list if the folder does not exist. Raises SurveyError if
+        the folder is not the user's.
         """
         try:
             found = [name.removesuffix(_SUFFIX) for name in self._private.names() if name.endswith(_SUFFIX)]
@@ -139,7 +139,7 @@ class Store:
         return sorted(name for name in found if _NAME.fullmatch(name))
 
     def read(self, name: str) -> Survey:
-        """Returns a survey; raises SurveyError."""
+        """Returns a survey. Raises SurveyError if it is missing, cannot be read, or may be another user's."""
         path = self.folder / f"{name}{_SUFFIX}"
         if _NAME.fullmatch(name) is None:
             raise SurveyError(f"{name!r} is no name of a survey")
@@ -154,7 +154,7 @@ class Store:
         return from_bytes(raw, str(path))
 
     def readable(self, refused: Callable[[str], None]) -> Iterator[Survey]:
-        """Yields every survey that can be read; `refused` is called with the reason for each other one."""
+        """Yields every survey that can be read. Calls `refused` with the reason for each of the others."""
         try:
             names = self.names()
         except SurveyError as error:
@@ -167,10 +167,10 @@ class Store:
                 refused(str(error))
 
     def write(self, survey: Survey) -> Path:
-        """Writes a survey under its name, whole or not at all; returns the path.
+        """Writes a survey under its name, completely or not at all, and returns the path.
 
-        Raises SurveyError, also where the survey of that name says more: is of a stronger kind, has other branches or
-        series, or reaches further.
+        Raises SurveyError if writing fails, or if the stored survey of that name covers more: it is of a stronger kind,
+        has branches or series that this one lacks, or reaches further.
         """
         path = self.folder / f"{survey.name}{_SUFFIX}"
         self._check_replaced(survey)
@@ -181,7 +181,8 @@ class Store:
         return path
 
     def _check_replaced(self, survey: Survey) -> None:
-        """Raises SurveyError if the survey that would be replaced says more. One that cannot be read says nothing."""
+        """Raises SurveyError if the survey that would be replaced covers more. One that cannot be read may be replaced.
+        """
         if survey.name not in self.names():
             return
         try:

@@ -11,26 +11,27 @@ from tailcall_audit.analyzer.errors import AuditError
 __all__ = ["MAINLINE", "Claim", "Conflict", "Kind", "Series", "State", "Survey", "SurveyError"]
 
 MAINLINE = "mainline"
-"""The branch that claims about releases and release candidates of mainline name."""
+"""The name of the branch in claims about mainline's releases and release candidates."""
 
 
 class SurveyError(AuditError):
-    """A source that cannot be surveyed, or a survey that cannot be read; the message says where and why."""
+    """Raised if a source cannot be surveyed, or a survey cannot be read; the message says where and why."""
 
 
 class Kind(Enum):
-    """What a survey was read from, the strongest first: a weaker one never overrules a stronger one."""
+    """What a survey was read from, the strongest first. A weaker one never overrules a stronger one."""
 
     STABLE = "stable"
     """The history of the stable branches, and the code at their tips."""
     PACKAGES = "packages"
     """The changelogs of a distribution's kernels."""
     VULNS = "vulns"
-    """The records of the kernel's CVE numbering authority, which show where a fix is, and prove no absence."""
+    """The records of the kernel's CVE numbering authority. They show which releases have a fix, but prove no absence.
+    """
 
 
 class Series(NamedTuple):
-    """A distribution's builds of one base release: the tag that their releases have (el9), or nothing."""
+    """A distribution's builds of one base release. `tag` is the tag in their release strings (el9), or empty."""
 
     distro: str
     base: str
@@ -49,22 +50,21 @@ class Series(NamedTuple):
 
 
 class State(Enum):
-    """What a claim says of its commit in its release."""
+    """What a claim says about its commit in its release."""
 
     PRESENT_FROM = "present-from"
-    """It came with this release."""
+    """The commit is present from this release on."""
     REVERTED_IN = "reverted-in"
-    """This release took it back."""
+    """This release reverts the commit."""
     ABSENT_THROUGH = "absent-through"
-    """No release through this one has it."""
+    """No release up to and including this one has the commit."""
 
 
 class Claim(NamedTuple):
-    """A commit's state in a release of a stable branch, or in a version of a distribution's series: one of the two is
-    named.
+    """A commit's state in a release of a branch, or in a version of a distribution's series: either `branch` or
+    `series` is set.
 
-    `commit` has 12 digits, `id` is the commit on that branch where it is known, `source` is where the claim can be
-    read.
+    `commit` has 12 digits. `id` is the commit on that branch, if known. `source` says where the claim can be verified.
     """
 
     commit: str
@@ -82,7 +82,7 @@ class Claim(NamedTuple):
 
 
 class Conflict(NamedTuple):
-    """Two sources that contradict each other, which is printed and never merged. `words` has both statements."""
+    """Two sources that contradict each other. A conflict is printed and never merged. `words` has both statements."""
 
     commit: str
     where: str
@@ -90,11 +90,11 @@ class Conflict(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """What was read from one source. `date` is an ISO date, `reach` the newest release of each branch or series that
+    """What was read from one source. `date` is an ISO date. `reach` is the newest release of each branch or series that
     was read.
 
-    `notes` say what could not be read, and why. An `excerpt` lacks entries of its changelog: what they take back is not
-    known.
+    `notes` say what could not be read, and why. `excerpt` is True if entries of the changelog are missing: they may
+    revert commits.
     """
 
     kind: Kind

@@ -1,8 +1,8 @@
-"""Surveys the repository of the kernel's CVE numbering authority: in which release of which branch a fix is.
+"""Surveys the repository of the kernel's CVE numbering authority: finds the first release of each branch with a fix.
 
 A record ``cve/published/YEAR/CVE-….sha1`` names the fix in mainline, ``….dyad`` has a line for each branch:
-``vulnerable version:its commit:fixed version:its commit``, with 0 for a side that there is none of. Where there is no
-dyad, the record in CVE JSON 5 has the fixed versions. A row that is missing proves nothing.
+``vulnerable version:its commit:fixed version:its commit``, with 0 for a side that does not exist. Without a dyad, the
+fixed versions come from the record in CVE JSON 5. A missing row proves nothing.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class _Fixed(NamedTuple):
 
 
 class _Texts:
-    """The texts of records. `refused` names those that are there and cannot be read as one."""
+    """Reads the texts of records. `refused` lists files that exist but cannot be read, with the reason."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self.refused: list[str] = []
 
     def of(self, path: Path) -> str:
-        """Returns the text of a record; empty if there is none, or none of a reasonable size."""
+        """Returns the text of a record; empty if the file is missing or cannot be read."""
         try:
             kind = kind_of(path)
         except AuditError as error:
@@ -67,7 +67,7 @@ class _Texts:
 
 
 def read_dyad(text: str) -> Iterator[tuple[UpstreamVersion, str]]:
-    """Yields the fixed version and its commit of every line of a dyad; a line of another form is left out."""
+    """Yields the fixed version and its commit from every line of a dyad; lines of another form are left out."""
     for line in text.splitlines():
         fields = line.split(":")
         if line.startswith("#") or len(fields) != 4 or _ID.fullmatch(fields[3]) is None:
@@ -93,7 +93,7 @@ def _fixed_in_record(data: Any) -> Iterator[_Fixed]:  # noqa: ANN401 (JSON)
 
 
 def _rows(texts: _Texts, record: Path) -> Iterator[_Fixed]:
-    """Yields the fixed versions that the files beside a ``.sha1`` have."""
+    """Yields the fixed versions from the files beside a ``.sha1``."""
     dyad = texts.of(record.with_suffix(".dyad"))
     if dyad:
         yield from (_Fixed(version, name) for version, name in read_dyad(dyad))
@@ -119,7 +119,7 @@ def _records(root: Path, progress: Callable[[str], None]) -> Iterator[Path]:
 
 
 def _few(refused: list[str]) -> tuple[str, ...]:
-    """Returns the first of many reasons, and how many more there are."""
+    """Returns the first reasons, and a line with the number of those left out."""
     more = len(refused) - _SHOWN
     return (*refused[:_SHOWN], *((f"and {more:,} more files left out",) if more > 0 else ()))
 
@@ -127,15 +127,17 @@ def _few(refused: list[str]) -> tuple[str, ...]:
 def survey_vulns(
     catalog: Catalog, root: Path, name: str, date: str, progress: Callable[[str], None] = lambda _: None
 ) -> Survey:
-    """Surveys a clone of vulns.git; `name` is what it is called. Raises SurveyError if it is none."""
+    """Surveys a clone of vulns.git. `name` is the name of the source. Raises SurveyError if the folder is no such
+    clone.
+    """
     keys = {commit.id: key for key, commit in catalog.commits.items()}
     claims: dict[tuple[str, str], Claim] = {}
     texts = _Texts(root)
     for path in _records(root, progress):
         fixes = texts.of(path).split()
-        key = keys.get(fixes[0]) if len(fixes) == 1 else None  # of two fixes a row does not say which it is about
+        key = keys.get(fixes[0]) if len(fixes) == 1 else None  # with two fixes, a row does not name its own
         for row in _rows(texts, path) if key is not None else ():
-            # A row of mainline has the release and not the candidate, so it says less than the catalogue.
+            # A row of mainline names the release, not the release candidate: the catalogue is more precise.
             if key is None or not row.release.sublevel:
                 continue
             source = f"CNA {name} {path.stem}{'.dyad' if row.id else '.json'}"
