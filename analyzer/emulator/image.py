@@ -19,8 +19,7 @@ _MAX_TABLE = 16 << 20
 
 
 class KernelImage:
-    """An unpacked kernel. `architecture` is the catalogue's name. Raises EmulationError if a requested item is missing.
-    """
+    """An unpacked kernel. `architecture` is the catalogue's name. Methods raise EmulationError for a missing item."""
 
     def __init__(self, binary: Binary, architecture: str) -> None:
         self.binary = binary

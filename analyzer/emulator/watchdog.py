@@ -15,8 +15,7 @@ _WATCH = 0.05
 
 
 class Watchdog:
-    """Stops a machine whose run takes too long. One thread, started with the first run, watches all runs of a process.
-    """
+    """Stops a machine whose run takes too long. One thread, started with the first run, watches all runs."""
 
     def __init__(self) -> None:
         self._running: tuple[uc.Uc, float] | None = None

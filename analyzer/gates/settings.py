@@ -97,8 +97,7 @@ def _line(text: str, name: str) -> int:
 
 
 def _as_text(setting: Setting, value: object, place: str, folder: str) -> str:
-    """Returns a value from the file as the text that an option would have; raises AuditError if it has the wrong type.
-    """
+    """Returns a value from the file as the text of an option; raises AuditError if it has the wrong type."""
     if setting.many and isinstance(value, list) and all(isinstance(word, str) for word in value):
         return ",".join(value)
     if setting.name == "surveys" and value is False:

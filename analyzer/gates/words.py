@@ -23,8 +23,7 @@ def _refuse(value: Value, word: str, known: Iterable[str]) -> NoReturn:
 
 
 def outcomes_of(value: Value) -> frozenset[Outcome]:
-    """Returns the outcomes that fail; a contradiction always does. Raises AuditError for a word that is not an outcome.
-    """
+    """Returns the outcomes that fail; a contradiction always does. Raises AuditError for a word that is no outcome."""
     if value.value is None:
         return ALL_FAIL
     words = [word.strip().lower() for word in value.value.split(",")]

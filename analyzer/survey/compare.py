@@ -108,8 +108,7 @@ def compare(survey: Survey, catalog: Catalog) -> tuple[Finding, ...]:
 
 
 def _fact(claims: list[Claim], survey: Survey) -> BranchFact | None:
-    """Returns the fact that follows from a branch's claims about a commit; None if they are about mainline or a series.
-    """
+    """Returns the fact that follows from claims about a commit on a branch; None for mainline and for a series."""
     branch = claims[0].branch
     if branch is None or branch == MAINLINE:
         return None

@@ -1,5 +1,4 @@
-"""Finds the first mainline release or release candidate that contains each commit of the catalogue, by a clone's tags.
-"""
+"""Finds the first mainline release or candidate that contains each commit of the catalogue, by a clone's tags."""
 
 from __future__ import annotations
 

@@ -25,8 +25,7 @@ from tailcall_audit.analyzer.version import build_key
 __all__ = ["survey_changelogs"]
 
 _TAG = re.compile(r"\.([a-z]+\d+(?:sp\d+)?)", re.ASCII)
-"""The tag after the numbers of an RPM build: el9 of 5.14.0-427.13.1.el9_4, oe2203sp4 of 5.10.0-242.0.0.141.oe2203sp4.
-"""
+"""The tag after the numbers of an RPM build: el9 in 5.14.0-427.el9_4, oe2203sp4 in 5.10.0-242.0.0.141.oe2203sp4."""
 
 
 _WHOLE = re.compile(r"\d+\.\d+\.\d+-", re.ASCII)

@@ -181,8 +181,7 @@ class Store:
         return path
 
     def _check_replaced(self, survey: Survey) -> None:
-        """Raises SurveyError if the survey that would be replaced covers more. One that cannot be read may be replaced.
-        """
+        """Raises SurveyError if the stored survey covers more. One that cannot be read may be replaced."""
         if survey.name not in self.names():
             return
         try:

@@ -26,8 +26,7 @@ class Kind(Enum):
     PACKAGES = "packages"
     """The changelogs of a distribution's kernels."""
     VULNS = "vulns"
-    """The records of the kernel's CVE numbering authority. They show which releases have a fix, but prove no absence.
-    """
+    """The records of the kernel's CVE numbering authority. They show where a fix is, but prove no absence."""
 
 
 class Series(NamedTuple):
