@@ -1,4 +1,4 @@
-"""What the freplace probes share: a target with a function to replace, and a replacement that tail-calls."""
+"""Shared code of the freplace probes: a target with a function to replace, and a replacement that tail-calls."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ __all__ = [
 ]
 
 _REPLACEABLE = 1
-"""The function of `target` that can be replaced."""
+"""The number of the function of `target` that can be replaced."""
 
 
 def target(kernel: Bpf, counters: int | None = None, kind: int = bpf.XDP) -> int:
-    """A program whose global subprogram can be replaced; with counters it counts its entries."""
+    """Loads a program whose global subprogram can be replaced; with `counters` it counts its entries."""
     program = Program().function("entry")
     if counters is None:
         program.mov(R6, R1)
@@ -51,7 +51,7 @@ def target(kernel: Bpf, counters: int | None = None, kind: int = bpf.XDP) -> int
 
 
 def extension(kernel: Bpf, replaced: int, array: int | None = None) -> int:
-    """A freplace program for `target`'s subprogram; with a prog_array it tail-calls entry 0 of it."""
+    """Loads a freplace program for the subprogram of `target`; with a prog_array it tail-calls entry 0 of it."""
     program = Program().function("replacement").mov(R6, R1)
     if array is not None:
         tail_call(program, array)
@@ -66,16 +66,18 @@ def extension(kernel: Bpf, replaced: int, array: int | None = None) -> int:
 
 
 def extension_of(kernel: Bpf, what: str = "a freplace program") -> tuple[int, int]:
-    """A target and a freplace program for it that does nothing; raises InconclusiveError."""
+    """Loads a target and a freplace program for it that does nothing. Raises InconclusiveError if the kernel refuses
+    one.
+    """
     needs_jit(kernel, bpf.XDP)
     replaced = expect(kernel, lambda: target(kernel), "a program to replace a function of")
     return replaced, expect(kernel, lambda: extension(kernel, replaced), what)
 
 
 def attach_extension(kernel: Bpf, program: int) -> int:
-    """Attaches a freplace program and returns the link; raises BpfError, and UnreachableError where the architecture
-    cannot attach one: bpf_arch_text_poke() or the trampoline answers ENOTSUPP. That the JIT compiles is seen before: no
-    freplace program of a function that is interpreted is loaded.
+    """Attaches a freplace program and returns the link. Raises BpfError, or UnreachableError if the architecture cannot
+    attach one: bpf_arch_text_poke() or the trampoline returns ENOTSUPP. A missing JIT is not the reason: without it the
+    kernel would not have loaded the freplace program.
     """
     try:
         return kernel.attach(program)
@@ -88,7 +90,7 @@ def attach_extension(kernel: Bpf, program: int) -> int:
 
 
 def claim(kernel: Bpf, kind: int) -> int:
-    """A prog_array that is owned by a program of this type: the first to tail-call into it, see
+    """Returns a prog_array that a program of this type owns: the first one to tail-call into it, see
     bpf_prog_map_compatible().
     """
     array = kernel.prog_array()
@@ -98,8 +100,8 @@ def claim(kernel: Bpf, kind: int) -> int:
 
 
 def resolves_target_type(kernel: Bpf) -> str | None:
-    """Returns None if the owner check takes a freplace program for its target's type (pitfall 1 is not there), else the
-    kernel's refusal. Raises InconclusiveError if the control, a target of another type than the owner's, is not
+    """Returns None if the owner check gives a freplace program the type of its target (pitfall 1 is absent), otherwise
+    the kernel's refusal. Raises InconclusiveError if the control, a target of another type than the owner's, is not
     refused.
     """
     replaced, _ = extension_of(kernel)
@@ -126,8 +128,8 @@ def resolves_target_type(kernel: Bpf) -> str | None:
 
 
 def extension_is_refused(kernel: Bpf) -> str | None:
-    """Returns the kernel's words when no freplace program may enter a prog_array, as the fix of pitfall 6 has it; None
-    when one may.
+    """Returns the kernel's error text if no freplace program may enter a prog_array, as with the fix of pitfall 6; None
+    if one may enter.
 
     Linux kernel commit d6083f040d5d ("bpf: Prevent tailcall infinite loop caused by freplace") (in v6.13). Nothing is
     attached, and the prog_array is empty and has no owner, so no other check refuses.
@@ -140,8 +142,8 @@ def extension_is_refused(kernel: Bpf) -> str | None:
 
 
 def look_only(kernel: Bpf) -> Result:
-    """Returns what can be seen of pitfall 5 with nothing attached, on a host: whether it can be reached; raises
-    InconclusiveError if only a guest can show it.
+    """Returns the result for pitfall 5 on a host, with nothing attached, if that shows that the defect cannot be
+    reached. Raises InconclusiveError if only a guest can show it.
     """
     refusal = extension_is_refused(kernel)
     if refusal is not None:

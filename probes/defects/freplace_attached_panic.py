@@ -1,14 +1,15 @@
-"""Pitfall 5, the panic: an attached freplace program is put into a prog_array.
+"""Pitfall 5, the panic: the kernel oopses when an attached freplace program is put into a prog_array.
 
-In a guest: loads a freplace program, attaches it and puts it into an empty prog_array. Where resolve_prog_type()
-follows prog->aux->dst_prog, which is NULL once it is attached, the kernel oopses in bpf_prog_map_compatible(), called
+In a guest: loads a freplace program, attaches it and puts it into an empty prog_array. If resolve_prog_type() follows
+prog->aux->dst_prog, which is NULL once the program is attached, the kernel oopses in bpf_prog_map_compatible(), called
 from prog_fd_array_get_ptr().
 
-On a host the put is tried with nothing attached. A refusal means that the fix of pitfall 6 keeps every freplace program
-out; acceptance on a kernel with pitfall 1 means that the type is never resolved. Otherwise only a guest can show it.
+On a host: tries the put with nothing attached. A refusal means that the fix of pitfall 6 refuses every freplace
+program. If the put is accepted and the kernel has pitfall 1, the type is never resolved. In both cases the defect
+cannot be reached. In all others only a guest can show it.
 
-Needs 4a9c7bbe2ed4 (in v5.18) and 1c123c567fb1 (in v6.2, 6.1.4); Linux kernel commit f7866c358733 ("bpf: Fix null
-pointer dereference in resolve_prog_type() for BPF_PROG_TYPE_EXT") (in v6.11) ends it.
+The defect needs 4a9c7bbe2ed4 (in v5.18) and 1c123c567fb1 (in v6.2, 6.1.4). Linux kernel commit f7866c358733 ("bpf: Fix
+null pointer dereference in resolve_prog_type() for BPF_PROG_TYPE_EXT") (in v6.11) fixes it.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Pitfall 5, the refusal: an attached freplace program is refused by a prog_array that took it before.
+"""Pitfall 5, the refusal: a prog_array refuses a freplace program that is attached, although it accepted it before.
 
 Loads a prog_array that an XDP program owns, and a freplace program of an XDP program. Puts the freplace program in,
-attaches it and puts it in again: a refusal now is the defect. In an empty prog_array nothing shows, since the first to
-enter it decides what it takes.
+attaches it and puts it in again: a refusal of the second put is the defect. An empty prog_array would not show it,
+because the first program to enter decides which others may.
 
-bpf_prog_map_compatible() decides: with f7866c358733 alone the type of an attached freplace program is EXT; Linux kernel
-commit fdad456cbcca ("bpf: Fix updating attached freplace prog in prog_array map") (in v6.11) takes saved_dst_prog_type.
-Without f7866c358733 the second put panics (`freplace_attached_panic`), so it is done in a guest only. Since the fix of
-pitfall 6 both puts are refused: it can't be reached.
+bpf_prog_map_compatible() decides: with f7866c358733 alone it takes the type of an attached freplace program as EXT;
+Linux kernel commit fdad456cbcca ("bpf: Fix updating attached freplace prog in prog_array map") (in v6.11) uses
+saved_dst_prog_type. Without f7866c358733 the second put panics (`freplace_attached_panic`), so this probe runs in a
+guest only. Since the fix of pitfall 6 both puts are refused and the defect cannot be reached.
 """
 
 from __future__ import annotations

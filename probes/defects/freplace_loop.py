@@ -1,13 +1,13 @@
-"""Pitfall 6: an endless loop of a freplace program and a tail call.
+"""Pitfall 6: a freplace program and a tail call make an endless loop.
 
-Loads a program, and a freplace program for its subprogram that tail-calls the program: each round starts the count
-anew. Observes how often the program is entered, or that the kernel refuses one of the two steps: the put after the
-attach, and the attach after the put. Both refusals must be seen.
+Loads a program, and a freplace program for its subprogram that tail-calls the program: each round resets the count.
+Observes how often the program is entered, or that the kernel refuses one of two steps: the put after the attach, or the
+attach after the put. The defect is absent only if both are refused.
 
 Linux kernel commit d6083f040d5d ("bpf: Prevent tailcall infinite loop caused by freplace") (in v6.13, 6.12.5, 6.1.191)
-refuses with EBUSY: prog_fd_array_get_ptr() the put, __bpf_trampoline_link_prog() the attach. Where pitfall 1 is in the
-way (1c123c567fb1 is missing), the program can't be put into the freplace program's prog_array at all, and the loop
-can't be built. Beyond 500 entries the stack would overflow; the programs stop themselves long before.
+refuses both steps with EBUSY: prog_fd_array_get_ptr() the put, __bpf_trampoline_link_prog() the attach. With pitfall 1
+(1c123c567fb1 is missing), the program cannot be put into the freplace program's prog_array, so the loop cannot be
+built. Beyond 500 entries the stack would overflow; the programs stop themselves long before that.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ __all__ = ["PROBE"]
 
 
 def _build(kernel: Bpf, attach_first: bool) -> tuple[int | None, str]:
-    """Builds the loop in one of the two orders: the entries that running it made, or None and the step that was
-    refused.
+    """Builds the loop in one of the two orders. Returns the number of entries after a run, or None and the step that
+    was refused.
     """
     counters, array = kernel.array(), kernel.prog_array()
     entry = expect(kernel, lambda: target(kernel, counters), "a program to replace a function of")
@@ -51,7 +51,7 @@ def _build(kernel: Bpf, attach_first: bool) -> tuple[int | None, str]:
 
 
 def _run(kernel: Bpf) -> Result:
-    # No subprogram tail-calls here but the freplace program: an architecture without such tail calls may loop all the same.
+    # Only the freplace program tail-calls here: an architecture without tail calls in subprograms may loop too.
     control(kernel, bpf.XDP, subprograms=False)
     refusal = resolves_target_type(kernel)
     if refusal is not None:

@@ -1,12 +1,13 @@
-"""Pitfall 1: a freplace program is not taken for its target's type when it meets a prog_array.
+"""Pitfall 1: the owner check of a prog_array does not give a freplace program the type of its target.
 
 Loads two prog_arrays, one owned by an XDP and one by a TC program, and freplace programs of an XDP program that
-tail-call into them. Observes whether the one into the XDP program's own is accepted; the other must be refused. Nothing
-is run and nothing attached.
+tail-call into them. Observes whether the kernel accepts the one that tail-calls into the XDP program's prog_array; it
+must refuse the other. Nothing is run or attached.
 
-bpf_prog_map_compatible() decides (bpf_prog_array_compatible() before 5.18): it compared the type EXT itself until Linux
-kernel commit 1c123c567fb1 ("bpf: Resolve fext program type when checking map compatibility") (in v6.2). That a freplace
-program is refused as a tail *callee* says nothing: Linux kernel commit d6083f040d5d (in v6.13) forbids it for good.
+bpf_prog_map_compatible() decides (bpf_prog_array_compatible() before 5.18): it compared the type EXT, not the target's
+type, until Linux kernel commit 1c123c567fb1 ("bpf: Resolve fext program type when checking map compatibility") (in
+v6.2). A freplace program that is refused as a tail *callee* proves nothing: since Linux kernel commit d6083f040d5d (in
+v6.13) that is always forbidden.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""s390x: the trampoline does not take the tail call count back from the subprogram that it traces.
+"""s390x: the trampoline does not copy the tail call count back from the subprogram that it traces.
 
 Loads a program that calls a tail-calling subprogram twice, and fentry and fexit programs for that subprogram. Observes
-how often the program is entered while it is traced, by either and by both. Where it is entered too often untraced
-(pitfall 4's twin), the probe says nothing.
+how often the program is entered while one of them or both trace the subprogram. The probe is inconclusive if the
+program is entered too often without a tracer (pitfall 4 on s390x).
 
 The trampoline of arch/s390/net/bpf_jit_comp.c decides: it copies the count to the traced subprogram's frame and, until
 Linux kernel commit bc3905a71f02 ("s390/bpf: Write back tail call counter for BPF_TRAMP_F_CALL_ORIG") (in v6.18), never

@@ -1,12 +1,13 @@
-"""A program without cgroup storage bridges a chain of tail calls to one with another storage.
+"""A program without cgroup storage links two programs with different storages in one chain of tail calls.
 
-Loads a cgroup program with a storage that owns a prog_array. Observes whether a program that has no storage and
-tail-calls on may enter: what it calls could use another storage. One that has no storage and makes no tail calls must.
+Loads a cgroup program with a storage that owns a prog_array. Observes whether a program without a storage that makes
+tail calls itself may enter: the program that it calls could use another storage. A program without a storage and
+without tail calls must be allowed to enter.
 
 __bpf_prog_map_compatible() decides, since Linux kernel commit 10627ddc0167 ("bpf: Tighten cgroup storage cookie checks
-for prog arrays") (in v7.2, 6.12.97, 6.1.178). The program tail-calls from a subprogram, which is what sets
-aux->tail_call_reachable on kernels without 01793ed86b5d too, and itself. Where storages are not compared at all
-(`tailcall_cgroup_storage_oob`), there is nothing to bridge.
+for prog arrays") (in v7.2, 6.12.97, 6.1.178). The program is loaded in two forms: it tail-calls from a subprogram,
+which sets aux->tail_call_reachable even on kernels without 01793ed86b5d, or directly. The probe is inconclusive on
+kernels that do not compare storages at all (`tailcall_cgroup_storage_oob`).
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def _run(kernel: Bpf) -> Result:
                 kernel, partial(_bridge, kernel, through), f"a program without a storage that tail-calls {what}"
             )
         except UnreachableError:
-            # Without tail calls in subprograms the other way is the only one.
+            # The architecture has no tail calls in subprograms: only the direct form is left.
             continue
         refusal = refusal_of_put(kernel, array, bridge, f"a program without a storage that tail-calls {what}")
         if refusal is None:

@@ -1,8 +1,8 @@
-"""A prog_array takes programs with cgroup storage of another size than its owner's.
+"""A prog_array accepts programs whose cgroup storage has another size than its owner's.
 
 Loads a cgroup program with a local storage of 8 bytes that owns a prog_array. Observes whether a program with a storage
-of its own, of 64 bytes, may enter: called from there it would reach beyond the owner's. One with the same storage must.
-Nothing is attached or run.
+of 64 bytes may enter: tail-called from there, it would access memory beyond the owner's storage. A program with the
+same storage must be allowed to enter. Nothing is attached or run.
 
 __bpf_prog_map_compatible() decides, since Linux kernel commit abad3d0bad72 ("bpf: Fix oob access in cgroup local
 storage") (in v6.17, 6.12.46, 6.6.105, 6.1.151, 5.15.192) compares the storages' cookies.
@@ -23,14 +23,14 @@ _HELPER_GET_LOCAL_STORAGE = 81
 
 
 def storage(kernel: Bpf, size: int) -> int:
-    """A cgroup storage map: the kernel makes the storage when a program is attached. Its key is a
+    """Makes a cgroup storage map. The kernel makes the storage itself when a program is attached. The key is a
     bpf_cgroup_storage_key.
     """
     return kernel.map(bpf.CGROUP_STORAGE, 16, size, 0)
 
 
 def user(kernel: Bpf, storage_map: int, array: int | None = None) -> int:
-    """A cgroup program that uses a storage; with a prog_array it tail-calls into it."""
+    """Loads a cgroup program that uses a storage; with a prog_array it tail-calls into it."""
     program = (
         Program().function("user").mov(R6, R1).map_fd(R1, storage_map).set(R2, 0).helper(_HELPER_GET_LOCAL_STORAGE)
     )

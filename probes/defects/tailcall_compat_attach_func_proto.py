@@ -1,8 +1,8 @@
-"""A prog_array takes tracing programs of functions with different prototypes.
+"""A prog_array accepts tracing programs of functions with different prototypes.
 
 Loads a program with BTF twice, fentry programs for a function of each, and a prog_array that the first fentry program
-owns. Observes whether the one for the other program's function may enter: their prototypes are different types to the
-kernel. Another for the same function must. Nothing is attached.
+owns. Observes whether the fentry program for the second program's function may enter: to the kernel, the two prototypes
+are different types. Another fentry program for the first function must be allowed to enter. Nothing is attached.
 
 bpf_prog_map_compatible() decides, since Linux kernel commit 28ead3eaabc1 ("bpf: Prevent tail call between progs
 attached to different hooks") (in v6.12) compares attach_func_proto.

@@ -1,7 +1,7 @@
-"""A prog_array takes programs of one type that are meant for different hooks.
+"""A prog_array accepts programs of one type that are meant for different hooks.
 
-Loads a connect4 program that owns a prog_array. Observes whether a connect6 program, which reads fields that connect4
-has not, may enter it; another connect4 program must.
+Loads a connect4 program that owns a prog_array. Observes whether a connect6 program, which may read fields that
+connect4 does not have, may enter; another connect4 program must be allowed to enter.
 
 bpf_prog_map_compatible() decides, since Linux kernel commit 4540aed51b12 ("bpf: Enforce expected_attach_type for
 tailcall compatibility") (in v6.18, 6.12.53, 6.6.112, 6.1.156).

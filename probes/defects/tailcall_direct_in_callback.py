@@ -1,9 +1,9 @@
-"""A callback tail-calls itself, not through a subprogram.
+"""A callback makes a tail call directly, not through a subprogram.
 
-Loads a program that lets bpf_for_each_map_elem() call a callback which tail-calls. Observes what the verifier says: the
-fix refuses it with words of its own; before, the verifier's model of the tail call breaks the contract of callbacks,
-which is its own fault (EFAULT and a warning). The program is not run, and the same without the tail call must be taken.
-**In a guest only**: panic_on_warn may be set.
+Loads a program that lets bpf_for_each_map_elem() call a callback which tail-calls. Observes the verifier's answer. With
+the fix it refuses the program with a message about callbacks. Without it, the verifier's model of the tail call
+violates the rules for callbacks, which is an internal error of the verifier (EFAULT and a warning). The program is not
+run; the same program without the tail call must be accepted. **Runs in a guest only**: panic_on_warn may be set.
 
 check_helper_call() decides: Linux kernel commit e3245f899043 ("bpf: properly verify tail call behavior") (in v6.19,
 6.18.2) models the tail call, and 266aa4ad0b2e ("bpf: Reject tail calls directly from callback frames") (in v7.3, 7.2.7)
@@ -29,7 +29,7 @@ _FUNCTIONS = (Function("entry", True), Function("callback", False))
 
 
 def _load(kernel: Bpf, values: int, array: int | None) -> int:
-    # The tail call needs the program's context: it travels on the stack, whose address is the callback's last argument.
+    # The tail call needs the program's context. It is on the stack, whose address is the callback's last argument.
     program = Program().function("entry").store(8, FP, -8, R1).map_fd(R1, values).function_address(R2, "callback")
     program.mov(R3, FP).alu(R3, "+", -8).set(R4, 0).helper(_HELPER_FOR_EACH_MAP_ELEM)
     return_value(program).function("callback").load(8, R6, R4, 0)
@@ -54,8 +54,8 @@ def _run(kernel: Bpf) -> Result:
 
 
 def _look_only(kernel: Bpf) -> Result:
-    """On a host: whether it can be reached. A verifier that does not model a tail call that is taken cannot trip over
-    it.
+    """Returns the result on a host if the defect cannot be reached: only a verifier that models a taken tail call can
+    fail on it. Raises InconclusiveError otherwise.
     """
     if tailcall_verifier_return_model.PROBE.run(kernel).state == PRESENT:
         return Result(ABSENT, "cannot be reached: the verifier does not model a tail call that is taken", False)

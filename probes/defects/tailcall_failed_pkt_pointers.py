@@ -1,12 +1,12 @@
-"""Packet pointers are refused behind a tail call that was not taken.
+"""The verifier refuses packet pointers after a tail call that was not taken.
 
-Loads a TC program that checks a packet pointer, tail-calls, and reads the packet through the pointer: only a tail call
-that was not taken comes back. Observes whether the verifier refuses it; the same without the tail call it must take.
-The program is not run.
+Loads a TC program that checks a packet pointer, tail-calls, and reads the packet through the pointer: a program only
+continues after a tail call that was not taken. Observes whether the verifier refuses the program; it must accept the
+same program without the tail call. The program is not run.
 
 check_helper_call() decides: Linux kernel commit 1a4607ffba35 ("bpf: consider that tail calls invalidate packet
-pointers") (in v6.13, 6.12.9, 6.6.90) drops the pointers, and e3245f899043 ("bpf: properly verify tail call behavior")
-(in v6.19, 6.18.2) keeps them in a main program.
+pointers") (in v6.13, 6.12.9, 6.6.90) invalidates the pointers, and e3245f899043 ("bpf: properly verify tail call
+behavior") (in v6.19, 6.18.2) keeps them valid in a main program.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Packet pointers stay valid over a subprogram that may tail-call a program which moves the packet.
+"""Packet pointers stay valid across a call of a subprogram that may tail-call a program which moves the packet.
 
 Loads a TC program that checks a packet pointer, calls a tail-calling subprogram, and reads the packet through the
-pointer. Observes whether the verifier accepts it; the same without the tail call it must. The program is not run.
+pointer. Observes whether the verifier accepts the program; it must accept the same program without the tail call. The
+program is not run.
 
-bpf_helper_changes_pkt_data() decides, since Linux kernel commit 1a4607ffba35 ("bpf: consider that tail calls invalidate
-packet pointers") (in v6.13, 6.12.9, 6.6.90) knows of bpf_tail_call.
+bpf_helper_changes_pkt_data() decides: since Linux kernel commit 1a4607ffba35 ("bpf: consider that tail calls invalidate
+packet pointers") (in v6.13, 6.12.9, 6.6.90) it lists bpf_tail_call.
 """
 
 from __future__ import annotations

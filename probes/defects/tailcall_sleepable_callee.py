@@ -1,11 +1,11 @@
 """A sleepable program enters the prog_array of a program that may not sleep.
 
-Loads a kprobe program that owns a prog_array, and another one with BPF_F_SLEEPABLE. Observes whether the sleepable one
-may enter; the same without the flag must. Nothing is attached or run.
+Loads a kprobe program that owns a prog_array, and another one with BPF_F_SLEEPABLE. Observes whether the sleepable
+program may enter; the same program without the flag must be allowed to enter. Nothing is attached or run.
 
 __bpf_prog_map_compatible() decides, since Linux kernel commit 0f0c332992b8 ("bpf: Allow sleepable programs to use tail
 calls") (in v7.0). Kprobe programs may sleep since 64ad7556c75e ("bpf: allow sleepable uprobe programs to attach") (in
-v6.0); before, nothing is seen.
+v6.0); on older kernels the probe is inconclusive.
 """
 
 from __future__ import annotations

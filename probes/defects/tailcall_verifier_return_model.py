@@ -1,11 +1,11 @@
-"""The verifier takes what a subprogram returns for known, though a tail call in it may return anything.
+"""The verifier trusts the return value of a subprogram, although a tail call in it may return any value.
 
-Loads a program that calls a subprogram which tail-calls, or else returns 0, and takes that 0 for an offset into a map
-value of 64 bytes. Observes whether the verifier accepts it; the same without the tail call it must. The program is not
-run.
+Loads a program that calls a subprogram and uses the return value as an offset into a map value of 64 bytes. The
+subprogram tail-calls, and returns 0 if the tail call is not taken. Observes whether the verifier accepts the program;
+it must accept the same program without the tail call. The program is not run.
 
-check_helper_call() decides, since Linux kernel commit e3245f899043 ("bpf: properly verify tail call behavior") (in
-v6.19) goes on as if the tail call had been taken, too.
+check_helper_call() decides: since Linux kernel commit e3245f899043 ("bpf: properly verify tail call behavior") (in
+v6.19) it also follows the path on which the tail call is taken.
 """
 
 from __future__ import annotations

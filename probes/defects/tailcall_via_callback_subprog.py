@@ -1,8 +1,9 @@
-"""A callback's subprogram may tail-call.
+"""The verifier accepts a tail call in a subprogram of a callback.
 
 Loads a program that lets bpf_for_each_map_elem() call a callback, whose subprogram tail-calls. Observes whether the
-verifier accepts it; the same without the tail call it must. The program is not run: with the count behind a pointer
-(116e04ba1459) the callback is entered with anything in the register that holds it.
+verifier accepts the program; it must accept the same program without the tail call. The program is not run: since
+116e04ba1459 a register holds a pointer to the count, and a callback is entered with an arbitrary value in that
+register.
 
 check_max_stack_depth_subprog() decides, since Linux kernel commit a41d0c30d764 ("bpf: Reject callback subprogs invoke
 tailcall") (in v7.3).
@@ -24,7 +25,7 @@ _FUNCTIONS = (Function("entry", True), Function("callback", False), Function("su
 
 
 def _program(values: int, array: int | None) -> Program:
-    # The tail call needs the program's context: it travels on the stack, whose address is the callback's last argument.
+    # The tail call needs the program's context. It is on the stack, whose address is the callback's last argument.
     program = Program().function("entry").store(8, FP, -8, R1).map_fd(R1, values).function_address(R2, "callback")
     program.mov(R3, FP).alu(R3, "+", -8).set(R4, 0).helper(_HELPER_FOR_EACH_MAP_ELEM)
     return_value(program).function("callback").load(8, R1, R4, 0).call("sub")

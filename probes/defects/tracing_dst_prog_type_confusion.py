@@ -1,10 +1,11 @@
-"""A tracing program of a TC program is taken for a TC program.
+"""The owner check treats a tracing program of a TC program as a TC program.
 
 Loads a TC program that owns a prog_array and an fentry program for a TC program. Observes whether the fentry program,
-which gets another context, may enter the prog_array; another TC program must. Nothing is attached or run.
+which gets another context, may enter the prog_array; another TC program must be allowed to enter. Nothing is attached
+or run.
 
-__bpf_prog_map_compatible() decides: the 5.15.192 backport of fd1c98f0ef5c (c04992612ed4 there) takes dst_prog's type
-for every program that has one, not for freplace programs alone. No other kernel is known to.
+__bpf_prog_map_compatible() decides: the 5.15.192 backport of fd1c98f0ef5c (c04992612ed4 there) uses dst_prog's type for
+every program that has one, not only for freplace programs. No other kernel is known to do so.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What the probes of the verifier share: a program that should be refused, and its control that must not be.
+"""Shared code of the probes of the verifier: a program that should be refused, and its control that must be accepted.
 
-Such programs are only ever loaded: one that is accepted is the observation, and it isn't run.
+The programs are only loaded, never run: the observation is that the verifier accepts one.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def judge(
     accepted: str,
     functions: Sequence[Function] = (),
 ) -> Result:
-    """PRESENT when the verifier takes the unsafe program, ABSENT when it refuses it with one of the messages that its
-    fix has.
+    """Returns PRESENT if the verifier accepts the unsafe program, ABSENT if it refuses it with one of the fix's
+    messages.
 
-    Any other refusal says nothing: a rule that came later may be in the way. Raises InconclusiveError, also where the
-    control is refused.
+    Raises InconclusiveError for any other refusal, because a later rule may be the reason, and if the control is
+    refused.
     """
     try:
         kernel.load(kind, control, functions=functions, name="control")

@@ -1,12 +1,13 @@
-"""Pitfall 2: the x86-64 JIT loads the tail call count from a wrong place of the stack before a bpf2bpf call.
+"""Pitfall 2: the x86-64 JIT loads the tail call count from the wrong stack slot before a bpf2bpf call.
 
-Loads a program A that fills its stack with a pattern and tail-calls B; B uses four bytes of stack, no multiple of
-eight, and calls a subprogram that tail-calls A. Observes how often they are entered, for a pattern of zeros (the count
-would start anew each time: no end but this probe's own) and of ones (it would be beyond the limit at once); and how
-often a program with four bytes of stack is that calls itself from a subprogram. Direct and indirect jumps.
+Loads a program A that fills its stack with a pattern and tail-calls B; B uses four bytes of stack, which is not a
+multiple of eight, and calls a subprogram that tail-calls A. Observes how often A and B are entered. On an affected
+kernel a pattern of zeros resets the count each time, so that only the probe's own limit ends the loop, and a pattern of
+ones exceeds the limit at once. Also observes how often a program with four bytes of stack that tail-calls itself from a
+subprogram is entered. Both are done with direct and indirect tail calls.
 
 do_jit() decides: Linux kernel commit ff672c67ee76 ("bpf, x86: Fix tail call count offset calculation on bpf2bpf call")
-(in v5.19) rounds the offset up as the prologue does; ebf7d1f508a7 (in v5.10) brought the mistake.
+(in v5.19) rounds the offset up as the prologue does; ebf7d1f508a7 (in v5.10) introduced the defect.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from tailcall_audit.probes.probe import ABSENT, PRESENT, Probe, Result
 __all__ = ["PROBE"]
 
 _FILLED = 256
-"""Bytes of stack that hold the pattern: more than any offset that the JIT could take for the count's."""
+"""Bytes of stack that hold the pattern: more than any offset at which the JIT could look for the count."""
 
 
 def _pattern(kernel: Bpf, pattern: int, indirect: bool) -> int:

@@ -1,11 +1,11 @@
-"""A tail call to an empty slot is counted.
+"""A tail call to an empty slot counts towards the limit.
 
 Loads a program that tail-calls an empty slot of a prog_array before it tail-calls itself. Observes how often it is
-entered: 34 times where only tail calls that are taken count, 17 times where both do (33 tail calls are allowed, and
-every entry uses up two).
+entered: 34 times if only tail calls that are taken count, 17 times if both count (33 tail calls are allowed, and every
+entry uses two).
 
 emit_bpf_tail_call_*() of arch/x86/net/bpf_jit_comp.c decide: Linux kernel commit 116e04ba1459 ("bpf, x64: Fix tailcall
-hierarchy") (in v6.12) counts behind the test of the slot. The program is the same on the other architectures, where
+hierarchy") (in v6.12) counts after the test of the slot. The program is the same on the other architectures, where
 66ff4d61dc12 (arm64, in v6.12), e4094d56c559 (s390x, in v7.1), 0379d10f09bc (LoongArch, in v7.2), ec72848ca0ad (riscv64,
 in v7.3) and 521bd39d9d28 (powerpc64, in v7.0) decide.
 """
@@ -23,13 +23,13 @@ from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Prob
 __all__ = ["PROBE"]
 
 _COUNTED = 17
-"""Entries where each uses up two of 33 tail calls: the last one finds the slot of its own unreachable."""
+"""Entries if each of them uses two of 33 tail calls: the last one has no tail call left for itself."""
 _SELF, _EMPTY = 0, 1
 
 
 def _entries(kernel: Bpf, *, indirect: bool) -> int:
     counters, array = kernel.array(), kernel.prog_array(2)
-    # An indirect tail call takes its index from a map of its own: a value of zeros leads to the program itself.
+    # An indirect tail call takes its index from its own map: a value of zero selects the program itself.
     own, empty = kernel.array(), kernel.array()
     kernel.write(empty, struct.pack("=QI", 0, _EMPTY).ljust(64, b"\0"))
     program = count_entry(Program().function("entry"), counters, "leave")

@@ -1,12 +1,13 @@
-"""Pitfall 4: the limit of tail calls does not hold over sibling subprograms.
+"""Pitfall 4: the limit of tail calls does not hold across sibling subprograms.
 
 Loads a program that calls a tail-calling subprogram twice. Observes how often it is entered: affected kernels pass the
 counter to callees but never back, so each call starts again from the caller's value (about 2^33 entries if the program
 did not stop itself).
 
 do_jit() and emit_bpf_tail_call_*() of arch/x86/net/bpf_jit_comp.c decide: Linux kernel commit 116e04ba1459 ("bpf, x64:
-Fix tailcall hierarchy") (in v6.12) counts behind a pointer. The program is the same on the other architectures, where
-66ff4d61dc12 (arm64, in v6.12), c861a6b14713 (s390x, in v6.18) and c0fcc955ff82 (LoongArch, in v6.17) decide.
+Fix tailcall hierarchy") (in v6.12) shares one counter through a pointer. The program is the same on the other
+architectures, where 66ff4d61dc12 (arm64, in v6.12), c861a6b14713 (s390x, in v6.18) and c0fcc955ff82 (LoongArch, in
+v6.17) decide.
 """
 
 from __future__ import annotations

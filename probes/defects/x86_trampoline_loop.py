@@ -1,12 +1,12 @@
 """Pitfall 3: the trampoline of an fentry or fexit program resets the tail call count.
 
 Loads a program whose subprogram tail-calls the program, and fentry and fexit programs for that subprogram. Observes how
-often the program is entered while it is traced, by either and by both, and checks that the tracer really ran; if it did
-not, the run is inconclusive.
+often the program is entered while one of them or both trace the subprogram, and checks that the tracer really ran; if
+it did not, the run is inconclusive.
 
-arch_prepare_bpf_trampoline() of arch/x86/net/bpf_jit_comp.c decides: it lost rax, in which the count travels, until
+arch_prepare_bpf_trampoline() of arch/x86/net/bpf_jit_comp.c decides: it overwrote rax, which holds the count, until
 Linux kernel commit 2b5dcb31a19a ("bpf, x64: Fix tailcall infinite loop") (in v6.7). Beyond some 400 entries the stack
-would overflow; the program stops itself long before.
+would overflow; the program stops itself long before that.
 
 The program is the same on s390x, where a192103a1146 (in v6.6) decides.
 """
@@ -37,8 +37,8 @@ def tracer(kernel: Bpf, program: int, attach_type: int, hits: int, function: int
 
 
 def traced(kernel: Bpf, kinds: tuple[int, ...], indirect: bool, calls: int = 1) -> int:
-    """Returns how often a program is entered whose subprogram, called so many times, is traced by tracers of these
-    attach types.
+    """Returns how often a program is entered while tracers of these attach types trace its subprogram, which it calls
+    `calls` times.
     """
     counters, array = kernel.array(), kernel.prog_array()
     program = chain(counters, array, through_subprogram=True, calls=calls, indirect=indirect)
@@ -51,7 +51,7 @@ def traced(kernel: Bpf, kinds: tuple[int, ...], indirect: bool, calls: int = 1) 
     kernel.run(entry)
     entries = kernel.count(counters)
     seen = [kernel.count(counter) for counter in hits]
-    # Where the program stopped itself, the last entry makes no call. fexit doesn't see calls that a taken tail call never returns from.
+    # The last entry of a program that stopped itself makes no call. fexit sees no call that ends in a taken tail call.
     if not all(seen):
         raise InconclusiveError(
             f"the tracer was attached and not called ({entries} entries), so the trampoline was never in the way"
