@@ -1,7 +1,7 @@
-"""A folder of this user's, whose files are believed later: caches. What another user could have put there is not
-believed.
+"""A folder of this user for files that are trusted later, such as caches. Files that another user could have put there
+are not trusted.
 
-Everything is opened relative to the folder's descriptor, so that what was checked is what is read.
+All files are opened relative to the folder's descriptor, so the folder that was checked is the one that is used.
 """
 
 from __future__ import annotations
@@ -25,28 +25,29 @@ _CHUNK = 1 << 20
 class PrivateFolder:
     """A folder that belongs to the user who runs this process and that no other user may write to.
 
-    Each method raises OSError if the folder belongs to another user, is a link of another user's, or is none. Where
-    only its mode lets others write, the mode is mended: their files are not believed, because they own them.
+    Each method raises OSError if the folder belongs to another user, is another user's link, or is not a folder. If
+    only its mode lets others write, the mode is corrected; files that others have put there are not trusted, because
+    they belong to those users.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
 
     def read(self, name: str, limit: int) -> bytes | None:
-        """Returns the content of a regular file of at most `limit` bytes, that only this user may write to; None if
-        there is none.
+        """Returns the content of a regular file of at most `limit` bytes that only this user may write to; None if
+        there is no such file.
         """
         with self._opened() as folder:
             return _read(folder, name, limit)
 
     def write(self, name: str, data: bytes) -> None:
-        """Makes a file, or replaces whatever has its name (a link, another user's file), whole or not at all."""
+        """Writes a file completely or not at all. Replaces anything of that name (a link, another user's file)."""
         os.makedirs(self.path, mode=0o700, exist_ok=True)
         with self._opened() as folder:
             replace_in(folder, name, data)
 
     def names(self) -> list[str]:
-        """Returns the names of all that is there, the latest modified first. Unfinished files are listed too."""
+        """Returns the names of all files, the last modified first. Unfinished files are listed too."""
         with self._opened() as folder:
             found = []
             for name in os.listdir(folder):
@@ -60,12 +61,12 @@ class PrivateFolder:
             return now - os.lstat(name, dir_fd=folder).st_mtime
 
     def touch(self, name: str) -> None:
-        """Makes a file the latest modified one."""
+        """Sets a file's modification time to now."""
         with self._opened() as folder:
             os.utime(name, dir_fd=folder, follow_symlinks=False)
 
     def remove(self, name: str) -> None:
-        """Removes a file; one that is not there is no error."""
+        """Removes a file; does nothing if it does not exist."""
         with self._opened() as folder, suppress(FileNotFoundError):
             os.unlink(name, dir_fd=folder)
 

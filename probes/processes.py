@@ -1,9 +1,9 @@
-"""Starts processes. No other module of this project does, so what a process inherits is decided in one place.
+"""Starts processes. No other module of this project does, so this module alone decides what a process inherits.
 
-A program gets an absolute path, an environment made from a list of what is let in, the working directory ``/``, and no
-descriptor but its standard ones and those that the caller names. Nothing of the current directory is found or loaded.
-The guest imports this module too: the module subprocess, slow to load there, is imported only where a program is
-started.
+A program is started by an absolute path in the working directory ``/``. Its environment has only the listed variables.
+It inherits only its standard descriptors and those that the caller names. Nothing in the current directory is found or
+loaded. The guest imports this module too, and subprocess is slow to load there, so it is imported only when a program
+is started.
 """
 
 from __future__ import annotations
@@ -32,26 +32,25 @@ __all__ = [
 ]
 
 PYTHON_OPTIONS = ("-I", "-S", "-B", "-X", "utf8")
-"""For every Python that is started: no PYTHON* variable, no current directory, no site packages, no byte code left
-behind.
+"""Options for every Python that is started: it ignores PYTHON* variables, the current directory and site packages, and
+writes no byte code.
 """
 _WORKING_DIRECTORY = "/"
 _FIXED = {"LC_ALL": "C", "TZ": "UTC", "HOME": "/nonexistent"}
-"""HOME names no folder, so that no program reads a configuration of the user's (~/.gitconfig, ~/.rpmmacros, ~/.popt).
-"""
+"""HOME names no folder, so no program reads the user's configuration (~/.gitconfig, ~/.rpmmacros, ~/.popt)."""
 _PR_SET_PDEATHSIG = 1
 _PIECE = 1 << 16
 MAX_OUTPUT = 64 << 20
-"""Bytes that a program may write: the changelogs of a host's kernels in an RPM database have some 10 MB."""
+"""Bytes that a program may write: the changelogs of a host's kernels in an RPM database have about 10 MB."""
 _SIGKILL = 9
 
 
 class ProgramError(RuntimeError):
-    """A program that is missing, does not start or does not end in time. The message names the program."""
+    """Raised if a program is missing, does not start, does not end in time or writes too much. The message names it."""
 
 
 class Finished:
-    """A program that has ended: its exit status (negative: the signal that ended it), and what it wrote, as bytes."""
+    """A program that has ended: its exit status (negative: the signal that ended it), and its output as bytes."""
 
     # A plain class: typing.NamedTuple and dataclasses are slow to import in a guest.
     def __init__(self, status: int, output: bytes, errors: bytes) -> None:
@@ -60,14 +59,14 @@ class Finished:
         self.errors = errors
 
     def complaint(self) -> str:
-        """Returns the last line that the program wrote to standard error, or its exit status where there is none."""
+        """Returns the last line that the program wrote to standard error, or its exit status if there is none."""
         lines = self.errors[-4096:].decode("utf-8", "replace").strip().splitlines()
         return lines[-1] if lines else f"exit status {self.status}"
 
 
 def _folders() -> tuple[list[str], list[str]]:
-    """Returns the folders of PATH that are searched, and those that are not: an empty or relative one is the current
-    directory.
+    """Returns the folders of PATH that are searched, and those that are not: an empty or relative one depends on the
+    current directory.
     """
     entries = os.environ.get("PATH", os.defpath).split(os.pathsep)
     return [entry for entry in entries if os.path.isabs(entry)], [
@@ -76,7 +75,8 @@ def _folders() -> tuple[list[str], list[str]]:
 
 
 def find_program(name: str, places: Sequence[str] = ()) -> str | None:
-    """Returns the absolute path of a program in the folders of PATH, then one of `places`; None if there is none.
+    """Returns the absolute path of a program. Searches the folders of PATH, then the paths in `places`; None if there
+    is none.
 
     Folders of PATH that are not absolute are not searched.
     """
@@ -87,7 +87,7 @@ def find_program(name: str, places: Sequence[str] = ()) -> str | None:
 
 
 def missing_program(name: str) -> str:
-    """Says that a program was not found, and which folders of PATH were not searched for it."""
+    """Returns a message that a program was not found, with the folders of PATH that were not searched."""
     skipped = _folders()[1]
     if not skipped:
         return f"no {name} on this host"
@@ -96,8 +96,8 @@ def missing_program(name: str) -> str:
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Returns the environment of a program: a search path of absolute folders, fixed values, and `more`. Nothing else
-    is let in.
+    """Returns the environment of a program: a search path of absolute folders, fixed values, and `more`. It has no
+    other variables.
     """
     return {"PATH": os.pathsep.join(_folders()[0]) or "/usr/bin:/bin", **_FIXED, **(more or {})}
 
@@ -118,8 +118,8 @@ def run(
     """Runs a program to its end and returns what it wrote. `given` is its standard input, `more` is added to its
     environment.
 
-    Raises ProgramError if it does not start, does not end within `timeout` seconds, or writes more than `limit` bytes
-    to its standard output or error; it is killed then.
+    Raises ProgramError if the program does not start, does not end within `timeout` seconds, or writes more than
+    `limit` bytes to its standard output or error. The program is killed in that case.
     """
     import subprocess
 
@@ -146,7 +146,9 @@ def run(
 
 
 def _exchange(process: Process, name: str, given: bytes, timeout: float, limit: int) -> tuple[bytes, bytes]:
-    """Writes to a program and reads from it until it has closed its outputs and ended; raises ProgramError."""
+    """Writes to a program and reads from it until it has closed its outputs and ended. Raises ProgramError if it is
+    late or writes too much.
+    """
     import selectors
     import subprocess
     import time
@@ -192,7 +194,7 @@ def _exchange(process: Process, name: str, given: bytes, timeout: float, limit: 
 
 
 def _die_with_parent() -> None:
-    """Run between fork and exec: the kernel kills the program when its parent ends, however that ends."""
+    """Runs between fork and exec: makes the kernel kill the program when its parent ends for any reason."""
     import ctypes
 
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
@@ -208,18 +210,18 @@ def start(
     limits: Mapping[int, int] | None = None,
     user: int | None = None,
 ) -> AbstractContextManager[Process]:
-    """Starts a program with its standard output in an unbuffered pipe; at the end of the context it is killed if it
-    still runs.
+    """Starts a program with its standard output in an unbuffered pipe. The program is killed at the end of the context
+    if it still runs.
 
-    `descriptors` are the only ones that it inherits. `errors` is the descriptor of its standard error (None: a pipe).
-    With `dies_with_us` the kernel kills it when this process ends, however that ends. `limits` are those of
-    setrlimit(2), by their numbers; `user` is the number of the user and the group that it runs as, without other
-    groups. Raises ProgramError if it does not start.
+    It inherits only `descriptors`. `errors` is the descriptor of its standard error (None: a pipe). With `dies_with_us`
+    the kernel kills it when this process ends for any reason. `limits` are limits of setrlimit(2), by their numbers.
+    `user` is the number of the user and group that it runs as, without other groups. Raises ProgramError if it does not
+    start.
     """
     import subprocess
 
     _check(command)
-    # Loaded before the fork: what runs after it makes a few system calls.
+    # Imported before the fork: the code after it should only make a few system calls.
     import ctypes  # noqa: F401
     import resource
 
@@ -249,7 +251,7 @@ def start(
 
 
 def _running(popen: Callable[[], Process], name: str) -> AbstractContextManager[Process]:
-    """Returns a context in which a program runs, and at whose end it does not any more."""
+    """Returns a context in which a program runs; at its end the program has ended."""
     from contextlib import contextmanager
 
     @contextmanager
@@ -272,10 +274,10 @@ def _running(popen: Callable[[], Process], name: str) -> AbstractContextManager[
 
 
 def fork_worker(work: Callable[[int], None]) -> tuple[int, int]:
-    """Forks this process to call `work` with the descriptor of a pipe to write to; returns the child's id and the end
-    to read from.
+    """Forks a child that calls `work` with the writing end of a pipe. Returns the child's process id and the reading
+    end.
 
-    The child ends with status 0 where `work` returns, else with 1, and is killed when this process ends.
+    The child ends with status 0 if `work` returns, otherwise with 1. The kernel kills it when this process ends.
     """
     import ctypes
 

@@ -1,7 +1,6 @@
-"""Reads files: regular ones only, within a limit. A FIFO, a device or a folder under a file's name is an error, not a
-wait.
+"""Reads regular files up to a limit. A FIFO, a device or a folder in place of a file raises an error and never blocks.
 
-What is opened is what is looked at: a look before opening would be a race.
+The type is checked on the open file: a check before opening would be a race.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class _Reader(io.BufferedReader):
-    """A file whose `read` takes memory for what is there, not for what is asked for."""
+    """A file whose `read` allocates memory for the data that exists, not for the size that is requested."""
 
     def read(self, size: int | None = -1) -> bytes:
-        """Returns at most `size` bytes, all that is left where it is negative or None."""
+        """Returns at most `size` bytes; the rest of the file if `size` is negative or None."""
         if size is None or size <= _CHUNK:
             return super().read(size)
         parts = []
@@ -36,7 +35,9 @@ class _Reader(io.BufferedReader):
 
 
 def open_file(path: str | os.PathLike[str]) -> BinaryIO:
-    """Opens a regular file to read bytes from, through links; raises OSError."""
+    """Opens a regular file for reading bytes. Follows links. Raises OSError if it is not a regular file or cannot be
+    opened.
+    """
     name = os.fspath(path)
     try:
         descriptor = os.open(name, _OPEN)
@@ -55,7 +56,7 @@ def open_file(path: str | os.PathLike[str]) -> BinaryIO:
 
 
 def read_file(path: str | os.PathLike[str], limit: int) -> bytes:
-    """Returns the content of a regular file of at most `limit` bytes; raises OSError, with EFBIG where it is larger."""
+    """Returns the content of a regular file of at most `limit` bytes. Raises OSError, with EFBIG if it is larger."""
     with open_file(path) as file:
         data = file.read(limit + 1)
     if len(data) > limit:

@@ -1,4 +1,4 @@
-"""Runs probes, each in a process of its own with a time limit: one that dies or hangs costs its own answer only."""
+"""Runs each probe in a separate process with a time limit: a probe that dies or hangs loses only its own result."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ TIME_LIMIT = 20.0
 """Seconds for one probe: the slowest takes 0.2 s in an emulated guest."""
 _PATIENCE = 2.0
 _CHUNK = 1 << 16
-# The module signal would bring enum, a twentieth of a second of an emulated guest.
+# The module signal imports enum, which takes a twentieth of a second in an emulated guest.
 _SIGKILL = 9
 _POLLIN = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def _observe(probe: Probe, in_guest: bool) -> tuple[Result, list[tuple[str, int]]]:
-    """Runs a probe here. On a host a hazardous one is replaced by what is safe to observe: nothing overrides that."""
+    """Runs a probe in this process. On a host the safe variant replaces a hazardous probe; no option overrides that."""
     run = probe.run if in_guest or probe.hazard is None else probe.safe
     if run is None:
         return Result(COULD_NOT_RUN, "only in a guest", False), []
@@ -65,9 +65,9 @@ def _unpack(data: bytes) -> tuple[Result, list[tuple[str, int]]]:
 
 
 class Runner:
-    """Runs probes one after the other and remembers what they made in the kernel.
+    """Runs probes one after the other and records the objects that they made in the kernel.
 
-    `prepare` is called in each child first (it gives up privileges, where a test asks for that).
+    `prepare` is called first in each child; tests use it to drop privileges.
     """
 
     def __init__(self, *, in_guest: bool, limit: float = TIME_LIMIT, prepare: Callable[[], None] | None = None) -> None:
@@ -77,7 +77,7 @@ class Runner:
         self._made: list[tuple[str, int]] = []
 
     def run(self, probe: Probe) -> Result:
-        """Runs one probe and says what it saw."""
+        """Runs one probe and returns its result."""
         child, reader = fork_worker(lambda writer: self._answer(probe, writer))
         try:
             data, status, late = self._wait(child, reader)
@@ -101,7 +101,7 @@ class Runner:
         return Result(COULD_NOT_RUN, f"its process ended with {os.waitstatus_to_exitcode(status)} and no answer", False)
 
     def _answer(self, probe: Probe, writer: int) -> None:
-        """Runs the probe in the process of its own and writes what it saw."""
+        """Runs the probe in its child process and writes the result to the pipe."""
         try:
             if self._prepare is not None:
                 self._prepare()
@@ -114,8 +114,8 @@ class Runner:
             raise
 
     def _wait(self, child: int, reader: int) -> tuple[bytes, int | None, bool]:
-        """Returns what the child wrote, its status (None when it can't be ended), and whether it was too late."""
-        # poll(2) and no loop with naps: an emulated guest has one processor, and naps take it from the child.
+        """Returns the child's output, its status (None if it cannot be killed), and True if it took too long."""
+        # poll(2), no loop with sleep: an emulated guest has one processor, and a loop takes time from the child.
         entry = ctypes.create_string_buffer(struct.pack("=ihh", reader, _POLLIN, 0), 8)
         end = time.monotonic() + self._limit
         parts: list[bytes] = []
@@ -141,8 +141,8 @@ class Runner:
         return b"", None, True
 
     def leftovers(self) -> list[str] | None:
-        """Returns what the probes made and the kernel still has, a moment later: nothing, if all is well. None without
-        CAP_SYS_ADMIN.
+        """Returns the objects of the probes that the kernel still has after a moment: an empty list if all were freed,
+        None without CAP_SYS_ADMIN.
         """
         try:
             with Bpf() as kernel:

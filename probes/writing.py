@@ -1,8 +1,9 @@
-"""Writes files: a regular file whole or not at all, and anything else (a device, a FIFO, an open descriptor) in place.
+"""Writes files: a regular file completely or not at all, and anything else (a device, a FIFO, an open descriptor) in
+place.
 
-Links are followed by the kernel, with the restrictions of its sysctl fs.protected_symlinks; one that leads to nothing
-is refused. A file that is replaced keeps its owner, group, access list and permissions, without its set-user-ID,
-set-group-ID and sticky bits.
+The kernel follows links, with the restrictions of its sysctl fs.protected_symlinks; a dangling link is refused. A file
+that is replaced keeps its owner, group, access list and permissions, but not its set-user-ID, set-group-ID and sticky
+bits.
 """
 
 from __future__ import annotations
@@ -19,33 +20,33 @@ from contextlib import contextmanager, suppress
 __all__ = ["TEMPORARY", "replace_in", "write_file", "write_folder"]
 
 TEMPORARY = ".tailcall-audit-"
-"""How the names of unfinished files begin. One stays only where this process is killed by SIGKILL, or the machine
-stops.
+"""The prefix of the names of unfinished files. Such a file is left behind only if SIGKILL ends this process or the
+machine stops.
 """
 _ACL = "system.posix_acl_access"
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _DESCRIPTORS = re.compile(r"/proc/(?:self|thread-self|(\d+)(?:/task/\d+)?)/fd")
 _MAX_LINKS = 40
-"""As many as the kernel follows (path_resolution(7))."""
+"""The number of links that the kernel follows at most (path_resolution(7))."""
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 
 
 def write_file(path: str | os.PathLike[str], data: bytes) -> None:
-    """Writes `data` to what `path` names; raises OSError.
+    """Writes `data` to `path`; raises OSError.
 
-    A regular file is replaced at once: a reader sees the old content or the new one, and a failure leaves the old one
-    and nothing else. SIGINT, SIGTERM, SIGHUP and SIGQUIT wait until then in the calling thread. Other hard links keep
-    the old content. A device, a FIFO (whose reader is waited for) and an open descriptor (``/dev/fd/3``,
-    ``/dev/stdout``) are written to in place.
+    A regular file is replaced atomically: a reader sees the old or the new content, and a failure leaves the old
+    content and no other file. SIGINT, SIGTERM, SIGHUP and SIGQUIT are held back in the calling thread until the file is
+    written. Other hard links keep the old content. A device, a FIFO (it waits for a reader) and an open descriptor
+    (``/dev/fd/3``, ``/dev/stdout``) are written in place.
     """
     name = os.fspath(path)
     descriptor = _own_descriptor(name)
     if descriptor is not None:
-        # Opened anew by its path, a file would be written from its start, and a socket not at all.
+        # Opened again by its path, a file would be written from its start, and a socket could not be opened.
         _write(descriptor, data)
         return
     try:
-        # The kernel follows the links and checks the permissions: a look before would be a race.
+        # The kernel follows the links and checks the permissions: a check before opening would be a race.
         existing = os.open(name, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
     except FileNotFoundError:
         if os.path.islink(name):
@@ -63,9 +64,9 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def write_folder(path: str | os.PathLike[str], files: Mapping[str, bytes]) -> None:
-    """Makes a folder with these files, whole or not at all; raises OSError, also where something is there by that name.
+    """Makes a folder with these files, completely or not at all. Raises OSError, also if the name exists already.
 
-    SIGINT, SIGTERM, SIGHUP and SIGQUIT wait until then in the calling thread.
+    SIGINT, SIGTERM, SIGHUP and SIGQUIT are held back in the calling thread until the folder is there.
     """
     name = os.path.abspath(os.fspath(path))
     parent = os.path.dirname(name)
@@ -78,7 +79,7 @@ def write_folder(path: str | os.PathLike[str], files: Mapping[str, bytes]) -> No
             for file, data in files.items():
                 with open(os.path.join(temporary, file), "xb") as out:
                     out.write(data)
-            # What came to be there meanwhile is not replaced, unless it is an empty folder (rename(2)).
+            # Anything that was made there meanwhile is not replaced, unless it is an empty folder (rename(2)).
             os.rename(temporary, name)
         except BaseException:
             for file in files:
@@ -90,8 +91,8 @@ def write_folder(path: str | os.PathLike[str], files: Mapping[str, bytes]) -> No
 
 
 def _own_descriptor(name: str) -> int | None:
-    """Returns the number of the descriptor of this process that a path names, as /dev/stdout and /dev/fd/3 do; else
-    None.
+    """Returns the number of this process's descriptor that a path names, such as /dev/stdout or /dev/fd/3; None for
+    other paths.
     """
     for _ in range(_MAX_LINKS):
         folder, last = os.path.split(os.path.abspath(name))
@@ -120,7 +121,7 @@ def _write(descriptor: int, data: bytes) -> None:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Holds back the signals that would end this process in the middle."""
+    """Holds back the signals that would end this process while it writes."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     try:
         yield
@@ -129,7 +130,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _replace(target: str, data: bytes, existing: int | None) -> None:
-    """Puts a new file in the place of `target`, of which `existing` is a descriptor where there is one."""
+    """Replaces `target` with a new file. `existing` is a descriptor of the old file, if there is one."""
     parent, last = os.path.split(target)
     if not last:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
@@ -137,7 +138,7 @@ def _replace(target: str, data: bytes, existing: int | None) -> None:
     try:
         if existing is not None and not _is_there(last, folder, existing):
             raise FileNotFoundError(errno.ENOENT, "it was removed or replaced meanwhile", target)
-        # What replaces a file is private until it has that file's owner and permissions; a new one gets what the umask leaves.
+        # A replacement is private until it has the old file's owner and permissions; a new file gets those of the umask.
         mode = 0o666 if existing is None else 0o600
         _put(folder, last, data, mode, None if existing is None else lambda new: _take_over(new, existing, target))
     finally:
@@ -145,8 +146,7 @@ def _replace(target: str, data: bytes, existing: int | None) -> None:
 
 
 def replace_in(folder: int, name: str, data: bytes) -> None:
-    """Puts a file that is readable for its owner only in the place of whatever has that name in a folder; raises
-    OSError.
+    """Writes a file that only its owner can read, and replaces anything of that name in a folder; raises OSError.
 
     `folder` is a descriptor. A link is replaced, not followed.
     """
@@ -154,7 +154,7 @@ def replace_in(folder: int, name: str, data: bytes) -> None:
 
 
 def _put(folder: int, name: str, data: bytes, mode: int, prepare: Callable[[int], None] | None) -> None:
-    """Writes a new file, calls `prepare` with its descriptor, and renames it."""
+    """Writes a new file, calls `prepare` with its descriptor, and renames the file to `name`."""
     temporary = f"{TEMPORARY}{os.urandom(8).hex()}"
     with _undisturbed():
         new = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=folder)
@@ -181,8 +181,8 @@ def _is_there(last: str, folder: int, existing: int) -> bool:
 
 
 def _take_over(new: int, existing: int, target: str) -> None:
-    """Gives the new file the owner, group, permissions and access list of the old one; raises PermissionError if it may
-    not.
+    """Gives the new file the owner, group, permissions and access list of the old one. Raises PermissionError if that
+    is not allowed.
     """
     old, made = os.fstat(existing), os.fstat(new)
     if (old.st_uid, old.st_gid) != (made.st_uid, made.st_gid):
@@ -198,5 +198,5 @@ def _take_over(new: int, existing: int, target: str) -> None:
     try:
         access = os.getxattr(existing, _ACL)
     except OSError:
-        return  # none, or a file system without
+        return  # no access list, or a file system without them
     os.setxattr(new, _ACL, access)
