@@ -1,1 +1,1 @@
-"""Measurements against what a user has today; each script prints ratios."""
+"""Measures the tool against the programs that users have today. Each script prints ratios."""

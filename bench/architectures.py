@@ -1,11 +1,11 @@
-"""The table kernel x architecture x defect: boots Debian's kernels of every architecture that is booted, in one run.
+"""Makes the table kernel x architecture x defect: boots Debian's kernels of every supported architecture in one run.
 
-    python -m bench.architectures [--list] [--json FILE] [WORD …]      (those whose package or architecture has a WORD)
-    python -m bench.architectures --table FILE                         (of what --json wrote, as docs/ has it)
+    python -m bench.architectures [--list] [--json FILE] [WORD …]      (WORD: part of a package or architecture)
+    python -m bench.architectures --table FILE                         (the table of docs/, from a file of --json)
 
-Fetches the packages from the machine's Debian mirror, and a Python for each architecture through its apt; what is not
-to be had is named and left out. Takes some ten seconds a kernel on an idle processor. docs/architectures.md has what
-it printed.
+Fetches the packages from the machine's Debian mirror, and a Python for each architecture through apt. Prints the name
+of each kernel that is not available, and leaves it out. Takes about ten seconds for each kernel on an idle processor.
+docs/architectures.md has the output.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.kernels import package_file
 from tests.reports import whole_verdicts
 
 _SUITES = {"riscv64": "trixie"}
-"""Where Debian's newest suite but one has no such architecture."""
+"""The suites for architectures that Debian's second newest suite does not have."""
 
 
 class _Wanted(NamedTuple):
@@ -85,7 +85,9 @@ def _debian_machine(architecture: str) -> str:
 
 
 def _ready(architecture: str) -> bool:
-    """Fetches a Python for guests of an architecture where there is none; says why not."""
+    """Fetches a Python for guests of an architecture if there is none. If that fails, prints the reason and returns
+    False.
+    """
     machine = find_machine(_debian_machine(architecture))
     try:
         if not is_native(machine) and kept_python(machine) is None:
@@ -104,7 +106,7 @@ def _files(words: list[str]) -> list[Path]:
         if not _ready(wanted.architecture):
             continue
         try:
-            # The tests keep packages of this host's architecture without its name.
+            # The tests store packages of this host's architecture without the architecture in the name.
             named = None if is_native(find_machine(_debian_machine(wanted.architecture))) else wanted.architecture
             found.append(package_file(wanted.package, wanted.version, named))
         except pytest.skip.Exception as reason:
@@ -113,14 +115,14 @@ def _files(words: list[str]) -> list[Path]:
 
 
 def _mark(observation: Mapping[str, Any]) -> str:
-    """Returns the cell of a defect: what was seen, and how that agrees with the prediction."""
+    """Returns the cell of a defect: the observation, and how it agrees with the prediction."""
     out_of_reach = observation["state"] == "absent" and observation["detail"].startswith("cannot be ")
     state = "-" if out_of_reach else {"present": "P", "absent": "a", "could-not-run": "?"}[observation["state"]]
     return state + {"contradicted": "!", "settled": "*"}.get(observation["agreement"], "")
 
 
 def _table(path: Path) -> str:
-    """Returns a table of a lab's report: kernels by letter, and a row for each defect."""
+    """Returns the table of a lab's report: a letter for each kernel, and a row for each defect."""
     data = json.loads(path.read_text())
     targets = data["targets"]
     letters = list(ascii_uppercase[: len(targets)])

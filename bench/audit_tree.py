@@ -1,7 +1,7 @@
-"""The audit of a repository whose v6.1 is not mainline's: ``python -m bench.audit_tree CATALOG ARGUMENT…``.
+"""Audits a repository whose v6.1 is not mainline's: ``python -m bench.audit_tree CATALOG ARGUMENT…``.
 
-The catalogue knows mainline's commit of v6.1, and the repository of the bench has one of its own. `CATALOG` is the
-shipped file without those ids; it is read as the shipped one is, without the validation that a user's file gets.
+The catalogue has the id of mainline's v6.1, but the repository of the bench has another commit there. `CATALOG` is the
+shipped file without the ids of tags. It is read like the shipped one, without the validation of a user's file.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@ catalogue against each other.
 
     python -m bench.compilers FOLDER [--series 6.12] [--version VERSION] [--compiler clang|gcc] [--thin-lto] [--jobs N]
 
-Needs clang, lld and llvm (or gcc), make, flex, bison, bc, libelf-dev and pahole, of Debian's packages, some 4 GB in
-FOLDER, and 10 to 60 minutes. The sources are those of the package linux-source-SERIES; options have their names of
-v6.9 and later. What is built stays in FOLDER: a run that was interrupted goes on. The last line printed names the
-kernel, FOLDER/vmlinux-VERSION-COMPILER; audit it, and boot it, with
+Needs Debian's packages clang, lld and llvm (or gcc), make, flex, bison, bc, libelf-dev and pahole, about 4 GB in
+FOLDER, and 10 to 60 minutes. The sources are those of the package linux-source-SERIES; options have their names of v6.9
+and later. The build stays in FOLDER, so an interrupted run can continue. The last line of output names the kernel,
+FOLDER/vmlinux-VERSION-COMPILER. Audit and boot it with
 
     tailcall-audit lab --emulate FOLDER/vmlinux-VERSION-COMPILER
 """
@@ -31,13 +31,11 @@ _THIN_LTO = "CONFIG_LTO_CLANG_THIN=y\n# CONFIG_LTO_NONE is not set\n"
 
 
 class BuildError(Exception):
-    """A build that cannot be made; the message says what is missing."""
+    """Raised if a kernel cannot be built; the message says what is missing."""
 
 
 class Build(NamedTuple):
-    """What is built where: the unpacked sources, the folder of the build, the compiler, and how many processes at a
-    time.
-    """
+    """A build: the unpacked sources, the folder of the build, the compiler, and the number of parallel processes."""
 
     sources: Path
     output: Path
@@ -53,7 +51,7 @@ class Build(NamedTuple):
 
 def _run(command: Sequence[str], folder: Path, what: str) -> None:
     print(what, flush=True)
-    # The kernel's build takes its reproducible date from the environment, and its version from none.
+    # KBUILD_BUILD_USER fixes the user name that the build records.
     if (
         subprocess.run(command, cwd=folder, check=False, env=os.environ | {"KBUILD_BUILD_USER": "bench"}).returncode
         != 0
@@ -86,7 +84,7 @@ def _unpack(package: Path, folder: Path) -> Path:
 
 
 def _configure(build: Build, local_version: str, thin_lto: bool) -> None:
-    """The fragment over tinyconfig; raises BuildError if an option of it is not taken."""
+    """Merges the fragment into tinyconfig. Raises BuildError if one of its options does not take effect."""
     if (build.output / ".config").exists():
         return
     build.output.mkdir(parents=True, exist_ok=True)
@@ -119,7 +117,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Builds one kernel; 2 where it cannot be built."""
+    """Builds one kernel; returns 2 if it cannot be built."""
     given = _arguments(words)
     try:
         if given.thin_lto and given.compiler != "clang":

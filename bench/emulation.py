@@ -38,7 +38,7 @@ _FACTS = (EvidenceKind.RELEASE, EvidenceKind.SERIES)
 
 
 class Row(NamedTuple):
-    """What is said of one commit in one image; None if nothing is."""
+    """The evidence about one commit in one image, by source; None if a source has none."""
 
     image: str
     architecture: str
@@ -72,7 +72,7 @@ def _cost(images: Sequence[str]) -> None:
 
 
 def _seconds(work: Callable[[], object]) -> tuple[float, float]:
-    """Returns the seconds of the processor, of this process and its children, and those of the clock."""
+    """Returns the seconds of processor time of this process and its children, and the seconds by the clock."""
     start, used = time.perf_counter(), _used()
     work()
     return _used() - used, time.perf_counter() - start

@@ -1,7 +1,7 @@
-"""How long a large object of a datapath takes to read: ``python -m bench.exposure``.
+"""Measures how long a large object of a datapath takes to read: ``python -m bench.exposure``.
 
-The object is made here: 100 programs and 60 subprograms of some 1,000 instructions, with tail calls, packet accesses,
-spills and calls, relocations, BTF and a source line for every second instruction; 4 MB. To reach: under 2 s of
+This script makes the object: 100 programs and 60 subprograms of about 1,000 instructions each, with tail calls, packet
+accesses, spills and calls, relocations, BTF and a source line for every second instruction; 4 MB. Goal: under 2 s of
 processor time.
 """
 
@@ -23,7 +23,9 @@ _LIMIT = 2.0
 def _part(
     assembly: Program, label: str, choice: random.Random, calls: list[tuple[int, str]], calls_subprograms: bool
 ) -> None:
-    """Adds some dozen instructions as a datapath has them; notes which slots call a subprogram or load a map."""
+    """Adds about a dozen instructions that are typical of a datapath. Records the slots that call a subprogram or load
+    a map.
+    """
     start = _length_of(assembly)
     offset = 8 * choice.randrange(1, 60)
     assembly.load(4, 7, 6, 76).load(4, 8, 6, 80).mov(1, 7).alu(1, "+", 34).jump_if_reg(1, ">", 8, f"{label}-out")
@@ -45,7 +47,7 @@ def _length(insns: list[Insn]) -> int:
 
 
 def datapath(programs: int = _PROGRAMS, subprograms: int = _SUBPROGRAMS, parts: int = _PARTS) -> bytes:
-    """Returns an object of so many programs and subprograms, each of so many parts."""
+    """Returns an object with these numbers of programs and subprograms, each with `parts` parts."""
     choice = random.Random(17)
     elf, types = Elf(), Types()
     functions: list[tuple[str, int, str, bool]] = []
@@ -96,7 +98,7 @@ def _length_of(assembly: Program) -> int:
 
 
 def main() -> None:
-    """Prints the processor time that the object takes to read."""
+    """Prints the processor time for reading the object."""
     data = datapath()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "datapath.o"

@@ -34,21 +34,21 @@ from tests.fuzzing.run import run_case
 from tests.strategies.case import Case, write
 
 _EXAMPLES = 1000
-"""Cases for which hypothesis remembers what it tried."""
+"""Cases of one hypothesis run, which does not repeat them."""
 _BATCH = 30.0
-"""Seconds of one process."""
+"""Seconds that one process runs."""
 _SILENT = 120.0
-"""Seconds that one case may take on a busy machine; more is a failure."""
+"""Seconds that one case may take by the clock; more is a failure. A busy machine needs a long time."""
 _SLOW = 5.0
-"""Seconds of processor time; a case that takes more is a failure."""
+"""Seconds of processor time that a case may take; more is a failure."""
 _LARGE = 512
-"""MB that a process may grow to."""
+"""The largest size of a process, in MB."""
 _CASE, _READER = "case.pickle", "reader"
 
 
 class Tally(NamedTuple):
-    """What a batch did: cases, refusals, the slowest case's seconds, the largest memory (MB) of the process and its
-    children.
+    """The counts of a batch: cases, refusals, seconds of the slowest case, and the largest memory (MB) of the process
+    and its children.
     """
 
     cases: int = 0
@@ -57,7 +57,7 @@ class Tally(NamedTuple):
     largest: float = 0.0
 
     def plus(self, other: Tally) -> Tally:
-        """Returns both together."""
+        """Returns the sum of both."""
         return Tally(
             self.cases + other.cases,
             self.refusals + other.refusals,
@@ -74,7 +74,7 @@ def _reader(name: str) -> FuzzedReader:
 
 
 def _keep(folder: Path, reader: FuzzedReader, case: Case, kind: str, words: str) -> None:
-    """Keeps a failure's files, one for each kind of it: the name of the error and the place in the tool that raised it."""
+    """Keeps the files of a failure, once for each kind: name of the error and line of the tool that raised it."""
     last = [
         line.strip() for line in words.splitlines() if line.strip().startswith('File "') and "tailcall_audit/" in line
     ]
@@ -93,7 +93,7 @@ def _memory() -> float:
 
 
 def _batch(reader: FuzzedReader, start: int, until: float, pending: Path, failures: Path) -> Tally:
-    """Runs cases until the time is up; `pending` is a folder with the case that is being read."""
+    """Runs cases until the time is up. `pending` is a folder that holds the current case."""
     tally = Tally()
 
     @settings(
@@ -120,7 +120,7 @@ def _batch(reader: FuzzedReader, start: int, until: float, pending: Path, failur
             words = f"it took {outcome.seconds:.1f} s, and the process has {_memory():.0f} MB"
             _keep(failures, reader, case, "slow" if outcome.seconds > _SLOW else "large", words)
             if _memory() > _LARGE:
-                raise KeyboardInterrupt  # the memory of a process never shrinks: another one goes on
+                raise KeyboardInterrupt  # the memory of a process never shrinks: a new process continues
 
     try:
         while time.time() < until:
@@ -132,8 +132,8 @@ def _batch(reader: FuzzedReader, start: int, until: float, pending: Path, failur
 
 
 def _apart(reader: FuzzedReader, start: int, seconds: float, failures: Path) -> Tally:
-    """Runs a batch in a process of its own; one that crashes or does not end is a failure with the case that it was
-    reading.
+    """Runs a batch in a separate process. If the process crashes or does not end, its current case is kept as a
+    failure.
     """
     with tempfile.TemporaryDirectory() as folder:
         pending = Path(folder)
@@ -164,7 +164,7 @@ def _apart(reader: FuzzedReader, start: int, seconds: float, failures: Path) -> 
 
 
 def _rounds(readers: list[FuzzedReader], until: float) -> Iterator[tuple[FuzzedReader, float]]:
-    """Yields readers in turn, and how long each may take, until the time is up."""
+    """Yields the readers in turn with the seconds that each may take, until the time is up."""
     while (left := until - time.time()) > 1:
         share = min(_BATCH, max(5.0, left / len(readers)))
         for reader in readers:

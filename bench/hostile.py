@@ -1,11 +1,11 @@
-"""What hostile input costs: ``python -m bench.hostile [WORDS …]``.
+"""Measures the cost of hostile input: ``python -m bench.hostile [WORDS …]``.
 
-Every nasty file of tests/fuzzing/corpus.py, and some that only the command line meets, goes through the real command
-line in a process of its own. Printed are the size of the input, seconds of processor time, the peak memory of the
-largest process (ru_maxrss of it and its children), and the exit code. To reach: no input under 1 MB more than 5 s or
-512 MB, none under 100 MB more than 60 s or 1 GB; no end by a traceback (exit code 4) or a signal; no byte on the
-terminal that it acts on. Exit code 1 where something is not reached. With WORDS only inputs whose kind or name has one
-of them.
+Runs the real command line in a separate process on every hostile file of tests/fuzzing/corpus.py, and on some inputs
+that only the command line has. Prints the size of the input, seconds of processor time, the peak memory of the largest
+process (ru_maxrss of it and its children), and the exit code. Goals: at most 5 s and 512 MB for an input under 1 MB, at
+most 60 s and 1 GB for one under 100 MB; no end by a traceback (exit code 4) or a signal; no control character in the
+output except colours. The exit code is 1 if a goal is missed. With WORDS only inputs whose kind or name contains one of
+them are run.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from tests.strategies.images import kernel
 
 _SMALL, _LARGE = 1 << 20, 100 << 20
 _LIMITS = {_SMALL: (5.0, 512.0), _LARGE: (60.0, 1024.0)}
-"""Seconds and MB, by the size of the input that they are for."""
+"""The limits in seconds and MB, by the largest size of the input."""
 _PATIENCE = 300.0
-"""Seconds of the clock after which an input is said not to end: the machine may be busy."""
+"""Seconds by the clock after which a run counts as not ending. A busy machine needs a long time."""
 _LAUNCHER = """
 import json, os, sys
 child = os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ)
@@ -45,8 +45,8 @@ _CODES = (0, 1, 2, 3)
 
 
 class Measured(NamedTuple):
-    """One run: processor seconds, the largest process in MB, the exit code (None: it did not end), and a stray byte it
-    wrote.
+    """One run: processor seconds, the largest process in MB, the exit code (None: it did not end), and True in `stray`
+    if it wrote a control character.
     """
 
     seconds: float
@@ -56,7 +56,7 @@ class Measured(NamedTuple):
 
 
 class Input(NamedTuple):
-    """An input for the command line: its kind and name, its files, and the arguments for the first file's path."""
+    """An input for the command line: kind, name, files, and the arguments made from the first file's path."""
 
     kind: str
     name: str
@@ -107,7 +107,7 @@ def _of_corpus() -> Iterator[Input]:
 
 
 def _of_options() -> Iterator[Input]:
-    """Pipes, devices and links in circles in the place of every file that an option or a target names."""
+    """Yields pipes, devices and circular links in place of every file that an option or a target names."""
     strange: dict[str, Case] = {
         "a pipe": {"strange": Fifo()},
         "/dev/zero": {"strange": Link("/dev/zero")},
@@ -146,7 +146,7 @@ def _run(arguments: list[str]) -> Measured:
     command = [str(Path(sys.executable).with_name("tailcall-audit")), *arguments]
     late = threading.Event()
     with open("/dev/zero", "rb") as endless, tempfile.NamedTemporaryFile() as usage:
-        # The peak memory of a process counts from its fork: so it is forked from a small one.
+        # The peak memory of a process includes its parent's at the fork, so a small process forks it.
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _LAUNCHER, usage.name, *command],
             stdin=endless if "-" in arguments else subprocess.DEVNULL,
@@ -177,7 +177,7 @@ def _size(case: Case) -> int:
 
 
 def _faults(size: int, measured: Measured) -> list[str]:
-    """Returns what is not reached."""
+    """Returns the goals that are missed."""
     seconds, megabytes = _LIMITS[_SMALL if size < _SMALL else _LARGE]
     found = []
     if measured.code is None:

@@ -1,10 +1,10 @@
-"""What the audit of an image costs, against the bare decompression of its payload by the tool that a user has.
+"""Compares the time of an image's audit with the decompression of its payload by a standard tool.
 
     python -m bench.image [IMAGE …]      (without: the images of TAILCALL_AUDIT_LAB)
 
-The payload goes to a file first, so that `lz4 -dc`, `zstd -dc`, `gzip -dc` or `xz -dc` has nothing else to do; beside
-it the same decompression by a Python that does nothing else. The audit is the command as users start it, interpreter
-and all. The smallest of five counts. Memory is the audit's largest resident set.
+The payload is written to a file first, so that `lz4 -dc`, `zstd -dc`, `gzip -dc` or `xz -dc` only decompresses it. A
+second column has the same decompression by a Python that does nothing else. The audit is the command as users start it,
+including the start of the interpreter. The fastest of five runs counts. Memory is the audit's largest resident set.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def _fastest(command: list[str], output: Path) -> float:
     for _ in range(_ROUNDS):
         with output.open("wb") as file:
             start = time.monotonic()
-            # The size that the kernel's build puts behind a payload makes these tools complain after their work.
+            # The kernel's build appends a size to the payload, so these tools print an error after their work.
             subprocess.run(command, stdout=file, stderr=subprocess.DEVNULL, check=False)
             best = min(best, time.monotonic() - start)
     return best
 
 
 def main() -> None:
-    """Prints a line an image."""
+    """Prints one line for each image."""
     names = sys.argv[1:] or sorted(map(str, Path(os.environ.get("TAILCALL_AUDIT_LAB", ".")).glob("kernels/vmlinuz-*")))
     if not names:
         sys.exit("no kernel image: name some, or set TAILCALL_AUDIT_LAB")

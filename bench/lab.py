@@ -1,12 +1,13 @@
-"""What proof costs: boot and probes in a guest, against the same kernel's bare boot to a busybox that ends it at once.
+"""Measures the cost of proof: boot and probes in a guest, compared with a bare boot of the same kernel to a busybox
+that ends at once.
 
     python -m bench.lab [IMAGE|PACKAGE …]      (without: the images of TAILCALL_AUDIT_LAB)
 
-Kernels of any architecture whose QEMU is here; a foreign one needs its Python (tailcall-audit guest fetch ARCH) and
-gets Debian's busybox-static of its architecture, for which the machine's Debian mirror is asked. Both boots are
-emulated by the same QEMU, processor and board in the same run, in turns; the smallest of three counts, in seconds of
-the processor that QEMU took: other load on the machine does not count. The detector
-that exists for these pitfalls says of itself that it wants clang, capstone and a minute or so; it is not run here.
+Kernels of any architecture with an installed QEMU can be measured. A foreign one needs its Python (tailcall-audit guest
+fetch ARCH) and gets Debian's busybox-static of its architecture from the machine's Debian mirror. The same QEMU
+emulates both boots alternately, with the same processor and board. The smallest of three counts, in seconds of
+processor time of QEMU: other load on the machine does not count. The existing detector for these pitfalls needs clang,
+capstone and about a minute by its own account; it is not run here.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _INIT = b"#!/bin/busybox sh\n/bin/busybox reboot -f\n"
 
 
 class _Kernel(NamedTuple):
-    """A kernel to boot: its name, its file for QEMU, and the machine that it is for."""
+    """A kernel to boot: its name, its file for QEMU, and its machine."""
 
     name: str
     file: Path
@@ -48,7 +49,7 @@ class _Kernel(NamedTuple):
 
 
 def _busybox(machine: Machine) -> bytes:
-    """A static busybox of an architecture."""
+    """Returns a static busybox for a machine."""
     if not is_native(machine):
         package = package_file("busybox-static", None, machine.debian)
         return next(item.content() for item in read_deb_tree(package) if item.name.endswith("bin/busybox"))
@@ -59,7 +60,7 @@ def _busybox(machine: Machine) -> bytes:
 
 
 def _bare_archive(folder: Path, machine: Machine) -> Path:
-    """An initramfs with a busybox and an init that ends the guest."""
+    """Returns an initramfs with a busybox and an init that ends the guest."""
     path = folder / f"busybox-{machine.architecture}.cpio"
     if not path.exists():
         members = [(name, stat.S_IFDIR | 0o755, b"", (0, 0)) for name in ("bin", "dev")]
@@ -71,7 +72,7 @@ def _bare_archive(folder: Path, machine: Machine) -> Path:
 
 
 def _used() -> float:
-    """Seconds of the processor that the programs took that were started here and have ended."""
+    """Returns the seconds of processor time of the programs that were started here and have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -91,7 +92,7 @@ def _bare(kernel: _Kernel, initramfs: Path) -> float:
 
 
 def _kernel(folder: Path, path: Path) -> _Kernel:
-    """Writes what QEMU boots of an image or a package."""
+    """Writes the file that QEMU boots, from an image or a package."""
     package = read_package(str(path)) if path.suffix in (".deb", ".rpm") else None
     bootable = Bootable(str(path)) if package is None else package.bootable
     if bootable is None:
@@ -104,7 +105,7 @@ def _kernel(folder: Path, path: Path) -> _Kernel:
 
 
 def _slugs(architecture: str) -> list[str]:
-    """The probes that run for kernels of an architecture: those of defects that it can have."""
+    """Returns the probes for kernels of an architecture: those of defects that it can have."""
     ours = {
         item.slug for item in load_catalog().defects if not item.architectures or architecture in item.architectures
     }
@@ -112,7 +113,7 @@ def _slugs(architecture: str) -> list[str]:
 
 
 def _measure(kernel: _Kernel, folder: Path) -> str:
-    """Boots both ways, in turns, and returns the line of the table."""
+    """Boots both ways alternately and returns the line of the table."""
     name = kernel.machine.architecture
     busybox, ours = _bare_archive(folder, kernel.machine), guest_archive(kernel.machine, None)
     bare, probed, probes = [], [], []
@@ -134,7 +135,7 @@ def _measure(kernel: _Kernel, folder: Path) -> str:
 
 
 def main() -> None:
-    """Prints a line a kernel."""
+    """Prints one line for each kernel."""
     names = sys.argv[1:] or sorted(map(str, Path(os.environ.get("TAILCALL_AUDIT_LAB", ".")).glob("kernels/vmlinuz-*")))
     if not names:
         sys.exit("no kernel image: name some, or set TAILCALL_AUDIT_LAB")

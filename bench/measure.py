@@ -1,4 +1,4 @@
-"""Running commands and taking their time and peak memory."""
+"""Runs commands and measures their time and peak memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from typing import NamedTuple
 class Run(NamedTuple):
     """The best of several runs: seconds, and the most memory (MB) that the command and its children held at once.
 
-    `processor` are the seconds of processor time that all of it took, which a busy machine changes little.
+    `processor` is the processor time in seconds of the command and its children. Other load on the machine changes it
+    little.
     """
 
     seconds: float
@@ -24,12 +25,12 @@ class Run(NamedTuple):
 
 
 def installed_environment() -> dict[str, str]:
-    """This environment, in which Python may keep its byte code, as it does for an installed package."""
+    """Returns this process's environment, changed so that Python writes byte code as for an installed package."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _resident(pid: int) -> int:
-    """Resident memory in kB of a process and all below it; 0 where it is gone."""
+    """Returns the resident memory in kB of a process and its descendants; 0 if it has ended."""
     total = 0
     try:
         tasks = Path(f"/proc/{pid}/task").iterdir()
@@ -43,7 +44,7 @@ def _resident(pid: int) -> int:
 
 
 def run(command: Sequence[str], times: int = 3, environment: Mapping[str, str] | None = None) -> Run:
-    """Runs a command several times with its output thrown away."""
+    """Runs a command several times and discards its output."""
     best = peak = least = 0.0
     for _ in range(times):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -3,17 +3,17 @@
     python -m bench.mutants [KERNEL …] [--limit N] [--function NAME] [--results FOLDER] [--judge NAME]
                             [--boot] [--seconds N] [--patience SECONDS] [--again] [--sample]
 
-KERNEL is an image or a package; without any: Debian's 5.10, 6.1, 6.12 and 7.3. Each kernel is booted once and frozen
-before it loads a program; a mutant is that guest, with a few bytes of its code changed, in which the probes of the
-pitfalls run whose signatures read the changed function. A flip of a jump that never runs, or that always goes where it
-now always goes, changes nothing and is not run. With `--boot` each mutant is booted from the start.
+KERNEL is an image or a package; the default is Debian's 5.10, 6.1, 6.12 and 7.3. Each kernel is booted once and frozen
+before it loads a program. A mutant is that guest with a few bytes of its code changed. It runs the probes of the
+pitfalls whose signatures read the changed function. A flip of a jump that never runs, or that always goes the way that
+it now always goes, has no effect and is not run. With `--boot` each mutant is booted from the start.
 
-What guests show is kept in FOLDER, so that a run that was interrupted, or ended after `--seconds`, goes on where it
-was. Judges are asked about every mutant whose guest shows a defect that the kernel itself has not, and about one in
-twenty of the others. Their answers are kept too; `--again` asks anew, without running a guest.
-`--sample` is the small fixed sample of CI: prog_fd_array_get_ptr() of 6.12.
+The results of guests are stored in FOLDER, so the next run continues one that was interrupted or that ended after
+`--seconds`. Judges judge every mutant whose guest shows a defect that the unchanged kernel does not have, and one in
+twenty of the others. Their answers are stored too; `--again` asks the judges again without running a guest. `--sample`
+is the small fixed sample of CI: prog_fd_array_get_ptr() of 6.12.
 
-To reach: no mutant whose guest shows a defect is called fixed (or not affected) by the code.
+Goal: the code signatures call no mutant fixed (or not affected) whose guest shows the defect.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ KERNELS = (
     ("linux-image-6.12.117+deb13-cloud-amd64", "6.12.117-1"),
     ("linux-binary-7.3.4+deb13-cloud-amd64", "7.3.4-1~bpo13+1"),
 )
-"""Debian's packages, and their versions; the newest of the mirror stands in for one that has left it."""
+"""Debian's packages and their versions. The mirror's newest version replaces one that is no longer there."""
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keeps the tables of a folder to one run; raises MutationError if another run has them."""
+    """Locks the tables of a folder for one run; raises MutationError if another run uses them."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
         try:
@@ -79,8 +79,8 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the lab; returns 1 if a judge calls a mutant fixed whose guest shows the defect, 2 if a kernel cannot be
-    used.
+    """Runs the lab. Returns 1 if a judge calls a mutant fixed although its guest shows the defect, 2 if a kernel cannot
+    be used.
     """
     given = _arguments(arguments)
     judges = [judge for judge in JUDGES if given.judge is None or judge.name in given.judge]

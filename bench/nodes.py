@@ -1,8 +1,8 @@
-"""Lists of many nodes: ``python -m bench.nodes [NODES [KERNELS]]`` (100,000 and 200).
+"""Measures lists of many nodes: ``python -m bench.nodes [NODES [KERNELS]]`` (100,000 and 200).
 
-The same fleet as lines, CSV, rows of osquery, and ``kubectl get nodes -o json`` with what a node's JSON has (3.6 KB
-each). To reach: under 3 s and 100 MB, as a table and as JSON. Memory is that of the process and its worker together;
-pages that both share are counted twice, so it is an upper bound.
+The same fleet is given as lines, as CSV, as rows of osquery, and as ``kubectl get nodes -o json`` with nodes of real
+size (3.6 KB each). Goal: under 3 s and 100 MB, as a table and as JSON. Memory is the sum of the process and its worker.
+Pages that both share are counted twice, so it is an upper bound.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ _FORMS: dict[str, Callable[[list[tuple[str, str]]], Iterator[str]]] = {
 
 
 def main() -> int:
-    """Measures each form; returns 1 where something is not reached."""
+    """Measures each form; returns 1 if a goal is missed."""
     count, distinct = (
         (int(word) for word in (*sys.argv[1:3], "100000", "200")[:2]) if len(sys.argv) > 2 else (100_000, 200)
     )

@@ -1,7 +1,7 @@
-"""Reading a package's changelog, and parsing it: ``python -m bench.packages``.
+"""Measures how long a package's changelog takes to read and to parse: ``python -m bench.packages``.
 
-The floor is ``dpkg-deb --fsys-tarfile | tar -xO | zcat`` on the same package. To reach: at most 2 times that, and 20
-MB/s.
+The floor is ``dpkg-deb --fsys-tarfile | tar -xO | zcat`` on the same package. Goal: at most 2 times that for reading,
+and 20 MB/s for parsing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _best(work: object, times: int = 5) -> float:
 
 
 def main() -> None:
-    """Print times and ratios."""
+    """Prints times and ratios."""
     path = package_file(PACKAGE, "6.1.170-3")
     pipeline = f"dpkg-deb --fsys-tarfile {path} | tar -xO --wildcards './usr/share/doc/*/changelog*.gz' | zcat"
     floor = run(["bash", "-c", pipeline], 5)

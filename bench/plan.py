@@ -1,7 +1,7 @@
-"""A plan against the audit of the same tree: ``python -m bench.plan``.
+"""Compares the time of a plan with the audit of the same tree: ``python -m bench.plan``.
 
-The tree is the stable branch of the kernel-shaped repository with six fixes taken out of its sources, the commits to
-pick are in another repository. To reach: a plan of six commits takes at most twice the audit itself.
+The tree is the stable branch of the kernel-shaped repository with six fixes removed from its sources. The commits to
+pick are in another repository. Goal: a plan of six commits takes at most twice as long as the audit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ VERSION = "6.1.170"
 
 
 def _with_files(repository: pygit2.Repository, tree: pygit2.Tree, files: Files) -> pygit2.Oid:
-    """A tree like `tree` with these files put into it."""
+    """Writes a tree like `tree` with these files added, and returns its id."""
     index = pygit2.Index()
     index.read_tree(tree)
     for path, data in files.items():
@@ -31,7 +31,7 @@ def _with_files(repository: pygit2.Repository, tree: pygit2.Tree, files: Files) 
 
 
 def tree_to_mend(path: Path, files: Files) -> Path:
-    """A clone of the kernel-shaped repository, which borrows its objects, with one commit more that has these files."""
+    """Makes a clone of the kernel-shaped repository that shares its objects, and adds one commit with these files."""
     subprocess.run(["git", "clone", "-q", "--bare", "--shared", str(kernel_shaped_repository()), str(path)], check=True)
     repository = pygit2.Repository(str(path))
     head = repository.head.peel(pygit2.Commit)
@@ -42,7 +42,7 @@ def tree_to_mend(path: Path, files: Files) -> Path:
 
 
 def main() -> None:
-    """Print times, peak memory and the ratio."""
+    """Prints times, peak memory and the ratio."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         upstream = Upstream(place / "upstream", files_of("6.1"), IN_ORDER, "6.12")

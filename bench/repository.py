@@ -1,4 +1,4 @@
-"""A repository of the kernel's shape and size, made once and cached: 1.3 million commits, a stable branch of 36,000."""
+"""Makes and caches a repository of the kernel's shape and size: 1.3 million commits, 36,000 on a stable branch."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def _write(out: object) -> None:
 
 
 def kernel_shaped_repository() -> Path:
-    """Returns the cached repository, bare, with HEAD on the stable branch; made on the first call, which takes some
+    """Returns the cached bare repository, with HEAD on the stable branch. The first call makes it, which takes some
     minutes.
     """
     target = cache_directory() / f"bench-{MAINLINE_COMMITS}-{STABLE_COMMITS}.git"

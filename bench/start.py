@@ -1,6 +1,6 @@
-"""How long an audit of a version string takes against an interpreter that does nothing: ``python -m bench.start``.
+"""Compares an audit of a version string with an interpreter that does nothing: ``python -m bench.start``.
 
-To reach: within 7 times. The runs alternate, since this measures milliseconds on machines that are not quiet.
+Goal: at most 7 times as long. The runs alternate, because the times are milliseconds and other load disturbs them.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def _once(command: list[str]) -> float:
 
 
 def main() -> None:
-    """Prints the medians and best times of both, and their ratio."""
+    """Prints the best and median times of both, and their ratios."""
     nothing = [sys.executable, "-c", "pass"]
     audit = [str(Path(sys.executable).with_name("tailcall-audit")), "--kernel", "6.8.0-35-generic"]
-    _once(audit)  # writes the byte code
+    _once(audit)  # the first run writes the byte code
     pairs = [(_once(nothing), _once(audit)) for _ in range(ROUNDS)]
     for name, pick in (("best", min), ("median", statistics.median)):
         floor, taken = (pick(column) for column in zip(*pairs, strict=True))

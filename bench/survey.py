@@ -1,7 +1,7 @@
-"""A survey of a stable tree against git itself: ``python -m bench.survey``.
+"""Compares a survey of a stable tree with git itself: ``python -m bench.survey``.
 
 The repository is the kernel-sized one of bench/tree.py with five more stable branches of 10,000 commits and 100 tags
-each. The floor is one ``git log`` over the same ranges, thrown away. To reach: at most 2 times the floor.
+each. The floor is one ``git log`` over the same ranges with its output discarded. Goal: at most 2 times the floor.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TAGS = 100
 
 
 def _stream(out: object, bases: dict[str, str]) -> None:
-    """Writes a fast-import stream: a fix in the middle of every branch, and a tag behind every hundredth commit."""
+    """Writes a fast-import stream: a fix in the middle of every branch, and a tag after every hundredth commit."""
     write = out.write  # type: ignore[attr-defined]
     time = 1_700_000_000
     for branch, base in bases.items():
@@ -48,7 +48,7 @@ def _stream(out: object, bases: dict[str, str]) -> None:
 
 
 def surveyed_repository() -> Path:
-    """Returns the cached repository, which borrows the objects of the kernel-sized one; made on the first call."""
+    """Returns the cached repository, which shares the objects of the kernel-sized one. The first call makes it."""
     source = kernel_shaped_repository()
     target = cache_directory() / f"bench-survey-{source.stem}.git"
     if (target / "complete").exists():
@@ -74,7 +74,7 @@ def surveyed_repository() -> Path:
 
 
 def survey_once(arguments: Sequence[str]) -> int:
-    """Surveys with a catalogue that lacks mainline's ids of the base releases: this made history does not have them."""
+    """Surveys with a catalogue without mainline's ids of base releases: this artificial history lacks them."""
     original = load._branch
 
     def without_id(name: str, data: dict[str, Any]) -> Branch:
@@ -85,7 +85,7 @@ def survey_once(arguments: Sequence[str]) -> int:
 
 
 def main() -> None:
-    """Print times, peak memory and the ratio."""
+    """Prints times, peak memory and the ratio."""
     repository = surveyed_repository()
     ranges = [f"v{branch}..v{branch}.{TAGS}" for branch in BRANCHES]
     log = "; ".join(f"git --git-dir={repository} log {item}" for item in ranges)

@@ -1,8 +1,8 @@
-"""The audit of a kernel-sized clone against git itself: ``python -m bench.tree``.
+"""Compares the audit of a kernel-sized clone with git itself: ``python -m bench.tree``.
 
-The floor is ``git log v6.1..HEAD`` thrown away; what people do today is one ``git log --grep`` over the whole history.
-Each with and without a commit-graph, and the audit also without the git binary. To reach: at most 2 times the floor, at
-least 10 times faster than the grep, under 300 MB.
+The floor is ``git log v6.1..HEAD`` with its output discarded. People today run ``git log --grep`` over the whole
+history. Each is measured with and without a commit-graph, and the audit also without the git binary. Goal: at most 2
+times the floor, at least 10 times faster than the grep, under 300 MB.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _line(name: str, result: Run, floor: Run, grep: Run | None) -> None:
 
 
 def main() -> None:
-    """Print times, peak memory and ratios."""
+    """Prints times, peak memory and ratios."""
     repository = kernel_shaped_repository()
     git = ["git", f"--git-dir={repository}"]
     graph = repository / "objects/info/commit-graph"

@@ -1,3 +1,3 @@
-"""Mutant kernels: real kernels with a few bytes of machine code changed, to hold signatures and guests against each
-other.
+"""Mutant kernels: real kernels with a few bytes of machine code changed. The lab compares the answers of signatures
+with those of guests.
 """

@@ -1,4 +1,4 @@
-"""The few x86-64 instructions that a mutation puts in place of others."""
+"""Assembles the few x86-64 instructions that mutations insert."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _load(prefix: int, target: str, base: str, displacement: int) -> bytes:
     to, at = _NUMBERS[target], _NUMBERS[base]
     prefix |= (to >> 3) << 2 | at >> 3
     short = -128 <= displacement < 128
-    # rsp and r12 as a base want a SIB byte.
+    # rsp and r12 as a base need a SIB byte.
     sib = b"\x24" if at & 7 == _STACK_POINTER else b""
     where = displacement.to_bytes(1 if short else 4, "little", signed=True)
     code = bytes((0x8B, (0x40 if short else 0x80) | (to & 7) << 3 | at & 7)) + sib + where
@@ -29,26 +29,26 @@ def _load(prefix: int, target: str, base: str, displacement: int) -> bytes:
 
 
 def load64(target: str, base: str, displacement: int) -> bytes:
-    """``mov target, qword ptr [base + displacement]``."""
+    """Returns ``mov target, qword ptr [base + displacement]``."""
     return _load(0x48, target, base, displacement)
 
 
 def load32(target: str, base: str, displacement: int) -> bytes:
-    """``mov target, dword ptr [base + displacement]``."""
+    """Returns ``mov target, dword ptr [base + displacement]``."""
     return _load(0x40, target, base, displacement)
 
 
 def test64(register: str) -> bytes:
-    """``test register, register``, all 64 bits."""
+    """Returns ``test register, register`` for all 64 bits."""
     number = _NUMBERS[register]
     return bytes((0x48 | (number >> 3) * 5, 0x85, 0xC0 | (number & 7) * 9))
 
 
 def jump_if_zero(over: int) -> bytes:
-    """``je`` over some bytes."""
+    """Returns a ``je`` over some bytes."""
     return bytes((0x74, over))
 
 
 def nops(count: int) -> bytes:
-    """Instructions of one byte that do nothing."""
+    """Returns one-byte instructions that do nothing."""
     return b"\x90" * count

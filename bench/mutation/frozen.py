@@ -1,9 +1,9 @@
-"""A guest that is booted once and frozen before it loads anything: each mutant is the frozen guest with a few bytes of
+"""A guest that is booted once and frozen before it loads a program. Each mutant is the frozen guest with a few bytes of
 its kernel's code changed.
 
-The guest stands still in its first process's first mount(2): the kernel is up, nothing of bpf(2) was called yet. QEMU
-keeps that state (savevm), and every run begins with it anew, so that nothing of one mutant is left in the next. What
-the changed functions do while a kernel boots is not seen so; a run from the start (`bench.mutation.guest`) sees it.
+The guest is stopped at the first mount(2) of its first process: the kernel has booted, and bpf(2) was not called yet.
+QEMU saves that state (savevm), and every run starts from it, so no run affects the next. Effects of the changed
+functions during boot are not observed; a full boot (`bench.mutation.guest`) shows them.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _FIRST_CALL = "__x64_sys_mount"
 _COMMAND_LINE = "saved_command_line"
 _WORDS = "console=ttyS0 no_timer_check quiet panic=-1 oops=panic PYTHONHASHSEED=0"
 _PATIENCE = 15.0
-"""Seconds of the processor that QEMU may use without a word from the guest: all probes together take one."""
+"""Seconds of processor time that QEMU may use without output from the guest. All probes together take one second."""
 _STATE = "frozen"
 _ONLY = "tca.only="
 
 
 class PatchedError(RuntimeError):
-    """Code that a kernel changes while it boots: alternatives, static calls, static branches."""
+    """Raised if the kernel changed the code during boot: alternatives, static calls, static branches."""
 
 
 class Frozen:
@@ -61,8 +61,8 @@ class Frozen:
         self._monitor.human(f"savevm {_STATE}")
 
     def run(self, edits: Iterable[Edit] = (), slugs: Sequence[str] | None = None) -> dict[str, Result]:
-        """Returns what the probes (None: all) show in the frozen guest with its code changed; raises RemoteError if
-        QEMU fails, PatchedError where a kernel that is up has no longer the code of its file.
+        """Returns the results of the probes (None: all) in the frozen guest with its code changed. Raises RemoteError
+        if QEMU fails, PatchedError if the booted kernel's code differs from its file at an edit.
         """
         found: dict[str, Result] = {}
         changes = tuple(edits)
@@ -77,8 +77,9 @@ class Frozen:
         return found
 
     def reached(self, functions: Iterable[Function], slugs: Sequence[str], rounds: int = 3) -> frozenset[int]:
-        """Returns the addresses of the instructions of some functions that QEMU translates while some probes run in
-        the kernel as it is: no other can have run. Some rounds, since what is deferred runs when it does.
+        """Returns the addresses of instructions in some functions that QEMU translates while probes run in the
+        unchanged kernel: no other instruction can have run. Several rounds are needed, because deferred work runs at
+        varying times.
         """
         wanted = tuple(functions)
         seen: set[int] = set()
@@ -89,7 +90,7 @@ class Frozen:
         return frozenset(seen)
 
     def close(self) -> None:
-        """Ends the lines to QEMU."""
+        """Closes the connections to QEMU."""
         self._monitor.close()
         self._debugger.close()
 
@@ -112,7 +113,7 @@ class Frozen:
         return self._results(marks, slugs, silent)
 
     def _want(self, slugs: Sequence[str]) -> None:
-        """Names the probes that the guest's first process runs: it reads the kernel's command line behind the frozen
+        """Sets the probes that the guest's first process runs: it reads the kernel's command line after the frozen
         moment.
         """
         old = self._debugger.read(self._words, 1024).partition(b"\0")[0]
@@ -123,7 +124,7 @@ class Frozen:
         self._debugger.write(self._words, new)
 
     def _listen(self, marks: dict[str, int]) -> bool:
-        """Waits until the guest ends; returns True if it was given up."""
+        """Waits until the guest ends; returns True if it was silent for too long."""
         used, size = self._used(), dict(marks)
         while "RESET" not in self._monitor.events and "SHUTDOWN" not in self._monitor.events:
             self._monitor.wait(0.5)
@@ -160,7 +161,7 @@ _INSTRUCTION = re.compile(r"^(?:0x)?([0-9a-f]{16}):", re.MULTILINE)
 
 
 def translated(log: str, functions: Iterable[Function]) -> frozenset[int]:
-    """Returns the addresses of the instructions within some functions that a log of QEMU (``-d in_asm``) has."""
+    """Returns the addresses in a log of QEMU (``-d in_asm``) that lie within some functions."""
     ranges = [(item.address, item.address + len(item.code)) for item in functions]
     found = {int(word, 16) for word in _INSTRUCTION.findall(log)}
     return frozenset(address for address in found if any(start <= address < end for start, end in ranges))
@@ -184,8 +185,8 @@ def _command(qemu: Qemu, folder: Path, functions: Iterable[Function], slugs: Seq
 
 @contextmanager
 def freeze(subject: Subject, slugs: Sequence[str], functions: Sequence[Function]) -> Iterator[Frozen]:
-    """Boots a kernel to the frozen moment; what QEMU translates can be looked at in some functions. Raises
-    MutationError where this cannot be done, RemoteError where QEMU fails.
+    """Boots a kernel to the frozen moment. QEMU can log the code that it translates in `functions`. Raises
+    MutationError if this is not possible, RemoteError if QEMU fails.
     """
     maker = find_program("qemu-img")
     if maker is None:

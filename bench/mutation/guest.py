@@ -1,4 +1,4 @@
-"""What a guest booted from a mutant shows."""
+"""Boots a guest from a mutant and runs the probes in it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from tailcall_audit.probes.guest.boot import Guest, GuestRun, run_in_guest
 __all__ = ["PATIENCE", "boot_elf"]
 
 PATIENCE = 120.0
-"""Seconds without a word from a guest after which it counts as hung; a healthy one has its first word after 3 to 60,
-with the load of the machine."""
+"""Seconds without output after which a guest counts as hung. A healthy guest has its first output after 3 to 60
+seconds, depending on the load of the machine.
+"""
 
 
 def boot_elf(elf: bytes, name: str, slugs: Sequence[str], patience: float = PATIENCE) -> GuestRun:
-    """Boots a kernel's ELF file and runs the probes of some defects; raises GuestError if no guest can be started at
-    all.
-    """
+    """Boots a kernel's ELF file and runs the probes of some defects. Raises GuestError if no guest can be started."""
     initramfs = build_initramfs(user_cache_path("tailcall-audit", appauthor=False) / "guest")
-    # A file without a name: whatever ends this process, nothing is left behind.
+    # A file without a name is not left behind, however this process ends.
     descriptor = os.memfd_create(name[:200])
     with os.fdopen(descriptor, "wb") as file:
         file.write(elf)

@@ -1,4 +1,4 @@
-"""Judges: each says of a kernel image, without booting it, which defects it has. A new one is one more row in `JUDGES`."""
+"""Judges decide which defects a kernel image has, without booting it. A new judge is one more row in `JUDGES`."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ SLUGS = (
     "freplace-attached-refused",
     "freplace-loop",
 )
-"""The defects whose fixes a signature of x86-64 code looks for."""
+"""The defects whose fixes have a signature for x86-64 code."""
 
 
 class Judge(NamedTuple):
-    """A name for tables and files, and the function from an image and a name for it to a verdict on each of `SLUGS`."""
+    """A judge: its name for tables and files, and a function that takes an image and its name and returns a verdict on
+    each of `SLUGS`.
+    """
 
     name: str
     judge: Callable[[bytes, str], Mapping[str, State]]
 
 
 def _by_code(elf: bytes, name: str) -> Mapping[str, State]:
-    """Returns what the signatures of machine code say by themselves: nothing that a version, a changelog or a type says
-    counts.
-    """
+    """Returns the verdicts from the signatures of machine code alone: versions, changelogs and types do not count."""
     catalog = load_catalog()
     seen = {item.commit: item.presence for item in code_evidence(Binary(unpack(elf, name)), "x86_64", name)}
     return {slug: _verdict(_defect(catalog, slug), seen) for slug in SLUGS}
@@ -70,7 +70,7 @@ def _fix(defect: Defect, seen: Mapping[str, Presence]) -> State:
 
 
 def _by_audit(elf: bytes, name: str) -> Mapping[str, State]:
-    """Returns the verdicts of a whole audit of the image, its version and its types included."""
+    """Returns the verdicts of a complete audit of the image, including its version and types."""
     descriptor = os.memfd_create(name[:200])
     with os.fdopen(descriptor, "wb") as file:
         file.write(elf)
@@ -80,8 +80,8 @@ def _by_audit(elf: bytes, name: str) -> Mapping[str, State]:
 
 
 def _by_emulation(elf: bytes, name: str) -> Mapping[str, State]:
-    """Returns what running the functions says by itself: of each defect, whether its fix works. It says nothing of what
-    a defect needs.
+    """Returns the verdicts from running the functions alone: they show if the fix of each defect works, but not if the
+    kernel has what the defect needs.
     """
     catalog = load_catalog()
     defects = {slug: _defect(catalog, slug) for slug in SLUGS}
@@ -92,4 +92,4 @@ def _by_emulation(elf: bytes, name: str) -> Mapping[str, State]:
 
 
 JUDGES = (Judge("code", _by_code), Judge("emulation", _by_emulation), Judge("audit", _by_audit))
-"""The judges that the lab holds against guests."""
+"""The judges that the lab compares with guests."""

@@ -1,4 +1,4 @@
-"""Every conditional jump of a function, made unconditional in both directions."""
+"""Makes every conditional jump of a function unconditional: once never taken, once always taken."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ __all__ = ["always", "flips", "never"]
 
 _NOP = b"\x90"
 _LONG = 6
-"""Bytes of a conditional jump with a displacement of four bytes: 0f 8x and the displacement."""
+"""The length of a conditional jump with a displacement of four bytes: 0f 8x and the displacement."""
 
 
 def never(jump: Instruction) -> bytes:
-    """Code as long as a conditional jump that falls through."""
+    """Returns code of the same length as a conditional jump that falls through."""
     return _NOP * len(jump.code)
 
 
 def always(jump: Instruction) -> bytes:
-    """Code as long as a conditional jump that always jumps to the same place; an unconditional jump is a byte shorter
-    where it is long.
+    """Returns code of the same length as a conditional jump that always jumps to its target. A long unconditional jump
+    is one byte shorter, so a no-operation precedes it.
     """
     if len(jump.code) == 2:
         return b"\xeb" + jump.code[1:]
@@ -30,7 +30,7 @@ def always(jump: Instruction) -> bytes:
 
 
 def flips(subject: Subject, function: Function) -> Iterator[Mutation]:
-    """Two mutations for each conditional jump of a function: one never jumps, one always does."""
+    """Yields two mutations for each conditional jump of a function: one never jumps, one always does."""
     for instruction in decode(function.code, function.address):
         if not instruction.is_conditional_jump or len(instruction.code) not in (2, _LONG):
             continue

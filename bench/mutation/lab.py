@@ -1,4 +1,4 @@
-"""Fills the tables of the mutation lab: what guests show of mutants, and what judges say of them."""
+"""Fills the tables of the mutation lab: what guests show of mutants, and the verdicts of judges."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ __all__ = ["UNTOUCHED", "Lab", "Work"]
 
 UNCHANGED = "unchanged"
 UNTOUCHED = "what is changed does not run"
-"""The remark at a mutant that has the results of the kernel itself."""
+"""The remark for a mutant that gets the results of the unchanged kernel."""
 _PATCHED = "the kernel patches this place while it boots"
 _ONE_IN = 20
-"""Of the mutants without a defect of their own, one in so many is judged."""
+"""One in this many of the mutants without a new defect is judged."""
 
 
 class Work(NamedTuple):
-    """What a run does: flips a function at most, the functions (none: all that signatures read), whether each mutant is
-    booted, seconds that such a guest may be silent, and the point of time.monotonic() at which no mutant is begun.
+    """The options of a run. `limit` is the most flips for each function. `functions` are the functions to change
+    (empty: all that signatures read). `boots` is True if each mutant is booted. `patience` is the seconds that a booted
+    guest may be silent. No mutant is started after `end`, a time of time.monotonic().
     """
 
     limit: int | None = None
@@ -40,7 +41,7 @@ class Work(NamedTuple):
     end: float | None = None
 
     def is_over(self) -> bool:
-        """Returns True once the time is used up."""
+        """Returns True if the time is up."""
         return self.end is not None and time.monotonic() > self.end
 
 
@@ -73,7 +74,7 @@ def _mutants(subject: Subject, work: Work) -> list[_Mutant]:
 
 
 def _by_probes(mutants: Sequence[_Mutant]) -> dict[tuple[str, ...], list[_Mutant]]:
-    """Returns the mutants by the defects whose probes they are worth: all of them for the kernel itself."""
+    """Returns the mutants by the defects whose probes are to run: all defects for the unchanged kernel."""
     found: dict[tuple[str, ...], list[_Mutant]] = {}
     for mutant in mutants:
         slugs = SLUGS if mutant.mutation is None else slugs_of(mutant.mutation.function)
@@ -82,8 +83,8 @@ def _by_probes(mutants: Sequence[_Mutant]) -> dict[tuple[str, ...], list[_Mutant
 
 
 class Lab:
-    """The tables of a folder, and what fills them. `booted` has guests that were booted from the start, `frozen` those
-    that began with the frozen one.
+    """Fills the tables in a folder. `booted` has the results of guests that were booted from the start, `frozen` of
+    those that started from the frozen guest.
     """
 
     def __init__(self, folder: Path, judges: Sequence[Judge], *, again: bool = False) -> None:
@@ -99,7 +100,7 @@ class Lab:
         self._again = again
 
     def run(self, subject: Subject, work: Work) -> None:
-        """Runs the mutants of a kernel that have no results yet, then has those judged that are worth it."""
+        """Runs the mutants of a kernel that have no results yet, then lets the judges judge those that are worth it."""
         mutants = _mutants(subject, work)
         if not self._again:
             (self._boot if work.boots else self._thaw)(subject, work, mutants)

@@ -1,4 +1,4 @@
-"""Which mutants a run makes of a kernel, in which order."""
+"""Decides which mutants a run makes of a kernel, and in which order."""
 
 from __future__ import annotations
 
@@ -18,26 +18,27 @@ from tailcall_audit.analyzer.readers.code.isa import isas
 __all__ = ["plan", "slugs_of"]
 
 _ISA = isas()["x86_64"]
-"""The mutants are of x86-64 kernels."""
+"""All mutants are x86-64 kernels."""
 
 
 @functools.cache
 def _functions() -> dict[str, frozenset[str]]:
-    """Returns the functions that are read for the fix of each defect."""
+    """Returns, for each defect, the functions that the signatures of its fix read."""
     catalog = load_catalog()
     fixes = {item.slug: frozenset(leaves(item.fixed)) for item in catalog.defects if item.fixed is not None}
     return {slug: registry.functions_of(_ISA, catalog, fixes[slug]) for slug in SLUGS}
 
 
 def slugs_of(function: str) -> tuple[str, ...]:
-    """Returns the defects that a signature looks for in a function, or in the part of it that a compiler split off."""
+    """Returns the defects that a signature looks for in a function, or in a part that the compiler split off."""
     name = function.removesuffix(".part")
     return tuple(slug for slug, functions in _functions().items() if name in functions)
 
 
 def plan(subject: Subject, limit: int | None, only: Iterable[str] = ()) -> Iterator[Mutation]:
-    """Yields the fixes undone, then every flip of a conditional jump in the functions that signatures read (or in those
-    named), the smallest function first; of each at most `limit` flips, taken at random, the same in every run.
+    """Yields the mutations that undo fixes, then every flip of a conditional jump in the functions that signatures read
+    (or in `only`), the smallest function first. At most `limit` flips of each function are chosen at random; the choice
+    is the same in every run.
     """
     chosen = tuple(only)
     for undone in UNDONE:

@@ -1,4 +1,4 @@
-"""Which flips of jumps cannot change what a guest shows, since what they change never runs there."""
+"""Finds flips of jumps that cannot change a guest's results, because the changed code never runs there."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ __all__ = ["matters"]
 
 
 def matters(mutation: Mutation, function: Function, reached: Container[int]) -> bool:
-    """Returns False if a flip of one jump changes nothing that runs: `reached` has the addresses of all instructions
-    of the function that can have run. The jump itself did not run, or it always went where it now always goes.
+    """Returns False if a flip of one jump has no effect: the jump did not run, or it always went the way that it now
+    always goes. `reached` has the addresses of all instructions of the function that can have run.
     """
     if len(mutation.edits) != 1:
         return True
@@ -22,7 +22,7 @@ def matters(mutation: Mutation, function: Function, reached: Container[int]) -> 
         return True
     if edit.address not in reached:
         return False
-    # What is jumped over never ran: the jump was always taken. What it leads to never ran: it never was.
+    # If the code after the jump never ran, the jump was always taken. If its target never ran, it was never taken.
     is_always = mutation.undoes.endswith(" always")
     other = edit.address + len(edit.old) if is_always else int(jump.operands, 0)
     is_inside = function.address <= other < function.address + len(function.code)

@@ -1,4 +1,4 @@
-"""What was seen and judged of mutants, in tables that grow line by line, so that a run that was interrupted goes on."""
+"""Tables of the observations and verdicts for mutants. They grow line by line, so an interrupted run can continue."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _State = TypeVar("_State", bound=Enum)
 
 
 class Seen(Enum):
-    """What a guest showed of a defect. UNREACHED: its probe ran, and the defect could not have shown itself. NOT_ASKED:
-    no signature of the defect reads the function that was changed, so its probe was not run.
+    """What a guest showed of a defect. UNREACHED: the probe ran, but the defect could not be reached. NOT_ASKED: no
+    signature of the defect reads the changed function, so its probe was not run.
     """
 
     PRESENT = "present"
@@ -26,7 +26,7 @@ class Seen(Enum):
 
 
 class Key(NamedTuple):
-    """A mutant's identity: the kernel's release and its file's digest, the function, the address and the change."""
+    """A mutant's identity: the kernel's release, the digest of its file, the function, the address and the change."""
 
     kernel: str
     digest: str
@@ -36,8 +36,8 @@ class Key(NamedTuple):
 
 
 class Table(Generic[_State]):
-    """One line a mutant: its key, a state for each defect (tab-separated), and a remark. A line that is cut off is left
-    out when read.
+    """A tab-separated table with one line for each mutant: its key, a state for each defect, and a remark. An
+    incomplete line is skipped when the table is read.
     """
 
     def __init__(self, path: Path, slugs: Sequence[str], states: type[_State]) -> None:
@@ -60,11 +60,11 @@ class Table(Generic[_State]):
                     yield Key(*line[: len(Key._fields)]), {slug: states(word) for slug, word in found}, line[-1]
 
     def add(self, key: Key, found: Mapping[str, _State], remark: str = "") -> None:
-        """Writes one more line at once."""
+        """Appends one line to the file."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         is_new = not self._path.exists() or self._path.stat().st_size == 0
         with self._path.open("a+b") as raw:
-            # A line that an interrupted run has left ends here.
+            # Ends the incomplete line of an interrupted run.
             if not is_new and self._ends_within_a_line(raw):
                 raw.write(b"\n")
         with self._path.open("a", encoding="utf-8", newline="") as file:

@@ -1,6 +1,4 @@
-"""The two lines by which a QEMU that runs is driven: its monitor (QMP), and its debugger's stub (the remote protocol of
-gdb).
-"""
+"""Controls a running QEMU over two connections: its monitor (QMP), and its debugger stub (gdb's remote protocol)."""
 
 from __future__ import annotations
 
@@ -15,11 +13,11 @@ __all__ = ["Debugger", "Monitor", "RemoteError", "packet", "unpacked"]
 
 _PIECE = 1 << 16
 _ANSWER = 60.0
-"""Seconds within which QEMU answers a command."""
+"""Seconds within which QEMU must answer a command."""
 
 
 class RemoteError(RuntimeError):
-    """A QEMU that has gone, does not answer, or refuses a command."""
+    """Raised if QEMU has ended, does not answer, or refuses a command."""
 
 
 def _connected(path: Path, patience: float = _ANSWER) -> socket.socket:
@@ -39,7 +37,7 @@ def _connected(path: Path, patience: float = _ANSWER) -> socket.socket:
 
 
 class Monitor:
-    """QEMU's monitor, in JSON. `events` are the names of what happened since the list was last emptied."""
+    """QEMU's monitor, in JSON. `events` are the names of the events since the list was last emptied."""
 
     def __init__(self, path: Path) -> None:
         self._line = _connected(path)
@@ -49,7 +47,7 @@ class Monitor:
         self.run("qmp_capabilities")
 
     def run(self, command: str, **arguments: str) -> object:
-        """Runs a command and returns what it answers; raises RemoteError."""
+        """Runs a command and returns its answer; raises RemoteError."""
         self._line.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
         while True:
             message = self._take()
@@ -61,13 +59,13 @@ class Monitor:
                 return message.get("return")
 
     def human(self, line: str) -> None:
-        """Runs a command of the monitor for people; raises RemoteError if it prints anything."""
+        """Runs a command of the human monitor; raises RemoteError if it prints anything."""
         said = self.run("human-monitor-command", **{"command-line": line})
         if said:
             raise RemoteError(f"{line}: {said}")
 
     def wait(self, seconds: float) -> None:
-        """Takes the events that come within some seconds, at the latest after the first."""
+        """Waits up to some seconds for one message, and records it if it is an event."""
         if b"\n" not in self._data and not select.select([self._line], [], [], seconds)[0]:
             return
         message = self._take()
@@ -87,12 +85,12 @@ class Monitor:
 
 
 def packet(data: bytes) -> bytes:
-    """Returns a packet of gdb's remote protocol: its data, and their sum."""
+    """Returns a packet of gdb's remote protocol: the data and a checksum."""
     return b"$%s#%02x" % (data, sum(data) & 0xFF)
 
 
 def unpacked(received: bytes) -> tuple[bytes, bytes] | None:
-    """Returns the data of the first packet in what was received, and the rest behind it; None if none is complete."""
+    """Returns the data of the first packet that was received, and the rest after it; None if no packet is complete."""
     start = received.find(b"$")
     end = received.find(b"#", start)
     if start < 0 or end < 0 or len(received) < end + 3:
@@ -101,27 +99,29 @@ def unpacked(received: bytes) -> tuple[bytes, bytes] | None:
 
 
 class Debugger:
-    """QEMU's stub for a debugger: a guest that stands still, its memory by virtual addresses, and break points."""
+    """QEMU's stub for a debugger: reads and writes the memory of a stopped guest by virtual addresses, and sets break
+    points.
+    """
 
     def __init__(self, path: Path) -> None:
         self._line = _connected(path)
         self._data = b""
 
     def read(self, address: int, size: int) -> bytes:
-        """Returns bytes of the guest's memory; raises RemoteError if none is mapped there."""
+        """Returns bytes of the guest's memory; raises RemoteError if the address is not mapped."""
         answer = self._ask(b"m%x,%x" % (address, size))
         if len(answer) != 2 * size:
             raise RemoteError(f"{address:#x} cannot be read: {answer.decode()}")
         return bytes.fromhex(answer.decode())
 
     def write(self, address: int, data: bytes) -> None:
-        """Writes into the guest's memory, into code too; raises RemoteError."""
+        """Writes to the guest's memory, including code; raises RemoteError."""
         answer = self._ask(b"M%x,%x:%s" % (address, len(data), data.hex().encode()))
         if answer != b"OK":
             raise RemoteError(f"{address:#x} cannot be written: {answer.decode()}")
 
     def run_to(self, address: int) -> None:
-        """Lets the guest run until it comes to an address for the first time; raises RemoteError if it does not within
+        """Lets the guest run until it reaches an address for the first time. Raises RemoteError if that takes more than
         a minute.
         """
         place = b"%x,1" % address
@@ -143,7 +143,7 @@ class Debugger:
             raise RemoteError(f"the debugger's stub says {answer.decode()!r}")
 
     def _ask(self, data: bytes) -> bytes:
-        # Each time the monitor stops the guest, the stub says so, without being asked.
+        # The stub reports every stop of the guest by the monitor without a request.
         self._drain()
         self._line.sendall(packet(data))
         answer = self._answer()

@@ -1,6 +1,4 @@
-"""Finding instructions by what they do: the compare of a structure's member, the jump behind it, a constant that is
-stored.
-"""
+"""Finds instructions by what they do: a compare of a structure's member, the jump after it, a stored constant."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ _NUMBER = re.compile(r"-?(?:0x[0-9a-f]+|\d+)")
 
 
 class Memory(NamedTuple):
-    """A memory operand: how wide it is, its base register and the displacement. `is_target` says that it is the first
-    operand.
-    """
+    """A memory operand: its width, base register and displacement. `is_target` is True if it is the first operand."""
 
     width: str
     base: str
@@ -28,7 +24,7 @@ class Memory(NamedTuple):
 
 
 def memory(instruction: Instruction) -> Memory | None:
-    """Returns the memory operand of an instruction, where it has one with a base register and no index."""
+    """Returns the memory operand of an instruction; None unless it has one with a base register and no index."""
     found = _MEMORY.search(instruction.operands)
     if found is None:
         return None
@@ -36,14 +32,14 @@ def memory(instruction: Instruction) -> Memory | None:
 
 
 def constant(instruction: Instruction) -> int | None:
-    """Returns the constant that is an instruction's last operand."""
+    """Returns the constant that is an instruction's last operand; None if the last operand is no constant."""
     last = instruction.operands.rpartition(",")[2].strip()
     return int(last, 0) if _NUMBER.fullmatch(last) else None
 
 
 def first(code: Sequence[Instruction], what: str, test: Callable[[Instruction], bool], start: int = 0) -> int:
-    """Returns the index of the first instruction from `start` on that passes a test; raises MutationError that says
-    what was looked for.
+    """Returns the index of the first instruction from `start` on that passes a test. Raises MutationError with `what`
+    if there is none.
     """
     for index in range(start, len(code)):
         if test(code[index]):
@@ -52,12 +48,12 @@ def first(code: Sequence[Instruction], what: str, test: Callable[[Instruction], 
 
 
 def following(code: Sequence[Instruction], index: int, count: int) -> Sequence[Instruction]:
-    """Returns the next instructions behind one."""
+    """Returns the next `count` instructions after one."""
     return code[index + 1 : index + 1 + count]
 
 
 def jump_behind(code: Sequence[Instruction], index: int) -> Instruction:
-    """Returns the conditional jump that a compare decides, with nothing between that changes flags; raises
+    """Returns the conditional jump that a compare decides, with no instruction between that changes flags. Raises
     MutationError if there is none.
     """
     for item in code[index + 1 :]:
@@ -69,7 +65,9 @@ def jump_behind(code: Sequence[Instruction], index: int) -> Instruction:
 
 
 def with_constant(instruction: Instruction, old: int, new: int) -> bytes:
-    """An instruction's code with the constant at its end replaced, of four bytes or of one; raises MutationError."""
+    """Returns an instruction's code with the constant of one or four bytes at its end replaced. Raises MutationError if
+    the code does not end in that constant.
+    """
     for size in (4, 1):
         tail = (old & ((1 << 8 * size) - 1)).to_bytes(size, "little")
         if instruction.code.endswith(tail) and len(instruction.code) > size:

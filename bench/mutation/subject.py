@@ -1,4 +1,4 @@
-"""A kernel whose machine code can be changed, and the changes."""
+"""A kernel whose machine code can be changed, and the types of the changes."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ __all__ = ["Edit", "Instruction", "Mutation", "MutationError", "Subject"]
 
 
 class MutationError(Exception):
-    """A change that a kernel's code has no place for; the message names what was looked for."""
+    """Raised if a change is not possible in a kernel; the message says what is missing."""
 
 
 class Edit(NamedTuple):
-    """Bytes at an address of the kernel, and those that replace them: as many."""
+    """Bytes at an address of the kernel, and their replacement of the same length."""
 
     address: int
     old: bytes
@@ -36,8 +36,8 @@ class Edit(NamedTuple):
 
 @dataclass(frozen=True)
 class Mutation:
-    """A change of a kernel's machine code: the kernel's name, the function that is changed, the edits, and what they
-    undo, in words.
+    """A change of a kernel's machine code: the kernel's name, the changed function, the edits, and a description of
+    what they undo.
     """
 
     kernel: str
@@ -52,7 +52,7 @@ class Mutation:
 
 
 class Instruction(NamedTuple):
-    """A decoded instruction with its place: address and bytes, mnemonic and operands as capstone writes them."""
+    """A decoded instruction: its address and bytes, and mnemonic and operands as capstone writes them."""
 
     address: int
     code: bytes
@@ -66,12 +66,12 @@ class Instruction(NamedTuple):
 
 
 class Subject:
-    """An x86-64 kernel as an ELF file that QEMU boots by itself (CONFIG_PVH): its functions, its types, and mutants of
-    it.
+    """An x86-64 kernel as an ELF file that QEMU can boot directly (CONFIG_PVH): its functions, its types, and its
+    mutants.
     """
 
     def __init__(self, name: str, kernel: Kernel) -> None:
-        """Raises MutationError if the kernel is no ELF file of x86-64 or has no readable BTF."""
+        """Raises MutationError if the kernel is not an x86-64 ELF file or has no readable BTF."""
         if not kernel.is_elf or kernel.architecture != "x86_64":
             raise MutationError(f"{name}: mutants are made of x86-64 kernels in an ELF file only")
         self.name = name
@@ -85,7 +85,7 @@ class Subject:
 
     @classmethod
     def read(cls, path: Path) -> Subject:
-        """Returns the kernel of an image file or of a package; raises MutationError, naming the file."""
+        """Returns the kernel of an image file or a package. Raises MutationError that names the file."""
         try:
             if path.suffix in (".deb", ".rpm"):
                 member = read_package(str(path)).image
@@ -100,7 +100,7 @@ class Subject:
 
     @cached_property
     def banner(self) -> str:
-        """The line that identifies this very build."""
+        """The version line that identifies this build."""
         return next(iter(self._binary.banners), self.name)
 
     @cached_property
@@ -112,11 +112,11 @@ class Subject:
         )
 
     def functions(self, names: Iterable[str]) -> dict[str, Function]:
-        """Returns the functions of these names that the kernel's own symbols lead to."""
+        """Returns the functions of these names that are in the kernel's own symbols."""
         return self._binary.functions(names)
 
     def addresses(self, names: Iterable[str]) -> dict[str, int]:
-        """Returns where the kernel's own symbols have these names; raises MutationError if one of them is not there."""
+        """Returns the addresses of these names in the kernel's own symbols; raises MutationError if one is missing."""
         wanted = tuple(names)
         found = self._binary.addresses(wanted) or {}
         missing = [name for name in wanted if not found.get(name)]
@@ -132,14 +132,14 @@ class Subject:
         return decode(function.code, function.address)
 
     def place(self, struct: str, member: str) -> int:
-        """Returns where a member stands in its structure, in bytes; raises MutationError if BTF has no such member."""
+        """Returns the offset of a member in its structure, in bytes; raises MutationError if BTF has no such member."""
         found = self.btf.member(struct, member)
         if found is None or found.offset % 8:
             raise MutationError(f"{self.name}: struct {struct} has no member {member} at a whole byte")
         return found.offset // 8
 
     def mutant(self, mutation: Mutation) -> bytes:
-        """Returns the kernel's ELF file with a change made; raises MutationError if the old bytes are not there."""
+        """Returns the kernel's ELF file with a change applied; raises MutationError if the old bytes are not there."""
         changed = bytearray(self.elf)
         for edit in mutation.edits:
             place = self._offset(edit.address)
@@ -167,6 +167,6 @@ def decode(code: bytes, address: int) -> tuple[Instruction, ...]:
 
 
 def replace(subject: Subject, function: str, undoes: str, changes: Sequence[tuple[Instruction, bytes]]) -> Mutation:
-    """Returns the mutation that replaces instructions by others of the same length."""
+    """Returns the mutation that replaces instructions with others of the same length."""
     edits = tuple(Edit(instruction.address, instruction.code, new) for instruction, new in changes)
     return Mutation(subject.name, function, edits, undoes)

@@ -1,4 +1,4 @@
-"""The lab's table: for each kernel and defect, what guests showed and what judges said."""
+"""Makes the lab's table: what guests showed and what judges answered for each kernel and defect."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ _LEGEND = (
 
 
 class _Counts(NamedTuple):
-    """Of one kernel and defect: mutants, guests that showed the defect, those of them that the unchanged kernel does
-    not show, guests that surely did not, and for each judge how many of the present it called safe, and of the absent
-    affected, with how many it was asked about.
+    """The counts for one kernel and defect. `present` are mutants whose guest showed the defect, `new` those of them
+    where the unchanged kernel does not show it, `absent` those whose guest surely did not show it. `called_safe` has
+    for each judge how many of the present it called safe, and how many it judged. `called_affected` has how many of the
+    absent it called affected, and how many it judged.
     """
 
     mutants: int
@@ -35,12 +36,12 @@ class _Counts(NamedTuple):
 
 
 def merged(booted: Table[Seen], frozen: Table[Seen]) -> dict[Key, Mapping[str, Seen]]:
-    """Returns what guests showed of every mutant; a boot from the start counts before the frozen guest."""
+    """Returns what guests showed of every mutant. A full boot takes precedence over the frozen guest."""
     return {**frozen.rows, **booted.rows}
 
 
 def differences(booted: Table[Seen], frozen: Table[Seen]) -> Iterator[tuple[Key, str, Seen, Seen]]:
-    """Yields the mutants, and the defects, of which both kinds of guests have an answer, and not the same."""
+    """Yields the mutants and defects for which both kinds of guests have an answer, but different ones."""
     answers = (Seen.PRESENT, Seen.ABSENT)
     for key in booted.rows.keys() & frozen.rows.keys():
         for slug in SLUGS:
@@ -71,7 +72,9 @@ def _count(
 
 
 def summary(booted: Table[Seen], frozen: Table[Seen], verdicts: Mapping[str, Table[State]]) -> tuple[list[str], int]:
-    """Returns the lines of the table, and how often a judge called a mutant safe whose guest shows the defect."""
+    """Returns the lines of the table, and the number of times that a judge called a mutant safe although its guest
+    shows the defect.
+    """
     shown = merged(booted, frozen)
     head = f"{'kernel':28} {'defect':26} {'mutants':>7} {'present':>7} {'new':>5} {'absent':>7}"
     head += "".join(f" {f'{judge}:safe':>{_WIDTH}} {f'{judge}:aff.':>{_WIDTH}}" for judge in verdicts)

@@ -1,6 +1,6 @@
-"""Fixes undone in machine code, whole or one of their places, each found by what the code does.
+"""Undoes fixes in machine code, completely or at one of their places. Each place is found by what the code does.
 
-A mutation's name says what the kernel then lacks. Offsets of members come from the kernel's own BTF.
+A mutation's name says what the changed kernel lacks. Offsets of members come from the kernel's own BTF.
 """
 
 from __future__ import annotations
@@ -18,17 +18,16 @@ __all__ = ["UNDONE", "Undone"]
 _EXT = 0x1C
 """BPF_PROG_TYPE_EXT."""
 _TAIL_CALL_CONTEXT = 0x80
-"""BPF_TRAMP_F_TAIL_CALL_CTX, a macro, and so not in BTF."""
+"""BPF_TRAMP_F_TAIL_CALL_CTX, which is a macro and so not in BTF."""
 _SHARE_IPMODIFY = 0x40
 _LOAD_RAX = 0x858B48
 """``mov rax, [rbp + disp32]`` as EMIT3_off32() stores it."""
 _POINTER_SLOT, _COUNT_SLOT = 0xFFFFFFEF, 0xFFFFFFF7
-"""-16 - round_up(depth, 8), the slot of the count's pointer, is made as -17 - ((depth - 1) | 7); that of the count as
--9 - ….
+"""The compiler computes -16 - round_up(depth, 8), the slot of the pointer to the count, as -17 - ((depth - 1) | 7), and
+the slot of the count as -9 - ….
 """
 _COMPARE_POINTER = 0x21F88348
-"""``cmp rax, 33`` as EMIT4() stores it, the first instruction that emit_prologue_tail_call() makes for a main program.
-"""
+"""``cmp rax, 33`` as EMIT4() stores it: the first instruction of emit_prologue_tail_call() for a main program."""
 _NEAR = 14
 _JIT, _PUT, _ATTACH, _UPDATE = "do_jit", "prog_fd_array_get_ptr", "__bpf_trampoline_link_prog", "bpf_trampoline_update"
 _OWNER_CHECK = ("__bpf_prog_map_compatible", "bpf_prog_map_compatible")
@@ -37,8 +36,8 @@ _ATTACH_CHECK = ("check_attach_btf_id", "bpf_check")
 
 
 class Undone(NamedTuple):
-    """A fix undone: what the kernel then lacks, the fixing commit, the defect that comes back, and the maker of the
-    mutation, which raises MutationError on a kernel without such a place.
+    """A way to undo a fix: what the changed kernel lacks, the fixing commit, the defect that returns, and the function
+    that makes the mutation. `make` raises MutationError if the kernel has no such place.
     """
 
     lacks: str
@@ -48,7 +47,7 @@ class Undone(NamedTuple):
 
 
 def _function(subject: Subject, names: Sequence[str]) -> str:
-    """Returns the first of some names that the kernel has a function of; raises MutationError."""
+    """Returns the first of some names that is a function of the kernel; raises MutationError if none is."""
     known = subject.functions(names)
     for name in names:
         if name in known:
@@ -61,8 +60,8 @@ def _stores(code: Sequence[Instruction], value: int) -> list[int]:
 
 
 def _call_site(code: Sequence[Instruction]) -> int:
-    """Returns where do_jit() stores the load of the count, or of its pointer, before a call of a subprogram: no compare
-    is stored behind it.
+    """Returns the index where do_jit() stores the load of the count, or of its pointer, before a call of a subprogram.
+    Unlike at other such places, it stores no compare after it.
     """
     sites = [
         index
@@ -93,7 +92,7 @@ def _count_by_value(subject: Subject) -> Mutation:
     if slot > site + _NEAR:
         raise MutationError("the offset of the pointer's slot is too far from the call")
     (main,) = _stores(code, _COMPARE_POINTER)
-    # `if (!is_subprog)` is the nearest jump before what is emitted for a main program.
+    # `if (!is_subprog)` is the nearest jump before the code that emits instructions for a main program.
     jump = next(item for item in reversed(code[:main]) if item.is_conditional_jump)
     return replace(
         subject,
@@ -165,8 +164,8 @@ def _no_flag_kept(subject: Subject) -> Mutation:
 
 
 def _resolution(subject: Subject) -> tuple[str, tuple[Instruction, ...], int]:
-    """Returns the owner check, its code, and where it loads saved_dst_prog_type, with a test and a conditional move
-    behind.
+    """Returns the name of the owner check, its code, and the index where it loads saved_dst_prog_type. A test and a
+    conditional move follow that load.
     """
     name = _function(subject, _OWNER_CHECK)
     code = subject.instructions(name)
@@ -290,4 +289,4 @@ UNDONE = (
     Undone("attach-takes-a-tail-callee", "d6083f040d5d", "freplace-loop", _attach_takes_callee),
     Undone("attach-marks-nothing", "d6083f040d5d", "freplace-loop", _attach_marks_nothing),
 )
-"""Every fix that can be undone so, or one of its places."""
+"""Every fix, or place of a fix, that can be undone this way."""
