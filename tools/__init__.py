@@ -1,1 +1,3 @@
-"""Scripts that make parts of the catalogue from public sources. They are no part of the installed program."""
+"""Scripts for developers: they make parts of the catalogue from public sources, and test the tests by mutation. They
+are not installed with the program.
+"""

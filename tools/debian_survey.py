@@ -37,7 +37,7 @@ _BACKPORT = re.compile(r"~(?:bpo|deb)\d", re.ASCII)
 
 
 class Upload(NamedTuple):
-    """An entry of a changelog: version, the ABI number that it sets, and the subjects that it lists."""
+    """An entry of a changelog: its version, the ABI number that it sets, and the commit subjects that it lists."""
 
     version: str
     abi: str | None
@@ -49,8 +49,8 @@ def _text(path: Path) -> str:
 
 
 def read_uploads(text: str, path: str) -> Iterator[tuple[str, Upload]]:
-    """Yields every upload of a changelog with its series, newest first as in the file. Backports of other uploads are
-    left out.
+    """Yields every upload of a changelog with its series, newest first as in the file. Leaves out backports of other
+    uploads.
     """
     subjects = {
         entry.version: frozenset(item.subject for item in entry.items) for entry in parse_debian(text, path).entries
@@ -67,9 +67,7 @@ def read_uploads(text: str, path: str) -> Iterator[tuple[str, Upload]]:
 
 
 def merge(changelogs: Iterable[list[tuple[str, Upload]]]) -> dict[str, list[Upload]]:
-    """Returns the uploads of each series, oldest first, from all changelogs; the longest list of a series is the one
-    taken.
-    """
+    """Returns the uploads of each series, oldest first. The longest list wins if several changelogs have a series."""
     merged: dict[str, list[Upload]] = {}
     for uploads in changelogs:
         by_series: dict[str, list[Upload]] = {}
@@ -82,18 +80,16 @@ def merge(changelogs: Iterable[list[tuple[str, Upload]]]) -> dict[str, list[Uplo
 
 
 def whole_series(uploads: list[tuple[str, Upload]]) -> set[str]:
-    """Returns the series of one changelog that have entries of other series on both sides: those were read from begin
-    to end.
-    """
+    """Returns the series of one changelog that have entries of other series on both sides: those are complete."""
     order = list(dict.fromkeys(series for series, _ in uploads))
     return set(order[1:-1])
 
 
 def _numbers(uploads: list[Upload], seen: dict[str, int]) -> list[int | None]:
-    """Returns the ABI number of each upload, where a changelog states it, or a package list shows it.
+    """Returns the ABI number of each upload, if a changelog states it or a package list shows it; otherwise None.
 
-    An upload without a statement keeps the number before it, up to the last statement. Raises ValueError if a number
-    does not rise by one, on which `packages_of_abi` rests.
+    An upload without a stated number keeps the previous number, up to the last stated one. Raises ValueError if a
+    number does not stay the same or rise by one: `packages_of_abi` relies on that.
     """
     stated = max((index for index, upload in enumerate(uploads) if upload.abi), default=-1)
     current: int | None = None
@@ -109,10 +105,11 @@ def _numbers(uploads: list[Upload], seen: dict[str, int]) -> list[int | None]:
 
 
 def packages_of_abi(uploads: list[Upload], seen: dict[str, int]) -> dict[str, list[str]]:
-    """Returns the packages that each ABI number may name, oldest first, where no other can come to it.
+    """Returns the packages that each ABI number may name, oldest first. Leaves out numbers that another package may
+    still get.
 
-    `seen` has the numbers of the versions that a mirror's package lists name. Numbers rise by one at most from one
-    upload to the next (as all that are stated do), so those between two that are known have bounds.
+    `seen` maps versions in a mirror's package lists to their numbers. A number rises by at most one from one upload to
+    the next (all stated numbers do), so two known numbers bound those between them.
     """
     known = _numbers(uploads, seen)
     found: dict[str, list[str]] = {}
@@ -132,7 +129,7 @@ def packages_of_abi(uploads: list[Upload], seen: dict[str, int]) -> dict[str, li
 
 
 def survey(catalog: Catalog, changelogs: list[Path], packages: list[Path]) -> dict[str, object]:
-    """Returns the survey as it is written."""
+    """Returns the survey as JSON data."""
     read = [list(read_uploads(_text(path), str(path))) for path in changelogs]
     whole = set().union(*map(whole_series, read))
     seen: dict[str, dict[str, int]] = {}

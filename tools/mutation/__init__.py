@@ -1,1 +1,1 @@
-"""A mutation run: changes one place of the policy or of a reader at a time, and sees whether a test fails."""
+"""Mutation runs: change one place of the policy or of a reader at a time, and check if a test fails."""

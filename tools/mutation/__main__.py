@@ -2,10 +2,10 @@
 
     python -m tools.mutation [PATH …] [--minutes 10] [--seed 0] [--jobs N] [--tests FOLDER …]
 
-PATH is a module or a folder of the checkout; without: analyzer/policy and analyzer/readers. The tests run once as they
-are, for half of the time at most; the rest of the time goes to a random sample of the changes, as many of each module
-as of another. A change that lives is shown as it would be in a diff. Some mean the same as the original; the others
-need a test.
+PATH is a module or a folder of the checkout; the default is analyzer/policy and analyzer/readers. First the tests run
+once without a change, for at most half of the time. The rest of the time goes to a random sample of the changes, with
+the same number for each module. A change that no test detects is shown as a diff. Some of these changes do not alter
+the behaviour; the others need a test.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _files(names: Sequence[str]) -> Iterator[Path]:
 
 
 def _sampled(paths: Sequence[Path], seed: int) -> list[tuple[Path, Mutant]]:
-    """Returns the changes of all modules in a random order, one of each module in turn."""
+    """Returns the changes of all modules in random order, one of each module in turn."""
     chance = random.Random(seed)  # noqa: S311 - a sample
     columns = []
     for path in paths:
@@ -83,14 +83,14 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Runs it; returns 0, or 2 if there is nothing to change or no test to run."""
+    """Does a mutation run. Returns 0, or 2 if there is nothing to change or no test passes."""
     given = _arguments(words)
     start = time.monotonic()
     paths = list(_files(given.paths or _UNDER_TEST))
     changes = _sampled(paths, given.seed)
     marks = Marks(paths)
     sys.meta_path.insert(0, marks)
-    # The modules are imported once, here, and each forked process has them.
+    # The modules are imported once, here, and each forked process inherits them.
     with open(os.devnull, "w", encoding="utf-8") as null:
         out, sys.stdout = sys.stdout, null
         pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", *given.tests])

@@ -1,5 +1,5 @@
-"""Modules under mutation: imported with a mark before each statement that shows which test ran it; changed in a running
-process.
+"""Imports modules with a mark before each statement, which shows the tests that run it. Applies changes to modules in a
+running process.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ __all__ = ["Marks", "MutationError", "apply_mutant", "module_name"]
 
 
 class MutationError(Exception):
-    """A change that cannot be made in a running process."""
+    """Raised if a change cannot be made in a running process."""
 
 
 def module_name(path: Path) -> str:
-    """Returns the name that a file of the checkout is imported by."""
+    """Returns the name by which a file of the checkout is imported."""
     parts = path.with_suffix("").parts
     return ".".join(("tailcall_audit", *parts))
 
 
 class _Marking(ast.NodeTransformer):
-    """Puts ``__seen__[N] = 1`` before each statement of a function; `numbers` gives the N of a (line, column)."""
+    """Inserts ``__seen__[N] = 1`` before each statement of a function. `numbers` maps (line, column) to N."""
 
     def __init__(self, first: int) -> None:
         self.numbers: dict[tuple[int, int], int] = {}
@@ -55,13 +55,13 @@ class _Marking(ast.NodeTransformer):
         return marked
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
-        """Marks a function and what is inside of it."""
+        """Marks the statements of a function and of functions inside it."""
         node.body = self._marked(node.body)
         return node
 
 
 class Marks(MetaPathFinder, Loader):
-    """Imports some files with marks. The marks are in memory that forked processes share."""
+    """Imports files with marks. The marks are in memory that forked processes share."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._trees: dict[str, tuple[Path, ast.Module]] = {}
@@ -74,11 +74,11 @@ class Marks(MetaPathFinder, Loader):
         self._seen = mmap(-1, max(len(self._numbers), 1))
 
     def number(self, path: Path, place: tuple[int, int]) -> int | None:
-        """Returns the number of a statement's mark; None outside of functions."""
+        """Returns the number of a statement's mark; None outside functions."""
         return self._numbers.get((path, *place))
 
     def clear(self) -> None:
-        """Takes all marks away."""
+        """Clears all marks."""
         self._seen[:] = bytes(len(self._seen))
 
     def seen(self) -> frozenset[int]:
@@ -88,7 +88,7 @@ class Marks(MetaPathFinder, Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Finds a module that is one of the files."""
+        """Finds a module if it is one of the files."""
         if fullname not in self._trees:
             return None
         file = self._trees[fullname][0]
@@ -119,7 +119,7 @@ def _function(module: ModuleType, name: str) -> FunctionType:
 
 
 def _code(code: CodeType, function: FunctionType) -> CodeType:
-    """Returns the code of a function in the code of its module."""
+    """Returns the changed code of a function from the code of its module."""
     wanted = function.__code__
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -139,7 +139,7 @@ def _assigned(source: str) -> set[str]:
 
 
 def _replace_constants(module: ModuleType, values: Mapping[str, object]) -> None:
-    """Replaces a module's constants there and wherever they were imported."""
+    """Replaces a module's constants in the module and in all modules that imported them."""
     for name, value in values.items():
         old = vars(module)[name]
         for other in list(sys.modules.values()):
@@ -151,8 +151,8 @@ def _replace_constants(module: ModuleType, values: Mapping[str, object]) -> None
 
 
 def apply_mutant(path: Path, mutant: Mutant) -> None:
-    """Makes a change in the modules of this process; raises MutationError if it cannot be made, and what a module
-    raises.
+    """Makes a change in the modules of this process. Raises MutationError if that is not possible, and any exception of
+    the changed module.
     """
     module = sys.modules[module_name(path)]
     try:
@@ -167,6 +167,6 @@ def apply_mutant(path: Path, mutant: Mutant) -> None:
             raise MutationError(str(error)) from error
         return
     namespace = {"__name__": module.__name__, "__file__": module.__file__, "__package__": module.__package__}
-    # Dataclasses look their module up by its name, which is that of the original.
+    # Dataclasses look up their module by name, so the changed module has the name of the original.
     exec(code, namespace)  # noqa: S102 - the checkout's own file, changed
     _replace_constants(module, {name: namespace[name] for name in _assigned(mutant.source) if name in namespace})

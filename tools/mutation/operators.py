@@ -1,4 +1,4 @@
-"""The changes that a mutation run makes to a module, each found in its syntax tree and written back into its text."""
+"""Makes the changes of a mutation run: finds places in a module's syntax tree and writes the changes into its text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENUMS = {
     "Confidence": {"HIGH": "MEDIUM", "MEDIUM": "LOW", "LOW": "HIGH"},
     "Claim": {"SIMILAR": "PRESENT", "DOUBTFUL": "SIMILAR", "PRESENT": "ABSENT", "ABSENT": "PRESENT"},
 }
-"""Members of the enumerations that decide, and what each is changed into."""
+"""Members of the enumerations that decide verdicts, and the replacement of each."""
 
 _COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.NotEq,
@@ -41,11 +41,10 @@ _CALLS = {"min": "max", "max": "min", "any": "all", "all": "any"}
 
 
 class Mutant(NamedTuple):
-    """One change: the line, the text before and after, the whole changed source, the statement it is in, and the
-    function.
+    """One change: the line, the text before and after, the complete changed source, its statement, and its function.
 
     `statement` is the position (line, column) of the innermost statement. `function` is the qualified name of the
-    outermost function that it is in, "" for none.
+    outermost function that contains it, or "".
     """
 
     line: int
@@ -64,7 +63,7 @@ class _Place(NamedTuple):
 
 
 def _is_text(statement: ast.stmt) -> bool:
-    """Returns True for a docstring, which decides nothing."""
+    """Returns True for a docstring."""
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
@@ -78,7 +77,7 @@ def _decides_nothing(statement: ast.stmt) -> bool:
 
 
 def _expressions(node: ast.AST) -> Iterator[ast.expr]:
-    """Yields the expressions of a statement, without its inner statements, annotations and formatted text."""
+    """Yields the expressions of a statement, except those in inner statements, annotations and formatted strings."""
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list", "args") and not isinstance(node, ast.Call):
             continue
@@ -103,15 +102,15 @@ def _conditions(statement: ast.stmt) -> Iterator[ast.expr]:
 
 
 def _places(body: list[ast.stmt], scope: str = "", in_function: bool = False) -> Iterator[_Place]:
-    """Yields the places of a module or function; `scope` is the name of the class, or of the outermost function, that
-    they are in.
+    """Yields the places of a module or function. `scope` is the name of the class or outermost function that contains
+    them.
     """
     for statement in body:
         if isinstance(statement, ast.FunctionDef):
             yield from _places(statement.body, scope if in_function else f"{scope}.{statement.name}".strip("."), True)
             continue
         if isinstance(statement, ast.ClassDef):
-            # What stands in the body of a class is made once, when it is imported: a change of it cannot be patched in.
+            # Statements in the body of a class run once, at import, so a change of them cannot be applied later.
             functions: list[ast.stmt] = [item for item in statement.body if isinstance(item, ast.FunctionDef)]
             yield from _places(functions, scope if in_function else statement.name, in_function)
             continue
@@ -166,7 +165,7 @@ def _changed_expression(node: ast.expr, at_top: bool) -> Iterator[ast.expr]:
 
 
 def _changed(place: _Place) -> Iterator[str]:
-    """Yields the texts that a place's own text is replaced by."""
+    """Yields the replacements for the text of a place."""
     node = place.node
     if isinstance(node, ast.expr):
         for expression in _changed_expression(node, not place.function):
@@ -183,27 +182,27 @@ def _changed(place: _Place) -> Iterator[str]:
 
 
 def _names(statement: ast.stmt) -> bool:
-    """Returns True for an assignment of a name: without it the rest is an error, which any test finds."""
+    """Returns True for an assignment of a name: without it the code raises an error, which any test detects."""
     targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
     return isinstance(statement, ast.Assign | ast.AnnAssign) and isinstance(targets[0], ast.Name | ast.Tuple)
 
 
 class _Text:
-    """A source and where its lines begin, in bytes, as a syntax tree counts."""
+    """A source and the offsets of its lines in bytes, as a syntax tree counts."""
 
     def __init__(self, source: str) -> None:
         self.data = source.encode()
         self.starts = [0, *itertools.accumulate(len(line) for line in self.data.splitlines(keepends=True))]
 
     def span(self, node: ast.expr | ast.stmt) -> tuple[int, int]:
-        """Returns where a node begins and ends."""
+        """Returns the offsets of a node's start and end."""
         assert node.end_lineno is not None
         assert node.end_col_offset is not None
         return self.starts[node.lineno - 1] + node.col_offset, self.starts[node.end_lineno - 1] + node.end_col_offset
 
 
 def mutants(source: str) -> Iterator[Mutant]:
-    """Yields every change of a module's source, in its order. A few do not compile, as a `break` outside of a loop."""
+    """Yields every change of a module's source, in order. A few do not compile, such as a `break` outside a loop."""
     text = _Text(source)
     for place in _places(ast.parse(source).body):
         start, end = text.span(place.node)

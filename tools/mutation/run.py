@@ -1,4 +1,4 @@
-"""Runs tests in forked processes: once as they are, and once for each change."""
+"""Runs tests in forked processes: once without a change, and once for each change."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = ["Fate", "Passed", "chosen_tests", "fates", "map_tests"]
 
 _OPTIONS = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly")
 _PATIENCE = 20.0
-"""Seconds that the tests of a change may take beyond three times what they take without it."""
+"""Seconds that the tests of a change may take in addition to three times their time without the change."""
 _MOST_SECONDS = 12.0
-"""Tests that take longer together are left out, the slowest first."""
+"""The most seconds that the chosen tests may take together: the slowest are left out."""
 _NOT_POSSIBLE = 77
 
 
 class Fate(Enum):
-    """What became of a change: a test failed or hung, all passed, no test runs the place, or it cannot be made."""
+    """The result of a change: a test failed or hung, all tests passed, no test runs the place, or it cannot be made."""
 
     KILLED = "killed"
     ALIVE = "alive"
@@ -38,7 +38,7 @@ class Fate(Enum):
 
 
 class Passed(NamedTuple):
-    """A test that passes: its id, the seconds that it takes, and the marks of the statements that it runs."""
+    """A test that passes: its id, its time in seconds, and the marks of the statements that it runs."""
 
     name: str
     seconds: float
@@ -46,7 +46,7 @@ class Passed(NamedTuple):
 
 
 class _Watcher:
-    """A plugin of pytest that notes what each test runs, and stops when the time is over."""
+    """A pytest plugin that records the statements that each test runs, and stops when the time is up."""
 
     def __init__(self, marks: Marks, until: float) -> None:
         self.tests: list[Passed] = []
@@ -71,7 +71,7 @@ class _Watcher:
 
 
 def _child(work: Callable[[], int]) -> NoReturn:
-    """Ends a forked process with what `work` returns; nothing that it prints is seen."""
+    """Runs `work` without output and ends this forked process with its return value."""
     code = 1
     try:
         os.setsid()
@@ -94,7 +94,7 @@ def _fork(work: Callable[[], int]) -> int:
 
 
 def map_tests(folders: Sequence[str], marks: Marks, seconds: float) -> list[Passed]:
-    """Runs the tests of some folders as they are, for some seconds at most; returns those that passed."""
+    """Runs the tests of some folders without a change, for at most `seconds`. Returns the tests that passed."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "tests"
 
@@ -109,11 +109,11 @@ def map_tests(folders: Sequence[str], marks: Marks, seconds: float) -> list[Pass
 
 
 def chosen_tests(mark: int | None, tests: Sequence[Passed]) -> list[Passed]:
-    """Returns the tests to run for a change of a statement: those that run it, the quickest first, then others of their
+    """Returns the tests for a change of a statement: those that run it, the fastest first, then other tests of their
     files.
 
-    A fixture or a cache runs a statement in the first test that needs it, for all of the file. None, for what stands
-    outside of functions, gives all tests.
+    A fixture or a cache runs a statement only in the first test that needs it, but other tests of the file depend on it
+    too. With None, for a place outside functions, all tests are candidates.
     """
     direct = [test for test in tests if mark is None or mark in test.seen]
     files = {test.name.partition("::")[0] for test in direct}
@@ -155,7 +155,7 @@ def _fate(status: int) -> Fate:
 def fates(
     changes: Sequence[tuple[Path, Mutant]], tests: Sequence[Passed], marks: Marks, jobs: int, until: float
 ) -> Iterator[tuple[Path, Mutant, Fate]]:
-    """Yields what becomes of each change, in the order in which it is known; ends at `until`, a time of
+    """Yields the result of each change as soon as it is known. Starts no change after `until`, a time of
     time.monotonic().
     """
     running: dict[int, _Running] = {}
