@@ -1,4 +1,4 @@
-"""arm64: AAPCS64 calls, the current task in SP_EL0, per-CPU data behind TPIDR_EL1."""
+"""arm64: AAPCS64 calls, the current task in SP_EL0, per-CPU data addressed through TPIDR_EL1."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Run(NamedTuple):
     reason: str = ""
 
     def describe(self) -> str:
-        """Returns what happened, in words."""
+        """Returns a description of what happened."""
         where = f"{self.function or 'code'} at {self.pc:#x}"
         if self.end is End.RETURNED:
             return f"returns {self.value:#x}"

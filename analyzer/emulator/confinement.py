@@ -48,7 +48,7 @@ _HOSTS = {
 
 
 class _Program(ctypes.Structure):
-    """struct sock_fprog."""
+    """The C structure struct sock_fprog."""
 
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 

@@ -1,4 +1,4 @@
-"""A kernel as the emulator sees it: its bytes by address, its symbols and its types."""
+"""The kernel image that the emulator runs: its bytes by address, its symbols and its types."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_TABLE = 16 << 20
 
 
 class KernelImage:
-    """An unpacked kernel. `architecture` is the catalogue's name. Methods raise EmulationError for a missing item."""
+    """An unpacked kernel. `architecture` is its name in the catalogue. Raises EmulationError for missing items."""
 
     def __init__(self, binary: Binary, architecture: str) -> None:
         self.binary = binary
@@ -72,7 +72,7 @@ class KernelImage:
         return self._addresses[name]
 
     def function(self, name: str) -> int:
-        """Returns the address of the one function of this name; raises EmulationError."""
+        """Returns the address of the function of this name; raises EmulationError unless there is exactly one."""
         found = self.all_of(name)
         if not self._has_symbols:
             raise EmulationError(Why.NO_SYMBOLS, "it has none, or one of a form that is not known here")
@@ -127,7 +127,9 @@ class KernelImage:
         return address in self._warnings
 
     def table(self, start: str, stop: str) -> tuple[int, bytes] | None:
-        """Returns the bytes between two symbols and where they begin; None if one of them is missing."""
+        """Returns the start address and the bytes of the table between two symbols; None if a symbol is missing or the
+        size is implausible.
+        """
         self.learn(frozenset((start, stop)))
         first, last = self.find(start), self.find(stop)
         if first is None or last is None or not 0 < last - first <= _MAX_TABLE:

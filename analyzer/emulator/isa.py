@@ -113,7 +113,7 @@ class LinkRegisterIsa(Isa):
     task: ClassVar[int]
 
     def prepare(self, machine: Machine) -> None:
-        """Makes room for the current task."""
+        """Allocates memory for the current task."""
         machine.set_register(self.task, machine.allocate(_TASK_SIZE))
 
     def call(self, machine: Machine, back: int) -> None:
@@ -141,6 +141,6 @@ def isa_of(architecture: str) -> Isa:
     except ImportError as error:
         raise EmulationError(Why.NO_EMULATOR, str(error)) from error
     found: Isa = module.ISA
-    # An empty machine makes the emulator load its libraries now: the process that runs an image's code can open no file.
+    # An empty machine makes the emulator load its libraries now: the process that runs an image can open no file.
     module.Uc(*found.machine)
     return found

@@ -49,7 +49,7 @@ class Machine:
         self.isa = isa
         self.budget = budget or Budget()
         self.executed: list[tuple[int, int]] = []
-        """Start and size in bytes of every block of code that was run; some are listed twice."""
+        """Start address and size in bytes of every block of code that was run; some are listed twice."""
         self.warnings: list[int] = []
         self._patches = tuple(patches)
         self._memory = 0
@@ -253,7 +253,7 @@ class Machine:
         self._uc.hook_add(uc.UC_HOOK_CODE, hook, None, address, address)
 
     def watch_writes(self, address: int, size: int, see: Callable[[int, int, int], None]) -> None:
-        """Calls a function with address, size and value of each write into a range of memory."""
+        """Calls a function with address, size and value of each write to a range of memory."""
 
         def hook(_: uc.Uc, access: int, where: int, length: int, value: int, data: object) -> None:
             del access, data

@@ -1,4 +1,4 @@
-"""Why a run of a kernel's function gives no answer."""
+"""The reasons why a run of a kernel function gives no answer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Why(Enum):
 
 
 class EmulationError(Exception):
-    """A run that gives no answer: `why`, and `detail` in words that name the function, structure or address."""
+    """Raised if a run gives no answer: `why`, and `detail` with the function, structure or address."""
 
     def __init__(self, why: Why, detail: str) -> None:
         super().__init__(f"{why.value}: {detail}")

@@ -83,10 +83,10 @@ class X64(Isa):
         machine.set_register(x86.UC_X86_REG_RIP, back)
 
     def trap(self, code: bytes) -> int:
-        """Returns the length of ud2 or ud1."""
+        """Returns the length of ud2 or ud1; 0 for any other instruction."""
         if not code.startswith(_TRAPS):
             return 0
-        # ud1 has a ModRM byte; the kernel uses the forms of three and four bytes only.
+        # ud1 has a ModRM byte; the kernel uses only the forms of three and four bytes.
         return 2 if code.startswith(_TRAPS[0]) else 4 if code[2] & 0xC7 == 0x44 else 3
 
     def patches(self, kernel: KernelImage) -> int:
@@ -104,7 +104,7 @@ class X64(Isa):
         return b"\xe9" + struct.pack("<i", target - start - 5) + b"\x90" * (size - 5)
 
     def jump_size(self, code: bytes) -> int:
-        """Returns 2 or 5, the sizes that the kernel uses, else 0."""
+        """Returns 2 or 5, the sizes that the kernel uses; 0 for any other instruction."""
         if code.startswith((b"\xeb", b"\x66\x90")):
             return 2
         return 5 if code.startswith((b"\xe9", _NOP5, b"\x3e\x8d\x74\x26\x00")) else 0

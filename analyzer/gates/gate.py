@@ -150,7 +150,7 @@ class _Seen:
         if waiver is None and not weak:
             return item
         key = (id(item), waiver)
-        if key not in self._known:  # the original is kept, so that no other verdict gets its identity
+        if key not in self._known:  # the original is kept alive, so that no other verdict gets its id()
             made = _weakened(item, self._gate.minimum) if weak else item
             self._known[key] = (item, made._replace(waiver=waiver))
         return self._known[key][1]

@@ -110,7 +110,7 @@ def _as_text(setting: Setting, value: object, place: str, folder: str) -> str:
 
 
 def _did_you_mean(name: str) -> str:
-    from difflib import get_close_matches  # loaded for an error only
+    from difflib import get_close_matches  # imported only for an error
 
     close = get_close_matches(name[:80], [*_BY_NAME, "waiver"], n=1, cutoff=0.6)
     known = ", ".join([*_BY_NAME, "waiver"])

@@ -35,7 +35,7 @@ class Answer(NamedTuple):
 
 
 class StoredKernel(NamedTuple):
-    """A kernel of a report: its name, and the answers by defect and architecture ("": all of them)."""
+    """A kernel of a report: its name, and the answers by defect and architecture ("": all architectures)."""
 
     name: str
     answers: Mapping[tuple[str, str], Answer]

@@ -1,1 +1,1 @@
-"""Surveys: what a source says about the releases that have each commit, read once and stored."""
+"""Surveys: claims about which releases have which commits, read once from a source and stored."""

@@ -1,5 +1,5 @@
-"""The surveys that are shipped: `surveys.json`, built from the folder `catalog/surveys/packages/`, and `branches.json`,
-built from `catalog/surveys/stable/`.
+"""Builds the files of shipped surveys: `surveys.json` from the folder `catalog/surveys/packages/`, and `branches.json`
+from `catalog/surveys/stable/`.
 """
 
 from __future__ import annotations

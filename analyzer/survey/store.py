@@ -196,7 +196,7 @@ class Store:
             )
 
     def forget(self, name: str) -> None:
-        """Removes a survey; raises SurveyError if there is none of that name."""
+        """Removes a survey. Raises SurveyError if there is none of that name, or it cannot be removed."""
         if name not in self.names():
             raise SurveyError(f"no survey {name!r} in {self.folder}; `tailcall-audit survey list` shows them")
         try:

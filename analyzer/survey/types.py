@@ -1,4 +1,4 @@
-"""What a survey holds: claims about commits in releases, and how far it reaches."""
+"""The content of a survey: claims about commits in releases, and the newest releases that were read."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Claim(NamedTuple):
 
     @property
     def where(self) -> str:
-        """The branch or the series."""
+        """The branch or the series that the claim is about."""
         return self.branch or self.series or ""
 
 

@@ -79,7 +79,7 @@ def read_dyad(text: str) -> Iterator[tuple[UpstreamVersion, str]]:
 
 
 def _fixed_in_record(data: Any) -> Iterator[_Fixed]:  # noqa: ANN401 (JSON)
-    """Yields the fixed versions of a record in CVE JSON 5: "6.1.103, and through 6.1.*, is unaffected"."""
+    """Yields the fixed versions of a record in CVE JSON 5. An entry reads "6.1.103, through 6.1.*, is unaffected"."""
     affected = data.get("containers", {}).get("cna", {}).get("affected", []) if isinstance(data, dict) else []
     for product in affected:
         for entry in product.get("versions", []):
