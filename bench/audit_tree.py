@@ -17,7 +17,7 @@ __all__ = ["catalog_without_ids"]
 
 
 def catalog_without_ids(target: Path) -> Path:
-    """Writes the shipped catalogue without mainline's ids of tags, and returns its path."""
+    """Writes the shipped catalogue without the ids of mainline's tags, and returns its path."""
     data = json.loads(Path(load.default_catalog_path()).read_bytes())
     for branch in data["branches"]["entries"].values():
         branch.pop("mainline", None)

@@ -158,9 +158,7 @@ def _relation(row: Row) -> str:
 
 
 def _by_signature(name: str) -> Iterator[tuple[str, float]]:
-    """Yields each commit that the catalogue has cases for, and the seconds that these take by themselves, the unpacking
-    left out.
-    """
+    """Yields each commit that has cases, and the seconds that its cases take, without unpacking the image."""
     catalog = load_catalog()
     kernel = unpack(Path(name).read_bytes(), name)
     binary = Binary(kernel)

@@ -221,7 +221,7 @@ def main() -> int:
     shutil.rmtree(options.keep, ignore_errors=True)
     options.keep.mkdir(parents=True)
     chosen = [_reader(name) for name in options.reader] or list(READERS)
-    catalog()  # loaded once, for all processes that are forked
+    catalog()  # loaded once, for all forked processes
     tallies = {reader.name: Tally() for reader in chosen}
     print(f"{len(chosen)} readers, {options.minutes:g} minutes, seed {start}, failures in {options.keep}", flush=True)
     for number, (reader, seconds) in enumerate(_rounds(chosen, until)):

@@ -138,7 +138,7 @@ def _replace(target: str, data: bytes, existing: int | None) -> None:
     try:
         if existing is not None and not _is_there(last, folder, existing):
             raise FileNotFoundError(errno.ENOENT, "it was removed or replaced meanwhile", target)
-        # A replacement is private until it has the old file's owner and permissions; a new file gets those of the umask.
+        # A replacement is private until it has the old file's owner and permissions; the umask applies to a new file.
         mode = 0o666 if existing is None else 0o600
         _put(folder, last, data, mode, None if existing is None else lambda new: _take_over(new, existing, target))
     finally:

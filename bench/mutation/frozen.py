@@ -46,7 +46,7 @@ class PatchedError(RuntimeError):
 
 
 class Frozen:
-    """The frozen guest; `freeze` makes one."""
+    """A frozen guest. `freeze` makes one."""
 
     def __init__(self, subject: Subject, slugs: Sequence[str], folder: Path, process: int) -> None:
         self._subject = subject

@@ -73,7 +73,7 @@ class Monitor:
             self.events.append(message["event"])
 
     def close(self) -> None:
-        """Ends the line."""
+        """Closes the connection."""
         self._line.close()
 
     def _take(self) -> dict[str, Any]:
@@ -134,7 +134,7 @@ class Debugger:
         self._expect(self._ask(b"z1," + place), b"OK")
 
     def close(self) -> None:
-        """Ends the line."""
+        """Closes the connection."""
         self._line.close()
 
     @staticmethod

@@ -158,7 +158,7 @@ class Subject:
 
 
 def decode(code: bytes, address: int) -> tuple[Instruction, ...]:
-    """Returns the instructions in some machine code."""
+    """Returns the decoded instructions of machine code."""
     decoder = Cs(CS_ARCH_X86, CS_MODE_64)
     found: list[Instruction] = []
     for start, size, mnemonic, operands in decoder.disasm_lite(code, address):
