@@ -1,3 +1,4 @@
-"""What a set of BPF programs does of what a defect needs, and of what a fix refuses. The conditions are in the catalogue;
-`facts/` has what they name.
+"""Decides which BPF programs meet the conditions of a defect, and which programs a fix makes the kernel refuse.
+
+The catalogue has the conditions; `facts/` implements the facts that they name.
 """

@@ -1,4 +1,4 @@
-"""Findings as the facts make them."""
+"""Short constructors for findings."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ _SET_AT_LOAD = "bpftool prog dump xlated on the loaded program shows whether it 
 
 
 def met(reason: str, *where: Place, chain: tuple[str, ...] = ()) -> Finding:
-    """The program does it."""
+    """Returns the finding that the program meets the condition."""
     return Finding(State.MET, reason, where, chain)
 
 
 def possible(reason: str, *where: Place, settle: str | None = None, chain: tuple[str, ...] = ()) -> Finding:
-    """The program may do it, or take part in it."""
+    """Returns the finding that the program may meet the condition, or may take part in meeting it."""
     return Finding(State.POSSIBLE, reason, where, chain, settle)
 
 
 def not_met(reason: str) -> Finding:
-    """The program does not do it, and nothing can make it."""
+    """Returns the finding that the program does not meet the condition and cannot be made to."""
     return Finding(State.NOT_MET, reason)
 
 
 def seen(state: State, reason: str, *where: Place, chain: tuple[str, ...] = ()) -> Finding:
-    """What is in the code, as surely as the verifier keeps it."""
+    """Returns a finding about an instruction. `state` says how sure it is that the verifier keeps that instruction."""
     if state is State.POSSIBLE:
         return Finding(state, f"{reason}; {AT_LOAD_TIME}", where, chain, _SET_AT_LOAD)
     return Finding(state, reason, where, chain)
 
 
 def strongest(findings: Iterable[Finding], otherwise: str) -> Finding:
-    """Returns what is surest, with every place of that kind; not met, for the reason `otherwise`, where there is
-    nothing.
+    """Returns the surest finding, with the places of all findings that are as sure. Without findings, returns not met
+    with the reason `otherwise`.
     """
     found = list(findings)
     state = max((item.state for item in found), default=State.NOT_MET)

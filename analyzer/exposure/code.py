@@ -1,4 +1,4 @@
-"""What one program does in its functions: which of them tail-call, and who calls them."""
+"""Lists the tail calls in one program's functions, and the calls that lead to them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def state_of(reach: Reach) -> State:
 
 
 def _leaving(function: Function) -> Iterator[tuple[str, Reach]]:
-    """Yields the functions that a function calls, or lets a helper call."""
+    """Yields the functions that a function calls, or passes to a helper as a callback."""
     yield from ((site.callee, site.reach) for site in function.calls)
     yield from ((site.callee, site.reach) for site in function.callbacks)
 
@@ -33,7 +33,9 @@ class Spot(NamedTuple):
 
 
 class Event(NamedTuple):
-    """An instruction of a function at which a tail call may happen: its own, or a call of a subprogram that makes one."""
+    """An instruction of a function where a tail call may happen: the tail call itself, or a call of a subprogram that
+    makes one.
+    """
 
     instruction: int
     callee: str | None
@@ -41,7 +43,7 @@ class Event(NamedTuple):
 
 
 class Code:
-    """A program's functions. All of it follows from the program alone."""
+    """The functions of a program. Everything here is derived from the program alone."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -50,11 +52,12 @@ class Code:
         self.main = program.functions[0] if program.functions else None
         self.reached = self._reached()
         self.tail_calling = self._tail_calling()
-        """How sure it is that a tail call is reached from a function by calls, by its name; what makes none is not in
-        it."""
+        """Function name to how sure it is that the function, or one that it calls, makes a tail call. Functions that
+        make none are left out.
+        """
 
     def _reached(self) -> dict[str, State]:
-        """How sure it is that a function is called, by its name."""
+        """Returns how sure it is that each function is called, by its name."""
         if self.main is None:
             return {}
         found = {self.main.name: State.MET}
@@ -89,7 +92,7 @@ class Code:
         return found
 
     def called(self) -> Iterator[tuple[Function, State]]:
-        """Yields the functions that are called, the main program first, each with how sure that is."""
+        """Yields the functions that are called, the main program first, each with how sure the call is."""
         for function in self.program.functions:
             if function.name in self.reached:
                 yield function, self.reached[function.name]
@@ -107,14 +110,16 @@ class Code:
         )
 
     def calls_of_tail_callers(self) -> Iterator[tuple[Function, CallSite, State]]:
-        """Yields the calls of subprograms below which a tail call is made, with the function that makes the call."""
+        """Yields the calls of subprograms that make a tail call, directly or in a function that they call, each with
+        the calling function.
+        """
         for function, state in self.called():
             for site in function.calls:
                 if site.callee in self.tail_calling:
                     yield function, site, min(state, state_of(site.reach), self.tail_calling[site.callee])
 
     def events(self, function: Function) -> Iterator[Event]:
-        """Yields where a function may make a tail call: itself or by a subprogram."""
+        """Yields the instructions where a function may make a tail call, directly or in a subprogram."""
         for site in function.calls:
             if site.callee in self.tail_calling:
                 yield Event(site.instruction, site.callee, min(state_of(site.reach), self.tail_calling[site.callee]))
@@ -122,15 +127,15 @@ class Code:
             yield Event(call.instruction, None, state_of(call.reach))
 
     def callbacks_that_tail_call(self, function: Function) -> Iterator[Event]:
-        """Yields where a function hands over a callback that makes a tail call, itself or below it: it may be called
-        often.
+        """Yields the instructions that pass on a callback that makes a tail call, directly or in a function that it
+        calls. A helper may call the callback many times.
         """
         for site in function.callbacks:
             if site.callee in self.tail_calling:
                 yield Event(site.instruction, site.callee, State.POSSIBLE)
 
     def below(self, name: str) -> frozenset[str]:
-        """Returns the functions that a function may call, itself among them; callbacks are not followed."""
+        """Returns the functions that a function may call, including itself. Callbacks are not followed."""
         seen: set[str] = set()
         open_ends = [name]
         while open_ends:
@@ -142,7 +147,7 @@ class Code:
         return frozenset(seen)
 
     def path_to(self, name: str) -> tuple[str, ...]:
-        """Returns the functions over which the main program calls a function, both among them; empty if it does not."""
+        """Returns the call path from the main program to a function, both included; empty if there is none."""
         if self.main is None:
             return ()
         paths: dict[str, tuple[str, ...]] = {self.main.name: (self.main.name,)}

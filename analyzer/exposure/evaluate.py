@@ -1,4 +1,4 @@
-"""Evaluates the catalogue's conditions over programs: three-valued, a program at a time."""
+"""Evaluates the catalogue's conditions for each program, in three-valued logic."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _Value = Callable[[str], Finding]
 
 
 def finding_of(expression: Expression, value_of: _Value) -> Finding:
-    """Evaluates a condition; `value_of` gives the finding of each fact."""
+    """Evaluates a condition. `value_of` returns the finding of each fact."""
     if expression.operator is Operator.LEAF:
         return value_of(expression.name)
     parts = tuple(finding_of(part, value_of) for part in expression.parts)
@@ -37,7 +37,7 @@ def finding_of(expression: Expression, value_of: _Value) -> Finding:
 
 
 class _Values:
-    """The findings of a world, each found once."""
+    """Caches the findings of a world."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -61,7 +61,7 @@ class _Values:
 
 
 def _of_set(members: Sequence[Member], findings: Sequence[Finding]) -> Finding:
-    """Returns the surest finding, that of the program which says most, with the places of all that are as sure."""
+    """Returns the surest finding of all programs, with the places of every finding that is as sure."""
     state = max(item.state for item in findings)
     best = [(member, item) for member, item in zip(members, findings, strict=True) if item.state is state]
     if state is State.NOT_MET:
@@ -94,9 +94,10 @@ def expose(
     closed: bool = False,
     defects: Sequence[Defect] | None = None,
 ) -> tuple[Exposure, ...]:
-    """Returns what the programs of the sets do of what each defect needs (`defects`: None, all of the catalogue).
+    """Returns the exposure of the program sets to each defect. `defects` limits the defects (None: the whole
+    catalogue).
 
-    `closed`: there is no other program, and nothing else is attached. Sets without programs raise ValueError.
+    `closed`: no other programs exist, and nothing else is attached. Raises ValueError for sets without programs.
     """
     world = World(sets, closed)
     if not world.members:

@@ -1,4 +1,4 @@
-"""Which instruction can run after which in a function, by its jumps. Conditions are not evaluated."""
+"""Finds which instructions of a function can run after which, by its jumps. Conditions of jumps are not evaluated."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ def writes(insn: Insn) -> frozenset[int]:
 
 
 class Flow:
-    """The jumps of a program. Instructions are indexes into `Program.instructions`, where LD_IMM64 is one."""
+    """The jumps of a program. Instructions are given as indexes into `Program.instructions`, where LD_IMM64 counts as
+    one.
+    """
 
     def __init__(self, program: Program) -> None:
         self._insns = program.instructions
@@ -73,7 +75,9 @@ class Flow:
         self._at = {slot: index for index, slot in enumerate(self._slots)}
 
     def successors(self, index: int) -> Iterator[int]:
-        """Yields what can run right after an instruction; a jump that leads to no instruction is left out."""
+        """Yields the instructions that can run directly after an instruction. Jumps to a place without an instruction
+        are left out.
+        """
         insn = self._insns[index]
         kind, operation = insn.code & 7, insn.code & 0xF0
         if insn.code == _EXIT:
@@ -88,17 +92,23 @@ class Flow:
                 yield target
 
     def behind(self, index: int, function: Function) -> frozenset[int]:
-        """Returns every instruction of a function that can run after one of it; itself where it is in a loop."""
+        """Returns every instruction of a function that can run after the given one, which is included if it is in a
+        loop.
+        """
         return frozenset(self._walk(index, function, frozenset()))
 
     def used_behind(self, index: int, function: Function, register: int) -> Iterator[int]:
-        """Yields the instructions that read a register as an instruction left it, before another one overwrites it."""
+        """Yields the instructions that read the value that an instruction left in a register, before another one
+        overwrites it.
+        """
         for found in self._walk(index, function, frozenset((register,))):
             if register in reads(self._insns[found]):
                 yield found
 
     def _walk(self, index: int, function: Function, until: frozenset[int]) -> Iterator[int]:
-        """Yields what can run after an instruction, up to what overwrites one of the registers `until`."""
+        """Yields the instructions that can run after an instruction. Each path ends at an instruction that overwrites a
+        register of `until`.
+        """
         seen: set[int] = set()
         open_ends = list(self.successors(index)) if 0 <= index < len(self._insns) else []
         while open_ends:

@@ -1,4 +1,6 @@
-"""Joins what programs do with what kernels have: hits, refusals, and which kernel is good for which program."""
+"""Joins the exposure of programs with the audit of kernels: hits, refusals, and which program can run on which
+kernel.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ __all__ = ["Cell", "Row", "has_hit", "has_possible_hit", "hit_of", "join", "matr
 
 
 class Cell(IntEnum):
-    """What a kernel means for a program, the worst of all defects; the order is from good to bad."""
+    """What a kernel means for a program: the worst result of all defects. The order is from good to bad."""
 
     GOOD = 0
     POSSIBLE = 1
@@ -25,12 +27,12 @@ class Cell(IntEnum):
 
     @property
     def label(self) -> str:
-        """The word that tables have."""
+        """The word that tables show."""
         return self.name.lower()
 
 
 class Row(NamedTuple):
-    """A program, and what each kernel means for it, in the order of the report's targets."""
+    """A program, and what each kernel means for it. The kernels are in the order of the report's targets."""
 
     object: str
     program: str
@@ -38,8 +40,8 @@ class Row(NamedTuple):
 
 
 def hit_of(kernel: KernelState, programs: State) -> bool | None:
-    """Returns True if the kernel has the defect and the programs meet it, None where one of the two is not certain, and
-    False where either rules it out.
+    """Returns True if the kernel has the defect and the programs meet it, False if either is ruled out, and None
+    otherwise.
     """
     if programs is State.NOT_MET or kernel in (KernelState.FIXED, KernelState.NOT_AFFECTED):
         return False
@@ -47,7 +49,7 @@ def hit_of(kernel: KernelState, programs: State) -> bool | None:
 
 
 class _Presences:
-    """Which commits one kernel has, by all evidence of its verdicts."""
+    """Answers which commits a kernel has, by all evidence of its verdicts."""
 
     def __init__(self, target: TargetReport) -> None:
         self._found = {key for verdict in target.verdicts for key in verdict.fixed_by}
@@ -65,14 +67,14 @@ class _Presences:
 
 
 def _refused(exposure: Exposure, verdict: Verdict, presences: _Presences, catalog: Catalog) -> tuple[State, ...]:
-    """Returns how sure it is that this kernel refuses each program, for a fix of the verdict's defect."""
+    """Returns how sure it is that this kernel refuses each program because of a fix of the verdict's defect."""
     states = [State.NOT_MET] * len(exposure.programs)
     if verdict.rule is Rule.OTHER_ARCHITECTURE:
         return tuple(states)
     for refusal in exposure.refusals:
         present = presences.of(refusal.commit)
         if present is Presence.UNKNOWN and verdict.state in (KernelState.AFFECTED, KernelState.NOT_AFFECTED):
-            continue  # the fix is not there, or was not looked for where nothing has to be fixed
+            continue  # the fix is absent, or the kernel is not affected and the fix was not looked for
         change = next(item for item in catalog.commits[refusal.commit].changes if item.what == refusal.what)
         taken_back = Presence.ABSENT if change.until is None else presences.of(change.until)
         if present is Presence.ABSENT or taken_back is Presence.PRESENT:
@@ -90,7 +92,7 @@ def _exposed(exposure: Exposure, verdict: Verdict, presences: _Presences, catalo
 
 
 def join(report: Report, exposures: Iterable[Exposure]) -> Report:
-    """Returns the report with what the programs mean for each verdict (`Verdict.exposed`)."""
+    """Returns the report, with `Verdict.exposed` set to what the programs mean for each verdict."""
     found = {item.defect: item for item in exposures}
     return report._replace(targets=tuple(_joined(target, found, report.catalog) for target in report.targets))
 
@@ -116,7 +118,7 @@ def has_hit(report: Report) -> bool:
 
 
 def has_possible_hit(report: Report) -> bool:
-    """Returns True if that may be so."""
+    """Returns True if a kernel may have a defect that the programs may meet, or may refuse one of them."""
     return any(item.hit is None or item.refused is State.POSSIBLE for item in _all_exposed(report))
 
 
@@ -131,7 +133,7 @@ def _cell(exposed: Exposed, index: int) -> Cell:
 
 
 def matrix(report: Report, exposures: Sequence[Exposure]) -> tuple[Row, ...]:
-    """Returns which kernel of a joined report is good for which program."""
+    """Returns one row for each program: what each kernel of a joined report means for it."""
     if not exposures:
         return ()
     rows = []

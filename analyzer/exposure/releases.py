@@ -1,4 +1,6 @@
-"""The oldest release of each branch on which programs meet no defect, from the ranges of the catalogue."""
+"""Finds the oldest release of each branch that has none of the defects that the programs meet. Uses the catalogue's
+ranges.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,11 @@ _MAINLINE = "mainline"
 
 
 class Oldest(NamedTuple):
-    """A branch: its oldest release without a hit, and the oldest without a possible one too (None: none is known).
+    """A branch, its oldest release without a hit, and its oldest release without even a possible hit (None: none is
+    known).
 
-    `open` are the defects that no known release of the branch is free of, `unknown` those of which the catalogue does
-    not know it there.
+    `open` lists the defects that every known release of the branch still has; `unknown` those for which the catalogue
+    cannot decide.
     """
 
     branch: str
@@ -29,7 +32,7 @@ class Oldest(NamedTuple):
 
 
 def _is_affected(entry: BranchRanges, release: UpstreamVersion) -> bool | None:
-    """Returns True if a release of a branch has the defect, None where the catalogue does not know it."""
+    """Returns True if a release of a branch has the defect, None if the catalogue does not know."""
     for span in entry.affected:
         ended = span.fixed is not None and release >= parse_version(span.fixed)
         if release >= parse_version(span.start) and not ended:
@@ -49,7 +52,8 @@ def _state(defect: Defect, release: UpstreamVersion) -> bool | None:
     if own is not None:
         return _is_affected(own, release)
     base = _is_affected(ranges[_MAINLINE], UpstreamVersion(release.major, release.minor))
-    # Stable branches take no features, and a fix that the base has stays; a fix may have come to an affected one.
+    # Stable branches gain no features and keep the fixes of their base. If the base is affected, a later release may
+    # have the fix.
     return base if base is not True or not release.sublevel else None
 
 
@@ -72,10 +76,10 @@ def _oldest(defects: Sequence[Defect], branch: str) -> str | None:
 def oldest_without_hit(
     catalog: Catalog, exposures: Sequence[Exposure], architecture: str | None = None
 ) -> Iterator[Oldest]:
-    """Yields, for each branch, the oldest release whose defects the programs do not meet.
+    """Yields, for each branch, the oldest release that has none of the defects that the programs meet.
 
-    `architecture`: only what is in its code, or in code of all. The ranges are those of the architecture that had each
-    capability first.
+    `architecture` limits this to defects in its code or in code common to all. The ranges are those of the architecture
+    that first had each capability.
     """
     states = {item.defect: item.state for item in exposures}
     relevant = [
@@ -99,5 +103,7 @@ def oldest_without_hit(
 
 
 def _is_shown(branch: str) -> bool:
-    """Returns True for a branch that began with programs that have subprograms: tail calls of older ones meet little."""
+    """Returns True for branches from 4.19 on: tail calls in older ones meet few defects, since programs had no
+    subprograms.
+    """
     return parse_version(branch) >= parse_version("4.19")

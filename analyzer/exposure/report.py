@@ -1,4 +1,4 @@
-"""All that is said of programs: what they do, and what it means on kernels."""
+"""The data of an exposure report: the programs, their exposure, and what it means on kernels."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ __all__ = ["ExposureReport", "outline"]
 
 
 class ExposureReport(NamedTuple):
-    """The programs (without their code), their exposure to each defect, and inputs that could not be read.
+    """The programs (without their code), their exposure to each defect, and the inputs that could not be read.
 
-    `report` is the audit of kernels joined with it, None where none were named; `rows` and `oldest` are what follows.
+    `report` is the audit of kernels joined with the exposure, None if no kernels were given. `rows` and `oldest` are
+    derived from it.
     """
 
     sets: tuple[ProgramSet, ...]
@@ -29,11 +30,11 @@ class ExposureReport(NamedTuple):
     rows: tuple[Row, ...] = ()
     oldest: tuple[Oldest, ...] = ()
     architecture: str | None = None
-    """The only architecture that is asked about; None: all."""
+    """The only architecture that is considered; None: all."""
 
 
 def outline(found: ProgramSet) -> ProgramSet:
-    """Returns a set without its code, with the source lines of its calls only: what a report shows of it."""
+    """Returns a set without its code, as a report shows it. Source lines are kept for calls only."""
     return found._replace(programs=tuple(map(_outlined, found.programs)))
 
 

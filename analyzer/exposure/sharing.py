@@ -1,4 +1,4 @@
-"""Which programs meet in a prog array: those that tail-call into it, and those that are in it."""
+"""Finds the programs that share a prog array: those that tail-call into it, and those that it holds."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ __all__ = ["Meeting", "compared", "meetings_of", "world_meetings"]
 
 _LOOK = "what is in the prog arrays at run time: tailcall-audit exposure --loaded, or --closed"
 Compare = Callable[[Member, Member], State]
-"""How sure it is that two programs differ: the one that tail-calls (or another that does), and the one that it meets."""
+"""Returns how sure it is that two programs differ. The first one makes tail calls into the array; the second one is in
+the array or makes tail calls into it too.
+"""
 
 
 class Meeting(NamedTuple):
-    """Two programs that meet in a prog array. `caller` tail-calls into it; `other` is in it, or (`both_call`) tail-calls
-    into it too; or both are in it.
+    """Two programs that share a prog array. `caller` tail-calls into it and `other` is in it. With `both_call`, either
+    both tail-call into it or both are in it.
     """
 
     caller: Member
@@ -31,7 +33,7 @@ class Meeting(NamedTuple):
 
 
 def _meetings(world: World) -> Iterator[Meeting]:
-    """Yields every pair of programs of the sets that meets in a prog array, or may, once for each array."""
+    """Yields every pair of programs of the sets that share a prog array, or may share it, once for each array."""
     users: dict[tuple[int, str], dict[Member, None]] = {}
     found: dict[tuple[Member, Member, str], State] = {}
     for member in world.members:
@@ -46,7 +48,8 @@ def _meetings(world: World) -> Iterator[Meeting]:
     for (_, name), group in users.items():
         for first in group:
             yield from (Meeting(first, second, name, State.MET, True) for second in group if second is not first)
-    # Programs in one array are compared with the first of them, and call each other only if another one calls them.
+    # The kernel compares each program in an array with the first one. They call each other only if another program
+    # calls them.
     for owner in world.sets:
         for array in owner.maps:
             held = [item for slot in array.slots if (item := world.member(owner, slot.program)) is not None]
@@ -55,10 +58,10 @@ def _meetings(world: World) -> Iterator[Meeting]:
 
 
 def compared(world: World, member: Member, differ: Compare, outside: State, words: str, otherwise: str) -> Finding:
-    """Returns how sure it is that a program meets one that differs from it.
+    """Returns how sure it is that a program shares a prog array with a program that differs from it.
 
-    `differ` compares two of the sets, `outside` says how much a program of others could differ from this one. `words`
-    are a sentence that says in what.
+    `differ` compares two programs of the sets. `outside` is how much a program that is not in the sets may differ.
+    `words` is a sentence that describes the difference.
     """
 
     def found() -> Iterator[Finding]:
@@ -79,7 +82,7 @@ def compared(world: World, member: Member, differ: Compare, outside: State, word
 
 @lru_cache(maxsize=4)
 def world_meetings(world: World) -> tuple[Meeting, ...]:
-    """Returns the meetings of a world, found once."""
+    """Returns the meetings of a world. They are computed once."""
     return tuple(_meetings(world))
 
 
@@ -93,5 +96,5 @@ def _by_member(world: World) -> dict[Member, list[Meeting]]:
 
 
 def meetings_of(world: World, member: Member) -> list[Meeting]:
-    """Returns the meetings that a program takes part in."""
+    """Returns the meetings in which a program takes part."""
     return _by_member(world).get(member, [])

@@ -1,4 +1,4 @@
-"""The answers of exposure: of a fact about a program, of a condition, of a program and of a set of programs."""
+"""The result types: the answer for a fact or condition, for a program and for a set of programs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = [
 
 
 class State(IntEnum):
-    """How much of a condition is there. The order is that of an expression: "and" is the least, "or" the most."""
+    """How far a condition is met. In an expression, "and" takes the least state and "or" the greatest."""
 
     NOT_MET = 0
     POSSIBLE = 1
@@ -28,7 +28,7 @@ class State(IntEnum):
 
     @property
     def label(self) -> str:
-        """The name that reports have."""
+        """The name that reports use."""
         return self.name.lower().replace("_", "-")
 
     @property
@@ -38,8 +38,8 @@ class State(IntEnum):
 
 
 class Place(NamedTuple):
-    """Where a program does it: the file or host, the program, the function, the instruction (an index) and the source
-    line ("prog.c:12"). None where it is not in one.
+    """The place where a program meets a condition: file or host, program, function, instruction (an index) and source
+    line ("prog.c:12"). Parts that do not apply are None.
     """
 
     object: str
@@ -56,9 +56,9 @@ class Place(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """The answer of a fact or a condition about one program.
+    """The answer of a fact or a condition for one program.
 
-    `reason` is a sentence without its full stop, `chain` the steps that make a loop ("entry calls sub", "sub tail-calls
+    `reason` is a sentence without its full stop, `chain` the steps of a loop ("entry calls sub", "sub tail-calls
     jmp[0], which is entry"), `settle` what would decide a "possible".
     """
 
@@ -70,7 +70,7 @@ class Finding(NamedTuple):
 
 
 def _joined(state: State, parts: tuple[Finding, ...]) -> Finding:
-    """One finding that says what each of the parts says, each thing once."""
+    """Returns one finding with the reasons, places and steps of all parts, without duplicates."""
     reasons = tuple(dict.fromkeys(part.reason for part in parts))
     settles = tuple(dict.fromkeys(part.settle for part in parts if part.settle))
     return Finding(
@@ -83,7 +83,9 @@ def _joined(state: State, parts: tuple[Finding, ...]) -> Finding:
 
 
 def all_of(parts: tuple[Finding, ...]) -> Finding:
-    """Returns the least of the findings, with the reasons of those that decide: a "possible" keeps what is met."""
+    """Returns the finding for "and": the least state, with the reasons that decide it. A "possible" also keeps the
+    reasons that are met.
+    """
     state = min(part.state for part in parts)
     if state is State.NOT_MET:
         return _joined(state, tuple(part for part in parts if part.state is state)[:1])
@@ -91,13 +93,13 @@ def all_of(parts: tuple[Finding, ...]) -> Finding:
 
 
 def any_of(parts: tuple[Finding, ...]) -> Finding:
-    """Returns the most of the findings, with the reasons of those that have it."""
+    """Returns the finding for "or": the greatest state, with the reasons of the findings that have it."""
     state = max(part.state for part in parts)
     return _joined(state, tuple(part for part in parts if part.state is state))
 
 
 def opposite_of(part: Finding) -> Finding:
-    """Returns the opposite of a finding: met for not-met, and possible for possible."""
+    """Returns the negated finding: met becomes not-met and not-met becomes met; possible stays possible."""
     return part._replace(state=State(State.MET - part.state))
 
 
@@ -111,9 +113,10 @@ class ProgramState(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """What a fix refuses, and the programs: the commit, what it changes, the error and the verifier's words to expect.
+    """A commit that makes the kernel refuse programs: what it changes, and the error and the verifier message to
+    expect.
 
-    `programs` has how sure it is of each program, in their order.
+    `programs` says for each program, in order, how sure the refusal is.
     """
 
     commit: str
@@ -125,9 +128,9 @@ class Refusal(NamedTuple):
 
 
 class Exposure(NamedTuple):
-    """What the programs do of what a defect needs.
+    """The exposure of the programs to one defect.
 
-    `refusals` are those of its fixes that are not "no", `programs` the state of each program.
+    `refusals` lists the refusals by its fixes, except those that are "no". `programs` has the state of each program.
     """
 
     defect: str
@@ -137,21 +140,20 @@ class Exposure(NamedTuple):
 
     @property
     def state(self) -> State:
-        """The state of the set: the most of its programs."""
+        """The state of the set: the greatest state of its programs."""
         return self.finding.state
 
     @property
     def refused(self) -> State:
-        """How sure it is that a fix of it refuses one of the programs."""
+        """How sure it is that a fix of the defect makes the kernel refuse one of the programs."""
         return max((item.finding.state for item in self.refusals), default=State.NOT_MET)
 
 
 class Exposed(NamedTuple):
-    """What programs mean for one verdict about a kernel.
+    """What the programs mean for one verdict about a kernel.
 
     `hit`: the kernel has the defect and the programs meet it (None: perhaps). `refused`: how sure it is that this
-    kernel refuses one of them, for a fix of the defect. `hits` and `refusals` say the same of each program, in their
-    order.
+    kernel refuses one of them because of a fix. `hits` and `refusals` have the same for each program, in order.
     """
 
     exposure: Exposure

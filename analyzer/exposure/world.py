@@ -1,5 +1,5 @@
-"""All programs that are known of, and what can be called and attached between them: by what is given, or by what others
-add.
+"""All known programs, and the tail calls and attachments between them. Unless the world is closed, unknown programs may
+add to these.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ TRACING, EXTENSION = "tracing", "ext"
 _TRACERS = frozenset(("trace_fentry", "trace_fexit", "modify_return", "trace_fsession"))
 """Attach types whose programs run in a trampoline (enum bpf_attach_type)."""
 LOOK = "tailcall-audit exposure --loaded on the host, or --closed where nothing else is put in"
-"""What settles which programs are in a prog array."""
+"""The advice for "possible" findings: how to learn which programs are in a prog array."""
 
 
 class Member:
-    """A program of one of the sets. Two are the same only if they are the same object."""
+    """A program of one of the sets. Members are compared by identity."""
 
     def __init__(self, owner: ProgramSet, program: Program, name: str) -> None:
         self.owner = owner
@@ -32,25 +32,25 @@ class Member:
         self.code = Code(program)
 
     def place(self, function: Function | None = None, instruction: int | None = None) -> Place:
-        """Returns where something is in this program."""
+        """Returns the place of a function or an instruction in this program."""
         line = None if instruction is None else self.program.line_of(instruction)
         written = None if line is None else f"{line.file}:{line.line}"
         name = None if function is None else function.name
         return Place(self.owner.label, self.program.key, name, instruction, written)
 
     def map(self, name: str | None) -> Map | None:
-        """Returns the map of a name."""
+        """Returns the map with a name."""
         return None if name is None else self.owner.map(name)
 
     @property
     def is_tracer(self) -> bool:
-        """Returns True if it runs in the trampoline of a function, or may: its attach type is not known."""
+        """Returns True if the program runs in a function's trampoline, or may because its attach type is unknown."""
         kind, attach = self.program.type, self.program.expected_attach_type
         return kind == TRACING and (attach is None or attach in _TRACERS)
 
 
 class Step(NamedTuple):
-    """A tail call that leads from one program to another. `state` is met where the slot holds it for sure."""
+    """A tail call from one program to another. `state` is met if the slot surely holds the target."""
 
     source: Member
     spot: Spot
@@ -65,8 +65,8 @@ class Step(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """What a tail call can lead to: the programs known to be in its slots, those of the sets that may be put there in a
-    closed world, and why others than the known ones may be there (None: none can).
+    """The possible targets of a tail call: programs known to be in its slots, and, in a closed world, programs of the
+    sets that user space may put there. `others` is the reason why further programs may be there (None: none can).
     """
 
     known: tuple[tuple[int, Member], ...]
@@ -75,7 +75,7 @@ class Targets(NamedTuple):
 
 
 class Way(NamedTuple):
-    """A way by tail calls from one program to another. `why` says what is not known of a possible one."""
+    """A path of tail calls from one program to another. `why` says what is not known of a possible path."""
 
     state: State
     steps: tuple[Step, ...] = ()
@@ -89,24 +89,24 @@ class Way(NamedTuple):
 
     @property
     def places(self) -> tuple[Place, ...]:
-        """The tail calls of the steps."""
+        """The places of the tail calls."""
         return tuple(step.source.place(step.spot.function, step.spot.call.instruction) for step in self.steps)
 
 
 def may_share(first: Program, second: Program) -> bool:
-    """Returns True unless two programs can never be in one prog array: their types are known and differ.
+    """Returns False if two programs can never share a prog array, because both types are known and differ.
 
-    The type of an extension program is that of its target, which need not be known.
+    An extension program has the type of its target, which may be unknown.
     """
     kinds = {first.type, second.type}
     return len(kinds) == 1 or None in kinds or EXTENSION in kinds
 
 
 class World:
-    """The programs of all sets. `closed`: the user vouches that there is no other program, and no other attachment.
+    """The programs of all sets. `closed`: the user states that there are no other programs and no other attachments.
 
-    Even then an object's prog array may be filled by user space, with programs of the sets, unless the object fills it
-    itself or its slots were read (`Map.slots_are_all`).
+    Even in a closed world, user space may put programs of the sets into an object's prog array, unless the object fills
+    the array itself or its slots were read (`Map.slots_are_all`).
     """
 
     def __init__(self, sets: Sequence[ProgramSet], closed: bool = False) -> None:
@@ -121,7 +121,7 @@ class World:
         self._targets: dict[int, Targets] = {}
 
     def member(self, owner: ProgramSet, key: str | None) -> Member | None:
-        """Returns the program of a key in a set."""
+        """Returns the program with a key in a set."""
         return None if key is None else self._by_key.get((id(owner), key))
 
     @cached_property
@@ -129,7 +129,7 @@ class World:
         return {(id(item.owner), item.program.key): item for item in reversed(self.members)}
 
     def targets(self, member: Member, call: TailCall) -> Targets:
-        """Returns what a tail call of a program can lead to."""
+        """Returns the possible targets of a tail call of a program."""
         if id(call) not in self._targets:
             self._targets[id(call)] = self._find_targets(member, call)
         return self._targets[id(call)]
@@ -162,20 +162,21 @@ class World:
             targets = self.targets(member, spot.call)
             for key, target in targets.known:
                 yield Step(member, spot, key, target, spot.state)
-            # What may be anywhere may be anywhere by each tail call of a function: one of them stands for all.
+            # If any program may be in a slot, all tail calls of a function into that map have the same candidates: the
+            # first is enough.
             if targets.others is not None and (spot.function.name, spot.call.map) not in seen:
                 seen.add((spot.function.name, spot.call.map))
                 for target in targets.candidates:
                     yield Step(member, spot, spot.call.key, target, State.POSSIBLE)
 
     def steps(self, member: Member) -> tuple[Step, ...]:
-        """Returns the tail calls of a program that lead to programs of the sets, possible ones too."""
+        """Returns the tail calls of a program that lead, or may lead, to programs of the sets."""
         return self._steps[member]
 
     def way(self, source: Member, target: Member, within: frozenset[str] | None = None) -> Way:
-        """Returns the surest way by tail calls from a program to another, or back to itself.
+        """Returns the surest path of tail calls from a program to another, or back to itself.
 
-        `within` are the functions of `source` whose tail calls may begin it (None: all).
+        `within` names the functions of `source` whose tail calls may start the path (None: all).
         """
         for least in (State.MET, State.POSSIBLE):
             steps = self._shortest(source, target, within, least)
@@ -191,7 +192,9 @@ class World:
         return Way(State.NOT_MET)
 
     def open_call(self, member: Member) -> tuple[Spot, str] | None:
-        """Returns a tail call of a program that others can lead to a program of theirs, and why; None in a closed world."""
+        """Returns a tail call that may lead to a program outside of the sets, with the reason; None in a closed
+        world.
+        """
         for spot in member.code.spots() if not self.closed else ():
             why = self.targets(member, spot.call).others
             if why is not None:
@@ -199,7 +202,9 @@ class World:
         return None
 
     def loop(self, source: Member) -> Way:
-        """Returns the surest way by tail calls from a program into a loop: back to itself, else of programs behind it."""
+        """Returns the surest path of tail calls from a program into a loop: back to itself, or a loop among the
+        programs that it reaches.
+        """
         for least in (State.MET, State.POSSIBLE):
             behind = self._reachable[least][source]
             ends = [source] if source in behind else [item for item in behind if item in self._reachable[least][item]]
@@ -210,7 +215,7 @@ class World:
         return self.way(source, source)
 
     def _doubts(self, steps: Sequence[Step]) -> tuple[str, str | None]:
-        """Returns what is not known of a way, and what would settle it."""
+        """Returns what is not known of a path, and how it could be decided."""
         for step in steps:
             if step.state is State.MET:
                 continue
@@ -222,7 +227,7 @@ class World:
 
     @cached_property
     def _reachable(self) -> dict[State, dict[Member, frozenset[Member]]]:
-        """The programs that each can reach, by how sure each step has to be."""
+        """The programs that each program can reach, by the state that every step must have at least."""
         return {
             least: {member: frozenset(self._walk(member, least)) for member in self.members}
             for least in (State.MET, State.POSSIBLE)
@@ -263,8 +268,8 @@ class World:
         return {kind: tuple(item for item in self.members if item.program.type == kind) for kind in kinds}
 
     def attached(self, member: Member, kind: str) -> Iterator[tuple[Member, str | None, State]]:
-        """Yields the programs of a type that are attached to a program of the sets, or may be: each with the function
-        that it is attached to (None: not known which).
+        """Yields the programs of a type that are attached, or may be attached, to a program of the sets. Each comes
+        with the function that it is attached to (None: not known).
         """
         for other in (*self._by_type.get(kind, ()), *self._by_type.get(None, ())):
             if other.program.type is None or kind != TRACING or other.is_tracer:
@@ -273,9 +278,10 @@ class World:
                     yield other, function, state if other.program.type is not None else State.POSSIBLE
 
     def attachment(self, attached: Member, target: Member) -> tuple[str | None, State]:
-        """Returns to which function of a target a tracing or extension program is attached, and how sure that is.
+        """Returns the function of a target to which a tracing or extension program is attached, and how sure that is.
 
-        What an object says is the name of a function: the loader decides of which program, or that of the kernel.
+        An object gives only the name of a function. The loader chooses the program, or the kernel, that has this
+        function.
         """
         found = attached.program.attachment
         if found is None:

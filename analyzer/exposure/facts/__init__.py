@@ -1,1 +1,1 @@
-"""What the conditions of the catalogue name: small functions, a theme a file. `registry.py` finds them."""
+"""The facts that the catalogue's conditions name, one topic a file. `registry.py` loads them."""

@@ -1,4 +1,6 @@
-"""Programs that meet in a prog array and differ in what its owner check compares, or does not."""
+"""Facts about programs that share a prog array but differ in a property, which the kernel's owner check compares or
+misses.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +15,23 @@ from tailcall_audit.analyzer.exposure.world import EXTENSION, TRACING, Member, W
 __all__: list[str] = []
 
 _WITH_PROTOTYPE = frozenset(("tracing", "lsm", "ext", "struct_ops"))
-"""Program types that are attached to a function, whose prototype the owner check compares since 28ead3eaabc1's release."""
+"""Program types that are attached to a function. The owner check compares its prototype since the release with
+28ead3eaabc1.
+"""
 _MAY_SLEEP = frozenset(("tracing", "lsm", "kprobe", "struct_ops", "syscall", "ext", "tracepoint", "raw_tracepoint"))
 """Program types of which some programs may sleep (can_be_sleepable() in kernel/bpf/verifier.c)."""
 _CGROUP = "cgroup_"
 
 
 def _unless_equal(first: object, second: object) -> State:
-    """How sure it is that two values differ, of which None is not known."""
+    """Returns how sure it is that two values differ. None means that a value is not known."""
     if first is None or second is None:
         return State.POSSIBLE
     return State.NOT_MET if first == second else State.MET
 
 
 def _target_type(world: World, extension: Member) -> str | None:
-    """Returns the type of the program that an extension extends, None where it is not known."""
+    """Returns the type of the program that an extension extends, None if it is not known."""
     for item in world.members:
         if world.attachment(extension, item)[1] is State.MET:
             return item.program.type
@@ -54,7 +58,9 @@ def _shares_a_prog_array_with_another_type(world: World, member: Member) -> Find
 
 @named("extension-shares-a-prog-array")
 def _extension_shares_a_prog_array(world: World, member: Member) -> Finding:
-    """An extension program and another one: of its target's type, or an extension of another target."""
+    """The array is shared by an extension program and a program of its target's type, or an extension of another
+    target.
+    """
 
     def differ(first: Member, second: Member) -> State:
         kinds = (first.program.type, second.program.type)
@@ -72,7 +78,7 @@ def _extension_shares_a_prog_array(world: World, member: Member) -> Finding:
 
 @named("extension-shares-a-prog-array-with-another-type")
 def _extension_shares_a_prog_array_with_another_type(world: World, member: Member) -> Finding:
-    """An extension program and one of another type than its target's."""
+    """The array is shared by an extension program and a program of another type than the extension's target."""
 
     def kind(found: Member) -> str | None:
         return _target_type(world, found) if found.program.type == EXTENSION else found.program.type
@@ -98,7 +104,7 @@ def _shares_a_prog_array_across_hooks(world: World, member: Member) -> Finding:
         hooks = (first.program.attachment, second.program.attachment)
         if None not in hooks and hooks[0] == hooks[1]:
             return State.NOT_MET
-        return State.POSSIBLE  # two hooks may have one prototype: only the kernel's BTF says it
+        return State.POSSIBLE  # two hooks may have the same prototype; only the kernel's BTF shows it
 
     kind = member.program.type
     outside = State.POSSIBLE if kind is None or kind in _WITH_PROTOTYPE else State.NOT_MET
@@ -142,14 +148,14 @@ def _of_cgroup(member: Member) -> bool:
 
 
 def _storages(member: Member) -> frozenset[tuple[int, str]]:
-    """Returns the storages of a program, distinguished by their sets too."""
+    """Returns the cgroup storages of a program. Equal names in different sets are different storages."""
     return frozenset((id(member.owner), name) for name in member.program.cgroup_storage)
 
 
 @named("shares-a-prog-array-across-cgroup-storages")
 def _shares_a_prog_array_across_cgroup_storages(world: World, member: Member) -> Finding:
     def differ(caller: Member, other: Member) -> State:
-        # A callee without storage reads none; a caller without one hands none on.
+        # A program without storage reads none. A caller without storage passes none on.
         if not _storages(other) or _storages(caller) == _storages(other):
             return State.NOT_MET
         return State.MET if _storages(caller) or caller.program.type is not None else State.POSSIBLE
@@ -228,6 +234,6 @@ def _tracer_of_a_program_in_a_prog_array_of_its_type(world: World, member: Membe
 
 
 def _traces_programs(world: World, tracer: Member) -> bool:
-    """Returns True if a tracing program traces a function of a BPF program, or may."""
+    """Returns True if a tracing program traces a BPF program's function, or may."""
     known = any(world.attachment(tracer, item)[1] is not State.NOT_MET for item in world.members)
     return known or world.may_have_other_target(tracer)

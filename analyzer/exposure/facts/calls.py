@@ -1,4 +1,6 @@
-"""Tail calls by what the code shows of them: where they are, their index, and the functions that lead to them."""
+"""Facts about tail calls that follow from the code: where they are, their index, and the functions that lead to
+them.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,9 @@ __all__: list[str] = []
 _NO_TAIL_CALL = "it makes no tail call"
 _NO_CONSTANT = "no tail call of it has a constant index into one prog array"
 _ALIGNED = 8
-"""Bytes that the stack of a function is rounded up to."""
+"""Bytes: the stack of a function is rounded up to a multiple of this."""
 _INDEX = 3
-"""The register with a tail call's index."""
+"""The register that holds a tail call's index."""
 _LD_IMM64 = 0x18
 
 
@@ -62,7 +64,9 @@ def _constant(member: Member, spot: Spot) -> tuple[Map | None, int | None]:
 
 
 def _direct(member: Member, in_subprogram: bool) -> Iterator[Finding]:
-    """Tail calls that a JIT turns into a direct jump: the verifier knows the prog array and the index."""
+    """Yields the tail calls that a JIT turns into a direct jump, because the verifier knows the prog array and the
+    index.
+    """
     for spot in member.code.spots():
         if in_subprogram and spot.function is member.code.main:
             continue
@@ -89,7 +93,9 @@ def _constant_tail_call_in_subprogram(_: World, member: Member) -> Finding:
 
 
 def _accepted_by_tnum(entries: int) -> int:
-    """Returns the largest index that tnum_in(tnum_range(0, entries - 1)) accepts: all bits of entries - 1 may be set."""
+    """Returns the largest index that tnum_in(tnum_range(0, entries - 1)) accepts: all bits of entries - 1 may
+    be set.
+    """
     return (1 << (entries - 1).bit_length()) - 1
 
 
@@ -129,7 +135,7 @@ def _index_wider_than_32_bits(_: World, member: Member) -> Finding:
 
 
 def _wide_constant(member: Member, spot: Spot) -> bool | None:
-    """Returns True if the index is a constant with bits above the lower 32, None where it is no constant."""
+    """Returns True if the index is a constant with bits above the lower 32, None if it is not a constant."""
     insns = member.program.instructions
     for index in range(spot.call.instruction - 1, spot.function.start - 1, -1):
         insn = insns[index]

@@ -1,4 +1,4 @@
-"""Extension programs (freplace): what they replace, and the prog arrays that they meet."""
+"""Facts about extension programs (freplace): the functions that they replace, and the prog arrays that they share."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ __all__: list[str] = []
 
 _LOOK = "what is attached and in the prog arrays at run time: tailcall-audit exposure --loaded"
 _CHANGES_PACKET = frozenset((9, 10, 11, 13, 18, 19, 31, 38, 39, 43, 44, 50, 54, 63, 65, 73, 74, 75, 76, 90, 91, 143))
-"""Numbers of the helpers that move a packet's data: bpf_helper_changes_pkt_data() in net/core/filter.c of 6.12."""
+"""Numbers of the helpers that move packet data: bpf_helper_changes_pkt_data() in net/core/filter.c of Linux 6.12."""
 
 
 def _replaceable(member: Member, in_calls: bool) -> Iterator[tuple[str, State]]:
-    """Yields the functions that an extension can replace: global ones, of a program that is no extension itself.
+    """Yields the functions that an extension can replace: global functions of a program that is not an extension
+    itself.
 
-    With `in_calls` only those that the program calls: one that is tail-called is entered behind what replaces it.
+    With `in_calls`, the main program is left out: a tail call enters it past the replaced entry.
     """
     if member.program.type in (EXTENSION, TRACING):
         return
@@ -34,7 +35,9 @@ def _replaceable(member: Member, in_calls: bool) -> Iterator[tuple[str, State]]:
 
 @lru_cache(maxsize=4096)
 def _loop(world: World, target: Member) -> tuple[Finding, ...]:
-    """Returns how a program calls a function which an extension replaces, or may, whose tail calls lead back to it."""
+    """Returns the findings about a program that calls a function which an extension replaces (or may replace), and to
+    which the extension's tail calls lead back.
+    """
     return tuple(_replaced(world, target))
 
 
@@ -84,7 +87,9 @@ def _extension_that_tail_calls_its_target(world: World, member: Member) -> Findi
 
 
 def _reached_from(world: World, target: Member, member: Member) -> State:
-    """How sure it is that a loop over a target comes by a program: as the extension of it, or on its way."""
+    """Returns how sure it is that a program is part of a loop through `target`: as its extension, or on the
+    path back.
+    """
     states = [State.NOT_MET]
     for extension, _, attached in world.attached(target, EXTENSION):
         if extension is member:
@@ -111,8 +116,8 @@ def _extension_without_a_known_target(_: World, member: Member) -> Finding:
 
 
 def _held(world: World, member: Member) -> Iterator[tuple[Member, str, State]]:
-    """Yields the prog arrays that a program is in, or may be put into: who tail-calls into it (the program itself where
-    nothing does), its name, and how sure it is.
+    """Yields the prog arrays that hold, or may hold, a program: the program that tail-calls into the array (the program
+    itself if none does), the array's name, and how sure it is.
     """
     called = set()
     for item in meetings_of(world, member):
@@ -209,7 +214,7 @@ def _tail_calling_extension_of_a_program_that_keeps_the_packet(world: World, mem
 
 
 def _keeps_packet(target: Member, name: str | None) -> State:
-    """How sure it is that a function moves no packet data: neither it nor what it calls has such a helper."""
+    """Returns how sure it is that neither a function nor those that it calls use a helper that moves packet data."""
     if name is None or name not in target.code.functions:
         return State.POSSIBLE
     functions = [target.code.functions[found] for found in target.code.below(name)]

@@ -1,4 +1,4 @@
-"""Chains of tail calls that lead back, and what keeps their count from being one."""
+"""Facts about loops of tail calls in which the kernel's count can be bypassed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tailcall_audit.analyzer.programs.types import Function
 __all__: list[str] = []
 
 _LIMIT = 33
-"""MAX_TAIL_CALL_CNT."""
+"""MAX_TAIL_CALL_CNT of the kernel."""
 _MANY = 1 << 20
 
 
 def _pairs(member: Member) -> Iterator[tuple[Function, Event, Event, State]]:
-    """Yields a call of a subprogram that tail-calls, and what makes a tail call behind it in the same run of the
-    function: the same call in a loop, another one, or the function itself.
+    """Yields pairs of a call of a subprogram that makes a tail call, and a tail call that can follow in the same run of
+    the function: the same call in a loop, another such call, or a tail call of the function itself.
     """
     for function, reached in member.code.called():
         for event in member.code.callbacks_that_tail_call(function):
@@ -38,7 +38,7 @@ def _pairs(member: Member) -> Iterator[tuple[Function, Event, Event, State]]:
 
 @lru_cache(maxsize=4096)
 def _doubling(member: Member) -> tuple[Function, Event, Event, State] | None:
-    """Returns the surest such pair."""
+    """Returns the surest pair of `_pairs`."""
     return max(_pairs(member), key=lambda pair: pair[3], default=None)
 
 
@@ -52,7 +52,7 @@ def _words(pair: tuple[Function, Event, Event, State]) -> str:
 
 
 def _runs(member: Member, name: str, above: frozenset[str] = frozenset()) -> int:
-    """Returns the most times that a function is called in one run of its program."""
+    """Returns how often a function is called at most in one run of its program."""
     main = member.code.main
     if main is not None and name == main.name:
         return 1
@@ -71,7 +71,7 @@ def _runs(member: Member, name: str, above: frozenset[str] = frozenset()) -> int
 
 @lru_cache(maxsize=4096)
 def _most(world: World, member: Member) -> int:
-    """Returns the most tail calls that one run of a program can make, of one that leads into no loop."""
+    """Returns how many tail calls one run of a program can make at most, if the program leads into no loop."""
     total = 0
     for spot in member.code.spots():
         targets = {step.target for step in world.steps(member) if step.spot == spot}
@@ -84,7 +84,9 @@ def _most(world: World, member: Member) -> int:
 
 @named("sibling-tail-calls-in-a-loop")
 def _sibling_tail_calls_in_a_loop(world: World, member: Member) -> Finding:
-    """A program that makes tail calls one after the other, and those that they lead to, up to a loop."""
+    """A program makes tail calls one after the other, and they lead into a loop. The programs on the way are
+    included.
+    """
 
     def found() -> Iterator[Finding]:
         for other in world.members:
@@ -116,7 +118,9 @@ def _sibling_tail_calls_in_a_loop(world: World, member: Member) -> Finding:
 
 
 def _link(world: World, member: Member) -> Iterator[Finding]:
-    """A program that tail-calls into a prog array that others fill can be a link of a chain that doubles elsewhere."""
+    """Yields a possible finding for a program that tail-calls into a prog array which unknown programs may be put into:
+    it may be part of a loop in which another program makes the repeated tail calls.
+    """
     found = world.open_call(member)
     if found is not None:
         spot, why = found

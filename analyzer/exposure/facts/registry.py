@@ -1,4 +1,4 @@
-"""The facts by their names. `catalog/facts.yaml` says what each means; a test holds the two against each other."""
+"""Registers the facts by name. `catalog/facts.yaml` describes each; a test checks that both have the same names."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tailcall_audit.analyzer.exposure.world import Member, World
 __all__ = ["Matcher", "facts", "named"]
 
 Matcher = Callable[[World, Member], Finding]
-"""Says of a program how much of a fact is there: by what it does itself, and by what others of the world, or outside of
-it, can add. The program takes part in what is found.
+"""Returns how far a program meets a fact, by its own code and by what other programs, known or unknown, can add. The
+program must take part in what is found.
 """
 _FOUND: dict[str, Matcher] = {}
 
@@ -33,7 +33,7 @@ def named(name: str) -> Callable[[Matcher], Matcher]:
 
 @cache
 def facts() -> dict[str, Matcher]:
-    """Returns every matcher by its name. Loads every module of the folder."""
+    """Returns every matcher by its name. Loads all modules of this folder."""
     import tailcall_audit.analyzer.exposure.facts as package
 
     for entry in iter_modules(package.__path__):

@@ -1,4 +1,4 @@
-"""Tail calls by what is in the slots that they lead to."""
+"""Facts about tail calls that depend on the contents of their slots."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__: list[str] = []
 _LOOK = "the slots at run time: tailcall-audit exposure --loaded"
 _NO_TAIL_CALL = "it makes no tail call"
 _LARGE, _SMALL = 1 << 20, 1 << 10
-"""Entries: clearing the first many takes seconds, and less than the second a small part of one."""
+"""Numbers of entries: clearing `_LARGE` takes seconds, clearing `_SMALL` a small part of one."""
 _FIRST_SAVED, _LAST_SAVED = 6, 9
-"""The registers that a callee saves, for which it may need a frame."""
+"""The registers that a callee saves, for which it may need a stack frame."""
 
 
 def _key(spot: Spot) -> str:
@@ -27,7 +27,7 @@ def _key(spot: Spot) -> str:
 
 
 def _empty(world: World, member: Member, spot: Spot) -> Finding | None:
-    """Returns how sure it is that a tail call leads to an empty slot of its prog array; None: it does not."""
+    """Returns how sure it is that a tail call leads to an empty slot of its prog array; None if it does not."""
     where = member.place(spot.function, spot.call.instruction)
     array, targets = member.map(spot.call.map), world.targets(member, spot.call)
     name = array.name if array is not None else "a prog array"
@@ -52,7 +52,7 @@ def _tail_call_to_an_empty_slot(world: World, member: Member) -> Finding:
 
 @named("tail-call-that-fails")
 def _tail_call_that_fails(world: World, member: Member) -> Finding:
-    """A tail call is not taken where the slot is empty, the index is out of range, or the limit is reached."""
+    """A tail call fails if the slot is empty, the index is out of range, or the limit is reached."""
 
     def found() -> Iterator[Finding]:
         for spot in member.code.spots():
@@ -89,7 +89,7 @@ def _tail_call_that_is_taken(world: World, member: Member) -> Finding:
 
 
 def _entered(world: World, member: Member) -> Iterator[Finding]:
-    """How the program can be the callee."""
+    """Yields how the program can be the target of a tail call."""
     for other in world.members:
         for step in world.steps(other) if other is not member else ():
             if step.target is member:
@@ -102,7 +102,7 @@ def _entered(world: World, member: Member) -> Iterator[Finding]:
 
 
 def _without_frame(program: Member) -> State:
-    """How sure it is that a program needs no stack frame: no stack, no calls, no saved registers."""
+    """Returns how sure it is that a program needs no stack frame: it uses no stack, no calls and no saved registers."""
     main = program.code.main
     if main is None or main.stack is None:
         return State.POSSIBLE
@@ -136,7 +136,7 @@ def _tail_callee_without_a_frame(world: World, member: Member) -> Finding:
 
 
 def _arrays_of(member: Member) -> dict[str, int]:
-    """Returns the entries of the prog arrays of a program, by name."""
+    """Returns the number of entries of each prog array of a program, by name."""
     names = {*member.program.maps, *(spot.call.map for spot in member.code.spots() if spot.call.map)}
     arrays = (member.owner.map(name) for name in names)
     return {array.name: array.max_entries for array in arrays if array is not None and array.type == "prog_array"}

@@ -1,4 +1,4 @@
-"""Programs in the trampoline of a function of another BPF program (fentry, fexit, fmod_ret)."""
+"""Facts about programs in the trampoline of another BPF program's function (fentry, fexit, fmod_ret)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TARGET = "the program that the loader attaches it to: tailcall-audit exposure -
 
 
 def _traceable(member: Member) -> Iterator[tuple[str, State]]:
-    """Yields the subprograms of a program that make tail calls, themselves or below them."""
+    """Yields the subprograms of a program that make tail calls, directly or in a function that they call."""
     code = member.code
     for function, reached in code.called():
         if function is not code.main and function.name in code.tail_calling:
@@ -27,7 +27,7 @@ def _traceable(member: Member) -> Iterator[tuple[str, State]]:
 
 @lru_cache(maxsize=4096)
 def _target(world: World, target: Member) -> tuple[Finding, ...]:
-    """Returns how a program is traced of which a subprogram tail-calls, or may be."""
+    """Returns the findings about a program with a tail-calling subprogram that is traced, or may be."""
     return tuple(_traced(world, target))
 
 
@@ -56,7 +56,7 @@ def _traced(world: World, target: Member) -> Iterator[Finding]:
 
 
 def _tracer(world: World, tracer: Member) -> Iterator[Finding]:
-    """A program that traces one of the sets, or another one."""
+    """Yields the findings about a program that traces a program of the sets, or may trace another one."""
     for target in world.members:
         traced = {item for item, _, _ in world.attached(target, TRACING)}
         if tracer in traced:
@@ -67,7 +67,7 @@ def _tracer(world: World, tracer: Member) -> Iterator[Finding]:
 
 
 def _link(world: World, member: Member) -> Iterator[Finding]:
-    """A program that is on the way of a loop through the trampoline of another one."""
+    """Yields the findings about a program that is part of a loop through another program's trampoline."""
     for target in world.members:
         if target is not member:
             way = min(world.way(member, target).state, world.way(target, member).state)

@@ -1,4 +1,6 @@
-"""What the verifier has to know of a tail call: what lives across it, what is held, and what runs it."""
+"""Facts about what the verifier must know at a tail call: values used after it, locks held, and callbacks that
+make it.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +27,16 @@ _LOOK = "what is attached at run time: tailcall-audit exposure --loaded, or --cl
 
 
 def _open_to_extensions(world: World, member: Member, name: str) -> bool:
-    """Returns True if an extension of another program can replace a function, and tail-call in its place."""
+    """Returns True if an unknown extension program can replace a function and make a tail call in its place."""
     function = member.code.functions.get(name)
     extended = member.program.type not in (EXTENSION, TRACING)
     return not world.closed and extended and function is not None and function.is_global is not False
 
 
 def _calls(world: World, member: Member) -> Iterator[tuple[Function, CallSite, State, str]]:
-    """Yields the calls of subprograms below which a tail call is made, or may be once one of them is replaced."""
+    """Yields the calls of subprograms that make a tail call, directly or in a function that they call, or may once one
+    of these is replaced.
+    """
     for function, reached in member.code.called():
         for site in function.calls:
             tail_calls = member.code.tail_calling.get(site.callee)
@@ -73,7 +77,7 @@ def _packet_pointer_across_a_tail_call(_: World, member: Member) -> Finding:
 
 
 def _is_offset(member: Member, index: int, register: int) -> bool:
-    """Returns True if an instruction adds a register to another one: an offset, as far as the code shows."""
+    """Returns True if an instruction adds a register to another one, which is then taken for an offset."""
     insn = member.program.instructions[index]
     adds = insn.code & 7 == _ALU64 and insn.code & 0xF0 in (_ADD, _SUB) and insn.code & _REGISTER
     return bool(adds) and insn.src == register
@@ -97,7 +101,7 @@ def _uses_what_a_tail_caller_returns(world: World, member: Member) -> Finding:
 
 @named("call-of-a-tail-caller")
 def _call_of_a_tail_caller(world: World, member: Member) -> Finding:
-    """All that the verifier knows behind such a call comes from the path on which the tail call failed."""
+    """After such a call, the verifier knows only what holds on the path where the tail call failed."""
     return strongest(
         (
             possible(f"{words}: what the verifier knows behind it is from the call that was not taken", place)
@@ -109,7 +113,9 @@ def _call_of_a_tail_caller(world: World, member: Member) -> Finding:
 
 
 def _stack_pointers(member: Member, function: Function, until: int) -> frozenset[int]:
-    """Returns the registers that hold a pointer into the stack right before an instruction, on a straight way to it."""
+    """Returns the registers that hold a pointer into the stack directly before an instruction. Jumps are not
+    followed.
+    """
     held: set[int] = set()
     for index in range(function.start, until):
         insn = member.program.instructions[index]
@@ -140,7 +146,9 @@ def _stack_handed_to_a_tail_caller(world: World, member: Member) -> Finding:
 
 
 def _callbacks(member: Member) -> Iterator[tuple[Function, str, int, State]]:
-    """Yields the functions that a helper calls back: who hands it over, its name, the instruction."""
+    """Yields the callbacks that a helper calls: the function that passes it, its name, the instruction, and how sure it
+    is.
+    """
     for function, reached in member.code.called():
         for site in function.callbacks:
             if site.callee in member.code.functions:
@@ -197,7 +205,7 @@ def _tail_call_in_an_rcu_section(_: World, member: Member) -> Finding:
 
 @named("rewritten-in-front-of-a-constant-tail-call")
 def _rewritten_in_front_of_a_constant_tail_call(_: World, member: Member) -> Finding:
-    """The verifier replaces some instructions by several: divisions by a register for sure, loads and calls perhaps."""
+    """The verifier replaces some instructions by several: divisions by a register always, loads and calls sometimes."""
 
     def found() -> Iterator[Finding]:
         for spot in member.code.spots():
