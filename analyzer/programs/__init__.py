@@ -1,1 +1,3 @@
-"""BPF programs as facts: what is in object files, loaded on a host, or in bpftool's output. No defect is named here."""
+"""Reads BPF programs from object files, from the running kernel and from bpftool's output, and derives facts about
+them. Nothing here depends on a defect.
+"""

@@ -1,4 +1,4 @@
-"""Arithmetic and comparisons of values, as far as they are followed: exact of constants, ranges by comparisons."""
+"""Arithmetic and comparisons of abstract values: exact for constants; ranges are narrowed by comparisons only."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ _JEQ, _JGT, _JGE, _JNE, _JSGT, _JSGE, _JLT, _JLE, _JSLT, _JSLE = (
 _UNSIGNED = {_JSGT: _JGT, _JSGE: _JGE, _JSLT: _JLT, _JSLE: _JLE}
 _NEGATED = {_JEQ: _JNE, _JNE: _JEQ, _JGT: _JLE, _JLE: _JGT, _JGE: _JLT, _JLT: _JGE}
 COMPARISONS = frozenset((*_NEGATED, *_UNSIGNED))
-"""The conditional jumps that are followed: all but those on a bit."""
+"""The conditional jumps that are evaluated: all except those that test bits."""
 HALF = (1 << 32) - 1
 
 
 def compute(place: int, insn: Insn, left: Value, right: Value, wide: bool) -> Value:
-    """Returns the result of arithmetic: exact of two constants, a pointer where one is moved, else a number."""
+    """Returns the result of arithmetic: exact for two constants, a pointer if a pointer is moved, otherwise a
+    number.
+    """
     operation = insn.code & 0xF0
     if operation in (_ADD, _SUB) and wide:
         moved, by = (left, right) if not isinstance(left, int | Number) else (right, left)
@@ -63,7 +65,9 @@ def compute(place: int, insn: Insn, left: Value, right: Value, wide: bool) -> Va
 
 
 def _exact(operation: int, left: int, right: int, wide: bool) -> int | None:
-    """Returns the result of an operation on constants, None of one that is not followed (division, byte order, sign)."""
+    """Returns the result of an operation on constants, None if the operation is not supported (division, byte order,
+    sign).
+    """
     mask, bits = (TOP, 63) if wide else (HALF, 31)
     left, right = left & mask, right & mask
     if operation == _ADD:
@@ -90,7 +94,7 @@ def _signed(value: int, narrow: bool) -> int:
 
 
 def decide(operation: int, left: int, right: int, narrow: bool) -> bool:
-    """Returns True if a jump is taken, of two constants."""
+    """Returns True if a jump is taken, given two constants."""
     if operation in _UNSIGNED:
         left, right = _signed(left, narrow), _signed(right, narrow)
         operation = _UNSIGNED[operation]
@@ -107,7 +111,7 @@ def decide(operation: int, left: int, right: int, narrow: bool) -> bool:
 
 
 def negated(operation: int) -> int:
-    """Returns the comparison that is true where another is not."""
+    """Returns the comparison that is true exactly when another is false."""
     signed = {_JSGT: _JSLE, _JSLE: _JSGT, _JSGE: _JSLT, _JSLT: _JSGE}
     return signed.get(operation) or _NEGATED[operation]
 
@@ -115,16 +119,16 @@ def negated(operation: int) -> int:
 SWAPPED = {
     _JGT: _JLT, _JLT: _JGT, _JGE: _JLE, _JLE: _JGE, _JSGT: _JSLT, _JSLT: _JSGT, _JSGE: _JSLE, _JSLE: _JSGE
 }  # fmt: skip
-"""The comparisons with their sides exchanged."""
+"""Each comparison and its equivalent with the operands exchanged."""
 
 
 def narrowed(left: Number, operation: int, right: int, narrow: bool) -> Value:
-    """Returns what is left of a number by a comparison that is true. Where that is not followed here, it may be a
-    constant to the verifier.
+    """Returns what a number can be once a comparison with it is known to be true. If the comparison is not supported
+    here, the number is marked as possibly constant to the verifier.
     """
     low, high = left.low, left.high
     if operation in _UNSIGNED:
-        # A number that is never negative compares as an unsigned one.
+        # Signed and unsigned comparisons agree if both numbers are not negative.
         negative = high > (HALF if narrow else TOP) >> 1 or _signed(right, narrow) < 0
         operation = 0 if negative else _UNSIGNED[operation]
     if narrow:
@@ -145,5 +149,5 @@ def narrowed(left: Number, operation: int, right: int, narrow: bool) -> Value:
     else:
         return left._replace(maybe=True)
     if low > high:
-        return left  # no path goes here
+        return left  # no path leads here
     return low if low == high else left._replace(low=low, high=high)

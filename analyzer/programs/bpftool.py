@@ -1,9 +1,8 @@
-"""Reads what bpftool printed on another host as JSON: a file, or a folder of files, which are distinguished by their
-content.
+"""Reads the JSON output of bpftool from another host: one file or a folder of files, recognised by their content.
 
-`prog show`, `map show`, `link show`, `map dump`, `prog dump xlated` (with ``opcodes``, or the raw file of ``file F``),
-`btf dump`, and the answers of `bpftool batch`. A dump does not say of which program, map or BTF it is: its file's name
-does, by the last number in it (``xlated-12.json``), or the command in a batch.
+Accepts `prog show`, `map show`, `link show`, `map dump`, `prog dump xlated` (with ``opcodes``, or the raw file of
+``file F``), `btf dump`, and the answers of `bpftool batch`. A dump does not contain the id of its program, map or BTF.
+The id is the last number in the file's name (``xlated-12.json``), or comes from the command in a batch.
 """
 
 from __future__ import annotations
@@ -29,7 +28,9 @@ _LAST_NUMBER = re.compile(r"\d{1,10}")
 
 
 def read_bpftool(path: str) -> ProgramSet:
-    """Returns what bpftool's files say is loaded; raises AuditError, which names the file that is none of its."""
+    """Returns the programs that bpftool's files list as loaded. Raises AuditError with the name of a file that is not
+    bpftool's.
+    """
     collected = Collected()
     total = 0
     for name in _files(path):
@@ -53,7 +54,7 @@ def read_bpftool(path: str) -> ProgramSet:
 
 
 def _files(path: str) -> Iterator[str]:
-    """Yields the file, or those in a folder and below, in the order of their names."""
+    """Yields the file, or the files in a folder and its subfolders, sorted by name."""
     if not os.path.isdir(path):
         yield path
         return
@@ -72,7 +73,7 @@ def _take(collected: Collected, name: str, data: bytes) -> None:
     number = int(numbers[-1]) if numbers else None
     start = data[:1024].lstrip()
     if not start:
-        return  # a command that failed
+        return  # the command failed and printed nothing
     try:
         if start[:1] in (b"[", b"{"):
             collected.take(parse_json(data, lambda place, reason: ProgramsError(f"no JSON{place}: {reason}")), number)

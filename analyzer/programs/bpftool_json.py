@@ -1,4 +1,6 @@
-"""The answers of bpftool as records of a kernel (`probes/kernel/loaded.py`), distinguished by their members."""
+"""Turns bpftool's answers into records of a kernel (`probes/kernel/loaded.py`). The kind of an answer follows from its
+members.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ _MAX_DEPTH = 8
 
 
 class _Dump(NamedTuple):
-    """The instructions of a program, with the names of its functions and its lines by slot."""
+    """The instructions of a program. Function names and source lines are by slot."""
 
     data: bytes
     functions: dict[int, str]
@@ -32,7 +34,7 @@ class _Dump(NamedTuple):
 
 
 class Collected:
-    """Collects answers in any order. The methods raise ProgramsError on what bpftool does not print."""
+    """Collects answers in any order. The methods raise ProgramsError for input that bpftool does not print."""
 
     def __init__(self) -> None:
         self._programs: dict[int, Mapping[str, object]] = {}
@@ -49,11 +51,11 @@ class Collected:
 
     @property
     def has_programs(self) -> bool:
-        """A program was listed, or its instructions dumped."""
+        """True if a program was listed or its instructions were dumped."""
         return bool(self._programs or self._dumps)
 
     def take_raw(self, data: bytes, number: int | None) -> None:
-        """Takes a file that is no JSON: the instructions of a program, or BTF, of the id in the file's name."""
+        """Takes a file that is not JSON: a program's instructions or BTF. `number` is the id in the file's name."""
         if number is None:
             raise ProgramsError("a raw dump whose file has no number in its name: call it after the id of its program")
         if data[:2] in _BTF_MAGIC:
@@ -65,7 +67,7 @@ class Collected:
         self._dumps[number] = _Dump(data, {}, {})
 
     def take(self, answer: object, number: int | None, depth: int = 0) -> None:
-        """Takes an answer in JSON; `number` is the id that the file's name or the command has."""
+        """Takes an answer in JSON. `number` is the id from the file's name or from the command."""
         if depth > _MAX_DEPTH:
             raise ProgramsError("answers within answers, deeper than bpftool prints any")
         if isinstance(answer, dict) and isinstance(answer.get("types"), list):
@@ -149,7 +151,7 @@ class Collected:
         self._dumps[number] = _Dump(bytes(data), functions, lines)
 
     def _take_slots(self, rows: object, number: int | None) -> None:
-        """Takes the dump of a map; only a prog array's is looked at later."""
+        """Takes the dump of a map. Only dumps of prog arrays are used later."""
         if number is None:
             raise ProgramsError("a dump of a map whose file has no number in its name: call it after the map's id")
         found = []
@@ -162,7 +164,7 @@ class Collected:
         self._slots[number] = [(struct.unpack(layout, key)[0], struct.unpack(layout, value)[0]) for key, value in found]
 
     def _take_types(self, rows: Iterable[object], number: int | None) -> None:
-        """Takes a dump of BTF: which functions are global."""
+        """Takes a BTF dump, which contains the linkage (global or static) of functions."""
         if number is None:
             raise ProgramsError("a dump of BTF whose file has no number in its name: call it after the BTF's id")
         functions: dict[str, bool] = {}
@@ -175,7 +177,7 @@ class Collected:
         self._types[number] = functions
 
     def names(self) -> dict[int, Names]:
-        """Returns the names of the programs' functions and their lines, by the id of the program."""
+        """Returns the function names and source lines of each program, by the program's id."""
         found = {}
         for number, dump in self._dumps.items():
             row = self._programs.get(number, {})
@@ -188,11 +190,11 @@ class Collected:
         return found
 
     def functions(self) -> dict[tuple[int, int], str]:
-        """Returns the names of functions by the ids of their BTF and type."""
+        """Returns the names of functions, by the ids of their BTF and type."""
         return self._functions
 
     def loaded(self) -> Loaded:
-        """Returns everything as a kernel's own answers."""
+        """Returns everything collected, in the form of a kernel's own answers."""
         for number in self._dumps:
             if number not in self._programs:
                 self._notes.append(f"program {number} is dumped and not listed: its type is not known")
@@ -265,7 +267,7 @@ def _integer(row: Mapping[str, object], name: str) -> int:
 
 
 def _id_in(command: object) -> int | None:
-    """Returns the id in the words of a command: ``prog dump xlated id 12``."""
+    """Returns the id in the words of a command such as ``prog dump xlated id 12``."""
     words = command if isinstance(command, list) else str(command).split()
     for index, word in enumerate(words[:-1]):
         following = str(words[index + 1])
@@ -275,7 +277,7 @@ def _id_in(command: object) -> int | None:
 
 
 def _bytes(values: object) -> bytes | None:
-    """Returns the bytes of a list of "0x2a", None where it is none."""
+    """Returns the bytes of a list of strings such as "0x2a", None if it is not such a list."""
     if not isinstance(values, list):
         return None
     try:
@@ -285,7 +287,7 @@ def _bytes(values: object) -> bytes | None:
 
 
 def _encoded(codes: Mapping[str, object]) -> bytes:
-    """Returns the bytes of an instruction: of a wide one bpftool prints the second half behind the immediate."""
+    """Returns the bytes of an instruction. For a wide one, bpftool prints the second half after the immediate."""
     off, imm = _bytes(codes.get("off")), _bytes(codes.get("imm"))
     try:
         code, dst, src = (int(str(codes.get(name)), 16) for name in ("code", "dst_reg", "src_reg"))
@@ -297,7 +299,7 @@ def _encoded(codes: Mapping[str, object]) -> bytes:
         raise ProgramsError("an instruction with a register that there is not")
     if (code == _LD_IMM64) != (len(imm) > 4):
         raise ProgramsError("an instruction whose immediate has another width than its code")
-    # The nibbles are put as on little-endian machines; `_is_big` finds out what the rest is.
+    # The register nibbles are in little-endian order here; `_is_big` finds the byte order of the other fields.
     first = bytes((code, dst | src << 4)) + off + imm[:4]
     if len(imm) == 4:
         return first
@@ -305,12 +307,12 @@ def _encoded(codes: Mapping[str, object]) -> bytes:
 
 
 def _looks_like_instructions(data: bytes) -> bool:
-    """Returns True if the bytes end in an exit or a jump, as every function does."""
+    """Returns True if the data ends in an exit, a jump or a call."""
     return data[-8] in (0x95, 0x05, 0x06, 0x85)
 
 
 def _is_big(data: bytes) -> bool | None:
-    """Returns the byte order by the small numbers in immediates, None where none is there."""
+    """Returns True for big endian, judged by the small numbers in immediates; None if they do not decide it."""
     little = big = 0
     for place in range(0, len(data), 8):
         imm = data[place + 4 : place + 8]

@@ -1,6 +1,7 @@
-"""The .BTF.ext section: where functions begin, which source line an instruction comes from, which values CO-RE sets.
+"""Reads the .BTF.ext section: where functions begin, the source line of each instruction, and the values that CO-RE
+sets.
 
-The layout is that of Linux Documentation/bpf/btf.rst: a header, then tables of records by section.
+The layout is described in Linux Documentation/bpf/btf.rst: a header, then tables of records, grouped by section.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ _MAGIC = 0xEB9F
 _HEADER = struct.Struct("<HBBI")
 _PART = struct.Struct("<II")
 _MAX_RECORD = 256
-"""Bytes: the kernel takes records of up to 252 (MAX_FUNCINFO_REC_SIZE)."""
+"""Bytes: the kernel accepts records of up to 252 bytes (MAX_FUNCINFO_REC_SIZE)."""
 
 
 class FunctionInfo(NamedTuple):
-    """Where a function begins in its section, in bytes, and its number in BTF."""
+    """The offset in bytes at which a function begins in its section, and its type id in BTF."""
 
     offset: int
     type: int
 
 
 class BtfExt(NamedTuple):
-    """The tables by the name of a section: functions, lines (offset in bytes, file, text, line) and the offsets of
-    what CO-RE sets.
+    """The tables, by section name: functions, lines (offset in bytes, file, text, line), and the offsets of the
+    instructions that CO-RE changes.
     """
 
     functions: dict[str, list[FunctionInfo]]
@@ -40,15 +41,15 @@ class BtfExt(NamedTuple):
 
 
 class Lines:
-    """Makes source lines; each text is read once."""
+    """Makes source lines. Each text is read only once."""
 
     def __init__(self, btf: Btf) -> None:
         self._btf = btf
         self._texts: dict[int, str] = {}
 
     def line(self, file: int, text: int, column: int) -> SourceLine:
-        """Returns the source line of a record: offsets of its names in BTF's strings, and line and column in one
-        number.
+        """Returns the source line of a record. The arguments are the record's fields: the offsets of two strings in
+        BTF, and line and column in one number.
         """
         return SourceLine(self._text(file), column >> 10, self._text(text).strip())
 
@@ -64,7 +65,7 @@ class Lines:
 
 
 def read_btf_ext(data: bytes, btf: Btf) -> BtfExt:
-    """Returns the tables of a little-endian .BTF.ext section; raises ProgramsError if it is broken."""
+    """Returns the tables of a little-endian .BTF.ext section. Raises ProgramsError if it is broken."""
     if len(data) < _HEADER.size:
         raise ProgramsError("its .BTF.ext is too short for a header")
     magic, version, _, length = _HEADER.unpack_from(data)
@@ -90,7 +91,7 @@ def read_btf_ext(data: bytes, btf: Btf) -> BtfExt:
 
 
 def _records(table: bytes, layout: str, btf: Btf) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yields the first fields of each record with the section that it is for."""
+    """Yields the first fields of each record, with the name of the section that the record belongs to."""
     if not table:
         return
     row = struct.Struct(layout)

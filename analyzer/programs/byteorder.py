@@ -1,7 +1,7 @@
-"""Objects for big-endian machines: their .BTF.ext as a little-endian one, their instructions decoded.
+"""Handles objects for big-endian machines: converts .BTF.ext to little endian and decodes the instructions.
 
-All fields of .BTF.ext but the magic are 32 bits wide or single bytes, so swapping the bytes of each word makes one from
-the other (Linux Documentation/bpf/btf.rst).
+All fields of .BTF.ext except the magic are 32 bits wide or single bytes, so that swapping the bytes of each word
+converts the section (Linux Documentation/bpf/btf.rst).
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def little_btf_ext(data: bytes) -> bytes:
 
 
 def decode_instructions(data: bytes, big_endian: bool) -> list[Insn]:
-    """Returns the instructions in bytes; raises ProgramsError where they are no whole number of instructions.
+    """Decodes instructions from bytes. Raises ProgramsError if the length is not a whole number of instructions.
 
-    On big-endian machines the destination is the upper half of the byte of registers.
+    On big-endian machines, the upper half of the register byte is the destination.
     """
     if len(data) % 8:
         raise ProgramsError(f"{len(data)} bytes are no whole number of instructions")

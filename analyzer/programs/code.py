@@ -1,7 +1,7 @@
-"""What the readers hand to the analysis: functions with their instructions, and what these refer to.
+"""The data that readers pass to the analysis: functions with their instructions, and what the instructions refer to.
 
-A reader knows where a map, function or constant comes from (a relocation, or the kernel's rewritten instruction). The
-analysis (`facts.py`) asks no more where an instruction was read.
+Each reader resolves maps, functions and constants in its own way (by relocations, or by the instructions that the
+kernel rewrote). The analysis (`facts.py`) does not depend on the reader.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ __all__ = ["Code", "ProgramsError", "Reference", "Refers"]
 
 
 class ProgramsError(ValueError):
-    """Input from which no BPF programs can be read; the message is the reason, without the name of the input."""
+    """Raised if BPF programs cannot be read from an input. The message is the reason, without the name of the input."""
 
 
 class Refers(Enum):
-    """What an instruction refers to."""
+    """The kinds of things that an instruction can refer to."""
 
     MAP = "map"
-    """The map itself: what a helper takes."""
+    """The map itself, which is passed to a helper."""
     VALUE = "value"
-    """The value of a map of one entry: global data. `offset` is in bytes."""
+    """The value of a map with one entry: global data. `offset` is in bytes."""
     FUNCTION = "function"
-    """A function that is called; `target` is its index."""
+    """A function that is called. `target` is its index."""
     ADDRESS = "address"
-    """A function whose address is taken, for a helper that calls it; `target` is its index."""
+    """A function whose address is passed to a helper, which calls it. `target` is its index."""
     KFUNC = "kfunc"
     """A kernel function that is called."""
     HELPER = "helper"
-    """A helper that is called; `target` is its number, where the instruction does not have it."""
+    """A helper that is called. `target` is its number, for instructions that do not contain it."""
     UNKNOWN = "unknown"
-    """A number that is put in at load time: a kconfig extern, a kernel symbol, a CO-RE relocation."""
+    """A number that is filled in at load time: a kconfig extern, a kernel symbol or a CO-RE relocation."""
 
 
 class Reference(NamedTuple):
-    """What an instruction refers to: a name, and what `kind` says beside it.
+    """What an instruction refers to. The meaning of the fields depends on `kind`.
 
-    `frozen` is True of global data that the verifier reads as constants (.rodata, .kconfig).
+    `frozen` is True for global data that the verifier reads as constants (.rodata, .kconfig).
     """
 
     kind: Refers
@@ -54,8 +54,8 @@ class Reference(NamedTuple):
 class Code(NamedTuple):
     """One function. `references`, `lines` and `constant` are by the index in `instructions`.
 
-    `constant` are the instructions whose immediate or offset is put in at load time (CO-RE). `is_global` is None where
-    no BTF says it.
+    `constant` has the instructions whose immediate or offset is filled in at load time (CO-RE). `is_global` is None if
+    there is no BTF to decide it.
     """
 
     name: str

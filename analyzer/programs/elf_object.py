@@ -1,7 +1,7 @@
 """A BPF object file: its sections, symbols and relocations.
 
-pyelftools reads the headers and names, within a budget of reads. The tables of symbols and relocations are rows of
-fixed width, of which an object has thousands: `struct` reads these.
+pyelftools reads the headers and names, within a limit on reads. The tables of symbols and relocations have rows of
+fixed width, thousands in an object, and are read with `struct`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tailcall_audit.analyzer.programs.code import ProgramsError
 __all__ = ["FUNCTION", "MACHINE", "SECTION", "ElfObject", "Relocation", "Section", "Symbol"]
 
 MACHINE = 247
-"""EM_BPF of elf.h. LLVM wrote 0 (EM_NONE) before there was a number, and libbpf takes both."""
+"""EM_BPF in elf.h. LLVM wrote 0 (EM_NONE) before this number was assigned; libbpf accepts both."""
 _RELOCATABLE = 1
 _MAX_SECTIONS = 20_000
 _MAX_ROWS = 2_000_000
@@ -31,7 +31,7 @@ _COMPRESSED = 0x800
 
 
 class Section(NamedTuple):
-    """A section's header; offset and size are in bytes."""
+    """A section's header. Offset and size are in bytes."""
 
     number: int
     name: str
@@ -45,12 +45,12 @@ class Section(NamedTuple):
 
     @property
     def is_code(self) -> bool:
-        """Instructions are in it."""
+        """True if the section contains instructions."""
         return bool(self.flags & _EXECUTABLE) and self.kind == 1
 
 
 class Symbol(NamedTuple):
-    """A symbol: `section` is the number of its section (0 undefined), `value` the offset in it."""
+    """A symbol. `section` is the number of its section (0: undefined), `value` the offset in the section."""
 
     name: str
     value: int
@@ -62,17 +62,19 @@ class Symbol(NamedTuple):
 
     @property
     def is_function(self) -> bool:
-        """It is a function (STT_FUNC)."""
+        """True for a function (STT_FUNC)."""
         return self.kind == FUNCTION
 
     @property
     def is_local(self) -> bool:
-        """No other file sees it: STB_LOCAL, or a visibility that libbpf makes static (hidden, internal)."""
+        """True if other files cannot refer to it: STB_LOCAL, or a visibility that libbpf treats as static (hidden,
+        internal).
+        """
         return self.binding == 0 or self.visibility in (1, 2)
 
 
 class Relocation(NamedTuple):
-    """A place in a section, in bytes, and the symbol whose value goes there (an index)."""
+    """A place in a section, in bytes, and the index of the symbol whose value is put there."""
 
     offset: int
     kind: int
@@ -80,7 +82,7 @@ class Relocation(NamedTuple):
 
 
 class ElfObject:
-    """A relocatable BPF object; raises ProgramsError if it is none or a broken one."""
+    """A relocatable BPF object. Raises ProgramsError if the data is not one or is broken."""
 
     def __init__(self, data: bytes) -> None:
         from elftools.elf.elffile import ELFFile
@@ -104,11 +106,11 @@ class ElfObject:
 
     @cached_property
     def sections(self) -> tuple[Section, ...]:
-        """All sections, by their index."""
+        """All sections, in the order of their indexes."""
         with elftools_errors(lambda words: ProgramsError(f"a broken ELF file: {words}")):
             if (count := self._file.num_sections()) > _MAX_SECTIONS:
                 raise ProgramsError(f"{count} sections, more than {_MAX_SECTIONS}")
-            # Not iter_sections(): it makes objects, which read tables that may be broken.
+            # iter_sections() is avoided: it creates objects that read tables, which may be broken.
             table = self._file._section_header_stringtable
             headers = [self._file._get_section_header(index) for index in range(count)]
             rows = [
@@ -128,11 +130,11 @@ class ElfObject:
         return tuple(rows)
 
     def section(self, name: str) -> Section | None:
-        """Returns the first section of a name."""
+        """Returns the first section with a name."""
         return next((item for item in self.sections if item.name == name), None)
 
     def content(self, section: Section) -> bytes:
-        """Returns the bytes of a section; raises ProgramsError if they are not all there."""
+        """Returns the bytes of a section. Raises ProgramsError if some of them are missing."""
         if section.kind == _NOBITS:
             return b""
         if section.flags & _COMPRESSED:
@@ -144,7 +146,7 @@ class ElfObject:
 
     @cached_property
     def symbols(self) -> tuple[Symbol, ...]:
-        """The symbol table, in its order: relocations name its rows by their numbers. Empty where it was stripped."""
+        """The symbol table in file order, because relocations refer to symbols by index. Empty if it was stripped."""
         table = next((item for item in self.sections if item.kind == _SYMTAB), None)
         if table is None:
             return ()
@@ -156,7 +158,7 @@ class ElfObject:
         )
 
     def relocations(self, section: Section) -> Iterator[Relocation]:
-        """Yields the relocations of a section, of every table for it."""
+        """Yields the relocations of a section, from all of its relocation tables."""
         for table in self._tables.get(section.number, ()):
             layout = "QQ" if table.kind == _REL else "QQq"
             for row in self._rows(table, self._order + layout):
@@ -184,14 +186,16 @@ class ElfObject:
 
 
 class Names:
-    """A table of strings that end in a NUL."""
+    """A table of NUL-terminated strings."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._known: dict[int, str] = {}
 
     def __call__(self, offset: int) -> str:
-        """Returns the string at an offset, of at most 1,024 bytes; raises ProgramsError outside of the table."""
+        """Returns the string at an offset, cut at 1,024 bytes. Raises ProgramsError for an offset outside of
+        the table.
+        """
         found = self._known.get(offset)
         if found is None:
             end = self._data.find(b"\0", offset, offset + _MAX_NAME)
@@ -202,7 +206,7 @@ class Names:
 
 
 def _number(kind: object) -> int:
-    """Returns a section's type as the number that pyelftools has a name for."""
+    """Returns the number of a section type, for which pyelftools may have a name."""
     from elftools.elf.enums import ENUM_SH_TYPE_BASE
 
     return kind if isinstance(kind, int) else int(ENUM_SH_TYPE_BASE.get(str(kind), -1))

@@ -1,7 +1,7 @@
-"""BPF objects within other files: Go programs made with bpf2go, C programs with bpftool's skeletons, libraries,
+"""Finds BPF objects inside other files: Go programs made with bpf2go, C programs with bpftool's skeletons, libraries,
 archives of objects.
 
-An object is found by the header that every ELF file for BPF begins with, and ends where its last section does.
+An object begins with the header of an ELF file for BPF and ends where its last section ends.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _MAX_SECTIONS = 20_000
 _MAX_LOOKS = 100_000
 _MAX_OBJECTS = 1_000
 _MAX_ROWS = 2_000_000
-"""Headers of sections that are looked at in all."""
+"""The limit on section headers that are read in one file."""
 
 
 class Embedded(NamedTuple):
-    """An object within a file: its place there in bytes, and its bytes."""
+    """An object inside a file: its offset in bytes, and its bytes."""
 
     offset: int
     data: bytes
 
 
 def find_objects(data: bytes) -> Iterator[Embedded]:
-    """Yields the BPF objects in a file, in their order; the file itself is none of them. The search is bounded."""
+    """Yields the BPF objects inside a file, in file order, except the file itself. The search is limited."""
     place = data.find(_IDENTITY, 1)
     found = rows = 0
     for _ in range(_MAX_LOOKS):
@@ -50,7 +50,7 @@ def find_objects(data: bytes) -> Iterator[Embedded]:
 
 
 def _sections(data: bytes, place: int) -> int:
-    """Returns how many sections the BPF object at a place has, 0 where none is."""
+    """Returns the number of sections of the BPF object at an offset, 0 if there is none."""
     if place + _ROW > len(data) or data[place + 5] not in (1, 2):
         return 0
     kind, machine, _, _, _, table, _, header, _, _, row, count, _ = struct.unpack_from(
@@ -66,7 +66,7 @@ def _order(data: bytes, place: int) -> str:
 
 
 def _size(data: bytes, place: int, count: int) -> int | None:
-    """Returns how many bytes the object at a place has, None where there is no whole one."""
+    """Returns the size in bytes of the object at an offset, None if the object is not complete."""
     if not count:
         return None
     order = _order(data, place)

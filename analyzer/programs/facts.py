@@ -1,6 +1,7 @@
-"""Makes the facts about a program of its functions' code: what each calls, tail-calls, and keeps over calls.
+"""Derives the facts about a program from the code of its functions: calls, tail calls, and values that are kept across
+calls.
 
-A function that several programs share is followed once for each kind of values that it is handed.
+A function that several programs share is interpreted once for each combination of argument values.
 """
 
 from __future__ import annotations
@@ -38,17 +39,17 @@ _LAYOUTS = {
     "sk_reuseport": _PAIR,
     "sock_ops": Layout(frozenset((192,))),
 }
-"""Where a context has its data and data_meta: struct __sk_buff, xdp_md, sk_msg_md, sk_reuseport_md, bpf_sock_ops of
-include/uapi/linux/bpf.h.
+"""Offsets of data and data_meta in the contexts struct __sk_buff, xdp_md, sk_msg_md, sk_reuseport_md and bpf_sock_ops
+(include/uapi/linux/bpf.h).
 """
 _ANY = Layout(frozenset((0, 8, 76, 140, 192)))
-"""Of a program whose type is not known, or that extends another: every place counts."""
+"""For a program whose type is unknown, or that extends another: a packet pointer may be at any of these offsets."""
 _NONE = Layout(frozenset())
 _UNKNOWN_TYPES = frozenset((None, "ext", "unspec"))
 
 
 class Facts(NamedTuple):
-    """The parts of a `Program` that follow from its code."""
+    """The fields of a `Program` that are derived from its code."""
 
     instructions: tuple[Insn, ...]
     functions: tuple[Function, ...]
@@ -58,10 +59,14 @@ class Facts(NamedTuple):
 
 
 class Workshop:
-    """Makes facts of the functions of one object or host; each function is followed once for what it is handed."""
+    """Derives facts about the functions of one object or host. Caches the interpretation of each function by its
+    arguments.
+    """
 
     def __init__(self, codes: Sequence[Code], map_numbers: dict[str, int], *, translated: bool = False) -> None:
-        """`translated` is True of instructions that the verifier has rewritten: their context is the kernel's own."""
+        """`translated` is True for instructions that the verifier has rewritten: they access the kernel's own context
+        struct.
+        """
         self._codes = codes
         self._translated = translated
         self._map_numbers = map_numbers
@@ -76,14 +81,16 @@ class Workshop:
         return self._graphs[number]
 
     def _calls_in(self, number: int) -> tuple[int, ...]:
-        """Returns the calls in a function, by their instructions."""
+        """Returns the indexes of a function's call instructions."""
         if number not in self._calls:
             found = (place for place, insn in enumerate(self._codes[number].instructions) if insn.code == _CALL)
             self._calls[number] = tuple(found)
         return self._calls[number]
 
     def facts(self, order: tuple[int, ...], kind: str | None) -> Facts:
-        """Returns the facts about a program of a type, whose functions stand behind each other in this order."""
+        """Returns the facts about a program. `order` lists its functions as they are laid out one after the other;
+        `kind` is its type.
+        """
         layout = _LAYOUTS.get(kind or "", _ANY if kind in _UNKNOWN_TYPES else _NONE)
         if self._translated and layout is not _NONE:
             layout = Layout(None)
@@ -121,7 +128,7 @@ class Workshop:
         return Facts(self._placed(order, starts), functions, tuple(maps), lines, kfuncs)
 
     def _names(self, order: tuple[int, ...], starts: dict[int, int]) -> dict[int, str]:
-        """Returns a name for each function: linked objects may have several static ones of one name."""
+        """Returns a unique name for each function: linked objects may contain several static functions of one name."""
         found: dict[int, str] = {}
         taken: set[str] = set()
         for number in order:
@@ -131,7 +138,7 @@ class Workshop:
         return found
 
     def _callers_first(self, order: tuple[int, ...]) -> tuple[int, ...]:
-        """Returns the functions in an order in which each stands behind those that call it; of a recursion, somehow."""
+        """Returns the functions with each after all functions that call it. In a recursion the order is arbitrary."""
         found: list[int] = []
         done: set[int] = set()
         stack = [(order[0], iter(self._targets(order[0])))]
@@ -152,7 +159,7 @@ class Workshop:
         return [item.target for item in references if item.kind in (Refers.FUNCTION, Refers.ADDRESS)]
 
     def _interpret(self, order: tuple[int, ...], layout: Layout) -> dict[int, Seen]:
-        """Follows every function with what its callers hand it; what helpers hand a callback is not known."""
+        """Interprets every function with the values that its callers pass. The arguments of callbacks are unknown."""
         entries: dict[int, tuple[Value, ...]] = {order[0]: (Context(0), None, None, None, None)}
         callbacks = {
             item.target
@@ -166,7 +173,7 @@ class Workshop:
             if number in callbacks:
                 given = (None,) * 5
             elif self._codes[number].is_global and number != order[0]:
-                # The verifier looks at a global function by itself: what a caller hands it is not known there.
+                # The verifier checks a global function on its own, without knowledge of what a caller passes.
                 given = tuple(value if isinstance(value, Context) else Number(None) for value in given)
             key = (number, given, layout)
             if key not in self._seen:
@@ -183,9 +190,9 @@ class Workshop:
         return found
 
     def _placed(self, order: tuple[int, ...], starts: dict[int, int]) -> tuple[Insn, ...]:
-        """Returns the instructions of a program with what they refer to, as the kernel gets them.
+        """Returns the instructions of a program with their references filled in, in the form that the kernel gets.
 
-        A map is its number in the set's maps, where a loader puts a descriptor.
+        A map is represented by its number in the set's maps; a loader would put its file descriptor there.
         """
         found: list[Insn] = []
         first: dict[int, int] = {}
@@ -202,7 +209,7 @@ class Workshop:
         return tuple(found)
 
     def _slots(self, number: int) -> array[int]:
-        """Returns where each instruction of a function stands, in slots, and behind them its length."""
+        """Returns the slot of each instruction of a function, followed by the function's length in slots."""
         if number not in self._positions:
             positions = array("I", (0,))
             position = 0
@@ -213,8 +220,8 @@ class Workshop:
         return self._positions[number]
 
     def _resolved(self, insn: Insn, reference: Reference, first: dict[int, int], slot: int) -> Insn:
-        """Returns an instruction with what it refers to; `first` are the slots in which functions begin, `slot` its
-        own.
+        """Returns an instruction with its reference filled in. `first` has the slot where each function begins; `slot`
+        is the slot of the instruction.
         """
         kind = reference.kind
         if kind in (Refers.FUNCTION, Refers.ADDRESS) and reference.target in first:
@@ -233,7 +240,7 @@ class Workshop:
 
 
 class _FunctionFacts:
-    """Makes the facts about one function, whose instructions begin at `start` of its program."""
+    """Derives the facts about one function. `start` is the index of its first instruction in the program."""
 
     def __init__(self, code: Code, graph: Graph, seen: Seen, start: int, names: dict[int, str]) -> None:
         self._code = code
@@ -256,7 +263,7 @@ class _FunctionFacts:
         return Reach.LIVE if self._block_of[place] in self._sure else Reach.MAYBE_DEAD
 
     def make(self, name: str, locks: dict[int, frozenset[str] | None]) -> Function:
-        """Returns the facts."""
+        """Returns the facts about the function."""
         code, seen, start = self._code, self._seen, self._start
         calls: list[CallSite] = []
         callbacks: list[CallbackSite] = []
@@ -280,7 +287,7 @@ class _FunctionFacts:
                 callbacks.append(CallbackSite(at, self._names[function], helper, reach))
         for place, reference in code.references.items():
             if reference.kind is Refers.ADDRESS and reference.target not in handed:
-                # Its address goes somewhere else, such as into a struct.
+                # The address is used elsewhere, for example stored in a struct.
                 callbacks.append(CallbackSite(start + place, self._names[reference.target], None, self._reach(place)))
         crossed = None if seen.crossed is None else tuple(sorted(start + place for place in seen.crossed))
         return Function(
@@ -309,7 +316,7 @@ class _FunctionFacts:
 
 
 def _callee(insn: Insn, reference: Reference | None) -> tuple[int | None, str | None, int | None]:
-    """Returns what an instruction calls: a helper's number, a kfunc's name, or a function's index."""
+    """Returns what an instruction calls: the number of a helper, the name of a kfunc or the index of a function."""
     if reference is None:
         return (insn.imm if insn.code == _CALL and insn.src == 0 else None), None, None
     if reference.kind is Refers.FUNCTION:

@@ -1,4 +1,4 @@
-"""Control flow within one function: its blocks, and which of them the verifier surely reaches."""
+"""Control flow within one function: its basic blocks, and which of them the verifier certainly reaches."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _LD_IMM64 = 0x18
 _JMP, _JMP32 = 5, 6
 _JA, _CALL, _EXIT = 0x00, 0x80, 0x90
 _INDIRECT_JUMP = 0x0D
-"""``gotox``: to an address from a map of addresses (BPF_MAP_TYPE_INSN_ARRAY)."""
+"""``gotox``: a jump to an address from a map of addresses (BPF_MAP_TYPE_INSN_ARRAY)."""
 _MAX_WORK = 2_000_000
 
 
 class Block(NamedTuple):
-    """The instructions from `start` up to, without, `end`, and the blocks that may follow: where a conditional jump
-    goes, then the one behind it.
+    """A basic block: the instructions from `start` up to, but not including, `end`. `after` are the blocks that may
+    follow: first the target of a conditional jump, then the next block.
     """
 
     start: int
@@ -28,14 +28,16 @@ class Block(NamedTuple):
 
 
 class Graph(NamedTuple):
-    """The blocks of a function in their order. `indirect` is True where a jump goes to an address that is not known."""
+    """The basic blocks of a function, in order. `indirect` is True if a jump goes to an unknown address."""
 
     blocks: tuple[Block, ...]
     indirect: bool
 
 
 def graph_of(instructions: tuple[Insn, ...]) -> Graph:
-    """Returns the blocks of a function. A jump out of it leads nowhere: the verifier refuses that."""
+    """Returns the basic blocks of a function. A jump out of the function has no target, because the verifier refuses
+    it.
+    """
     slots: list[int] = []
     position = 0
     for insn in instructions:
@@ -76,10 +78,10 @@ def graph_of(instructions: tuple[Insn, ...]) -> Graph:
 
 
 def surely_reached(graph: Graph, undecided: frozenset[int], wanted: Iterable[int]) -> frozenset[int]:
-    """Returns the wanted blocks that a path reaches whatever the undecided blocks' last jumps turn out to be.
+    """Returns the wanted blocks that some path reaches whichever way the undecided jumps go.
 
-    `undecided` are the blocks that end in a jump on a value that is constant at load time. From every other jump both
-    ways count; from these only what lies on both.
+    `undecided` are the blocks that end in a jump on a value that is constant at load time. Every other jump may go
+    either way. A block counts as reached through an undecided jump only if both ways lead to it.
     """
     blocks = graph.blocks
     targets = set(wanted)
@@ -92,7 +94,8 @@ def surely_reached(graph: Graph, undecided: frozenset[int], wanted: Iterable[int
     left = _MAX_WORK
     found = set()
     for target in targets:
-        # Backwards from the block: what leads to it on every choice. The function's first block has to be among them.
+        # Walk backwards from the block and collect the blocks that lead to it whatever is decided. The entry block must
+        # be among them.
         leading = {target}
         todo = [target]
         while todo and left > 0:

@@ -1,8 +1,9 @@
-"""Makes facts of what a kernel has loaded: of its own answers (`loaded.py`), or of bpftool's (`bpftool.py`).
+"""Derives facts about the programs that a kernel has loaded, from the kernel's answers (`loaded.py`) or bpftool's
+(`bpftool.py`).
 
-The instructions are those after the verifier (xlated). They differ from a loader's: a map is its id, a helper or kfunc
-the distance of its address from __bpf_call_base, a call of a subprogram has the distance in its offset, and loads from
-the context are loads from the kernel's own structs, so that pointers into the packet cannot be recognised.
+The instructions are those after the verifier (xlated). They differ from those in an object: a map is given by its id, a
+helper or kfunc by the distance of its address from __bpf_call_base, and a call of a subprogram has the distance in its
+offset field. Loads from the context are loads from kernel structs, so that packet pointers cannot be recognised.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ __all__ = ["programs_of"]
 _PSEUDO_KFUNC = 2
 _STORAGES = frozenset(("cgroup_storage", "percpu_cgroup_storage"))
 _VMLINUX = 1
-"""The id of the kernel's own BTF, which is the first that there is."""
+"""The id of the kernel's own BTF, which is always loaded first."""
 _TRACEPOINT = "btf_trace_"
-"""How the types of tracepoints begin to which tp_btf programs are attached."""
+"""The prefix of the BTF type names of the tracepoints that tp_btf programs attach to."""
 
 
 class _Types:
-    """The BTF objects of a host; one that is broken or not there has no names."""
+    """The BTF objects of a host. A broken or missing one yields no names."""
 
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = {item.id: item for item in loaded.btfs}
         self._known: dict[int, Btf | None] = {}
 
     def btf(self, number: int) -> Btf | None:
-        """Returns the BTF with an id."""
+        """Returns the BTF object with an id."""
         if number not in self._known:
             item = self._loaded.get(number)
             found = None
@@ -54,12 +55,12 @@ class _Types:
         return self._known[number]
 
     def is_kernel(self, number: int) -> bool | None:
-        """Returns True of the BTF of the kernel or a module, None where there is none of this id."""
+        """Returns True if the BTF belongs to the kernel or a module, None if the host has no BTF with this id."""
         item = self._loaded.get(number)
         return None if item is None else item.is_kernel
 
     def function(self, number: int, kind: int) -> tuple[str, bool] | None:
-        """Returns the name of a function and True if it is global; of another type the name only."""
+        """Returns the name of a BTF type, and True if it is a global function."""
         btf = self.btf(number)
         try:
             found = None if btf is None else btf.type(kind)
@@ -69,7 +70,7 @@ class _Types:
 
     @cached_property
     def kernel(self) -> Btf | None:
-        """The kernel's own BTF, where it was read."""
+        """The kernel's own BTF, None if it was not read."""
         return next((self.btf(number) for number, item in self._loaded.items() if item.name == "vmlinux"), None)
 
 
@@ -93,12 +94,12 @@ class _Host:
         self._codes: list[Code] = []
 
     def _name(self, program: LoadedProgram) -> str:
-        """Returns a program's whole name: what the kernel keeps beside BTF has at most 15 letters."""
+        """Returns a program's full name from BTF. Outside of BTF the kernel keeps at most 15 characters."""
         found = self._names_in(program).functions.get(0)
         return found[0] if found is not None and found[0] else program.name
 
     def _names_in(self, program: LoadedProgram) -> Names:
-        """Returns the names of a program's functions and its lines: those that were given, else from its BTF."""
+        """Returns the function names and source lines of a program: the given ones, otherwise those in its BTF."""
         if program.id in self._given:
             return self._given[program.id]
         functions: dict[int, tuple[str, bool | None]] = {}
@@ -111,7 +112,7 @@ class _Host:
         return Names(functions, {row[0]: lines.line(*row[1:]) for row in program.lines})
 
     def symbol(self, insn: Insn) -> str | None:
-        """Returns the name of the kernel's function that an instruction calls, None where it is not known."""
+        """Returns the name of the kernel function that an instruction calls, None if it is not known."""
         symbols = self._loaded.symbols
         found = None if symbols is None else symbols.get(insn.imm)
         if found is None and insn.src == _PSEUDO_KFUNC and self._types.kernel is not None:
@@ -122,14 +123,14 @@ class _Host:
         return found
 
     def key(self, number: int) -> str | None:
-        """Returns the key of the program with an id, None if it is not there."""
+        """Returns the key of the program with an id, None if there is no such program."""
         if number not in self._names:
             return None
         name = self._names[number] or program_type(self._by_id[number].type)
         return f"{name}#{number}"
 
     def programs(self) -> list[Program]:
-        """Returns every program with what could be read of it."""
+        """Returns every program, with everything that could be read of it."""
         mains: dict[int, int] = {}
         around = Surroundings(self.map_names, self.symbol, self._loaded.big_endian)
         for item in self._loaded.programs:
@@ -172,9 +173,10 @@ class _Host:
         )
 
     def _attachment(self, item: LoadedProgram, link: LoadedLink | None) -> Attachment | None:
-        """Returns what a program is attached to, or was loaded for."""
+        """Returns the attachment of a program, or the target for which it was loaded."""
         if item.target_type:
-            # Once it is attached, only the link says to which program (bpf_tracing_prog_attach() takes the target away).
+            # After attaching, only the link has the target program (bpf_tracing_prog_attach() clears it in the
+            # program).
             target = None if link is None else self._by_id.get(link.target or 0)
             is_kernel = self._types.is_kernel(item.target_btf)
             number, kind = item.target_btf, item.target_type
@@ -192,8 +194,8 @@ class _Host:
         return Attachment(None if link.attach_type is None else attach_type(link.attach_type), None, None)
 
     def _linked(self, item: LoadedProgram, link: LoadedLink) -> Attachment | None:
-        """Returns what a tracing link says of its target: the id is that of a program, or of the kernel's BTF, and
-        only a program that extends another surely names a program.
+        """Returns the attachment that a tracing link shows. The target id belongs to a program or to the kernel's BTF;
+        only for an extension is it certainly a program.
         """
         assert link.target is not None
         key = self.key(link.target)
@@ -205,8 +207,8 @@ class _Host:
         return Attachment(f"type {link.target_type} of BTF or program {link.target}", key, name)
 
     def _target(self, item: LoadedProgram, link: LoadedLink | None) -> str | None:
-        """Returns the program to whose function another is attached: the link's, else the only one of that BTF that
-        has the function.
+        """Returns the key of the program to whose function another is attached: the link's target, otherwise the only
+        program with that BTF that has the function.
         """
         if link is not None and link.target and (found := self.key(link.target)) is not None:
             return found
@@ -218,7 +220,7 @@ class _Host:
         return self.key(having[0]) if len(having) == 1 else None
 
     def map(self, item: LoadedMap) -> Map:
-        """Returns a map with what is in it."""
+        """Returns a map with its known contents."""
         kind = map_type(item.type)
         slots = () if item.slots is None else tuple(Slot(key, self.key(number)) for key, number in item.slots)
         is_programs = kind == "prog_array"
@@ -240,10 +242,9 @@ def programs_of(
     names: Mapping[int, Names] | None = None,
     functions: Mapping[tuple[int, int], str] | None = None,
 ) -> ProgramSet:
-    """Returns the programs and maps of a host; `label` says where they are.
+    """Returns the programs and maps of a host. `label` names the host.
 
-    Where they are known from elsewhere than BTF, `names` are those of programs by their id, and `functions` those of
-    functions by the ids of BTF and type.
+    `names` (by program id) and `functions` (by the ids of BTF and type) supply names that do not come from BTF.
     """
     host = _Host(loaded, label, names or {}, functions or {})
     programs = tuple(host.programs())

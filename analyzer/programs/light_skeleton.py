@@ -1,7 +1,6 @@
-"""Light skeletons: what `bpftool gen skeleton -L` makes, as its header, and within an executable that was built with
-it.
+"""Reads light skeletons, made by `bpftool gen skeleton -L`: as a C header, or inside an executable built with it.
 
-Such a file has no ELF object, but a loader and the data that it loads (`loader.py`).
+A light skeleton contains no ELF object. It consists of a loader program and the data that it loads (`loader.py`).
 """
 
 from __future__ import annotations
@@ -29,14 +28,16 @@ _LOADER = re.compile(
     rb"\xbf\x16\0{6}\xbf\xa1\0{6}\x07\x01\0\0[^\0]\xff\xff\xff\xb7\x02\0\0[^\0]..\0\xb7\x03\0{6}\x85\0\0\0\x71\0\0\0",
     re.DOTALL,
 )
-"""How bpf_gen__init() begins a loader: the context is kept, and the stack filled with zeros."""
+"""The first instructions that bpf_gen__init() emits in a loader: save the context, fill the stack with zeros."""
 _END = bytes((0xB7, 0, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0))
 _BTF = b"\x9f\xeb\x01\0\x18\0\0\0"
 _MAX_LOADER = 1 << 20
 _MAX_DATA = 16 << 20
 _MAX_LOADERS, _MAX_LOOKS = 16, 16
 _MAX_STEPS = 50_000
-"""Steps of one try to find the data of a loader, of which each has some hundred for a program or map."""
+"""The limit on interpreted instructions for one guess where a loader's data is. A loader uses about a hundred for a
+program or map.
+"""
 _LD_IMM64, _CALL = 0x18, 0x85
 _IDX, _IDX_VALUE, _PSEUDO_CALL, _PSEUDO_KFUNC, _PSEUDO_FUNC = 5, 6, 1, 2, 4
 _MAP_CREATE, _MAP_UPDATE, _PROG_LOAD, _BTF_LOAD = 0, 2, 5, 18
@@ -51,7 +52,9 @@ class _Pair(NamedTuple):
 
 
 def read_light_skeletons(data: bytes, label: str) -> Iterator[ProgramSet]:
-    """Yields the programs of each light skeleton in a file; one that cannot be read is a set that says so."""
+    """Yields the programs of each light skeleton in a file. For one that cannot be read, yields an empty set with a
+    note.
+    """
     for pair in (*_in_header(data), *_in_executable(data)):
         name = f"{label}, {pair.where}"
         try:
@@ -62,7 +65,7 @@ def read_light_skeletons(data: bytes, label: str) -> Iterator[ProgramSet]:
 
 
 def _in_header(data: bytes) -> Iterator[_Pair]:
-    """Yields what the header of a light skeleton has as strings of C: the data, then the loader."""
+    """Yields the loaders and data in the header of a light skeleton. Both are C strings, the data first."""
     if b"bpf_load_and_run" not in data:
         return
     kept: bytes | None = None
@@ -81,7 +84,7 @@ def _byte(match: re.Match[bytes]) -> bytes:
 
 
 def _in_executable(data: bytes) -> Iterator[_Pair]:
-    """Yields the loaders in a file, each with its data, which is found by the BTF in it."""
+    """Yields the loaders in a file, each with its data, which is located by the BTF that it contains."""
     for count, match in enumerate(_LOADER.finditer(data)):
         if count == _MAX_LOADERS:
             return
@@ -96,7 +99,9 @@ def _in_executable(data: bytes) -> Iterator[_Pair]:
 
 
 def _data_of(data: bytes, instructions: list[Insn], places: list[int]) -> bytes:
-    """Returns the data of a loader: one of the places that it names has BTF, and the loader runs with it."""
+    """Returns the data of a loader. Tries the offsets that the loader uses as the place of the BTF, until the loader
+    runs.
+    """
     place = data.find(_BTF)
     size = max(places, default=0) + 4096
     for _ in range(_MAX_LOOKS):
@@ -116,13 +121,13 @@ def _data_of(data: bytes, instructions: list[Insn], places: list[int]) -> bytes:
 
 
 def _has_types(loading: Loading) -> bool:
-    """Returns True if the BTF that a loader loads is BTF: its data is where it was taken to be."""
+    """Returns True if the loader loads real BTF, which shows that the data was located correctly."""
     places = [words(call.attributes, 0, "<Q")[0] for call in loading.calls if call.command == _BTF_LOAD]
     return bool(places) and all(loading.read(place, len(_BTF)) == _BTF for place in places)
 
 
 class _Skeleton:
-    """Makes programs and maps of what a loader asked for."""
+    """Derives programs and maps from the bpf(2) calls of a loader."""
 
     def __init__(self, loading: Loading, label: str) -> None:
         self._loading = loading
@@ -146,7 +151,7 @@ class _Skeleton:
             return None
 
     def programs(self) -> ProgramSet:
-        """Returns the set; raises ProgramsError where an attribute names what is not there."""
+        """Returns the set of programs. Raises ProgramsError if an attribute refers to something that is missing."""
         loads = [call for call in self._loading.calls if call.command == _PROG_LOAD]
         mains = []
         for call in loads:
@@ -181,7 +186,7 @@ class _Skeleton:
             self._label,
             None,
             kind,
-            # 0 is BPF_CGROUP_INET_INGRESS, and what a program without an attach type has.
+            # 0 is both BPF_CGROUP_INET_INGRESS and the value of a program without an attach type.
             attach_type(expected) if expected else "none",
             None,
             bool(flags & _SLEEPABLE),
@@ -196,7 +201,7 @@ class _Skeleton:
         )
 
     def _split(self, call: Call, first: int) -> list[Code]:
-        """Returns the functions of a program, which BTF says where they begin."""
+        """Returns the functions of a program, split where the function info says that they begin."""
         attributes = call.attributes
         count, place = words(attributes, 4, "<IQ")
         instructions = decode_instructions(self._loading.read(place, 8 * count), False)

@@ -1,4 +1,4 @@
-"""Reads the programs that are loaded on this host. It changes nothing there."""
+"""Reads the programs that are loaded on this host, without changing anything there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ __all__ = ["read_loaded"]
 
 
 def read_loaded() -> ProgramSet:
-    """Returns what is loaded on this host; raises AuditError, which says what is missing to read it."""
+    """Returns the programs loaded on this host. Raises AuditError if they cannot be read; the message says what is
+    missing.
+    """
     try:
         return programs_of(read_kernel(), "this host")
     except BpfError as error:

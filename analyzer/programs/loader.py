@@ -1,8 +1,8 @@
-"""Runs the loader of a light skeleton without a kernel, to see what it would load.
+"""Interprets the loader of a light skeleton without a kernel, to learn what it would load.
 
-A light skeleton is a BPF program that makes bpf(2) calls, and a block of data with their attributes (tools/lib/bpf/
-gen_loader.c). The program moves and stores words, and jumps on results. Here every call succeeds, and what it was
-asked for is kept. Nothing of it runs on the machine: each instruction is interpreted within three pieces of memory.
+A light skeleton is a BPF program that makes bpf(2) calls, and a block of data with their attributes
+(tools/lib/bpf/gen_loader.c). The program moves and stores words, and jumps on results. In this interpreter every call
+succeeds and is recorded. No instruction runs natively, and memory accesses are confined to three areas.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _STACK, _CONTEXT, _DATA = 1 << 40, 2 << 40, 3 << 40
 _STACK_SIZE, _CONTEXT_SIZE = 512, 1 << 16
 _LD_IMM64, _CALL, _EXIT = 0x18, 0x85, 0x95
 _IDX_VALUE = 6
-"""BPF_PSEUDO_MAP_IDX_VALUE: a place in the block of data."""
+"""BPF_PSEUDO_MAP_IDX_VALUE: an offset in the block of data."""
 _SYS_BPF, _FIND_BTF, _PROBE_READ, _COPY_FROM_USER = 166, 167, 113, 148
 _FIRST_DESCRIPTOR = 1000
 _WIDTHS = {0x00: 4, 0x08: 2, 0x10: 1, 0x18: 8}
 
 
 class Call(NamedTuple):
-    """A bpf(2) call: its command, its attributes, and the descriptor that it was given."""
+    """A bpf(2) call: its command, its attributes, and the file descriptor that it returned."""
 
     command: int
     attributes: bytes
@@ -37,7 +37,7 @@ class Call(NamedTuple):
 
 
 class Loading:
-    """The memory of a loader while it runs, and the calls that it made."""
+    """The memory of a loader while it is interpreted, and the calls that it made."""
 
     def __init__(self, data: bytes) -> None:
         self._memory = {
@@ -48,7 +48,7 @@ class Loading:
         self.calls: list[Call] = []
 
     def read(self, address: int, size: int) -> bytes:
-        """Returns the bytes at an address; raises ProgramsError outside of the loader's memory."""
+        """Returns the bytes at an address. Raises ProgramsError outside of the loader's memory."""
         place = address & ((1 << 40) - 1)
         memory = self._memory.get(address - place)
         if memory is None or place + size > len(memory):
@@ -56,7 +56,7 @@ class Loading:
         return bytes(memory[place : place + size])
 
     def write(self, address: int, data: bytes) -> None:
-        """Sets the bytes at an address; raises ProgramsError outside of the loader's memory."""
+        """Sets the bytes at an address. Raises ProgramsError outside of the loader's memory."""
         place = address & ((1 << 40) - 1)
         memory = self._memory.get(address - place)
         if memory is None or place + len(data) > len(memory):
@@ -64,7 +64,7 @@ class Loading:
         memory[place : place + len(data)] = data
 
     def call(self, helper: int, registers: list[int]) -> int:
-        """Returns what a helper gives: a descriptor for an object, 0 for all else."""
+        """Returns the result of a helper: a descriptor for a bpf(2) call, 1 for a BTF search, otherwise 0."""
         if helper == _SYS_BPF:
             attributes = self.read(registers[2], min(registers[3], 1 << 12))
             self.calls.append(Call(registers[1], attributes, _FIRST_DESCRIPTOR + len(self.calls)))
@@ -73,14 +73,16 @@ class Loading:
             try:
                 self.write(registers[1], self.read(registers[3], registers[2]))
             except ProgramsError:
-                return 0  # what user space has to give
+                return 0  # the source is data that user space supplies
         elif helper == _PROBE_READ and registers[2] <= _STACK_SIZE:
             self.write(registers[1], bytes(registers[2]))
         return 1 if helper == _FIND_BTF else 0
 
 
 def run_loader(instructions: Sequence[Insn], data: bytes, steps: int = _MAX_STEPS) -> Loading:
-    """Returns what a loader did; raises ProgramsError where it is none, or does not end within so many steps."""
+    """Returns the calls that a loader makes. Raises ProgramsError if it is not a loader or does not end within
+    `steps`.
+    """
     loading = Loading(data)
     slots: list[int] = []
     position = 0
@@ -111,7 +113,7 @@ def run_loader(instructions: Sequence[Insn], data: bytes, steps: int = _MAX_STEP
 
 
 def _step(insn: Insn, registers: list[int], loading: Loading) -> int | None:
-    """Runs an instruction. Returns the distance of a jump that is taken, None otherwise."""
+    """Runs an instruction. Returns the distance of a jump that is taken, otherwise None."""
     kind, code = insn.code & 7, insn.code
     if code == _LD_IMM64:
         registers[insn.dst] = _DATA + (insn.imm >> 32 & 0xFFFFFFFF) if insn.src == _IDX_VALUE else insn.imm & _MASK
@@ -178,6 +180,8 @@ def _jumps(insn: Insn, registers: list[int], narrow: bool) -> bool:
 
 
 def words(data: bytes, offset: int, layout: str) -> tuple[int, ...]:
-    """Returns the numbers at an offset; those behind the end are 0, as an older loader leaves them out."""
+    """Returns the numbers at an offset. Numbers past the end are 0, because older loaders leave later
+    attributes out.
+    """
     size = struct.calcsize(layout)
     return struct.unpack(layout, data[offset : offset + size].ljust(size, b"\0"))

@@ -1,7 +1,7 @@
-"""Which locks are held at each tail call: RCU read sections, preemption, interrupts, spin locks.
+"""Determines which locks are held at each tail call: RCU read sections, preemption, interrupts, spin locks.
 
-The verifier demands that they are balanced at an exit, and before Linux 6.18 it did not at a tail call. A lock is
-followed through the calls of static subprograms, which may take one and return with it.
+The verifier requires that they are balanced at an exit, but before Linux 6.18 it did not at a tail call. Locks are
+tracked through calls of static subprograms, which may take a lock and return with it held.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _KFUNCS = {
 _HELPERS = {helper_number("spin_lock"): {_SPIN: 1}, helper_number("spin_unlock"): {_SPIN: -1}}
 _CALL = 0x85
 _Counts = tuple[int | None, ...]
-"""By `NAMES`: how often each is held beyond what the function was entered with, None where paths differ."""
+"""For each lock of `NAMES`, how many times it was taken since the function was entered; None if paths differ."""
 _NOTHING: _Counts = (0, 0, 0, 0)
 _UNKNOWN: _Counts = (None, None, None, None)
 _MAX_ROUNDS = 16
 
 
 class Held(NamedTuple):
-    """Of one function: the counts at its tail calls and calls of subprograms by instruction, and at its exits."""
+    """The lock counts of one function: at its tail calls and calls of subprograms, by instruction, and at its exits."""
 
     at: dict[int, _Counts]
     at_exit: _Counts
@@ -58,7 +58,7 @@ def _change(code: Code, place: int) -> _Counts:
     if reference is not None and reference.kind is Refers.KFUNC and not reference.name:
         return _UNKNOWN
     if reference is not None and reference.kind is Refers.KFUNC:
-        # A program may carry its own flavour of a kfunc's declaration: NAME___SUFFIX (bpf_core_essential_name_len()).
+        # A program may declare its own flavour of a kfunc, NAME___SUFFIX (bpf_core_essential_name_len()).
         change = _KFUNCS.get(reference.name.partition("___")[0], {})
     elif reference is not None and reference.kind is Refers.HELPER:
         change = _HELPERS.get(reference.target, {})
@@ -70,7 +70,7 @@ def _change(code: Code, place: int) -> _Counts:
 
 
 def _within(code: Code, graph: Graph, calls: tuple[int, ...], exits: dict[int, _Counts]) -> Held:
-    """Follows one function, of whose callees the counts at their exits are known."""
+    """Computes the lock counts of one function. `exits` has the counts at the exits of the functions that it calls."""
     states: dict[int, _Counts] = {0: _NOTHING}
     todo = [0]
     at: dict[int, _Counts] = {}
@@ -87,7 +87,7 @@ def _within(code: Code, graph: Graph, calls: tuple[int, ...], exits: dict[int, _
             else:
                 counts = _add(counts, _change(code, place))
         if any(count is not None and abs(count) > _MAX_ROUNDS for count in counts):
-            counts = _UNKNOWN  # a loop that takes a lock in each round
+            counts = _UNKNOWN  # a loop that takes a lock in each iteration
         if not block.after:
             at_exit = counts if at_exit is None else _join(at_exit, counts)
         for follower in block.after:
@@ -110,10 +110,11 @@ def held_at_tail_calls(
     order: tuple[int, ...],
     called: frozenset[int],
 ) -> dict[tuple[int, int], frozenset[str] | None]:
-    """Returns the names of the locks at every tail call, by function and instruction; None where paths differ.
+    """Returns the names of the locks held at every tail call, by function and instruction; None if paths differ.
 
-    `calls` are the calls in each function. `order` has each function before those that it calls, the main program
-    first; `called` are those that are called, and not handed to helpers, whose locks are not known.
+    `calls` lists the calls in each function. `order` has each function before those that it calls, the main program
+    first. `called` are the functions that are called directly; the locks held in functions that only helpers call are
+    unknown.
     """
     places = {(number, place) for number in order for place in calls[number] if _is_tail_call(codes[number], place)}
     if not places or not any(_takes_locks(codes[number], calls[number]) for number in order):

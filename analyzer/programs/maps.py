@@ -1,4 +1,4 @@
-"""The maps that an object file defines: in BTF (.maps), as rows of a table (maps), and those of its global data."""
+"""Reads the maps that an object file defines: in BTF (.maps), as rows of a table (maps), and for its global data."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _MAX_MAPS = 20_000
 
 
 class Initialiser(NamedTuple):
-    """What a definition puts into a slot when it is loaded: the symbol (an index) at a key."""
+    """A map slot that is filled at load time: the key, and the index of the symbol that is put there."""
 
     key: int
     symbol: int
 
 
 class Definition(NamedTuple):
-    """A map of an object. `section` and `offset` (bytes) are where it is defined; `number` is the id that iproute2
-    knows it by.
+    """A map of an object. It is defined at `section` and `offset` (bytes). `number` is the id by which iproute2 refers
+    to it.
     """
 
     name: str
@@ -46,12 +46,12 @@ class Definition(NamedTuple):
 
 
 def data_section(section: Section) -> bool:
-    """Returns True for a section of global data, which becomes a map of one entry."""
+    """Returns True for a section of global data, which is loaded as a map with one entry."""
     return _DATA.fullmatch(section.name) is not None
 
 
 def read_maps(elf: ElfObject, btf: Btf | None, notes: list[str]) -> tuple[Definition, ...]:
-    """Returns every map that an object defines; what cannot be read is added to the notes."""
+    """Returns every map that an object defines. Adds a note for each that cannot be read."""
     found: list[Definition] = []
     for section in elf.sections:
         if section.name == ".maps":
@@ -90,7 +90,7 @@ class _Variable(NamedTuple):
 
 
 def variables(btf: Btf, section: str) -> list[_Variable]:
-    """Returns the variables of a section, with their places in bytes; raises BtfError."""
+    """Returns the variables of a section, with their offsets in bytes. Raises BtfError."""
     number = btf.find(section, kinds.DATASEC)
     if number is None:
         return []
@@ -112,7 +112,7 @@ def _from_btf(elf: ElfObject, section: Section, btf: Btf | None) -> list[Definit
     relocations = sorted((item.offset, item.symbol) for item in elf.relocations(section))
     found = []
     for row in rows:
-        # A file that was not linked has no offsets in its BTF yet; libbpf takes them from the symbols.
+        # An object that was not linked has no offsets in its BTF yet; libbpf takes them from the symbols.
         offset = offsets.get(row.name, row.offset)
         number = btf.resolve(row.type)
         if not number or btf.type(number).kind != kinds.STRUCT:
@@ -144,7 +144,7 @@ def _slots(relocations: list[tuple[int, int]], start: int, end: int) -> Iterator
 
 
 def _integer(btf: Btf, number: int) -> int:
-    """Returns the number that ``__uint(name, number)`` makes: the count of an array that is pointed to; raises
+    """Returns the value of ``__uint(name, number)``, which is encoded as a pointer to an array of that length. Raises
     BtfError.
     """
     pointer = btf.resolve(number)
@@ -154,8 +154,8 @@ def _integer(btf: Btf, number: int) -> int:
 
 
 def _legacy(elf: ElfObject, section: Section, notes: list[str]) -> Iterator[Definition]:
-    """Yields the rows of a table: libbpf's struct bpf_map_def begins like iproute2's struct bpf_elf_map (type, sizes
-    of key and value, entries, flags, id).
+    """Yields the maps in a table. libbpf's struct bpf_map_def begins like iproute2's struct bpf_elf_map (type, key
+    size, value size, entries, flags, id).
     """
     try:
         data = elf.content(section)

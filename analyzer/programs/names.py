@@ -1,7 +1,7 @@
-"""The kernel's numbers of program, map, attach and link types, and of helpers, as names.
+"""Converts between numbers and names of the kernel's program, map, attach and link types, and of helpers.
 
-They are those of include/uapi/linux/bpf.h of Linux 7.3, without their prefix and in lower case. A number that is
-larger is of a later kernel, and is named by its number.
+The names are those of include/uapi/linux/bpf.h of Linux 7.3, in lower case and without their prefix. A larger number,
+from a later kernel, is its own name.
 """
 
 from __future__ import annotations
@@ -114,31 +114,31 @@ def attach_type(number: int) -> str:
 
 
 def link_type(number: int) -> str:
-    """Returns the name of a link's type (enum bpf_link_type): ``tracing``."""
+    """Returns the name of a link type (enum bpf_link_type): ``tracing``."""
     return _named(_LINKS, number)
 
 
 def program_number(name: str) -> int:
-    """Returns the number of a program type, 0 (unspec) of a name that is unknown."""
+    """Returns the number of a program type, 0 (unspec) for an unknown name."""
     return _number(_PROGRAMS, name)
 
 
 def map_number(name: str) -> int:
-    """Returns the number of a map type, 0 (unspec) of a name that is unknown."""
+    """Returns the number of a map type, 0 (unspec) for an unknown name."""
     return _number(_MAPS, name)
 
 
 def attach_number(name: str) -> int | None:
-    """Returns the number of an attach type by the kernel's name or bpftool's, None of one that is unknown.
+    """Returns the number of an attach type by the kernel's name or bpftool's, None for an unknown name.
 
-    bpftool leaves out words: ``fentry`` is ``trace_fentry``, ``connect4`` is ``cgroup_inet4_connect``.
+    bpftool shortens names: ``fentry`` is ``trace_fentry``, ``connect4`` is ``cgroup_inet4_connect``.
     """
     kernels = _BPFTOOL.get(name, name)
     return _ATTACHMENTS.index(kernels) if kernels in _ATTACHMENTS else None
 
 
 def link_number(name: str) -> int:
-    """Returns the number of a link's type, 0 (unspec) of a name that is unknown."""
+    """Returns the number of a link type, 0 (unspec) for an unknown name."""
     return _number(_LINKS, name)
 
 
@@ -164,14 +164,18 @@ _SHORT = {
 }  # fmt: skip
 _TRACE = {name.removeprefix("trace_"): name for name in _ATTACHMENTS if name.startswith("trace_")}
 _BPFTOOL = {**_TRACE, **_SHORT, "mod_ret": "modify_return"}
-"""bpftool's own names of attach types (bpf_attach_type_input_str(), attach_type_name in bpftool's common.c)."""
+"""bpftool's own names of attach types (bpf_attach_type_input_str() in libbpf, attach_type_name in bpftool's
+common.c).
+"""
 
 
 def helper_name(number: int) -> str | None:
-    """Returns the name of a helper (enum bpf_func_id) without ``bpf_``: ``tail_call``; None of one that is unknown."""
+    """Returns the name of a helper (enum bpf_func_id) without ``bpf_``, such as ``tail_call``; None for an unknown
+    number.
+    """
     return _HELPERS[number] if 0 < number < len(_HELPERS) else None
 
 
 def helper_number(name: str) -> int | None:
-    """Returns the number of a helper by its name without ``bpf_``; None of one that is unknown."""
+    """Returns the number of a helper by its name without ``bpf_``; None for an unknown name."""
     return _NUMBERS.get(name)

@@ -1,4 +1,4 @@
-"""Reads BPF object files: one set of programs for a file, or one for each object that a file embeds."""
+"""Reads BPF object files: one set of programs for a file, or one for each object embedded in a file."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ __all__ = ["read_all", "read_object", "read_object_bytes"]
 _MAX_FILE = 256 << 20
 _TEXT = ".text"
 _GPL = frozenset(("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"))
-"""What license_is_gpl_compatible() of include/linux/license.h takes."""
+"""The licenses that license_is_gpl_compatible() in include/linux/license.h accepts."""
 _STORAGES = frozenset(("cgroup_storage", "percpu_cgroup_storage"))
 _MAX_NOTES = 20
 
 
 def read_object(path: str) -> tuple[ProgramSet, ...]:
-    """Returns the programs of a file, a set for each object in it; raises AuditError, which names file and reason.
+    """Returns the programs of a file, one set for each object in it. Raises AuditError with file and reason.
 
-    The file is a BPF object, or has objects in it: an executable, a library, a light skeleton, an archive.
+    The file is a BPF object or contains objects: an executable, a library, a light skeleton, an archive.
     """
     try:
         data = read_file(path, _MAX_FILE)
@@ -48,7 +48,9 @@ def read_object(path: str) -> tuple[ProgramSet, ...]:
 
 
 def read_all(data: bytes, label: str) -> tuple[ProgramSet, ...]:
-    """Returns the programs of an object, or of those within data; raises ProgramsError if there are none."""
+    """Returns the programs of an object, or of the objects embedded in the data. Raises ProgramsError if there are
+    none.
+    """
     try:
         return (read_object_bytes(data, label),)
     except ProgramsError as error:
@@ -60,7 +62,7 @@ def read_all(data: bytes, label: str) -> tuple[ProgramSet, ...]:
 
 
 def _inside(data: bytes, label: str) -> Iterator[ProgramSet]:
-    """Yields the sets of the objects within a file; one that is broken is a set without programs that says so."""
+    """Yields one set for each object embedded in a file. For a broken one, yields an empty set with a note."""
     for item in find_objects(data):
         name = f"{label}, object at byte {item.offset}"
         try:
@@ -71,7 +73,7 @@ def _inside(data: bytes, label: str) -> Iterator[ProgramSet]:
 
 
 def read_object_bytes(data: bytes, label: str) -> ProgramSet:
-    """Returns the programs of an object file; raises ProgramsError if it is none or a broken one."""
+    """Returns the programs of an object file. Raises ProgramsError if it is not one or is broken."""
     elf = ElfObject(data)
     notes: list[str] = []
     btf, extra = _types(elf, notes)
@@ -88,7 +90,7 @@ def read_object_bytes(data: bytes, label: str) -> ProgramSet:
 
 
 def _types(elf: ElfObject, notes: list[str]) -> tuple[Btf | None, BtfExt | None]:
-    """Returns BTF and .BTF.ext; what is broken is said and left out, since a kernel loads most programs without."""
+    """Returns BTF and .BTF.ext. A broken one is noted and left out, since the kernel loads most programs without."""
     section = elf.section(".BTF")
     if section is None:
         return None, None
@@ -109,7 +111,7 @@ def _types(elf: ElfObject, notes: list[str]) -> tuple[Btf | None, BtfExt | None]
 
 
 class _Programs:
-    """Makes the programs of an object."""
+    """Derives the programs and maps of an object."""
 
     def __init__(
         self,
@@ -130,10 +132,10 @@ class _Programs:
         self._license = self._read_license()
 
     def mains(self) -> list[int]:
-        """Returns the functions that are programs, by their index.
+        """Returns the indexes of the functions that are programs.
 
-        Functions of .text are subprograms where anything else is a program, as for libbpf. Elsewhere a static function
-        is one where it is called (cilium/ebpf allows that, libbpf refuses it).
+        As in libbpf, functions in .text are subprograms if other sections have functions. In other sections, a static
+        function that is called is a subprogram (cilium/ebpf allows this, libbpf refuses it).
         """
         return sorted(self._keys)
 
@@ -194,7 +196,7 @@ class _Programs:
         )
 
     def map(self, item: Definition) -> Map:
-        """Returns a map with what is known to be put into it."""
+        """Returns a map, with the slots that are known to be filled."""
         slots = []
         for entry in item.slots:
             symbol = self._elf.symbols[entry.symbol] if entry.symbol < len(self._elf.symbols) else None
@@ -209,12 +211,12 @@ class _Programs:
             item.max_entries,
             tuple(slots) if is_programs else (),
             False,
-            # A program may do nothing with a prog array but tail-call (check_map_func_compatibility()).
+            # A program can use a prog array only for tail calls (check_map_func_compatibility()).
             False if is_programs else None,
         )
 
     def _iproute2_slots(self, number: int) -> list[Slot]:
-        """Returns what iproute2 puts into the map with this id: the programs of sections that are named ID/KEY."""
+        """Returns the slots that iproute2 fills in the map with this id: the programs in sections named ID/KEY."""
         found = []
         for index, key in self._keys.items():
             first, slash, second = self._linked.places[index].section.name.partition("/")

@@ -1,9 +1,9 @@
-"""One function's registers and stack slots at each instruction: an abstract interpretation as the verifier's, without
-its rules.
+"""Abstract interpretation of one function: the registers and stack slots at each instruction. Follows the verifier's
+model without checking its rules.
 
-It follows constants, maps, addresses of functions, pointers into the stack and the packet, through copies and spills.
-What the verifier would know better (ranges through arithmetic) is a `Number` that may be anything; what is constant
-only once the program is loaded is marked. Nothing is left out because a path looks dead: that is said.
+Tracks constants, maps, addresses of functions, and pointers into the stack and the packet, through copies and spills. A
+value that only the verifier could bound (a range after arithmetic) becomes a `Number`, which may be anything. A value
+that becomes constant at load time is marked. Code on paths that look dead is interpreted too, and reported as dead.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _PACKET_CHANGERS = (
     "store_hdr_opt"
 )
 CHANGES_PACKET = frozenset(filter(None, map(helper_number, _PACKET_CHANGERS.split())))
-"""The helpers after which no pointer into the packet is valid (bpf_helper_changes_pkt_data() of net/core/filter.c)."""
+"""The helpers that invalidate all packet pointers (bpf_helper_changes_pkt_data() in net/core/filter.c)."""
 
 _LD_IMM64, _CALL, _CALL_REGISTER = 0x18, 0x85, 0x8D
 _LDX, _ST, _STX, _ALU, _JMP, _JMP32, _ALU64 = 1, 2, 3, 4, 5, 6, 7
@@ -61,21 +61,22 @@ _WIDEN_AFTER, _GIVE_UP_AFTER = 3, 64
 
 
 class Layout(NamedTuple):
-    """The offsets in the context, in bytes, from which a program reads where its packet begins; None where any pointer
-    from there may be one.
+    """The context offsets, in bytes, from which a program reads a pointer to the start of its packet. None: any pointer
+    read from the context may be one.
     """
 
     packet: frozenset[int] | None
 
 
 class Seen(NamedTuple):
-    """What the interpretation of a function saw, by instruction.
+    """The result of interpreting a function, by instruction.
 
     `tail_calls` has the map and the key. `arguments` are the values of R1 to R5 at calls of subprograms. `addresses`
-    are the functions that a call is handed. `undecided` are the blocks that end in a jump on what is constant at load
-    time, `visited` the blocks that constants in the code do not rule out. `stack` is the deepest offset in bytes, None
-    where one varies. `crossed` is None where a pointer of unknown origin is used behind a call. `complete` is False
-    where the function was too large to be followed to the end.
+    are the functions that are passed to a call. `undecided` are the blocks that end in a jump on a value that is
+    constant at load time, `visited` the blocks that constants in the code do not rule out. `stack` is the deepest
+    offset in bytes, None if an offset varies. `crossed` are the calls across which a packet pointer is kept and then
+    used; None if a pointer of unknown origin is used after a call. `complete` is False if the function was too large to
+    be interpreted fully.
     """
 
     tail_calls: dict[int, tuple[Value, Value]]
@@ -115,7 +116,7 @@ class _Interpreter:
         complete = True
         while todo or visited is None:
             if not todo:
-                # What constants rule out is looked at too, with nothing known: it is said to be dead, not left out.
+                # Blocks that constants rule out are interpreted too, with unknown values, and are reported as dead.
                 visited = set(states)
                 for index in range(len(blocks)):
                     if index not in states:
@@ -155,7 +156,7 @@ class _Interpreter:
         )
 
     def _merge(self, block: int, known: State, state: State, visits: int) -> State | None:
-        """Returns the state that holds on both ways into a block, None where it is the known one."""
+        """Returns the state that holds on both ways into a block, None if this adds nothing to the known one."""
         if known.registers == state.registers and known.slots == state.slots:
             return None
         maybe, widen = bool(self._undecided), visits > _WIDEN_AFTER
@@ -163,7 +164,7 @@ class _Interpreter:
         for number, (one, two) in enumerate(zip(known.registers, state.registers, strict=True)):
             value = one if one is two else join(one, two, widen, maybe)
             if type(value) is Number and value.identity is None:
-                # What two ways bring into one register is one number from here on.
+                # From here on, the different values of the two ways count as one number with one identity.
                 value = value._replace(identity=-1 - (block * 16 + number))
             registers.append(value)
         slots = {
@@ -178,7 +179,7 @@ class _Interpreter:
         return State(registers, slots)
 
     def _block(self, index: int, state: State) -> list[tuple[int, State]]:
-        """Runs a block. Returns the blocks that follow with the states in which they begin."""
+        """Interprets a block. Returns the following blocks with the states in which they begin."""
         block = self._graph.blocks[index]
         instructions = self._code.instructions
         for place in range(block.start, block.end):
@@ -278,7 +279,7 @@ class _Interpreter:
             state.slots[start, width] = value
 
     def _uses(self, base: Value, offset: int) -> None:
-        """Notes that memory at a pointer is read or written."""
+        """Records that memory at a pointer is read or written."""
         if isinstance(base, Frame):
             if base.offset is None:
                 self._varies = True
@@ -351,14 +352,16 @@ class _Interpreter:
 
 
 def _helper(insn: Insn, reference: Reference | None) -> int | None:
-    """Returns the number of the helper that is called, None where it is none or not known."""
+    """Returns the number of the helper that is called, None if it is not a helper or not known."""
     if reference is None:
         return insn.imm if insn.code == _CALL and insn.src == 0 else None
     return reference.target if reference.kind is Refers.HELPER else None
 
 
 def _handed(value: Value) -> Value:
-    """Returns what a subprogram is handed: it shares no identity with its caller, and the caller's stack is memory."""
+    """Returns a value as the called subprogram sees it: identities and recorded calls are dropped, and a pointer into
+    the caller's stack becomes `Memory`.
+    """
     if isinstance(value, Number):
         return value._replace(identity=None)
     if isinstance(value, Packet):
@@ -367,6 +370,8 @@ def _handed(value: Value) -> Value:
 
 
 def interpret(code: Code, graph: Graph, arguments: tuple[Value, ...], layout: Layout) -> Seen:
-    """Returns what a function does, entered with these values of R1 to R5. Its work is bounded by its length."""
+    """Interprets a function that is entered with these values of R1 to R5. The work is limited in proportion to its
+    length.
+    """
     budget = 40 * len(code.instructions) + 10_000
     return _Interpreter(code, graph, arguments, layout, budget).run()

@@ -1,4 +1,4 @@
-"""An object file's functions, with what each instruction refers to by the relocations."""
+"""Splits an object file into functions and resolves what each instruction refers to, by the relocations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MAX_FUNCTIONS = 50_000
 
 
 class Place(NamedTuple):
-    """Where a function is: its section, and where it begins and ends there, in bytes."""
+    """The place of a function: its section, and its start and end in bytes there."""
 
     section: Section
     start: int
@@ -32,7 +32,7 @@ class Place(NamedTuple):
 
 
 class Linked(NamedTuple):
-    """The functions of an object, in the order of their places, and by (section, offset) their index."""
+    """The functions of an object in file order, and the index of each by (section, offset)."""
 
     codes: tuple[Code, ...]
     places: tuple[Place, ...]
@@ -62,8 +62,8 @@ class _Linker:
         self.index = {(item.section.number, item.start): number for number, item in enumerate(self.places)}
 
     def _find(self) -> Iterator[Place]:
-        """Yields the functions of every section of code; a section without symbols of functions is one, or as many as
-        its BTF says.
+        """Yields the functions of every code section. Without function symbols, a section is split as its BTF says, or
+        is one function.
         """
         by_section: dict[int, dict[int, Symbol]] = {}
         for symbol in self._elf.symbols:
@@ -87,7 +87,7 @@ class _Linker:
                 yield Place(section, start, end, symbols.get(start))
 
     def codes(self) -> Iterator[Code]:
-        """Yields the code of every place."""
+        """Yields the code of every function."""
         tables: dict[int, tuple[dict[int, Relocation], bytes]] = {}
         for place in self.places:
             kept = tables.get(place.section.number)
@@ -129,7 +129,9 @@ class _Linker:
         return rows[bisect_right(offsets, place.start - 1) : bisect_right(offsets, place.end - 1)]
 
     def _named(self, place: Place) -> tuple[str, bool | None]:
-        """Returns the name of a function, and what BTF says of its linkage; a hidden one is static for libbpf."""
+        """Returns the name of a function and whether BTF says that it is global. As in libbpf, a hidden function is
+        static.
+        """
         name = None if place.symbol is None else place.symbol.name
         is_global: bool | None = None
         number = self._types.get((place.section.name, place.start))
@@ -183,18 +185,18 @@ class _Linker:
 def link(
     elf: ElfObject, btf: Btf | None, extra: BtfExt | None, definitions: tuple[Definition, ...], notes: list[str]
 ) -> Linked:
-    """Returns the functions of an object; raises ProgramsError where a table is broken."""
+    """Returns the functions of an object. Raises ProgramsError if a table is broken."""
     linker = _Linker(elf, btf, extra, definitions, notes)
     codes = tuple(linker.codes())
     return Linked(codes, linker.places, linker.index)
 
 
 def order_of(codes: tuple[Code, ...], main: int) -> tuple[int, ...]:
-    """Returns the functions of a program in the order in which libbpf puts them behind each other: depth first, each
-    where it is first referred to.
+    """Returns the functions of a program in the order in which libbpf lays them out: depth first, each where it is
+    first referred to.
     """
     found: dict[int, None] = {main: None}
-    # A stack of iterators and no recursion: calls may be nested as deep as a file wants.
+    # An explicit stack of iterators replaces recursion, because a file can nest calls to any depth.
     stack = [iter(sorted(codes[main].references.items()))]
     while stack:
         item = next(stack[-1], None)

@@ -1,8 +1,8 @@
-"""What the name of a section says of the programs in it, as libbpf reads it.
+"""Derives program type and attachment from the name of a section, as libbpf does.
 
-`_DEFINITIONS` is section_defs[] of tools/lib/bpf/libbpf.c in Linux 7.3. A name that ends in ``+`` there stands for
-itself and for NAME/WHAT. Before libbpf 1.0 most names were taken as the beginning of a section's name
-(``classifier/0``), and other loaders (iproute2, cilium/ebpf) still do: those are a second try.
+`_DEFINITIONS` is section_defs[] of tools/lib/bpf/libbpf.c in Linux 7.3. A name that ends in ``+`` stands for itself and
+for NAME/WHAT. Before libbpf 1.0, most names also matched as a prefix of a section's name (``classifier/0``). Other
+loaders (iproute2, cilium/ebpf) still do so; prefixes are therefore tried second.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tailcall_audit.analyzer.programs.types import Attachment
 __all__ = ["SectionName", "read_section_name"]
 
 _NONE = "none"
-"""The expected attach type where a program is loaded without one (0)."""
+"""The expected attach type of a program that is loaded without one (0)."""
 _DEFINITIONS = """
 socket socket_filter
 sk_reuseport/migrate sk_reuseport sk_reuseport_select_or_migrate
@@ -135,14 +135,17 @@ sk_lookup sk_lookup sk_lookup
 netfilter netfilter netfilter
 """
 _FUNCTIONS = frozenset(("trace_fentry", "trace_fexit", "modify_return", "trace_fsession"))
-"""What is attached to a function of the kernel, or of a program that user space names at load time."""
+"""Attach types of programs that attach to a function of the kernel, or of a program that user space chooses at load
+time.
+"""
 _SLOT = re.compile(r"(?:0x)?[0-9a-fA-F]{1,8}/(?:0x)?[0-9a-fA-F]{1,8}")
 
 
 class SectionName(NamedTuple):
-    """What a section's name says: type, expected attach type ("none": none) and sleepable, None where it does not.
+    """The properties that a section's name implies: type, expected attach type ("none": none) and sleepable. Unknown
+    ones are None.
 
-    `manual` is True of a program that a loader leaves out unless it is asked for (``?``).
+    `manual` is True for a program that a loader skips unless it is requested (``?``).
     """
 
     type: str | None
@@ -175,7 +178,7 @@ _BY_LENGTH = tuple(sorted(_ROWS, key=lambda row: -len(row.name)))
 
 
 def read_section_name(section: str) -> SectionName:
-    """Returns what the name of a section says of its programs; a name that no loader knows says nothing."""
+    """Returns the properties that a section's name implies. For a name that no loader knows, all are None."""
     manual = section.startswith("?")
     name = section[1:] if manual else section
     row = _find(name)
@@ -194,15 +197,15 @@ def _find(name: str) -> _Definition | None:
         return row
     if _SLOT.fullmatch(name):
         return None
-    # The names of before libbpf 1.0: "tc_entry", "classifier/0", "xdp_frags/x".
+    # Names from before libbpf 1.0, such as "tc_entry", "classifier/0", "xdp_frags/x".
     return next((row for row in _BY_LENGTH if not row.extended and name.startswith(row.name)), None)
 
 
 def _attachment(row: _Definition, what: str) -> Attachment | None:
-    """Returns what a program says that it will be attached to.
+    """Returns the attachment that the section's name gives.
 
-    A function that is traced may be one of the kernel or of a program that user space names: both `hook` and
-    `function` are set.
+    A traced function may belong to the kernel or to a program that user space chooses; `hook` and `function` are then
+    both set.
     """
     if row.type == "ext":
         return Attachment(None, None, what or None)

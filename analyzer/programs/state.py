@@ -1,4 +1,4 @@
-"""What is known at one instruction: registers and stack slots, and what calls and loops take from that."""
+"""The state at one instruction: registers and stack slots, and how calls and loops change what is known of them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ FP = 10
 
 
 class State(NamedTuple):
-    """Registers R0 to R10, and the values of stack slots by offset and width."""
+    """The values of registers R0 to R10, and of stack slots by offset and width."""
 
     registers: list[Value]
     slots: dict[tuple[int, int], Value]
 
     def copy(self) -> State:
-        """Returns a state of its own with the same values."""
+        """Returns an independent copy."""
         return State(self.registers.copy(), self.slots.copy())
 
 
 def refine(state: State, left: Value, operation: int, right: Value, narrow: bool) -> None:
-    """Narrows a number and its copies by a comparison with a constant that is true."""
+    """Narrows a number and its copies, given that a comparison with a constant is true."""
     if isinstance(left, int) and isinstance(right, Number):
         left, right, operation = right, left, SWAPPED.get(operation, operation)
     if not isinstance(left, Number) or not isinstance(right, int) or left.identity is None:
@@ -42,7 +42,9 @@ def refine(state: State, left: Value, operation: int, right: Value, narrow: bool
 
 
 def forget_identities(state: State) -> None:
-    """Makes every number its own: in the next round of a loop an instruction makes other numbers of the same name."""
+    """Drops the identities of all numbers: in the next iteration of a loop, an instruction produces a new number under
+    the same identity.
+    """
     for number, value in enumerate(state.registers):
         if type(value) is Number and value.identity is not None:
             state.registers[number] = value._replace(identity=None)
@@ -52,8 +54,8 @@ def forget_identities(state: State) -> None:
 
 
 def forget_written(state: State, given: tuple[Value, ...], follows: bool) -> None:
-    """Forgets the slots that a call may write: from a pointer that it is handed upwards; where its code `follows`
-    pointers, from those kept in slots too.
+    """Forgets the stack slots that a call may write: those at or above a stack pointer that it gets. With `follows`,
+    the call may also write through stack pointers that are stored in slots.
     """
     pointers = [value for value in given if isinstance(value, Frame)]
     if not pointers:
@@ -70,7 +72,7 @@ def forget_written(state: State, given: tuple[Value, ...], follows: bool) -> Non
 
 
 def cross(state: State, place: int) -> None:
-    """Notes a call in every pointer into the packet that is kept over it."""
+    """Records a call in every packet pointer that is kept across it."""
     for number, value in enumerate(state.registers):
         if isinstance(value, Packet):
             state.registers[number] = Packet(value.crossed | {place})
@@ -80,7 +82,7 @@ def cross(state: State, place: int) -> None:
 
 
 def drop_packets(state: State) -> None:
-    """Forgets every pointer into the packet."""
+    """Forgets all packet pointers."""
     for number, value in enumerate(state.registers):
         if isinstance(value, Packet):
             state.registers[number] = Number(None)

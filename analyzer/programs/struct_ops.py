@@ -1,4 +1,4 @@
-"""Which member of a struct_ops a program implements: the initialiser of the struct names it."""
+"""Determines which member of a struct_ops each program implements, from the initialiser of the struct."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from tailcall_audit.probes.kernel.btf import Btf, BtfError
 __all__ = ["read_struct_ops"]
 
 _PREFIX = ".struct_ops"
-"""Sections of structs, that are attached by hand or (.struct_ops.link) by a link."""
+"""Sections with struct_ops that are attached by hand or, for .struct_ops.link, by a link."""
 
 
 def read_struct_ops(elf: ElfObject, btf: Btf | None, notes: list[str]) -> dict[tuple[int, int], str]:
-    """Returns the member (``tcp_congestion_ops.init``) that each function implements, by its section and offset."""
+    """Returns the member (``tcp_congestion_ops.init``) that each function implements, by the function's section and
+    offset.
+    """
     found: dict[tuple[int, int], str] = {}
     for section in elf.sections:
         if not section.name.startswith(_PREFIX) or btf is None:
@@ -40,7 +42,7 @@ def read_struct_ops(elf: ElfObject, btf: Btf | None, notes: list[str]) -> dict[t
 
 
 def _member(btf: Btf, struct: int, offset: int) -> str | None:
-    """Returns the name of the struct and its member at an offset in bytes."""
+    """Returns the names of the struct and of its member at an offset in bytes."""
     if not struct or btf.type(struct).kind != kinds.STRUCT:
         return None
     name = btf.type(struct).name.partition("___")[0]

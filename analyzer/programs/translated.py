@@ -1,7 +1,7 @@
-"""The instructions of a program as the kernel shows them after the verifier, split into functions.
+"""Splits a program's instructions, as the kernel shows them after the verifier, into functions.
 
-They differ from a loader's: a map is its id, a helper or kfunc the distance of its address from __bpf_call_base, and a
-call of a subprogram has the distance in its offset.
+They differ from the instructions in an object: a map is given by its id, a helper or kfunc by the distance of its
+address from __bpf_call_base, and a call of a subprogram has the distance in its offset field.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ __all__ = ["Names", "Surroundings", "split"]
 _LD_IMM64, _CALL = 0x18, 0x85
 _PSEUDO_CALL, _PSEUDO_MAP, _PSEUDO_VALUE, _PSEUDO_FUNC = 1, 1, 2, 4
 _ALIASES = {"bpf_user_rnd_u32": "get_prandom_u32", "bpf_skb_event_output": "perf_event_output"}
-"""Helpers whose functions have other names, where it matters to no condition but reads better."""
+"""Kernel functions whose names differ from the helpers that they implement. No condition needs these; they make reports
+readable.
+"""
 
 
 class Names(NamedTuple):
-    """What is known of a program's functions (name, and True if global, by the slot of their first instruction) and of
+    """What is known of a program: its functions (name, and True if global) by the slot of their first instruction, and
     its source lines by slot.
     """
 
@@ -35,7 +37,9 @@ class Names(NamedTuple):
 
 
 class Surroundings(NamedTuple):
-    """What a program's numbers mean on its host: names of maps by their id, and of the kernel's functions by a call."""
+    """What the numbers in a program mean on its host: the names of maps by id, and the kernel function that a call
+    instruction calls.
+    """
 
     maps: Mapping[int, str]
     symbol: Callable[[Insn], str | None]
@@ -43,9 +47,9 @@ class Surroundings(NamedTuple):
 
 
 class _Splitter:
-    """Splits a program's instructions into its functions, with what each instruction refers to.
+    """Splits a program's instructions into functions, and resolves what each instruction refers to.
 
-    `first` is the index that its first function gets.
+    `first` is the index of the program's first function.
     """
 
     def __init__(self, program: LoadedProgram, names: Names, around: Surroundings, first: int) -> None:
@@ -65,7 +69,7 @@ class _Splitter:
         self._number = {start: index for index, start in enumerate(self._starts)}
 
     def _find_starts(self) -> list[int]:
-        """Returns the slots where functions begin: by BTF, else where calls go."""
+        """Returns the slots where functions begin: by BTF, otherwise by the targets of calls."""
         found = {0, *self._names.functions}
         if len(found) == 1:
             for slot, insn in zip(self._slots, self._insns, strict=True):
@@ -76,7 +80,7 @@ class _Splitter:
         return sorted(found & {0, *self._slots})
 
     def codes(self) -> list[Code]:
-        """Returns the functions in their order."""
+        """Returns the functions in order."""
         by_slot = {slot: index for index, slot in enumerate(self._slots)}
         found = []
         for number, start in enumerate(self._starts):
@@ -113,7 +117,7 @@ class _Splitter:
         if insn.src == _PSEUDO_CALL:
             target = self._number.get(slot + 1 + insn.off)
             if target is None and 0 <= insn.imm < len(self._starts):
-                target = insn.imm  # a distance that 16 bits do not hold: the kernel notes the function's number too
+                target = insn.imm  # the distance exceeds 16 bits; `imm` is the function's number
             return (
                 Reference(Refers.UNKNOWN, "")
                 if target is None
@@ -129,11 +133,11 @@ class _Splitter:
 
 
 def _helper(symbol: str) -> int | None:
-    """Returns the number of the helper that a function of the kernel is."""
+    """Returns the number of the helper that a kernel function implements."""
     name = _ALIASES.get(symbol) or symbol.removeprefix("bpf_")
     number = helper_number(name)
     if number is None and name.startswith("sk_skb_"):
-        number = helper_number(name.removeprefix("sk_"))  # sk_skb programs have their own of one number
+        number = helper_number(name.removeprefix("sk_"))  # sk_skb variants have the same number
     return number
 
 
@@ -143,8 +147,8 @@ def _signed(imm: int) -> int:
 
 
 def split(program: LoadedProgram, names: Names, around: Surroundings, first: int) -> list[Code]:
-    """Returns the functions of a program whose instructions are known; `first` is the index that its first one gets.
+    """Returns the functions of a program whose instructions are known. `first` is the index of its first function.
 
-    Raises ProgramsError where they are no instructions.
+    Raises ProgramsError if the data is not a sequence of instructions.
     """
     return _Splitter(program, names, around, first).codes()

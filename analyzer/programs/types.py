@@ -1,6 +1,6 @@
-"""What is known of a set of BPF programs. Each reader (ELF object, host, bpftool's JSON) makes the same types.
+"""The data types for sets of BPF programs. All readers (ELF object, host, bpftool's JSON) produce them.
 
-A value that cannot be known from a source is None, never a default: a condition that needs it is "possible".
+A value that a source does not provide is None, never a default. A condition that needs it is "possible".
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ __all__ = [
 
 
 class Reach(Enum):
-    """What the verifier does with an instruction: it removes what no path reaches once constants are known."""
+    """What the verifier does with an instruction. It removes instructions that no path reaches once constants are
+    known.
+    """
 
     LIVE = "live"
     MAYBE_DEAD = "maybe-dead"
@@ -35,7 +37,7 @@ class Reach(Enum):
 
 
 class SourceLine(NamedTuple):
-    """A line of a program's source, from .BTF.ext's line info; `line` counts from 1."""
+    """A line of a program's source, from the line info in .BTF.ext. `line` counts from 1."""
 
     file: str
     line: int
@@ -51,8 +53,9 @@ class CallSite(NamedTuple):
 
 
 class CallbackSite(NamedTuple):
-    """A function that is handed to a helper or kfunc, which calls it; `helper` is the helper's number, None a
-    kfunc."""
+    """A function that is passed to a helper or kfunc, which calls it. `helper` is the helper's number, None for a
+    kfunc.
+    """
 
     instruction: int
     callee: str
@@ -70,11 +73,11 @@ class HelperCall(NamedTuple):
 
 
 class TailCall(NamedTuple):
-    """A bpf_tail_call(). `map` is the prog array's name, None where it is not one constant map.
+    """A bpf_tail_call(). `map` is the name of the prog array, None if it is not one constant map.
 
-    `key` is the constant index, None where it is not constant. `locks` are the names of what is held there ("rcu",
-    "preempt", "irq", "spin lock"), None where that was not decidable. `key_may_be_constant` is True where the key is
-    not a constant of the code, and may be one to the verifier (.rodata, CO-RE, a range that leaves one number).
+    `key` is the constant index, None if it is not constant. `locks` are the names of the locks held there ("rcu",
+    "preempt", "irq", "spin lock"), None if that could not be decided. `key_may_be_constant` is True if the key is not a
+    constant in the code but may be one for the verifier (.rodata, CO-RE, a range that leaves one number).
     """
 
     instruction: int
@@ -86,12 +89,12 @@ class TailCall(NamedTuple):
 
 
 class Function(NamedTuple):
-    """A main program or subprogram: the instructions from `start` up to, without, `end`.
+    """A main program or subprogram: the instructions from `start` up to, but not including, `end`.
 
-    `stack` is the deepest stack slot that it names, in bytes, None where a stack pointer is used with an unknown
-    offset. `is_global` is None where no BTF says it. `packet_across_calls` are the instructions of calls (of
-    subprograms, of helpers that call back, and tail calls) over which a pointer into the packet that was checked
-    before is used after; None where that was not decidable.
+    `stack` is the depth in bytes of the deepest stack slot that it uses, None if a stack pointer is used with an
+    unknown offset. `is_global` is None if no BTF decides it. `packet_across_calls` are the calls (of subprograms, of
+    helpers that call back, and tail calls) across which a packet pointer that was checked before is used again; None if
+    that could not be decided.
     """
 
     name: str
@@ -107,19 +110,19 @@ class Function(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """What is in one slot of a prog array: the key of a program of this set, or None for a program that is not in
-    it."""
+    """The contents of one slot of a prog array: the key of a program of this set, or None for a program outside
+    of it.
+    """
 
     key: int
     program: str | None
 
 
 class Map(NamedTuple):
-    """A map. For a prog array `slots` are what is known to be put into it, and `slots_are_all` says that nothing
-    else is.
+    """A map. For a prog array, `slots` are the slots known to be filled; `slots_are_all` is True if no others are.
 
-    An object file's initialiser says what is put in at load time; what user space adds later is not known
-    (`slots_are_all` is False). On a host the slots are those of the moment.
+    An object file's initialiser shows what is filled at load time. What user space adds later is unknown
+    (`slots_are_all` is False). On a host, the slots are those at the time of reading.
     """
 
     name: str
@@ -131,11 +134,11 @@ class Map(NamedTuple):
 
 
 class Attachment(NamedTuple):
-    """Where a program is attached: a kernel function or hook (`hook`), or a function of another program.
+    """The attachment of a program: a kernel function or hook (`hook`), or a function of another program.
 
-    `program` is the key of the target program in this set, None where it is not in it or not known; `function` the
-    name of the target's function. Both `hook` and `function` are set where the source does not say which it is: what
-    an object names by its section "fentry/NAME" is a function of the kernel, or of a program that user space chooses.
+    `program` is the key of the target program, None if it is unknown or not in this set. `function` is the name of the
+    target's function. Both `hook` and `function` are set if the source does not decide between them: the section
+    "fentry/NAME" of an object names a function of the kernel, or of a program that user space chooses.
     """
 
     hook: str | None
@@ -144,14 +147,14 @@ class Attachment(NamedTuple):
 
 
 class Program(NamedTuple):
-    """A main program with all its subprograms; `functions[0]` is the main program.
+    """A main program with all its subprograms. `functions[0]` is the main program.
 
-    `key` is its name in the set, unique. `type` and `expected_attach_type` are the kernel's names without their
-    prefix, in lower case ("sched_cls", "tracing", "ext"; "trace_fentry"; "none" without one), None where the source
-    does not say. `attachment` is what it is attached to or says that it will be (its section's name, or the link on a
-    host). `sleepable` is None where not known. `jited` is None but on a host. `source` says where it was found, as a
-    user reads it ("prog.bpf.o, section tc"). `lines` are the source lines by instruction (that of the nearest
-    instruction before holds).
+    `key` is its unique name in the set. `type` and `expected_attach_type` are the kernel's names without their prefix,
+    in lower case ("sched_cls", "tracing", "ext"; "trace_fentry"; "none" without one), None if the source does not
+    provide them. `attachment` is what it is attached to, by the link on a host, or will be attached to, by its
+    section's name. `sleepable` is None if unknown. `jited` is None unless the program was read on a host. `source` is
+    where it was found, as shown to users ("prog.bpf.o, section tc"). `lines` are the source lines by instruction; a
+    line is valid until the next one.
     """
 
     key: str
@@ -172,15 +175,15 @@ class Program(NamedTuple):
     lines: dict[int, SourceLine]
 
     def line_of(self, instruction: int) -> SourceLine | None:
-        """Returns the source line of an instruction: that of the nearest one at or before it."""
+        """Returns the source line of an instruction: the one of the nearest instruction at or before it."""
         before = [index for index in self.lines if index <= instruction]
         return self.lines[max(before)] if before else None
 
 
 class ProgramSet(NamedTuple):
-    """Programs and maps that belong together: an object file's, or all that is loaded on a host.
+    """Programs and maps that belong together: those of one object file, or all that are loaded on a host.
 
-    `notes` say what could not be read. `big_endian` is the byte order that they were made for.
+    `notes` say what could not be read. `big_endian` is True if the programs are for big-endian machines.
     """
 
     label: str
@@ -190,9 +193,9 @@ class ProgramSet(NamedTuple):
     notes: tuple[str, ...]
 
     def map(self, name: str) -> Map | None:
-        """Returns the map of a name."""
+        """Returns the map with a name."""
         return next((item for item in self.maps if item.name == name), None)
 
     def program(self, key: str) -> Program | None:
-        """Returns the program of a key."""
+        """Returns the program with a key."""
         return next((item for item in self.programs if item.key == key), None)

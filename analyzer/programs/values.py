@@ -1,7 +1,7 @@
-"""What is known of a register or stack slot, as the analysis of a function sees it: values, and what joins two.
+"""The abstract values of registers and stack slots, and how two of them are joined.
 
-A value is None (nothing is known: it may be a pointer into the packet), an int (a constant, 64 bits, unsigned) or one
-of the types here. They are tuples, because there are as many as instructions; `tag` keeps those of two types apart.
+A value is None (unknown: it may be a packet pointer), an int (a constant, 64 bits, unsigned) or one of the types here.
+They are tuples because there is one for every instruction. `tag` keeps tuples of different types from being equal.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ TOP = (1 << 64) - 1
 
 
 class Number(NamedTuple):
-    """A number, or a pointer that is none into the packet, from `low` to `high`.
+    """A number from `low` to `high`, or a pointer that does not point into the packet.
 
-    Copies of one have the same `identity`; None is that of no other. `maybe` is True where it is, or may be, a
-    constant once the program is loaded.
+    Copies of a number have the same `identity`; None means that the number has no copies. `maybe` is True if the number
+    is, or may be, constant once the program is loaded.
     """
 
     identity: int | None
@@ -41,48 +41,48 @@ class Number(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """A pointer into the function's own stack; the offset (bytes, negative) is None where it varies."""
+    """A pointer into the function's own stack. The offset (bytes, negative) is None if it varies."""
 
     offset: int | None
     tag: str = "frame"
 
 
 class MapPointer(NamedTuple):
-    """A map, by its name."""
+    """A map, given by its name."""
 
     name: str
     tag: str = "map"
 
 
 class MapValue(NamedTuple):
-    """A pointer to global data; `frozen` is True where the verifier reads it as constants."""
+    """A pointer to global data. `frozen` is True if the verifier reads the data as constants."""
 
     frozen: bool
     tag: str = "value"
 
 
 class Address(NamedTuple):
-    """The address of a function, by its index."""
+    """The address of a function, given by its index."""
 
     function: int
     tag: str = "function"
 
 
 class Context(NamedTuple):
-    """The program's context, at an offset in bytes."""
+    """The program's context, plus an offset in bytes."""
 
     offset: int
     tag: str = "context"
 
 
 class Memory(NamedTuple):
-    """A pointer to the stack of a caller, where a pointer into the packet may be kept."""
+    """A pointer into a caller's stack, where a packet pointer may be stored."""
 
     tag: str = "memory"
 
 
 class Packet(NamedTuple):
-    """A pointer into the packet, and the instructions of the calls that were made since it was read."""
+    """A packet pointer, and the instructions of the calls that were made since it was read."""
 
     crossed: frozenset[int]
     tag: str = "packet"
@@ -92,20 +92,20 @@ Value = int | Number | Frame | MapPointer | MapValue | Address | Context | Memor
 
 
 def bounds(value: Value) -> tuple[int, int]:
-    """Returns the least and the greatest number that a value may be."""
+    """Returns the least and the greatest number that a value can be."""
     if isinstance(value, int):
         return value, value
     return (value.low, value.high) if isinstance(value, Number) else (0, TOP)
 
 
 def may_be_constant(value: Value) -> bool:
-    """Returns True for a constant, and what may be one when the program is loaded."""
+    """Returns True for a constant and for a value that may be constant when the program is loaded."""
     return isinstance(value, int) or (isinstance(value, Number) and value.maybe)
 
 
 def join(first: Value, second: Value, widen: bool, maybe: bool) -> Value:
-    """Returns what holds of both values. `widen` gives up ranges, so that loops end; `maybe` is True where one of the
-    paths may not be there when the program is loaded.
+    """Returns what holds for both values. `widen` gives up ranges, so that the interpretation of loops ends. `maybe` is
+    True if one of the paths may be removed when the program is loaded.
     """
     if first == second:
         return first
