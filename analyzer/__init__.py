@@ -1,1 +1,3 @@
-"""The analyzer: opens subjects, reads evidence, judges, reports. What a program may use of it is in `tailcall_audit`."""
+"""The analyzer: opens subjects, reads evidence, decides verdicts, writes reports. The package `tailcall_audit` has the
+parts that programs may import.
+"""

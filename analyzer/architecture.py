@@ -1,4 +1,4 @@
-"""Architecture names as kernels, distributions and users spell them."""
+"""Names of architectures, as kernels, distributions and users spell them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "sparc64": ("sparc",),
     "parisc64": ("parisc", "hppa", "hppa64"),
     "arc": (),
-    # No JIT of BPF in the kernel, and packages all the same (Debian's ports).
+    # The kernel has no BPF JIT for these, but distributions build packages for them (Debian's ports).
     "alpha": (),
     "ia64": ("itanium",),
     "m68k": (),
@@ -38,17 +38,17 @@ _NAMES: dict[str, tuple[str, ...]] = {
 }
 ARCHITECTURES = tuple(_NAMES)
 MACHINE = r"x86_64|aarch64|riscv64|s390x|ppc64le|ppc64|loongarch64|i[3-6]86|armv[67]l|armv8l"
-"""An expression for what ``uname -m`` says."""
+"""A regular expression that matches the names printed by ``uname -m``."""
 _RPM_ARCHITECTURE = re.compile(r"\.(?:x86_64|aarch64|s390x|ppc64le|noarch|i686)$")
 _LOOKUP = {alias: name for name, aliases in _NAMES.items() for alias in (name, *aliases)}
 
 
 class UnknownArchitectureError(ValueError):
-    """A name that is not a kernel architecture's."""
+    """Raised for a name that is not a kernel architecture."""
 
 
 def normalize_architecture(text: str) -> str:
-    """Returns this tool's name of an architecture; raises UnknownArchitectureError."""
+    """Returns this tool's name of an architecture. Raises UnknownArchitectureError."""
     name = _LOOKUP.get(text.strip().lower())
     if name is None:
         raise UnknownArchitectureError(f"unknown architecture {text!r}; known are {', '.join(ARCHITECTURES)}")
@@ -61,12 +61,14 @@ def spellings() -> tuple[str, ...]:
 
 
 def without_rpm_architecture(text: str) -> str:
-    """A version of an RPM without the architecture behind it: ``5.14.0-427.el9`` of ``5.14.0-427.el9.x86_64``."""
+    """Returns the version of an RPM without its architecture suffix: ``5.14.0-427.el9`` for
+    ``5.14.0-427.el9.x86_64``.
+    """
     return _RPM_ARCHITECTURE.sub("", text)
 
 
 def architecture_of_config(header: str, options: dict[str, str]) -> str | None:
-    """Returns the architecture of a ``.config``, from the name in its header (``x86`` of ``Linux/x86``) and its word
+    """Returns the architecture of a ``.config``, from the name in its header (``x86`` in ``Linux/x86``) and its word
     size.
     """
     wide = options.get("64BIT") == "y"
@@ -83,9 +85,7 @@ _BY_OPTION = ("X86", "ARM64", "ARM", "RISCV", "S390", "PPC", "LOONGARCH", "MIPS"
 
 
 def architecture_of_options(options: dict[str, str]) -> str | None:
-    """Returns the architecture that a ``.config`` without a header is for, by the option of its name
-    (``CONFIG_S390=y``).
-    """
+    """Returns the architecture of a ``.config`` without a header, from the option that names it (``CONFIG_S390=y``)."""
     if options.get("UML") == "y":
         return None
     for name in _BY_OPTION:

@@ -1,7 +1,7 @@
-"""Audits of release strings that may look builds up: each kernel is judged once, and asked about once.
+"""Audits release strings with permission to look builds up online. Each kernel is judged and looked up only once.
 
-What the catalogue and the surveys decide is not asked about. Builds whose changelogs are in the same place are looked
-up by one process, which reads that place once.
+Kernels that the catalogue and the surveys decide are not looked up. Builds whose changelogs are in the same place are
+looked up by one process, which reads that place once.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _RELEASE = "release"
 
 
 def _kernel(release: KernelRelease) -> KernelRelease:
-    """Returns what of a release string is of the kernel, and not of the line in which it stands."""
+    """Returns the kernel of a release string, without the rest of the line that it was found in."""
     return release._replace(text=release.release)
 
 
 class _Asked:
-    """The kernels that the sources name, each with its report."""
+    """The kernels that the sources name, with the report on each."""
 
     def __init__(self, request: Request, judge: _Judge, judge_subject: _JudgeSubject) -> None:
         self.request = request
@@ -40,7 +40,7 @@ class _Asked:
         self._texts: dict[KernelRelease, str] = {}
 
     def add(self, text: str) -> KernelRelease:
-        """Judges a kernel by its name, if that was not done yet; raises ReleaseError if there is none."""
+        """Judges a kernel by its name, unless that was done before. Raises ReleaseError if the text names no kernel."""
         kernel = _kernel(parse_release(text, self.request.catalog))
         if kernel not in self.reports:
             self._texts[kernel] = text
@@ -48,7 +48,7 @@ class _Asked:
         return kernel
 
     def ask(self) -> None:
-        """Looks up the kernels of which something is unknown."""
+        """Looks up the kernels with unknown verdicts."""
         assert self.request.online is not None  # the caller's condition
         places: dict[str, list[KernelRelease]] = {}
         for kernel, report in self.reports.items():
@@ -74,7 +74,7 @@ class _Asked:
                 self._note(kernel, str(answer.reason) if isinstance(answer, Skipped) else str(answer or failure))
 
     def _answers(self, kernels: Sequence[KernelRelease]) -> Iterator[_Judged]:
-        """Yields the report of each kernel, in order; raises AuditError where the rest cannot be looked up."""
+        """Yields the report of each kernel, in order. Raises AuditError if the remaining ones cannot be looked up."""
         sources = [(_RELEASE, self._texts[kernel]) for kernel in kernels]
 
         def judge(progress: Callable[[str], None]) -> Iterator[TargetReport | Skipped]:
@@ -105,7 +105,7 @@ class _Asked:
 def judge_asking(
     request: Request, sources: Sequence[Source], judge: _Judge, judge_subject: _JudgeSubject
 ) -> Iterator[_Judged]:
-    """Yields the report of every source, in order, as `judge` does, which judges without asking."""
+    """Yields the report of every source, in order. `judge` judges a kernel without looking it up."""
     asked = _Asked(request, judge, judge_subject)
     kernels: list[KernelRelease | AuditError] = []
     for _, text in sources:

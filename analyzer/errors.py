@@ -1,4 +1,6 @@
-"""The errors of input that cannot be audited: everything raises them, so nothing lies below."""
+"""The errors for input that cannot be audited. Every module may raise them, so this module imports none of the
+others.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,15 @@ __all__ = ["AuditError", "UnknownDefectError", "UsageError"]
 
 
 class AuditError(Exception):
-    """Input that cannot be audited: wrong usage, an unreadable or a malformed file. The message names it and a remedy."""
+    """Input that cannot be audited: wrong usage, or an unreadable or malformed file. The message names the input and a
+    remedy.
+    """
 
 
 class UsageError(AuditError):
-    """Parameters that contradict each other or lack another one.
+    """Parameters that contradict each other, or one that requires another.
 
-    `template` names parameters of `audit()` in braces. The command line prints its own options in their place.
+    `template` names parameters of `audit()` in braces. The command line replaces these by its own options.
     """
 
     def __init__(self, template: str) -> None:
@@ -23,15 +27,15 @@ class UsageError(AuditError):
         self._template = template
 
     def named(self, options: Mapping[str, str]) -> str:
-        """Returns the message with the names of options in the place of the parameters'."""
+        """Returns the message with the parameters replaced by the names of options."""
         return re.sub(r"\{(\w+)\}", lambda match: options.get(match.group(1), match.group()), self._template)
 
 
 class UnknownDefectError(AuditError):
-    """A name that no defect of the catalogue has; the message proposes the closest one."""
+    """A name that matches no defect of the catalogue. The message suggests the closest one."""
 
     def __init__(self, name: str, known: list[str]) -> None:
-        from difflib import get_close_matches  # loaded for an error only
+        from difflib import get_close_matches  # imported only when the error occurs
 
         close = get_close_matches(name[:80], known, n=1, cutoff=0.6)
         meant = f"did you mean {close[0]}?" if close else "`tailcall-audit list` shows them"

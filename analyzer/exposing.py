@@ -1,4 +1,6 @@
-"""Reads programs and evaluates the conditions on them, in a process with limits: objects are hostile."""
+"""Reads programs and evaluates the defects' conditions for them, in a process with limits because objects may be
+hostile.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,9 @@ _Item = ProgramSet | Exposure | Skipped
 
 
 class Asked(NamedTuple):
-    """Which programs: object files, what bpftool wrote, and what is loaded on this host.
+    """The programs to read: object files, output of bpftool, and the programs loaded on this host.
 
-    `closed` says that these are all, `compiled` that the kernel compiles them.
+    `closed`: there are no other programs. `compiled`: the kernel compiles them with its JIT.
     """
 
     objects: tuple[str, ...] = ()
@@ -33,7 +35,7 @@ class Asked(NamedTuple):
 
 
 def _read(kind: str, name: str) -> Iterator[ProgramSet]:
-    """Yields the sets of one input; raises AuditError."""
+    """Yields the program sets of one input. Raises AuditError."""
     module = import_module(f"tailcall_audit.analyzer.programs.{kind}")
     if kind == "loaded":
         yield module.read_loaded()
@@ -44,7 +46,7 @@ def _read(kind: str, name: str) -> Iterator[ProgramSet]:
 
 
 def _compiled(found: ProgramSet) -> ProgramSet:
-    """Returns a set of programs that the kernel compiles, but for those that are known to be interpreted."""
+    """Returns a set whose programs are marked as compiled by the JIT, except those that are known to be interpreted."""
     programs = (item._replace(jited=True) if item.jited is None else item for item in found.programs)
     return found._replace(programs=tuple(programs))
 
@@ -61,7 +63,7 @@ def _evaluate(
     defects: tuple[Defect, ...],
     progress: Callable[[str], None],
 ) -> Iterator[_Item]:
-    """Yields the sets without their code, what could not be read, and the exposures."""
+    """Yields the program sets without their code, the inputs that could not be read, and the exposures."""
     sets: list[ProgramSet] = []
     for kind, name in inputs:
         progress(f"reading {name}")
@@ -90,7 +92,7 @@ def _apart(
 def _one_by_one(
     inputs: list[tuple[str, str]], asked: Asked, catalog: Catalog, progress: Callable[[str], None]
 ) -> Iterator[Skipped]:
-    """Yields the inputs that end the process which reads them."""
+    """Yields the inputs that make the reading process fail, each tried in a process of its own."""
     for item in inputs:
         try:
             _apart([item], asked, catalog, (), progress)
@@ -101,16 +103,16 @@ def _one_by_one(
 def expose_programs(
     asked: Asked, catalog: Catalog, defects: tuple[Defect, ...], progress: Callable[[str], None]
 ) -> ExposureReport:
-    """Returns what programs do of what each of the defects needs.
+    """Returns the exposure of programs to each of the defects.
 
-    An input that cannot be read is listed in `skipped`; raises AuditError where none has a program.
+    An input that cannot be read is listed in `skipped`. Raises AuditError if no input contains a program.
     """
     inputs = _inputs(asked)
     skipped: list[Skipped] = []
     try:
         items = _apart(inputs, asked, catalog, defects, progress)
     except AuditError:
-        # One of several may be at fault: it is found by itself, and costs the others nothing.
+        # One input may have ended the process. Each is tried on its own, so that the others are still read.
         skipped = list(_one_by_one(inputs, asked, catalog, progress)) if len(inputs) > 1 else []
         if not skipped or len(skipped) == len(inputs):
             raise

@@ -1,4 +1,4 @@
-"""Many kernels at once: reads a list of nodes apart, and has each of its kernels judged once."""
+"""Audits the kernels of a list of nodes. The list is read in a separate process, and each kernel is judged once."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def _read(request: Request, name: str) -> Iterator[NodeKernel | NodeBatch]:
 
 
 def audit_nodes(request: Request, name: str, judge: Callable[[Subject, Request], TargetReport]) -> Report:
-    """Audits the kernels of a list of nodes; raises AuditError if no node names one.
+    """Audits the kernels of a list of nodes. Raises AuditError if no node names a kernel.
 
-    The kernels are judged in this process: a verdict that several of them share is one object then.
+    The kernels are judged in this process, so that kernels with the same verdict share one object.
     """
     targets: list[TargetReport] = []
     nodes: list[Node] = []

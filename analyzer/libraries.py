@@ -1,8 +1,7 @@
-"""One adapter a library: within it, whatever the library raises on bad input becomes one of this tool's errors.
+"""One context manager per library, which turns every exception of the library on bad input into an error of this tool.
 
-Libraries document few of the errors that broken data makes them raise: a header that lies surfaces as whatever their
-code trips over. So an adapter takes every exception, and stands around calls of its library only, never around this
-tool's own code.
+Libraries document only a few of the errors that broken data can cause. A false header may lead to any exception. Each
+adapter therefore catches every exception, and must surround calls of its library only, not this tool's own code.
 """
 
 from __future__ import annotations
@@ -27,12 +26,14 @@ __all__ = [
 ]
 
 Failure = Callable[[str], Exception]
-"""Makes the error to raise from the words of the library's own."""
+"""Makes the error to raise from the library's message."""
 
 
 @contextmanager
 def _adapted(fail: Failure, also: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """`also` are errors that pass through: this tool's own, raised by a stream that the library reads from."""
+    """Raises `fail` for every exception, except AuditError and the types in `also`, which a stream of this tool may
+    raise.
+    """
     from tailcall_audit.analyzer.errors import AuditError
 
     ours: tuple[type[Exception], ...] = (AuditError, *also)
@@ -45,72 +46,72 @@ def _adapted(fail: Failure, also: tuple[type[Exception], ...] = ()) -> Iterator[
 
 
 def compression_errors(fail: Failure) -> AbstractContextManager[None]:
-    """backports.zstd, bz2, gzip, lz4, lzallright, lzma and zlib: OSError, EOFError, ValueError, RuntimeError,
-    MemoryError and each its own.
+    """backports.zstd, bz2, gzip, lz4, lzallright, lzma and zlib raise OSError, EOFError, ValueError, RuntimeError,
+    MemoryError and errors of their own.
     """
     return _adapted(fail)
 
 
 def tar_errors(fail: Failure) -> AbstractContextManager[None]:
-    """tarfile: TarError, and on headers that lie ValueError, OverflowError, KeyError and UnicodeError too."""
+    """tarfile raises TarError, and for false headers also ValueError, OverflowError, KeyError and UnicodeError."""
     return _adapted(fail)
 
 
 def debian_errors(fail: Failure) -> AbstractContextManager[None]:
-    """python-debian: ArError, DebError, and on broken members and versions KeyError, ValueError, IndexError and
-    TypeError.
+    """python-debian raises ArError and DebError, and for broken members and versions KeyError, ValueError, IndexError
+    and TypeError.
     """
     return _adapted(fail)
 
 
 def elftools_errors(fail: Failure) -> AbstractContextManager[None]:
-    """pyelftools: ELFError, and on headers that lie ValueError, KeyError, AttributeError, OverflowError, MemoryError
-    and UnicodeError.
+    """pyelftools raises ELFError, and for false headers ValueError, KeyError, AttributeError, OverflowError,
+    MemoryError and UnicodeError.
     """
     return _adapted(fail)
 
 
 def capstone_errors(fail: Failure) -> AbstractContextManager[None]:
-    """capstone: CsError."""
+    """capstone raises CsError."""
     return _adapted(fail)
 
 
 def dissect_errors(fail: Failure) -> AbstractContextManager[None]:
-    """dissect: each library's own Error, and on broken metadata EOFError, ValueError, IndexError, struct.error and
-    others.
+    """dissect's libraries raise errors of their own, and for broken metadata EOFError, ValueError, IndexError,
+    struct.error and others.
     """
     return _adapted(fail)
 
 
 def pygit2_errors(fail: Failure) -> AbstractContextManager[None]:
-    """pygit2: GitError, KeyError, ValueError and OSError for one and the same, by its version."""
+    """pygit2 raises GitError, KeyError, ValueError or OSError for the same fault, depending on its version."""
     return _adapted(fail)
 
 
 def xml_errors(fail: Failure) -> AbstractContextManager[None]:
-    """expat: ExpatError, and ValueError and LookupError for encodings that it does not know."""
+    """expat raises ExpatError, and for unknown encodings ValueError and LookupError."""
     return _adapted(fail)
 
 
 def requests_errors(fail: Failure, *also: type[Exception]) -> AbstractContextManager[None]:
-    """requests: beside its RequestException those of urllib3, http.client and UnicodeError (a Location that is no
-    UTF-8) get through.
+    """requests raises RequestException, and passes on errors of urllib3 and http.client, and UnicodeError (for a
+    Location that is not UTF-8).
 
-    `also` are raised as they are.
+    The types in `also` are raised unchanged.
     """
     return _adapted(fail, also)
 
 
 def jsonschema_errors(fail: Failure) -> AbstractContextManager[None]:
-    """jsonschema: RecursionError on data that is nested deeper than Python's stack."""
+    """jsonschema raises RecursionError for data that is nested deeper than Python's stack allows."""
     return _adapted(fail)
 
 
 def parse_json(data: bytes, fail: Callable[[str, str], Exception]) -> object:
-    """Returns what a JSON text holds; raises what `fail` makes of ``:LINE:COLUMN`` ("" where it is not known) and a
-    reason.
+    """Returns the value of a JSON text. For broken JSON, raises the result of `fail`, called with ``:LINE:COLUMN`` (""
+    if unknown) and a reason.
 
-    json raises JSONDecodeError, UnicodeDecodeError, ValueError (an integer of more digits than Python converts) and
+    json raises JSONDecodeError, UnicodeDecodeError, ValueError (an integer with more digits than Python converts) and
     RecursionError.
     """
     try:

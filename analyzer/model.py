@@ -1,7 +1,7 @@
-"""The types at every boundary: evidence, verdict, report. All frozen; nothing here reads, decides or prints.
+"""The data types that modules exchange: evidence, verdict, report. All are immutable and contain no I/O and no policy.
 
-What an audit of a version string loads are named tuples, everywhere else frozen dataclasses: the import of
-`dataclasses` and the making of some 25 of them take 30 ms, half of what the whole audit may (`bench/start.py`).
+Types that an audit of a version string loads are named tuples; the others are frozen dataclasses. Importing
+`dataclasses` and creating some 25 of them takes 30 ms, half of the time budget of such an audit (`bench/start.py`).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Presence(Enum):
 
 
 class Confidence(IntEnum):
-    """The trust that a statement deserves."""
+    """The trust that a statement deserves, from low to high."""
 
     LOW = 1
     MEDIUM = 2
@@ -66,7 +66,7 @@ class Confidence(IntEnum):
 
 
 class EvidenceKind(Enum):
-    """What was read."""
+    """The kind of source that was read."""
 
     SOURCE = "source"
     CODE = "code"
@@ -84,14 +84,14 @@ class EvidenceKind(Enum):
 
 
 class Evidence(NamedTuple):
-    """One statement of one reader about one commit (12 hex digits), capability or option.
+    """One statement of a reader about one commit (12 hex digits), capability or option.
 
-    `citation` says where it was read (commit and subject, file:line, catalogue source). `conditional` marks a history
-    entry that proves the fix only when the source agrees (conflicts were resolved). `settle` is the command that would
-    turn an unknown into an answer. `architecture` limits the statement to one architecture. `unreadable` marks an
-    unknown whose input could not be read, as against one that was read and looks like nothing known. `guessed` marks a
-    statement that rests on a release that was not verified. `basis` is what it rests on that ages, None if it was read
-    in the kernel itself. `steps` are the parts of a long detail.
+    `citation` is where it was read (commit and subject, file:line, catalogue source). `conditional` marks a history
+    entry that proves the fix only if the source code agrees, because conflicts were resolved. `settle` is the command
+    that would decide an unknown. `architecture` limits the statement to one architecture. `unreadable` marks an unknown
+    whose input could not be read, as opposed to one that was read but not recognised. `guessed` marks a statement that
+    rests on an unverified release. `basis` is the dated data that it rests on, None if it was read from the kernel
+    itself. `steps` are the parts of a long detail.
     """
 
     kind: EvidenceKind
@@ -109,12 +109,12 @@ class Evidence(NamedTuple):
     steps: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
-        # Texts know their hash, and members of an enum work theirs out in Python each time.
+        # Strings cache their hash; members of an enum compute theirs in Python each time.
         return hash((self.commit, self.detail, self.citation))
 
 
 class State(Enum):
-    """The answer to "does this kernel have it?"."""
+    """The answer to "does this kernel have the defect?"."""
 
     AFFECTED = "affected"
     FIXED = "fixed"
@@ -126,8 +126,8 @@ _WORSE = (State.NOT_AFFECTED, State.FIXED, State.UNKNOWN, State.AFFECTED)
 
 
 class Rule(Enum):
-    """The rule that decided. The seen ones are explained in `tailcall_audit.analyzer.policy.agreement`, the last one in
-    `….gates.gate`, the others in `….policy.verdict`.
+    """The rule that decided a verdict. `tailcall_audit.analyzer.policy.agreement` explains the seen ones,
+    `….gates.gate` the last one, `….policy.verdict` the others.
     """
 
     OTHER_ARCHITECTURE = "other-architecture"
@@ -145,7 +145,7 @@ class Rule(Enum):
 
 
 class ObservationState(Enum):
-    """What a live probe saw."""
+    """The result of a live probe."""
 
     PRESENT = "present"
     ABSENT = "absent"
@@ -162,7 +162,9 @@ class Agreement(Enum):
 
 
 class Observation(NamedTuple):
-    """The result of a live probe of one defect, `where` it was seen, and the verdict that was `predicted` before."""
+    """The result of a live probe of one defect. `where` is the system that was probed, `predicted` the verdict before
+    the probe.
+    """
 
     state: ObservationState
     detail: str
@@ -172,7 +174,9 @@ class Observation(NamedTuple):
 
 
 class Disagreement(NamedTuple):
-    """A source that says something else about a commit than the one that decided. `commit` is empty for an observation."""
+    """A source that contradicts the one that decided about a commit. `commit` is empty if an observation is
+    contradicted.
+    """
 
     commit: str
     text: str
@@ -182,9 +186,10 @@ class Disagreement(NamedTuple):
 
 
 class Waiver(NamedTuple):
-    """A defect that is accepted for a time: on which kernels (a shell pattern), why, through which day (ISO), by whom.
+    """A defect that is accepted for a time: on which kernels (a shell pattern), why, until which day (ISO, inclusive),
+    by whom.
 
-    `source` is the file and line that it was read from. `expired` marks one whose day has passed: it waives nothing.
+    `source` is the file and line of the waiver. `expired` is True if its last day has passed; it then has no effect.
     """
 
     defect: str
@@ -197,10 +202,10 @@ class Waiver(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The answer for one defect, with what it rests on.
+    """The answer for one defect, with the evidence for it.
 
-    `architectures` names those that the answer holds for; it is empty when the answer is the same on every
-    architecture. `brief` fits a table's column; `reason` is a full sentence.
+    `architectures` lists the architectures for which the answer holds; it is empty if the answer is the same for all.
+    `brief` fits into a table column; `reason` is a full sentence.
     """
 
     defect: Defect
@@ -215,18 +220,18 @@ class Verdict(NamedTuple):
     architectures: tuple[str, ...] = ()
     observation: Observation | None = None
     fixed_by: tuple[str, ...] = ()
-    """The commits of a complete fix that were found, where the verdict rests on them."""
+    """The commits of a complete fix that were found, if the verdict rests on them."""
     rests_on: tuple[Basis, ...] = ()
-    """The catalogue and the surveys that decided about its commits."""
+    """The catalogue and the surveys that decided about the defect's commits."""
     waiver: Waiver | None = None
-    """The waiver that names this defect and kernel, where there is something to waive; it may have expired."""
+    """The waiver for this defect and kernel, if there is something to waive. It may have expired."""
     exposed: Exposed | None = None
-    """What the programs that were given mean for it; None where none were."""
+    """What the given programs mean for the verdict; None if no programs were given."""
 
     @property
     def counts_as(self) -> State:
-        """What a gate counts it as: the state; where programs were given, a hit or refusal as affected, a possible one
-        as unknown, and what they do not reach as fixed.
+        """The state that a gate uses. With programs, a hit or refusal counts as affected, a possible one as unknown,
+        and a defect that the programs do not meet as fixed.
         """
         if self.exposed is None:
             return self.state
@@ -237,12 +242,12 @@ class Verdict(NamedTuple):
 
     @property
     def waived(self) -> bool:
-        """True if the defect is accepted on this kernel: a waiver names it and has not expired."""
+        """True if a waiver accepts the defect on this kernel and has not expired."""
         return self.waiver is not None and not self.waiver.expired
 
 
 class LivePatches(Enum):
-    """What is known of live patches, which change a kernel without changing its name."""
+    """What is known about live patches, which change a kernel without changing its name."""
 
     NONE = "none"
     LOADED = "loaded"
@@ -250,7 +255,7 @@ class LivePatches(Enum):
 
 
 class TargetKind(Enum):
-    """What was audited."""
+    """The kind of target that was audited."""
 
     RELEASE = "release"
     CONFIG = "config"
@@ -269,11 +274,11 @@ class Bootable(NamedTuple):
 
 
 class TargetReport(NamedTuple):
-    """Everything about one audited kernel.
+    """The complete report on one audited kernel.
 
-    `identity` is what the target says it is, `notes` what the reader should know, `bootable` where its image is, if
-    that is at hand. `is_running` marks the kernel that runs on this host, `series` the line of builds that it is one
-    of.
+    `identity` describes the target by its own data. `notes` are remarks for the reader. `bootable` is the place of the
+    kernel image, if it is available. `is_running` marks the kernel that runs on this host. `series` is the line of
+    builds that the kernel belongs to.
     """
 
     name: str
@@ -287,7 +292,7 @@ class TargetReport(NamedTuple):
 
     @property
     def states(self) -> dict[str, State]:
-        """The verdict on each defect by slug: the worst, where it differs between architectures."""
+        """The verdict on each defect by slug. If it differs between architectures, the worst one."""
         found: dict[str, State] = {}
         for item in self.verdicts:
             known = found.get(item.defect.slug, item.state)
@@ -296,7 +301,7 @@ class TargetReport(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """An input that cannot be judged, and why. `series` is the line of builds that it is one of, if that is known."""
+    """An input that cannot be judged, and the reason. `series` is the line of builds that it belongs to, if known."""
 
     label: str
     reason: str
@@ -304,7 +309,7 @@ class Skipped(NamedTuple):
 
 
 class Node(NamedTuple):
-    """A node of a fleet: the place of its kernel in the report's targets, or why it could not be judged."""
+    """A node of a fleet: the index of its kernel in the report's targets, or the reason why it could not be judged."""
 
     name: str
     kernel: int | None = None
@@ -323,8 +328,8 @@ class FirstFixed(NamedTuple):
 
 
 class Report(NamedTuple):
-    """The result of an audit. `first_fixed` is filled for a repository, `nodes` for a list of them; `skipped` lists what
-    could not be judged.
+    """The result of an audit. `first_fixed` is set for a repository, `nodes` for a list of nodes. `skipped` lists the
+    inputs that could not be judged.
     """
 
     targets: tuple[TargetReport, ...]
@@ -332,10 +337,10 @@ class Report(NamedTuple):
     first_fixed: tuple[FirstFixed, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     today: str = ""
-    """The day of the audit (ISO)."""
+    """The date of the audit (ISO)."""
 
     def rests_on(self) -> tuple[Basis, ...]:
-        """Returns the catalogue and the surveys that decided, each once, the catalogue first."""
+        """Returns the catalogue and the surveys that decided verdicts, each once, the catalogue first."""
         return tuple(
             sorted({item for target in self.targets for verdict in target.verdicts for item in verdict.rests_on})
         )
@@ -344,7 +349,7 @@ class Report(NamedTuple):
 
     @property
     def unjudged(self) -> bool:
-        """Returns True if an input, or a node, could not be judged."""
+        """True if an input or a node could not be judged."""
         return bool(self.skipped) or any(node.skipped is not None for node in self.nodes)
 
     def has(self, state: State) -> bool:

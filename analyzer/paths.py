@@ -1,4 +1,4 @@
-"""Files and folders that the user names. Nothing here raises anything but AuditError."""
+"""Access to files and folders that the user names. All functions raise AuditError only."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from tailcall_audit.analyzer.errors import AuditError
 
 if TYPE_CHECKING:
-    from pathlib import Path  # not loaded for a version string
+    from pathlib import Path  # not needed for a version string
 
 __all__ = ["Kind", "cache_folder", "check_file", "expanded", "is_file", "kind_of"]
 
 
 class Kind(Enum):
-    """The kind of file that a path names, with links followed."""
+    """The kind of file at a path, after following links."""
 
     MISSING = "no such file"
     FILE = "a file"
@@ -26,7 +26,7 @@ class Kind(Enum):
 
 def cache_folder() -> Path:
     """Returns the folder of this tool's caches (XDG_CACHE_HOME). Raises AuditError if it would be in the current
-    directory: what lies there may be anyone's.
+    directory, whose files may come from other people.
     """
     from platformdirs import user_cache_path
 
@@ -37,14 +37,16 @@ def cache_folder() -> Path:
 
 
 def expanded(text: str | os.PathLike[str]) -> Path:
-    """Returns the path with its ``~`` replaced by a home directory, where there is one of that name."""
+    """Returns the path with a leading ``~`` replaced by a home directory, if that exists."""
     from pathlib import Path
 
     return Path(os.path.expanduser(text))
 
 
 def kind_of(path: Path) -> Kind:
-    """Raises AuditError if the system does not let us look: a name too long, a folder that is closed, a loop of links."""
+    """Returns the kind of file at a path. Raises AuditError if it cannot be examined: a name too long, a folder without
+    access, a loop of links.
+    """
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -55,14 +57,14 @@ def kind_of(path: Path) -> Kind:
 
 
 def check_file(path: Path, hint: str, error: type[AuditError] = AuditError) -> None:
-    """Raises `error`, with a hint what to give instead, where there is no regular file."""
+    """Raises `error` if the path is not a regular file. `hint` says in the message what to give instead."""
     kind = kind_of(path)
     if kind is not Kind.FILE:
         raise error(f"{path}: {'no such file' if kind is Kind.MISSING else 'not a regular file'}; {hint}")
 
 
 def is_file(path: Path) -> bool:
-    """Returns True if a regular file is there and may be looked at."""
+    """Returns True if the path is a regular file and can be examined."""
     try:
         return kind_of(path) is Kind.FILE
     except AuditError:

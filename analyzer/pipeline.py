@@ -1,4 +1,6 @@
-"""The audit: open, read, judge, report. The same for every kind of subject; prints nothing and never exits."""
+"""The audit: open, read, judge, report. All kinds of subjects take the same steps. This module does not print
+or exit.
+"""
 
 from __future__ import annotations
 
@@ -49,14 +51,14 @@ __all__ = [
 ]
 
 _HARMLESS = ("release",)
-"""Sources that are read by a few patterns only: a process of their own would cost more than the audit."""
+"""Sources that are only matched against a few patterns. A separate process for them would cost more than the audit."""
 
 
 def select_defects(
     catalog: Catalog, only: Iterable[str] = (), pitfalls: bool = False, severity: str | None = None
 ) -> tuple[Defect, ...]:
-    """Returns the defects named by slug or pitfall number, or those with a pitfall number, or all; of these, those of a
-    `severity` or above it. Raises AuditError on a name that is none, and where none is left.
+    """Returns the defects with the given slugs or pitfall numbers, or all that have a pitfall number, or all.
+    `severity` keeps those of this severity and above. Raises AuditError for an unknown name, or if no defect is left.
     """
     found = _named_defects(catalog, only, pitfalls)
     if severity is None:
@@ -83,7 +85,7 @@ def _named_defects(catalog: Catalog, only: Iterable[str], pitfalls: bool) -> tup
 
 
 class _Beside(threading.Thread):
-    """A reader that reads while the others do."""
+    """A reader that runs in its own thread, in parallel with the others."""
 
     def __init__(self, reader: Reader, subject: Subject, request: Request) -> None:
         super().__init__(daemon=True)
@@ -92,14 +94,14 @@ class _Beside(threading.Thread):
         self._error: BaseException | None = None
 
     def run(self) -> None:
-        """Reads; what goes wrong is kept for `outcome`."""
+        """Runs the reader. An exception is kept for `outcome`."""
         try:
             self._reading = self._reader.read(self._subject, self._request)
         except BaseException as error:
             self._error = error
 
     def outcome(self) -> Reading:
-        """Waits for the reading; raises what ended it."""
+        """Waits for the result. Raises the exception of the reader, if there was one."""
         self.join()
         if self._error is not None:
             raise self._error
@@ -107,7 +109,7 @@ class _Beside(threading.Thread):
 
 
 def _read(subject: Subject, request: Request) -> list[Reading]:
-    """Reads everything there is to read of a subject, the highest rank first; raises AuditError."""
+    """Runs all readers that apply to a subject and returns their results, the highest rank first. Raises AuditError."""
     readers = [reader for reader in READERS if reader.applies(subject)]
     beside = {reader.kind: _Beside(reader, subject, request) for reader in readers if reader.beside}
     for thread in beside.values():
@@ -118,7 +120,7 @@ def _read(subject: Subject, request: Request) -> list[Reading]:
 
 
 def _asked_for(verdicts: Iterable[Verdict], request: Request, architecture: str | None) -> tuple[Verdict, ...]:
-    """Leaves out the pitfalls of other architectures, where only the pitfalls are wanted."""
+    """Leaves out pitfalls of other architectures if only pitfalls are requested."""
     if not request.pitfalls or architecture is None:
         return tuple(verdicts)
     return tuple(
@@ -127,13 +129,15 @@ def _asked_for(verdicts: Iterable[Verdict], request: Request, architecture: str 
 
 
 def _newer_than(subject: Subject, catalog: Catalog) -> str | None:
-    """Returns the catalogue's newest mainline release, if the subject is of a later one."""
+    """Returns the newest mainline release of the catalogue, if the subject's release is later."""
     release, newest = subject.release, catalog.newest_mainline
     return str(newest) if release is not None and release.version.base > newest else None
 
 
 def read_facts(subject: Subject, request: Request) -> tuple[Facts, tuple[str, ...]]:
-    """Reads a subject: what the readers saw, and their notes; raises AuditError if it cannot be read."""
+    """Returns the facts that the readers found in a subject, and their notes. Raises AuditError if it cannot be
+    read.
+    """
     readings = _read(subject, request)
     evidence = [item for reading in readings for item in reading.evidence]
     if request.max_age is not None:
@@ -151,7 +155,7 @@ def read_facts(subject: Subject, request: Request) -> tuple[Facts, tuple[str, ..
 
 
 def judge_subject(subject: Subject, request: Request) -> TargetReport:
-    """Reads and judges one subject; raises AuditError if it cannot be read."""
+    """Reads and judges one subject. Raises AuditError if it cannot be read."""
     facts, read_notes = read_facts(subject, request)
     verdicts = _asked_for(judge_all(request.catalog, facts, request.defects), request, subject.architecture)
     notes = [*overruled_by_code(verdicts), *subject.notes, *read_notes]
@@ -169,7 +173,7 @@ def judge_subject(subject: Subject, request: Request) -> TargetReport:
 
 
 def _judge_source(request: Request, source: Source) -> Iterator[TargetReport | Skipped]:
-    """Yields the reports of a source's subjects; raises AuditError if it cannot be opened or read."""
+    """Yields the reports on a source's subjects. Raises AuditError if it cannot be opened or read."""
     opener, name = source
     module = import_module(f"tailcall_audit.analyzer.subjects.{opener}")
     for subject in module.open_subjects(request, name):
@@ -177,7 +181,7 @@ def _judge_source(request: Request, source: Source) -> Iterator[TargetReport | S
 
 
 def _judge_apart(request: Request, source: Source) -> Iterator[TargetReport | Skipped]:
-    """Returns the same in a process with limits, where the source can be hostile and the request asks for it."""
+    """Does the same as `_judge_source` in a process with limits."""
     from tailcall_audit.analyzer.worker import judge_apart, limits_of
 
     return judge_apart(
@@ -189,7 +193,9 @@ def _judge_apart(request: Request, source: Source) -> Iterator[TargetReport | Sk
 
 
 def _judged(request: Request, sources: Sequence[Source]) -> Iterator[TargetReport | AuditError | Skipped]:
-    """Yields the report of every subject, or why there is none: one that cannot be judged never costs the others."""
+    """Yields the report on every subject, or the reason why there is none. A failure does not affect the other
+    subjects.
+    """
     if request.online is not None:
         from tailcall_audit.analyzer.asking import judge_asking
 
@@ -204,7 +210,7 @@ def _judged(request: Request, sources: Sequence[Source]) -> Iterator[TargetRepor
 
 
 def audit_sources(request: Request, sources: Sequence[Source]) -> Report:
-    """Audits every source; raises AuditError if none of them could be judged."""
+    """Audits every source. Raises AuditError if none of them could be judged."""
     items: list[TargetReport | Skipped] = []
     for item in _judged(request, sources):
         if isinstance(item, AuditError):
@@ -222,9 +228,7 @@ def audit_sources(request: Request, sources: Sequence[Source]) -> Report:
 
 
 def given_config(path: str | Path | None, catalog: Catalog | None = None) -> KernelConfig | None:
-    """Returns the configuration that a request names, identified by `catalog` (None: the shipped one); raises
-    ConfigError.
-    """
+    """Returns the configuration in a file, identified with `catalog` (None: the shipped one). Raises ConfigError."""
     if path is None:
         return None
     from tailcall_audit.analyzer.paths import expanded
@@ -267,25 +271,26 @@ def audit(
 
     The kernels are named by release strings (`kernels`), by the paths of `trees` and `images`, by `packages` (.deb and
     .rpm files, names of installed packages or of those that `distro` publishes), by a `repository`, by a `changelog`
-    (at `package_version`, else its newest), by a `config` alone, or they are all that are `installed`. With none named,
-    it is the kernel of this host. `fleet` names what holds many kernels (docs/fleets.md).
+    (at `package_version`, otherwise at its newest version), or by a `config` alone. `installed` audits all installed
+    kernels. If nothing is named, the kernel of this host is audited. `fleet` names sources of many kernels
+    (docs/fleets.md).
 
-    What is fetched is kept in a cache: `offline` uses nothing else, `refresh` asks for everything anew. `only` selects
-    defects by slug or pitfall number, `pitfalls` those that have a number, `severity` those that are as severe or more.
-    With `emulate`, functions of an image are run in an emulator (docs/emulation.md). With `built`, a `vmlinux` in the
-    top directory of a tree is audited as an image of its own, behind the tree. `progress` is called with what is being
-    read.
+    Downloads are cached: `offline` uses only the cache, `refresh` downloads everything again. `only` selects defects by
+    slug or pitfall number, `pitfalls` those with a pitfall number, `severity` those of this severity and above. With
+    `emulate`, functions of an image are run in an emulator (docs/emulation.md). With `built`, a `vmlinux` in the top
+    directory of a tree is audited as a separate image, after the tree. `progress` is called with a description of what
+    is being read.
 
     With `online`, what a release string leaves unknown is looked up in the changelog of its build: where its
-    distribution publishes one, or in those of the `repositories` that have builds of it.
+    distribution publishes one, or in one of the `repositories` that contains the build.
 
-    What rests on a catalogue or a survey that is older than `max_age` days decides nothing.
+    A catalogue or survey that is older than `max_age` days does not decide anything.
 
-    With `apart` each source is read in a forked process with limits of time and memory: call it from a program without
-    threads.
+    With `apart`, each source is read in a forked process with limits on time and memory. Use it only in a program
+    without threads.
 
-    One input that cannot be judged is listed in the report's `skipped`. Raises UsageError on parameters that contradict
-    each other, and AuditError where nothing could be judged.
+    An input that cannot be judged is listed in the report's `skipped`. Raises UsageError for parameters that contradict
+    each other, and AuditError if nothing could be judged.
     """
     loaded = catalog or load_catalog()
     targets = Targets(kernels, trees, packages, images, installed, repository, changelog, fleet)
@@ -308,7 +313,9 @@ def audit(
 def _audit_named(
     request: Request, sources: Sequence[Source], trees: Sequence[str], config: str | Path | None
 ) -> Report:
-    """Audits what a request names: a list of nodes, the sources, or without any the configuration or this host."""
+    """Audits what a request names: a list of nodes, or sources. Without either, audits the configuration or
+    this host.
+    """
     if request.fleet.nodes is not None:
         return _audit_nodes(request, request.fleet.nodes)
     if not sources:
@@ -329,7 +336,7 @@ def _online(repositories: Sequence[KnownRepository]) -> Online:
 
 
 def _built(trees: Iterable[str]) -> Iterator[Source]:
-    """Yields the kernels that were built in trees, each once."""
+    """Yields the kernels that were built in the given trees, each once."""
     if not trees:
         return
     from tailcall_audit.analyzer.subjects.locate_tree import built_kernel
@@ -338,7 +345,7 @@ def _built(trees: Iterable[str]) -> Iterator[Source]:
 
 
 def named_architecture(name: str | None) -> str | None:
-    """Returns the normalised name of the architecture that a request names; raises UsageError on one that is not known."""
+    """Returns the normalised name of the requested architecture. Raises UsageError if it is not known."""
     if name is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What an audit is asked for: the kernels by the parameters that name them, and which parameters go together."""
+"""The parameters of an audit that name kernels, and the rules for combining parameters."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tailcall_audit.analyzer.subjects.subject import Fleet, Request
 __all__ = ["Source", "Targets", "check_parameters"]
 
 Source = tuple[str, str]
-"""The module of `tailcall_audit.analyzer.subjects` that opens a subject, and what it opens: a path, a name, a text."""
+"""The module of `tailcall_audit.analyzer.subjects` that opens a subject, and its argument: a path, a name or a text."""
 
 
 class Targets(NamedTuple):
-    """The parameters of `tailcall_audit.analyzer.pipeline.audit` that name kernels; those of one kind are given, or
-    none.
+    """The parameters of `tailcall_audit.analyzer.pipeline.audit` that name kernels. At most one kind of them may be
+    given.
     """
 
     kernels: Sequence[str] = ()
@@ -31,7 +31,7 @@ class Targets(NamedTuple):
     fleet: Fleet = Fleet()
 
     def sources(self, catalog: Catalog) -> list[Source]:
-        """Returns what is to be opened; raises UsageError if targets of several kinds are named."""
+        """Returns the sources to open. Raises UsageError if targets of several kinds are given."""
         kinds: dict[str, Sequence[str]] = {
             "release": [line for text in self.kernels for line in kernel_lines(text, catalog)],
             "tree": self.trees,
@@ -55,9 +55,9 @@ class Targets(NamedTuple):
 
 
 def check_parameters(request: Request, targets: Targets, count: int, *, has_config: bool) -> None:
-    """Raises UsageError if a parameter is about a target that is not named, or contradicts another one.
+    """Raises UsageError if a parameter applies to a target that was not given, or contradicts another one.
 
-    `count` is how many sources there are.
+    `count` is the number of sources.
     """
     if request.distro and not (targets.packages or targets.changelog):
         raise UsageError(

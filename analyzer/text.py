@@ -1,4 +1,4 @@
-"""Makes text of an input safe to print."""
+"""Makes text from inputs safe to print."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ __all__ = ["printable", "printable_lines"]
 
 
 def printable(text: str, limit: int | None = None) -> str:
-    """Text in one line, with everything that a terminal would act on replaced, cut at `limit` characters.
+    """Returns the text on one line, with all characters that a terminal would interpret replaced, cut at `limit`
+    characters.
 
-    A line break of an input would let it write lines of its own into a report.
+    A line break in an input could otherwise add false lines to a report.
     """
     kept = text if limit is None else text[: limit + 1]
     cleaned = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in kept)
@@ -16,5 +17,5 @@ def printable(text: str, limit: int | None = None) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """Text of our own in several lines, each fit to be shown."""
+    """Makes each line of a text safe to print. The text is this tool's own and may have several lines."""
     return "\n".join(printable(line) for line in text.split("\n"))

@@ -1,7 +1,8 @@
 """Upstream kernel versions and their order.
 
-`packaging.version` orders ``6.13rc3`` before ``6.13`` as the kernel does, and the tests hold this module against it;
-the kernel's own spelling and the cost of the import (12 ms of a 60 ms budget for ``--kernel``) keep it out of here.
+`packaging.version` gives the same order (``6.13rc3`` before ``6.13``), and the tests compare this module with it. It is
+not used here because of the kernel's own spelling, and because its import takes 12 ms of a 60 ms budget for
+``--kernel``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _VERSION = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,6}))?(?:-?rc(\d{1,4}))?
 class UpstreamVersion(NamedTuple):
     """A release on kernel.org: mainline ``6.13``, release candidate ``6.13-rc3`` or stable ``6.1.170``.
 
-    Sublevels over 255 are kept as they are (4.19.325); only LINUX_VERSION_CODE clamps them.
+    Sublevels over 255 are kept (4.19.325); only LINUX_VERSION_CODE limits them to 255.
     """
 
     major: int
@@ -27,17 +28,17 @@ class UpstreamVersion(NamedTuple):
 
     @property
     def branch(self) -> str:
-        """The stable branch, ``6.1`` for 6.1.170."""
+        """The stable branch: ``6.1`` for 6.1.170."""
         return f"{self.major}.{self.minor}"
 
     @property
     def base(self) -> UpstreamVersion:
-        """The mainline release that this one starts from; a release candidate is its own base."""
+        """The mainline release that this version is based on. A release candidate is its own base."""
         return UpstreamVersion(self.major, self.minor, 0, self.rc)
 
     @property
     def key(self) -> tuple[int, int, int, int]:
-        """What versions are ordered by: a release candidate comes before its release."""
+        """The sort key: a release candidate comes before its release."""
         return (self.major, self.minor, self.sublevel, 1 << 16 if self.rc is None else self.rc)
 
     def __lt__(self, other: tuple[object, ...]) -> bool:
@@ -60,7 +61,7 @@ class UpstreamVersion(NamedTuple):
 
 
 def parse_version(text: str) -> UpstreamVersion:
-    """Parse ``6.1``, ``v6.1.170``, ``6.13-rc3``; raises ValueError on anything else."""
+    """Parses ``6.1``, ``v6.1.170`` or ``6.13-rc3``. Raises ValueError for anything else."""
     match = _VERSION.fullmatch(text)
     if match is None:
         raise ValueError(f"not an upstream kernel version: {text!r}")
@@ -69,10 +70,10 @@ def parse_version(text: str) -> UpstreamVersion:
 
 
 def build_key(text: str) -> tuple[int, ...]:
-    """Returns the numbers of a distribution's build, for order within one series: ``5.14.0-427.13.1.el9_4`` before
+    """Returns the numbers of a distribution's build, to order builds of one series: ``5.14.0-427.13.1.el9_4`` before
     ``-427.20``.
 
-    Everything from the distribution's tag on (``.el9``, ``.amzn2``) is left out: it names the rebuild, not the sources.
-    EulerOS's ``.h2572`` is a part of the number.
+    Everything from the distribution's tag on (``.el9``, ``.amzn2``) is left out, because it identifies the rebuild and
+    not the sources. EulerOS's ``.h2572`` is part of the number.
     """
     return tuple(int(number[:9]) for number in re.findall(r"\d+", re.split(r"\.(?=[a-z])(?!h\d)", text)[0], re.ASCII))

@@ -1,8 +1,9 @@
-"""One source a process: what is opened and read may be hostile, or break a library in C that no Python can interrupt.
+"""Reads each source in its own process, because inputs may be hostile, or may hang a C library that Python cannot
+interrupt.
 
-A worker is forked, so that it costs some ten milliseconds. It has limits of processor time and memory, the parent waits
-for a limited time, and says in words why a worker was ended by a signal. Its answer is unpickled by a reader that
-accepts only the types of a report.
+A worker is forked, which takes some ten milliseconds. It has limits of processor time and memory, and the parent waits
+for a limited time. If a signal ends a worker, the error message explains why. The parent unpickles only the types that
+a report consists of.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _Item = TypeVar("_Item")
 
 _MIB = 1 << 20
 _MOST = 256 * _MIB
-"""Bytes of one answer: a report with the evidence of every commit has less than 1 MiB."""
+"""The limit for one answer, in bytes. A report with the evidence of every commit has less than 1 MiB."""
 _HEADER = struct.Struct("<cQ")
 _PROGRESS, _ITEM, _ERROR = b"p", b"i", b"e"
 _MODULES = ("tailcall_audit.analyzer.basis", "tailcall_audit.analyzer.model", "tailcall_audit.analyzer.version")
@@ -38,10 +39,11 @@ _DEFECT = "defect"
 
 
 class Limits(NamedTuple):
-    """What a worker may use: seconds of processor time and of the clock, MiB of memory beside what it starts with.
+    """The limits of a worker: processor time and elapsed time in seconds, and memory in MiB in addition to what it has
+    at the start.
 
-    `most` is the memory that a process of its own may use, MiB (None: as much). `who` says for which inputs these
-    limits are.
+    `most` is the memory limit in MiB that a child process of the worker may raise its limit to (None: the same). `who`
+    describes the inputs with these limits, for messages.
     """
 
     processor: int
@@ -67,8 +69,8 @@ LIMITS: Mapping[str, Limits] = {
     "disk": Limits(900, 3600, 4096),
     "programs": Limits(120, 600, 2048),
 }
-"""The limits by the opener, of an input of any size. A release string has none: a worker would cost it half of what the
-whole audit takes.
+"""The limits by opener, for inputs of any size. A release string has none, because a worker would take half of the time
+of the whole audit.
 """
 _SMALL, _MEDIUM = 1 << 20, 100 << 20
 _BY_SIZE = (
@@ -76,20 +78,20 @@ _BY_SIZE = (
     (_MEDIUM, Limits(60, 600, 1024, who=", the limit of an input under 100 MB")),
 )
 _METAPACKAGE = 64 << 10
-"""Bytes: a smaller package may be one that only depends on a kernel's, which is read then."""
+"""Bytes. A smaller package may be a metapackage, for which the kernel package that it depends on is read."""
 _OF_THE_HOST = frozenset(("host", "installed"))
 _PACKS = (".git/objects/pack", "objects/pack")
-"""Most of a clone is in them."""
+"""The folders that hold most of a clone's data."""
 _POINTERS = (".git", ".git/objects/info/alternates", "objects/info/alternates")
 _MARKS = (".git", "Makefile")
 
 
 def limits_of(opener: str, name: str) -> Limits:
-    """Returns the limits of a source, by its opener and its size: a small input that takes long is a hostile one.
+    """Returns the limits of a source by its opener and size. A small input that takes long is treated as hostile.
 
-    What is not a file or a folder here (standard input, an address, an installed package) has those of any size. The
-    memory of a process that the worker starts is that of any size too: the emulator of an image's functions has limits
-    of its own.
+    A source that is not a local file or folder (standard input, an address, an installed package) has the limits for
+    any size. Child processes of a worker may also use the memory limit for any size, because the emulator of an image's
+    functions has limits of its own.
     """
     widest = LIMITS[opener]
     place = os.path.expanduser(name)
@@ -112,8 +114,8 @@ def limits_of(opener: str, name: str) -> Limits:
 
 
 def _top(name: str) -> str:
-    """Returns the highest folder at or above a path that could be the top of its tree: a part of a tree stands for all
-    of it.
+    """Returns the highest folder at or above a path that may be the top of a tree, so that a part of a tree is limited
+    like the whole.
     """
     try:
         place = os.path.realpath(name)
@@ -128,14 +130,14 @@ def _top(name: str) -> str:
 
 
 def _size(name: str) -> int | None:
-    """Returns the bytes of a file, or of the files in a folder, of which no more than needed are counted; None if
-    nothing has the name.
+    """Returns the size of a file, or of the files in a folder, in bytes. Stops counting at the largest threshold. None
+    if the path does not exist or the size is unknown.
     """
     try:
         if not os.path.isdir(name):
             return os.stat(name).st_size
         if any(os.path.isfile(os.path.join(name, pointer)) for pointer in _POINTERS):
-            return None  # the history is in another folder
+            return None  # the git history is in another folder
         total = 0
         for folder in (*(os.path.join(name, place) for place in _PACKS), name):
             for parent, _, files in os.walk(folder):
@@ -149,23 +151,23 @@ def _size(name: str) -> int | None:
 
 
 class _Pickler(pickle.Pickler):
-    """Writes a report; a defect goes as its slug, since both sides have the catalogue."""
+    """Pickles a report. A defect is pickled as its slug, because both sides have the catalogue."""
 
     def persistent_id(self, obj: object) -> tuple[str, str] | None:
-        """Returns what stands for an object, or None if it is written itself."""
+        """Returns the reference that replaces an object, or None if the object itself is pickled."""
         return (_DEFECT, obj.slug) if isinstance(obj, Defect) else None
 
     def reducer_override(self, obj: object) -> Any:  # noqa: ANN401
-        """Returns how an object is made again: a member of an enum by its value.
+        """Returns how an object is recreated: members of an enum by their value.
 
-        Python 3.11.2, that of Debian 12, writes one by its name and getattr, which the reader refuses; later ones write
-        its value.
+        Python 3.11.2, the version in Debian 12, would pickle them by name and getattr, which the reader refuses. Later
+        versions use the value.
         """
         return (type(obj), (obj.value,)) if isinstance(obj, Enum) else NotImplemented
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads a report; refuses every other type that a worker sends."""
+    """Unpickles a report. Refuses all types that a report does not contain."""
 
     def __init__(self, data: bytes, defects: Mapping[str, Defect], modules: frozenset[str]) -> None:
         super().__init__(io.BytesIO(data))
@@ -173,13 +175,13 @@ class _Unpickler(pickle.Unpickler):
         self._modules = modules
 
     def persistent_load(self, pid: object) -> Defect:
-        """Returns the defect of a slug."""
+        """Returns the defect with a slug."""
         if isinstance(pid, tuple) and len(pid) == 2 and pid[0] == _DEFECT and pid[1] in self._defects:
             return self._defects[pid[1]]
         raise pickle.UnpicklingError(f"not a defect: {pid!r}")
 
     def find_class(self, module: str, name: str) -> object:
-        """Returns a type of reports."""
+        """Returns a type of a report, or raises an error for any other type."""
         if module not in self._modules or "." in name:
             raise pickle.UnpicklingError(f"not a type of reports: {module}.{name}")
         found = super().find_class(module, name)
@@ -195,7 +197,7 @@ def _send(writer: int, kind: bytes, data: bytes) -> None:
 
 
 def _data() -> int:
-    """Returns the bytes of memory that this process has already, as RLIMIT_DATA counts them; 0 where there is no /proc."""
+    """Returns the memory that this process uses already, in bytes, as RLIMIT_DATA counts it; 0 without /proc."""
     try:
         return int(read_file("/proc/self/statm", 1000).split()[5]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
@@ -204,7 +206,7 @@ def _data() -> int:
 
 def _work(writer: int, limits: Limits, judge: Callable[[Callable[[str], None]], Iterator[object]]) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (limits.processor, limits.processor + 5))
-    # Not the address space: libgit2 maps packs of gigabytes, of which little is read.
+    # Do not limit the address space: libgit2 maps packs of gigabytes and reads little of them.
     had, most = _data(), max(limits.memory, limits.most or 0)
     resource.setrlimit(resource.RLIMIT_DATA, (had + limits.memory * _MIB, had + most * _MIB))
     try:
@@ -219,7 +221,7 @@ def _work(writer: int, limits: Limits, judge: Callable[[Callable[[str], None]], 
 
 
 def _why(status: int, limits: Limits) -> str:
-    """Returns why a worker ended without an answer."""
+    """Returns the reason why a worker ended without an answer."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         if number in (signal.SIGXCPU, signal.SIGKILL):
@@ -229,7 +231,7 @@ def _why(status: int, limits: Limits) -> str:
 
 
 def _messages(reader: int, limits: Limits) -> Iterator[tuple[bytes, bytes]]:
-    """Yields what a worker sends until it closes its pipe; raises TimeoutError if that takes too long."""
+    """Yields the messages of a worker until it closes its pipe. Raises TimeoutError if that takes too long."""
     end = time.monotonic() + limits.clock
     buffer = bytearray()
     with selectors.DefaultSelector() as selector:
@@ -259,7 +261,7 @@ def judge_apart(
     catalog: Catalog,
     progress: Callable[[str], None],
 ) -> Iterator[TargetReport | Skipped]:
-    """Yields the reports that `judge` does, which runs in a worker: see `work_apart`."""
+    """Runs `judge` in a worker and yields its reports; see `work_apart`."""
     return work_apart(judge, limits, catalog, progress, (TargetReport, Skipped))
 
 
@@ -270,9 +272,10 @@ def work_apart(
     progress: Callable[[str], None],
     kinds: tuple[type[_Item], ...],
 ) -> Iterator[_Item]:
-    """Yields what `judge` does, all of these `kinds`; it runs in a worker and is given what to call with its progress.
+    """Runs `judge` in a worker and yields its items, which must be of the given `kinds`. `judge` gets a function to
+    call with its progress.
 
-    Raises AuditError if `judge` does, and where the worker ends before its time, at a limit or by a fault of a library.
+    Raises AuditError if `judge` raises it, or if the worker ends early because of a limit or a fault in a library.
     """
     child, reader = fork_worker(lambda writer: _work(writer, limits, judge))
     defects = {defect.slug: defect for defect in catalog.defects}
