@@ -1,1 +1,1 @@
-"""What probes need of the kernel: bpf(2), instructions, BTF, privileges. No defect is named here."""
+"""Kernel interfaces that the probes use: bpf(2), instructions, BTF, privileges. Nothing here depends on a defect."""

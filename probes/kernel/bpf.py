@@ -1,7 +1,7 @@
-"""bpf(2) by ctypes: maps, programs, BTF, links, test runs. Every descriptor of a session is closed with it.
+"""Calls bpf(2) with ctypes: maps, programs, BTF, links, test runs. Closing a session closes all its descriptors.
 
-The layouts of ``union bpf_attr`` are those of include/uapi/linux/bpf.h, in the machine's byte order; a kernel takes a
-shorter one than it knows, and a longer one as long as what it does not know is zero.
+The layouts of ``union bpf_attr`` are those of include/uapi/linux/bpf.h, in the machine's byte order. A kernel accepts a
+union that is shorter than its own. It accepts a longer one if the bytes that it does not know are zero.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Bpf", "BpfError", "Function", "function_number", "machine_is_known",
 
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
 _UNTESTED = {"loongarch64": 280, "ppc64": 361, "i686": 357, "armv7l": 386, "mips64": 5315, "sparc64": 349}
-"""bpf(2) of architectures on which no probe was ever run: the numbers are those of their syscall tables."""
+"""Numbers of bpf(2) on architectures where no probe has been run yet, taken from their syscall tables."""
 
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE = 0, 1, 2, 3
 _PROG_LOAD, _TEST_RUN, _PROG_FD_BY_ID, _MAP_FD_BY_ID = 5, 10, 13, 14
@@ -35,21 +35,21 @@ SOCKET_FILTER, KPROBE, SCHED_CLS, XDP, CGROUP_SKB, CGROUP_SOCK_ADDR, TRACING, EX
 SLEEPABLE = 16
 """BPF_F_SLEEPABLE."""
 INET4_CONNECT, INET6_CONNECT, FENTRY, FEXIT = 10, 11, 24, 25
-"""enum bpf_attach_type."""
+"""Values of enum bpf_attach_type."""
 
 CONTEXTS = {SOCKET_FILTER: "__sk_buff", SCHED_CLS: "__sk_buff", CGROUP_SKB: "__sk_buff", XDP: "xdp_md"}
-"""The name of a program's context in BTF: btf_get_prog_ctx_type() compares names."""
+"""The BTF name of a program's context struct. btf_get_prog_ctx_type() compares names."""
 
 _LOG_SIZE = 1 << 16
 _RECORD_SIZE = 8
-"""Bytes of struct bpf_func_info."""
+"""The size of struct bpf_func_info in bytes."""
 _PACKET = bytes(64)
 _RLIMIT_MEMLOCK = 8
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 ENOTSUPP = 524
-"""The kernel's own error, which it leaks to user space where the JIT or the architecture refuses."""
+"""A kernel-internal error number, which user space sees if the JIT or the architecture refuses an operation."""
 
 
 def _named(number: int) -> str:
@@ -69,8 +69,9 @@ class BpfError(OSError):
 
     @property
     def words(self) -> str:
-        """The error in one line: ``load of entry: EACCES (invalid mem access 'scalar')``."""
-        # The verifier's last line has statistics, and since 7.3 a report for people follows. Its objection comes before.
+        """The error on one line: ``load of entry: EACCES (invalid mem access 'scalar')``."""
+        # The verifier's log ends with statistics and, since 7.3, a readable report. The objection is on the line before
+        # these.
         objection = self.log.partition(_REPORT)[0]
         lines = [
             line
@@ -82,7 +83,7 @@ class BpfError(OSError):
 
 
 class Function:
-    """How BTF describes one function of a program: its name, and whether it is global (verified apart, and
+    """How BTF describes one function of a program: its name, and whether it is global (verified separately, and
     replaceable).
     """
 
@@ -92,7 +93,7 @@ class Function:
 
 
 def machine_is_known() -> bool:
-    """Returns True if the number of bpf(2) on this machine is one that the probes were run with."""
+    """Returns True if probes have been run on this architecture before, so that its number of bpf(2) is verified."""
     return os.uname().machine in _SYSCALL
 
 
@@ -105,9 +106,9 @@ def _number() -> int:
 
 
 def raw_call(command: int, attributes: bytes, what: str) -> tuple[int, bytes]:
-    """Makes one bpf(2) call. Returns its result and the attributes as the kernel left them; raises BpfError."""
+    """Makes one bpf(2) call. Returns its result and the attributes as the kernel left them. Raises BpfError."""
     buffer = _buffer(attributes)
-    # syscall(2) takes longs, and each architecture treats the upper half of a 32-bit argument in its own way.
+    # syscall(2) takes longs. Architectures treat the upper half of a 32-bit argument differently.
     words = (ctypes.c_long(_number()), ctypes.c_long(command), buffer, ctypes.c_long(len(attributes)))
     result: int = _libc.syscall(*words)
     if result < 0:
@@ -120,10 +121,10 @@ def _buffer(data: bytes) -> ctypes.Array[ctypes.c_char]:
 
 
 class _Loading:
-    """A program to load: its type, its code, and what `Bpf.load` was asked for. `records` has the place and BTF number
+    """A program to load: its type, its code, and the arguments of `Bpf.load`. `records` has the offset and BTF number
     of each function.
 
-    (No named tuple: a guest would load `typing` for it.)
+    This is not a named tuple because a guest would have to load `typing`.
     """
 
     def __init__(
@@ -140,13 +141,14 @@ class _Loading:
 
 
 class Bpf:
-    """A session: all that is made in it is gone after it. The methods raise BpfError."""
+    """A session. Closing it removes everything that was made in it. The methods raise BpfError."""
 
     def __init__(self) -> None:
         _number()
         self._descriptors: list[int] = []
         self.ids: list[tuple[str, int]] = []
-        # Before 5.11 memory of maps and programs counts against RLIMIT_MEMLOCK, whose 64 KiB look like a missing privilege.
+        # Before 5.11, maps and programs count against RLIMIT_MEMLOCK. Exceeding its 64 KiB gives the same error as a
+        # missing privilege.
         unlimited = struct.pack("=QQ", 0xFFFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
         self.memlock_raised = _libc.setrlimit(_RLIMIT_MEMLOCK, unlimited) == 0
 
@@ -159,7 +161,7 @@ class Bpf:
         self.close()
 
     def close(self) -> None:
-        """Closes every descriptor, the newest first: links go before their programs."""
+        """Closes every descriptor, the newest first, so that links are closed before their programs."""
         while self._descriptors:
             os.close(self._descriptors.pop())
 
@@ -172,7 +174,7 @@ class Bpf:
         return descriptor
 
     def _remember(self, kind: str, descriptor: int) -> None:
-        """Notes the kernel's id of an object, by which the runner checks that it is gone afterwards."""
+        """Records the kernel's id of an object. The runner uses it to check that the object is gone afterwards."""
         info = ctypes.create_string_buffer(64)
         attributes = struct.pack("=IIQ", descriptor, len(info), ctypes.addressof(info))
         try:
@@ -182,7 +184,7 @@ class Bpf:
         self.ids.append((kind, struct.unpack_from("=I", info.raw, 4)[0]))
 
     def is_compiled(self, program: int) -> bool:
-        """Returns True if the JIT compiled a program: struct bpf_prog_info.jited_prog_len, which takes CAP_BPF. Raises
+        """Returns True if the JIT compiled a program (jited_prog_len in struct bpf_prog_info). Requires CAP_BPF. Raises
         BpfError.
         """
         info = ctypes.create_string_buffer(64)
@@ -190,7 +192,9 @@ class Bpf:
         return bool(struct.unpack_from("=I", info.raw, 16)[0])
 
     def exists(self, kind: str, number: int) -> bool:
-        """Returns True if the kernel still has a program ("prog") or map ("map"); needs CAP_SYS_ADMIN."""
+        """Returns True if the kernel still has a program ("prog") or map ("map") with this id. Requires
+        CAP_SYS_ADMIN.
+        """
         command = _PROG_FD_BY_ID if kind == "prog" else _MAP_FD_BY_ID
         try:
             os.close(self._call(command, struct.pack("=III", number, 0, 0), f"{kind} by number"))
@@ -201,22 +205,22 @@ class Bpf:
         return True
 
     def map(self, kind: int, key: int, value: int, entries: int) -> int:
-        """Makes a map: sizes in bytes. Returns its descriptor."""
+        """Creates a map and returns its descriptor. `key` and `value` are sizes in bytes."""
         attributes = struct.pack("=5I", kind, key, value, entries, 0)
         descriptor = self._keep(self._call(_MAP_CREATE, attributes, f"map of type {kind}"))
         self._remember("map", descriptor)
         return descriptor
 
     def prog_array(self, entries: int = 1) -> int:
-        """Makes an empty prog_array."""
+        """Creates an empty prog_array."""
         return self.map(PROG_ARRAY, 4, 4, entries)
 
     def array(self, size: int = 64) -> int:
-        """Makes an array of one value, `size` bytes of zeros."""
+        """Creates an array with one value of `size` zero bytes."""
         return self.map(ARRAY, 4, size, 1)
 
     def put(self, array: int, index: int, program: int) -> None:
-        """Puts a program into a prog_array."""
+        """Puts a program into a slot of a prog_array."""
         self.write(array, struct.pack("=I", program), index)
 
     def write(self, array: int, value: bytes, index: int = 0) -> None:
@@ -226,19 +230,21 @@ class Bpf:
         self._call(_MAP_UPDATE, attributes, "update of the map")
 
     def read(self, array: int, size: int) -> bytes:
-        """Returns the first `size` bytes of an array's only value (all of it: the kernel copies a whole value)."""
+        """Returns the first `size` bytes of an array's only value. The kernel copies the whole value, so `size` must
+        cover it if it has more than 64 bytes.
+        """
         key, value = _buffer(struct.pack("=I", 0)), ctypes.create_string_buffer(max(size, 64))
         attributes = struct.pack("=IIQQQ", array, 0, ctypes.addressof(key), ctypes.addressof(value), 0)
         self._call(_MAP_LOOKUP, attributes, "lookup in the map")
         return value.raw[:size]
 
     def count(self, array: int, offset: int = 0) -> int:
-        """A counter, 64 bits wide, in an array's only value."""
+        """Returns a 64-bit counter in an array's only value."""
         return int(struct.unpack_from("=Q", self.read(array, 64), offset)[0])
 
     def btf(self, functions: Sequence[Function], context: str) -> int:
-        """Loads BTF for functions that take a pointer to their context and return an int, numbered as `function_number`
-        says.
+        """Loads BTF for functions that take a pointer to the context and return an int. `function_number` returns their
+        numbers.
         """
         writer = Writer()
         number = writer.integer("int", 4)
@@ -266,14 +272,14 @@ class Bpf:
         flags: int = 0,
         name: str = "tca",
     ) -> int:
-        """Loads a program of this type. Returns its descriptor.
+        """Loads a program of a type and returns its descriptor.
 
-        `functions` describes each of its functions, in order, for BTF: a program with subprograms that tail-call must
-        have it (check_subprogs(), "tail_call is not allowed in subprogs without BTF"), so without it they are taken
-        for static. `target` is the descriptor of the program that a freplace or tracing program is for, and the BTF
-        number there of the function that it replaces or traces (see `function_number`). `attach_type` is the expected
-        attach type, 0 if none is asked for: with BPF_XDP, a loader's default, 6.1 behaves differently. `flags` are
-        BPF_F_*.
+        `functions` describes each of its functions, in order, for BTF. It must be given for a program whose subprograms
+        make tail calls (check_subprogs(), "tail_call is not allowed in subprogs without BTF"); if it is not, the
+        subprograms are assumed to be static. `target` applies to freplace and tracing programs: the descriptor of the
+        target program, and the BTF number in it of the function to replace or trace (see `function_number`).
+        `attach_type` is the expected attach type, 0 for none: with BPF_XDP, which loaders pass by default, 6.1 behaves
+        differently. `flags` are BPF_F_*.
         """
         if not functions and len(program.functions) > 1:
             functions = [Function(function, number == 0) for number, function in enumerate(program.functions)]
@@ -289,14 +295,14 @@ class Bpf:
             descriptor = self._load(loading, None)
         except BpfError:
             try:
-                descriptor = self._load(loading, log)  # once more, for the verifier's words
+                descriptor = self._load(loading, log)  # load again, to get the verifier's log
             except BpfError as error:
                 raise BpfError(error.errno or 0, error.what, log.value.decode("utf-8", "replace")) from None
         self._remember("prog", descriptor)
         return descriptor
 
     def _load(self, loading: _Loading, log: ctypes.Array[ctypes.c_char] | None) -> int:
-        """Passes a program to the verifier, which writes its findings into `log`."""
+        """Passes a program to the verifier, which writes its log into `log`."""
         insns, license_, infos = _buffer(loading.code), _buffer(b"GPL\0"), _buffer(loading.records)
         target, number = loading.target or (0, 0)
         attributes = struct.pack(
@@ -326,11 +332,11 @@ class Bpf:
         return self._keep(self._call(_PROG_LOAD, attributes, f"load of {loading.name}"))
 
     def attach(self, program: int, attach_type: int = 0) -> int:
-        """Attaches a tracing program (of this attach type) or a freplace program (0) to the target that it was loaded
-        for. Returns the link.
+        """Attaches a tracing program (with this attach type) or a freplace program (0) to the target for which it was
+        loaded. Returns the link.
 
-        Older kernels (5.10) know BPF_LINK_CREATE for neither: link_create() says EINVAL, and BPF_RAW_TRACEPOINT_OPEN
-        does both.
+        In older kernels (5.10), BPF_LINK_CREATE supports neither and fails with EINVAL, but BPF_RAW_TRACEPOINT_OPEN
+        attaches both.
         """
         try:
             return self._keep(self._call(_LINK_CREATE, struct.pack("=IIII", program, 0, attach_type, 0), "attach"))
@@ -340,7 +346,7 @@ class Bpf:
         return self._keep(self._call(_RAW_TRACEPOINT_OPEN, struct.pack("=QII", 0, program, 0), "attach"))
 
     def run(self, program: int) -> int:
-        """Runs a program once on a packet of zeros. Returns its return value."""
+        """Runs a program once on a packet of zero bytes and returns its return value."""
         packet, out = _buffer(_PACKET), ctypes.create_string_buffer(256)
         attributes = struct.pack(
             "=IIIIQQIIIIQQ",
@@ -362,9 +368,11 @@ class Bpf:
 
 
 _FIRST_FUNCTION = 5
-"""In the BTF of `Bpf.btf`: 1 int, 2 the context, 3 the pointer to it, 4 the prototype, and the functions."""
+"""Type numbers in the BTF of `Bpf.btf`: 1 int, 2 the context, 3 the pointer to it, 4 the prototype, 5 the first
+function.
+"""
 
 
 def function_number(index: int) -> int:
-    """Returns the BTF number of a program's function, counted from 0 in their order."""
+    """Returns the BTF number of a program's function. `index` counts the functions from 0."""
     return _FIRST_FUNCTION + index

@@ -1,8 +1,7 @@
-"""BTF, the kernel's type data: written by hand for programs that are replaced or traced, and read from kernels.
+"""Reads BTF, the kernel's type data, of kernels and of programs. Also defines the constants for writing it.
 
-The format is that of the kernel's Documentation/bpf/btf.rst: a header, the types (12 bytes each and what their kind
-adds), and the strings that they name. Nothing outside the standard library is imported: the probes run where nothing
-else is.
+The format is described in the kernel's Documentation/bpf/btf.rst: a header, the types (12 bytes each, followed by data
+that depends on the kind), and a string table. Imports only the standard library, because a guest has nothing else.
 """
 
 from __future__ import annotations
@@ -46,28 +45,28 @@ NATIVE = "<" if sys.byteorder == "little" else ">"
     ENUM64,
 ) = range(1, 20)
 STATIC, GLOBAL = 0, 1
-"""enum btf_func_linkage."""
+"""Values of enum btf_func_linkage."""
 INT_SIGNED = 1 << 24
-# What follows the twelve bytes of a type: so much once, and so much for each of its members.
+# The bytes that follow the twelve bytes of a type: a fixed number, and a number for each of its members.
 _EXTRA = {INT: (4, 0), ARRAY: (12, 0), STRUCT: (0, 12), UNION: (0, 12), ENUM: (0, 8), FUNC_PROTO: (0, 8), VAR: (4, 0)} | {
     DATASEC: (0, 12), DECL_TAG: (4, 0), ENUM64: (0, 12)
 }  # fmt: skip
 _TRANSPARENT = (TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG)
 _MAX_DEPTH = 32
 _MAX_NAME = 1024
-"""The kernel allows 512 bytes (KSYM_NAME_LEN)."""
+"""In bytes. The kernel's own limit is 512 (KSYM_NAME_LEN)."""
 _MAX_LOOKS = 4096
 
 
 class BtfError(ValueError):
-    """Bytes that are no BTF, or broken BTF."""
+    """Data that is not BTF, or broken BTF."""
 
 
 if TYPE_CHECKING:
 
     class Member(NamedTuple):
-        """A member of a struct or union; `offset` in bits from the start of the outermost struct, `size` in bits of a
-        bit field, else 0.
+        """A member of a struct or union. `offset` is in bits from the start of the outermost struct. `size` is the
+        width of a bit field in bits, 0 for other members.
         """
 
         name: str
@@ -76,7 +75,7 @@ if TYPE_CHECKING:
         size: int
 
     class Type(NamedTuple):
-        """A type: `value` is its size in bytes or the type that it refers to, as its kind has it."""
+        """A type. Depending on its kind, `value` is its size in bytes or the number of the type that it refers to."""
 
         name: str
         kind: int
@@ -85,13 +84,13 @@ if TYPE_CHECKING:
         flag: bool
         position: int
 else:
-    # typing.NamedTuple would make every start in an emulated guest load typing, a tenth of a second.
+    # With typing.NamedTuple, each start in an emulated guest would load typing, which takes a tenth of a second.
     Member = namedtuple("Member", "name type offset size")
     Type = namedtuple("Type", "name kind value members flag position")
 
 
 class Btf:
-    """Reads BTF in either byte order. The types are indexed once; raises BtfError on data that is broken or cut off."""
+    """Reads BTF in either byte order. The types are indexed once. Raises BtfError if the data is broken or cut off."""
 
     def __init__(self, data: bytes) -> None:
         if len(data) < HEADER_SIZE:
@@ -116,11 +115,11 @@ class Btf:
         self._first: dict[tuple[int, int], int] | None = None
 
     def _unpack(self, form: str, data: bytes, position: int) -> tuple[int, ...]:
-        """Returns the numbers at a position, in the byte order of the data."""
+        """Returns the numbers at a position in `data`, in the byte order of the BTF."""
         return struct.unpack_from(self._order + form, data, position)
 
     def _scan(self) -> array[int]:
-        """Returns where each type starts, in words from the first; checked to the end."""
+        """Returns the position of each type, in words from the first one. All types are checked."""
         size = self._end - self._start
         if size % 4:
             raise BtfError("the last type is cut off")
@@ -147,18 +146,18 @@ class Btf:
         return positions
 
     def __len__(self) -> int:
-        """One more than the last type's number; number 0 is void."""
+        """The number of the last type plus 1. Number 0 is void."""
         return len(self._positions)
 
     def name(self, offset: int) -> str:
-        """Returns the string at an offset; raises BtfError outside of the strings."""
+        """Returns the string at an offset. Raises BtfError outside of the string table."""
         end = self._strings.find(b"\0", offset, offset + _MAX_NAME)
         if offset >= len(self._strings) or end < 0:
             raise BtfError(f"no name of at most {_MAX_NAME} bytes at {offset}")
         return self._strings[offset:end].decode("utf-8", "replace")
 
     def type(self, number: int) -> Type:
-        """Returns the type of this number; raises BtfError if there is none."""
+        """Returns the type with a number. Raises BtfError if there is none."""
         if not 0 < number < len(self._positions):
             raise BtfError(f"no type {number}")
         position = self._start + 4 * self._positions[number]
@@ -166,7 +165,7 @@ class Btf:
         return Type(self.name(name), info >> 24 & 0x1F, value, info & 0xFFFF, bool(info >> 31), position + 12)
 
     def words(self, position: int, count: int) -> tuple[int, ...]:
-        """Returns so many numbers of 32 bits from a place that a type names; raises BtfError outside of the data."""
+        """Returns `count` 32-bit numbers at a position that a type refers to. Raises BtfError outside of the data."""
         if position < 0 or position + 4 * count > len(self._data):
             raise BtfError(f"no {count} numbers at {position}")
         return self._unpack(f"{count}I", self._data, position)
@@ -177,12 +176,13 @@ class Btf:
             yield number, self.type(number)
 
     def find(self, name: str, kind: int) -> int | None:
-        """Returns the number of the first type of this name and kind, None if there is none."""
+        """Returns the number of the first type with this name and kind, None if there is none."""
         text = name.encode()
         place = 0 if self._strings.startswith(text + b"\0") else self._strings.find(b"\0" + text + b"\0") + 1
         if not text or (place == 0 and not self._strings.startswith(text + b"\0")):
             return None
-        # A name is one word of a type, and the same number may occur elsewhere: it counts only at the start of a type.
+        # A type contains the offset of its name as one word. The same word may occur elsewhere and counts only at a
+        # type's start.
         needle = struct.pack(f"{self._order}I", place)
         found = self._data.find(needle, self._start, self._end)
         for _ in range(_MAX_LOOKS):
@@ -193,13 +193,13 @@ class Btf:
             if 0 < number < len(self._positions) and self._positions[number] == word and self.type(number).kind == kind:
                 return number
             found = self._data.find(needle, found + 1, self._end)
-        # If the data is full of this number, every type is looked at once, for this and all later searches.
+        # If the data contains this word very often, index all types once, for this and all later searches.
         if self._first is None:
             self._first = self._index()
         return self._first.get((place, kind))
 
     def _index(self) -> dict[tuple[int, int], int]:
-        """Returns the number of the first type of each name, by its place in the strings, and kind."""
+        """Returns the number of the first type for each pair of name (its offset in the string table) and kind."""
         found: dict[tuple[int, int], int] = {}
         for number in range(1, len(self._positions)):
             name, info = self._unpack("II", self._data, self._start + 4 * self._positions[number])
@@ -207,7 +207,7 @@ class Btf:
         return found
 
     def has_function(self, name: str) -> bool:
-        """Returns True if BTF lists a function of this name; inlined functions are not listed."""
+        """Returns True if BTF lists a function with this name. Inlined functions are not listed."""
         return self.find(name, FUNC) is not None
 
     def members(self, number: int) -> list[Member]:
@@ -223,18 +223,23 @@ class Btf:
         return out
 
     def member(self, struct_name: str, name: str) -> Member | None:
-        """A member of a struct, inside its anonymous structs and unions too; None if there is no such struct or member."""
+        """Returns a member of a struct, also from its anonymous structs and unions; None if the struct or the member
+        does not exist.
+        """
         number = self.find(struct_name, STRUCT)
         return None if number is None else self.member_of(number, name)
 
     def member_of(self, number: int, name: str) -> Member | None:
-        """Returns the same, of the struct or union with this number; None too where the number is of another kind."""
+        """Does the same as `member` for a struct or union given by its number; None also if the type is of another
+        kind.
+        """
         if not number or self.type(number).kind not in (STRUCT, UNION):
             return None
         return self._member(number, name, 0, 0, set())
 
     def _member(self, number: int, name: str, base: int, depth: int, seen: set[int]) -> Member | None:
-        # An anonymous struct occurs in another only once: one that holds itself twice would take 2^depth steps.
+        # Valid BTF contains an anonymous struct only once in another. One that contained itself twice would take
+        # 2^depth steps.
         if depth > _MAX_DEPTH or number in seen:
             return None
         seen.add(number)
@@ -250,7 +255,7 @@ class Btf:
         return None
 
     def resolve(self, number: int) -> int:
-        """Returns the type behind typedefs and qualifiers; 0 is void."""
+        """Returns the type that typedefs and qualifiers stand for; 0 is void."""
         for _ in range(_MAX_DEPTH):
             if number == 0 or self.type(number).kind not in _TRANSPARENT:
                 return number
@@ -258,7 +263,9 @@ class Btf:
         raise BtfError("typedefs without an end")
 
     def array(self, number: int) -> tuple[int, int, int]:
-        """Returns the element's type, the index's type and the count of an array; raises BtfError if the type is none."""
+        """Returns the element type, the index type and the length of an array. Raises BtfError if the type is not an
+        array.
+        """
         found = self.type(number)
         if found.kind != ARRAY:
             raise BtfError(f"type {number} is no array")
@@ -266,7 +273,7 @@ class Btf:
         return element, index, count
 
     def enumerators(self, name: str) -> dict[str, int]:
-        """Returns the names and values of an enum; empty if there is none of this name."""
+        """Returns the names and values of an enum; empty if there is no enum with this name."""
         number = self.find(name, ENUM)
         if number is None:
             return {}

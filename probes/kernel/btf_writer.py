@@ -1,4 +1,4 @@
-"""Writes small BTF: the types that a program to load needs."""
+"""Writes small amounts of BTF: the types that a program needs when it is loaded."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Writer"]
 
 
 class Writer:
-    """Writes BTF in a byte order ("<" or ">", None: this machine's): each method adds a type and returns its number."""
+    """Writes BTF in a byte order ("<" or ">", None: this machine's). Each method adds a type and returns its number."""
 
     def __init__(self, order: str | None = None) -> None:
         self._order = order or NATIVE
@@ -53,36 +53,36 @@ class Writer:
         return self._count
 
     def integer(self, name: str, size: int, signed: bool = True) -> int:
-        """An integer of so many bytes."""
+        """Adds an integer of `size` bytes."""
         if size not in (1, 2, 4, 8, 16):
             raise BtfError(f"no integer has {size} bytes")
         return self._add(name, INT, size, more=self._pack("I", (INT_SIGNED if signed else 0) | size * 8))
 
     def pointer(self, to: int) -> int:
-        """A pointer."""
+        """Adds a pointer to a type."""
         return self._add("", PTR, to)
 
     def const(self, of: int) -> int:
-        """A constant."""
+        """Adds a const qualifier for a type."""
         return self._add("", CONST, of)
 
     def struct(self, name: str, size: int, members: Sequence[tuple[str, int, int]] = ()) -> int:
-        """A struct of so many bytes; members are name, type and offset in bits."""
+        """Adds a struct of `size` bytes. Each member is a name, a type and an offset in bits."""
         more = b"".join(self._pack("III", self._string(member), kind, offset) for member, kind, offset in members)
         return self._add(name, STRUCT, size, len(members), more)
 
     def enum(self, name: str, values: dict[str, int]) -> int:
-        """An enum."""
+        """Adds an enum."""
         more = b"".join(self._pack("Ii", self._string(key), value) for key, value in values.items())
         return self._add(name, ENUM, 4, len(values), more)
 
     def prototype(self, returns: int, parameters: Sequence[tuple[str, int]]) -> int:
-        """A function's prototype."""
+        """Adds a function prototype."""
         more = b"".join(self._pack("II", self._string(name), kind) for name, kind in parameters)
         return self._add("", FUNC_PROTO, returns, len(parameters), more)
 
     def function(self, name: str, prototype: int, linkage: int) -> int:
-        """A function; `linkage` is STATIC or GLOBAL."""
+        """Adds a function. `linkage` is STATIC or GLOBAL."""
         return self._add(name, FUNC, prototype, linkage)
 
     def encode(self) -> bytes:

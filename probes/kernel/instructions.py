@@ -1,8 +1,8 @@
-"""BPF instructions: a small assembler with labels, and the decoder that its tests hold it against.
+"""BPF instructions: a small assembler with labels, and a decoder. The tests compare the two.
 
-The encoding is that of the kernel's Documentation/bpf/standardization/instruction-set.rst: eight bytes (opcode,
-registers, offset, immediate), and sixteen for a 64-bit immediate. The byte order is that of the machine, and with it
-that of the halves of the byte with the registers.
+The encoding is described in the kernel's Documentation/bpf/standardization/instruction-set.rst: eight bytes (opcode,
+registers, offset, immediate), sixteen with a 64-bit immediate. The byte order is the machine's. It also decides the
+order of the two halves of the register byte.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _MARKS = {"little": "<", "big": ">"}
 
 
 class AssemblyError(ValueError):
-    """A program that can't be encoded: an unknown or doubled label, a value out of range."""
+    """A program that cannot be encoded: an unknown or duplicate label, or a value out of range."""
 
 
 if TYPE_CHECKING:
 
     class Insn(NamedTuple):
-        """One instruction; `imm` is signed, and 64 bits wide for a LD_IMM64."""
+        """One instruction. `imm` is signed; it is 64 bits wide in a LD_IMM64."""
 
         code: int
         dst: int = 0
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
         off: int = 0
         imm: int = 0
 else:
-    # typing.NamedTuple would make every start in an emulated guest load typing, a tenth of a second.
+    # With typing.NamedTuple, each start in an emulated guest would load typing, which takes a tenth of a second.
     Insn = namedtuple("Insn", "code dst src off imm", defaults=(0, 0, 0, 0))
 
 
@@ -61,16 +61,14 @@ def _within(value: int, bits: int, what: str) -> None:
 
 
 def _registers(dst: int, src: int, order: str) -> int:
-    """Returns the byte with the registers: struct bpf_insn has them as bit fields, which begin at the other end on
+    """Returns the byte with the registers. In struct bpf_insn they are bit fields, whose order is reversed on
     big-endian machines.
     """
     return dst | src << 4 if order == "little" else dst << 4 | src
 
 
 def encode(insns: Iterable[Insn], order: str = sys.byteorder) -> bytes:
-    """Returns the bytes of instructions in a byte order ("little" or "big"); raises AssemblyError if a field is out of
-    range.
-    """
+    """Encodes instructions in a byte order ("little" or "big"). Raises AssemblyError if a field is out of range."""
     out = bytearray()
     mark = _MARKS[order]
     signed, unsigned = struct.Struct(f"{mark}BBhi"), struct.Struct(f"{mark}BBhI")
@@ -92,7 +90,7 @@ def encode(insns: Iterable[Insn], order: str = sys.byteorder) -> bytes:
 
 
 def decode(data: bytes, order: str = sys.byteorder) -> list[Insn]:
-    """Returns the instructions in bytes of a byte order; raises AssemblyError if they end in the middle of one."""
+    """Decodes instructions in a byte order. Raises AssemblyError if the data ends within an instruction."""
     if len(data) % 8:
         raise AssemblyError(f"{len(data)} bytes are no whole number of instructions")
     found = []
@@ -114,9 +112,9 @@ def decode(data: bytes, order: str = sys.byteorder) -> list[Insn]:
 
 
 class Program:
-    """Collects instructions. Jumps, calls and functions go to labels, which may be set before or after.
+    """Collects instructions. Jumps, calls and function addresses refer to labels, which may be set earlier or later.
 
-    Each function of a program begins with `function`: the verifier wants to know where they are, and so does BTF.
+    Each function of a program begins with `function`, because the verifier and BTF need the start of each.
     """
 
     def __init__(self) -> None:
@@ -133,31 +131,31 @@ class Program:
         return self
 
     def label(self, name: str) -> Program:
-        """Names the next instruction."""
+        """Sets a label for the next instruction."""
         if name in self._labels:
             raise AssemblyError(f"label {name!r} is set twice")
         self._labels[name] = self._slots
         return self
 
     def function(self, name: str) -> Program:
-        """Begins a function; all but the first are subprograms."""
+        """Begins a function. All functions except the first are subprograms."""
         self.functions[name] = self._slots
         return self.label(name)
 
     def mov(self, dst: int, src: int) -> Program:
-        """``dst = src``, registers."""
+        """``dst = src``; both are registers."""
         return self._add(ALU64 | _REG | _ALU["="], dst, src)
 
     def set(self, dst: int, value: int) -> Program:
-        """``dst = value``, a 32-bit immediate that is sign-extended."""
+        """``dst = value``; a 32-bit immediate, which is sign-extended."""
         return self._add(ALU64 | _IMM | _ALU["="], dst, imm=value)
 
     def alu(self, dst: int, operator: str, value: int) -> Program:
-        """``dst operator= value``, 64 bits wide."""
+        """``dst operator= value``; 64 bits wide."""
         return self._add(ALU64 | _IMM | _ALU[operator], dst, imm=value)
 
     def alu_reg(self, dst: int, operator: str, src: int) -> Program:
-        """``dst operator= src``, 64 bits wide."""
+        """``dst operator= src``; 64 bits wide."""
         return self._add(ALU64 | _REG | _ALU[operator], dst, src)
 
     def load(self, size: int, dst: int, src: int, off: int) -> Program:
@@ -173,15 +171,15 @@ class Program:
         return self._add(ST | _MEM | _SIZES[size], dst, 0, off, value)
 
     def jump(self, label: str) -> Program:
-        """Goes to a label."""
+        """Jumps to a label."""
         return self._add(JMP | _JA, label=label)
 
     def jump_if(self, dst: int, operator: str, value: int, label: str) -> Program:
-        """Goes to a label if ``dst operator value``."""
+        """Jumps to a label if ``dst operator value``."""
         return self._add(JMP | _IMM | _JUMPS[operator], dst, imm=value, label=label)
 
     def jump_if_reg(self, dst: int, operator: str, src: int, label: str) -> Program:
-        """Goes to a label if ``dst operator src``."""
+        """Jumps to a label if ``dst operator src``."""
         return self._add(JMP | _REG | _JUMPS[operator], dst, src, label=label)
 
     def map_fd(self, dst: int, descriptor: int) -> Program:
@@ -189,11 +187,11 @@ class Program:
         return self._add(_LD_IMM64, dst, PSEUDO_MAP_FD, imm=descriptor)
 
     def map_value(self, dst: int, descriptor: int, offset: int = 0) -> Program:
-        """``dst = the address of the first value of an array map, plus offset``: no lookup, no stack."""
+        """``dst = the address of the first value of an array map, plus offset``; needs no lookup and no stack."""
         return self._add(_LD_IMM64, dst, PSEUDO_MAP_VALUE, imm=offset << 32 | descriptor)
 
     def function_address(self, dst: int, name: str) -> Program:
-        """``dst = the address of a function``, for helpers that call back."""
+        """``dst = the address of a function``, to pass to helpers as a callback."""
         return self._add(_LD_IMM64, dst, PSEUDO_FUNC, label=name)
 
     def helper(self, number: int) -> Program:
@@ -205,12 +203,12 @@ class Program:
         return self._add(JMP | _CALL, src=_PSEUDO_CALL, label=function)
 
     def exit(self) -> Program:
-        """Returns R0."""
+        """Exits the function; it returns R0."""
         return self._add(JMP | _EXIT)
 
     @property
     def insns(self) -> list[Insn]:
-        """The instructions, labels resolved; raises AssemblyError if one is unknown or too far away."""
+        """Returns the instructions with resolved labels. Raises AssemblyError if a label is unknown or too far away."""
         found = []
         slot = 0
         for insn, label in self._insns:

@@ -1,8 +1,8 @@
-"""Reads what is loaded into the running kernel by bpf(2): programs, maps, links and BTF. It changes nothing.
+"""Reads what the running kernel has loaded, with bpf(2): programs, maps, links and BTF. Changes nothing.
 
-The result is plain data: numbers and bytes as the kernel has them (include/uapi/linux/bpf.h), in the machine's byte
-order. An object that is gone while it is read is left out. Nothing outside the standard library is imported, because a
-guest has nothing else.
+The result is plain data: numbers and bytes as the kernel returns them (include/uapi/linux/bpf.h), in the machine's byte
+order. An object that disappears while it is read is left out. Imports only the standard library, because a guest has
+nothing else.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["Loaded", "LoadedBtf", "LoadedLink", "LoadedMap", "LoadedProgram", "r
 
 _LOOKUP, _INFO_BY_FD = 1, 15
 _PROGRAMS, _MAPS, _BTFS, _LINKS = (11, 13), (12, 14), (23, 19), (31, 30)
-"""The commands that give the next id, and a descriptor for an id."""
+"""The commands that return the next id, and the descriptor for an id."""
 _PROG_ARRAY, _STRUCT_OPS = 3, 26
 _MAX_SLOTS = 1 << 20
 _MAX_OBJECTS = 100_000
@@ -33,19 +33,19 @@ _MAX_BTF = 64 << 20
 _INFO_SIZE = 256
 _CALL, _LD_IMM64, _TAIL_CALL, _PSEUDO_KFUNC = 0x85, 0x18, 12, 2
 _VMLINUX = 1
-"""The id of the kernel's own BTF, which is the first that there is."""
+"""The id of the kernel's own BTF, which is always loaded first."""
 _PROG_INFO = struct.Struct("=II8sIIQQQIIQ16sII")
-"""struct bpf_prog_info up to ``gpl_compatible``; the fields behind it are read by their offsets."""
+"""struct bpf_prog_info up to ``gpl_compatible``. Later fields are read by their offsets."""
 _MAP_INFO = struct.Struct("=IIIIII16s")
 _NAME = 16
 
 if TYPE_CHECKING:
 
     class LoadedProgram(NamedTuple):
-        """A program; `instructions` are those that the kernel shows (xlated), None where it shows none.
+        """A program. `instructions` are those that the kernel shows (xlated), None if it shows none.
 
-        `functions` has where each function begins (an instruction slot) and its number in BTF, `lines` the slot, the
-        offsets of file and text in BTF's strings, and line and column in one number. 0 is "none" of an id.
+        `functions` has the instruction slot where each function begins and its number in BTF. `lines` has the slot, the
+        offsets of file and text in BTF's strings, and line and column in one number. An id of 0 means "none".
         """
 
         id: int
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
         target_type: int
 
     class LoadedMap(NamedTuple):
-        """A map; of a prog array `slots` are key and program id, None where they cannot be read."""
+        """A map. For a prog array, `slots` are pairs of key and program id, None if they cannot be read."""
 
         id: int
         type: int
@@ -71,7 +71,9 @@ if TYPE_CHECKING:
         slots: tuple[tuple[int, int], ...] | None
 
     class LoadedLink(NamedTuple):
-        """A link; `attach_type` and the target's ids are None where its kind has none. `where` is an interface."""
+        """A link. `attach_type` and the target's ids are None for kinds without them. `where` is the index of a network
+        interface.
+        """
 
         id: int
         type: int
@@ -82,7 +84,7 @@ if TYPE_CHECKING:
         where: int | None
 
     class LoadedBtf(NamedTuple):
-        """BTF: `data` is None of the kernel's own, unless a program refers to a type in it."""
+        """A BTF object. `data` is None for the kernel's own BTF, unless a program refers to one of its types."""
 
         id: int
         name: str
@@ -90,8 +92,8 @@ if TYPE_CHECKING:
         data: bytes | None
 
     class Loaded(NamedTuple):
-        """All of it. `symbols` are the kernel's names of the functions that programs call, by what `imm` has of them
-        (the distance from __bpf_call_base), None where the kernel hides addresses. `notes` say what could not be
+        """Everything that is loaded. `symbols` are the names of the kernel functions that programs call, by the value
+        of `imm` (the distance from __bpf_call_base); None if the kernel hides addresses. `notes` say what could not be
         read.
         """
 
@@ -103,7 +105,7 @@ if TYPE_CHECKING:
         big_endian: bool
         notes: tuple[str, ...]
 else:
-    # typing.NamedTuple would make every start in an emulated guest load typing, a tenth of a second.
+    # With typing.NamedTuple, each start in an emulated guest would load typing, which takes a tenth of a second.
     LoadedProgram = namedtuple(
         "LoadedProgram", "id type name jited gpl instructions maps btf functions lines target_btf target_type"
     )
@@ -114,7 +116,7 @@ else:
 
 
 def _ids(command: int, what: str) -> Iterator[int]:
-    """Yields the ids of a kind of object; raises BpfError if the kernel refuses to name the first."""
+    """Yields the ids of one kind of object. Raises BpfError if the kernel refuses to list them."""
     number = 0
     for _ in range(_MAX_OBJECTS):
         try:
@@ -128,7 +130,7 @@ def _ids(command: int, what: str) -> Iterator[int]:
 
 
 def _each(commands: tuple[int, int], what: str, read: Callable[[int], object], notes: list[str]) -> Iterator[object]:
-    """Yields the result of `read` for the descriptor of each object; objects that are gone meanwhile are left out."""
+    """Yields the result of `read` for the descriptor of each object. Objects that have disappeared are left out."""
     for number in _ids(commands[0], what):
         try:
             descriptor, _ = raw_call(commands[1], struct.pack("=III", number, 0, 0), f"{what} {number}")
@@ -145,7 +147,7 @@ def _each(commands: tuple[int, int], what: str, read: Callable[[int], object], n
 
 
 def _info(descriptor: int, info: bytes, what: str) -> bytes:
-    """Returns the kernel's information on an object; `info` has the places of buffers that it fills."""
+    """Returns the kernel's information about an object. `info` holds the addresses and sizes of the buffers to fill."""
     buffer = ctypes.create_string_buffer(info, len(info))
     raw_call(_INFO_BY_FD, struct.pack("=IIQ", descriptor, len(info), ctypes.addressof(buffer)), f"info of {what}")
     return buffer.raw
@@ -161,7 +163,7 @@ def _number(info: bytes, offset: int) -> int:
 
 
 def _program(descriptor: int) -> LoadedProgram:
-    """Reads a program: once for the sizes, once more with room for them."""
+    """Reads a program in two steps: first the sizes, then the data into buffers of these sizes."""
     first = _info(descriptor, bytes(_INFO_SIZE), "program")
     size, maps = _number(first, 20), _number(first, 52)
     function_size, functions, lines, line_size = (_number(first, offset) for offset in (132, 144, 148, 172))
@@ -216,7 +218,7 @@ def _map(descriptor: int) -> LoadedMap:
 
 
 def _slots(descriptor: int, entries: int) -> Iterator[tuple[int, int]]:
-    """Yields the key and the program id of every slot that is not empty."""
+    """Yields the key and the program id of every filled slot."""
     key, value = ctypes.create_string_buffer(4), ctypes.create_string_buffer(8)
     attributes = struct.pack("=IIQQQ", descriptor, 0, ctypes.addressof(key), ctypes.addressof(value), 0)
     for index in range(entries):
@@ -232,9 +234,11 @@ def _slots(descriptor: int, entries: int) -> Iterator[tuple[int, int]]:
 
 _TRACING, _EXT = 26, 28
 _WITH_TARGET = (2, 15)
-"""Links of tracing programs: the attach type, and the ids of the target and of the type in its BTF."""
+"""Kinds of links of tracing programs. They have an attach type, and the ids of the target and of the type in
+its BTF.
+"""
 _ATTACH_TYPE_AT = {3: 24, 5: 20, 11: 20, 13: 20, 14: 20}
-"""Where struct bpf_link_info has the attach type of links to control groups, network namespaces, tcx, netkit,
+"""The offset of the attach type in struct bpf_link_info, for links to cgroups, network namespaces, tcx, netkit and
 sockmaps.
 """
 _INTERFACE = (6, 11, 13)
@@ -266,8 +270,8 @@ def _btf(descriptor: int, wanted: frozenset[int]) -> LoadedBtf:
 
 
 def _distances(programs: list[LoadedProgram]) -> tuple[set[int], bool]:
-    """Returns the `imm` of every call of a function of the kernel, and True if one is of a kfunc: that of some
-    architectures is a number in the kernel's BTF.
+    """Returns the `imm` of every call of a kernel function. Also returns True if one of these is a kfunc, for which
+    `imm` is a BTF type number on some architectures.
     """
     found: set[int] = set()
     kfuncs = False
@@ -284,7 +288,7 @@ def _distances(programs: list[LoadedProgram]) -> tuple[set[int], bool]:
 
 
 def _symbols(distances: set[int]) -> dict[int, str] | None:
-    """Returns the names of functions by their distance from __bpf_call_base, None where the kernel hides addresses."""
+    """Returns the names of functions by their distance from __bpf_call_base, None if the kernel hides addresses."""
     try:
         with open("/proc/kallsyms", "rb") as file:
             text = b"\n" + file.read()
@@ -306,14 +310,14 @@ def _symbols(distances: set[int]) -> dict[int, str] | None:
 
 
 def read_kernel() -> Loaded:
-    """Returns what is loaded; raises BpfError if the kernel refuses to name programs."""
+    """Returns what is loaded. Raises BpfError if the kernel refuses to list programs."""
     notes: list[str] = []
     programs = [item for item in _each(_PROGRAMS, "program", _program, notes) if isinstance(item, LoadedProgram)]
     maps = [item for item in _each(_MAPS, "map", _map, notes) if isinstance(item, LoadedMap)]
     links: list[LoadedLink] = []
     try:
         links = [item for item in _each(_LINKS, "link", _link, notes) if isinstance(item, LoadedLink)]
-    except BpfError as error:  # before 5.8 links had no ids
+    except BpfError as error:  # links have no ids before 5.8
         notes.append(f"links cannot be read ({error.words}): what programs are attached to is not known")
     distances, kfuncs = _distances(programs)
     wanted = frozenset((*(item.target_btf for item in programs), *((_VMLINUX,) if kfuncs else ())))
@@ -334,7 +338,7 @@ _CAP_SYS_ADMIN = 21
 
 
 def why_refused(error: BpfError) -> str:
-    """Returns in words what is missing if the kernel refuses to name what is loaded."""
+    """Returns what is missing if the kernel refuses to list what is loaded."""
     if error.errno == errno.ENOSYS:
         return "this kernel has no bpf(2), or seccomp hides it"
     if error.errno not in (errno.EPERM, errno.EACCES):

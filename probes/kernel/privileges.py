@@ -1,4 +1,4 @@
-"""The reasons why the kernel refuses to run a probe, in words: what is missing, or switched off."""
+"""Explains why the kernel refuses to run a probe: what is missing or switched off."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["missing_capabilities", "refusal_in_words"]
 
 
 def refusal_in_words(kernel: Bpf, error: BpfError) -> str:
-    """An error that keeps a probe from running, in words, with what is known to cause it."""
+    """Returns a description of an error that prevents a probe from running, with the known causes."""
     if error.errno in (errno.EPERM, errno.EACCES) and not error.log:
         return f"{error.words}: {_missing(kernel)}"
     if error.errno == errno.ENOSYS:
@@ -38,7 +38,7 @@ _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "C
 
 
 def missing_capabilities() -> list[str]:
-    """Returns which of the capabilities that probes need are not there; CAP_SYS_ADMIN stands for all of them."""
+    """Returns the capabilities that probes need and this process lacks. CAP_SYS_ADMIN includes all of them."""
     try:
         with open("/proc/self/status", encoding="utf-8", errors="replace") as file:
             effective = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff:"))
@@ -70,8 +70,8 @@ def _missing(kernel: Bpf) -> str:
 
 
 def _counts_memlock() -> bool:
-    """Returns True if memory of BPF counts against RLIMIT_MEMLOCK: memory control groups took over in 5.11 (5.10.218
-    was seen to refuse, 6.1.170 not).
+    """Returns True if BPF memory counts against RLIMIT_MEMLOCK. Memory cgroups replaced that in 5.11 (observed:
+    5.10.218 refuses, 6.1.170 does not).
     """
     words = os.uname().release.split(".")
     try:

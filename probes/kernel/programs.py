@@ -1,8 +1,8 @@
-"""Programs that the probes share. Each counts its entries and stops on its own, long before a loop could hurt.
+"""Programs that several probes use. Each counts its entries and stops on its own, long before a loop could do harm.
 
-A healthy kernel lets a chain of tail calls run 33 times, so a program that calls itself is entered 34 times: on every
-kernel from 5.10 to 7.3. `LIMIT` is where the programs stop themselves: the kernel's stack overflows between 400 and 500
-entries of the trampoline loop (pitfall 3), which is the least of all.
+On every kernel from 5.10 to 7.3, a correct chain makes 33 tail calls, so that a program that tail-calls itself is
+entered 34 times. `LIMIT` is the number of entries at which the programs stop. In the worst case, the trampoline loop
+(pitfall 3), the kernel's stack overflows between 400 and 500 entries.
 """
 
 from __future__ import annotations
@@ -39,16 +39,17 @@ __all__ = [
 ]
 
 HEALTHY = 34
-"""Entries: one, and MAX_TAIL_CALL_CNT (33) tail calls."""
+"""Entries of a correct chain: the first one, and one for each of MAX_TAIL_CALL_CNT (33) tail calls."""
 LIMIT = 60
 _HELPER_XDP_ADJUST_HEAD = 44
 INDEX_OFFSET = 8
-"""The counters' value holds the index for an indirect tail call: the verifier doesn't know it, so the JIT can't either.
+"""The offset in the counters' value of the index for an indirect tail call. The verifier does not know the index, so
+the JIT cannot use it either.
 """
 
 
 def count_entry(program: Program, counters: int, leave: str, offset: int = 0) -> Program:
-    """Counts this entry, and goes to the label `leave` after too many. R6 keeps the context; no stack is used."""
+    """Counts an entry, and jumps to the label `leave` above the limit. Keeps the context in R6 and uses no stack."""
     return (
         program.mov(R6, R1)
         .map_value(R1, counters, offset)
@@ -61,8 +62,8 @@ def count_entry(program: Program, counters: int, leave: str, offset: int = 0) ->
 
 
 def tail_call(program: Program, array: int, index: int = 0, unknown_index_in: int | None = None) -> Program:
-    """Tail-calls an entry of a prog_array; the context is in R6. With a counters map the index comes from there: an
-    indirect jump.
+    """Tail-calls an entry of a prog_array, with the context from R6. With a counters map, the index is read from there,
+    so that the call is indirect.
     """
     if unknown_index_in is None:
         program.set(R3, index)
@@ -72,8 +73,8 @@ def tail_call(program: Program, array: int, index: int = 0, unknown_index_in: in
 
 
 def subprogram(program: Program, array: int | None, unknown_index_in: int | None = None) -> Program:
-    """Adds the subprogram ``sub``, which tail-calls entry 0 of a prog_array (None: makes no tail call), or else returns
-    0.
+    """Adds the subprogram ``sub``, which tail-calls entry 0 of a prog_array. With None, or if the tail call fails, it
+    returns 0.
     """
     program.function("sub").mov(R6, R1)
     if array is not None:
@@ -82,28 +83,31 @@ def subprogram(program: Program, array: int | None, unknown_index_in: int | None
 
 
 def return_value(program: Program, value: int = 0, label: str | None = None) -> Program:
-    """Returns a value, at a label if one is named."""
+    """Returns a value. Sets a label first if one is given."""
     if label is not None:
         program.label(label)
     return program.set(R0, value).exit()
 
 
 def adjust_head(program: Program) -> Program:
-    """Calls bpf_xdp_adjust_head(ctx, 0): the program changes packet data.
+    """Calls bpf_xdp_adjust_head(ctx, 0), so that the program changes packet data.
 
-    Since 6.12 a freplace program that does so (every tail call counts) is refused for a target that does not, see Linux
-    kernel commit 81f6d0530ba0 ("bpf: check changes_pkt_data property for extension programs") (in v6.13).
+    Since 6.12, the kernel refuses a freplace program that changes packet data (as every tail call does) for a target
+    that does not; see Linux kernel commit 81f6d0530ba0 ("bpf: check changes_pkt_data property for extension programs")
+    (in v6.13).
     """
     return program.mov(R1, R6).set(R2, 0).helper(_HELPER_XDP_ADJUST_HEAD)
 
 
 def load_simple(kernel: Bpf, kind: int) -> int:
-    """Loads a program that only returns 1, which every type but tracing may."""
+    """Loads a program that only returns 1, which all types except tracing accept."""
     return kernel.load(kind, return_value(Program().function("nothing"), 1), name="nothing")
 
 
 def chain(counters: int, array: int, *, through_subprogram: bool, calls: int = 1, indirect: bool = False) -> Program:
-    """A program that tail-calls entry 0 of a prog_array: itself, or in a subprogram that it calls so many times."""
+    """Returns a program that tail-calls entry 0 of a prog_array, directly or in a subprogram that it calls `calls`
+    times.
+    """
     index = counters if indirect else None
     program = count_entry(Program().function("entry"), counters, "leave")
     if not through_subprogram:
@@ -115,7 +119,7 @@ def chain(counters: int, array: int, *, through_subprogram: bool, calls: int = 1
 
 
 def count_chain(kernel: Bpf, kind: int, *, through_subprogram: bool, calls: int = 1, indirect: bool = False) -> int:
-    """Runs such a chain, which is its own callee, and returns how often it was entered."""
+    """Runs a program from `chain` that tail-calls itself, and returns how many times it was entered."""
     counters, array = kernel.array(), kernel.prog_array()
     program = chain(counters, array, through_subprogram=through_subprogram, calls=calls, indirect=indirect)
     entry = kernel.load(kind, program, name="chain")
@@ -129,7 +133,7 @@ _NOT_BETWEEN_SUBPROGRAMS = (
     "mixing of tail_calls and bpf-to-bpf calls is not supported",
     "tail_calls are not allowed in programs with bpf-to-bpf calls",
 )
-"""The words of check_map_func_compatibility() if the JIT is off or cannot pass the count between subprograms: 5.10 to
+"""Messages of check_map_func_compatibility() if the JIT is off or cannot pass the count between subprograms: in 5.10 to
 7.1, from 7.2 on, and before 5.10.
 """
 
@@ -139,14 +143,15 @@ _NOT_WITHOUT_JIT = (
     "callbacks are not allowed in non-JITed programs",
     "Can attach to only JITed progs",
 )
-"""The verifier's words about programs that need the JIT."""
+"""Messages of the verifier about programs that require the JIT."""
 
 
 def needs_jit(kernel: Bpf, kind: int = bpf.SOCKET_FILTER) -> None:
-    """Raises UnreachableError if this kernel has no JIT: it compiles nothing, and has no setting for it.
+    """Raises UnreachableError if this kernel has no JIT, that is, if it compiles nothing and has no setting for the
+    JIT.
 
-    This names no capability of an architecture: it confirms the prediction of a configuration without CONFIG_BPF_JIT,
-    and changes nothing else. In its own network namespace a process does not see the setting either.
+    The error names no architecture capability. It confirms a prediction that rests on a configuration without
+    CONFIG_BPF_JIT, and has no other effect. The setting is also invisible to a process in its own network namespace.
     """
     if not os.path.exists("/proc/sys/net/core/bpf_jit_enable") and not _compiles(kernel, kind):
         raise UnreachableError(
@@ -156,7 +161,7 @@ def needs_jit(kernel: Bpf, kind: int = bpf.SOCKET_FILTER) -> None:
 
 
 def _compiles(kernel: Bpf, kind: int) -> bool:
-    """Returns True if the JIT takes a program without subprograms, or if that cannot be seen."""
+    """Returns True if the JIT compiles a program without subprograms, or if that cannot be determined."""
     try:
         return kernel.is_compiled(load_simple(kernel, kind))
     except BpfError:
@@ -164,10 +169,12 @@ def _compiles(kernel: Bpf, kind: int) -> bool:
 
 
 def out_of_reach(kernel: Bpf, error: BpfError, kind: int = bpf.SOCKET_FILTER) -> None:
-    """Raises UnreachableError if a refusal says that this architecture cannot tail-call from subprograms, or that this
-    kernel has no JIT.
+    """Raises UnreachableError if the kernel's refusal means that this architecture has no tail calls in subprograms, or
+    that this kernel has no JIT.
 
-    The verifier says the same where the JIT is off, so a program without subprograms must have been compiled."""
+    The verifier gives the same message if the JIT is off. The first conclusion is therefore drawn only if a program
+    without subprograms was compiled.
+    """
     if error.errno != errno.EINVAL or not any(words in error.log for words in _NOT_WITHOUT_JIT):
         return
     needs_jit(kernel, kind)
@@ -187,8 +194,8 @@ def out_of_reach(kernel: Bpf, error: BpfError, kind: int = bpf.SOCKET_FILTER) ->
 
 
 def control(kernel: Bpf, kind: int = bpf.SOCKET_FILTER, *, subprograms: bool = True) -> None:
-    """Runs the controls: the plain chains, also that of a subprogram unless `subprograms` is False, must run 34 times,
-    direct and indirect. Raises InconclusiveError otherwise.
+    """Runs the control chains, direct and indirect, plain and (unless `subprograms` is False) in a subprogram. Each
+    must be entered 34 times. Raises InconclusiveError otherwise.
     """
     needs_jit(kernel, kind)
     for through, name in ((False, "a plain tail call"), (True, "a tail call in a subprogram"))[: 1 + subprograms]:
@@ -206,7 +213,9 @@ def control(kernel: Bpf, kind: int = bpf.SOCKET_FILTER, *, subprograms: bool = T
 
 
 def expect(kernel: Bpf, call: Callable[[], int | None], what: str) -> int:
-    """Returns the result of a step that must work before anything can be said; raises InconclusiveError."""
+    """Returns the result of a step that must succeed before the probe can decide anything. Raises InconclusiveError if
+    it fails.
+    """
     try:
         return call() or 0
     except BpfError as error:
@@ -215,8 +224,8 @@ def expect(kernel: Bpf, call: Callable[[], int | None], what: str) -> int:
 
 
 def refusal_of_put(kernel: Bpf, array: int, program: int, what: str) -> str | None:
-    """Puts a program into a prog_array. Returns None if it is taken, else the kernel's words of an EINVAL; raises
-    InconclusiveError, which names `what`, on another error.
+    """Puts a program into a prog_array. Returns None if the kernel accepts it, and its message if it fails with EINVAL.
+    Raises InconclusiveError, with `what` in the message, for any other error.
     """
     try:
         kernel.put(array, 0, program)
