@@ -1,4 +1,4 @@
-"""The call graph of programs as plain text, with the path that matters marked."""
+"""Renders the call graph of programs as plain text, and marks the calls that meet a defect."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ __all__ = ["call_graph", "chains"]
 
 _MARK, _NONE = ">", " "
 _MOST = 12
-"""Slots of a prog array that a tail call with an unknown index shows."""
+"""The maximum number of prog array slots shown for a tail call with an unknown index."""
 
 
 def _marked(exposures: Iterable[Exposure]) -> frozenset[tuple[str, str, str | None, int | None]]:
-    """Returns the places of the findings that matter: what is met, else what is possible with a chain."""
+    """Returns the places to mark: those of findings that are met. If none are, those of possible findings with
+    a chain.
+    """
     found = list(exposures)
     matters = [item for item in found if item.state is State.MET]
     matters = matters or [item for item in found if item.state is State.POSSIBLE and item.finding.chain]
@@ -28,7 +30,7 @@ def _key(place: Place) -> tuple[str, str, str | None, int | None]:
 
 
 def _slots(owner: ProgramSet, call: TailCall) -> str:
-    """Returns what a tail call leads to."""
+    """Returns a description of a tail call's targets."""
     if call.map is None:
         return "a prog array that is not known"
     array = owner.map(call.map)
@@ -72,7 +74,9 @@ def _attached(program: Program) -> str:
 
 
 def call_graph(sets: Iterable[ProgramSet], exposures: Iterable[Exposure]) -> list[str]:
-    """Returns the lines: each program with its functions, their calls and tail calls; `>` marks where a defect is met."""
+    """Returns the lines of the call graph: each program with its functions, their calls and tail calls. `>` marks the
+    places where a defect is met, or may be.
+    """
     marked = _marked(exposures)
     lines = []
     for owner in sets:
@@ -84,7 +88,7 @@ def call_graph(sets: Iterable[ProgramSet], exposures: Iterable[Exposure]) -> lis
 
 
 def chains(exposures: Iterable[Exposure]) -> list[str]:
-    """Returns the chains that make loops, numbered, those that several defects have once."""
+    """Returns the chains that form loops, with numbered steps. A chain of several defects is listed once."""
     found: dict[tuple[State, tuple[str, ...]], list[str]] = {}
     for item in exposures:
         if item.finding.chain and item.state is not State.NOT_MET:

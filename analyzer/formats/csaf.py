@@ -1,4 +1,6 @@
-"""CSAF 2.0 (OASIS), profile VEX: a vulnerability for each defect, with the kernels by their status."""
+"""Renders a report as CSAF 2.0 (OASIS), profile VEX: one vulnerability for each defect, with the kernels grouped by
+status.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ _NAMESPACE = "urn:tailcall-audit:no-publisher-is-set"
 
 
 class _Said(NamedTuple):
-    """What a document says of one defect in one product."""
+    """The verdict on one defect in one product."""
 
     product: Product
     verdict: Verdict
@@ -67,7 +69,7 @@ def _flags(items: list[_Said]) -> list[dict[str, Any]]:
 
 
 def _impacts(items: list[_Said]) -> list[dict[str, Any]]:
-    """Returns why each product has its status; a document may give only one impact a product."""
+    """Returns the reason for each product's status. CSAF allows only one impact for a product."""
     found: dict[str, list[str]] = {}
     for item in items:
         found.setdefault(notes_of(item.verdict), []).append(item.product.id)
@@ -128,7 +130,7 @@ def _document(report: Report, view: View, digest: str) -> dict[str, Any]:
 
 
 def render(report: Report, view: View) -> str:
-    """Returns the report as CSAF. Without a publisher it is a draft: who issues a document must be named."""
+    """Returns the report as CSAF. Without a publisher the document is a draft, because CSAF requires its issuer."""
     names = names_of(report.catalog)
     known: dict[str, Product] = {}
     said: dict[str, list[_Said]] = {}

@@ -1,6 +1,6 @@
-"""CSV (RFC 4180) with a header: a row for each verdict, and one for each input that could not be judged.
+"""Renders a report as CSV (RFC 4180) with a header: one row for each verdict and each input that could not be judged.
 
-A cell that a spreadsheet would take for a formula has an apostrophe before it.
+A cell that a spreadsheet would interpret as a formula gets a leading apostrophe.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _rows(report: Report) -> Iterator[dict[str, object]]:
 
 
 def render(report: Report, _: View) -> str:
-    """Returns the report as CSV; lines end in a line feed."""
+    """Returns the report as CSV. Lines end in a line feed."""
     report = with_skipped_nodes(report)
     written = io.StringIO()
     writer = csv.writer(written, lineterminator="\n")

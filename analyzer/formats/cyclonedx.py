@@ -1,6 +1,7 @@
-"""CycloneDX 1.6 with VEX, by cyclonedx-python-lib: a component for each kernel, a vulnerability for each verdict.
+"""Renders a report as CycloneDX 1.6 with VEX, by cyclonedx-python-lib: one component for each kernel, one vulnerability
+for each verdict.
 
-An unknown is ``in_triage``. A waived defect stays ``exploitable``: the waiver is in the detail of its analysis.
+Unknown becomes ``in_triage``. A waived defect stays ``exploitable``; the detail of its analysis contains the waiver.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def _document(report: Report, view: View) -> Bom:
 
 
 def render(report: Report, view: View) -> str:
-    """Returns the report as CycloneDX JSON; raises AuditError where the library is not installed."""
+    """Returns the report as CycloneDX JSON. Raises AuditError if the library is not installed."""
     with needs("cyclonedx-python-lib", "cyclonedx"):
         from cyclonedx.output.json import JsonV1Dot6
     document = _document(report, view)

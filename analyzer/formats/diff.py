@@ -1,4 +1,4 @@
-"""A comparison of two reports as text, as Markdown and as JSON."""
+"""Renders a comparison of two reports as text, Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _COLUMNS = ("DEFECT", "BEFORE", "NOW", "BECAUSE", "WHERE")
 
 
 def _some(names: Sequence[str]) -> str:
-    """Returns the first names, and how many more there are."""
+    """Returns the first names and the number of the remaining ones."""
     more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
     return ", ".join(names[:_FEW]) + more
 
@@ -40,7 +40,9 @@ def _new_defect(item: NewDefect) -> str:
 
 
 def _lists(found: Comparison) -> Iterable[tuple[str, list[str]]]:
-    """Yields the title and the lines of what is listed apart."""
+    """Yields the title and the lines of each separate list: unreadable inputs, defects and kernels that are in one
+    report only.
+    """
     old, new = found.old.catalog, found.new.catalog
     by = f" (the catalogue was of {old}, and is of {new} now)" if old and new and old != new else ""
     yield "Could not be judged now", [f"{name}: {reason}" for name, reason in found.unreadable.items()]
@@ -51,7 +53,7 @@ def _lists(found: Comparison) -> Iterable[tuple[str, list[str]]]:
 
 
 def summary(found: Comparison) -> str:
-    """Returns the last line: how many of what."""
+    """Returns the last line, with the counts."""
     counts = [sum(item.trend is trend for item in found.changes) for trend in Trend]
     words = [f"{number} {trend.value}" for trend, number in zip(Trend, counts, strict=True)]
     waived = sum(item.now.waived for item in found.changes if item.trend is Trend.WORSE)
@@ -61,7 +63,7 @@ def summary(found: Comparison) -> str:
 
 
 def render_comparison(found: Comparison) -> str:
-    """Returns the comparison as text, ending with a line of counts."""
+    """Returns the comparison as text. The last line has the counts."""
     lines: list[str] = []
     for trend, title in _TITLES.items():
         rows = [_row(item) for item in found.changes if item.trend is trend]

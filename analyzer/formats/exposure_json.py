@@ -1,4 +1,6 @@
-"""Exposure as JSON. Its frame is a contract: `exposure.schema.json`, described in docs/exposure.md."""
+"""Renders an exposure report as JSON. The format is stable: `exposure.schema.json` defines it, docs/exposure.md
+describes it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ _OF_THE_AUDIT = ("targets", "first_fixed", "defects", "details", "evidence")
 
 
 def exposure_schema_path() -> Path:
-    """Returns the JSON Schema of exposure."""
+    """Returns the path of the JSON Schema for exposure reports."""
     return Path(__file__).with_name("exposure.schema.json")
 
 
@@ -74,8 +76,8 @@ def _exposure(item: Exposure) -> dict[str, Any]:
 
 
 def exposure_as_data(found: ExposureReport, tool_version: str) -> dict[str, Any]:
-    """Returns all of it as plain data. Of kernels it has what the audit's report has, with `exposure` and `hit` in each
-    verdict.
+    """Returns the exposure report as plain data. The kernels are as in an audit's report, with `exposure` and `hit`
+    added to each verdict.
     """
     catalog, audited = found.catalog, found.report
     data: dict[str, Any] = {
@@ -116,5 +118,7 @@ def exposure_as_data(found: ExposureReport, tool_version: str) -> dict[str, Any]
 
 
 def exposure_as_json(found: ExposureReport) -> str:
-    """Returns all of it as JSON text; everything beyond ASCII is escaped, so no terminal acts on it."""
+    """Returns the exposure report as JSON text. Characters outside of ASCII are escaped, so that a terminal cannot
+    interpret them.
+    """
     return json.dumps(exposure_as_data(found, __version__), indent=2) + "\n"

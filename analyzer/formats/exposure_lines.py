@@ -1,4 +1,4 @@
-"""What the text formats of exposure share: rows, details and the words around them."""
+"""The rows, details and phrases that the text formats of exposure share."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ __all__ = [
 COLUMNS = ("#", "DEFECT", "STATE", "FIX REFUSES", "BECAUSE")
 BRANCH_COLUMNS = ("BRANCH", "WITHOUT A HIT", "NOR A POSSIBLE ONE", "OPEN THERE")
 _PLACES = 8
-"""Places that the details of a defect show."""
+"""The maximum number of places in the details of a defect."""
 _SIDE_BY_SIDE = 3
-"""Kernels whose names stand above their columns; more are numbered."""
+"""Up to this number of kernels, columns are titled with names. More kernels are numbered."""
 
 
 class ExposureRow(NamedTuple):
-    """A line of the table."""
+    """A row of the table."""
 
     state: State
     cells: tuple[str, ...]
 
 
 def title_of(found: ExposureReport) -> str:
-    """One line that says what was looked at."""
+    """Returns a line that describes what was examined."""
     objects = ", ".join(item.label for item in found.sets)
     count = sum(len(item.programs) for item in found.sets)
     world = "nothing else is loaded or attached (--closed)" if found.closed else "others may load and attach programs"
@@ -56,7 +56,7 @@ def _ordered(found: ExposureReport, everything: bool) -> list[Exposure]:
 
 
 def is_shown(found: ExposureReport, item: Exposure) -> bool:
-    """Returns True for what is met, possible or refused, and in code of the architecture that is asked about."""
+    """Returns True if the defect is met, possible or causes refusals, and is in code of the requested architecture."""
     (defect,) = found.catalog.find(item.defect)
     elsewhere = (
         found.architecture is not None and defect.architectures and found.architecture not in defect.architectures
@@ -65,9 +65,9 @@ def is_shown(found: ExposureReport, item: Exposure) -> bool:
 
 
 def exposure_rows(found: ExposureReport, everything: bool) -> list[ExposureRow]:
-    """Returns a row for each defect, the surest first; `everything` adds those that are not met.
+    """Returns a row for each defect, the surest first. `everything` adds the defects that are not met.
 
-    A reason that several have is written at the first of them.
+    If several defects have the same reason, the later ones refer to the first.
     """
     pitfalls = {defect.slug: defect.pitfall for defect in found.catalog.defects}
     first: dict[str, str] = {}
@@ -83,7 +83,7 @@ def exposure_rows(found: ExposureReport, everything: bool) -> list[ExposureRow]:
 
 
 def summary_of(found: ExposureReport, everything: bool) -> str:
-    """Returns the last line: how many are in each state."""
+    """Returns the last line, with the number of defects in each state."""
     counts = [f"{sum(item.state is state for item in found.exposures)} {state.label}" for state in reversed(State)]
     hidden = sum(not is_shown(found, item) for item in found.exposures)
     what = "not-met" if found.architecture is None else "not-met, or of other architectures,"
@@ -91,7 +91,7 @@ def summary_of(found: ExposureReport, everything: bool) -> str:
 
 
 def details_of(found: ExposureReport, item: Exposure) -> list[str]:
-    """Returns what is known of one defect, as lines."""
+    """Returns the lines of details about one defect."""
     (defect,) = found.catalog.find(item.defect)
     lines = [f"{item.defect}: {item.state.label}", f"  {defect.title}", f"  reason:      {item.finding.reason}"]
     lines += [f"  where:       {place}" for place in item.finding.where[:_PLACES]]
@@ -110,7 +110,7 @@ def details_of(found: ExposureReport, item: Exposure) -> list[str]:
 
 
 def notes_of(found: ExposureReport) -> list[str]:
-    """Returns what could not be read."""
+    """Returns lines about everything that could not be read."""
     notes = [f"note: {owner.label}: {note}" for owner in found.sets for note in owner.notes]
     notes += [f"skipped: {item.label}: {item.reason}" for item in found.skipped]
     if found.report is not None:
@@ -130,7 +130,9 @@ def _kernel_line(verdict: Verdict, exposed: Exposed) -> str:
 
 
 def kernel_lines(target: TargetReport) -> list[str]:
-    """Returns what a kernel means for the programs: its hits and refusals, and what it has that they do not reach."""
+    """Returns lines about what a kernel means for the programs: its hits and refusals, and its defects that the
+    programs do not meet.
+    """
     wanted = ("HIT", "refused", "possible hit", "possibly refused")
     lines = [
         _kernel_line(item, item.exposed)
@@ -145,7 +147,7 @@ def kernel_lines(target: TargetReport) -> list[str]:
 
 
 def matrix_rows(found: ExposureReport) -> tuple[list[tuple[str, ...]], list[str]]:
-    """Returns the table of programs and kernels, its titles first, and what its numbers stand for."""
+    """Returns the table of programs and kernels, headings first, and the legend for numbered kernels."""
     targets = found.report.targets if found.report is not None else ()
     numbered = len(targets) > _SIDE_BY_SIDE
     titles = [str(number) if numbered else item.name for number, item in enumerate(targets, 1)]
@@ -161,7 +163,7 @@ def matrix_rows(found: ExposureReport) -> tuple[list[tuple[str, ...]], list[str]
 
 
 def branch_rows(oldest: Sequence[Oldest]) -> list[tuple[str, ...]]:
-    """Returns the table of branches, its titles first."""
+    """Returns the table of branches, headings first."""
     rows: list[tuple[str, ...]] = [BRANCH_COLUMNS]
     for item in oldest:
         unknown = [f"{slug} (not known)" for slug in item.unknown]

@@ -1,4 +1,4 @@
-"""Exposure as plain text, and as a table for a terminal."""
+"""Renders an exposure report as plain text, and as a table for a terminal."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _explained(found: ExposureReport, everything: bool) -> list[str]:
 
 
 def _behind(found: ExposureReport) -> list[str]:
-    """Returns what stands behind the table: kernels, the matrix, branches, notes."""
+    """Returns the lines that follow the table: kernels, the matrix, branches, notes."""
     lines: list[str] = []
     for target in found.report.targets if found.report is not None else ():
         lines += [heading(target), *kernel_lines(target), ""]
@@ -61,7 +61,7 @@ def _behind(found: ExposureReport) -> list[str]:
 
 
 def exposure_as_text(found: ExposureReport, view: View) -> str:
-    """Returns all of it as plain text."""
+    """Returns the exposure report as plain text."""
     lines = [title_of(found), ""]
     rows = exposure_rows(found, view.everything)
     lines += [*aligned([COLUMNS, *(row.cells for row in rows)]), ""] if rows else []
@@ -71,7 +71,7 @@ def exposure_as_text(found: ExposureReport, view: View) -> str:
 
 
 def exposure_as_table(found: ExposureReport, view: View) -> str:
-    """Returns all of it as text with colours, as wide as the terminal (NO_COLOR is honoured)."""
+    """Returns the exposure report as coloured text, as wide as the terminal. Respects NO_COLOR."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""Imports the libraries of formats, which are extras, and names the extra if one is not installed."""
+"""Imports the optional libraries of formats. If one is not installed, the error names the extra to install."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ __all__ = ["needs"]
 
 @contextmanager
 def needs(library: str, name: str) -> Iterator[None]:
-    """A block that imports a format's library; raises an AuditError that names the extra if that fails."""
+    """Context manager around the import of an optional library. Raises AuditError with the name of the extra if that
+    fails.
+    """
     try:
         yield
     except ImportError as error:

@@ -1,4 +1,6 @@
-"""Many nodes with few kernels: a row a kernel, the worst first; the names of the nodes where they are wanted."""
+"""Renders a report of many nodes with few kernels: one row a kernel, the worst first. The names of the nodes are
+optional.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ class _Kernel(NamedTuple):
 
     @property
     def rank(self) -> tuple[object, ...]:
-        """What the rows are ordered by: more affected first, then more unknown, then more nodes, then the name."""
+        """The sort key of the rows: more affected first, then more unknown, then more nodes, then by name."""
         states = list(self.target.states.values())
         return (-states.count(State.AFFECTED), -states.count(State.UNKNOWN), -len(self.names), self.target.name)
 
@@ -46,20 +48,22 @@ def _kernels(report: Report) -> list[_Kernel]:
 
 
 class _Column(NamedTuple):
-    """A column: its title, and the slugs of the defects whose worst verdict it shows."""
+    """A column: its title, and the slugs of its defects. It shows the worst verdict on these."""
 
     title: str
     slugs: tuple[str, ...]
 
     def cell(self, states: Mapping[str, State]) -> str:
-        """Returns the worst of a kernel's verdicts; nothing where it has none, as in code of another architecture."""
+        """Returns the worst of a kernel's verdicts on these defects. Empty if it has none, for example because the code
+        is of another architecture.
+        """
         here = {states[slug] for slug in self.slugs if slug in states}
         return next((CELLS[state] for state in _WORST if state in here), "")
 
 
 def _columns(report: Report, everything: bool) -> tuple[list[_Column], list[str]]:
-    """Returns the columns, and the slugs of the defects that are counted only: those that are no pitfall, where there
-    are many.
+    """Returns the columns, and the slugs of the defects that are only counted: if there are many, those that are not
+    pitfalls.
     """
     seen = {item.defect.slug: item.defect for target in report.targets for item in shown(target, everything)}
     if len(seen) <= _MOST_COLUMNS:
@@ -78,7 +82,7 @@ def _states(target: TargetReport, everything: bool) -> dict[str, State]:
 
 
 def _name(target: TargetReport) -> str:
-    """Returns the release, and the package that its build string names."""
+    """Returns the release, and the package if the build string names one."""
     package = target.identity.get("package")
     name = target.name if package is None else f"{target.name} ({package})"
     return printable(name, _RELEASE)
@@ -102,7 +106,7 @@ def _table(
 
 
 def _unread(report: Report) -> list[str]:
-    """Returns a line for each reason why nodes could not be judged, with how many it holds for."""
+    """Returns a line for each reason why nodes could not be judged, with the number of nodes."""
     reasons: dict[str, list[str]] = {}
     for node in report.nodes:
         if node.skipped is not None:
@@ -121,7 +125,7 @@ def _plural(number: int, word: str) -> str:
 
 
 def _summary(report: Report, kernels: Sequence[_Kernel], everything: bool) -> str:
-    """Returns the last line: how many nodes run a kernel whose worst verdict is such."""
+    """Returns the last line: how many nodes run a kernel with an affected, an unknown or neither verdict."""
     counts = dict.fromkeys(_WORST, 0)
     for target, names in kernels:
         states = {item.state for item in shown(target, everything)}
@@ -138,7 +142,7 @@ def _summary(report: Report, kernels: Sequence[_Kernel], everything: bool) -> st
 
 
 def _details(kernels: Sequence[_Kernel], view: View) -> Iterator[str]:
-    """Yields the names of each kernel's nodes, and what would settle its unknowns."""
+    """Yields the names of each kernel's nodes, and the commands that would settle its unknowns."""
     for target, names in kernels:
         yield f"{_name(target)}: {_plural(len(names), 'node')}"
         text = ", ".join(printable(name) for name in sorted(names))
@@ -149,7 +153,7 @@ def _details(kernels: Sequence[_Kernel], view: View) -> Iterator[str]:
 
 
 def render(report: Report, view: View) -> str:
-    """Returns the report of a fleet as text."""
+    """Returns the report on a fleet as text."""
     kernels = _kernels(report)
     columns, others = _columns(report, view.everything)
     out = [*_table(kernels, columns, others, view.everything), ""]

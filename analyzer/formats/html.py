@@ -1,6 +1,7 @@
-"""One self-contained HTML page, by jinja2: a matrix, and the evidence behind each verdict. No script, nothing fetched.
+"""Renders a report as one self-contained HTML page, by jinja2: a matrix, and the evidence for each verdict. The page
+has no scripts and loads nothing.
 
-The template escapes everything; the page forbids scripts and connections by its own policy, too.
+The template escapes everything. In addition, the page's content security policy forbids scripts and connections.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ _WORDS = {State.AFFECTED: "affected", State.FIXED: "fixed", State.NOT_AFFECTED: 
 
 _OPEN = ("affected", "unknown", "waived", "contradicted")
 _FEW = 12
-"""Kernels up to which the matrix has a column for each, and all evidence is on the page."""
+"""Up to this number of kernels, the matrix has a column for each, and the page contains all evidence."""
 
 
 class _Cell(NamedTuple):
-    """A cell of the matrix: its words, its class, and its link."""
+    """A cell of the matrix: its text, its CSS class and its link target."""
 
     words: str
     style: str
@@ -47,7 +48,7 @@ class _Cell(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """A verdict with the lines behind it."""
+    """A verdict with the text of its details."""
 
     verdict: Verdict
     words: str
@@ -58,8 +59,8 @@ class _Entry(NamedTuple):
 
 
 class _Kernel(NamedTuple):
-    """A kernel's part of the page: the entries worth reading first, those of other architectures' code, and which of both
-    are listed with their evidence.
+    """The part of the page about one kernel. `entries` are the verdicts, the worst first; `others` those on other
+    architectures' code. `listed` are the entries of both that are shown with their evidence.
     """
 
     name: str
@@ -76,14 +77,16 @@ class _Kernel(NamedTuple):
 
 
 class _Title(NamedTuple):
-    """A title of a row or a column, and its link."""
+    """The title of a row or a column, and its link target."""
 
     words: str
     anchor: str = ""
 
 
 class _Matrix(NamedTuple):
-    """A table of cells: the title of its titles, those of its columns, its lines, and what is to be known of it."""
+    """A table: the title of its first column (`corner`), the titles of the other columns, its rows, and notes
+    about it.
+    """
 
     corner: str
     titles: list[_Title]
@@ -141,14 +144,16 @@ def _cell(kernel: _Kernel, defect: Defect) -> _Cell:
 
 
 def _defects(kernels: Sequence[_Kernel], report: Report) -> list[Defect]:
-    """Returns the defects in code of the architecture of one of the kernels, in the catalogue's order."""
+    """Returns the defects that concern the architecture of one of the kernels, in the catalogue's order."""
     found = {item.verdict.defect.slug: item.verdict.defect for each in kernels for item in each.entries}
     place = {defect.slug: number for number, defect in enumerate(report.catalog.defects)}
     return sorted(found.values(), key=lambda defect: place.get(defect.slug, len(place)))
 
 
 def _matrix(kernels: Sequence[_Kernel], report: Report) -> _Matrix:
-    """Returns the matrix: a column for each kernel; of many kernels a row for each, and the defects that some have."""
+    """Returns the matrix. Few kernels get a column each. Many kernels get a row each, with only the defects that some
+    of them have.
+    """
     defects = _defects(kernels, report)
     heads = [_Title(kernel.name, kernel.anchor) for kernel in kernels]
     cells = [[_cell(kernel, defect) for defect in defects] for kernel in kernels]
@@ -168,7 +173,7 @@ def _matrix(kernels: Sequence[_Kernel], report: Report) -> _Matrix:
 
 
 def render(report: Report, view: View) -> str:
-    """Returns the report as an HTML page; raises AuditError where the library is not installed."""
+    """Returns the report as an HTML page. Raises AuditError if the library is not installed."""
     report = with_skipped_nodes(report)
     with needs("jinja2", "html"):
         from jinja2 import Environment, StrictUndefined

@@ -1,6 +1,8 @@
-"""A line of JSON for each kernel, then for each node and each input that could not be judged: for programs that stream.
+"""Renders a report as lines of JSON, for programs that read it as a stream: one for each kernel, then one for each node
+and each input that could not be judged.
 
-A line of a kernel has all of it. `id` is made of what the kernel is, so that it is the same in every report.
+The line of a kernel contains all of its verdicts. `id` is derived from the kernel's identity, so that it is the same in
+every report.
 """
 
 from __future__ import annotations
@@ -17,13 +19,13 @@ from tailcall_audit.analyzer.model import Report, TargetReport
 __all__ = ["kernel_id", "pieces", "render"]
 
 _PLACES = frozenset(("config", "image", "root", "changelog"))
-"""What an identity says of where something was read, and not of the kernel."""
+"""The parts of an identity that say where something was read. They do not identify the kernel."""
 _line = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def kernel_id(target: TargetReport) -> str:
-    """Returns a short name of a kernel, of 16 hex digits: the same wherever it was read, another one for another
-    build.
+    """Returns a short id of a kernel, 16 hex digits. It does not depend on where the kernel was read, and differs
+    between builds.
     """
     identity = {key: value for key, value in target.identity.items() if value is not None and key not in _PLACES}
     return hashlib.sha256(json.dumps([target.kind.value, identity], sort_keys=True).encode()).hexdigest()[:16]
@@ -42,7 +44,7 @@ def _kernel(target: TargetReport, report: Report) -> dict[str, Any]:
 
 
 def pieces(report: Report, _: View) -> Iterator[str]:
-    """Yields the lines."""
+    """Yields the lines of the report."""
     for target in report.targets:
         yield _line(_kernel(target, report)) + "\n"
     identities = [kernel_id(target) for target in report.targets]
@@ -54,5 +56,5 @@ def pieces(report: Report, _: View) -> Iterator[str]:
 
 
 def render(report: Report, view: View) -> str:
-    """Returns all lines."""
+    """Returns the report as one text."""
     return "".join(pieces(report, view))

@@ -1,7 +1,7 @@
-"""JUnit XML, by junitparser: a suite for each kernel, a case for each defect.
+"""Renders a report as JUnit XML, by junitparser: one suite for each kernel, one case for each defect.
 
-An unknown is an error with its reason: servers show *skipped* as green. Where the user's gate lets the unknown through,
-it is skipped. What is waived is skipped, too, with the waiver's words.
+Unknown is an error with its reason, because servers show *skipped* as passed. If the user's gate lets unknown pass, it
+is skipped. A waived defect is skipped too, with the text of the waiver.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _is_contradicted(verdict: Verdict) -> bool:
 
 
 def _result(verdict: Verdict, view: View) -> list[FinalResult]:
-    """Returns what a case ends with: nothing where the kernel is safe."""
+    """Returns the result of a case; empty if the kernel does not have the defect."""
     from junitparser import Error, Failure, Skipped
 
     found: FinalResult
@@ -46,7 +46,7 @@ def _result(verdict: Verdict, view: View) -> list[FinalResult]:
         words = printable(
             verdict.reason + programs_words(verdict) + (f"; to settle it: {verdict.settle}" if verdict.settle else "")
         )
-        # What an expired waiver names fails, whatever is let through.
+        # A defect with an expired waiver fails, even if unknown verdicts may pass.
         allowed = view.unknown_passes and verdict.waiver is None
         found = Skipped(words, "unknown") if allowed else Error(words, "unknown")
     else:
@@ -76,9 +76,9 @@ def _suite(subject: Subject, view: View) -> TestSuite:
 
 
 def render(report: Report, view: View) -> str:
-    """Returns the report as JUnit XML. An input that could not be judged is a suite with one error.
+    """Returns the report as JUnit XML. An input that could not be judged becomes a suite with one error.
 
-    Raises AuditError where the library is not installed.
+    Raises AuditError if the library is not installed.
     """
     report = with_skipped_nodes(report)
     with needs("junitparser", "junit"):

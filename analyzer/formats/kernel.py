@@ -1,6 +1,6 @@
-"""What formats for other programs call a kernel: a name that is its own, an address (purl), and fingerprints.
+"""Identifies kernels in documents for other programs: by a unique name, a package URL (purl), and fingerprints.
 
-None of it has a path in it: the same kernel, read from another place, is the same product and the same finding.
+None of these contains a path. A kernel that is read from another place is the same product with the same findings.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _EXACT = "exact"
 
 
 class Kernel(NamedTuple):
-    """A kernel: the name that it has in a document, its version (a package's, a release) and its architecture (None: it
-    is not known).
+    """A kernel: its name in a document, its version (of the package or the release) and its architecture (None: not
+    known).
     """
 
     name: str
@@ -40,8 +40,8 @@ class Kernel(NamedTuple):
 
 
 class Product(NamedTuple):
-    """A kernel for an architecture, as documents about vulnerabilities name products: an id of its own in the document,
-    a title, and its addresses. `cpe` is None where the version is no upstream release for certain.
+    """A kernel for an architecture, in the form that documents about vulnerabilities use for products: a unique id in
+    the document, a title, a purl and a CPE. `cpe` is None unless the version is certainly an upstream release.
     """
 
     id: str
@@ -51,14 +51,14 @@ class Product(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """A target of a report, with what it is called in a document."""
+    """A target of a report, with its identification in a document."""
 
     kernel: Kernel
     target: TargetReport
 
 
 def with_skipped_nodes(report: Report) -> Report:
-    """Returns a report whose skipped inputs include the nodes that could not be judged."""
+    """Returns the report with the nodes that could not be judged added to its skipped inputs."""
     nodes = (Skipped(node.name, node.skipped) for node in report.nodes if node.skipped is not None)
     return report._replace(skipped=(*report.skipped, *nodes))
 
@@ -68,8 +68,8 @@ def _plain_name(target: TargetReport) -> str:
 
 
 def _version(target: TargetReport) -> str:
-    """Returns the name that its builders gave the kernel: its package, its release or its upstream release, else its
-    label.
+    """Returns the version of a kernel as its builders named it: its package, its release or its upstream release,
+    otherwise its label.
     """
     identity = target.identity
     known = next((value for key in ("package", "release", "upstream") if (value := identity.get(key))), None)
@@ -77,19 +77,23 @@ def _version(target: TargetReport) -> str:
 
 
 def kernel_key(target: TargetReport) -> str:
-    """Returns what identifies a kernel wherever it is read: its version, flavour and architecture; never a path."""
+    """Returns a key that identifies a kernel wherever it is read: its version, flavour and architecture, never
+    a path.
+    """
     identity = target.identity
     return "|".join((_version(target), identity.get("flavour") or "", identity.get("architecture") or ""))
 
 
 def fingerprint(target: TargetReport, verdict: Verdict) -> str:
-    """Returns the fingerprint of a defect in a kernel (64 hex digits): the same in every run and at every place."""
+    """Returns the fingerprint of a defect in a kernel (64 hex digits). It is the same in every run and on every
+    host.
+    """
     words = "|".join((verdict.defect.slug, kernel_key(target), ",".join(verdict.architectures)))
     return hashlib.sha256(words.encode("utf-8", "replace")).hexdigest()
 
 
 def subjects(report: Report) -> Iterator[Subject]:
-    """Yields the targets, each with a name of its own: the second of one name has a number."""
+    """Yields the targets, each with a unique name. Repeated names get a number."""
     seen: dict[str, int] = {}
     for target in report.targets:
         name = _plain_name(target)
@@ -105,7 +109,9 @@ def _cpe(target: TargetReport) -> str | None:
 
 
 def products(subject: Subject, verdict: Verdict) -> list[Product]:
-    """Returns the products that a verdict is about: the kernel, or the kernel on each of the verdict's architectures."""
+    """Returns the products that a verdict applies to: the kernel, or the kernel on each of the verdict's
+    architectures.
+    """
     kernel, target = subject
     found = []
     for name in verdict.architectures or (kernel.architecture,):
@@ -118,5 +124,5 @@ def products(subject: Subject, verdict: Verdict) -> list[Product]:
 
 
 def severity_number(severity: str) -> str:
-    """Returns the lowest CVSS score of a severity's class. It stands for the class; it was not measured."""
+    """Returns the lowest CVSS score of a severity class. The score represents the class; no vector was evaluated."""
     return {"critical": "9.0", "high": "7.0", "medium": "4.0"}.get(severity, "1.0")

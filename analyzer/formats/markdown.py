@@ -1,4 +1,6 @@
-"""Markdown (GitHub's), for a comment or an issue: a matrix where there are several kernels, then a table for each."""
+"""Renders a report as Markdown (GitHub's), for a comment or an issue: a matrix if there are several kernels, then a
+table for each.
+"""
 
 from __future__ import annotations
 
@@ -28,16 +30,16 @@ __all__ = ["as_markdown", "render"]
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~$&@])")
 _MARKS = {State.AFFECTED: "**affected**", State.FIXED: "fixed", State.NOT_AFFECTED: "-", State.UNKNOWN: "*unknown*"}
 _WIDEST = 12
-"""Kernels up to which a matrix has a column for each; beyond it, a row for each."""
+"""Up to this number of kernels, a matrix has a column for each; above it, a row for each."""
 
 
 def as_markdown(words: str) -> str:
-    """Returns text of an input as Markdown that shows just that: no link, no mention, no tag, no cell of its own."""
+    """Escapes text from an input for Markdown, so that it cannot form links, mentions, tags or table cells."""
     return _SPECIAL.sub(r"\\\1", printable(words)).replace("://", ":\\//").replace("www.", "www\\.")
 
 
 def _code(words: str) -> str:
-    """Returns text as code in a line; a backtick in it would end it."""
+    """Returns text as inline code. Backticks are replaced, because they would end it."""
     return f"`{printable(words).replace('`', chr(39)).replace('|', '¦')}`"
 
 
@@ -50,7 +52,7 @@ def _table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _cell(items: Sequence[Verdict]) -> str:
-    """Returns the cell of a defect in a kernel: the worst, where it differs between architectures."""
+    """Returns the matrix cell of a defect in a kernel: the worst verdict, if it differs between architectures."""
     if not items:
         return ""
     worst = max(items, key=lambda item: (item.state is State.AFFECTED, item.state is State.UNKNOWN))
@@ -96,7 +98,7 @@ def _evidence(verdicts: Sequence[Verdict]) -> Iterator[str]:
     for item in verdicts:
         first, *rest = details(item)
         yield from ("<details>", f"<summary>{as_markdown(first)}</summary>", "")
-        # An indented block shows everything as it is.
+        # In an indented block, Markdown shows everything literally.
         yield from (f"    {line}" for line in rest)
         yield from ("", "</details>", "")
 

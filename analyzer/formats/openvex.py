@@ -1,4 +1,6 @@
-"""OpenVEX 0.2.0: a statement for each verdict. An unknown is ``under_investigation``; a waiver leaves ``affected``."""
+"""Renders a report as OpenVEX 0.2.0: one statement for each verdict. Unknown becomes ``under_investigation``. A waived
+defect stays ``affected``.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def _statement(subject: Subject, verdict: Verdict, names: Mapping[str, Name], ca
 
 
 def render(report: Report, view: View) -> str:
-    """Returns the report as OpenVEX. The document's id is that of its statements: the same ones have the same id."""
+    """Returns the report as OpenVEX. The document's id is derived from its statements, so that equal statements have
+    the same id.
+    """
     names = names_of(report.catalog)
     statements = [
         _statement(subject, verdict, names, report.catalog)

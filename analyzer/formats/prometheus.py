@@ -1,7 +1,7 @@
-"""Prometheus's text format, by prometheus-client, for the textfile collector of node_exporter.
+"""Renders a report in Prometheus's text format, by prometheus-client, for the textfile collector of node_exporter.
 
-The file is the whole truth of one run: a kernel that is gone has no series left in it. The unknown has gauges of its
-own, and is 0 in no other one's place.
+The file replaces the one of the previous run, so that kernels that are gone have no series in it. Unknown has gauges of
+its own and is never included in another gauge.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _about_the_run(report: Report, view: View) -> Iterator[Metric]:
 
 
 class _Collector:
-    """What prometheus-client asks for its metrics."""
+    """The collector that prometheus-client calls to get the metrics."""
 
     def __init__(self, report: Report, view: View) -> None:
         self._report, self._view = report, view
@@ -110,7 +110,7 @@ class _Collector:
 
 
 def render(report: Report, view: View) -> str:
-    """Returns the report in Prometheus's text format; raises AuditError where the library is not installed."""
+    """Returns the report in Prometheus's text format. Raises AuditError if the library is not installed."""
     with needs("prometheus-client", "prometheus"):
         from prometheus_client import CollectorRegistry, generate_latest
     registry = CollectorRegistry(auto_describe=False)

@@ -1,7 +1,8 @@
-"""SARIF 2.1.0 (OASIS): a result for each defect that is there or may be there.
+"""Renders a report as SARIF 2.1.0 (OASIS): one result for each defect that the kernel has or may have.
 
-An unknown is a *note*. What is fixed or not affected is no result: servers show every result as an alert. A waiver is a
-suppression. The fingerprint is that of the defect and the kernel, so an alert stays the same one wherever it is found.
+Unknown becomes a *note*. Fixed and not affected are left out, because servers show every result as an alert. A waiver
+becomes a suppression. The fingerprint depends on the defect and the kernel only, so that an alert stays the same on
+every host.
 """
 
 from __future__ import annotations
@@ -100,7 +101,9 @@ def _found(report: Report) -> Iterator[tuple[Subject, Verdict]]:
 
 
 def render(report: Report, view: View) -> str:
-    """Returns the report as SARIF. Inputs that could not be judged are notifications: the run was not successful."""
+    """Returns the report as SARIF. Inputs that could not be judged become notifications, and the run is marked as
+    unsuccessful.
+    """
     report = with_skipped_nodes(report)
     found = list(_found(report))
     defects = {verdict.defect.slug: verdict.defect for _, verdict in found}

@@ -1,4 +1,4 @@
-"""The settings of a call as text and as JSON: each with its value and where that is from, and the waivers."""
+"""Renders the settings of a call as text and as JSON: the value of each and its origin, and the waivers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["render_settings", "settings_as_json"]
 
 
 def render_settings(values: Iterable[Value], waivers: Sequence[Waiver], ignored: Iterable[str]) -> str:
-    """Returns a line a setting and a line a waiver; `ignored` are variables of the environment that set nothing."""
+    """Returns a line for each setting and each waiver. `ignored` are environment variables that match no setting."""
     rows = [[item.name, "-" if item.value is None else item.value, item.origin] for item in values]
     lines = aligned([["SETTING", "VALUE", "FROM"], *([printable(cell) for cell in row] for row in rows)])
     if waivers:
@@ -33,7 +33,7 @@ def render_settings(values: Iterable[Value], waivers: Sequence[Waiver], ignored:
 
 
 def settings_as_json(values: Iterable[Value], waivers: Sequence[Waiver], ignored: Iterable[str]) -> str:
-    """Returns the same as JSON text."""
+    """Returns the settings and waivers as JSON text."""
     document = {
         "settings": {item.name: {"value": item.value, "from": item.origin} for item in values},
         "waivers": [item._asdict() for item in waivers],

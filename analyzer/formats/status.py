@@ -1,6 +1,7 @@
-"""Verdicts in the words of VEX, which OpenVEX, CSAF and CycloneDX share.
+"""Converts verdicts to the terms of VEX, which OpenVEX, CSAF and CycloneDX share.
 
-An unknown is under investigation, never anything better. A waiver changes no status: the action statement names it.
+Unknown becomes "under investigation", never a better status. A waiver does not change the status; the action statement
+contains it.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ class Status(Enum):
 
 
 class Justification(Enum):
-    """Why a product is not affected, in the words of OpenVEX and CSAF."""
+    """The reason why a product is not affected, in the terms of OpenVEX and CSAF."""
 
     CODE_NOT_PRESENT = "vulnerable_code_not_present"
     NOT_IN_EXECUTE_PATH = "vulnerable_code_not_in_execute_path"
 
 
 class Name(NamedTuple):
-    """Returns the name of a vulnerability: its CVE if no other defect has it, else the catalogue's name."""
+    """The name of a vulnerability: its CVE if no other defect shares it, otherwise the catalogue's name."""
 
     name: str
     cve: str | None
@@ -54,7 +55,7 @@ _JUSTIFICATIONS = {
     Rule.NEVER_INTRODUCED: Justification.CODE_NOT_PRESENT,
     Rule.CAPABILITY_ABSENT: Justification.NOT_IN_EXECUTE_PATH,
 }
-"""What was only not reproduced (seen-absent) has no justification: the reason is given in words."""
+"""A defect that was only not reproduced (seen-absent) has no justification; its reason is given as text."""
 
 
 def status_of(verdict: Verdict) -> Status:
@@ -63,12 +64,14 @@ def status_of(verdict: Verdict) -> Status:
 
 
 def justification_of(verdict: Verdict) -> Justification | None:
-    """Returns why a product is not affected; None if VEX has no word for it."""
+    """Returns the justification for not affected, None if VEX has no term for the rule."""
     return _JUSTIFICATIONS.get(verdict.rule) if verdict.state is State.NOT_AFFECTED else None
 
 
 def names_of(catalog: Catalog) -> dict[str, Name]:
-    """Returns the names of all defects by slug. A CVE that several defects share names none of them: they may differ."""
+    """Returns the names of all defects by slug. A CVE that several defects share is not used as a name, because their
+    status may differ.
+    """
     shared = Counter(cve for defect in catalog.defects for cve in defect.cves)
     found = {}
     for defect in catalog.defects:
@@ -92,14 +95,14 @@ def _waiver_words(verdict: Verdict) -> str:
 
 
 def remedy_of(verdict: Verdict, catalog: Catalog) -> str:
-    """Returns the action for an affected kernel: the waiver that accepts it, and the fix."""
+    """Returns the action statement for an affected kernel: the waiver, if there is one, and the fix."""
     fixes = _fixes(verdict.defect, catalog)
     words = f"Use a kernel with the fix: {fixes}." if fixes else "No fix is known."
     return printable(_waiver_words(verdict) + words)
 
 
 def notes_of(verdict: Verdict) -> str:
-    """Returns the reason of a verdict in a sentence; for an unknown also the command that settles it, and its waiver."""
+    """Returns the reason of a verdict as a sentence. For unknown, adds the waiver and the command that settles it."""
     words = f"{verdict.reason} ({verdict.confidence.label} confidence){programs_words(verdict)}"
     if verdict.state is State.UNKNOWN:
         words = f"{_waiver_words(verdict)}{words}"
