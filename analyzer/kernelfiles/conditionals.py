@@ -1,4 +1,4 @@
-"""The conditionals and macros of a C file, and the options that an audit takes as set or not set."""
+"""Preprocessor conditionals and macros of a C file, and the configuration options that an audit assumes."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ __all__ = ["NO_ASSUMPTIONS", "Assumptions", "Branch", "Group", "Macro", "blank"]
 
 
 def blank(text: bytes) -> bytes:
-    """Returns blanks for a text, with as many lines and bytes, so that positions do not change."""
+    """Returns blanks of the same length, with the same line breaks, so that positions stay valid."""
     return b"\n".join([b" " * len(line) for line in text.split(b"\n")])
 
 
 @dataclass(frozen=True)
 class Assumptions:
-    """Configuration options (``CONFIG_X``) that are taken as set or as not set: without them a defect cannot be
-    reached.
+    """Configuration options (``CONFIG_X``) that an audit assumes to be set or not set, because the defect cannot be
+    reached otherwise.
     """
 
     on: frozenset[str] = frozenset()
     off: frozenset[str] = frozenset()
 
     def without(self, names: frozenset[str]) -> Assumptions:
-        """Returns the same without options that a file defines or undefines itself."""
+        """Returns the assumptions without the options that a file itself defines or undefines."""
         return Assumptions(self.on - names, self.off - names)
 
     def named(self, name: str) -> bool | None:
-        """Returns True if a macro is defined; None if that is not known."""
+        """Returns True if a macro is defined, False if it is not, None if that is unknown."""
         return True if name in self.on else False if name in self.off else None
 
 
@@ -38,7 +38,7 @@ NO_ASSUMPTIONS = Assumptions()
 
 @dataclass
 class Branch:
-    """One branch of a conditional: the text between two of its directives, and the condition as it is written."""
+    """One branch of a conditional: the text between two directives, and the condition as written."""
 
     word: bytes
     condition: bytes
@@ -49,7 +49,7 @@ class Branch:
 
 @dataclass
 class Group:
-    """A conditional from its ``#if`` to its ``#endif``. `guard`: it is the include guard of the whole file."""
+    """A conditional from its ``#if`` to its ``#endif``. `guard` is True for the include guard of the file."""
 
     start: int
     parent: Group | None
@@ -58,7 +58,7 @@ class Group:
     guard: bool = False
 
     def options(self, named: Named) -> list[Branch | None]:
-        """Returns the branches that may be compiled, and None if it may be that none is."""
+        """Returns the branches that may be compiled, and also None if possibly none of them is."""
         found: list[Branch | None] = []
         for branch in self.branches:
             value = self._value(branch, named)
@@ -80,7 +80,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Macro:
-    """A ``#define``: its body, its position, and whether it takes parameters."""
+    """A ``#define``: its name, body and position. `takes_parameters` is True for a function-like macro."""
 
     name: str
     body: bytes

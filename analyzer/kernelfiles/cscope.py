@@ -1,4 +1,4 @@
-"""One definition of C code as tokens, without the code that no run reaches."""
+"""One definition of C code as tokens, without dead code."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _CALLED = re.compile(rb"\0([A-Za-z_]\w*)(?=\0\(\0)")
 
 @dataclass(frozen=True)
 class Scope:
-    """A definition: its name, first line (1-based), and text.
+    """A definition: its name, first line (1-based) and text.
 
-    `texts` has the texts that the compiler may see, by the conditionals in it; None if they are too many to try.
-    `certain` is False if the whole definition depends on a conditional that cannot be decided; `position` is its first
-    byte in the file. `oddity` says why the definition cannot be read at all.
+    `texts` has the texts that the compiler may see, one for each combination of the conditionals in it; None if there
+    are too many. `certain` is False if the whole definition depends on a conditional that cannot be decided. `position`
+    is its first byte in the file. `oddity` is the reason if the definition cannot be read at all.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Scope:
 
     @property
     def tokens(self) -> tuple[bytes, ...]:
-        """The tokens of its first text."""
+        """The tokens of the first text."""
         return self.streams[0]
 
     @cached_property
@@ -58,19 +58,19 @@ class Scope:
 
     @cached_property
     def words(self) -> frozenset[bytes]:
-        """The tokens of all texts, each once."""
+        """The set of tokens of all texts."""
         return frozenset().union(*self.streams)
 
     @cached_property
     def calls(self) -> set[str]:
-        """The names in it that are followed by a parenthesis, its own left out."""
+        """The names that are followed by a parenthesis in the definition, except its own."""
         found = {name for text in self.joined for name in _CALLED.findall(text)} - _KEYWORDS
         return {name.decode("ascii", "replace") for name in found} - {self.name}
 
 
 def _function_node(text: bytes) -> tuple[bytes, tree_sitter.Node] | None:
-    """Returns the node of the function that a text defines, and the text that it is a node of."""
-    # A return type on the line before is not part of the snippet.
+    """Returns the syntax node of the function that a text defines, with the text that was parsed."""
+    # The text lacks a return type if that is on the line before the name.
     for prefix in (b"", b"int "):
         whole = prefix + text
         for node in parse_c(whole).named_children:
@@ -81,8 +81,8 @@ def _function_node(text: bytes) -> tuple[bytes, tree_sitter.Node] | None:
 
 @lru_cache(maxsize=512)
 def _live_tokens(text: bytes) -> tuple[bytes, ...]:
-    """Returns the tokens of a function without dead code. Cached: a plan reads most functions of a tree twice, before
-    and after its steps.
+    """Returns the tokens of a function without dead code. Cached, because a plan reads most functions of a tree twice:
+    before and after its steps.
     """
     node = _function_node(text)
     live = None if node is None else without_dead_code(*node)

@@ -1,4 +1,4 @@
-"""C code as tokens: white space, comments and line breaks do not matter."""
+"""Splits C code into tokens. White space, comments and line breaks are dropped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TOKEN = re.compile(
 
 
 def tokenize(text: bytes) -> list[bytes]:
-    """Returns the tokens of C code, without comments; never raises."""
+    """Returns the tokens of C code, without comments. Never raises an error."""
     return [token for token in _TOKEN.findall(text) if token[:2] not in (b"/*", b"//")]
 
 

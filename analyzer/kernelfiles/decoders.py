@@ -1,6 +1,6 @@
-"""The formats of compressed data, recognised by their first bytes: gzip, xz, lzma, bzip2, zstd, lz4 and lzo.
+"""Compression formats, recognised by their first bytes: gzip, xz, lzma, bzip2, zstd, lz4 and lzo.
 
-`compression` sets the bounds, and turns the errors of the libraries into its own.
+The module `compression` sets the limits and converts the errors of the libraries.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ from typing import NamedTuple, Protocol
 __all__ = ["CutOffError", "Decoder", "Form", "form_of"]
 
 _MEMORY = 256 << 20
-"""Bytes that a decoder may ask for: xz -9 needs 65 MiB, zstd --ultra -22 (as the kernel's build uses it) 128 MiB."""
+"""The memory limit of a decoder, in bytes. xz -9 needs 65 MiB, zstd --ultra -22 (used by the kernel's build)
+128 MiB.
+"""
 _ZSTD_WINDOW = 27
-"""The largest window, as a power of two: 128 MiB."""
+"""The exponent of the largest window: 128 MiB."""
 _LZ4_BLOCK = 8 << 20
 _LZO_BLOCK = 64 << 20
 
 
 class CutOffError(Exception):
-    """Data that ends before its stream does."""
+    """Compressed data that ends too early."""
 
 
 class Decoder(Protocol):
-    """One compressed stream, as the decoders of lzma and bz2 have it."""
+    """A decoder of one compressed stream, with the interface of the decoders in lzma and bz2."""
 
     @property
     def eof(self) -> bool:
@@ -36,18 +38,18 @@ class Decoder(Protocol):
 
     @property
     def needs_input(self) -> bool:
-        """True if nothing more comes out before further input."""
+        """True if there is no more output until there is more input."""
 
     @property
     def unused_data(self) -> bytes | None:
-        """The input behind the end of the stream."""
+        """The input after the end of the stream."""
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        """Takes the next input; returns at most `max_length` bytes of output."""
+        """Takes more input and returns at most `max_length` bytes of output."""
 
 
 class _Gzip:
-    """zlib's decoder behind the interface that those of lzma and bz2 have."""
+    """Gives zlib's decoder the interface of the decoders in lzma and bz2."""
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj(31)
@@ -100,14 +102,16 @@ def _lz4() -> Decoder:
 
 
 def _lz4_legacy(data: bytes) -> Iterator[bytes]:
-    """Yields the legacy frame that `lz4 -l` writes: blocks, each with its size, that unpack to 8 MiB but for the last."""
+    """Yields the content of the legacy frame that `lz4 -l` writes: blocks with their sizes. Each unpacks to 8 MiB, the
+    last one to less.
+    """
     import lz4.block
 
     position, size = 4, 0
     while position + 4 <= len(data):
         (length,) = struct.unpack_from("<I", data, position)
         if position + 4 + length > len(data) or length == 0:
-            break  # the size that the kernel's build puts behind the payload
+            break  # the size that the kernel's build appends to the payload
         part = lz4.block.decompress(data[position + 4 : position + 4 + length], uncompressed_size=_LZ4_BLOCK)
         size += len(part)
         yield part
@@ -119,7 +123,7 @@ def _lz4_legacy(data: bytes) -> Iterator[bytes]:
 
 
 def _lzo(data: bytes) -> Iterator[bytes]:
-    """Yields what `lzop` writes (the kernel's lib/decompress_unlzo.c reads it so): a header, and blocks with their
+    """Yields the content of what `lzop` writes (see the kernel's lib/decompress_unlzo.c): a header, then blocks with
     sizes and checksums.
     """
     from lzallright import LZOCompressor
@@ -151,7 +155,9 @@ def _lzo(data: bytes) -> Iterator[bytes]:
 
 
 class Form(NamedTuple):
-    """A format: its first bytes, the module that reads it, and how a stream of it is read, or else the whole of it."""
+    """A format: its first bytes, the module that reads it, and either a stream decoder or a function that reads all
+    data at once.
+    """
 
     name: str
     magic: bytes
@@ -161,7 +167,7 @@ class Form(NamedTuple):
 
     @property
     def is_installed(self) -> bool:
-        """False if the module that reads the format cannot be imported."""
+        """True if the module that reads the format can be imported."""
         try:
             import_module(self.module)
         except ImportError:
@@ -182,5 +188,5 @@ _FORMS = (
 
 
 def form_of(start: bytes) -> Form | None:
-    """Returns the format of data with these first nine bytes; None if they are not compressed."""
+    """Returns the format of data with these first nine bytes, None if it is not compressed."""
     return next((form for form in _FORMS if start.startswith(form.magic)), None)

@@ -1,4 +1,4 @@
-"""The addresses of functions in a System.map."""
+"""Reads the addresses of functions from a System.map."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _MAX_SYSTEM_MAP = 64 << 20
 
 
 def read_system_map(path: Path) -> dict[str, tuple[int, int]]:
-    """Returns address and size (up to the next symbol) of every function of a System.map; empty if it has none. Raises
-    ImageError.
+    """Returns the address and size of every function in a System.map; empty if it has none. The size extends to the
+    next symbol. Raises ImageError.
     """
     try:
         with open_file(path) as file:
@@ -28,7 +28,7 @@ def read_system_map(path: Path) -> dict[str, tuple[int, int]]:
 
 
 def parse_system_map(data: bytes) -> dict[str, tuple[int, int]]:
-    """Returns the same for a System.map that was read already."""
+    """Does the same as `read_system_map` for content that was read already."""
     rows = [match.groups() for match in _SYSTEM_MAP_LINE.finditer(data)]
     ordered = sorted((int(address, 16), name) for address, _, name in rows)
     found: dict[str, tuple[int, int]] = {}

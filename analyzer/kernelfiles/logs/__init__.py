@@ -1,1 +1,1 @@
-"""What kernels write into logs: their own names, and the traces of what went wrong."""
+"""Reads kernel logs: the names of kernels in them, and the traces of errors."""

@@ -1,7 +1,7 @@
-"""The texts of a log, a folder or an archive of them: journals, dmesg, sosreports, sysdumps, console logs.
+"""Opens the log texts in a file, a folder or an archive: journals, dmesg, sosreports, sysdumps, console logs.
 
-Links are not followed, members of archives are read as a stream, and everything is bounded: the files, their bytes, and
-what a compressed one unpacks to.
+Links are not followed and members of archives are read as streams. The number of files, their total size and the
+unpacked size of each are limited.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class LogError(AuditError):
 
 
 class Log(NamedTuple):
-    """A text: its name, and its bytes as a stream; or why it was not read (`skipped`)."""
+    """A text: its name, and its bytes as a stream. If it was not read, `skipped` is the reason."""
 
     name: str
     content: Readable | None
@@ -45,7 +45,7 @@ class Log(NamedTuple):
 
 
 class _Budget:
-    """Counts the bytes that are read of all texts together; raises LogError above the limit."""
+    """Counts the bytes that are read from all texts together. Raises LogError above the limit."""
 
     def __init__(self, source: Readable, left: list[int]) -> None:
         self._source, self._left = source, left
@@ -59,7 +59,7 @@ class _Budget:
 
 
 class _Joined:
-    """What was read ahead, and then the rest."""
+    """A stream that returns bytes that were read ahead, then the rest of the source."""
 
     def __init__(self, head: bytes, rest: Readable) -> None:
         self._head, self._rest = head, rest
@@ -76,7 +76,7 @@ def _broken(name: str, words: str) -> LogError:
 
 
 class _Member:
-    """A file of an archive, which may end in the middle of it."""
+    """A file in an archive, which may be cut off within the file."""
 
     def __init__(self, file: IO[bytes], archive: str) -> None:
         self._file, self._archive = file, archive
@@ -87,7 +87,7 @@ class _Member:
 
 
 def _text(name: str, source: Readable, left: list[int], inside: int) -> Iterator[Log]:
-    """Yields a file as a text, or the members of it where it is an archive."""
+    """Yields a file as a text. If the file is an archive, yields its members."""
     start = source.read(9)
     plain: Readable = Decompressed(_Joined(start, source), start, name, _MOST_OF_ONE)
     head = b""
@@ -114,7 +114,7 @@ def _members(name: str, source: Readable, left: list[int]) -> Iterator[Log]:
             member = archive.next()
         if member is None:
             return
-        archive.members = []  # tarfile keeps every header
+        archive.members = []  # tarfile would keep every header
         if not member.isreg():
             continue
         with tar_errors(fail):
@@ -161,9 +161,10 @@ def _file(path: str, left: list[int]) -> Iterator[Log]:
 
 
 def logs_of(name: str) -> Iterator[Log]:
-    """Yields the texts of a file, a folder, an archive, or of standard input (``-``); each is read before the next one.
+    """Yields the texts of a file, a folder, an archive, or standard input (``-``). Each text must be read before the
+    next one is requested.
 
-    Raises LogError where nothing can be read.
+    Raises LogError if nothing can be read.
     """
     left = [_MOST_BYTES]
     if name == "-":

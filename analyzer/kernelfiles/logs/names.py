@@ -1,7 +1,7 @@
-"""Where kernels name themselves in a log, and where tools name the kernel that runs.
+"""Finds the places in a log where the running kernel is named.
 
-Each place is one that only a running kernel's name stands in: a boot's first line, its command line, ``uname -a``, the
-processor's line of an oops, and what tools write behind ``Kernel Version:``. Names of packages and files are none.
+Only places that name a running kernel count: the first line of a boot, its command line, ``uname -a``, the processor
+line of an oops, and what tools print after ``Kernel Version:``. Names of packages and files do not count.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _AFTER = re.compile(r"[\"']?+\s*+[:=]\s*+[\"']?+(?:Linux\s++)?+(\d++\.\d++\.\d++
 
 
 def kernel_named_in(line: str) -> str | None:
-    """Returns the part of a line in which a kernel names itself, at most 1,000 letters, None if none does."""
+    """Returns the part of a line that names the running kernel, at most 1,000 characters; None if there is none."""
     start = line.find(_BANNER)
     if start >= 0 and line[start + len(_BANNER) : start + len(_BANNER) + 1].isdigit():
         return line[start : start + _MOST]
@@ -40,7 +40,9 @@ def kernel_named_in(line: str) -> str | None:
 
 
 def _before_build(line: str) -> int | None:
-    """Returns where a release stands that a build number follows (``6.8.0-31-generic #31-Ubuntu``); None if none does."""
+    """Returns the position of a release that is followed by a build number (``6.8.0-31-generic #31-Ubuntu``), None if
+    there is none.
+    """
     place = line.find(" #")
     while place >= 0:
         start = max(line.rfind(" ", 0, place), line.rfind("\t", 0, place)) + 1

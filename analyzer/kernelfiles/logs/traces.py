@@ -1,7 +1,7 @@
-"""Oopses, lockups and stalls in a kernel's log: what went wrong, in which function, and through which ones.
+"""Reads oopses, lockups and stalls from a kernel log: the kind, the function that failed, and its callers.
 
-The words are those of the kernel's own messages (Linux arch/*/mm/fault.c, lib/bug.c, mm/kasan/report.c,
-kernel/watchdog.c, kernel/rcu/tree_stall.h); each is followed by registers and a stack of ``function+0x2a/0x140``.
+The kernel's messages (Linux arch/*/mm/fault.c, lib/bug.c, mm/kasan/report.c, kernel/watchdog.c,
+kernel/rcu/tree_stall.h) are followed by registers and a stack of ``function+0x2a/0x140``.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import NamedTuple
 __all__ = ["MOST_LINES", "Trace", "TraceKind", "TraceReader"]
 
 MOST_LINES = 400
-"""Lines that one trace may have: registers, a stack, and the stacks of other processors."""
+"""The maximum number of lines in a trace: registers, a stack, and the stacks of other processors."""
 
 
 class TraceKind(Enum):
-    """What went wrong."""
+    """The kinds of errors."""
 
     NULL_DEREFERENCE = "null-dereference"
     FAULT = "fault"
@@ -41,17 +41,17 @@ _HEADS = (
     ("unable to handle kernel paging request", TraceKind.FAULT),
     ("Unable to handle kernel paging request", TraceKind.FAULT),
 )
-"""The words that begin a trace, those first that say most."""
+"""The messages that begin a trace, the most specific first."""
 _ENDS = ("---[ end trace", "Kernel panic - not syncing")
 _OFFSET = re.compile(r"\+0x[0-9a-f]++/0x[0-9a-f]++", re.ASCII)
 _POINTERS = ("RIP: ", "pc : ", "epc : ", "NIP [", "EIP: ", "PC is at ", "Krnl PSW", "era ", "ERA ")
-"""What stands before the function that the processor was in, by architecture."""
+"""The text before the function that the processor executed, by architecture."""
 _KASAN_AT = " in "
 
 
 class Trace(NamedTuple):
-    """One trace: what went wrong, the line that says so (counted from 1), the function that the processor was in, and
-    those of its stack, innermost first.
+    """One trace: the kind of error, the line with its message (counted from 1), the function that the processor
+    executed, and the functions on the stack, innermost first.
     """
 
     kind: TraceKind
@@ -61,12 +61,16 @@ class Trace(NamedTuple):
 
 
 def _plain(name: str) -> str:
-    """Returns the name that the source has: a compiler appends ``.isra.0``, ``.constprop.0`` or ``.cold``."""
+    """Returns the name in the source, without the suffixes that compilers append: ``.isra.0``, ``.constprop.0``,
+    ``.cold``.
+    """
     return name.partition(".")[0]
 
 
 def _function(line: str) -> tuple[str, int] | None:
-    """Returns the function of a line of a stack, ``name+0x2a/0x140``, and where it begins; None if there is none."""
+    """Returns the function in a line of a stack (``name+0x2a/0x140``) and its position in the line; None if there is
+    none.
+    """
     place = line.find("+0x")
     if place < 0 or _OFFSET.match(line, place) is None:
         return None
@@ -89,7 +93,7 @@ def _head(line: str) -> TraceKind | None:
 
 
 class TraceReader:
-    """Reads traces from the lines of a log, which are given one after the other."""
+    """Reads traces from the lines of a log. The lines are passed one at a time."""
 
     def __init__(self) -> None:
         self._kind: TraceKind | None = None
@@ -98,7 +102,7 @@ class TraceReader:
         self._functions: list[str] = []
 
     def take(self, line: str, number: int) -> Trace | None:
-        """Returns the trace that ends with, or before, this line; None if none does."""
+        """Returns the trace that ends with this line or before it, None if there is none."""
         kind = _head(line)
         if kind is not None and not self._goes_on(kind, number):
             found = self.end()
@@ -115,7 +119,7 @@ class TraceReader:
         return None
 
     def _goes_on(self, kind: TraceKind, number: int) -> bool:
-        """Returns True where a second message is about the same: KASAN's, and then the oops."""
+        """Returns True if a second message belongs to the same error, as an oops does that follows KASAN's message."""
         return (
             self._kind is not None and number - self._start < 8 and not self._functions and kind is not TraceKind.KASAN
         )
@@ -127,13 +131,13 @@ class TraceReader:
         name, start = found
         before = line[:start]
         if before.rstrip().endswith("?"):
-            return  # what was on the stack by chance
+            return  # a stale value on the stack, not a caller
         if self._at is None and any(words in before for words in _POINTERS):
             self._at = name
         self._functions.append(name)
 
     def end(self) -> Trace | None:
-        """Returns the trace that the log ends with."""
+        """Returns the trace that was not finished when the log ended."""
         kind, self._kind = self._kind, None
         functions, self._functions = tuple(self._functions), []
         if kind is None or not functions:

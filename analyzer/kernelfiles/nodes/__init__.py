@@ -1,1 +1,1 @@
-"""Lists of nodes, as the tools write them that manage a fleet: which kernel each of them runs."""
+"""Reads lists of nodes, written by tools that manage fleets: which kernel each node runs."""

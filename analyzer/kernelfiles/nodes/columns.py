@@ -1,4 +1,6 @@
-"""A row of a table as a node: which column has its name, and which its kernel, by the titles that tools give them."""
+"""Turns a row of a table into a node. The titles that tools use determine which columns have the node's name and its
+kernel.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ _KERNELS = (
     "running_kernel", "os_kernel", "ansible_kernel",
 )  # fmt: skip
 _LAST_KERNELS = ("release", "version")
-"""Titles that are a kernel's only in a table that says nothing of a distribution."""
+"""Titles that mean the kernel only if no other column is about a distribution."""
 _OF_DISTRIBUTION = frozenset(("platform", "platform_like", "codename", "os_image", "distribution", "pretty_name"))
 _BUILDS = ("kernel_build", "build", "uname_v", "kernel_build_string", "ansible_kernel_version")
 _ARCHITECTURES = ("architecture", "arch", "uname_m", "cpu_type", "machine", "ansible_architecture")
@@ -30,13 +32,15 @@ _TITLE = re.compile(r"[^a-z0-9]+")
 
 
 def title(text: object) -> str:
-    """Returns a column's title in one spelling: ``KERNEL-VERSION`` and ``Kernel Version`` as kernel_version."""
+    """Returns a column title in normalised spelling: ``KERNEL-VERSION`` and ``Kernel Version`` become
+    kernel_version.
+    """
     return _TITLE.sub("_", str(text).strip().lower()[:100]).strip("_")
 
 
 def live_patches_of(value: object) -> LivePatches:
-    """Returns what a column, or a fact, says of live patches: text, a number, a list, or None where there is no such
-    one.
+    """Returns the state of live patches that a column or fact gives. The value is a text, a number or a list, or None
+    if it is missing.
     """
     if value is None or (isinstance(value, str) and not value.strip()):
         return LivePatches.UNKNOWN
@@ -49,13 +53,15 @@ def _first(row: Mapping[str, object], titles: tuple[str, ...]) -> str:
 
 
 def has_kernel_column(titles: frozenset[str]) -> bool:
-    """Returns True if a table with these titles names nodes and their kernels."""
+    """Returns True if the titles include both the name of a node and its kernel."""
     kernels = (*_KERNELS, *(() if titles & _OF_DISTRIBUTION else _LAST_KERNELS))
     return any(name in titles for name in _NAMES) and any(name in titles for name in kernels)
 
 
 def row_of_columns(row: Mapping[str, object], fallback: str) -> NodeRow:
-    """Returns the node of a row by its titles (as `title` spells them); `fallback` is its name where it has none."""
+    """Returns the node in a row. The keys are titles as returned by `title`. `fallback` is used if the row has
+    no name.
+    """
     name = _first(row, _NAMES) or fallback
     kernel = _first(row, _KERNELS)
     if not kernel and not _OF_DISTRIBUTION & row.keys():

@@ -1,4 +1,6 @@
-"""Nodes out of JSON: ``kubectl get nodes -o json``, Ansible's facts in the forms that it writes them, rows of osquery."""
+"""Reads nodes from JSON: ``kubectl get nodes -o json``, Ansible's facts in the forms that it writes, and rows of
+osquery.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ _PREFIX = "ansible_"
 
 
 def _of_kubernetes(value: Mapping[str, Any], fallback: str) -> NodeRow | None:
-    """Returns a Node (Kubernetes API, core/v1); None if a value has another shape."""
+    """Returns the node in a Node object (Kubernetes API, core/v1), None if the value has another shape."""
     kind, status, metadata = value.get("kind"), value.get("status"), value.get("metadata")
     info = status.get("nodeInfo") if isinstance(status, dict) else None
     if not isinstance(metadata, dict) or (kind != "Node" and not isinstance(info, dict)):
@@ -36,8 +38,8 @@ def _of_kubernetes(value: Mapping[str, Any], fallback: str) -> NodeRow | None:
 
 
 def _of_ansible(value: Mapping[str, Any], fallback: str) -> NodeRow | None:
-    """Returns a host by its facts, with their prefix or without, or by why they could not be gathered; None if a value
-    is no such thing.
+    """Returns the host in a value of Ansible: facts with or without their prefix, or the reason why they could not be
+    gathered. None if the value is not such a host.
     """
     if value.get("unreachable") is True or value.get("failed") is True:
         why = named(value.get("msg")) or "no reason is given"
@@ -63,7 +65,7 @@ def _of_ansible(value: Mapping[str, Any], fallback: str) -> NodeRow | None:
 
 
 def _rows_of_osquery(value: Mapping[str, Any], fallback: str) -> Iterator[NodeRow]:
-    """Yields a row of a result, or those of a log line of osqueryd, which names the host around them."""
+    """Yields the row of a result, or the rows of a log line of osqueryd, which contains the name of the host."""
     host = next((value[key] for key in ("hostIdentifier", "host_identifier") if key in value), None)
     inner = value.get("columns", value.get("snapshot"))
     rows = inner if isinstance(inner, list) else [inner if isinstance(inner, dict) else value]
@@ -87,7 +89,7 @@ def _rows(value: object, fallback: str) -> Iterator[NodeRow]:
 
 
 class _Document:
-    """One JSON text: members of its top that are no nodes are kept, since together they may be one."""
+    """One JSON text. Top-level members that are not nodes are kept, because together they may form one node."""
 
     def __init__(self) -> None:
         self.rest: dict[str, object] = {}
@@ -114,7 +116,9 @@ class _Document:
             self.rest[key] = piece.value
 
     def _of_member(self, value: Mapping[str, Any], keys: tuple[str, ...]) -> Iterator[NodeRow]:
-        """Yields the host of a map by name. Of a play's tasks only one gathers facts, and others say nothing."""
+        """Yields the host in a map from names to hosts. Of the tasks of a play, only one gathers facts; the others are
+        ignored.
+        """
         row = _of_kubernetes(value, keys[-1]) or _of_ansible(value, keys[-1])
         if row is not None:
             yield row
@@ -129,9 +133,7 @@ class _Document:
 
 
 def json_rows(read: Callable[[int], str], path: str) -> Iterator[NodeRow]:
-    """Yields the nodes of JSON texts; raises NodesError where they are broken, which may be behind nodes that were
-    good.
-    """
+    """Yields the nodes in JSON texts. Raises NodesError for broken JSON, possibly after valid nodes."""
     document, number = _Document(), 1
     for piece in json_pieces(read, path):
         rows = document.end(number) if piece.ends else document.take(piece, number)

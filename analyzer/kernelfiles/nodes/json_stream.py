@@ -1,8 +1,8 @@
-"""JSON read piece by piece, in memory for one of them: the nodes of a list, one after the other.
+"""Reads JSON piece by piece, with only one piece in memory: the nodes of a list, one after the other.
 
-The standard library's decoder reads each piece at 400 MB/s. What is walked through instead of read whole are the arrays
-and objects that lists of nodes have around their nodes. Several texts may follow each other, each behind a few words
-(``web-1 | SUCCESS => {…}``).
+The standard library's decoder reads each piece, at 400 MB/s. The arrays and objects that contain the nodes are walked
+through and not read as a whole. Several texts may follow each other, each after a few words (``web-1 | SUCCESS =>
+{…}``).
 """
 
 from __future__ import annotations
@@ -17,21 +17,23 @@ from tailcall_audit.analyzer.kernelfiles.nodes.types import NodesError
 __all__ = ["Piece", "json_pieces"]
 
 _MOST = 64 << 20
-"""Letters of one piece. A node of Kubernetes has some 20 KB, the facts of a host up to 1 MB."""
+"""The maximum length of one piece, in characters. A Kubernetes node has some 20,000, the facts of a host up to 1
+million.
+"""
 _CHUNK = 1 << 18
 _MARGIN = 64
-"""Letters before the end of what was read in which a fault may be that the rest is missing."""
+"""If a JSON error is within this many characters of the end of the buffer, more input may fix it."""
 _DEPTH = 8
 _BLANK = re.compile(r"[ \t\r\n,]*")
 _SPACE = re.compile(r"[ \t\r\n]*")
 _AROUND = frozenset(("items", "hostvars", "_meta", "plays", "tasks", "hosts", "results", "rows", "data", "nodes"))
-"""The keys under which nodes stand."""
+"""The keys that have nodes below them."""
 
 
 class Piece(NamedTuple):
-    """A value, and where it stood: the keys above it (an array's is empty), and the words before its text.
+    """A value and its position: the keys above it (empty for an array), and the words before its text.
 
-    `ends` marks the end of a text; it has no value.
+    `ends` marks the end of a text; such a piece has no value.
     """
 
     keys: tuple[str, ...]
@@ -41,7 +43,7 @@ class Piece(NamedTuple):
 
 
 class _Source:
-    """A text of which a window is in memory."""
+    """A text with only a part of it in memory."""
 
     def __init__(self, read: Callable[[int], str], path: str) -> None:
         self._read, self._path = read, path
@@ -50,7 +52,7 @@ class _Source:
         self._ended = False
 
     def more(self, size: int = _CHUNK) -> bool:
-        """Reads on; returns False at the end."""
+        """Reads more of the text. Returns False at the end."""
         part = "" if self._ended else self._read(size)
         self._ended = not part
         if part:
@@ -62,7 +64,7 @@ class _Source:
         return NodesError(f"{self._path}: at letter {self._before + self._at + offset + 1:,}: {words}")
 
     def peek(self, skip: re.Pattern[str] = _SPACE) -> str:
-        """Returns the next letter behind blanks; nothing at the end."""
+        """Returns the next character after white space, empty at the end."""
         while True:
             match = skip.match(self._buffer, self._at)
             self._at = self._at if match is None else match.end()
@@ -72,14 +74,16 @@ class _Source:
                 return ""
 
     def take(self, letter: str) -> None:
-        """Steps over a letter; raises NodesError if it is another one."""
+        """Consumes a character. Raises NodesError if the next one is different."""
         found = self.peek()
         if found != letter:
             raise self.fail(f"expected {letter!r}, and {'nothing follows' if not found else f'{found!r} is there'}")
         self._at += 1
 
     def line_before(self, marks: str) -> str:
-        """Returns the words in front of the next of these letters, of at most a line of 1,000; steps over them."""
+        """Returns the words before the next of the given characters, at most 1,000 characters, and moves past the
+        words.
+        """
         while True:
             found = re.search(rf"[{re.escape(marks)}]", self._buffer[self._at : self._at + 1000])
             if found is not None:
@@ -90,7 +94,7 @@ class _Source:
                 raise self.fail("no JSON here")
 
     def small(self) -> tuple[bool, object]:
-        """Returns True and the next value if all of it is in memory already, with something behind it."""
+        """Returns True and the next value, if it is already in memory completely, with more text after it."""
         try:
             found, end = self._decoder.raw_decode(self._buffer, self._at)
         except (ValueError, RecursionError):
@@ -101,7 +105,7 @@ class _Source:
         return True, found
 
     def value(self) -> object:
-        """Reads a whole value; raises NodesError if it is none, or larger than any node."""
+        """Reads a complete value. Raises NodesError if it is invalid or larger than any node."""
         self.peek()
         size = _CHUNK
         while True:
@@ -125,7 +129,7 @@ class _Source:
 
 
 def _walk(source: _Source, keys: tuple[str, ...], label: str) -> Iterator[Piece]:
-    """Yields the members of an array or object that holds nodes."""
+    """Yields the members of an array or object that contains nodes."""
     first = source.peek()
     if len(keys) > _DEPTH:
         raise source.fail("JSON that is nested deeper than any list of nodes")
@@ -151,7 +155,7 @@ def _walk(source: _Source, keys: tuple[str, ...], label: str) -> Iterator[Piece]
 
 
 def _walk_value(value: object, keys: tuple[str, ...], label: str) -> Iterator[Piece]:
-    """Yields the same of an array or object that was read already."""
+    """Does the same as `_walk` for an array or object that is already in memory."""
     members = (
         value.items() if isinstance(value, dict) else (("", item) for item in value) if isinstance(value, list) else ()
     )
@@ -164,15 +168,15 @@ def _walk_value(value: object, keys: tuple[str, ...], label: str) -> Iterator[Pi
 
 
 def _is_around(key: str, keys: tuple[str, ...]) -> bool:
-    """Returns True if an array or object under a key holds nodes, and is none."""
+    """Returns True if the array or object under a key contains nodes and is not a node itself."""
     return key in _AROUND or (not key and keys[-1:] in (("plays",), ("tasks",)))
 
 
 def json_pieces(read: Callable[[int], str], path: str) -> Iterator[Piece]:
-    """Yields the pieces of all texts that `read` gives (at most so many letters, nothing at the end), each text's end
-    too.
+    """Yields the pieces of all texts from `read`, and an end mark after each text. `read` returns at most the given
+    number of characters, and an empty string at the end.
 
-    Raises NodesError where the JSON is broken, which may be behind pieces that were good.
+    Raises NodesError for broken JSON, possibly after valid pieces.
     """
     source = _Source(read, path)
     while source.peek(_BLANK):

@@ -1,4 +1,4 @@
-"""Reads a list of nodes, whichever tool wrote it: which one is found out from its beginning."""
+"""Reads a list of nodes written by any supported tool. The format is detected from the beginning of the list."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ __all__ = ["NodesForm", "form_of", "read_nodes"]
 
 _HEAD = 1 << 16
 _MOST = 8 << 30
-"""Bytes of a list, unpacked."""
+"""The maximum size of a list in bytes, unpacked."""
 _LINE = 1 << 16
-"""Letters of a line."""
+"""The maximum length of a line in characters."""
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-"""PowerShell writes what is redirected to a file in UTF-16."""
+"""In PowerShell, output that is redirected to a file is UTF-16."""
 
 
 class NodesForm(Enum):
-    """How a list is written: what `--nodes-format` takes."""
+    """The format of a list: the values of `--nodes-format`."""
 
     JSON = "json"
-    """Kubernetes, Ansible and osquery, which differ by what is in their objects."""
+    """Output of Kubernetes, Ansible and osquery. The content of the objects decides which."""
     TABLE = "table"
     CSV = "csv"
     LINES = "lines"
 
 
 def _is_fact(line: str) -> bool:
-    """Returns True for the line in front of the facts of a host: ``web-1 | SUCCESS => {``."""
+    """Returns True for the line before the facts of a host: ``web-1 | SUCCESS => {``."""
     name, bar, rest = line.partition(" | ")
     return bool(bar) and " " not in name and rest[:1].isupper() and " => {" in rest[:40]
 
 
 def form_of(head: str) -> NodesForm:
-    """Returns how a list is written that begins so."""
+    """Returns the format of a list, given its beginning."""
     lines = [line for line in head.splitlines() if line.strip() and not line.startswith("#")][:20]
     first = lines[0] if lines else ""
     if first.lstrip()[:1] in ("{", "[") or any(map(_is_fact, lines)):
@@ -64,7 +64,7 @@ def form_of(head: str) -> NodesForm:
 
 
 class _Joined:
-    """What was read ahead, and then the rest."""
+    """A stream that returns bytes that were read ahead, then the rest of the source."""
 
     def __init__(self, head: bytes, rest: Readable) -> None:
         self._head, self._rest = head, rest
@@ -94,7 +94,7 @@ def _opened(name: str) -> Iterator[BinaryIO]:
 
 
 def _reader(file: Readable, path: str) -> Callable[[int], str]:
-    """Returns what gives the text of a list in pieces; raises NodesError and BrokenDataError."""
+    """Returns a function that returns the next part of the list's text. It raises NodesError and BrokenDataError."""
     start = file.read(9)
     source = Decompressed(_Joined(start, file), start, path, _MOST)
     head = source.read(4)
@@ -116,7 +116,7 @@ def _reader(file: Readable, path: str) -> Callable[[int], str]:
 
 
 class _Lines:
-    """The lines of a text that is read in pieces; a long one is cut."""
+    """The lines of a text that is read in parts. Long lines are cut."""
 
     def __init__(self, read: Callable[[int], str]) -> None:
         self._read = read
@@ -132,9 +132,9 @@ class _Lines:
 
 
 def read_nodes(name: str, form: NodesForm | None = None) -> Iterator[NodeRow]:
-    """Yields the nodes of a list (``-`` is standard input), written as `form` says, else as it looks.
+    """Yields the nodes of a list (``-`` is standard input). Without `form`, the format is detected.
 
-    Raises NodesError where it cannot be read, which may be behind nodes that were good.
+    Raises NodesError if the list cannot be read, possibly after valid nodes.
     """
     label = "standard input" if name == "-" else name
     with _opened(name) as file:

@@ -1,4 +1,6 @@
-"""Nodes out of text: tables of kubectl, CSV and TSV with a header, lines of a name and a kernel, ad-hoc Ansible."""
+"""Reads nodes from text: tables of kubectl, CSV and TSV with a header, lines with a name and a kernel, ad-hoc commands
+of Ansible.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,12 @@ _RELEASE = re.compile(r"v?\d++\.\d++\S*+")
 
 
 def separator_of(line: str) -> str | None:
-    """Returns what separates the columns of a line, None if nothing that separates columns is in it."""
+    """Returns the separator of the columns in a line, None if the line contains no separator."""
     return next((letter for letter in _SEPARATORS if letter in line), None)
 
 
 def is_heading(line: str) -> bool:
-    """Returns True for the first line of ``kubectl get nodes -o wide``, and of ``-o custom-columns`` with a title for the
+    """Returns True for the heading of ``kubectl get nodes -o wide``, or of ``-o custom-columns`` with a title for the
     kernel.
     """
     words = line[:2000].split()
@@ -33,7 +35,7 @@ def is_heading(line: str) -> bool:
 
 
 def csv_rows(lines: Iterable[str], path: str) -> Iterator[NodeRow]:
-    """Yields a node a row, by the titles in the first one; raises NodesError where a row cannot be read."""
+    """Yields a node for each row; the first row has the titles. Raises NodesError if a row cannot be read."""
     iterator = iter(lines)
     header = next((line for line in iterator if line.strip()), "")
     separator = separator_of(header) or ","
@@ -49,7 +51,9 @@ def csv_rows(lines: Iterable[str], path: str) -> Iterator[NodeRow]:
 
 
 def table_rows(lines: Iterable[str]) -> Iterator[NodeRow]:
-    """Yields a node a line of a table whose columns begin where their titles do; the heading may come again."""
+    """Yields a node for each line of a table whose columns are aligned with their titles. The heading may be
+    repeated.
+    """
     columns: list[tuple[str, int, int | None]] = []
     for number, line in enumerate(lines, 1):
         text = line.rstrip("\r\n")
@@ -72,9 +76,9 @@ def _of_line(text: str, number: int) -> NodeRow:
 
 
 def line_rows(lines: Iterable[str]) -> Iterator[NodeRow]:
-    """Yields a node a line: a name, blanks or a tab, and what names its kernel; lines with ``#`` in front are remarks.
+    """Yields a node for each line: a name, blanks or a tab, and the kernel. Lines that begin with ``#`` are comments.
 
-    What ``ansible -a 'uname -r'`` prints names the node in a line of its own, before its answer.
+    In the output of ``ansible -a 'uname -r'``, a line with the name of the node precedes its answer.
     """
     asked: str | None = None
     for number, line in enumerate(lines, 1):

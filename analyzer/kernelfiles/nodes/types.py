@@ -1,4 +1,4 @@
-"""A node of a list, as a value."""
+"""The data type for a node of a list."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tailcall_audit.analyzer.model import AuditError, LivePatches
 __all__ = ["MAX_NAME", "NodeRow", "NodesError", "named"]
 
 MAX_NAME = 300
-"""Letters of a node's name: DNS allows 253."""
+"""The maximum length of a node's name in characters. DNS allows 253."""
 
 
 class NodesError(AuditError):
@@ -17,9 +17,9 @@ class NodesError(AuditError):
 
 
 class NodeRow(NamedTuple):
-    """One node: its name, and what names its kernel, or else the reason why nothing does.
+    """One node: its name and its kernel. Without a kernel, `skipped` is the reason.
 
-    `text` is a release string or a line of ``uname -a``, `architecture` the list's own word for it.
+    `text` is a release string or a line of ``uname -a``. `architecture` is in the spelling of the list.
     """
 
     name: str
@@ -30,7 +30,9 @@ class NodeRow(NamedTuple):
 
 
 def named(value: object) -> str:
-    """Returns a value of a list as a name, cut where no name is that long; nothing where it is no text."""
+    """Returns a value of a list as a name, cut at the maximum length. Empty if the value is neither a text nor a
+    number.
+    """
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)[:MAX_NAME]
     return value.strip()[:MAX_NAME] if isinstance(value, str) else ""

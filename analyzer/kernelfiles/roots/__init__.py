@@ -1,1 +1,1 @@
-"""Root file systems that are not the host's: folders, containers and disks. Nothing in them is run."""
+"""Reads root file systems other than the host's: folders, containers and disks. Nothing in them is executed."""

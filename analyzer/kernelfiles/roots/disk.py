@@ -1,9 +1,8 @@
-"""Root file systems on images of disks: raw, qcow2 and vmdk; ext2 to ext4, XFS, Btrfs and SquashFS, whole or in
+"""Reads root file systems in disk images: raw, qcow2 and vmdk; ext2 to ext4, XFS, Btrfs and SquashFS, with or without
 partitions.
 
-The libraries of dissect read them, which are an extra of their own (AGPL-3.0: docs/dependencies.md). An image that
-needs another file (a qcow2 with a backing file, a vmdk of several files) is refused: an image could name any file of
-this host.
+The dissect libraries read them. They are an extra (AGPL-3.0: docs/dependencies.md). An image that needs another file (a
+qcow2 with a backing file, a vmdk in several files) is refused, because it could name any file of this host.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _FILE_SYSTEMS: tuple[tuple[int, bytes, str, str], ...] = (
     (0x10040, b"_BHRfS_M", "btrfs.btrfs", "Btrfs"),
     (0, b"hsqs", "squashfs.squashfs", "SquashFS"),
 )
-"""Where a file system has its mark, and the class that reads it."""
+"""The offset and bytes of each file system's signature, and the class that reads it."""
 _LVM = b"LABELONE"
 _ISO = (0x8001, b"CD001")
 
@@ -53,7 +52,7 @@ def _library(name: str, what: str) -> Any:  # noqa: ANN401 (the libraries have n
 
 
 class DiskRoot:
-    """A file system on a disk as a root. `system` has `get`, as the libraries of dissect do."""
+    """A file system on a disk as a `Root`. `system` has the method `get` of dissect's file systems."""
 
     def __init__(self, label: str, system: Any) -> None:  # noqa: ANN401
         self.label = label
@@ -66,7 +65,7 @@ class DiskRoot:
         return next((kind for test, kind in marks if test()), 0)
 
     def _find(self, path: str) -> Any:  # noqa: ANN401
-        """Returns the inode of a path, its links followed from this file system's own top; None if there is none."""
+        """Returns the inode of a path, None if it does not exist. Links are resolved within this file system."""
         waiting = [part for part in path.split("/") if part not in ("", ".")][::-1]
         top = self._system.get("/")
         done = [top]
@@ -113,7 +112,9 @@ class DiskRoot:
 
 
 class _Nameless(io.BufferedReader):
-    """A file without its name: by a name the library would open the parent that a vmdk claims beside it."""
+    """A file object without a name. With a name, the library would open the parent file that a vmdk names, next
+    to it.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__(io.FileIO(os.dup(file.fileno()), "rb"))
@@ -121,12 +122,12 @@ class _Nameless(io.BufferedReader):
 
     @property
     def name(self) -> str:
-        """There is none."""
+        """Raises AttributeError, so that the file has no name."""
         raise AttributeError("name")
 
 
 def _disk(file: IO[bytes], label: str) -> Any:  # noqa: ANN401
-    """Returns the disk's content as a stream."""
+    """Returns the content of the disk as a stream."""
     head = file.read(512)
     file.seek(0)
     if head.startswith(_QCOW2):
@@ -187,7 +188,7 @@ def _opened(name: str) -> Iterator[tuple[IO[bytes], str]]:
 
 
 def roots_of_disk(name: str) -> Iterator[DiskRoot]:
-    """Yields every file system of a disk that can be read; raises RootError if there is none."""
+    """Yields every file system of a disk that can be read. Raises RootError if there is none."""
     with _opened(name) as (file, label):
         stream = _disk(file, label)
         whole = _system(stream, label)

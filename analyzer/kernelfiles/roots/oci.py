@@ -1,8 +1,9 @@
-"""The root file system of a container image: an archive of ``docker save``, or an OCI layout as a folder or an archive.
+"""Reads the root file system of a container image: an archive of ``docker save``, or an OCI layout in a folder or an
+archive.
 
-The layers are applied in order, in memory, and only what can say something about a kernel is kept. A file ``.wh.NAME``
-takes NAME away, and ``.wh..wh..opq`` all that the layers below have in its folder (OCI image-spec, layer.md). Each blob
-of a layout must have the digest that it is named after.
+The layers are applied in order, in memory. Only files that may be relevant to a kernel are kept. A file ``.wh.NAME``
+removes NAME, and ``.wh..wh..opq`` removes everything that lower layers have in its folder (OCI image-spec, layer.md).
+Each blob of a layout must match the digest in its name.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def _is_wanted(path: str) -> bool:
 
 
 class _Blobs(Protocol):
-    """What files of an image are read from."""
+    """The source of an image's files."""
 
     def text(self, name: str) -> bytes | None: ...
 
@@ -68,7 +69,7 @@ class _Folder:
 
 
 class _Archive:
-    """The members of an uncompressed tar archive, which is read where they are."""
+    """The members of an uncompressed tar archive, which are read in place."""
 
     def __init__(self, archive: tarfile.TarFile, label: str) -> None:
         self._archive, self._label = archive, label
@@ -88,7 +89,7 @@ class _Archive:
 
     def stream(self, name: str) -> IO[bytes]:
         member = self._members.get(name)
-        for _ in range(4):  # docker save links a layer that several images share
+        for _ in range(4):  # docker save uses links for a layer that several images share
             if member is None or not member.issym():
                 break
             target = str(Path(member.name).parent / member.linkname)
@@ -109,7 +110,7 @@ def _broken(label: str, words: str) -> RootError:
 
 
 class _Hashed:
-    """A stream whose digest is taken while it is read."""
+    """A stream that computes a digest of what is read."""
 
     def __init__(self, source: IO[bytes], label: str) -> None:
         self._source, self._label = source, label
@@ -123,7 +124,7 @@ class _Hashed:
 
 
 class _Layers:
-    """The files that are there after the layers so far."""
+    """The files that exist after the layers applied so far."""
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -133,12 +134,12 @@ class _Layers:
         self._kept = 0
 
     def apply(self, stream: IO[bytes], digest: str | None) -> None:
-        """Applies a layer; raises RootError if it is broken, or not what its digest says."""
+        """Applies a layer. Raises RootError if it is broken or does not match its digest."""
         hashed = _Hashed(stream, self.label)
         start = hashed.read(9)
         plain = Decompressed(_Joined(start, hashed), start, f"{self.label}: a layer", _MOST_LAYER)
         fail = partial(_broken, self.label)
-        # What a layer takes away is of the layers below it, wherever the mark stands in it.
+        # A mark removes files of lower layers only, not of its own layer, wherever it is in the archive.
         below = (dict.fromkeys(self.files), dict.fromkeys(self.links), set(self.folders))
         with tar_errors(fail):
             archive = tarfile.open(fileobj=plain, mode="r|")  # type: ignore[call-overload]  # noqa: SIM115
@@ -147,12 +148,12 @@ class _Layers:
                 member = archive.next()
             if member is None:
                 break
-            archive.members = []  # tarfile keeps every header
+            archive.members = []  # tarfile would keep every header
             self._take(archive, member, below)
         else:
             raise RootError(f"{self.label}: a layer of more than {_MOST_MEMBERS:,} files")
         while plain.read(1 << 20):
-            pass  # what stands behind the archive belongs to the digest too
+            pass  # the digest includes data after the archive
         while hashed.read(1 << 20):
             pass
         if digest is not None and digest != f"sha256:{hashed.digest.hexdigest()}":
@@ -212,7 +213,7 @@ class _Layers:
 
 
 class _Joined:
-    """What was read ahead, and then the rest."""
+    """A stream that returns bytes that were read ahead, then the rest of the source."""
 
     def __init__(self, head: bytes, rest: _Hashed) -> None:
         self._head, self._rest = head, rest
@@ -250,7 +251,7 @@ def _checked_json(blobs: _Blobs, digest: object, label: str) -> object:
 
 
 def _manifests(blobs: _Blobs, descriptors: object, label: str, depth: int = 3) -> Iterator[tuple[str, list[Any]]]:
-    """Yields the platform and the layers of every image of an index, or of an index in it."""
+    """Yields the platform and the layers of every image in an index, including nested indexes."""
     for item in descriptors if isinstance(descriptors, list) else ():
         if not isinstance(item, dict):
             continue
@@ -258,7 +259,7 @@ def _manifests(blobs: _Blobs, descriptors: object, label: str, depth: int = 3) -
         platform = given if isinstance(given, dict) else {}
         name = "/".join(str(platform[key]) for key in ("os", "architecture", "variant") if key in platform)
         if name.startswith("unknown"):
-            continue  # an attestation, which is no image
+            continue  # an attestation, not an image
         data = _checked_json(blobs, item.get("digest"), label)
         if isinstance(data, dict) and "manifests" in data and depth:
             yield from _manifests(blobs, data["manifests"], label, depth - 1)
@@ -314,7 +315,7 @@ def _opened(path: Path) -> Iterator[_Blobs]:
 
 
 def roots_of_images(name: str) -> Iterator[MemoryRoot]:
-    """Yields the root of every image in an archive or a folder; raises RootError if there is none, or it is broken."""
+    """Yields the root of every image in an archive or a folder. Raises RootError if there is none or it is broken."""
     path = expanded(name)
     with _opened(path) as blobs:
         yield from _roots(blobs, str(path))

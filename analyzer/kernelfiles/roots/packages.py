@@ -1,4 +1,4 @@
-"""The kernels that the package databases of a root file system name, with the files beside them."""
+"""Finds the kernels in the package databases of a root file system, with their files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _IMAGE = re.compile(r"(?:boot/vmlinu[xz]-([^/]+)|(?:usr/)?lib/modules/([^/]+)/(?
 
 
 def first_file(root: Root, limit: int, *places: str) -> tuple[str, bytes] | None:
-    """Returns the first of these files that there is, decompressed, with its path; None if there is none."""
+    """Returns the path and the decompressed content of the first of these files that exists, None if none does."""
     for place in places:
         data = root.read(place, limit)
         if data is not None:
@@ -49,7 +49,7 @@ def _config(root: Root, release: str) -> tuple[str, bytes] | None:
 
 
 def _of_dpkg(root: Root) -> Iterator[KernelPackage]:
-    """Yields the kernel images that dpkg says are installed."""
+    """Yields the kernel images that dpkg lists as installed."""
     from debian.deb822 import Deb822
 
     status = root.read(_STATUS, _MOST_STATUS) or b""
@@ -83,12 +83,12 @@ def _files(header: Header) -> list[str]:
 
 
 def _of_rpm(root: Root) -> Iterator[KernelPackage]:
-    """Yields the kernels that RPM says are installed."""
+    """Yields the kernels that RPM lists as installed."""
     headers = [header for header in rpm_headers(root) if header.text(Tag.NAME).startswith("kernel")]
     have = {(header.text(Tag.NAME), header.text(Tag.VERSION), header.text(Tag.RELEASE)) for header in headers}
     for header in headers:
         name, version, release = header.text(Tag.NAME), header.text(Tag.VERSION), header.text(Tag.RELEASE)
-        # A kernel that is split has its image in the -core package.
+        # If a kernel consists of several packages, the image is in the -core package.
         if not is_kernel(name) or (f"{name}-core", version, release) in have:
             continue
         match = next((match for place in _files(header) if (match := _IMAGE.fullmatch(place))), None)
@@ -116,7 +116,7 @@ def _of_rpm(root: Root) -> Iterator[KernelPackage]:
 
 
 def packages_of(root: Root) -> Iterator[KernelPackage]:
-    """Yields every installed kernel; raises RootError if a database is broken."""
+    """Yields every installed kernel. Raises RootError if a database is broken."""
     yield from _of_dpkg(root)
     try:
         yield from _of_rpm(root)

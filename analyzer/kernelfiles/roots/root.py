@@ -1,4 +1,6 @@
-"""A root file system, read as the system in it would see it: absolute links lead to its own top, and nothing leads out."""
+"""A root file system as its own system would see it: absolute links are resolved from its top, and no path leads out of
+it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from tailcall_audit.analyzer.model import AuditError
 __all__ = ["FolderRoot", "MemoryRoot", "Root", "RootError"]
 
 _MOST_LINKS = 40
-"""As many as the kernel follows (path_resolution(7))."""
+"""The kernel follows as many links (path_resolution(7))."""
 _MOST_NAMES = 20_000
 _STEP = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
@@ -21,24 +23,24 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class RootError(AuditError):
-    """A root file system that cannot be read, or with a file in it that no such file is."""
+    """A root file system that cannot be read, or that contains a file of an implausible size."""
 
 
 class Root(Protocol):
-    """Files by their paths from the top, without a slash in front."""
+    """Access to files by their paths from the top, without a leading slash."""
 
     @property
     def label(self) -> str:
-        """What it is called in reports."""
+        """The name of the root in reports."""
         ...
 
     def names(self, folder: str) -> list[str]:
-        """Returns the names in a folder, sorted; nothing where there is none, or it may not be looked at."""
+        """Returns the sorted names in a folder. Empty if the folder does not exist or cannot be read."""
         ...
 
     def read(self, path: str, limit: int) -> bytes | None:
-        """Returns a regular file's content; None if there is none, or it may not be read. Raises RootError above `limit`
-        bytes.
+        """Returns the content of a regular file, None if it does not exist or cannot be read. Raises RootError if it
+        has more than `limit` bytes.
         """
         ...
 
@@ -48,8 +50,8 @@ def _parts(path: str) -> list[str]:
 
 
 class FolderRoot:
-    """A folder as a root: each step is taken from the folder before it, so that no link, and no change meanwhile, leads
-    out.
+    """A folder as a root. Each part of a path is opened relative to the folder before it, so that neither links nor
+    concurrent changes lead out.
     """
 
     def __init__(self, path: str) -> None:
@@ -109,7 +111,7 @@ class FolderRoot:
             os.close(descriptor)
 
     def stream(self, path: str) -> IO[bytes] | None:
-        """Returns a regular file, open; None if there is none."""
+        """Opens a regular file. Returns None if there is none."""
         descriptor = self._open(path, _FILE)
         if descriptor is None:
             return None
@@ -140,7 +142,7 @@ def _link(name: str, folder: int) -> str | None:
 
 
 class MemoryRoot:
-    """Files and links that were read from somewhere else, by their paths; `folders` are those that are known too."""
+    """Files and links in memory, by their paths. `folders` are additional folders that are known to exist."""
 
     def __init__(
         self, label: str, files: Mapping[str, bytes], links: Mapping[str, str], folders: frozenset[str]

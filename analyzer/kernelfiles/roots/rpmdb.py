@@ -1,7 +1,7 @@
-"""RPM's database in its three forms, read without rpm: SQLite, ndb (both of today), and Berkeley DB (until 2020).
+"""Reads RPM's database without rpm, in its three forms: SQLite and ndb (both current), and Berkeley DB (until 2020).
 
-Each form holds the same: a header for each installed package, which `rpm_header` reads. The forms are those of rpm's
-lib/backend/sqlite.c and ndb/rpmpkg.c, and of Berkeley DB's hash pages (dbinc/db_page.h).
+All forms contain a header for each installed package, which `rpm_header` reads. They are defined in rpm's
+lib/backend/sqlite.c and ndb/rpmpkg.c, and by the hash pages of Berkeley DB (dbinc/db_page.h).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _OFF_PAGE = 3
 
 
 def _of_sqlite(data: bytes) -> Iterator[bytes]:
-    # A database in write-ahead mode is not opened from memory: its two bytes of the mode say otherwise here.
+    # SQLite cannot open a database in write-ahead mode from memory. Two bytes of its header are changed to the other
+    # mode.
     plain = data[:18] + b"\x01\x01" + data[20:]
     connection = sqlite3.connect(":memory:")
     try:
@@ -66,7 +67,7 @@ def _of_ndb(data: bytes) -> Iterator[bytes]:
 
 
 def _overflow(data: bytes, page: int, size: int, length: int, order: str) -> bytes:
-    """Returns an item that is longer than a page, from its pages, each of which names the next."""
+    """Returns an item that is longer than a page. It is stored in a chain of pages."""
     parts: list[bytes] = []
     left = length
     for _ in range(len(data) // size + 1):
@@ -98,7 +99,7 @@ def _of_bdb(data: bytes) -> Iterator[bytes]:
         if _BDB_HEADER + 2 * count > size:
             raise HeaderError("a page that claims more items than fit on it")
         offsets = struct.unpack_from(f"{order}{count}H", data, start + _BDB_HEADER)
-        for offset in offsets[1::2]:  # a key, and then its value
+        for offset in offsets[1::2]:  # keys and values alternate
             if offset + 12 > size or data[start + offset] != _OFF_PAGE:
                 continue
             page, length = struct.unpack_from(f"{order}II", data, start + offset + 4)
@@ -118,7 +119,9 @@ def _blobs(data: bytes) -> Iterator[bytes]:
 
 
 def rpm_headers(root: Root) -> Iterator[Header]:
-    """Yields the headers of the installed packages; nothing if there is no database. Raises RootError if it is broken."""
+    """Yields the headers of the installed packages, none if there is no database. Raises RootError if the database is
+    broken.
+    """
     for folder in _PLACES:
         for name in ("rpmdb.sqlite", "Packages.db", "Packages"):
             data = root.read(f"{folder}/{name}", _MOST)
