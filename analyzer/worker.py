@@ -42,8 +42,8 @@ class Limits(NamedTuple):
     """The limits of a worker: processor time and elapsed time in seconds, and memory in MiB in addition to what it has
     at the start.
 
-    `most` is the memory limit in MiB that a child process of the worker may raise its limit to (None: the same). `who`
-    describes the inputs with these limits, for messages.
+    `most` is the memory limit in MiB up to which a child process of the worker may raise its own (None: the same as
+    `memory`). `who` describes the inputs with these limits, for messages.
     """
 
     processor: int
