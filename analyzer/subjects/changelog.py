@@ -15,7 +15,7 @@ from tailcall_audit.analyzer.web.fetch import is_url
 __all__ = ["MAX_CHANGELOG", "open_subjects", "subject_of_changelog"]
 
 MAX_CHANGELOG = 64 << 20
-"""Bytes of a changelog that is fetched."""
+"""The most bytes of a changelog that is fetched."""
 
 
 def _opened(request: Request, changelog: Changelog, version: str | None) -> OpenChangelog:

@@ -13,7 +13,7 @@ __all__ = ["open_subjects"]
 
 
 def open_subjects(request: Request, path: str) -> Iterator[Subject]:
-    """Yields the kernel that a configuration is of; raises ConfigError if it cannot be read."""
+    """Yields the kernel that a configuration belongs to; raises ConfigError if it cannot be read."""
     config = request.config or read_config(expanded(path), request.catalog)
     if config.release is None:
         note = f"{config.path} names no version: add the kernel's release string (--kernel)"

@@ -14,7 +14,7 @@ __all__ = ["open_subjects"]
 
 
 def open_subjects(request: Request, name: str) -> Iterator[Subject | Skipped]:
-    """Yields every kernel of a disk's file systems; one without a kernel is passed over where another has one.
+    """Yields every kernel of a disk's file systems; a file system without a kernel is passed over if another has one.
 
     Raises RootError if none has one.
     """

@@ -31,8 +31,8 @@ kernel_version).
 
 @dataclass(frozen=True)
 class Host:
-    """The running kernel, its configuration if one is found, the live patches that are loaded, and the files of its
-    image (if it can be read and is the build that runs) and of its type data. `config_applies` is True if the
+    """The running kernel, its configuration if one is found, the live patches that are loaded, the file of its image
+    (if it can be read and is the build that runs) and the file of its type data. `config_applies` is True if the
     configuration belongs to this kernel.
     """
 
@@ -70,8 +70,8 @@ def image_banner(path: Path) -> str | None:
 
 
 def _same_build(banner: str, proc_version: str) -> bool:
-    """Returns True if an image is the one that runs: same release and same build, which stand at the two ends of both
-    strings.
+    """Returns True if an image is the one that runs: it has the same release and the same build. These stand at the two
+    ends of both strings.
     """
     release = banner.split(" ", 1)[0]
     build = _BUILD.search(banner)

@@ -28,7 +28,7 @@ _STUB = 1 << 20
 class OpenImage:
     """An unpacked kernel image, and what it says it is.
 
-    `form` names its wrappings, outermost first. `config` is the configuration built into it (IKCONFIG), if any.
+    `form` names its wrappings, the outermost first. `config` is the configuration built into it (IKCONFIG), if any.
     """
 
     name: str

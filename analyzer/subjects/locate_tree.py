@@ -86,8 +86,8 @@ def _kernels_below(reader: FileReader) -> list[str]:
 
 
 def _no_tree(given: str, reader: FileReader, what: str, below: str) -> TreeError:
-    """Returns the error for a path that is no kernel tree; it names what to give instead if that can be seen. `below`
-    has {} for a folder.
+    """Returns the error for a path that is no kernel tree. It names what to give instead if that can be seen. In
+    `below`, {} stands for a folder.
     """
     kernels = _kernels_below(reader)
     if kernels:
@@ -126,9 +126,7 @@ def _kernel_root(path: Path) -> Path | None:
 
 
 def open_repository(path: Path) -> pygit2.Repository | None:
-    """Opens the repository that a directory belongs to, of any owner: nothing of it is run, so its owner does not
-    matter.
-    """
+    """Opens the repository that a directory belongs to. Its owner does not matter, because nothing of it is run."""
 
     # libgit2 refuses a repository of another user as git does since CVE-2022-24765, where the danger is running its hooks.
     def broken(words: str) -> TreeError:
@@ -145,8 +143,8 @@ def open_repository(path: Path) -> pygit2.Repository | None:
 
 
 def _check_objects(repository: pygit2.Repository, rev: str | None, path: Path) -> None:
-    """Raises TreeError if libgit2 would read a loose object that is cut off. Which ones a revision leads over is not
-    known.
+    """Raises TreeError if libgit2 would read a loose object that is cut off. It is not known over which objects a
+    revision leads.
     """
     loose = LooseObjects(repository)
     try:
@@ -179,9 +177,7 @@ def _resolve(repository: pygit2.Repository, rev: str | None, path: Path) -> pygi
 
 
 def _parted(rev: str) -> tuple[str, str]:
-    """Returns the commit and the folder of ``HEAD:linux-6.1``; a search (``:/text``) and a range are revisions as a
-    whole.
-    """
+    """Returns the commit and the folder of ``HEAD:linux-6.1``. A search (``:/text``) and a range are not split."""
     name, colon, folder = rev.partition(":")
     return (name, folder.strip("/")) if colon and name and folder else (rev, "")
 
@@ -233,7 +229,7 @@ def open_tree(path_text: str, rev: str | None) -> KernelTree:
 
 
 def _folder(given: Path) -> Path:
-    """Returns the folder that a path is or lies in; raises TreeError if there is none, or an archive of one."""
+    """Returns the folder that a path is or lies in; raises TreeError if there is none, or if the path is an archive."""
     if kind_of(given) is Kind.MISSING:
         raise TreeError(f"{given}: no such file or directory")
     path = Path(os.path.realpath(given))
@@ -246,7 +242,7 @@ def _folder(given: Path) -> Path:
 
 def _own_repository(root: Path | None, path: Path, rev: str | None, notes: list[str]) -> pygit2.Repository | None:
     """Returns the repository whose history is that of the kernel at `root`, or in which a kernel may be; None, with a
-    note, for another's.
+    note, if it is the repository of something else.
     """
     try:
         repository = open_repository(root or path)

@@ -1,4 +1,4 @@
-"""A list of nodes: each distinct kernel (release, build and architecture) once, and which node runs which."""
+"""Reads a list of nodes: each distinct kernel (release, build and architecture) once, and which node runs which."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ class NodeKernel(NamedTuple):
 
 
 class NodeBatch(NamedTuple):
-    """The next nodes of a list: each a name, and the place of its kernel among those that were yielded, or a reason."""
+    """The next nodes of a list: for each a name, and the place of its kernel among those that were yielded, or the
+    reason why it has none.
+    """
 
     nodes: tuple[tuple[str, int | None, str | None], ...]
 
@@ -60,14 +62,14 @@ class Nodes(NamedTuple):
 
 
 def _without_host(text: str) -> str:
-    """Returns a line of ``uname -a`` without the name of the host, which makes each node's line another one."""
+    """Returns a line of ``uname -a`` without the name of the host, which differs from node to node."""
     words = text.split(" ", 3)
     named = len(words) == 4 and words[0] == "Linux" and words[2][:1].isdigit() and words[3].startswith("#")
     return f"Linux {words[2]} {words[3]}" if named else text
 
 
 class _Kernels:
-    """The kernels of a list so far. What names a kernel is parsed once, however many nodes say the same."""
+    """The kernels of a list so far. A text that names a kernel is parsed once, however many nodes have it."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -76,7 +78,9 @@ class _Kernels:
         self.new: NodeKernel | None = None
 
     def place(self, row: NodeRow, no_live_patches: bool) -> int | str:
-        """Returns the place of a node's kernel, or why it has none; `new` is the kernel if no node before had it."""
+        """Returns the place of a node's kernel, or why it has none. `new` is set to the kernel if no earlier node had
+        it.
+        """
         if row.text is None:
             return row.skipped or "nothing names its kernel"
         text = _without_host(row.text)
@@ -114,7 +118,7 @@ def group_nodes(
     """Yields each kernel before the first node that runs it, and all nodes in batches; raises NodesError if there is no
     node.
 
-    What cannot be read behind good nodes is a row of its own.
+    If the list cannot be read to its end, the rest is a row of its own.
     """
     kernels, seen, count = _Kernels(catalog), 0, 0
     batch: list[tuple[str, int | None, str | None]] = []
@@ -140,7 +144,7 @@ def group_nodes(
 
 
 def _to_the_end(rows: Iterable[NodeRow], label: str) -> Iterator[NodeRow]:
-    """Yields rows, and one for what cannot be read behind them; raises AuditError if nothing was before it."""
+    """Yields the rows, and one row more for a rest that cannot be read; raises AuditError if no row could be read."""
     count = 0
     try:
         for row in rows:

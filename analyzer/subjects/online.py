@@ -1,7 +1,7 @@
 """Looks up a build that a release names: in the changelog that its distribution publishes, or in a repository that the
 user named once.
 
-Nothing here is asked unless the user says so. What was fetched of one version is kept for good, a listing and a
+Nothing is fetched unless the user asks for it. The changelog of one version is kept for good, a listing and a
 repository's indexes for a day.
 """
 
@@ -36,13 +36,13 @@ __all__ = ["LookedUp", "Online", "place_of"]
 _MAX_CHANGELOG = 64 << 20
 _MAX_LISTING = 16 << 20
 _MOST_BUILDS = 20
-"""Packages that one ABI number may name: more are no answer."""
+"""Packages that one ABI number may name at most; with more there is no answer."""
 _BACKPORT = re.compile(r"~(?:bpo|deb)\d", re.ASCII)
 
 
 class LookedUp(NamedTuple):
-    """What was found of a build: its changelog, and the release that this proves; None and the reasons where nothing
-    was.
+    """What was found about a build: its changelog, and the release that this proves; None and the reasons if nothing
+    was found.
     """
 
     release: KernelRelease
@@ -58,11 +58,13 @@ class Online:
         self._read: dict[str, Repository | AuditError] = {}
 
     def of(self, distribution: Distribution) -> list[KnownRepository]:
-        """Returns the repositories in which builds of a distribution were seen, or of which that is not known."""
+        """Returns the repositories in which builds of a distribution were seen, and those whose distributions are not
+        known.
+        """
         return [item for item in self.repositories if not item.distributions or distribution.name in item.distributions]
 
     def repository(self, request: Request, place: str) -> Repository:
-        """Returns a repository, which is read once; raises AuditError."""
+        """Returns a repository and reads it only once; raises AuditError."""
         if place not in self._read:
             try:
                 self._read[place] = read_repository(place, request.fetcher(), request.progress)
@@ -74,7 +76,7 @@ class Online:
         return found
 
     def look_up(self, request: Request, release: KernelRelease) -> LookedUp:
-        """Returns what is found of a build. What cannot be reached or read is said in the notes."""
+        """Returns what is found about a build. The notes name what cannot be reached or read."""
         distribution = distribution_of(request.catalog, release)
         if distribution is None or distribution.published is None:
             return LookedUp(release, None, ())
@@ -134,7 +136,7 @@ class _Published:
         return decode_changelog(fetched.data, url)
 
     def _versions_of_release(self) -> list[str]:
-        """Returns the versions that the release may be of, oldest first."""
+        """Returns the versions that the release may belong to, oldest first."""
         release = self.release
         if release.package is not None:
             named = source_version(release.package)
@@ -180,7 +182,7 @@ class _Published:
         listed = [item for item in self._listed("") if _branch(item) == branch and not _BACKPORT.search(item)]
         if not listed:
             return []
-        # It has the entries of the versions before it.
+        # The newest changelog has the entries of the earlier versions.
         self._newest = self._changelog(max(listed, key=build_key))
         return list(_with_abi(self._newest, bumps, branch, self.release.abi))
 
@@ -206,7 +208,7 @@ def _with_abi(changelog: Changelog, bumps: str, branch: str, abi: str) -> Iterat
 def _as_one(
     release: KernelRelease, opened: Sequence[OpenChangelog], versions: Sequence[str], notes: Sequence[str]
 ) -> LookedUp:
-    """Returns what several packages that one release may name have in common."""
+    """Returns what the packages that one release may name have in common."""
     oldest = opened[0]
     found = (*notes, *oldest.notes)
     if len(opened) == 1:

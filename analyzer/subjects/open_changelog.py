@@ -1,4 +1,4 @@
-"""A changelog of one package version: the kernel that it is of, and the entries that count for it."""
+"""Opens a changelog at one package version: the kernel that this is, and the entries that count for it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _NEWEST = 20
 
 
 class PackageName(NamedTuple):
-    """What a package that a changelog came in says of itself: its version, source package, name, and the release in
-    that.
+    """What the package that a changelog came in says about itself: its version, its source package, its name, and the
+    release in that name.
     """
 
     version: str
@@ -42,10 +42,10 @@ class OpenChangelog:
     """A changelog, the kernel that one version of it is, and the entries that count as backports to its base.
 
     `notes` say how far the file can be trusted. `catalog` is the one by whose distributions it was identified.
-    `rebuilder` is the title of those who build the distribution's kernels anew and wrote it, None if it did itself.
-    `mark` is what its builds have behind the versions that it writes.
-    `inherited` names whose changelog it is where the kernel is another vendor's build of the same sources: that has
-    what is listed, and may have more.
+    `rebuilder` is the title of those who build the distribution's kernels anew and wrote this changelog, None if the
+    distribution wrote it. `mark` is what the builds have behind the versions that it names. `inherited` names the owner
+    of the changelog if the kernel is another vendor's build of the same sources: such a kernel has what is listed, and
+    may have more.
     """
 
     changelog: Changelog
@@ -59,7 +59,7 @@ class OpenChangelog:
 
     @property
     def span(self) -> str:
-        """What the counted entries are, for a reader of the report."""
+        """Describes the counted entries, for a reader of the report."""
         entries = self.window.entries
         if not entries:
             return "no entry"
@@ -93,8 +93,8 @@ def _identify(catalog: Catalog, changelog: Changelog, entry: Entry, package: Pac
 
 
 def _newest_version(changelog: Changelog) -> str:
-    """Returns the version of the newest build: that of the newest entry; if it holds a macro or none, what the fields
-    of the .spec say.
+    """Returns the version of the newest build: that of the newest entry. If that holds a macro or no version, the
+    fields of the .spec name it.
 
     An older entry of that build may have the distribution's suffix, which the fields leave to a macro.
     """
@@ -112,7 +112,8 @@ def open_changelog(
     package: PackageName | None = None,
     mark: str = "",
 ) -> OpenChangelog:
-    """Returns what a changelog is of, at a version (None: its newest entry's); raises ChangelogError if it has none.
+    """Returns a changelog opened at a version (None: that of its newest entry); raises ChangelogError if it has no such
+    version.
 
     `package` is the package that the changelog came in, whose version its entries need not name. `mark` is what builds
     have behind the versions that an RPM's changelog writes: ``oe2203sp4``.

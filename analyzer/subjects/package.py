@@ -34,7 +34,7 @@ _EVERY_ARCHITECTURE = frozenset(("all", "any", "noarch", "src"))
 
 
 def _release_of_version(catalog: Catalog, package: KernelPackage) -> KernelRelease:
-    """Returns the kernel that a package's version names, where nothing but the version is known of it."""
+    """Returns the kernel that a package's version names, for a package of which only the version is known."""
     if package.is_rpm:
         return rpm_release(catalog, package.version)
     return package_release(
@@ -62,8 +62,8 @@ def _architecture(package: KernelPackage, notes: list[str]) -> str | None:
 def _judged_architecture(
     package: KernelPackage, named: str | None, image: OpenImage | None, notes: list[str]
 ) -> tuple[str | None, str]:
-    """Returns the architecture of the kernel and where it stands. A package for 32 bits may hold a kernel of 64: the
-    image decides.
+    """Returns the architecture of the kernel, and where it is named. A package for 32 bits may hold a 64-bit kernel:
+    the image decides.
     """
     boots = None if image is None else image.architecture
     if boots is None or boots == named:
@@ -90,7 +90,7 @@ def changelog_of(request: Request, package: KernelPackage) -> OpenChangelog | No
 
 
 class _ImageFound(NamedTuple):
-    """The image in a package, notes about it, and why it is no kernel of one name, where it names two."""
+    """The image in a package, notes about it, and why its identity is not known if it names two kernels."""
 
     image: OpenImage | None = None
     notes: tuple[str, ...] = ()
@@ -163,7 +163,7 @@ def subject_of_package(
         release=release,
         architecture=_judged_architecture(package, named, image, found),
         config=_config_of(request, package, image, bool(reasons)),
-        # A changelog is the package's: it says nothing about an image that is of another kernel.
+        # The changelog belongs to the package: it says nothing about an image of another kernel.
         parts=Parts(changelog=None if reasons else opened, image=image),
         notes=[*found, *image_notes],
         package=f"{package.name} {package.version}",
@@ -194,7 +194,7 @@ def open_subjects(request: Request, name: str) -> Iterator[Subject]:
     try:
         yield subject_of_package(request, read_package(name))
     except NotInstalledError as error:
-        # The network is asked only where the user says so: the name of a package can be a secret.
+        # The network is used only if the user says so: the name of a package can be a secret.
         if request.distro is None:
             example = host_distribution() or example_distribution(request.catalog)
             raise AuditError(

@@ -29,7 +29,9 @@ _KERNEL = re.compile(r"\d+\.\d+")
 def contradictions(
     catalog: Catalog, package: KernelPackage, release: KernelRelease, image: OpenImage | None
 ) -> Iterator[str]:
-    """Yields what in a package names another kernel than its version, each in words. `release` is that of its version."""
+    """Yields, in words, each part of a package that names another kernel than its version does. `release` is that of
+    its version.
+    """
     named = installed_image(package.name)
     try:
         other = None if named is None or not _KERNEL.match(named) else parse_release(named, catalog)
@@ -75,7 +77,7 @@ def _of_image(package: KernelPackage, release: KernelRelease, image: OpenImage) 
 
 
 def _differ(one: KernelRelease, other: KernelRelease) -> bool:
-    """Returns True if two releases cannot be one: an ABI number names the series alone."""
+    """Returns True if two releases cannot be the same. An ABI number names only the series."""
     if Proof.NOTHING in (one.proof, other.proof):
         return False
     if one.version.branch != other.version.branch:

@@ -1,8 +1,8 @@
 """A folder of patches without the sources that they are for: SUSE's kernel-source, the sources of an RPM, a ``debian/``
 folder.
 
-It says which release is the base and which patches are put on it. What neither names stays open: a patch may bring a
-change under another name.
+The folder says which release is the base and which patches are put on it. What neither names stays open, because a
+patch may bring a change under another name.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SETTLE = "tailcall-audit --tree PATH   on the sources with these patches applie
 
 
 class _Folder(NamedTuple):
-    """What a folder of patches is: the kernel that they make, the list of them, and how to apply them all."""
+    """What a folder of patches holds: the kernel that they make, the list of them, and how to apply them all."""
 
     what: str
     release: KernelRelease
@@ -51,7 +51,9 @@ def _text(files: FileReader, path: str) -> bytes | None:
 
 
 def _repository(catalog: Catalog, files: FileReader) -> Iterator[_Folder]:
-    """A distribution's repository of patches: the base is in the file that is its mark, the patches in a series."""
+    """Yields the repository of patches of each distribution that has such a form: its mark is the file that names the
+    base; the patches are in a series.
+    """
     for distribution in catalog.distributions:
         for mark in distribution.tree:
             if mark.patches is None:
@@ -99,7 +101,7 @@ def _spec_release(catalog: Catalog, version: str | None, release: str | None) ->
 
 
 def _rpm(catalog: Catalog, files: FileReader, label: str) -> _Folder | None:
-    """Returns the sources of an RPM: the first .spec that is a kernel's."""
+    """Returns the sources of an RPM, by the first .spec that is a kernel's; None if there is none."""
     for name in files.names("") or ():
         data = _text(files, name) if name.endswith(".spec") else None
         if data is None:
@@ -115,8 +117,8 @@ def _rpm(catalog: Catalog, files: FileReader, label: str) -> _Folder | None:
 
 
 def _dpkg(catalog: Catalog, files: FileReader, label: str) -> _Folder | None:
-    """A Debian package without its sources: the changelog names base and version, the series is applied to the unpacked
-    sources.
+    """Returns a Debian package without its sources: the changelog names base and version, and the series is applied to
+    the unpacked sources. None if it is none.
     """
     changelog, series, form = (_text(files, path) for path in _DPKG)
     opened = None if changelog is None else _changelog(catalog, changelog, f"{label}/{_DPKG[0]}")

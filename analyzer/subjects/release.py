@@ -18,13 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["open_subjects"]
 
 _MOST_TEXT = 200
-"""Characters of a line that a command repeats."""
+"""Characters of the user's line that a suggested command repeats."""
 
 
 def _refine(release: KernelRelease, config: KernelConfig) -> tuple[KernelRelease, list[str]]:
-    """Returns the stable release that an ABI number hides, where a configuration of that very kernel names it; and
-    notes.
-    """
+    """Returns the stable release that an ABI number hides, if a configuration of that very kernel names it, and notes."""
     known = config.release
     if release.proof is not Proof.BASE or known is None or known.version.branch != release.version.branch:
         return release, []
@@ -41,8 +39,8 @@ def _refine(release: KernelRelease, config: KernelConfig) -> tuple[KernelRelease
 
 
 def _teaching_command(request: Request, release: KernelRelease) -> str | None:
-    """Returns the command that finds out what a build has, by what its distribution publishes; None if it publishes
-    nothing that would be read.
+    """Returns the command that finds out which commits a build has, from what its distribution publishes; None if it
+    publishes nothing that can be read.
     """
     distribution = next((entry for entry in request.catalog.distributions if entry.name == release.distro), None)
     published = None if distribution is None else distribution.published
@@ -54,14 +52,14 @@ def _teaching_command(request: Request, release: KernelRelease) -> str | None:
         on_host = f"; or on that host: {release.settle.partition('   ')[0]}" if release.settle else ""
         what = f"a repository that has {published.repository} of this build, the folder above repodata"
         return f"tailcall-audit survey --repo URL --write   ({what}{on_host})"
-    from shlex import quote  # not loaded for a release that its version decides
+    from shlex import quote  # imported here: a release that its version decides does not need it
 
     named = release.text if release.package is not None and len(release.text) <= _MOST_TEXT else release.release
     return f"tailcall-audit --kernel {quote(named)} --online"
 
 
 def _looked_up(request: Request, online: Online, release: KernelRelease) -> Subject:
-    """Returns the kernel of a build by the changelog that is found of it."""
+    """Returns the kernel of a build, by the changelog that is found for it."""
     found = online.look_up(request, release)
     opened = found.changelog
     return make_subject(

@@ -1,8 +1,8 @@
-"""A repository of packages, from its indexes: every kernel in it. RPM's repodata and Debian's Packages files.
+"""Every kernel in a repository of packages, from its indexes: RPM's repodata or Debian's Packages files.
 
-What a file is, its content says. A folder may hold repodata, a Packages file, the ``dists`` of a mirror, or what apt
-keeps in /var/lib/apt/lists; an address may name any of these files, or the folder of one, or a suite with its Release
-file.
+The content of a file decides what it is. A folder may hold repodata, a Packages file, the ``dists`` of a mirror, or
+what apt keeps in /var/lib/apt/lists; an address may name any of these files, or the folder of one, or a suite with its
+Release file.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ _REMEDY = (
 
 
 class Repository(NamedTuple):
-    """The kernels of a repository, oldest first in each name and architecture; `skipped` says of rows why they are not
-    among them.
+    """The kernels of a repository, oldest first in each name and architecture; `skipped` says why rows are not among
+    them.
     """
 
     place: str
@@ -71,7 +71,7 @@ class _Reader:
         self.notes: list[str] = []
 
     def read(self, place: str, limit: int) -> bytes:
-        """Raises PackageError or FetchError."""
+        """Returns the content of a file; raises PackageError or FetchError."""
         if is_url(place):
             fetched = self._fetcher.get(place, limit, _REMEDY)
             self.notes += [fetched.note] if fetched.note else []
@@ -86,21 +86,21 @@ class _Reader:
         return data
 
     def first(self, places: list[str]) -> tuple[str, bytes]:
-        """Returns the first of these files of the web that there is; raises FetchError."""
+        """Returns the place and content of the first of these files that exists on the web; raises FetchError."""
         failure: FetchError | None = None
         for place in places:
             try:
                 return place, self.read(place, _MAX_FETCHED)
             except FetchError as error:
                 if error.status not in (403, 404):
-                    raise  # no server, or one in trouble: the next file would fare no better
+                    raise  # no server, or a failing one: the next file would fail too
                 failure = failure or error
         assert failure is not None
         raise failure
 
 
 def _in_folder(folder: Path) -> Iterator[_Index]:
-    """Yields the indexes in a folder; nothing if there is none."""
+    """Yields the indexes in a folder."""
     for name in ("repodata/repomd.xml", "repomd.xml", *_PACKAGES):
         if is_file(folder / name):
             yield _Index(str(folder / name))
@@ -119,7 +119,7 @@ def _in_folder(folder: Path) -> Iterator[_Index]:
 
 
 def _of_release(place: str, text: str) -> Iterator[_Index]:
-    """Yields the indexes that the Release file of a suite names, of each the best compressed that is read."""
+    """Yields the indexes that the Release file of a suite names, each in the best compressed form that can be read."""
     found: dict[str, dict[str, str]] = {}
     for digest, folder, name in _RELEASE_LINE.findall(text):
         if ".." not in folder.split("/") and not folder.startswith("/"):
@@ -176,7 +176,9 @@ def read_repository(place: str, fetcher: Fetcher, progress: Callable[[str], None
 def _read_all(
     reader: _Reader, place: str, indexes: list[_Index], have: dict[str, bytes], progress: Callable[[str], None]
 ) -> Repository:
-    """One index that cannot be read costs the kernels in it; raises the error of the first where none can."""
+    """Reads all indexes. One that cannot be read costs only the kernels in it; raises the error of the first if none
+    can be read.
+    """
     kernels: list[KernelPackage] = []
     skipped: list[Unreadable] = []
     failure: PackageError | FetchError | BrokenDataError | None = None
@@ -205,7 +207,7 @@ def _read_all(
 def _read_index(
     reader: _Reader, place: str, data: bytes, progress: Callable[[str], None]
 ) -> tuple[list[KernelPackage], list[Unreadable], bool]:
-    """The kernels of an index and its unreadable rows, and whether it is of RPMs."""
+    """Returns the kernels of an index, its unreadable rows, and True if it lists RPMs."""
     content = decompress(data, place, _MAX_FETCHED)
     if is_packages_index(content):
         index = read_packages_index(content, place)
@@ -238,7 +240,9 @@ def _read_repodata(reader: _Reader, place: str, data: bytes, progress: Callable[
 
 
 def _sorted_rpms(kernels: list[KernelPackage]) -> list[KernelPackage]:
-    """Oldest first; of a kernel and its -core part, which share changelog and version, the part with the image."""
+    """Returns the kernels, oldest first. If a kernel has a -core part, which shares its changelog and version and has
+    the image, only that part is kept.
+    """
     have = {(kernel.name, kernel.version, kernel.architecture) for kernel in kernels}
     kept = {
         (kernel.name, kernel.version, kernel.architecture): kernel

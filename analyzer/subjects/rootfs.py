@@ -24,11 +24,11 @@ _MOST_FILE = 64 << 20
 _IMAGE = re.compile(r"(?:vmlinu[xz]|bzImage|Image)(?:-(.++))?")
 _MOST_KERNELS = 200
 _STUB = 1 << 20
-"""Bytes below which a System.map is one that says where the real one is."""
+"""Bytes: a smaller System.map only says where the real one is."""
 
 
 class _Seen:
-    """What of a root was judged: paths of images, and releases."""
+    """What was judged of a root: paths of images, and releases."""
 
     def __init__(self, root: Root) -> None:
         self.root = root
@@ -36,7 +36,7 @@ class _Seen:
         self.releases: set[str] = set()
 
     def read(self, bootable: Bootable) -> bytes:
-        """Reads an image of the root by its absolute path there."""
+        """Reads an image of the root, by its absolute path there."""
         data = self.root.read(bootable.path.lstrip("/"), _MOST_IMAGE)
         if data is None:
             raise PackageError(f"{self.root.label}:{bootable.path}: cannot read")
@@ -141,7 +141,7 @@ def subjects_of_root(request: Request, root: Root) -> Iterator[Subject | Skipped
     """Yields every kernel of a root file system, each once: those of packages, images without one, and those of which only
     modules are there.
 
-    Raises RootError if there is none. A database that is broken costs only what it names.
+    Raises RootError if there is none. A broken database costs only the packages that it names.
     """
     seen, count = _Seen(root), 0
     for source in (_of_packages, _of_images, _of_modules):

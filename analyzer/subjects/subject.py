@@ -37,16 +37,16 @@ __all__ = [
 ]
 
 ANY_DISTRIBUTION = "*"
-"""Stands for all distributions that a repository of which nothing is known may be of."""
+"""Stands for all distributions: a repository of which nothing is known may belong to any of them."""
 Progress = Callable[[str], None]
 
 
 class Fleet(NamedTuple):
     """What holds many kernels (docs/fleets.md).
 
-    `nodes` is a list of nodes, a path or ``-``, written as `nodes_format` says (None: it is found out);
-    `no_live_patches` says that the nodes have none. `texts` are logs, or folders and archives of them, in which kernels
-    name themselves. `roots` are root file systems: folders, containers (`oci`) and disks.
+    `nodes` is a list of nodes, a path or ``-``, in the form `nodes_format` (None: it is detected); `no_live_patches`
+    says that the nodes have none. `texts` are logs, or folders and archives of them, in which kernels name themselves.
+    `roots` are root file systems: folders, containers (`oci`) and disks.
     """
 
     nodes: str | None = None
@@ -59,12 +59,12 @@ class Fleet(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What is wanted of an audit, whatever is audited.
+    """What is asked of an audit, for every kind of input.
 
     `arch` is a normalised name, `config` the configuration that was given. `root` is the folder of the host's files.
-    `online` is set where builds that no survey has may be looked up, and `repositories` names the distributions for
-    which that could ask a repository that the user named. `today` is the day of the audit (ISO; empty: the
-    clock's). The other fields are the parameters of `tailcall_audit.analyzer.pipeline.audit`.
+    `online` is set if builds that no survey has may be looked up, and `repositories` names the distributions for which
+    a repository that the user named could be asked. `today` is the day of the audit (ISO; empty: the clock's). The
+    other fields are the parameters of `tailcall_audit.analyzer.pipeline.audit`.
     """
 
     catalog: Catalog
@@ -90,14 +90,14 @@ class Request(NamedTuple):
     fleet: Fleet = Fleet()
 
     def fetcher(self) -> Fetcher:
-        """Returns what fetches from the web, as `offline` and `refresh` say."""
+        """Returns what fetches from the web, set up by `offline` and `refresh`."""
         from tailcall_audit.analyzer.web.fetch import Fetcher
 
         return Fetcher(offline=self.offline, refresh=self.refresh, progress=self.progress)
 
 
 class OpenTree(NamedTuple):
-    """A kernel tree, and what its Makefile or its history says that it is."""
+    """A kernel tree, and its identity by its Makefile or its history."""
 
     tree: KernelTree
     identity: TreeIdentity
@@ -118,7 +118,9 @@ class OpenPatches(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """What is at hand of a kernel; each reader reads one part. `types` is the path of the running kernel's BTF."""
+    """The parts that are at hand of a kernel; each reader reads one of them. `types` is the path of the running
+    kernel's BTF.
+    """
 
     tree: OpenTree | None = None
     image: OpenImage | None = None
@@ -167,7 +169,7 @@ def _identity_of(
 
 
 def _contradictions(config: KernelConfig, release: KernelRelease | None, architecture: str | None) -> list[str]:
-    """Returns why a configuration is of another kernel than the subject; nothing if it is not."""
+    """Returns the reasons why a configuration belongs to another kernel than the subject; empty if there are none."""
     found = []
     if release is not None and config.release is not None:
         ours, theirs = release.version, config.release.version
@@ -188,7 +190,7 @@ def _config_applies(
 ) -> tuple[bool, list[str]]:
     """Returns True if a configuration belongs to this kernel, so that options that are off rule defects out; and notes.
 
-    Where it is known that it does, as of /proc/config.gz, its version and its salt are not compared: ``make
+    If it is known to belong to this kernel, as with /proc/config.gz, its version and its salt are not compared: ``make
     olddefconfig`` keeps a salt that another kernel's configuration had.
     """
     if config is None:
@@ -226,8 +228,8 @@ def make_subject(
     """Returns a subject, with the notes that its release, its architecture and its configuration call for.
 
     `release` is what the subject says it is and `proven` what that proves, where the two differ. `architecture` is the
-    name that the subject gives, and where; the one that was asked for comes first. `config_is_of_this_build` is None if
-    that is not known. `more` goes into the identity.
+    name that the subject gives, and where; an architecture that the user asked for comes first.
+    `config_is_of_this_build` is None if that is not known. `more` goes into the identity.
     """
     named, place = architecture
     judged = request.arch or named

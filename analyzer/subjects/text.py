@@ -1,4 +1,4 @@
-"""Kernels that texts name: each once, with the lines that it came from, and what its traces are like."""
+"""Kernels that texts name: each once, with the lines that it came from, and the defects that its traces resemble."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LIVE_TAINT = "K"
 
 
 class _Named:
-    """A kernel of the texts: where it was named, and the hints beside it."""
+    """A kernel of the texts: where it was named, and its hints."""
 
     def __init__(self, text: str, release: KernelRelease, build: str | None) -> None:
         self.text, self.release, self.build = text, release, build
@@ -38,7 +38,7 @@ class _Named:
         self.live_patched = False
 
     def is_part_of(self, other: _Named) -> bool:
-        """Returns True if the other one says all that this one does, and more of its build."""
+        """Returns True if the other one says everything that this one does, and more about its build."""
         ours, theirs = self.release, other.release
         if ours.release != theirs.release or other.build is None or ours.package not in (None, theirs.package):
             return False
@@ -46,7 +46,7 @@ class _Named:
         return len(other.build) > len(self.build or "") and number in ("", other.build.partition(" ")[0])
 
     def take(self, other: _Named) -> None:
-        """Adds where another text named the same kernel."""
+        """Adds the places where another text named the same kernel."""
         self.count += other.count
         self.places += other.places[: _MOST_PLACES - len(self.places)]
         self.hints += other.hints
@@ -54,8 +54,8 @@ class _Named:
 
 
 def defects_like(catalog: Catalog, trace: Trace) -> tuple[Defect, ...]:
-    """Returns the defects of the catalogue whose traces are like this one: the same kind, in one of the same functions,
-    through one of the same functions.
+    """Returns the defects of the catalogue with a trace like this one: of the same kind, in one of its functions (`at`)
+    and through one of its functions (`through`), where it lists any.
     """
     return tuple(
         defect
@@ -141,8 +141,8 @@ class _Texts:
                 hints.append(text)
 
     def merged(self) -> list[_Named]:
-        """Returns the kernels. One that is named without its build, or with the beginning of it as an oops does, is that of
-        the same release with a whole one, where only one is.
+        """Returns the kernels. One that is named without its build, or only with the beginning of it as in an oops, is
+        merged into the kernel of that release with a whole build, if there is exactly one.
         """
         found = list(self.kernels.values())
         for named in sorted(found, key=lambda item: len(item.build or "")):

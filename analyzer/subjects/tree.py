@@ -61,7 +61,7 @@ def open_subjects(request: Request, path: str) -> Iterator[Subject]:
         return
     identity = _identify(tree, request.catalog)
     config = _tree_config(tree, request.config, request.catalog)
-    # A tree may have any patch on top of the version that its Makefile names: what that release has is in it, the rest is open.
+    # A tree may have any patch on top of its Makefile's version: it has what that release has, and the rest is open.
     proven = identity.release and identity.release._replace(
         proof=Proof.PATCHED, vanilla_like=identity.vanilla_like, distro=identity.distro or "a tree", notes=()
     )
