@@ -19,7 +19,7 @@ def _needed(config: Expression) -> tuple[frozenset[str], frozenset[str]]:
         return frozenset((f"CONFIG_{config.name}",)), frozenset()
     pairs = [_needed(part) for part in config.parts]
     if config.operator is Operator.NOT:
-        # Of "not (A and B)" neither follows.
+        # "not (A and B)" implies neither.
         return (pairs[0][1], pairs[0][0]) if config.parts[0].operator is Operator.LEAF else (frozenset(), frozenset())
     ons, offs = [on for on, _ in pairs], [off for _, off in pairs]
     if config.operator is Operator.ANY:

@@ -77,14 +77,14 @@ def btf_evidence(catalog: Catalog, btf: Btf, where: str) -> Iterator[Evidence]:
             continue
         if found is not None:
             presence, words = found
-            # What needs a member that is not there is surely not there; that a member is there proves a change, not a fix. A function
+            # A commit that needs a missing member is surely absent; a member that is there proves a change, not a fix. A function
             # may be missing because pahole could not make sense of it.
             sure = Confidence.HIGH if presence is Presence.ABSENT and "()" not in words else Confidence.MEDIUM
             yield Evidence(EvidenceKind.BTF, commit.key, presence, where, f"its BTF {words} ({where})", sure)
 
 
 def read(subject: Subject, request: Request) -> Reading:
-    """Reads the type data of an image, else that of the running kernel, which every user may read."""
+    """Reads the type data of an image, or else that of the running kernel, which every user may read."""
     image, path = subject.parts.image, subject.parts.types
     if image is not None:
         request.progress(f"reading the types in {image.name}")

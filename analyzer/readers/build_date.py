@@ -1,9 +1,9 @@
 """Evidence from the day of a build: a kernel that was built before a change was first posted cannot have it.
 
-This proves only that a fix is absent, never that a commit that brings a defect in is: reproducible builds stamp their
-sources, which are patched afterwards (`tailcall_audit.analyzer.policy.facts` counts it for fixes only). The date counts
-only if the distribution's file says, with a source, that its build strings carry real dates; if it is not older than
-the release that the kernel is based on; and if a source says when the commit was first posted.
+This proves only that a fix is absent, never that a commit which brings a defect in is absent: reproducible builds stamp
+their sources, which are patched afterwards (`tailcall_audit.analyzer.policy.facts` counts it for fixes only). The date
+counts only if the distribution's file says, with a source, that its build strings carry real dates; if it is not older
+than the release that the kernel is based on; and if a source says when the commit was first posted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tailcall_audit.analyzer.subjects.subject import Request, Subject
 __all__ = ["build_date_evidence", "read"]
 
 _MARGIN_DAYS = 30
-"""Days by which a patch may be older than its first posting: its author and his testers have it before."""
+"""Days by which a patch may be older than its first posting: its author and testers have it earlier."""
 
 
 def build_date_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Evidence]:
@@ -49,6 +49,6 @@ def build_date_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Ev
 
 
 def read(subject: Subject, request: Request) -> Reading:
-    """Yields the evidence from the build date of the subject's release."""
+    """Reads the build date of the subject's release."""
     assert subject.release is not None  # the registry's condition
     return Reading(tuple(build_date_evidence(request.catalog, subject.release)))

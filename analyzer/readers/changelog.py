@@ -1,7 +1,7 @@
 """Evidence from a distribution's changelog: which commits were backported to the package's base.
 
-A listed subject proves a backport, its revert the opposite. `tailcall_audit.analyzer.readers.changelog_silence` reads
-what a changelog does not list.
+A listed subject proves a backport, and its revert proves the opposite.
+`tailcall_audit.analyzer.readers.changelog_silence` reads what a changelog does not list.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tailcall_audit.analyzer.text import printable
 __all__ = ["listed_evidence", "mentioning_versions", "read"]
 
 _MAX_ITEM = 4000
-"""Letters of an item that can be a subject with its references."""
+"""The most letters of an item that can be a subject with its references."""
 
 
 class _Subjects:
@@ -38,8 +38,8 @@ class _Subjects:
         self._ends = {subject.split()[-1] for subject in (*self._whole, *self._neutral)}
 
     def find(self, item: Item) -> tuple[Commit, bool | None] | None:
-        """The commit that an item applies (True), takes back (False), or drops as a patch (None: it may be present or
-        not).
+        """Returns the commit that an item applies (True), takes back (False), or drops as a patch (None: it may be
+        present or not); None if the item names none.
         """
         if item.is_downstream or len(item.text) > _MAX_ITEM:
             return None
@@ -89,7 +89,7 @@ def _listed(opened: OpenChangelog) -> Iterator[Evidence]:
 
 
 def _open_question(key: str, citation: str, detail: str) -> Evidence:
-    """Evidence from an entry that was read and does not decide: lower ranks may not overrule it."""
+    """Returns the evidence from an entry that was read and does not decide: lower ranks may not overrule it."""
     return Evidence(
         EvidenceKind.CHANGELOG,
         key,
@@ -103,7 +103,7 @@ def _open_question(key: str, citation: str, detail: str) -> Evidence:
 
 def _inherited(found: Iterable[Evidence], whose: str) -> Iterator[Evidence]:
     """Yields evidence from the changelog of another vendor's build of the same name. Listed commits are present. A
-    commit that it takes back is unknown here, because the base may have it.
+    commit that the changelog takes back is unknown here, because the base may have it.
     """
     for item in found:
         detail = f"by the changelog of {whose}, whose build has the same name: {item.detail}"
@@ -125,8 +125,8 @@ def mentioning_versions(opened: OpenChangelog) -> list[str]:
 
 @lru_cache(maxsize=1)
 def listed_evidence(opened: OpenChangelog) -> tuple[Evidence, ...]:
-    """Returns the commits that a changelog lists or hints at. The last answer is kept: the reader of silence asks for
-    it next.
+    """Returns the commits that a changelog lists or hints at. The last answer is cached, because the reader of silence
+    asks for it next.
     """
     catalog = opened.catalog
     found = list(_listed(opened))

@@ -47,7 +47,7 @@ def follow(
     cut: frozenset[str],
     progress: Callable[[int], None],
 ) -> Walked:
-    """Reads the records of a walk to its end or to where it breaks off; raises nothing.
+    """Returns what the records of a walk give, up to its end or to where it breaks off; raises nothing.
 
     `base` is the commit whose boundary record says that it is an ancestor, `cut` are the commits at which a clone was
     cut. `progress` is called with the number of commits that were read.

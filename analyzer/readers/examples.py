@@ -45,7 +45,7 @@ def expected_answers(examples: Examples) -> dict[str, Presence]:
 
 
 def _signatures(catalog: Catalog) -> Iterator[tuple[str, str, SignaturePart]]:
-    """Yields each part of a source signature with the commit or capability, and the architecture if it is of one only."""
+    """Yields each part of a source signature with the commit or capability, and the architecture if it is for one only."""
     for commit in catalog.commits.values():
         for part in commit.signature:
             yield commit.key, "", part

@@ -17,7 +17,8 @@ from tailcall_audit.analyzer.text import printable
 __all__ = ["file_name_of", "names_commit", "read_hints"]
 
 _CUT = 40
-"""Letters of a cut name that are enough: `git format-patch` cuts the file's name, number and suffix included, after 64.
+"""Letters of a cut name that are enough to recognise it: `git format-patch` cuts the file's name, number and suffix
+included, after 64.
 """
 _MAX_TEXT = 4000
 _NUMBER = re.compile(r"(?:\d+[._-])*")
@@ -33,8 +34,8 @@ def file_name_of(subject: str) -> str:
 
 
 def names_commit(patch: str, subject: str) -> bool:
-    """Returns True if a patch file has the name that `git format-patch` gives the subject, whole or cut, numbers in
-    front or not.
+    """Returns True if a patch file has the name that `git format-patch` gives the subject, whole or cut, with or
+    without a number in front.
     """
     name = patch.rsplit("/", 1)[-1].removesuffix(".patch").lower()
     wanted = file_name_of(subject).lower()
@@ -68,8 +69,8 @@ def _hint(commit: Commit, what: str, citation: str) -> Evidence:
 
 
 def read_hints(catalog: Catalog, changelog: Changelog, entries: Sequence[Entry], known: Set[str]) -> Iterator[Evidence]:
-    """Yields the hints in a changelog, and in the patch list of a .spec, at commits of which nothing better is known;
-    one a commit.
+    """Yields the hints in a changelog, and in the patch list of a .spec, at commits about which nothing better is
+    known; one for each commit.
     """
     seen = set(known)
     for line, patch in changelog.patches:

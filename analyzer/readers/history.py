@@ -27,7 +27,7 @@ from tailcall_audit.analyzer.version import UpstreamVersion
 __all__ = ["Base", "History", "read", "read_history"]
 
 _MAX_COMMITS = 1_000_000
-"""More than any ``base..head`` has: 6.1.170 is 36,000 commits after 6.1, a merge window some 14,000."""
+"""More commits than any ``base..head`` has: 6.1.170 is 36,000 commits after 6.1, and a merge window has some 14,000."""
 _MAX_WITHOUT_BASE = 100_000
 _MAX_FIRST_PARENTS = 150_000
 
@@ -67,7 +67,9 @@ def _check_tag(repository: pygit2.Repository, name: str) -> None:
 
 
 def _find_base(repository: pygit2.Repository, head: str, version: UpstreamVersion, catalog: Catalog) -> Iterator[Base]:
-    """Candidates for the base release, best first: the tag of the Makefile's release, then the commit that made it."""
+    """Yields the candidates for the base release, best first: the tag of the Makefile's release, then the commit that
+    made it.
+    """
     base = (
         catalog.previous_mainline(version) if version.rc is not None else UpstreamVersion(version.major, version.minor)
     )
@@ -121,7 +123,7 @@ def _walk(
 def _why_incomplete(
     repository: pygit2.Repository, base: Base | None, walked: Walked, version: UpstreamVersion, known: str | None
 ) -> tuple[str, str | None] | None:
-    """Returns why an absence proves nothing here, and the command that mends it; None when the range was seen whole."""
+    """Returns why an absence proves nothing here, and the command that mends this; None if the whole range was seen."""
     deepen = "git fetch --unshallow --tags   in that clone"
     if walked.broken is not None:
         return (

@@ -44,7 +44,7 @@ _ODD_STARTS = (
 )
 _ODD_ENDS = (b".", b" ", b"\t", b"\r")
 _ODD_FIRST = frozenset(start[:1] for start in _ODD_STARTS)
-"""The first bytes of those, which most subjects do not have: a look at one byte is cheaper than at all of them."""
+"""Their first bytes, which most subjects do not have: a look at one byte is cheaper than a look at all of them."""
 _ODD_LAST = frozenset(_ODD_ENDS)
 
 
@@ -85,13 +85,13 @@ class Matcher:
         self.cosmetic = {(normalize_subject(entry.subject), entry.commit): entry for entry in catalog.cosmetic_reverts}
         for key, commit in catalog.commits.items():
             if commit.only_on_branch not in (None, branch):
-                self._by_id.setdefault(key, key)  # its own id says what it is on any branch, its subject does not
+                self._by_id.setdefault(key, key)  # its own id identifies it on any branch, its subject does not
                 continue
             for name in (commit.id, *commit.aliases, *(fact.id for fact in commit.branches.values() if fact.id)):
                 self._by_id.setdefault(name[:12], key)
             self._by_subject.setdefault(normalize_subject(commit.subject), key)
         self._cores = [(subject, key) for subject, key in self._by_subject.items() if len(subject) >= _LEAST_CORE]
-        # An inner word of each subject: what contains the subject has it between blanks.
+        # An inner word of each subject: a text that contains the subject has that word between blanks.
         self._marks = {
             max(subject.split()[1:-1], key=len).encode() for subject, _ in self._cores if subject.count(" ") > 1
         }
@@ -152,7 +152,7 @@ class Matcher:
         if b" " in record.parents:  # a merge
             return events, self._revert(record, subject, shown)
         by_subject = self.subject(subject)
-        # A fix may itself say what it reverts; with the very subject of a fix it is that fix.
+        # A fix may itself say what it reverts; a commit with the exact subject of a fix is that fix.
         pending = None if by_subject is not None else self._revert(record, subject, shown)
         if pending is not None:
             return events, pending
@@ -199,14 +199,14 @@ class Matcher:
         )
 
     def resolve(self, revert: PendingRevert, seen: dict[str, list[Event]]) -> list[Event]:
-        """Returns what a revert takes back: by the id of a commit of this tree, by an upstream id, else by the subject
-        it quotes.
+        """Returns what a revert takes back: by the id of a commit of this tree, by an upstream id, or else by the
+        subject that it quotes.
 
         `seen` has the events of the older commits, by the first 12 digits of their ids.
         """
         shown = printable(revert.subject, SUBJECT_LENGTH)
         if revert.of_merge:
-            # It takes back commits that it does not name, and any that was seen until now may be one of them.
+            # It takes back commits that it does not name: any that was seen so far may be one of them.
             keys = dict.fromkeys(event.key for found in seen.values() for event in found)
             how = "reverts a merge that may have brought it"
             return [Event(revert.id, shown, key, None, how, Confidence.LOW, is_revert=True) for key in keys]

@@ -1,4 +1,4 @@
-"""Commit messages: the upstream commit that a message claims to be, and those that it reverts.
+"""Reads commit messages: the upstream commit that a message claims to be, and those that it reverts.
 
 docs/history.md has the forms of the trailers, with the trees that they were seen in. A commit that a message mentions
 in another form (``Fixes:``, ``Stable-dep-of:``, ``Omitted-fix:``, a quotation) proves nothing.
@@ -37,7 +37,9 @@ _TOP = re.compile(
 _BARE = re.compile(rb"commit " + _ID + rb"[ \t\r]*", re.IGNORECASE)
 _MAX_REVERTS = 40
 _TOP_LINES = 16
-"""How many non-empty lines of the body count as its top, where stable and RHEL trees name the upstream commit."""
+"""The number of non-empty lines of the body that count as its top, where stable and RHEL trees name the upstream
+commit.
+"""
 _REVERT = re.compile(
     rb"^[ \t]?This (partially |partly )?reverts (?:upstream )?commits? " + _ID, re.MULTILINE | re.IGNORECASE
 )
@@ -76,7 +78,7 @@ class Trailer:
 
 @dataclass(frozen=True)
 class Revert:
-    """A message's claim to revert a commit, by id. `partial`: it says that it takes back a part only."""
+    """A message's claim to revert a commit, by id. `partial` is True if it says that it takes back only a part."""
 
     id: str
     partial: bool
@@ -84,8 +86,8 @@ class Revert:
 
 @dataclass(frozen=True)
 class Unwrapped:
-    """The innermost subject of a revert, how many reverts are around it, and whether it says that it takes back a part
-    only.
+    """The innermost subject of a revert, how many reverts are around it, and True if it says that it takes back only a
+    part.
     """
 
     subject: str
@@ -94,8 +96,8 @@ class Unwrapped:
 
 
 def normalize_subject(subject: str) -> str:
-    """Returns a subject for comparison as a whole: white space folded; vendors' prefixes and references, and a dot at
-    the end, off.
+    """Returns a subject for comparison as a whole: white space is folded; vendors' prefixes and references, and a dot
+    at the end, are left out.
     """
     text = _PREFIX.sub("", " ".join(subject.split())).rstrip(".")
     while (shorter := _REFERENCES.sub("", text)) != text:
@@ -104,7 +106,7 @@ def normalize_subject(subject: str) -> str:
 
 
 def unwrap(subject: str) -> Unwrapped:
-    """Unwraps ``Revert "Revert "x""``, in the words of vendors too.
+    """Unwraps ``Revert "Revert "x""``, also in vendors' forms.
 
     ``Reapply "x"`` and ``Revert^2 "x"`` count as two. Tags before a revert (``ANDROID:``, ``UBUNTU: SAUCE:``,
     ``[ALPS01]``) and what follows the closing quote are left out.
@@ -142,7 +144,7 @@ def unwrap_revert(subject: str) -> tuple[str, int]:
 
 
 def says_revert(subject: str) -> bool:
-    """Returns True if a subject has a word for taking something back, in whatever form."""
+    """Returns True if a subject has a word for taking something back, in any form."""
     return _REVERT_WORDS.search(subject) is not None
 
 

@@ -1,8 +1,8 @@
 """A tree lacks a commit if its version is older and no name that the commit brought occurs in it.
 
-A rename or a moved file would leave the name somewhere in kernel/bpf, include/linux or arch/*/net. So a tree that is
-older by its Makefile and names nothing of what a signature looks at does not have the commit. Either alone proves
-nothing.
+A rename or a moved file would leave the name somewhere in kernel/bpf, include/linux or arch/*/net. So a tree does not
+have the commit if it is older by its Makefile and has none of the names that the signature looks at. Either alone
+proves nothing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class OlderTree:
 
     @cached_property
     def _words(self) -> frozenset[bytes] | None:
-        """Every name in the code; None if some of it could not be read."""
+        """Returns every name in the code; None if some of it could not be read."""
         if any(self._reader.read(path).state is not ReadState.READ for path in _WITNESSES):
             return None
         paths = self._paths()

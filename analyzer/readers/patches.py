@@ -1,6 +1,6 @@
 """Patch queues: ``debian/patches/series``, SUSE's ``series.conf``, the patches of a .spec.
 
-Beside a tree, patches that are not applied yet are named as such. In a folder of patches without sources, the list says
+For a tree, patches that are not applied yet are named as such. For a folder of patches without sources, the list says
 which ones a build applies.
 """
 
@@ -56,7 +56,7 @@ class _Entry:
 
     @property
     def verb(self) -> str:
-        """The effect of the patch, as a word."""
+        """Returns the effect of the patch, as a word."""
         return "carries" if self.applies else "reverts"
 
 
@@ -76,7 +76,7 @@ def _match(matcher: Matcher, data: bytes, reverse: bool) -> tuple[str, bool | No
 
 
 def _applied(found: list[tuple[int, _Entry]], notes: list[str]) -> Iterator[Evidence]:
-    """Yields the evidence from the applied patches of one queue: of several about one commit the last one applied
+    """Yields the evidence from the applied patches of one queue. If several are about one commit, the one applied last
     decides.
     """
     last: dict[str, _Entry] = {}
@@ -110,7 +110,7 @@ def _waiting(entry: _Entry) -> Evidence:
 def read_patch_queue(catalog: Catalog, reader: FileReader, branch: str) -> PatchQueue:
     """Reads the patch queues of a tree.
 
-    Patches in .pc/applied-patches are applied, in its order; for the others it is not known. `branch` is the stable
+    Patches in .pc/applied-patches are applied, in that order; of the others it is not known. `branch` is the stable
     branch of the tree (``6.1``).
     """
     matcher = Matcher(catalog, branch)

@@ -1,4 +1,6 @@
-"""What a release proves about commits, by the catalogue's survey of the stable branches and distribution series."""
+"""Evidence from a release: what it proves about commits, by the catalogue's survey of the stable branches and
+distribution series.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +36,7 @@ def _unknown(commit: Commit, citation: str, detail: str, settle: str | None) -> 
 
 
 class _InRelease:
-    """Returns True if an upstream release (nothing on top of it) contains a commit: what is stated, and where it is
-    from.
-    """
+    """Makes the evidence about a commit in an upstream release that has nothing on top of it."""
 
     def __init__(self, commit: Commit, version: UpstreamVersion) -> None:
         self.commit = commit
@@ -49,7 +49,7 @@ class _InRelease:
     def found(
         self, presence: Presence, detail: str, confidence: Confidence | None = None, fact: BranchFact | None = None
     ) -> Evidence:
-        """Returns what a source says: the one of a fact about the branch, else the commit's."""
+        """Returns the evidence, with the source of a fact about the branch if one is given, else with the commit's."""
         guessed = fact is not None and fact.unverified is not None
         if confidence is None:
             confidence = _lowered(self.sure) if guessed and self.sure is Confidence.HIGH else self.sure
@@ -73,7 +73,7 @@ class _InRelease:
         return self.found(Presence.ABSENT, detail)
 
     def by_fact(self, fact: BranchFact) -> Evidence:
-        """Returns what a survey found on the release's branch."""
+        """Returns the evidence from what a survey found on the release's branch."""
         version, key, branch = self.version, self.commit.key, f"{self.version.branch}.y"
         if fact.backported and fact.release is not None:
             presence = Presence.PRESENT if version >= fact.release else Presence.ABSENT
@@ -84,7 +84,7 @@ class _InRelease:
             if version.sublevel == 0:
                 return self.before_mainline()
             return self.unknown(f"{branch} has {key} by {fact.present_by}; since when is unknown", fact.source)
-        assert fact.surveyed_through is not None  # the schema asks for it on an absence
+        assert fact.surveyed_through is not None  # the schema requires it for an absence
         if version <= fact.surveyed_through:
             return self.found(Presence.ABSENT, f"{branch} has no {key} through {fact.surveyed_through}", fact=fact)
         last = f"{fact.surveyed_through}, the last release surveyed; {version} is newer"
@@ -115,7 +115,9 @@ def commit_in_release(catalog: Catalog, commit: Commit, version: UpstreamVersion
 
 
 def _unlisted_branch(catalog: Catalog, commit: Commit, version: UpstreamVersion, settle: str) -> Evidence:
-    """A fix on a branch that was not surveyed: absent if the branch ended before the fix existed, else unknown."""
+    """Returns the evidence about a fix on a branch that was not surveyed: absent if the branch ended before the fix
+    existed, else unknown.
+    """
     branch = catalog.branches.get(version.branch)
     existed = catalog.existed_by(commit)
     if branch is not None and branch.ended is not None and branch.last is not None:
@@ -135,11 +137,11 @@ def _in_contradiction(commit: Commit, release: KernelRelease) -> Evidence:
 
 
 def _in_snapshot(catalog: Catalog, commit: Commit, release: KernelRelease) -> Evidence:
-    """A point of mainline's history between a release candidate and the next one: what is newer than the release is
-    absent.
+    """Returns the evidence for a point of mainline's history between a release candidate and the next one: what is
+    newer than the release is absent.
 
-    A merge window opens when a release is out, so what came in a later release's was not in this one's tree (Linux
-    Documentation/process/2.Process.rst).
+    A merge window opens when a release is out, so what came in the window of a later release was not in this tree
+    (Linux Documentation/process/2.Process.rst).
     """
     evidence = commit_in_release(catalog, commit, release.version)
     later = release.vanilla_like and commit.first_release.base > release.version._replace(rc=None).base
@@ -153,7 +155,7 @@ def _in_whole_branch(catalog: Catalog, commit: Commit, release: KernelRelease) -
     """Returns evidence that no release of an ended branch has a commit, if the distribution's changelog of that series
     adds none.
 
-    Then the stable number, which an ABI number does not show, does not matter.
+    In this case the stable number, which an ABI number does not show, does not matter.
     """
     branch = catalog.branches.get(release.version.branch)
     series = release.whole_series
@@ -167,7 +169,7 @@ def _in_whole_branch(catalog: Catalog, commit: Commit, release: KernelRelease) -
 
 
 def _in_packages(catalog: Catalog, commit: Commit, release: KernelRelease) -> Evidence | None:
-    """Returns what all packages agree on that an ABI number may name."""
+    """Returns the evidence on which all packages that an ABI number may name agree."""
     if not release.builds:
         return None
     found = [commit_in_release(catalog, commit, build.version) for build in release.builds]
@@ -185,8 +187,8 @@ def _in_packages(catalog: Catalog, commit: Commit, release: KernelRelease) -> Ev
 
 
 def _on_top(catalog: Catalog, commit: Commit, release: KernelRelease) -> Evidence:
-    """Returns the same for a kernel with unknown patches, or with unknown stable updates: what is there stays, the rest
-    is open.
+    """Returns the evidence for a kernel with unknown patches or unknown stable updates on top: what is present stays
+    present, the rest is open.
     """
     if release.proof is Proof.NOTHING:
         return _in_contradiction(commit, release)
@@ -252,13 +254,15 @@ def capability_in_release(
 def release_evidence(
     catalog: Catalog, release: KernelRelease, confidence: Confidence = Confidence.HIGH
 ) -> Iterator[Evidence]:
-    """Yields what a release says about every commit and capability; `confidence` is the most that it is given."""
+    """Yields what a release says about every commit and capability; `confidence` is the most that the evidence is
+    given.
+    """
     limit = _lowered(confidence) if release.local else confidence
     sure = _surely_in(catalog, release)
     newer = release.version.base > catalog.newest_mainline
     if newer:
         limit = min(limit, Confidence.MEDIUM)
-    # A version does not show its vendor's own patches, and one of them may be a fix that the release lacks.
+    # A version does not show its vendor's patches, and one of them may be a fix that the release lacks.
     for commit in catalog.commits.values():
         evidence = sure.get(commit.key)
         if evidence is None and release.proof is Proof.EXACT:
@@ -306,9 +310,10 @@ def _capped(evidence: Evidence, limit: Confidence) -> Evidence:
 
 
 def _with_shipped_branches(catalog: Catalog, branch: str, keys: Iterable[str]) -> Catalog | None:
-    """Returns the catalogue with what the shipped surveys say of these commits on a branch; None if they say nothing.
+    """Returns the catalogue with what the shipped surveys say about these commits on a branch; None if they say
+    nothing.
 
-    A fact that a survey of the user's made stays. Beside a catalogue that is not the shipped one there are no surveys.
+    A fact from the user's own survey stays. A catalogue that is not the shipped one has no shipped surveys.
     """
     if catalog.path != default_catalog_path():
         return None
@@ -322,13 +327,15 @@ def _with_shipped_branches(catalog: Catalog, branch: str, keys: Iterable[str]) -
 
 
 def _taught(catalog: Catalog, item: Evidence, teach: str) -> Evidence:
-    """An open question about a commit of a build whose changelog can be looked up: that is the command that settles it."""
+    """Returns an open question about a commit with the command that looks up the build's changelog; other items as they
+    are.
+    """
     is_open = item.presence is Presence.UNKNOWN and item.commit in catalog.commits
     return item._replace(settle=teach) if is_open else item
 
 
 def _with_sources_at_hand(catalog: Catalog, item: Evidence) -> Evidence:
-    """An open question about sources that were given: they are what settles it, not other sources."""
+    """Returns an open question about a commit with the sources at hand as what settles it; other items as they are."""
     commit = catalog.commits.get(item.commit)
     if item.presence is not Presence.UNKNOWN or commit is None:
         return item

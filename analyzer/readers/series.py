@@ -23,8 +23,8 @@ _KERNEL = 3
 
 
 def line_of(build: tuple[int, ...], zero_is_main: bool = False) -> tuple[int, ...]:
-    """Returns the numbers at which a z-stream leaves the main line, by its build's numbers; nothing for the main line
-    itself. `zero_is_main` says that a build is on that where its second own number is 0.
+    """Returns the numbers at which a z-stream leaves the main line, from the numbers of its build; empty for the main
+    line itself. With `zero_is_main` a build is on the main line if its second own number is 0.
     """
     if zero_is_main and not any(build[_KERNEL + 1 : _KERNEL + 2]):
         return ()
@@ -35,8 +35,9 @@ def _same_line(fact: SeriesFact, ours: tuple[int, ...], theirs: tuple[int, ...],
     """Returns True if a fact about one build extends to another where z-streams branch off: 427.13.1 leaves the main
     line at 427.
 
-    What a build of the main line has, all later ones and their z-streams have; what it lacks, the earlier ones of that
-    line lack. What a z-stream has, only its own later builds have: 430 follows 427, and not 427.40.1.
+    If a build of the main line has a commit, all later builds and their z-streams have it; if it lacks one, the earlier
+    builds of that line lack it. If a z-stream has a commit, only its own later builds have it: 430 follows 427, not
+    427.40.1.
     """
     if fact.present:
         return ours >= theirs and line_of(theirs, zero_is_main) in ((), ours[: _KERNEL + 1])
@@ -44,8 +45,8 @@ def _same_line(fact: SeriesFact, ours: tuple[int, ...], theirs: tuple[int, ...],
 
 
 def _builds_match(fact: SeriesFact, name: str, distribution: Distribution | None) -> bool:
-    """Returns True if a fact about a build, or about it and later ones, holds for this one. An exact build is compared
-    whole.
+    """Returns True if a fact about a build, or about a build and later ones, holds for this one. An exact build is
+    compared as a whole.
     """
     if fact.exact:
         return name == fact.start or name.startswith((f"{fact.start}.", f"{fact.start}+", f"{fact.start}-"))
@@ -58,8 +59,8 @@ def _builds_match(fact: SeriesFact, name: str, distribution: Distribution | None
 
 
 def _names_series(fact: SeriesFact, distribution: Distribution | None, name: str) -> bool:
-    """Returns True if a release is of the fact's series, where the distribution writes the series into it (``.el9``,
-    ``-android12-``).
+    """Returns True if a release belongs to the fact's series, for a distribution that writes the series into its
+    releases (``.el9``, ``-android12-``).
     """
     if distribution is None or not distribution.series_in_release:
         return True
@@ -89,7 +90,7 @@ def _from(catalog: Catalog, fact: SeriesFact, inherited_from: str | None) -> Evi
 
 
 def _surveyed(catalog: Catalog, names: Sequence[str]) -> Iterator[SeriesFact]:
-    """Yields the shipped surveys' facts about distributions; nothing beside a catalogue that is not the shipped one."""
+    """Yields the shipped surveys' facts about distributions; none for a catalogue that is not the shipped one."""
     if names and catalog.path == default_catalog_path():
         for name in names:
             yield from shipped_facts(name)
@@ -98,10 +99,9 @@ def _surveyed(catalog: Catalog, names: Sequence[str]) -> Iterator[SeriesFact]:
 def series_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Evidence]:
     """Yields what a distribution's own changelog proved about builds like this one.
 
-    A rebuild has what the build has that it was made of, with medium confidence; what that one lacks, the rebuild may
-    have added. A commit that
-    a vendor was seen to take out of a stable release is open in its other builds of that branch, whatever the stable
-    release has.
+    A rebuild has what the original build has, with medium confidence; what the original lacks, the rebuild may have
+    added. A commit that a vendor was seen to take out of a stable release is unknown in its other builds of that
+    branch, even if the stable release has it.
     """
     distributions = {entry.name: entry for entry in catalog.distributions}
     names = release.lineage or ((release.distro,) if release.distro else ())

@@ -1,7 +1,7 @@
 """Matches the forms of a signature on the tokens of definitions, over everything that the compiler may see.
 
-A fragment holds *surely* where every text of a definition has it, *maybe* where one has. A form is proven only by
-fragments that hold surely while no fragment of the other form may hold.
+A fragment holds *surely* if every text of a definition has it, and *maybe* if one has it. A form is proven only if its
+fragments hold surely and no fragment of the other form may hold.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def is_body(fragment: str) -> bool:
 def _occurs(needle: bytes, stream: bytes, least: int) -> bool:
     if least == 1:
         return needle in stream
-    # The separator between two tokens belongs to both of two neighbours.
+    # The separator between two tokens belongs to both neighbours.
     return stream.replace(b"\0", b"\0\0").count(needle.replace(b"\0", b"\0\0")[1:-1]) >= least
 
 
@@ -99,7 +99,7 @@ def in_words(alternative: Sequence[str]) -> str:
 
 def _streams(scopes: Iterable[Scope]) -> tuple[bytes, ...]:
     found = [text for scope in scopes for text in scope.joined]
-    # With more conditionals than can be tried, what is in it may be there.
+    # If there are more conditionals than can be tried, a fragment may hold.
     if any(not scope.certain or scope.texts is None for scope in scopes):
         found.append(b"")
     return tuple(dict.fromkeys(found))
@@ -136,8 +136,7 @@ def units(source: CSource, scope: Scope, follow: bool, assumptions: Assumptions)
 def standing_macro(source: CSource, name: str, form: Sequence[str], assumptions: Assumptions) -> str | None:
     """Returns a macro of a file that may replace a function or a word of a form before the compiler sees it, or None.
 
-    Names in capitals are macros in the kernel's own code too: of these one that is zero, or that has two values,
-    counts.
+    Names in capitals are macros in the kernel's own code too; they count only if they are zero or have two values.
     """
     words = {token for fragment in form if not is_negated(fragment) for token in tokenize(fragment.encode())}
     for word in sorted({name.encode(), *words, *_KEYWORDS}):

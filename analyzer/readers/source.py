@@ -39,17 +39,17 @@ class SourceReader:
         progress: Callable[[str], None] = lambda _: None,
         version: UpstreamVersion | None = None,
     ) -> None:
-        """`version` is the tree's; with it, what an older tree does not name at all is absent."""
+        """`version` is the tree's. If it is given, a commit is absent if the tree is older and has none of its names."""
         self._reader = reader
         self._version = version
         self._parts = PartReader(reader, progress)
 
     def file(self, path: str) -> FileRead:
-        """Reads a file, once."""
+        """Returns a file, which is read only once."""
         return self._parts.file(path)
 
     def evidence(self, catalog: Catalog, only: Collection[str] | None = None) -> Iterator[Evidence]:
-        """Yields the evidence about every commit with a signature, and about every capability; with `only` about those
+        """Yields the evidence about every commit with a signature and about every capability; with `only`, about those
         commits alone.
         """
         self._parts.shared = tuple(path for path in signature_files(catalog) if path.startswith(SHARED))
@@ -64,11 +64,11 @@ class SourceReader:
     def commit(
         self, commit: Commit, assumptions: Assumptions = NO_ASSUMPTIONS, introduces_only: bool = False
     ) -> Evidence:
-        """Decides a commit: present when all its parts are, absent when one is; a part of a strange shape makes it
-        unknown, since a rewrite of that part may do without the others.
+        """Returns the evidence about a commit: present if all its parts are present, absent if one is absent. A part of
+        an unknown shape makes it unknown, since a rewrite of that part may do without the others.
 
         `assumptions` are the options without which no defect that names the commit can be reached. `introduces_only`
-        says that the commit fixes nothing: in an older tree that names nothing of it, it is absent.
+        says that the commit fixes nothing: it is absent in an older tree that has none of its names.
         """
         parts = [(part, self._parts.part(part, assumptions)) for part in commit.signature]
         if introduces_only and all(answer.missing for _, answer in parts):
@@ -79,7 +79,9 @@ class SourceReader:
 
     @staticmethod
     def _all(key: str, parts: Sequence[tuple[SignaturePart, Part]], architecture: str | None) -> Evidence:
-        """Joins the answers for all parts of a commit or capability; `architecture` limits the statement to one."""
+        """Returns the joined answers for all parts of a commit or capability; `architecture` limits the statement to
+        one.
+        """
         absent = [(part, answer) for part, answer in parts if answer.presence is Presence.ABSENT]
         open_ones = [(part, answer) for part, answer in parts if answer.presence is Presence.UNKNOWN]
         strange = [(part, answer) for part, answer in open_ones if not answer.unreadable]
@@ -118,7 +120,7 @@ class SourceReader:
         )
 
     def presence(self, part: SignaturePart, assumptions: Assumptions = NO_ASSUMPTIONS) -> Presence:
-        """Decides one part of a signature alone."""
+        """Returns the presence of one part of a signature alone."""
         return self._parts.part(part, assumptions).presence
 
     @cached_property
@@ -126,14 +128,16 @@ class SourceReader:
         return OlderTree(self._reader, self._version)
 
     def _capability(self, capability: Capability) -> Iterator[Evidence]:
-        """Decides a capability for each architecture that has a signature of it, in the same way as a commit."""
+        """Yields the evidence about a capability for each architecture that has a signature of it, decided as for a
+        commit.
+        """
         for architecture, signature in capability.signatures.items():
             parts = [(part, self._parts.part(part)) for part in signature]
             yield self._all(capability.key, parts, architecture)
 
 
 def changed_files(tree: KernelTree, source: SourceReader, paths: tuple[str, ...]) -> list[str]:
-    """Returns the files that matter in which the disk differs from HEAD, in more than the ends of lines."""
+    """Returns those of the files in which the disk differs from HEAD in more than the ends of lines."""
     if not tree.on_disk or tree.repository is None or tree.commit is None:
         return []
     head = BlobReader(tree.repository, tree.commit)

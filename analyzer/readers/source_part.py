@@ -23,14 +23,15 @@ from tailcall_audit.analyzer.readers.signature import Unit, in_words, match_form
 __all__ = ["SHARED", "Part", "PartReader"]
 
 SHARED = ("kernel/", "include/")
-"""Code for every architecture: a name stands for one thing in all of it."""
+"""Shared code of all architectures: in all of it a name stands for one thing."""
 
 
 @dataclass(frozen=True)
 class Part:
     """The answer for one part of a signature.
 
-    `missing`: nothing in the tree defines what the part looks at; `no_file`: the tree has none of its files.
+    `missing` is True if nothing in the tree defines what the part looks at, `no_file` if the tree has none of its
+    files.
     """
 
     presence: Presence
@@ -42,7 +43,7 @@ class Part:
 
     @property
     def settle(self) -> str | None:
-        """What lets the part be read, if its files are not in the tree."""
+        """Returns what would let the part be read, if its files are not in the tree."""
         return f"unpack {self.citation} into this tree   and audit it again" if self.no_file else None
 
 
@@ -56,12 +57,14 @@ class _Definition:
 
 _Key = tuple[str, int, bool, Assumptions]
 _UNITS: WeakKeyDictionary[CSource, dict[_Key, tuple[list[Unit], str | None]]] = WeakKeyDictionary()
-"""What was made of the definitions of a file, for as long as it is kept: the tips of several branches share files."""
+"""The units made from the definitions of a file, kept as long as the parsed file: the tips of several branches share
+files.
+"""
 
 
 @lru_cache(maxsize=48)
 def _parsed(data: bytes) -> CSource:
-    """One file, parsed once: a plan reads a tree before and after its steps, and most files stay the same."""
+    """Returns a file, parsed only once: a plan reads a tree before and after its steps, and most files stay the same."""
     return CSource(data)
 
 
@@ -79,7 +82,7 @@ class PartReader:
         self._sources: dict[str, CSource] = {}
 
     def file(self, path: str) -> FileRead:
-        """Reads a file, once."""
+        """Returns a file, which is read only once."""
         if path not in self._files:
             self._progress(f"reading {path}")
             self._files[path] = self._reader.read(path)
@@ -91,7 +94,7 @@ class PartReader:
         return self._sources[path]
 
     def part(self, part: SignaturePart, assumptions: Assumptions = NO_ASSUMPTIONS) -> Part:
-        """Decides one part of a signature alone."""
+        """Returns the answer for one part of a signature alone."""
         missing: list[str] = []
         unreadable: list[FileRead] = []
         for path in part.files:
@@ -125,8 +128,8 @@ class PartReader:
         return (*(name for names in part.functions for name in names), *part.struct)
 
     def _is_gone(self, path: str) -> bool:
-        """Returns True if a missing file says something: in a headers package or a copy of some folders it says
-        nothing.
+        """Returns True if the absence of a file means something: in a headers package or a copy of some folders it does
+        not.
         """
         witnesses = ["kernel/bpf/core.c", *(["arch/Kconfig"] if path.startswith("arch/") else [])]
         return all(self.file(name).state is ReadState.READ for name in witnesses)
@@ -159,7 +162,7 @@ class PartReader:
         return self.file(path).state is ReadState.READ and bool(self._source(path).live_macros(name, assumptions))
 
     def _decide(self, part: SignaturePart, found: list[_Definition], assumptions: Assumptions) -> Part:
-        """Decides a part: every definition that may be compiled must say the same."""
+        """Returns the answer for a part: every definition that may be compiled must agree."""
         answers = [self._one(part, item, assumptions) for item in found]
         spoken = {answer.presence for answer in answers}
         if len(spoken) == 1:

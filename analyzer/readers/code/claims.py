@@ -1,4 +1,4 @@
-"""The places in the code that a commit changes, what was seen of each, and what they prove together."""
+"""The places in the code that a commit changes, the state that was seen of each, and the claim that they make together."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["Claim", "Finding", "Place", "PlaceState", "Shown", "taken_together"]
 class Claim(Enum):
     """What the code proves of a commit.
 
-    SIMILAR: the places that were read have the commit, others were not read or not followed to their end; it proves
-    nothing. DOUBTFUL: a place exists and does not do all that the commit made it for.
+    SIMILAR: the places that were read have the commit, but others were not read or not followed to their end; this
+    proves nothing. DOUBTFUL: a place exists, but does not do everything that the commit added it for.
     """
 
     PRESENT = "present"
@@ -34,7 +34,7 @@ class Finding(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A claim of a matcher: the name of the effect (commits of the catalogue have it under `code`), the function, and a
+    """A claim of a matcher: the name of the effect (commits of the catalogue name it under `code`), the function, and a
     description.
     """
 

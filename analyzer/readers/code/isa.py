@@ -23,9 +23,9 @@ __all__ = ["CodeIsa", "CodeMatcher", "isas"]
 class CodeMatcher(NamedTuple):
     """One matcher of machine code.
 
-    `effects` are the names of what it can show, which commits of the catalogue have under `code`; `functions` are those
-    that it reads. `find` gets the functions that were found, the decoded ones among them, and the kernel's BTF if there
-    is any.
+    `effects` names the effects that it can show, which commits of the catalogue name under `code`; `functions` are
+    those that it reads. `find` gets the functions that were found, the decoded ones among them, and the kernel's BTF if
+    there is any.
     """
 
     effects: tuple[str, ...]
@@ -44,7 +44,7 @@ class CodeIsa(NamedTuple):
 
     @property
     def functions(self) -> tuple[str, ...]:
-        """The functions that are looked at, each once."""
+        """Returns the functions that are looked at, each once."""
         return tuple(dict.fromkeys(name for matcher in self.matchers.values() for name in matcher.functions))
 
 

@@ -1,1 +1,1 @@
-"""What functions of an image do when they are run: small cases with controls, named by the catalogue."""
+"""Evidence from running functions of an image: small cases with controls, named by the catalogue."""

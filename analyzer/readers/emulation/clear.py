@@ -1,4 +1,4 @@
-"""Case of a prog_array that is cleared when its last user is gone: does the kernel pause between the entries?"""
+"""The case of a prog_array that is cleared when its last user is gone: does the kernel pause between the entries?"""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _give_way(scene: Scene) -> None:
 
 
 def _full_array(scene: Scene) -> int:
-    """A prog_array with a program in each entry, and the functions of its kind that clearing calls; its address."""
+    """Returns the address of a prog_array with a program in each entry and with the map functions that clearing calls."""
     objects, layout = scene.objects, scene.layout
     array = scene.prog_array()
     functions = {"map_poke_run": scene.kernel.function(_POKE_RUN), "map_fd_put_ptr": scene.kernel.function(_TAKE)}
@@ -49,7 +49,7 @@ def _full_array(scene: Scene) -> int:
 
 
 def _clear(stage: Stage) -> Finding:
-    """A prog_array has up to 4 billion entries: one that is cleared without a pause stalls the processor."""
+    """Clears a full prog_array. It may have up to 4 billion entries: clearing it without a pause stalls the processor."""
     scene = stage.scene({"bpf_prog_put": lambda _: 0, "bpf_map_put": lambda _: 0})
     _give_way(scene)
     array = _full_array(scene)
@@ -68,5 +68,5 @@ def _clear(stage: Stage) -> Finding:
 
 
 CASES: dict[str, Case] = {"prog-array/clear-gives-way": _clear}
-"""By the name that the catalogue calls them by."""
+"""The cases, by the names that the catalogue has for them."""
 SYMBOLS = frozenset((_CLEAR, _POKE_RUN, _TAKE, "bpf_prog_put", "bpf_map_put", *_GIVES_WAY, *_PATCHED))

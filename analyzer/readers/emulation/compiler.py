@@ -1,4 +1,4 @@
-"""Lets the kernel's own JIT compile BPF programs as the verifier leaves them, and gives it the memory that it asks for.
+"""Runs the kernel's own JIT on BPF programs as the verifier leaves them, and gives it the memory that it asks for.
 
 The steps are those of the verifier's jit_subprogs(): every function is compiled once, then the calls between them get
 their addresses, then every function is compiled again.
@@ -42,7 +42,7 @@ class Compiled(NamedTuple):
 
 
 def _allocate(call: Call) -> int:
-    """bpf_jit_binary_alloc(length, &image, …): the code goes behind a header."""
+    """Answers bpf_jit_binary_alloc(length, &image, …): the code goes behind a header."""
     length = call.argument(0) & 0xFFFF_FFFF
     if length > _LARGEST_CODE:
         return 0
@@ -52,8 +52,8 @@ def _allocate(call: Call) -> int:
 
 
 def _allocate_pack(call: Call) -> int:
-    """bpf_jit_binary_pack_alloc(length, &image, alignment, &rw_header, &rw_image, …): here the copy to write is the
-    code itself.
+    """Answers bpf_jit_binary_pack_alloc(length, &image, alignment, &rw_header, &rw_image, …): the copy to write is the
+    code itself here.
     """
     header = _allocate(call)
     if header:
@@ -63,7 +63,7 @@ def _allocate_pack(call: Call) -> int:
 
 
 def _copy(call: Call) -> int:
-    """A copy into code: (destination, source, length)."""
+    """Answers a copy into code: (destination, source, length)."""
     length = call.argument(2)
     if length > _LARGEST_CODE:
         raise EmulationError(Why.UNEXPECTED_FAULT, f"{call.name}() of {length} bytes")
@@ -89,8 +89,8 @@ def jit_stubs() -> Mapping[str, Stub]:
 
 
 def compile_program(scene: Scene, kind: str, functions: Sequence[Function], reaches_tail_call: bool = True) -> Compiled:
-    """Compiles a program. Either all of its functions lead to a tail call or none does. Raises EmulationError if the
-    JIT fails.
+    """Returns a compiled program. Either all of its functions lead to a tail call or none does. Raises EmulationError
+    if the JIT fails.
     """
     environment = _environment(scene)
     programs = [_program(scene, kind, index, item, reaches_tail_call) for index, item in enumerate(functions)]

@@ -1,4 +1,4 @@
-"""Cases of the JIT: the kernel compiles a program that tail-calls itself, and what it emitted is run.
+"""Cases of the JIT: the kernel compiles a program that tail-calls itself, and the emitted code is run.
 
 The programs are those of the live probes: each entry is counted in memory, and the program stops itself after `LIMIT`.
 A healthy chain is entered 34 times: once, and by 33 tail calls (MAX_TAIL_CALL_CNT), on every kernel.
@@ -29,13 +29,13 @@ __all__ = ["CASES", "NORMAL", "SYMBOLS", "LostCountError", "controls", "count", 
 _LOAD_64, _MOVE, _SET, _ADD, _LOAD, _STORE, _JUMP_GREATER = 0x18, 0xBF, 0xB7, 0x07, 0x79, 0x7B, 0x25
 _FILL, _FILL_WORD = 0x7A, 0x62
 _CALL, _EXIT, _TAIL_CALL = 0x85, 0x95, 0xF5
-"""Opcodes; BPF_JMP | BPF_TAIL_CALL is what the verifier makes of a call of bpf_tail_call()."""
+"""Opcodes. The verifier turns a call of bpf_tail_call() into BPF_JMP | BPF_TAIL_CALL."""
 _CONTEXT = 4096
 _NULL_PAGE = 4096
 
 
 def entry(counter: int, calls: int, stack: int, fill: int | None = None) -> list[Insn]:
-    """Counts itself, fills its stack, and calls function 1 so many times."""
+    """Returns a program that counts its entries, fills its stack, and calls function 1 so many times."""
     # Constants, as the live probe stores them: a JIT that writes one wrongly must not look sound here.
     body = [Insn(_FILL if stack % 8 == 0 else _FILL_WORD, FP, R0, -stack, fill or 0)] if stack else []
     for _ in range(calls):
@@ -54,12 +54,12 @@ def entry(counter: int, calls: int, stack: int, fill: int | None = None) -> list
 
 
 def subprogram(array: int) -> list[Insn]:
-    """Tail-calls entry 0 of a prog_array, or else returns 0."""
+    """Returns a function that tail-calls entry 0 of a prog_array, and returns 0 if that fails."""
     return [Insn(_LOAD_64, R2, imm=array), Insn(_SET, R3), Insn(_TAIL_CALL), Insn(_SET, R0), Insn(_EXIT)]
 
 
 def plain(counter: int, array: int) -> list[Insn]:
-    """Counts itself and tail-calls on its own."""
+    """Returns a program that counts its entries and tail-calls by itself."""
     start = entry(counter, 0, 0)[:6]
     body = [Insn(_MOVE, R1, R6), Insn(_LOAD_64, R2, imm=array), Insn(_SET, R3), Insn(_TAIL_CALL)]
     return [*start[:5], start[5]._replace(off=len(body) + 1), *body, Insn(_SET, R0), Insn(_EXIT)]
@@ -101,7 +101,7 @@ def chain(stage: Stage, calls: int, stack: int, fill: int | None = None) -> int:
 
 
 NORMAL = f"{HEALTHY} where the limit of 33 tail calls holds, stopped after {LIMIT}"
-"""What the counts of entries in a story are to be held against."""
+"""The counts of entries that a story compares with."""
 
 
 def judge(entries: int) -> Outcome:
@@ -112,14 +112,14 @@ def judge(entries: int) -> Outcome:
 
 
 def controls(stage: Stage) -> None:
-    """Both plain chains are entered 34 times on every kernel."""
+    """Raises EmulationError unless both plain chains are entered 34 times, as on every kernel."""
     for calls, what in ((0, "a tail call"), (1, "a tail call in a function")):
         entries = stage.once(("chain", calls, 8), partial(chain, calls=calls, stack=8))
         control(entries == HEALTHY, f"{what} is entered {entries} times, not {HEALTHY}")
 
 
 def _hierarchy(stage: Stage) -> Finding:
-    """The count must be one for the whole chain, not one for each call on the way."""
+    """Counts entries of a program that calls a tail-calling function twice: the whole chain must share one count."""
     controls(stage)
     entries = chain(stage, 2, 8)
     words = f"a program that calls a tail-calling function twice, which is then entered {entries} times"
@@ -127,7 +127,9 @@ def _hierarchy(stage: Stage) -> Finding:
 
 
 def _count_offset(stage: Stage, fills: Sequence[int]) -> Finding:
-    """The count must be found on the stack whatever the stack's size is, and whatever lies above it."""
+    """Counts entries with a stack whose size is no multiple of eight: the count must be found whatever the size of the
+    stack is, and whatever lies above it.
+    """
     controls(stage)
     counts = [chain(stage, 1, 4, fill) for fill in fills]
     worst = next((judge(entries) for entries in counts if judge(entries) is not Outcome.STOPS), Outcome.STOPS)
@@ -147,5 +149,5 @@ CASES: dict[str, Case] = {
     "jit/hierarchy": _hierarchy,
     "jit/count-offset": partial(_count_offset, fills=(0, -1)),
 }
-"""By the name that the catalogue calls them by."""
+"""The cases, by the names that the catalogue has for them."""
 SYMBOLS = frozenset((JIT, CALL_BASE, *jit_stubs()))

@@ -20,7 +20,7 @@ _FUNCTIONS = ("bpf_prog_map_compatible", "__bpf_prog_map_compatible", "bpf_prog_
 _XDP, _TC = ProgramKind("XDP"), ProgramKind("SCHED_CLS")
 _NULL_PAGE = 4096
 _PROTO, _OTHER_PROTO = 0x1000, 0x2000
-"""Two kernel functions' types: only compared, never followed."""
+"""The types of two kernel functions: they are only compared, never followed."""
 _ATTACH, _OTHER_ATTACH = 10, 11
 
 
@@ -49,13 +49,15 @@ class _Check:
         )
 
     def enter(self, candidate: ProgramKind) -> tuple[Outcome, Run]:
-        """Calls the check with another program."""
+        """Returns the outcome of the check for another program, and its run."""
         run = self.scene.call(self.function, self.array, self.scene.program(candidate))
         return _answer(run), run
 
 
 def _controls(stage: Stage, owner: ProgramKind) -> None:
-    """A program like the owner must enter, one of another type must not: on every kernel."""
+    """Raises EmulationError unless a program like the owner enters and one of another type does not, as on every
+    kernel.
+    """
     other = _TC if owner.type != _TC.type else _XDP
     same, run = _Check(stage, owner).enter(owner)
     control(same is Outcome.ACCEPTED, f"a program like its {owner.type} owner: {run.describe()}")
@@ -68,7 +70,7 @@ def _controls(stage: Stage, owner: ProgramKind) -> None:
 def _case(
     stage: Stage, owner: ProgramKind, candidate: ProgramKind, words: str, never: ProgramKind | None = None
 ) -> Finding:
-    """Calls the check with a candidate. `never` is one that no kernel may accept."""
+    """Returns the finding of the check for a candidate. `never` is a candidate that no kernel may accept."""
     _controls(stage, owner)
     check = _Check(stage, owner)
     outcome, run = check.enter(candidate)
@@ -84,7 +86,9 @@ def _case(
 
 
 def _extension(stage: Stage, words: str, attached: bool) -> Finding:
-    """A freplace program; once it is attached, only the saved type names the type of the program that it replaced."""
+    """Checks a freplace program. Once it is attached, only the saved type names the type of the program that it
+    replaced.
+    """
 
     def of(target: ProgramKind) -> ProgramKind:
         number = stage.bench.number("bpf_prog_type", f"BPF_PROG_TYPE_{target.type}")
@@ -94,14 +98,14 @@ def _extension(stage: Stage, words: str, attached: bool) -> Finding:
 
 
 def _tracer(stage: Stage) -> Finding:
-    """A program that traces one of the owner's type does not have that type."""
+    """Checks a tracer of a program of the owner's type: it does not have that type itself."""
     number = stage.bench.number("bpf_prog_type", "BPF_PROG_TYPE_XDP")
     tracer = ProgramKind("TRACING", aux={"saved_dst_prog_type": number}, target=_XDP)
     return _case(stage, _XDP, tracer, "an fentry program of an XDP program, where XDP is the owner")
 
 
 def _other_function(stage: Stage, kind: str) -> Finding:
-    """Programs of one type for two functions of the kernel, whose arguments are not the same."""
+    """Checks programs of one type for two functions of the kernel that have different arguments."""
     owner = ProgramKind(kind, aux={"attach_func_proto": _PROTO})
     other = ProgramKind(kind, aux={"attach_func_proto": _OTHER_PROTO})
     return _case(stage, owner, other, f"a {kind} program of another function than the owner's")
@@ -120,7 +124,7 @@ def _other_storage(stage: Stage, index: int) -> Finding:
 
 
 def _bridge(stage: Stage, index: int) -> Finding:
-    """A program without storage that tail-calls on leads from one storage to another. One that does not tail-call may
+    """Checks a program without storage. If it tail-calls, it leads from one storage to another; if it does not, it may
     enter.
     """
     owner = ProgramKind("CGROUP_SKB", cookies=_cookies(index, 5))
@@ -132,7 +136,7 @@ def _bridge(stage: Stage, index: int) -> Finding:
 
 
 def _sleepable(stage: Stage, owner: int) -> Finding:
-    """A program that may sleep among programs that may not, and the other way round."""
+    """Checks a program that may sleep with an owner that may not, and the other way round."""
 
     def kind(sleepable: int) -> ProgramKind:
         return ProgramKind("TRACING", program={"sleepable": sleepable}, aux={"sleepable": sleepable})
@@ -165,7 +169,7 @@ def _locked(stage: Stage) -> Finding:
 
 
 def _locks(scene: Scene, array: int) -> Iterator[tuple[int, int]]:
-    """Yields where the lock of the owner is, in whichever structure a release has it, and its size in bytes."""
+    """Yields the address of the owner's lock, in the structure in which the release has it, and its size in bytes."""
     places = [("bpf_array", "map.owner_lock", array), ("bpf_array", "map.owner.lock", array)]
     if scene.layout.field("bpf_array", "aux") is not None:
         places.append(("bpf_array_aux", "owner.lock", scene.objects.get(array, "bpf_array", "aux")))
@@ -186,7 +190,7 @@ _LOCKS = (
 
 
 def _loaded_extension(stage: Stage) -> Finding:
-    """Looks a kfunc up for a freplace program that is verified without a target, which would give it a type."""
+    """Looks up a kfunc for a freplace program that is verified without a target. Only a target would give it a type."""
     parameters = stage.bench.layout.parameters(_KFUNC) or []
     if "prog" not in parameters:
         raise EmulationError(Why.NO_FUNCTION, f"{_KFUNC}() of a program")
@@ -201,7 +205,7 @@ def _loaded_extension(stage: Stage) -> Finding:
     number = stage.bench.number("bpf_prog_type", "BPF_PROG_TYPE_XDP")
     run = call(ProgramKind("EXT", aux={"saved_dst_prog_type": number}))
     if run.end is not End.RETURNED:
-        _answer(run)  # raises where it is no NULL pointer that is followed
+        _answer(run)  # raises if this is not the fault of a NULL pointer
     outcome = Outcome.DONE if run.end is End.RETURNED else Outcome.NULL_DEREFERENCE
     address = stage.bench.kernel.function(_KFUNC)
     did = "returns" if run.end is End.RETURNED else run.describe()
@@ -238,5 +242,5 @@ CASES: dict[str, Case] = {
     "owner-check/sleepable": partial(_sleepable, owner=0),
     "owner-check/not-sleepable": partial(_sleepable, owner=1),
 }
-"""By the name that the catalogue calls them by."""
+"""The cases, by the names that the catalogue has for them."""
 SYMBOLS = frozenset((*_FUNCTIONS, _KFUNC))

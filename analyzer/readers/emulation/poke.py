@@ -1,4 +1,4 @@
-"""Cases of the jumps that a constant tail call is: the kernel writes them into a program's code when the prog_array
+"""Cases of constant tail calls, which are jumps: the kernel writes them into a program's code when the prog_array
 changes.
 """
 
@@ -45,7 +45,7 @@ class _Poked:
         return 0
 
     def _descriptor(self) -> None:
-        """The descriptor of the jump, and the array's list of programs with such jumps."""
+        """Sets the descriptor of the jump, and the array's list of programs with such jumps."""
         scene, objects = self.scene, self.scene.objects
         struct = "bpf_jit_poke_descriptor"
         for member in ("tailcall_target", "tailcall_bypass", "bypass_addr", "tailcall_target_stable"):
@@ -68,7 +68,7 @@ class _Poked:
         scene.machine.write(head, link.to_bytes(8, "little") * 2)
 
     def callee(self) -> int:
-        """A program to jump to."""
+        """Returns the address of a program to jump to."""
         return self.scene.program(ProgramKind("XDP", program={"bpf_func": self.scene.machine.allocate_code(4096)}))
 
     def change(self, old: int, new: int) -> Run:
@@ -83,7 +83,7 @@ class _Poked:
 
 
 def _changes(stage: Stage, nothing: bytes, is_known: bool) -> Outcome:
-    """Puts a program, puts another one in its place, takes that one out."""
+    """Returns the outcome of putting a program, putting another one in its place, and taking that one out."""
     poked = _Poked(stage, nothing, is_known)
     first, second = poked.callee(), poked.callee()
     for old, new in ((0, first), (first, second), (second, 0)):
@@ -98,8 +98,8 @@ def _changes(stage: Stage, nothing: bytes, is_known: bool) -> Outcome:
 
 
 def _unknown_program(stage: Stage) -> Finding:
-    """While a program is loaded or torn down, kallsyms does not know its code. Its jumps must change all the same, or a
-    later change finds code that it does not expect.
+    """Changes the jumps of a program that kallsyms does not know, as while it is loaded or torn down. They must change
+    too, or a later change finds code that it does not expect.
     """
     nothing = next((item for item in _NOTHING if _changes(stage, item, is_known=True) is Outcome.DONE), None)
     if nothing is None:
@@ -114,6 +114,6 @@ def _unknown_program(stage: Stage) -> Finding:
 
 
 CASES: dict[str, Case] = {"poke/unknown-program": _unknown_program}
-"""By the name that the catalogue calls them by."""
+"""The cases, by the names that the catalogue has for them."""
 
 SYMBOLS = frozenset((_RUN, _IS_BPF_TEXT, *_WRITERS))

@@ -1,7 +1,7 @@
 """Cases of a program that is both extended by a freplace program and put into a prog_array, in both orders.
 
-The linking and the put are the kernel's own code, and each finds the marks that the other leaves in the program: no
-member of a structure is known here.
+The linking and the put are the kernel's own code, and each finds the marks that the other leaves in the program: this
+module knows no member of a structure.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Target:
         self.poked = 0
 
     def _poke(self, _: Call) -> int:
-        """The jump into the extension is written."""
+        """Answers the call that writes the jump into the extension."""
         self.poked += 1
         return 0
 
@@ -58,7 +58,7 @@ class _Target:
         return scene.call(_LINK, first, trampoline, self.program)
 
     def _link_of(self, parameter: str, extension: int) -> int:
-        """Returns what names the extension: a link, or since v7.1 a node of one."""
+        """Returns the address of what stands for the extension: a link, or since v7.1 a node of one."""
         objects = self.scene.objects
         if parameter == "node":
             link = objects.new("bpf_link", {"prog": extension})
@@ -89,7 +89,7 @@ def _refusal(run: Run, what: str) -> Outcome:
 
 
 def _controls(stage: Stage) -> None:
-    """Each step alone works on every kernel."""
+    """Raises EmulationError unless each step alone works, as on every kernel."""
     control(_put(_Target(stage)) is Outcome.ACCEPTED, f"{_PUT}() refuses a plain program")
     control(_link(_Target(stage)) is Outcome.ACCEPTED, f"{_LINK}() refuses a plain freplace program")
 
@@ -109,8 +109,8 @@ def _put_then_extended(stage: Stage) -> Finding:
 
 
 def _taken_then_extended(stage: Stage) -> Finding:
-    """A program that was put twice and taken out once is still in an array; taken out twice it is in none, and may be
-    extended.
+    """Extends a program that was put twice and taken out once, which is still in an array; and one taken out twice,
+    which is in none and may be extended.
     """
     _controls(stage)
     target = _Target(stage)
@@ -136,5 +136,5 @@ CASES: dict[str, Case] = {
     "prog-array/put-then-extended": _put_then_extended,
     "prog-array/taken-then-extended": _taken_then_extended,
 }
-"""By the name that the catalogue calls them by."""
+"""The cases, by the names that the catalogue has for them."""
 SYMBOLS = frozenset((_PUT, _TAKE, _LINK, "bpf_prog_get", "bpf_prog_put", "bpf_arch_text_poke"))

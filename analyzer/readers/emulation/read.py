@@ -70,12 +70,12 @@ def wanted_cases(catalog: Catalog, architecture: str, only: frozenset[str] | Non
 
 
 def emulate(binary: Binary, architecture: str, cases: Sequence[str], limits: Limits | None = None) -> Emulation:
-    """Runs cases on an image, in a process that can do nothing else."""
+    """Returns the results of cases on an image, which run in a process that can do nothing else."""
     try:
         if architecture not in ARCHITECTURES:
             raise EmulationError(Why.NO_MACHINE, architecture)
         isa_of(architecture)
-        # Loaded here, because the process can open no file.
+        # Imported here, because the process cannot open files.
         from tailcall_audit.analyzer.readers.emulation.registry import CASES, SYMBOLS
         from tailcall_audit.analyzer.readers.emulation.scene import Bench
         from tailcall_audit.analyzer.readers.emulation.stage import run_case
@@ -107,7 +107,7 @@ def emulate(binary: Binary, architecture: str, cases: Sequence[str], limits: Lim
 
 
 def _parse(data: bytes, cases: frozenset[str]) -> dict[str, CaseResult]:
-    """Checks every field of the process's answer; raises EmulationError."""
+    """Returns the process's answer with every field checked; raises EmulationError."""
     from tailcall_audit.analyzer.readers.emulation.stage import Outcome
 
     outcomes = {item.value for item in Outcome}

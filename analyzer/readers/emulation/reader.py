@@ -25,7 +25,7 @@ def read(subject: Subject, request: Request) -> Reading:
         answered = sum(item.outcome is not None for item in found.results.values())
         note = f"{answered} of {len(cases)} cases of its functions, run in an emulator, have an answer"
         evidence = evidence_of(request.catalog, found, image.architecture, image.name, only)
-        # Two fixes of one place behave alike. One that was made for a stable branch is in no other.
+        # Two fixes of one place behave alike. A fix that was made for a stable branch is in no other branch.
         branch = image.release.version.branch
         commits = request.catalog.commits
         kept = tuple(item for item in evidence if commits[item.commit].only_on_branch in (None, branch))

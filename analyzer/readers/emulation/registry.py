@@ -1,4 +1,4 @@
-"""All cases, by the names that the catalogue calls them by."""
+"""All cases, by the names that the catalogue has for them."""
 
 from __future__ import annotations
 

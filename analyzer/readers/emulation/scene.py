@@ -1,4 +1,4 @@
-"""A machine with what the cases share: BPF programs, prog_arrays, the functions that are called."""
+"""A machine with the things that cases share: BPF programs, prog_arrays, the functions that are called."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ProgramKind(NamedTuple):
 
 
 class Bench:
-    """An image on the bench, with all that its machines share.
+    """An image on the bench, with everything that its machines share.
 
     `fill` gives the bytes of objects that no case sets. `symbols` are those that the cases will ask for: one pass over
     the symbol table finds all.
@@ -53,7 +53,7 @@ class Bench:
         self.isa: Isa = isa_of(kernel.architecture)
         kernel.learn(symbols.union(STANDARD, TABLES, TRACER_ENTRIES, self.isa.thunks))
         self.quiet = tuple(Patch(place, self.isa.returns, "tracer") for place in tracer_entries(kernel))
-        """The tracer's entry returns at once, as in a booted kernel that traces nothing."""
+        """Patches that let the tracer's entry return at once, as in a booted kernel that traces nothing."""
         self.layout = Layout(kernel.btf)
         self.sites = Sites(kernel, self.isa)
         self.budget = budget or Budget()
@@ -94,7 +94,9 @@ class Scene:
             self.machine.stop("enough was seen")
 
     def program(self, kind: ProgramKind, room: int = 4096) -> int:
-        """A BPF program that was loaded and compiled; its address. `room` bytes behind it are for its instructions."""
+        """Returns the address of a BPF program that was loaded and compiled. `room` bytes behind it are for its
+        instructions.
+        """
         number = self.bench.number("bpf_prog_type", f"BPF_PROG_TYPE_{kind.type}")
         aux = self.objects.new("bpf_prog_aux", {**_PLAIN_AUX, **kind.aux})
         if kind.target is not None:
@@ -129,12 +131,14 @@ class Scene:
         return array
 
     def hold(self, address: int, struct: str, mutex: str) -> None:
-        """Lets a structure's mutex be held, by a task that is only compared; the kernel's functions check that."""
+        """Marks a structure's mutex as held by a task, whose address is only compared; the kernel's functions check
+        that.
+        """
         for owner in ("owner.counter", "rtmutex.owner"):
             self.objects.set(address, struct, f"{mutex}.{owner}", _TASK)
 
     def call(self, function: str, *arguments: int) -> Run:
-        """Calls a function of the kernel."""
+        """Calls a function of the kernel and returns its run."""
         return self.machine.call(self.kernel.function(function), *arguments)
 
     def first_of(self, names: Iterable[str]) -> str:

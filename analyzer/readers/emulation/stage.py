@@ -45,7 +45,7 @@ class Answer(NamedTuple):
     finding: Finding | None
     why: EmulationError | None = None
     sites: int = 0
-    """Places on its path that were run in both states."""
+    """The number of places on its path that were run in both states."""
 
 
 class Stage:
@@ -58,13 +58,13 @@ class Stage:
         self._shared: set[tuple[int, int]] = set()
 
     def scene(self, stubs: Mapping[str, Stub] | None = None) -> Scene:
-        """A fresh machine."""
+        """Returns a fresh machine."""
         found = Scene(self.bench, self.patches, stubs)
         self._scenes.append(found)
         return found
 
     def executed(self) -> list[tuple[int, int]]:
-        """Starts and size of all blocks of code that were run, each once, in order. Ends the stage's machines."""
+        """Returns start and size of all blocks of code that were run, each once, in order. Ends the stage's machines."""
         for scene in self._scenes:
             self._shared.update(scene.machine.executed)
             scene.machine.close()
@@ -110,12 +110,12 @@ def control(holds: bool, what: str) -> None:
 
 
 _MOST_SITES = 24
-"""The most sites on the path of one case: more would take seconds, and half as many were seen at most."""
+"""The most sites on the path of one case: more would take seconds. At most half as many were seen."""
 
 
 def run_case(bench: Bench, name: str, case: Case) -> Answer:
-    """Runs a case with the code as it is in the image, then with each site on its path in its other states; if answers
-    differ, there is none.
+    """Returns the answer of a case. It is run with the code as it is in the image, then with each site on its path in
+    its other states. If results differ, there is no answer.
 
     All sites are changed together first. If that gives another result, which may be a state that no kernel is ever in,
     each site is changed alone.

@@ -1,7 +1,7 @@
 """Cases of the trampoline through which fentry and fexit programs are called: its code must keep the count of tail
 calls.
 
-`tailcall_audit.analyzer.readers.emulation.trampoline_flags` has the cases of the code that asks for that.
+`tailcall_audit.analyzer.readers.emulation.trampoline_flags` has the cases of the code that asks for this.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class _Traced:
         self.tracer = compile_program(self.scene, "TRACING", [Function(_counting(self.hits))], reaches_tail_call=False)
 
     def trace(self, kinds: tuple[int, ...], wish: int) -> None:
-        """Lets the kernel make a trampoline for these kinds of tracers, with the flag `wish`, and calls it from the
+        """Makes the kernel build a trampoline for these kinds of tracers, with the flag `wish`, and calls it from the
         start of the traced function.
         """
         scene, target = self.scene, self.compiled.entries[1]
@@ -139,7 +139,7 @@ def link_of(scene: Scene, struct: str, program: int) -> int:
 
 
 def _counting(hits: int) -> list[Insn]:
-    """A tracer: counts its calls and returns 0."""
+    """Returns a tracer that counts its calls and returns 0."""
     return [
         Insn(0x18, R1, imm=hits),
         Insn(0x79, R2, R1),
@@ -151,7 +151,7 @@ def _counting(hits: int) -> list[Insn]:
 
 
 def traced(stage: Stage, kinds: tuple[int, ...], wish: int) -> tuple[Outcome, str]:
-    """Runs a program that calls a traced function that tail-calls; returns the outcome, and it in words. Raises
+    """Runs a program that calls a traced, tail-calling function; returns the outcome and its description. Raises
     EmulationError.
     """
     controls(stage)
@@ -172,7 +172,7 @@ def _traced(stage: Stage, kinds: tuple[int, ...], wish: int) -> tuple[Outcome, s
 
 
 def _carries(stage: Stage, kinds: tuple[int, ...]) -> Finding:
-    """The trampoline is asked to carry the count."""
+    """Counts entries through a trampoline that is asked to carry the count."""
     outcome, words = traced(stage, kinds, TAIL_CALL_CTX)
     address = stage.bench.kernel.function(PREPARE)
     return Finding(
@@ -191,5 +191,5 @@ CASES: dict[str, Case] = {
     "trampoline/carries-fexit": partial(_carries, kinds=(_FEXIT,)),
     "trampoline/carries-both": partial(_carries, kinds=(FENTRY, _FEXIT)),
 }
-"""By the name that the catalogue calls them by."""
+"""The cases, by the names that the catalogue has for them."""
 SYMBOLS = frozenset((PREPARE,)).union(_ENTERS, _LEAVES)

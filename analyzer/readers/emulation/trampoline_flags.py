@@ -42,7 +42,7 @@ _NO_MEMORY = -12
 
 
 def _kept(stage: Stage) -> Finding:
-    """An update of the trampoline asks for code with flags of its own, and must keep this one."""
+    """Updates a trampoline: the update asks for code with its own flags, and must keep this one."""
     control(_updated(stage, 0) & TAIL_CALL_CTX == 0, "a trampoline that was not asked to carries the count")
     flags = _updated(stage, TAIL_CALL_CTX)
     kept = bool(flags & TAIL_CALL_CTX)
@@ -108,7 +108,7 @@ def _flags_after(stage: Stage, reaches: int) -> int:
 
 
 def _wished(stage: Stage) -> Finding:
-    """Attaching to a program that tail-calls must ask the trampoline to carry the count."""
+    """Attaches to a program that tail-calls: this must ask the trampoline to carry the count."""
     flags = _flags_after(stage, reaches=0)
     control(flags & TAIL_CALL_CTX == 0, "attaching to a program without tail calls asks for it too")
     flags = _flags_after(stage, reaches=1)
@@ -144,7 +144,7 @@ def _one_flag(stage: Stage) -> Finding:
 
 
 def _added(stage: Stage) -> Finding:
-    """The flag must be added to the flags of a trampoline in use."""
+    """Attaches to a program with a trampoline in use: the flag must be added to that trampoline's flags."""
     flags = _flags_after(stage, reaches=0)
     control(flags == _IN_USE, f"attaching to a program without tail calls leaves {flags:#x} of {_IN_USE:#x}")
     flags = _flags_after(stage, reaches=1)
@@ -154,8 +154,8 @@ def _added(stage: Stage) -> Finding:
 
 
 def _attached(stage: Stage, reaches: int) -> int:
-    """Returns the trampoline's flags after the verifier got a tracer of a program; the rest of the verifier's work does
-    not matter.
+    """Returns the trampoline's flags after the verifier was given a tracer of a program; the rest of the verifier's
+    work does not matter.
     """
     trampolines: list[int] = []
     stubs = {
@@ -169,7 +169,7 @@ def _attached(stage: Stage, reaches: int) -> int:
     number = scene.bench.number("bpf_attach_type", "BPF_TRACE_FENTRY")
     target = ProgramKind("XDP", aux={"tail_call_reachable": reaches})
     members = {"expected_attach_type": number}
-    # The first type of a program's BTF. 0 would count as a function that must not be traced, as those do that this kernel lacks.
+    # The first type of a program's BTF. 0 would count as a function that must not be traced, like those that this kernel lacks.
     tracer = scene.program(ProgramKind("TRACING", program=members, aux={"attach_btf_id": 1}, target=target))
     code = encode([Insn(0xB7, R0), Insn(0x95)])
     scene.machine.write(tracer + scene.layout.place("bpf_prog", "insnsi"), code)
@@ -213,7 +213,7 @@ CASES: dict[str, Case] = {
     "trampoline/one-flag": _one_flag,
     "trampoline/adds-wish": _added,
 }
-"""By the name that the catalogue calls them by."""
+"""The cases, by the names that the catalogue has for them."""
 
 SYMBOLS = frozenset(
     (PREPARE, _CHECK, _LINK, _SIZE, "btf_vmlinux", "btf_parse_vmlinux", "bpf_get_btf_vmlinux", "bpf_trampoline_get")

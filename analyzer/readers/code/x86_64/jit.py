@@ -33,8 +33,8 @@ _COUNT_SLOT = "0xfffffff7"
 def hierarchy(
     functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]], btf: Btf | None = None
 ) -> Iterator[Shown]:
-    """Pitfall 4: what emit_bpf_tail_call_*() emits to compare the count, direct and indirect, and what emit_prologue()
-    does.
+    """Yields the claims about pitfall 4: how emit_bpf_tail_call_*() compares the count, direct and indirect, and what
+    emit_prologue() emits.
 
     Linux kernel commit 116e04ba1459 ("bpf, x64: Fix tailcall hierarchy") (in v6.12).
     """
@@ -56,8 +56,8 @@ def hierarchy(
 
 
 def _handed_down(function: Function, insns: list[Insn]) -> Place:
-    """Returns which slot of the stack is loaded before a call of a subprogram: that of the count's pointer, or that of
-    the count.
+    """Returns the place before a call of a subprogram, by the slot of the stack that is loaded: that of the count's
+    pointer, or that of the count.
     """
     sites = [
         index
@@ -78,11 +78,11 @@ def _handed_down(function: Function, insns: list[Insn]) -> Place:
 def count_offset(
     functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]], btf: Btf | None
 ) -> Iterator[Shown]:
-    """Pitfall 2: how the place of the count is made from the program's stack depth before a call: rounded up to eight,
-    or as it is.
+    """Yields the claims about pitfall 2: before a call, the place of the count is computed from the program's stack
+    depth, either rounded up to eight or as it is.
 
     Linux kernel commit ff672c67ee76 ("bpf, x86: Fix tail call count offset calculation on bpf2bpf call") (in v5.19).
-    Since 116e04ba1459 the place is made once for all uses, and no answer is given.
+    Since 116e04ba1459 the place is computed once for all uses, and no answer is given.
     """
     body = next((name for name in _BODIES if name in decoded), "")
     insns = decoded.get(body)

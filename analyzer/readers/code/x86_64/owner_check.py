@@ -34,11 +34,11 @@ _READING = frozenset(("cmp", "test", "push", "jmp", "nop", "ret"))
 def owner_check(
     functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]], btf: Btf | None
 ) -> Iterator[Shown]:
-    """Pitfalls 1 and 5: which type of a freplace program the owner check takes.
+    """Yields the claims about pitfalls 1 and 5: which type of a freplace program the owner check takes.
 
-    It is saved_dst_prog_type since Linux kernel commit fdad456cbcca (in v6.11), dst_prog's type after a look since
-    f7866c358733 (in v6.11), without one since 4a9c7bbe2ed4 (in v5.18) and 1c123c567fb1 (in v6.2), and EXT itself
-    before.
+    It is saved_dst_prog_type since Linux kernel commit fdad456cbcca (in v6.11), the type of dst_prog with a check for
+    NULL since f7866c358733 (in v6.11) and without one since 4a9c7bbe2ed4 (in v5.18) and 1c123c567fb1 (in v6.2), and EXT
+    itself before.
     """
     if btf is None:
         return
@@ -89,8 +89,9 @@ def _resolving(function: Function, seen: _Resolution) -> Iterator[Shown]:
 class _Resolution(NamedTuple):
     """What the owner check does with a program.
 
-    The fields: it reads its type; compares a type with EXT, and reaches the type that is then taken; reads its aux's
-    dst_prog and saved_dst_prog_type; checks dst_prog for NULL before it follows it; passes the program on.
+    The fields say that it reads the program's type; compares a type with EXT, and reaches the type that is then taken;
+    reads dst_prog and saved_dst_prog_type of the program's aux; checks dst_prog for NULL before it follows it; passes
+    the program on.
     """
 
     reads_type: bool

@@ -1,9 +1,9 @@
 """Pitfall 6: a prog array refuses a program that is extended, and an extension a program that is in a prog array.
 
-Linux kernel commit d6083f040d5d ("bpf: Prevent tailcall infinite loop caused by freplace") (in v6.13). Of its places,
-prog_fd_array_get_ptr() and __bpf_trampoline_link_prog() are followed here. The others are prog_fd_array_put_ptr() and
-the detaching, which take the marks back, and the initialisation of the lock; a kernel without those refuses more, never
-less.
+Linux kernel commit d6083f040d5d ("bpf: Prevent tailcall infinite loop caused by freplace") (in v6.13). Of the places
+that it changes, prog_fd_array_get_ptr() and __bpf_trampoline_link_prog() are followed here. The others are
+prog_fd_array_put_ptr() and the detaching, which take the marks back, and the initialisation of the lock; a kernel
+without those refuses more, never less.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _put(function: Function, flow: Flow, btf: Btf) -> Place:
 
 
 def _decided_otherwise(flow: Flow, index: int) -> bool:
-    """Returns True if an instruction does not compare, or if something else than `je` or `jne` uses its result."""
+    """Returns True if an instruction is no comparison, or if another instruction than `je` or `jne` uses its result."""
     if flow.insns[index].mnemonic != "cmp":
         return True
     decider = flow.decided_by(index)

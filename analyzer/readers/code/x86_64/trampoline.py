@@ -103,7 +103,7 @@ def _setting(functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]
         if insn.mnemonic == "cmp" and insn.parts[-1] == "0" and _memory_at(insn.parts[0], calling) is not None
     ]
     for index in looks:
-        # A program that does not tail-call takes the other step: only the step of one that does may lead to the mark.
+        # A program that does not tail-call takes the other branch: only the branch of one that does may lead to the mark.
         if marks & set(_straight(flow, flow.when_different(index))):
             return Place(PlaceState.THERE, function, f"{name}() sets the flag for a program that tail-calls")
     if not marks:
