@@ -1,4 +1,4 @@
-"""The file that QEMU boots for a kernel image: the file as it was shipped, or the kernel inside; and its architecture."""
+"""The file that QEMU boots for a kernel image (the file as it was shipped, or the kernel inside), and its architecture."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def read_boot_file(bootable: Bootable) -> BootFile:
 
 @contextmanager
 def in_memory(data: bytes, name: str) -> Iterator[Path]:
-    """Gives the path of a file in memory, which is gone however this process ends."""
+    """Yields the path of a file in memory, which disappears when this process ends, however it ends."""
     descriptor = os.memfd_create(name[:200])
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)

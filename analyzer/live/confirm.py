@@ -1,6 +1,4 @@
-"""Proof: runs the probes for an audited kernel, on this host or in a guest booted from its image, and adds the
-observations.
-"""
+"""Runs the probes for an audited kernel, on this host or in a guest booted from its image, and adds the observations."""
 
 from __future__ import annotations
 
@@ -50,7 +48,7 @@ def _probed(target: TargetReport, architecture: str) -> dict[str, Probe]:
 
 
 def announcement(target: TargetReport) -> str:
-    """Returns a sentence about what probing this host will load, for the user to read beforehand."""
+    """Returns a sentence that says what probing this host will load, for the user to read beforehand."""
     probes = _probed(target, _architecture())
     loads = "; ".join(probe.loads for probe in probes.values())
     return (
@@ -146,10 +144,12 @@ class Guests:
         return seen._replace(notes=(*target.notes, *_notes(target, machine, run, self.guest.kvm))), run
 
     def _archive(self, machine: Machine) -> Path:
-        """Returns the archive that guests of a machine boot with; raises AuditError. Several guests wait for one."""
+        """Returns the archive that guests of a machine boot with; raises AuditError. Guests that need the same archive
+        wait for it.
+        """
         from tailcall_audit.analyzer.live.pythons.store import guest_archive
 
-        find_qemu(machine.architecture)  # what is missing first is said first
+        find_qemu(machine.architecture)  # the first thing that is missing is reported first
         with _PREPARING:
             try:
                 return guest_archive(machine, self.python)
@@ -197,7 +197,7 @@ def _notes(target: TargetReport, machine: Machine, run: GuestRun, by_kvm: bool) 
 
 
 def _same_kernel(target: TargetReport, run: GuestRun) -> None:
-    """Refuses to judge one kernel by another; raises AuditError if the guest is surely of another release."""
+    """Raises AuditError if the guest surely runs another release than the target: one kernel is not judged by another."""
     audited = target.identity.get("upstream")
     if not run.release or not audited or target.kind is TargetKind.IMAGE:
         return

@@ -1,4 +1,4 @@
-"""Many kernels in guests, a few at a time: the prediction for each, and the observation."""
+"""Boots many kernels in guests, a few at a time: the prediction for each, and the observation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _IMAGES = ("vmlinuz", "bzImage", "vmlinux")
 
 
 def _looks_like_a_kernel(path: Path) -> bool:
-    """Returns True if a file of a folder is a kernel to boot, by its name: the folder may hold anything."""
+    """Returns True if a file of a folder has the name of a kernel to boot; the folder may hold anything."""
     return is_file(path) and (path.suffix in _PACKAGES or path.name.startswith(_IMAGES) or path.suffix == ".efi")
 
 
@@ -68,7 +68,7 @@ def run_lab(
     """Audits and boots every kernel, `jobs` at a time (None: one a processor); raises AuditError if none could be
     booted.
 
-    `say` is called for each kernel that is done, or could not be. With `emulate` the predictions are made without
+    `say` is called for each kernel that is done or could not be booted. With `emulate` the predictions are made without
     running functions of the image, whose results are added as evidence.
     """
     kernels = find_kernels(names)
@@ -101,7 +101,7 @@ def run_lab(
 
 @dataclass(frozen=True)
 class _Wanted:
-    """The questions of a lab about each kernel: the parameters of `run_lab`."""
+    """What a lab is asked about each kernel: the parameters of `run_lab`."""
 
     guests: Guests
     catalog: Catalog

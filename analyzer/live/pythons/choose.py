@@ -2,7 +2,7 @@
 import.
 
 The interpreter is not run. Its modules are those that the running Python loads for the same probes, and those that
-these import by their sources; the libraries are those that the ELF files name, and theirs.
+these import by their sources. The libraries are those that the ELF files name, and the libraries that these name.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ def _source(place: str, data: bytes, compiles: bool) -> dict[str, bytes]:
 
 
 def _modules(root: Root, place: _Place, names: Iterable[str]) -> set[str]:
-    """Returns the files of these modules, and of what they import when they are loaded. One without a file is built
-    into the interpreter.
+    """Returns the files of these modules, and of those that they import when they are loaded. A module without a file
+    is built into the interpreter.
     """
     binary = {
         name.partition(".")[0]: name for name in root.names(f"{place.library}/lib-dynload") if name.endswith(".so")
@@ -204,7 +204,7 @@ def _libraries(root: Root, programs: list[str]) -> dict[str, bytes]:
 def _found(root: Root, name: str, needed_by: str) -> str:
     """Returns the path of a library, by its path or its name alone; raises RootError if it is not there."""
     if "/" in name:
-        # Without the link /lib that a package of the base system has.
+        # The link /lib, which a package of the base system has, may be missing.
         candidates = [name, f"usr/{name.lstrip('/')}"]
     else:
         folders = list(_DEFAULT_FOLDERS)

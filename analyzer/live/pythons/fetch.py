@@ -50,8 +50,8 @@ class Fetched(NamedTuple):
 
 
 def fetch(machine: Machine, suite: str | None, progress: Callable[[str], None]) -> Fetched:
-    """Fetches the packages of a Python for guests of this machine, from the suites that the machine's apt has or from
-    one of the same mirror; raises RootError, which says what to do instead.
+    """Returns a fetched Python for guests of this machine, from the suites that the machine's apt has or from one suite
+    of the same mirror; raises RootError, which says what to do instead.
     """
     with _apt(machine) as apt:
         progress(f"reading the package lists of {machine.debian}")
@@ -89,15 +89,17 @@ class _Apt:
         self._options.write_text(_configuration(folder, machine.debian))
 
     def update(self) -> None:
-        """Reads the package lists. One that cannot be had costs no other: what is said of it is kept in `complaint`."""
+        """Reads the package lists. One that cannot be fetched does not affect the others: apt's message about it is
+        kept in `complaint`.
+        """
         try:
             self.call("apt-get", "-q", "update")
         except RootError as error:
             self.complaint = str(error)
 
     def use(self, suite: str) -> None:
-        """Takes one suite of the Debian mirror that the machine's apt has, in place of its suites; raises RootError."""
-        # Its own architecture's: apt lists no others before their lists were read.
+        """Uses one suite of the Debian mirror that the machine's apt has, in place of its own suites; raises RootError."""
+        # The machine's own architecture: apt knows no other before its lists are read.
         text = self.call("apt-get", "indextargets", "Created-By: Packages", configured=False).output.decode(
             errors="replace"
         )
@@ -111,8 +113,8 @@ class _Apt:
         self._options.write_text(_configuration(self._folder, self._machine.debian) + own)
 
     def call(self, program: str, *words: str, cwd: Path | None = None, configured: bool = True) -> Finished:
-        """Runs apt-get or apt-cache to its end, in a folder, with the machine's own configuration unless it is
-        `configured`; raises RootError if it fails.
+        """Runs apt-get or apt-cache to its end, in a folder, with this object's configuration, or with the machine's
+        own if `configured` is False; raises RootError if it fails.
         """
         found = find_program(program)
         if found is None:
@@ -180,7 +182,7 @@ def _apt(machine: Machine) -> Iterator[_Apt]:
 
 
 def _depends(apt: _Apt, package: str, debian: str) -> list[str]:
-    """Returns the names that a package depends on, the first of alternatives; none where it is not known."""
+    """Returns the names that a package depends on, the first of alternatives; none if the package is not known."""
     try:
         text = apt.call("apt-cache", "show", "--no-all-versions", f"{package}:{debian}").output.decode(
             "utf-8", "replace"
@@ -219,7 +221,9 @@ def _packages(apt: _Apt, machine: Machine) -> list[str]:
 
 
 def _archive(files: Iterable[Path]) -> bytes:
-    """Returns a tar archive of what these packages install, without documentation, tests and what only tests need."""
+    """Returns a tar archive of the files that these packages install, without documentation, tests and files for tests
+    only.
+    """
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for path in files:

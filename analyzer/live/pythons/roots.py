@@ -25,7 +25,7 @@ _MAX_ROOT = 4 << 30
 _MAX_MEMBERS = 1_000_000
 _MAX_HEADER = 1 << 20
 _MAX_LINKS = 40
-"""As many as the kernel follows (path_resolution(7))."""
+"""The most links that are followed, as in the kernel (path_resolution(7))."""
 _PIECE = 1 << 20
 
 
@@ -88,11 +88,11 @@ class _Folder:
 
 
 class _Header(tarfile.TarInfo):
-    """A header that is looked at before tarfile reads what it claims."""
+    """A header that is checked before tarfile reads as much as it claims."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Reads a header; raises ValueError if it claims more than any does."""
+        """Returns a header; raises ValueError if it claims more than any real one does."""
         found = super().frombuf(buf, encoding, errors)
         if found.size < 0 or (found.type not in tarfile.SUPPORTED_TYPES and found.size > _MAX_HEADER):
             raise ValueError(f"a header that claims {found.size:,} bytes")
@@ -100,7 +100,7 @@ class _Header(tarfile.TarInfo):
 
 
 class _Tar:
-    """A root file system in a tar archive. Of a name that stands there twice the last one counts, as for tar(1)."""
+    """A root file system in a tar archive. If a name is there twice the last one counts, as with tar(1)."""
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
@@ -109,7 +109,7 @@ class _Tar:
         self._inside: dict[str, set[str]] = {}
         file = _decompressed(path)
         with tar_errors(RootError):
-            # Open for as long as this is: contents are read when they are asked for.
+            # It stays open as long as this object: contents are read when they are asked for.
             self._archive = tarfile.open(fileobj=file, mode="r:", tarinfo=_Header)  # noqa: SIM115
             while (item := self._archive.next()) is not None:
                 # tarfile keeps every header.

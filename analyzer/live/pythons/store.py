@@ -1,4 +1,6 @@
-"""Where the Python of a guest comes from: the running one, the one that was named, or one that was fetched and kept."""
+"""The places that the Python of a guest comes from: the running one, the one that was named, or one that was fetched
+and kept.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,8 @@ def _name(machine: Machine, digest: str) -> str:
 
 
 def kept_python(machine: Machine) -> Path | None:
-    """Returns the archive that was fetched for guests of this machine; None if there is none that is this user's, with
-    the content that its name says. Raises AuditError.
+    """Returns the archive that was fetched for guests of this machine. None if there is none that belongs to this user
+    and whose content has the digest in its name. Raises AuditError.
     """
     folder = PrivateFolder(_folder())
     start, end = _name(machine, "\0").split("\0")
