@@ -1,7 +1,8 @@
 """Evidence from a git history: a commit is an ancestor or a backport, and may have been reverted afterwards.
 
-One bounded pass over ``base..head`` collects the commits that matter; their order decides. The base release has its
-ancestors by descent. An absence is claimed only if the whole range was seen and the base is an ancestor of the head.
+One bounded pass over ``base..head`` collects the commits that matter; their order decides. The ancestors of the base
+release are present by descent. An absence is claimed only if the whole range was seen and the base is an ancestor of
+the head.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Base:
 
 @dataclass(frozen=True)
 class History:
-    """The outcome: evidence about every commit of the catalogue, and what the reader should know about the walk."""
+    """The outcome: evidence about every commit of the catalogue, and notes for the user about the walk."""
 
     evidence: tuple[Evidence, ...]
     base: Base | None

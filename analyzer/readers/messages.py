@@ -68,8 +68,8 @@ _HEADER = re.compile(rb"[ \t]*(?:[A-Za-z][\w-]*(?: [A-Za-z][\w-]*){0,3}:.*|https
 
 @dataclass(frozen=True)
 class Trailer:
-    """A message's claim to be an upstream commit. `certain` is False for a bare ``commit <id>`` line, which needs the
-    subject too.
+    """A message's claim to be an upstream commit. `certain` is False for a bare ``commit <id>`` line, which counts only
+    if the subject agrees.
     """
 
     id: str

@@ -27,8 +27,8 @@ class Reading(NamedTuple):
 class Reader(NamedTuple):
     """One source of evidence.
 
-    `parts` are the fields of `Parts` of which one is enough; no part means the subject's release. `beside` marks a
-    reader that mostly waits for another process: it runs in a thread while the others read.
+    The reader needs one of the fields of `Parts` that `parts` names; if it names none, it reads the subject's release.
+    `beside` marks a reader that mostly waits for another process: it runs in a thread while the others read.
     """
 
     kind: EvidenceKind

@@ -27,8 +27,8 @@ _LONGEST_STORY = 600
 
 
 class CaseResult(NamedTuple):
-    """The result of a case: an outcome with its story, or a reason. `sites` places on its path were run in every state;
-    None if the kernel does not list the places that it patches.
+    """The result of a case: an outcome with its story, or a reason. `sites` is the number of places on its path that
+    were run in every state; None if the kernel does not list the places that it patches.
     """
 
     case: str

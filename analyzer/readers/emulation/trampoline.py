@@ -52,7 +52,7 @@ _LISTS = (
     ("bpf_tramp_nodes", "nodes", "nr_nodes"),
     ("bpf_tramp_progs", "progs", "nr_progs"),
 )
-"""How a release lists the programs of a trampoline: programs before v6.0, links, nodes since v7.1."""
+"""How a release lists the programs of a trampoline: as programs before v6.0, then as links, and as nodes since v7.1."""
 
 
 class _Traced:

@@ -15,7 +15,9 @@ __all__ = ["FUNCTIONS", "count_offset", "hierarchy"]
 
 _BODIES = ("do_jit", "bpf_int_jit_compile")
 FUNCTIONS = (*_BODIES, "emit_bpf_tail_call_direct", "emit_bpf_tail_call_indirect", "emit_prologue")
-"""The functions that are looked at: gcc inlines most into the first, clang 14 that into the second."""
+"""The functions that are read: gcc inlines most of the code into the first, and clang 14 inlines that one into the
+second.
+"""
 
 # What EMIT3() and EMIT4() of arch/x86/net/bpf_jit_comp.c store: an instruction's bytes as one little-endian word.
 _LOAD_RAX_FROM_STACK = "0x858b48"  # mov rax, [rbp + disp32]
@@ -23,7 +25,7 @@ _COMPARE_BEHIND_POINTER = "0x21388348"  # cmp qword ptr [rax], 33
 _COMPARE_POINTER = "0x21f88348"  # cmp rax, 33
 _COMPARE_COUNT = ("0x21f883", "0x20f883")  # cmp eax, 33 as seen in 6.1; 32 in 5.10
 _WINDOW = 24
-"""Instructions between the store of `mov rax, [rbp + …]` and that of its displacement, at most: 12 were seen."""
+"""The most instructions between the store of `mov rax, [rbp + …]` and that of its displacement: 12 were seen."""
 # Before a call: -16 - round_up(depth, 8), where the pointer to the count is, comes as -17 - ((depth - 1) | 7), or from the 16 itself;
 # -8 - round_up(depth, 8), where the count is, as -9 - ((depth - 1) | 7).
 _POINTER_SLOT = ("0xffffffef", "0xfffffff0", "-0x10", "-0x11")

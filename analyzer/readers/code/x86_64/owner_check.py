@@ -25,7 +25,7 @@ _EXT = 0x1C
 
 _PROGRAM, _AUX, _DESTINATION = "program", "aux", "dst_prog"
 _CLOBBERED = frozenset(("rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11"))
-"""What a call may change (System V ABI)."""
+"""The registers that a call may change (System V ABI)."""
 _NEAR = 10
 """The most instructions between the branch for type EXT and the type that is then taken."""
 _READING = frozenset(("cmp", "test", "push", "jmp", "nop", "ret"))

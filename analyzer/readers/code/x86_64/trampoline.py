@@ -29,12 +29,12 @@ _EFFECT = "count-through-trampoline"
 _FLAG = 0x80
 """BPF_TRAMP_F_TAIL_CALL_CTX of include/linux/bpf.h, a macro: BTF does not have it."""
 _SHARE_IPMODIFY = 0x40
-"""BPF_TRAMP_F_SHARE_IPMODIFY, which was kept over updates before the other was."""
+"""BPF_TRAMP_F_SHARE_IPMODIFY, which updates kept before they kept the other flag."""
 # What EMIT3() of arch/x86/net/bpf_jit_comp.c stores: an instruction's bytes as one little-endian word.
 _LOAD_RAX_FROM_STACK = "0x858b48"  # mov rax, [rbp + disp32]
 _SET_FRAME_POINTER = "0xe58948"  # mov rbp, rsp
 _NEAR = 12
-"""Instructions between two that belong together, at most."""
+"""The most instructions between two that belong together."""
 
 
 def trampoline(
@@ -52,7 +52,7 @@ def trampoline(
     calling = None if btf is None else place_of(btf, "bpf_prog_aux", "tail_call_reachable")
     places = [restoring]
     if restoring.state is PlaceState.LACKING:
-        pass  # the other places change nothing any more
+        pass  # the other places make no difference any more
     elif flags is None or calling is None:
         places.append(Place(PlaceState.UNSEEN, functions[name], "who sets the flag of a trampoline"))
     else:
