@@ -146,7 +146,7 @@ def _refusals(catalog: Catalog) -> str:
                 words = f": {change.words}" if change.words else ""
                 until = f" (until {change.until})" if change.until else ""
                 rows.append((f"`{key}`", f"{_condition(change.refuses)}{until}", f"{change.errno}{words}"))
-    return _table(("fix", "refuses programs by", "with"), rows)
+    return _table(("fix", "refuses programs by", "with"), list(dict.fromkeys(rows)))
 
 
 def _sources(catalog: Catalog) -> str:
