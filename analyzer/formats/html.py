@@ -28,6 +28,7 @@ from tailcall_audit.analyzer.formats.lines import (
 from tailcall_audit.analyzer.formats.registry import View
 from tailcall_audit.analyzer.model import Agreement, Report, Rule, State, Verdict
 from tailcall_audit.analyzer.text import printable
+from tailcall_audit.probes.reading import read_file
 
 __all__ = ["render"]
 
@@ -35,6 +36,7 @@ _ORDER = (State.NOT_AFFECTED, State.FIXED, State.UNKNOWN, State.AFFECTED)
 _WORDS = {State.AFFECTED: "affected", State.FIXED: "fixed", State.NOT_AFFECTED: "-", State.UNKNOWN: "unknown"}
 
 _OPEN = ("affected", "unknown", "waived", "contradicted")
+_MOST_OF_A_PAGE = 1 << 20
 _FEW = 12
 """Up to this number of kernels, the matrix has a column for each, and the page contains all evidence."""
 
@@ -178,7 +180,7 @@ def render(report: Report, view: View) -> str:
     with needs("jinja2", "html"):
         from jinja2 import Environment, StrictUndefined
 
-    source = Path(__file__).with_name("page.html.jinja").read_text("utf-8")
+    source = read_file(Path(__file__).with_name("page.html.jinja"), _MOST_OF_A_PAGE).decode()
     template = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     ).from_string(source)
