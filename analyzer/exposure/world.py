@@ -12,14 +12,16 @@ from tailcall_audit.analyzer.exposure.code import Code, Spot
 from tailcall_audit.analyzer.exposure.types import Place, State
 from tailcall_audit.analyzer.programs.types import Function, Map, Program, ProgramSet, TailCall
 
-__all__ = ["EXTENSION", "LOOK", "TRACING", "Member", "Step", "Targets", "Way", "World", "may_share"]
+__all__ = ["EXTENSION", "LOOK", "LOOK_AT_ATTACHED", "TRACING", "Member", "Step", "Targets", "Way", "World", "may_share"]
 
 TRACING, EXTENSION = "tracing", "ext"
 """Program types by the kernel's names (enum bpf_prog_type)."""
 _TRACERS = frozenset(("trace_fentry", "trace_fexit", "modify_return", "trace_fsession"))
 """Attach types whose programs run in a trampoline (enum bpf_attach_type)."""
-LOOK = "tailcall-audit exposure --loaded on the host, or --closed where nothing else is put in"
+LOOK = "tailcall-audit exposure --loaded shows what the host has; --closed says that nothing else is put in"
 """The advice for "possible" findings: how to learn which programs are in a prog array."""
+LOOK_AT_ATTACHED = "tailcall-audit exposure --loaded shows what is attached; --closed says that nothing else is"
+"""The same, for which programs are attached."""
 
 
 class Member:

@@ -9,11 +9,10 @@ from itertools import combinations
 from tailcall_audit.analyzer.exposure.answers import possible, seen, strongest
 from tailcall_audit.analyzer.exposure.facts.registry import named
 from tailcall_audit.analyzer.exposure.types import Finding, State
-from tailcall_audit.analyzer.exposure.world import LOOK, TRACING, Member, World
+from tailcall_audit.analyzer.exposure.world import LOOK, LOOK_AT_ATTACHED, TRACING, Member, World
 
 __all__: list[str] = []
 
-_LOOK = "what is attached at run time: tailcall-audit exposure --loaded, or --closed where nothing else is attached"
 _TARGET = "the program that the loader attaches it to: tailcall-audit exposure --loaded"
 
 
@@ -52,7 +51,7 @@ def _traced(world: World, target: Member) -> Iterator[Finding]:
                     yield possible(f"{text}, if so: {why}", target.place(function), settle=settle, chain=chain)
         if not world.closed:
             text = f"{name}() makes a tail call, and another program may trace it"
-            yield possible(text, target.place(function), settle=_LOOK, chain=(begins, *way.chain))
+            yield possible(text, target.place(function), settle=LOOK_AT_ATTACHED, chain=(begins, *way.chain))
 
 
 def _tracer(world: World, tracer: Member) -> Iterator[Finding]:
@@ -105,7 +104,9 @@ def _two_tracers_of_a_tail_calling_program(world: World, member: Member) -> Find
                     yield Finding(least, text, (target.place(), first.place(), second.place()), (), _settle(least))
             if not world.closed:
                 yield possible(
-                    f"{target.name} tail-calls, and other programs may trace it", target.place(), settle=_LOOK
+                    f"{target.name} tail-calls, and other programs may trace it",
+                    target.place(),
+                    settle=LOOK_AT_ATTACHED,
                 )
         tracer = member.is_tracer or member.program.type is None
         if tracer and world.may_have_other_target(member):

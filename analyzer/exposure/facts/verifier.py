@@ -10,7 +10,7 @@ from tailcall_audit.analyzer.exposure.answers import met, possible, seen, strong
 from tailcall_audit.analyzer.exposure.facts.registry import named
 from tailcall_audit.analyzer.exposure.flow import FP
 from tailcall_audit.analyzer.exposure.types import Finding, State
-from tailcall_audit.analyzer.exposure.world import EXTENSION, TRACING, Member, World
+from tailcall_audit.analyzer.exposure.world import EXTENSION, LOOK_AT_ATTACHED, TRACING, Member, World
 from tailcall_audit.analyzer.programs.types import CallSite, Function
 from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL
 
@@ -23,7 +23,6 @@ _MODULO_OR_DIVISION = (0x30, 0x90)
 _LD_IMM64, _CALL, _PSEUDO_CALL = 0x18, 0x85, 1
 _PREEMPT, _RCU = "preempt", "rcu"
 _GIVEN = "another program's extension may replace it and tail-call"
-_LOOK = "what is attached at run time: tailcall-audit exposure --loaded, or --closed"
 
 
 def _open_to_extensions(world: World, member: Member, name: str) -> bool:
@@ -57,7 +56,7 @@ def _packet_pointer_across_a_call_of_a_tail_caller(world: World, member: Member)
                 yield possible(f"{words}, and a packet pointer may be used behind it", where)
             elif site.instruction in function.packet_across_calls:
                 text = f"{words}, and uses a packet pointer from before it"
-                yield met(text, where) if state is State.MET else possible(text, where, settle=_LOOK)
+                yield met(text, where) if state is State.MET else possible(text, where, settle=LOOK_AT_ATTACHED)
 
     return strongest(found(), "it uses no packet pointer behind the call of a subprogram that may tail-call")
 
@@ -179,7 +178,7 @@ def _subprogram_of_a_callback_that_tail_calls(world: World, member: Member) -> F
                     yield seen(state, f"the callback {name}() calls {below}(), which makes a tail call", where, place)
                 if not called.tail_calls and _open_to_extensions(world, member, below):
                     text = f"the callback {name}() calls {below}(): {_GIVEN}"
-                    yield possible(text, where, settle=_LOOK)
+                    yield possible(text, where, settle=LOOK_AT_ATTACHED)
 
     return strongest(found(), "no subprogram that tail-calls is called below a callback of it")
 
