@@ -73,7 +73,8 @@ tailcall-audit [TARGET… | --kernel STRING | --tree PATH [--rev REV] | --packag
                        | --rootfs DIR | --oci FILE|DIR | --disk FILE
                        | --image FILE | --repo PATH|URL | --changelog FILE|URL]
                       [--config FILE] [--arch NAME] [options]
-       tailcall-audit list | explain SLUG|NUMBER|COMMIT | exposure FILE… | plan --tree PATH | lab FILE|DIR… | survey … | catalog … | completion SHELL"""
+       tailcall-audit list | explain SLUG|NUMBER|COMMIT | exposure FILE… | plan --tree PATH | diff OLD NEW | lab FILE|DIR… | guest …
+                      | survey … | catalog … | completion SHELL"""
 
 
 def _add_target_options(parser: argparse.ArgumentParser) -> None:

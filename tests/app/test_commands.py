@@ -89,6 +89,13 @@ def test_every_subcommand_explains_itself(capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="argparse prints help differently from 3.12 on")
+def test_the_usage_names_every_subcommand(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    usage = capsys.readouterr().out.partition("\n\n")[0]
+    assert [command.name for command in COMMANDS if f" {command.name} " not in usage] == []
+
+
 def test_the_manual_page_and_the_completion_are_those_of_the_parsers() -> None:
     docs = Path(__file__).parents[2] / "docs"
     for name, text in files().items():
