@@ -9,15 +9,10 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from bench.measure import run
 from bench.repository import FIX, kernel_shaped_repository
-from tailcall_audit.analyzer.app.main import main as command
-from tailcall_audit.analyzer.catalog import load
-from tailcall_audit.analyzer.catalog.types import Branch
 from tests.kernels import cache_directory
 
 BRANCHES = tuple(f"5.{number}" for number in range(12, 17))
@@ -73,24 +68,13 @@ def surveyed_repository() -> Path:
     return target
 
 
-def survey_once(arguments: Sequence[str]) -> int:
-    """Surveys with a catalogue without mainline's ids of base releases: this artificial history lacks them."""
-    original = load._branch
-
-    def without_id(name: str, data: dict[str, Any]) -> Branch:
-        return original(name, data)._replace(mainline=None)
-
-    load._branch = without_id
-    return command(["survey", *arguments])
-
-
 def main() -> None:
     """Prints times, peak memory and the ratio."""
     repository = surveyed_repository()
     ranges = [f"v{branch}..v{branch}.{TAGS}" for branch in BRANCHES]
     log = "; ".join(f"git --git-dir={repository} log {item}" for item in ranges)
     floor = run(["sh", "-c", log], 3)
-    survey = [sys.executable, "-m", "bench.survey", "--stable", str(repository)]
+    survey = [sys.executable, "-m", "bench.survey_once", "--stable", str(repository)]
     survey += [word for branch in BRANCHES for word in ("--branch", branch)]
     found = run(survey, 3)
     for what, taken in (
@@ -112,6 +96,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        sys.exit(survey_once(sys.argv[1:]))
     main()

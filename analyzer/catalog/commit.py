@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from tailcall_audit.analyzer.basis import Basis
 from tailcall_audit.analyzer.catalog.expression import Expression
 from tailcall_audit.analyzer.version import UpstreamVersion
 
-__all__ = ["BranchFact", "Change", "Commit", "Examples", "Posting", "Relation", "SignaturePart"]
+__all__ = ["BranchFact", "Change", "Commit", "Examples", "Posting", "Relation", "Signature", "SignaturePart"]
 
 
 class BranchFact(NamedTuple):
@@ -93,6 +94,18 @@ class SignaturePart(NamedTuple):
         )
 
 
+class Signature:
+    """The JSON form of a signature, whose parts are built once, on request: only trees need them."""
+
+    def __init__(self, data: Iterable[Mapping[str, Any]]) -> None:
+        self._data = tuple(data)
+
+    @cached_property
+    def parts(self) -> tuple[SignaturePart, ...]:
+        """The places in the source."""
+        return tuple(SignaturePart.from_data(part) for part in self._data)
+
+
 class Posting(NamedTuple):
     """The day (ISO) on which a change was first posted in public, in any version of it, and the source that says so."""
 
@@ -152,7 +165,7 @@ class Commit(NamedTuple):
     unverified: str | None
     aliases: tuple[str, ...]
     only_on_branch: str | None
-    signature_data: tuple[Mapping[str, Any], ...]
+    signature_data: Signature
     btf: Mapping[str, Any] | None = None
     first_posted: Posting | None = None
     emulation: Mapping[str, Any] | None = None
@@ -165,8 +178,8 @@ class Commit(NamedTuple):
 
     @property
     def signature(self) -> tuple[SignaturePart, ...]:
-        """The places in the source that show whether it is there; built on request, since only trees need it."""
-        return tuple(SignaturePart.from_data(part) for part in self.signature_data)
+        """The places in the source that show whether it is there."""
+        return self.signature_data.parts
 
     def __str__(self) -> str:
         return f'{self.key} ("{self.subject}")'

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import tailcall_audit
 from tailcall_audit.analyzer.basis import Basis
 from tailcall_audit.analyzer.catalog.check import MAX_BYTES, CatalogError, check_names, validate
-from tailcall_audit.analyzer.catalog.commit import BranchFact, Change, Commit, Posting, Relation
+from tailcall_audit.analyzer.catalog.commit import BranchFact, Change, Commit, Posting, Relation, Signature
 from tailcall_audit.analyzer.catalog.expression import leaves, parse_expression
 from tailcall_audit.analyzer.catalog.load_distribution import load_distribution
 from tailcall_audit.analyzer.catalog.types import (
@@ -85,7 +85,7 @@ def _commit(key: str, data: dict[str, Any]) -> Commit:
         unverified=data.get("unverified"),
         aliases=tuple(data.get("aliases", ())),
         only_on_branch=data.get("only_on_branch"),
-        signature_data=tuple(data.get("signature", ())),
+        signature_data=Signature(data.get("signature", ())),
         btf=data.get("btf"),
         first_posted=Posting(**data["first_posted"]) if "first_posted" in data else None,
         emulation=data.get("emulation"),
@@ -120,7 +120,7 @@ def _capability(key: str, data: dict[str, Any]) -> Capability:
         settle=data["settle"],
         present_from=_versions(entries, "present_from"),
         absent_through=_versions(entries, "absent_through"),
-        signature_data={name: tuple(entry["signature"]) for name, entry in entries.items() if "signature" in entry},
+        signature_data={name: Signature(entry["signature"]) for name, entry in entries.items() if "signature" in entry},
         sources={name: entry["source"] for name, entry in entries.items()},
     )
 

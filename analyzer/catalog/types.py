@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tailcall_audit.analyzer.basis import Basis
-from tailcall_audit.analyzer.catalog.commit import Commit, SignaturePart
+from tailcall_audit.analyzer.catalog.commit import Commit, Signature, SignaturePart
 from tailcall_audit.analyzer.catalog.distribution import Distribution
 from tailcall_audit.analyzer.catalog.expression import Expression
 from tailcall_audit.analyzer.catalog.memory import Memory
@@ -53,7 +53,7 @@ class Capability(NamedTuple):
     settle: str
     present_from: Mapping[str, UpstreamVersion]
     absent_through: Mapping[str, UpstreamVersion]
-    signature_data: Mapping[str, tuple[Mapping[str, Any], ...]]
+    signature_data: Mapping[str, Signature]
     sources: Mapping[str, str]
 
     def entry(self, architecture: str) -> str:
@@ -62,10 +62,8 @@ class Capability(NamedTuple):
 
     @property
     def signatures(self) -> Mapping[str, tuple[SignaturePart, ...]]:
-        """The places in the source that show whether an architecture is able, by architecture; built on request."""
-        return {
-            name: tuple(SignaturePart.from_data(part) for part in parts) for name, parts in self.signature_data.items()
-        }
+        """The places in the source that show whether an architecture is able, by architecture."""
+        return {name: signature.parts for name, signature in self.signature_data.items()}
 
 
 class AffectedRange(NamedTuple):

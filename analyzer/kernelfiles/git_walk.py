@@ -1,96 +1,79 @@
 """Walks a history once: by the git binary if there is one, else by libgit2.
 
 git is faster: libgit2 up to 1.9.7 does not use a commit-graph with generation data version 2, which git writes by
-default. Only plumbing commands run, in a clean environment, so that no program in the repository's configuration is
-run.
+default. The commits come in batches: a stable branch has tens of thousands, and work on whole lists of them is cheaper
+than a call for each.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-import tempfile
 from collections.abc import Generator, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import pygit2
 
+from tailcall_audit.analyzer.kernelfiles.git_output import WalkError, git_columns, git_command, git_groups
 from tailcall_audit.analyzer.kernelfiles.loose_objects import BrokenObjectError, LooseObjects, common_directory
 from tailcall_audit.analyzer.libraries import pygit2_errors
 from tailcall_audit.analyzer.paths import Kind, kind_of
-from tailcall_audit.probes.processes import ProgramError, find_program, start
 from tailcall_audit.probes.reading import read_file
 
-if TYPE_CHECKING:
-    from tailcall_audit.probes.processes import Process
-
 __all__ = [
+    "Batch",
     "Record",
     "WalkError",
     "commits_of_paths",
     "first_parent_subjects",
     "shallow_commits",
     "walk",
+    "walk_batches",
     "walk_ids",
 ]
 
-_CHUNK = 1 << 20
-"""Bytes read at a time, and the size of the pipe: with the usual 64 kB git waits for whatever else this process does.
-"""
 _MAX_SHALLOW = 256 << 20
 """As large a file as `check_git_directories` lets through: if it were not read, a shallow clone would look like a whole
 one.
 """
-_MAX_FIELD = 16 << 20
-"""The longest messages in the kernel's history, of merges, have some 100 kB."""
-_ENVIRONMENT = {
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_CONFIG_SYSTEM": os.devnull,
-    "GIT_CONFIG_GLOBAL": os.devnull,
-    "GIT_NO_REPLACE_OBJECTS": "1",
-    "GIT_GRAFT_FILE": os.devnull,
-    "GIT_NO_LAZY_FETCH": "1",
-    "GIT_ALLOW_PROTOCOL": "none",
-    "GIT_OPTIONAL_LOCKS": "0",
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_PAGER": "cat",
-}
-"""With these git reads no configuration but the repository's own, fetches nothing and asks no user."""
-_SAFE = (
-    "safe.directory=*",
-    "i18n.logOutputEncoding=UTF-8",
-    "core.fsmonitor=false",
-    f"core.hooksPath={os.devnull}",
-    f"core.attributesFile={os.devnull}",
-    "core.pager=cat",
-    "core.askPass=",
-    "core.sshCommand=false",
-    "core.gitProxy=",
-    "credential.helper=",
-    "diff.external=",
-    "protocol.allow=never",
-    "log.showSignature=false",
-    # Anyone can write a commit-graph, which is an index: the parents are read from the commits themselves.
-    "core.commitGraph=false",
-)
-"""Settings that overrule those of the repository's configuration that name a program."""
 
 
-class WalkError(Exception):
-    """The walk broke off: objects are missing or broken. The records so far are true, and are not all."""
+_BATCH = 1024
+"""The most commits in a batch of libgit2's."""
 
 
 class Record(NamedTuple):
     """One commit of a walk, as bytes: its id, those of its parents with blanks between them, its message.
 
-    A boundary is not part of the range: it is the parent of one that is. (A named tuple: tens of thousands are made.)
+    A boundary is not part of the range: it is the parent of one that is.
     """
 
     id: bytes
     parents: bytes
     message: bytes
     boundary: bool = False
+
+
+class Batch(NamedTuple):
+    """Commits of a walk in its order: three lists of equal length with what a `Record` has. `boundaries` are ids."""
+
+    ids: list[bytes]
+    parents: list[bytes]
+    messages: list[bytes]
+    boundaries: tuple[bytes, ...] = ()
+
+    def record(self, place: int) -> Record:
+        """Returns one of the commits."""
+        return Record(self.ids[place], self.parents[place], self.messages[place])
+
+    def first(self, count: int) -> Batch:
+        """Returns the first `count` commits, without boundaries."""
+        return Batch(self.ids[:count], self.parents[:count], self.messages[:count])
+
+    def records(self) -> Iterator[Record]:
+        """Yields the commits, and then the boundaries."""
+        yield from map(Record, self.ids, self.parents, self.messages)
+        for name in self.boundaries:
+            yield Record(name, b"", b"", boundary=True)
 
 
 def shallow_commits(repository: pygit2.Repository) -> frozenset[str]:
@@ -113,112 +96,70 @@ def _check_for_libgit2(repository: pygit2.Repository) -> None:
         raise WalkError(str(error)) from error
 
 
-def _git_command(repository: pygit2.Repository, *arguments: str) -> list[str] | None:
-    git = find_program("git")
-    if git is None:
-        return None
-    settings = [word for setting in _SAFE for word in ("-c", setting)]
-    return [git, "--no-pager", f"--git-dir={os.path.abspath(repository.path)}", *settings, *arguments]
-
-
-def _widen(pipe: int) -> None:
-    """Makes a pipe larger, if the system's limits for the user allow it."""
-    resize = getattr(fcntl, "F_SETPIPE_SZ", None)
-    if resize is not None:
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(pipe, resize, _CHUNK)
-
-
-@contextlib.contextmanager
-def _started(command: list[str], errors: int) -> Iterator[Process]:
-    """Starts git; raises WalkError if it does not start."""
-    try:
-        with start(command, errors=errors, more=_ENVIRONMENT) as process:
-            yield process
-    except ProgramError as error:
-        raise WalkError(str(error)) from error
-
-
-def _fields(command: list[str]) -> Iterator[list[bytes]]:
-    """Runs git and yields the NUL-separated fields that it prints, many at a time; raises WalkError if it fails."""
-    with (
-        tempfile.TemporaryFile() as complaints,  # a pipe that is not read until the end could fill and stop git
-        _started(command, complaints.fileno()) as process,
-    ):
-        assert process.stdout is not None
-        _widen(process.stdout.fileno())
-        rest = b""
-        while chunk := process.stdout.read(_CHUNK):
-            *whole, rest = (rest + chunk).split(b"\0")
-            yield whole
-            if len(rest) > _MAX_FIELD:
-                raise WalkError(f"a commit message of more than {_MAX_FIELD >> 20} MiB")
-        yield [rest]
-        if process.wait() != 0:
-            complaints.seek(0)
-            lines = complaints.read(4096).decode("utf-8", "replace").splitlines()
-            # git warns in several lines that the (empty) file of grafts is deprecated.
-            said = [line for line in lines if line.strip() and not line.startswith("hint:")]
-            raise WalkError(f"git: {said[0] if said else f'exit status {process.returncode}'}")
-
-
-def _groups(command: list[str], size: int) -> Iterator[tuple[bytes, ...]]:
-    """Yields the fields of a git command in groups; what is left at the end (git's last line break) is no group."""
-    waiting: list[bytes] = []
-    for fields in _fields(command):
-        waiting += fields
-        whole = len(waiting) // size * size
-        yield from zip(*(waiting[start:whole:size] for start in range(size)), strict=True)
-        waiting = waiting[whole:]
-
-
 def _list_command(repository: pygit2.Repository, limit: int, *arguments: str) -> list[str] | None:
     # %B with NUL around it: a message cannot hold one, git cuts it there. The line "commit [-]ID" comes before each record.
-    return _git_command(repository, "rev-list", f"--max-count={limit}", "--format=%x00%P%x00%B%x00", *arguments, "--")
+    return git_command(repository, "rev-list", f"--max-count={limit}", "--format=%x00%P%x00%B%x00", *arguments, "--")
 
 
-def _walk_by_git(repository: pygit2.Repository, head: str, base: str | None, limit: int) -> Iterator[Record] | None:
+def _names(headers: list[bytes]) -> list[bytes]:
+    """Returns the ids in git's lines "commit ID", with a minus before those of boundaries."""
+    # Each but git's first line has the line break of the record before it.
+    return [header.strip()[7:] for header in headers[:1]] + [header[8:-1] for header in headers[1:]]
+
+
+def _batches(command: list[str]) -> Generator[Batch, None, None]:
+    for headers, parents, messages in git_columns(command, 3):
+        names = _names(headers)
+        if b"-" not in {name[:1] for name in names}:
+            yield Batch(names, parents, messages)
+            continue
+        inside = [place for place, name in enumerate(names) if name[:1] != b"-"]
+        yield Batch(
+            [names[place] for place in inside],
+            [parents[place] for place in inside],
+            [messages[place] for place in inside],
+            tuple(name[1:] for name in names if name[:1] == b"-"),
+        )
+
+
+def _walk_by_git(repository: pygit2.Repository, head: str, base: str | None, limit: int) -> Iterator[Batch] | None:
     command = _list_command(repository, limit, head)
     if command is None or base is None:
-        return None if command is None else _records(command)
+        return None if command is None else _batches(command)
     return _walk_to_base(repository, command, base, limit)
 
 
-def _walk_to_base(repository: pygit2.Repository, command: list[str], base: str, limit: int) -> Iterator[Record]:
+def _walk_to_base(repository: pygit2.Repository, command: list[str], base: str, limit: int) -> Iterator[Batch]:
     """Walks a stable branch as the chain that it is; from the first merge on git sorts what is not in the base.
 
     git prints a chain while it reads it. With a base to leave out, it reads the whole range before it prints the first
     commit.
     """
     count = 0
-    with contextlib.closing(_records(command)) as chain:
-        for record in chain:
-            if b" " in record.parents:
-                break
-            count += 1
-            yield record
-            if record.parents == base.encode():
-                yield Record(record.parents, b"", b"", boundary=True)
+    end = base.encode()
+    with contextlib.closing(_batches(command)) as chain:
+        for batch in chain:
+            merge = len(batch.ids)
+            if b" " in b"".join(batch.parents):
+                merge = next(place for place, parents in enumerate(batch.parents) if b" " in parents)
+            with contextlib.suppress(ValueError):
+                last = batch.parents.index(end, 0, merge)
+                yield batch.first(last + 1)._replace(boundaries=(end,))
                 return
+            count += merge
+            if merge < len(batch.ids):
+                yield batch.first(merge)
+                break
+            yield batch
         else:
             return
-    below = _list_command(
-        repository, limit - count, "--topo-order", "--boundary", record.id.decode("ascii", "replace"), f"^{base}"
-    )
-    assert below is not None  # git was found for the chain
-    yield from _records(below)
+    below = batch.ids[merge].decode("ascii", "replace")
+    rest = _list_command(repository, limit - count, "--topo-order", "--boundary", below, f"^{base}")
+    assert rest is not None  # git was found for the chain
+    yield from _batches(rest)
 
 
-def _records(command: list[str]) -> Generator[Record, None, None]:
-    for header, parents, message in _groups(command, 3):
-        name = header.strip()[len("commit ") :]
-        if name[:1] == b"-":
-            yield Record(name[1:], parents, message, True)
-        else:
-            yield Record(name, parents, message)
-
-
-def _walk_by_libgit2(repository: pygit2.Repository, head: str, base: str | None, limit: int) -> Iterator[Record]:
+def _commits_by_libgit2(repository: pygit2.Repository, head: str, base: str | None, limit: int) -> Iterator[Record]:
     _check_for_libgit2(repository)
     cut = shallow_commits(repository)
     with pygit2_errors(lambda words: WalkError(f"libgit2: {words}")):
@@ -231,41 +172,69 @@ def _walk_by_libgit2(repository: pygit2.Repository, head: str, base: str | None,
             name = str(commit.id)
             parents = [] if name in cut else [str(parent) for parent in commit.parent_ids]
             yield Record(name.encode(), " ".join(parents).encode(), commit.raw_message)
-            if base is not None and base in parents:
-                yield Record(base.encode(), b"", b"", boundary=True)
 
 
-def walk(repository: pygit2.Repository, head: str, base: str | None, limit: int) -> Iterator[Record]:
-    """Walks ``base..head`` once, children before parents, at most `limit` commits; raises WalkError if it breaks off.
+def _walk_by_libgit2(repository: pygit2.Repository, head: str, base: str | None, limit: int) -> Iterator[Batch]:
+    end = None if base is None else base.encode()
+    waiting: list[Record] = []
+    for record in _commits_by_libgit2(repository, head, base, limit):
+        waiting.append(record)
+        if len(waiting) == _BATCH:
+            yield _as_batch(waiting, end)
+            waiting = []
+    if waiting:
+        yield _as_batch(waiting, end)
 
-    `base` is reported as a boundary record if, and only if, it is an ancestor of `head`.
+
+def _as_batch(records: list[Record], base: bytes | None) -> Batch:
+    found = Batch(
+        [record.id for record in records],
+        [record.parents for record in records],
+        [record.message for record in records],
+    )
+    met = base is not None and any(base in parents.split() for parents in found.parents)
+    return found._replace(boundaries=(base,)) if met and base is not None else found
+
+
+def walk_batches(repository: pygit2.Repository, head: str, base: str | None, limit: int) -> Iterator[Batch]:
+    """Walks ``base..head`` once, children before parents, at most `limit` commits; raises WalkError if it breaks off,
+    with git after the commits before that.
+
+    `base` is reported as a boundary if, and only if, it is an ancestor of `head`.
     """
     return _walk_by_git(repository, head, base, limit) or _walk_by_libgit2(repository, head, base, limit)
 
 
-def walk_ids(repository: pygit2.Repository, head: str, limit: int) -> Iterator[Record]:
+def walk(repository: pygit2.Repository, head: str, base: str | None, limit: int) -> Iterator[Record]:
+    """Yields the commits of `walk_batches` one by one."""
+    for batch in walk_batches(repository, head, base, limit):
+        yield from batch.records()
+
+
+def walk_ids(repository: pygit2.Repository, head: str, limit: int) -> Iterator[Batch]:
     """Walks all ancestors of `head` once, children before parents, without their messages; raises WalkError if it
     breaks off.
     """
-    command = _git_command(
+    command = git_command(
         repository, "rev-list", "--topo-order", f"--max-count={limit}", "--format=%x00%P%x00", head, "--"
     )
     if command is None:
-        for record in _walk_by_libgit2(repository, head, None, limit):
-            yield record._replace(message=b"")
+        for batch in _walk_by_libgit2(repository, head, None, limit):
+            yield batch._replace(messages=[b""] * len(batch.ids))
         return
-    for header, parents in _groups(command, 2):
-        yield Record(header.strip()[len("commit ") :], parents, b"")
+    for headers, parents in git_columns(command, 2):
+        names = _names(headers)
+        yield Batch(names, parents, [b""] * len(names))
 
 
 def first_parent_subjects(repository: pygit2.Repository, head: str, limit: int) -> Iterator[tuple[str, bytes]]:
     """Yields id and subject along the first parents, newest first; ends where the history is cut."""
-    command = _git_command(
+    command = git_command(
         repository, "rev-list", "--first-parent", f"--max-count={limit}", "--format=%x00%s%x00", head, "--"
     )
     if command is not None:
-        for header, subject in _groups(command, 2):
-            yield header.strip()[len("commit ") :].decode("ascii", "replace"), subject
+        for header, subject in git_groups(command, 2):
+            yield _names([header])[0].decode("ascii", "replace"), subject
         return
     try:
         _check_for_libgit2(repository)
@@ -293,12 +262,12 @@ def commits_of_paths(
     Raises WalkError if the walk breaks off, and where there is no git binary: libgit2 has no such walk.
     """
     named = [f":(literal){path}" for path in paths]
-    command = _git_command(
+    command = git_command(
         repository, "rev-list", f"--max-count={limit}", "--no-merges", "--format=%x00", head, f"^{base}", "--", *named
     )
     if command is None:
         raise WalkError("git is not installed")
-    for (header,) in _groups(command, 1):
+    for (header,) in git_groups(command, 1):
         name = header.strip()
         if name.startswith(b"commit "):
             yield name[len(b"commit ") :].decode("ascii", "replace")

@@ -11,6 +11,7 @@ import bisect
 import re
 from collections.abc import Iterator
 from functools import cached_property
+from typing import NamedTuple
 
 from tailcall_audit.analyzer.kernelfiles.cconstant import Named
 from tailcall_audit.analyzer.kernelfiles.conditionals import Assumptions, Branch, Group, Macro, blank
@@ -22,7 +23,9 @@ _SPLICED_LINE = re.compile(rb"^(?:[^\n]*\\[ \t\f\v]*\n)+[^\n]*(?:\n|\Z)", re.MUL
 _COMMENT_OR_TEXT = re.compile(
     rb"/\*.*?(?:\*/|\Z)|//[^\n]*|\"(?:\\[^\n]|[^\"\\\n])*\"?|'(?:\\[^\n]|[^'\\\n])*'?", re.DOTALL
 )
-_DIRECTIVE = re.compile(rb"^[ \t\f\v]*(?:#|%:)[ \t\f\v]*(\w*)([^\n]*)", re.MULTILINE)
+_DIRECTIVE = re.compile(rb"(?:#|%:)[ \t\f\v]*(\w*)([^\n]*)")
+"""Begins with its mark, which is found faster than the start of a line. What is before it must be blank."""
+_BLANKS = b" \t\f\v"
 _DEFINE = re.compile(rb"[ \t]*([A-Za-z_]\w*)(\([^)\n]*\))?")
 _ODD = re.compile(rb"\bR\"|<%|%>|<:|%:|\?\?[=/'()!<>-]")
 _ODD_PARTS = (b'R"', b"<%", b"%>", b"<:", b"%:", b"??")
@@ -32,6 +35,22 @@ _RAW_STRING = re.compile(rb"\b(?:u8|[uUL])?R\"")
 _ODD_PRAGMA = re.compile(rb"\s*(?:weak|redefine_extname|push_macro|pop_macro)\b|.*\bpoison\b")
 _MAX_DIRECTIVES = 30_000
 _MAX_NESTING = 60
+
+
+class _Directive(NamedTuple):
+    """A preprocessor line: where it starts and ends, its word, and what stands behind that."""
+
+    start: int
+    end: int
+    word: bytes
+    rest: bytes
+
+
+def _directives(text: bytes) -> Iterator[_Directive]:
+    for match in _DIRECTIVE.finditer(text):
+        start = text.rfind(b"\n", 0, match.start()) + 1
+        if not text[start : match.start()].strip(_BLANKS):
+            yield _Directive(start, match.end(), match.group(1), match.group(2))
 
 
 def _splice(text: bytes) -> bytes:
@@ -54,7 +73,7 @@ def _uncommented(text: bytes) -> tuple[bytes, bytes]:
     position = 0
     for match in _COMMENT_OR_TEXT.finditer(text):
         found = match.group()
-        nothing = blank(found)
+        nothing = blank(found) if b"\n" in found else b" " * len(found)
         before = text[position : match.start()]
         kept += (before, nothing if found[:1] == b"/" else found)
         bare += (before, nothing)
@@ -84,22 +103,22 @@ class CText:
         first = True
         guard: Group | None = None
         guard_name: list[bytes] = []
-        for number, match in enumerate(_DIRECTIVE.finditer(self.text)):
+        for number, line in enumerate(_directives(self.text)):
             if number >= _MAX_DIRECTIVES:
                 self.oddities.append(f"more than {_MAX_DIRECTIVES} preprocessor lines")
                 break
-            word, rest = match.group(1), match.group(2).strip()
-            self._directives.append((match.start(), match.end()))
+            word, rest = line.word, line.rest.strip()
+            self._directives.append((line.start, line.end))
             if guard is not None and number == 1 and not (word == b"define" and rest.split()[:1] == guard_name):
                 guard = None
             if word in (b"if", b"ifdef", b"ifndef"):
-                self._open(stack, word, rest, match)
-                if first and word == b"ifndef" and stack and not self.text[: match.start()].strip():
+                self._open(stack, word, rest, line)
+                if first and word == b"ifndef" and stack and not self.text[: line.start].strip():
                     guard, guard_name = stack[0], rest.split()[:1]
             elif word in (b"elif", b"elifdef", b"elifndef", b"else", b"endif"):
-                self._next(stack, word, rest, match)
+                self._next(stack, word, rest, line)
             else:
-                self._other(word, match)
+                self._other(line)
             first = False
         if stack:
             self.oddities.append("an #if without its #endif")
@@ -108,39 +127,40 @@ class CText:
         if guard is not None and len(guard.branches) == 1 and not self.text[guard.end :].strip():
             guard.guard = True
 
-    def _open(self, stack: list[Group], word: bytes, rest: bytes, match: re.Match[bytes]) -> None:
+    def _open(self, stack: list[Group], word: bytes, rest: bytes, line: _Directive) -> None:
         if len(stack) >= _MAX_NESTING:
             self.oddities.append(f"conditionals nested more than {_MAX_NESTING} deep")
             return
-        group = Group(match.start(), stack[-1] if stack else None, [Branch(word, rest, match.end())])
+        group = Group(line.start, stack[-1] if stack else None, [Branch(word, rest, line.end)])
         (stack[-1].branches[-1].groups if stack else self.groups).append(group)
         stack.append(group)
 
-    def _next(self, stack: list[Group], word: bytes, rest: bytes, match: re.Match[bytes]) -> None:
+    def _next(self, stack: list[Group], word: bytes, rest: bytes, line: _Directive) -> None:
         if not stack or (word != b"endif" and stack[-1].branches[-1].word == b"else"):
             self.oddities.append(f"an #{word.decode('ascii', 'replace')} without its #if")
             return
         group = stack[-1]
-        group.branches[-1].end = match.start()
+        group.branches[-1].end = line.start
         if word == b"endif":
-            group.end = match.end()
+            group.end = line.end
             stack.pop()
         else:
-            group.branches.append(Branch(word, rest, match.end()))
+            group.branches.append(Branch(word, rest, line.end))
 
-    def _other(self, word: bytes, match: re.Match[bytes]) -> None:
+    def _other(self, line: _Directive) -> None:
+        word = line.word
         if word == b"define":
-            head = _DEFINE.match(match.group(2))
+            head = _DEFINE.match(line.rest)
             if head is not None:
                 name = head.group(1).decode("ascii", "replace")
-                body = match.group(2)[head.end() :]
-                macro = Macro(name, body, match.start(), head.group(2) is not None)
+                body = line.rest[head.end() :]
+                macro = Macro(name, body, line.start, head.group(2) is not None)
                 self.macros.setdefault(name, []).append(macro)
         elif word == b"undef":
-            self.undefined.add(match.group(2).strip().decode("ascii", "replace"))
+            self.undefined.add(line.rest.strip().decode("ascii", "replace"))
         elif word in (b"include", b"include_next", b"import"):
-            self.includes.append(match.start())
-        elif word == b"pragma" and _ODD_PRAGMA.match(match.group(2)):
+            self.includes.append(line.start)
+        elif word == b"pragma" and _ODD_PRAGMA.match(line.rest):
             self.oddities.append("a #pragma that changes names")
 
     @cached_property

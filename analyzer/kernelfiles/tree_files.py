@@ -15,11 +15,23 @@ import pygit2
 from tailcall_audit.analyzer.kernelfiles.loose_objects import BrokenObjectError, LooseObjects
 from tailcall_audit.analyzer.libraries import pygit2_errors
 
-__all__ = ["MAX_BYTES", "BlobReader", "CheckoutReader", "DiskReader", "FileRead", "FileReader", "ReadState", "blob_id"]
+__all__ = [
+    "MAX_BYTES",
+    "BlobReader",
+    "CheckoutReader",
+    "DiskReader",
+    "FileRead",
+    "FileReader",
+    "KeptBlobs",
+    "ReadState",
+    "blob_id",
+]
 
 MAX_BYTES = 3 << 20
 """The largest file that is read is kernel/bpf/verifier.c, of some 1 MB in 7.3."""
 _MAX_NAMES = 20_000
+_MAX_KEPT = 32 << 20
+"""The files that an audit reads of one kernel have some 3 MB."""
 _NOT_IN_CLONE = "its object is not in this clone (a partial clone)"
 
 
@@ -105,12 +117,42 @@ class DiskReader:
         return tuple(sorted(found)) if len(found) <= _MAX_NAMES else None
 
 
+class KeptBlobs:
+    """Blobs by their ids, for readers of several commits, which share most of their files."""
+
+    def __init__(self) -> None:
+        self._blobs: dict[str, bytes] = {}
+        self._size = 0
+
+    def get(self, name: str) -> bytes | None:
+        """Returns a blob; None if it is not kept."""
+        return self._blobs.get(name)
+
+    def add(self, name: str, data: bytes) -> None:
+        """Keeps a blob, and forgets all the others if they are too many."""
+        if name in self._blobs:
+            return
+        if self._size + len(data) > _MAX_KEPT:
+            self._blobs.clear()
+            self._size = 0
+        self._blobs[name] = data
+        self._size += len(data)
+
+
 class BlobReader:
     """Reads the files of one commit, or those below a folder of it. Objects that a partial clone left out are
     unreadable, not missing; so are loose ones that are cut off.
     """
 
-    def __init__(self, repository: pygit2.Repository, commit: pygit2.Commit, folder: str = "") -> None:
+    def __init__(
+        self,
+        repository: pygit2.Repository,
+        commit: pygit2.Commit,
+        folder: str = "",
+        kept: KeptBlobs | None = None,
+    ) -> None:
+        """`kept` is what readers of other commits have read; this one adds its own."""
+        self._kept = kept
         self._repository = repository
         self._commit = commit
         self._folder = folder.strip("/")
@@ -148,13 +190,18 @@ class BlobReader:
             return FileRead(path, ReadState.UNREADABLE, reason="not a file in the commit")
         if entry.filemode == pygit2.enums.FileMode.LINK:
             return FileRead(path, ReadState.UNREADABLE, reason="is a symbolic link")
+        name = str(entry.id)
+        data = None if self._kept is None else self._kept.get(name)
         try:
             with pygit2_errors(_ObjectError):
-                if entry.size > limit:
+                if (entry.size if data is None else len(data)) > limit:
                     return FileRead(path, ReadState.UNREADABLE, reason=f"larger than {limit >> 20} MiB")
-                return FileRead(path, ReadState.READ, entry.data)
+                data = entry.data if data is None else data
         except _ObjectError:
             return FileRead(path, ReadState.UNREADABLE, reason=_NOT_IN_CLONE)
+        if self._kept is not None:
+            self._kept.add(name, data)
+        return FileRead(path, ReadState.READ, data)
 
     def names(self, folder: str) -> tuple[str, ...] | None:
         """Lists a folder of the commit."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from tailcall_audit.analyzer.kernelfiles.git_walk import Record, WalkError
+from tailcall_audit.analyzer.kernelfiles.git_walk import Batch, WalkError
 from tailcall_audit.analyzer.readers.matching import Event, Matcher, PendingRevert
 
 __all__ = ["Walked", "follow"]
+
+_STEP = 4096
+"""Commits between two reports of progress."""
 
 
 @dataclass
@@ -41,30 +44,29 @@ class Walked:
 
 
 def follow(
-    records: Iterable[Record],
+    batches: Iterable[Batch],
     matcher: Matcher,
     base: str | None,
     cut: frozenset[str],
     progress: Callable[[int], None],
 ) -> Walked:
-    """Returns what the records of a walk give, up to its end or to where it breaks off; raises nothing.
+    """Returns what the commits of a walk give, up to its end or to where it breaks off; raises nothing.
 
-    `base` is the commit whose boundary record says that it is an ancestor, `cut` are the commits at which a clone was
+    `base` is the commit whose boundary says that it is an ancestor, `cut` are the commits at which a clone was
     cut. `progress` is called with the number of commits that were read.
     """
     walked = Walked(matcher)
+    edge = frozenset(name.encode() for name in cut)
     try:
-        for record in records:
-            if record.boundary:
-                walked.base_met = walked.base_met or (base is not None and record.id == base.encode())
-                continue
-            walked.count += 1
-            if walked.count % 4096 == 0:
+        for batch in batches:
+            walked.base_met = walked.base_met or (base is not None and base.encode() in batch.boundaries)
+            steps = walked.count // _STEP
+            walked.count += len(batch.ids)
+            if walked.count // _STEP > steps:  # in a worker each report wakes the parent
                 progress(walked.count)
-            if cut and record.id.decode("ascii", "replace") in cut:
-                walked.cut = True
-            if matcher.may_matter(record):
-                events, pending = matcher.read(record)
+            walked.cut = walked.cut or not edge.isdisjoint(batch.ids)
+            for place in matcher.places(batch):
+                events, pending = matcher.read(batch.record(place))
                 if events or pending is not None:
                     walked.found.append((events, pending))
     except WalkError as error:

@@ -14,7 +14,7 @@ import pygit2
 
 from tailcall_audit.analyzer.catalog.commit import Commit
 from tailcall_audit.analyzer.catalog.types import Catalog
-from tailcall_audit.analyzer.kernelfiles.git_walk import WalkError, first_parent_subjects, shallow_commits, walk
+from tailcall_audit.analyzer.kernelfiles.git_walk import WalkError, first_parent_subjects, shallow_commits, walk_batches
 from tailcall_audit.analyzer.kernelfiles.loose_objects import LooseObjects
 from tailcall_audit.analyzer.libraries import pygit2_errors
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
@@ -109,9 +109,9 @@ def _walk(
         return Walked(matcher, base_met=True)
     limit = _MAX_WITHOUT_BASE if base is None else _MAX_COMMITS
     commit = None if base is None else base.commit
-    records = walk(repository, head, commit, limit)
+    batches = walk_batches(repository, head, commit, limit)
     walked = follow(
-        records,
+        batches,
         matcher,
         commit,
         shallow_commits(repository),

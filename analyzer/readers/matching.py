@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tailcall_audit.analyzer.catalog.types import Catalog
-from tailcall_audit.analyzer.kernelfiles.git_walk import Record
+from tailcall_audit.analyzer.kernelfiles.git_walk import Batch, Record
 from tailcall_audit.analyzer.model import Confidence
 from tailcall_audit.analyzer.readers.messages import (
     find_reverts,
@@ -43,9 +44,14 @@ _ODD_STARTS = (
     b"\v",
 )
 _ODD_ENDS = (b".", b" ", b"\t", b"\r")
-_ODD_FIRST = frozenset(start[:1] for start in _ODD_STARTS)
-"""Their first bytes, which most subjects do not have: a look at one byte is cheaper than a look at all of them."""
+_ODD_FIRST = frozenset((b"", *(start[:1] for start in _ODD_STARTS)))
+"""Their first bytes (none in an empty one), which most subjects do not have: a look at one byte is cheaper than a look at all of them."""
 _ODD_LAST = frozenset(_ODD_ENDS)
+
+
+def _holding(texts: list[bytes], part: bytes) -> Iterator[int]:
+    """Yields the places of the texts that contain a part."""
+    return (place for place, text in enumerate(texts) if part in text)
 
 
 @dataclass(frozen=True)
@@ -137,6 +143,32 @@ class Matcher:
         return odd and (
             subject.startswith((b'Revert "', b'Reapply "')) or self.subject(_subject_of(record)) is not None
         )
+
+    def places(self, batch: Batch) -> list[int]:
+        """Returns the places in a batch of the commits that `may_matter`.
+
+        Most commits are ruled out by searches over all of the batch at once, which take a fifth of the time.
+        """
+        messages = batch.messages
+        found = {place for place, name in enumerate(batch.ids) if name[:12] in self._id_bytes}
+        text = b"\0".join(messages)
+        mentions = {rest.lstrip(b": \t")[:12] for rest in text.split(b"ommit")[1:]}
+        if not self._id_bytes.isdisjoint(mentions):
+            for name in self._id_bytes & mentions:
+                found.update(_holding(messages, name))
+        if b"everts " in text:
+            found.update(_holding(messages, b"everts "))
+        subjects = [message.partition(b"\n")[0] for message in messages]
+        found.update(
+            place
+            for place, subject in enumerate(subjects)
+            if subject[:1] in _ODD_FIRST or subject[-1:] in _ODD_LAST or b"  " in subject or b"\t" in subject
+        )
+        if not self._subject_bytes.isdisjoint(subjects):
+            found.update(place for place, subject in enumerate(subjects) if subject in self._subject_bytes)
+        for mark in self._marks.intersection(b"\n".join(subjects).split()):
+            found.update(_holding(subjects, mark))
+        return [place for place in sorted(found) if self.may_matter(batch.record(place))]
 
     def read(self, record: Record) -> tuple[list[Event], PendingRevert | None]:
         """Returns the events in one commit. Reverts are recognised before backports: both name an upstream commit."""

@@ -8,6 +8,7 @@ proves nothing.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from functools import cached_property
 
 from tailcall_audit.analyzer.catalog.commit import Commit, SignaturePart
@@ -20,7 +21,6 @@ __all__ = ["OlderTree"]
 _FOLDERS = ("kernel/bpf", "include/linux")
 _WITNESSES = ("kernel/bpf/core.c", "kernel/bpf/verifier.c", "include/linux/bpf.h", "include/linux/filter.h")
 _MAX_FILES = 4000
-_WORD = re.compile(rb"[A-Za-z_]\w{4,}")
 
 
 class OlderTree:
@@ -46,28 +46,33 @@ class OlderTree:
         return found if len(found) <= _MAX_FILES else None
 
     @cached_property
-    def _words(self) -> frozenset[bytes] | None:
-        """Returns every name in the code; None if some of it could not be read."""
+    def _texts(self) -> tuple[bytes, ...] | None:
+        """Returns all files of the code; None if some of it could not be read."""
         if any(self._reader.read(path).state is not ReadState.READ for path in _WITNESSES):
             return None
-        paths = self._paths()
-        if paths is None:
-            return None
-        words: set[bytes] = set()
-        for path in paths:
+        found = []
+        for path in self._paths() or ():
             read = self._reader.read(path)
             if read.state is not ReadState.READ:
                 return None
-            words.update(_WORD.findall(read.data))
-        return frozenset(words)
+            found.append(read.data)
+        return tuple(found) or None
+
+    def _names_one_of(self, names: Collection[str]) -> bool | None:
+        """Returns True if a name occurs in the code as a word; None if the code could not be read."""
+        if self._texts is None:
+            return None
+        words = {name.encode(): re.compile(rb"(?<!\w)%s(?!\w)" % re.escape(name.encode())) for name in names}
+        return any(
+            word in text and form.search(text) is not None for word, form in words.items() for text in self._texts
+        )
 
     def without(self, commit: Commit, citation: str) -> Evidence | None:
         """Returns the evidence that a commit is absent; None if the tree does not prove it."""
         if self._version is None or self._version >= commit.first_release:
             return None
         names = {name for part in commit.signature for name in _brought(part)}
-        words = self._words if names else None
-        if words is None or any(name.encode() in words for name in names):
+        if not names or self._names_one_of(names) is not False:
             return None
         listed = ", ".join(sorted(names))
         detail = f"{self._version} is older than {commit.first_release}, and nothing in kernel/bpf, include/linux or arch/*/net names {listed}"

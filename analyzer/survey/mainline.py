@@ -7,21 +7,26 @@ from collections.abc import Callable, Iterator
 import pygit2
 
 from tailcall_audit.analyzer.catalog.types import Catalog
-from tailcall_audit.analyzer.kernelfiles.git_walk import Record, WalkError, walk_ids
+from tailcall_audit.analyzer.kernelfiles.git_walk import Batch, WalkError, walk_ids
 from tailcall_audit.analyzer.survey.releases import Earliest, read_tags
 from tailcall_audit.analyzer.survey.types import MAINLINE, Claim, State
 
 __all__ = ["mainline_claims"]
 
+_STEP = 1 << 16
+"""Commits between two reports of progress."""
 _MAX_COMMITS = 3_000_000
 """Mainline had 1.4 million commits in 2025."""
 
 
-def _counted(records: Iterator[Record], progress: Callable[[str], None]) -> Iterator[Record]:
-    for count, record in enumerate(records, 1):
-        if count % 65536 == 0:
+def _counted(batches: Iterator[Batch], progress: Callable[[str], None]) -> Iterator[Batch]:
+    count = 0
+    for batch in batches:
+        steps = count // _STEP
+        count += len(batch.ids)
+        if count // _STEP > steps:
             progress(f"mainline: {count:,} commits")
-        yield record
+        yield batch
 
 
 def mainline_claims(
@@ -37,10 +42,10 @@ def mainline_claims(
         return
     newest = max(tags)
     earliest = Earliest({commit: version for version, commit in tags.items()}, frozenset(wanted))
-    left = len(wanted)
+    left = {name.encode() for name in wanted}
     try:
-        for record in earliest.through(_counted(walk_ids(repository, tags[newest], _MAX_COMMITS), progress)):
-            left -= record.id.decode("ascii", "replace") in wanted
+        for batch in earliest.through(_counted(walk_ids(repository, tags[newest], _MAX_COMMITS), progress)):
+            left.difference_update(batch.ids)
             if not left:
                 break
     except WalkError:

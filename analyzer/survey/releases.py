@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import pygit2
 
-from tailcall_audit.analyzer.kernelfiles.git_walk import Record
+from tailcall_audit.analyzer.kernelfiles.git_walk import Batch
 from tailcall_audit.analyzer.libraries import pygit2_errors
 from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 
@@ -78,24 +78,48 @@ class Earliest:
         """Returns the answer for one commit; None if no release contains it."""
         return self._found.get(commit.encode())
 
-    def through(self, records: Iterator[Record]) -> Iterator[Record]:
-        """Yields the records of a walk unchanged. Each commit's release is known once its record is yielded."""
-        releases, wanted, waiting, answers = self._releases, self._wanted, self._waiting, self._found
-        for record in records:
-            if record.boundary:
-                yield record
-                continue
-            name = record.id
-            found = waiting.pop(name, None)
-            tagged = releases.get(name)
+    def through(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Yields the batches of a walk unchanged. Each commit's release is known once its batch is yielded."""
+        for batch in batches:
+            if not self._take_chain(batch.ids, batch.parents):
+                self._take_each(batch.ids, batch.parents)
+            yield batch
+
+    def _take_chain(self, ids: list[bytes], parents: list[bytes]) -> bool:
+        """Takes commits each of which is the only parent of the one before it, all at once. Takes none and returns False
+        if they are no such chain, or if another line of the history leads into it.
+        """
+        if parents[:-1] != ids[1:] or not self._waiting.keys().isdisjoint(ids[1:]):
+            return False
+        release = self._waiting.pop(ids[0], None)
+        start = 0
+        for place in [place for place, name in enumerate(ids) if name in self._releases]:
+            tagged = self._releases[ids[place]]
+            if release is None or tagged < release:
+                self._answer(ids[start:place], release)
+                start, release = place, tagged
+        self._answer(ids[start:], release)
+        if release is not None:
+            self._hand_on(parents[-1].split(), release)
+        return True
+
+    def _take_each(self, ids: list[bytes], parents: list[bytes]) -> None:
+        for name, before in zip(ids, parents, strict=True):
+            found = self._waiting.pop(name, None)
+            tagged = self._releases.get(name)
             if tagged is not None and (found is None or tagged < found):
                 found = tagged
             if found is not None:
-                if wanted is None or name in wanted:
-                    answers[name] = found
-                parents = record.parents
-                for parent in parents.split() if b" " in parents else (parents,):
-                    known = waiting.get(parent)
-                    if known is None or found < known:
-                        waiting[parent] = found
-            yield record
+                self._answer((name,), found)
+                self._hand_on(before.split(), found)
+
+    def _answer(self, names: Sequence[bytes], release: UpstreamVersion | None) -> None:
+        if release is not None:
+            kept = names if self._wanted is None else self._wanted.intersection(names)
+            self._found.update(dict.fromkeys(kept, release))
+
+    def _hand_on(self, parents: list[bytes], release: UpstreamVersion) -> None:
+        for parent in parents:
+            known = self._waiting.get(parent)
+            if known is None or release < known:
+                self._waiting[parent] = release

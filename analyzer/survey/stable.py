@@ -14,9 +14,9 @@ import pygit2
 
 from tailcall_audit.analyzer.catalog.commit import Commit
 from tailcall_audit.analyzer.catalog.types import Catalog
-from tailcall_audit.analyzer.kernelfiles.git_walk import shallow_commits, walk
+from tailcall_audit.analyzer.kernelfiles.git_walk import shallow_commits, walk_batches
 from tailcall_audit.analyzer.kernelfiles.loose_objects import BrokenObjectError, LooseObjects
-from tailcall_audit.analyzer.kernelfiles.tree_files import BlobReader
+from tailcall_audit.analyzer.kernelfiles.tree_files import BlobReader, KeptBlobs
 from tailcall_audit.analyzer.libraries import pygit2_errors
 from tailcall_audit.analyzer.model import Evidence, Presence
 from tailcall_audit.analyzer.readers.events import Walked, follow
@@ -44,9 +44,16 @@ class _Branch:
     """One stable branch of a clone while it is surveyed."""
 
     def __init__(
-        self, catalog: Catalog, repository: pygit2.Repository, tags: BranchTags, source: str, is_based: bool
+        self,
+        catalog: Catalog,
+        repository: pygit2.Repository,
+        tags: BranchTags,
+        source: str,
+        is_based: bool,
+        kept: KeptBlobs,
     ) -> None:
-        """`is_based` is True if the base of the tags is mainline's release."""
+        """`is_based` is True if the base of the tags is mainline's release. `kept` are the files of the other tips."""
+        self.kept = kept
         self.catalog = catalog
         self.is_based = is_based
         self.repository = repository
@@ -57,13 +64,13 @@ class _Branch:
 
     def walked(self, progress: Callable[[str], None]) -> Walked:
         """Reads the history of the branch once."""
-        records = self.earliest.through(walk(self.repository, self.tip, self.tags.base, _MAX_COMMITS))
+        batches = self.earliest.through(walk_batches(self.repository, self.tip, self.tags.base, _MAX_COMMITS))
 
         def report(count: int) -> None:
             progress(f"{self.tags.branch}.y: {count:,} commits")
 
         found = follow(
-            records, Matcher(self.catalog, self.tags.branch), self.tags.base, shallow_commits(self.repository), report
+            batches, Matcher(self.catalog, self.tags.branch), self.tags.base, shallow_commits(self.repository), report
         )
         found.cut = found.cut or found.count >= _MAX_COMMITS
         return found
@@ -186,7 +193,7 @@ def _code(branch: _Branch, keys: frozenset[str]) -> dict[str, Evidence]:
         return {}
     with pygit2_errors(SurveyError):
         commit = branch.repository[branch.tip].peel(pygit2.Commit)
-    reader = SourceReader(BlobReader(branch.repository, commit), version=branch.newest)
+    reader = SourceReader(BlobReader(branch.repository, commit, kept=branch.kept), version=branch.newest)
     return {item.commit: item for item in reader.evidence(branch.catalog, keys)}
 
 
@@ -211,12 +218,13 @@ def survey_stable(
     conflicts: list[Conflict] = []
     notes: list[str] = []
     reach: dict[str, str] = {}
+    kept = KeptBlobs()
     for found_tags in stable_branches(read_tags(repository)):
         tags, is_based = _with_mainline_base(catalog, repository, found_tags)
         if branches and tags.branch not in branches:
             continue
         newest, tip = tags.releases[-1]
-        branch = _Branch(catalog, repository, tags, f"GIT {name} v{newest} ({tip[:12]})", is_based)
+        branch = _Branch(catalog, repository, tags, f"GIT {name} v{newest} ({tip[:12]})", is_based, kept)
         found = _survey_branch(branch, progress)
         reach[tags.branch] = str(newest)
         claims += found.claims

@@ -100,3 +100,10 @@ def test_lines_are_joined_before_comments_and_strings_are_read() -> None:
     source = CSource(b"int f(void)\n{\n\t// was: \\\n\treturn 1;\n\treturn 2;\n}\nint g(void)\n{\n\treturn 3;\n}\n")
     assert b"1" not in source.functions("f")[0].tokens
     assert names(source, "g") == [7]
+
+
+def test_a_number_sign_is_a_directive_at_the_start_of_a_line_only() -> None:
+    text = (
+        b"int f(void)\n{\n\tprintk(a # b, c); x %:if y\n \t# if 0\n\treturn 1;\n%:else\n\treturn 2;\n /* */ #endif\n}\n"
+    )
+    assert CSource(text).functions("f")[0].streams[0][-4:] == (b"return", b"2", b";", b"}")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tailcall_audit.analyzer.kernelfiles import git_walk
-from tailcall_audit.analyzer.kernelfiles.git_walk import walk
+from tailcall_audit.analyzer.kernelfiles import git_output
+from tailcall_audit.analyzer.kernelfiles.git_walk import WalkError, walk
 from tests.repositories import git
 
 _AUTHOR = pygit2.Signature("A", "a@example.org", 1_600_000_000, 0)
@@ -78,5 +78,20 @@ def test_the_limit_counts_the_chain_and_what_is_below(tmp_path: Path) -> None:
 def test_without_git_the_same_commits_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     repository, names = _history(tmp_path, [[], [0], [0], [1, 2], [3], [4]])
     by_git = {record.id for record in walk(repository, names[5], names[0], 1000) if not record.boundary}
-    monkeypatch.setattr(git_walk, "find_program", lambda _: None)
+    monkeypatch.setattr(git_output, "find_program", lambda _: None)
     assert {record.id for record in walk(repository, names[5], names[0], 1000) if not record.boundary} == by_git
+
+
+def test_what_was_read_before_a_break_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository, names = _history(tmp_path, [[], [0], [1], [2]])
+    broken = tmp_path / "objects" / names[1][:2] / names[1][2:]
+    broken.chmod(0o600)
+    broken.unlink()
+    seen = []
+    with pytest.raises(WalkError):
+        for record in walk(repository, names[3], None, 1000):
+            seen.append(record.id.decode())
+    assert seen in (names[3:2:-1], names[3:1:-1])  # the last one before it may break with it
+    monkeypatch.setattr(git_output, "find_program", lambda _: None)
+    with pytest.raises(WalkError):  # libgit2 sorts the whole history first
+        list(walk(repository, names[3], None, 1000))

@@ -36,7 +36,7 @@ P, A, U = Presence.PRESENT, Presence.ABSENT, Presence.UNKNOWN
 def walker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Every history is read both ways: by the git binary, and without it."""
     if request.param == "libgit2":
-        monkeypatch.setattr(walk_module, "_git_command", lambda *_: None)
+        monkeypatch.setattr(walk_module, "git_command", lambda *_: None)
     elif shutil.which("git") is None:
         pytest.skip("no git binary on this machine")
     return str(request.param)
