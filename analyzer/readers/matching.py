@@ -45,7 +45,9 @@ _ODD_STARTS = (
 )
 _ODD_ENDS = (b".", b" ", b"\t", b"\r")
 _ODD_FIRST = frozenset((b"", *(start[:1] for start in _ODD_STARTS)))
-"""Their first bytes (none in an empty one), which most subjects do not have: a look at one byte is cheaper than a look at all of them."""
+"""Their first bytes (none in an empty one), which most subjects do not have: a look at one byte is cheaper than a look
+at all of them.
+"""
 _ODD_LAST = frozenset(_ODD_ENDS)
 
 
