@@ -100,6 +100,11 @@ def _copy(path: Path) -> int:
     return descriptor
 
 
+def _is_efi(image: int) -> bool:
+    """Returns True if a kernel is an EFI image, which firmware starts; QEMU starts an ELF file itself."""
+    return os.pread(image, 2, 0) == b"MZ"
+
+
 def _command(qemu: Qemu, machine: Machine, guest: Guest, words: str, files: Sequence[int]) -> list[str]:
     """Returns QEMU's command line; `files` are the descriptors of the kernel, the archive and the second serial line."""
     image, initramfs, results = files
@@ -107,11 +112,12 @@ def _command(qemu: Qemu, machine: Machine, guest: Guest, words: str, files: Sequ
         accelerator = ("-accel", "kvm", "-cpu", "host", *(machine.kvm_board or machine.board))
     else:
         accelerator = ("-accel", "tcg", "-cpu", machine.processor, *machine.board)
+    firmware = ("-bios", qemu.firmware) if qemu.firmware and _is_efi(image) else ()
     second = ("-serial", f"file:/dev/fd/{results}") if machine.results else ()
     line = f"tca.results={machine.results}" if machine.results else ""
     return [
         *(qemu.program, *qemu.confinement, "-nodefaults", "-no-user-config", "-monitor", "none"),
-        *("-display", "none", "-nic", "none", "-no-reboot", "-smp", "1", "-m", str(guest.memory), *accelerator),
+        *("-display", "none", "-nic", "none", "-no-reboot", "-smp", "1", "-m", str(guest.memory), *accelerator, *firmware),
         *("-serial", "stdio", *second),
         *("-kernel", f"/dev/fd/{image}", "-initrd", f"/dev/fd/{initramfs}"),
         *("-append", " ".join(filter(None, (machine.command_line, _COMMAND_LINE, line, guest.append, words)))),

@@ -16,7 +16,8 @@ class Machine(NamedTuple):
     major and minor number (empty: there is none, and results share the console). `is_unwrapped` says that QEMU is given
     the kernel inside of what is shipped: some versions cannot unpack it. `elf` is what an ELF file of the architecture
     says: e_machine and its byte order. `minimum` is the oldest QEMU that has the processor, an emulation of `max` and
-    serial lines to files. `debian` is Debian's name, `install` says how to get the program.
+    serial lines to files. `firmware` is QEMU's name of the target whose UEFI firmware starts an EFI image (empty: QEMU
+    starts every image itself). `debian` is Debian's name, `install` says how to get the program.
     """
 
     architecture: str
@@ -32,6 +33,7 @@ class Machine(NamedTuple):
     is_unwrapped: bool = False
     kvm_board: tuple[str, ...] = ()
     minimum: tuple[int, int] = (5, 0)
+    firmware: str = ""
 
 
 MACHINES = (
@@ -106,6 +108,21 @@ MACHINES = (
         " qemu-system-s390x; SUSE: zypper install qemu-s390x; Arch: pacman -S qemu-system-s390x",
         (22, "big"),
         "s390x",
+    ),
+    Machine(
+        "loongarch64",
+        ("loongarch64",),
+        "qemu-system-loongarch64",
+        ("-machine", "virt"),
+        "max",
+        "console=ttyS0",
+        "Debian 13 and Ubuntu 25.04: apt-get install qemu-system-misc (later qemu-system-loongarch64) qemu-efi-loongarch64;"
+        " Fedora: dnf install qemu-system-loongarch64 edk2-loongarch64",
+        (258, "little"),
+        "loong64",
+        # QEMU 7.2 refuses the firmware for its size; 10.0 is the oldest one that was seen to start it.
+        minimum=(10, 0),
+        firmware="loongarch64",
     ),
 )
 """Every architecture whose kernels are booted."""

@@ -8,6 +8,7 @@ import resource
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from tailcall_audit.probes.guest.firmware import FOLDERS, find_firmware
 from tailcall_audit.probes.guest.machines import MACHINES, Machine
 from tailcall_audit.probes.processes import ProgramError, find_program, missing_program, run
 
@@ -26,10 +27,13 @@ class GuestError(RuntimeError):
 
 
 class Qemu(NamedTuple):
-    """A QEMU: its path, and the options that confine it (none where it was built without seccomp)."""
+    """A QEMU: its path, the options that confine it (none where it was built without seccomp), and the firmware that
+    starts EFI images (None: QEMU starts them itself).
+    """
 
     program: str
     confinement: tuple[str, ...] = ()
+    firmware: str | None = None
 
 
 def find_machine(architecture: str | None = None) -> Machine:
@@ -52,7 +56,9 @@ def is_native(machine: Machine) -> bool:
 
 
 def find_qemu(architecture: str | None = None) -> Qemu:
-    """Returns the QEMU for an architecture; raises GuestError if there is none, or one that is too old."""
+    """Returns the QEMU for an architecture; raises GuestError if there is none, one that is too old, or one without the
+    firmware that the architecture's images need.
+    """
     machine = find_machine(architecture)
     found = find_program(machine.program, _PLACES if is_native(machine) else ())
     if found is None:
@@ -69,7 +75,10 @@ def find_qemu(architecture: str | None = None) -> Qemu:
     if (int(match.group(1)), int(match.group(2))) < machine.minimum:
         needed = ".".join(map(str, machine.minimum))
         raise GuestError(f"{found} is version {match.group(1)}.{match.group(2)}; {needed} is needed")
-    return Qemu(found, ("-sandbox", _SANDBOX) if confined.status == 0 else ())
+    firmware = find_firmware(machine.firmware) if machine.firmware else None
+    if machine.firmware and firmware is None:
+        raise GuestError(f"no UEFI firmware for {machine.architecture} in {' or '.join(FOLDERS)}: install it ({machine.install})")
+    return Qemu(found, ("-sandbox", _SANDBOX) if confined.status == 0 else (), firmware)
 
 
 def limits(memory: int, seconds: float) -> Mapping[int, int]:
