@@ -1,14 +1,16 @@
-"""Builds a small x86-64 kernel of Debian's sources with another compiler, to hold the emulator, a guest and the
-catalogue against each other.
+"""Builds a small kernel of Debian's sources with another compiler, or for an architecture whose kernels Debian builds
+otherwise, to hold the emulator, a guest and the catalogue against each other.
 
     python -m bench.compilers FOLDER [--series 6.12] [--version VERSION] [--compiler clang|gcc] [--thin-lto] [--jobs N]
+    python -m bench.compilers FOLDER --architecture s390x|loongarch64 --compiler gcc [--without DEFECT…]
 
-Needs Debian's packages clang, lld and llvm (or gcc), make, flex, bison, bc, libelf-dev and pahole, about 4 GB in
-FOLDER, and 10 to 60 minutes. The sources are those of the package linux-source-SERIES; options have their names of v6.9
-and later. The build stays in FOLDER, so an interrupted run can continue. The last line of output names the kernel,
-FOLDER/vmlinux-VERSION-COMPILER. Audit and boot it with
+Needs Debian's packages clang, lld and llvm (or gcc, or gcc-s390x-linux-gnu), make, flex, bison, bc, libelf-dev, pahole
+and cpio, about 4 GB in FOLDER, and 10 to 60 minutes. The sources are those of the package linux-source-SERIES; options
+have their names of v6.9 and later. The build stays in FOLDER, so an interrupted run can continue. Debian's s390x has no
+JIT, because it is built for older processors; this kernel has one. `--without` undoes the fixes of defects in the
+sources first, and takes them back afterwards. The last line of output names the kernel. Audit and boot it with
 
-    tailcall-audit lab --emulate FOLDER/vmlinux-VERSION-COMPILER
+    tailcall-audit lab --emulate FOLDER/KERNEL
 """
 
 from __future__ import annotations
@@ -18,15 +20,19 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.kernels import package_file
+from tests.readers.half_fixes.corners import UNDONE, Edit
+from tests.readers.half_fixes.edits import Half, edited
 
 _FRAGMENT = Path(__file__).with_suffix(".config")
 _PROGRAMS = ("make", "flex", "bison", "bc", "pahole", "dpkg-deb", "xz")
 _OF_COMPILER = {"clang": ("clang", "ld.lld", "llvm-ar", "llvm-objcopy"), "gcc": ("gcc", "ld", "objcopy")}
+_PACKAGES = "clang lld llvm make flex bison bc libelf-dev pahole xz-utils gcc-s390x-linux-gnu gcc-loongarch64-linux-gnu"
 _THIN_LTO = "CONFIG_LTO_CLANG_THIN=y\n# CONFIG_LTO_NONE is not set\n"
 
 
@@ -34,17 +40,40 @@ class BuildError(Exception):
     """Raised if a kernel cannot be built; the message says what is missing."""
 
 
+class Architecture(NamedTuple):
+    """An architecture: the kernel's name of it, the prefix of the cross compiler, what make builds, and that file."""
+
+    name: str
+    cross: str
+    target: str
+    file: str
+
+
+_ARCHITECTURES = {
+    "x86_64": Architecture("x86_64", "", "vmlinux", "vmlinux"),
+    "s390x": Architecture("s390", "s390x-linux-gnu-", "bzImage", "arch/s390/boot/bzImage"),
+    "loongarch64": Architecture(
+        "loongarch", "loongarch64-linux-gnu-", "vmlinux.efi", "arch/loongarch/boot/vmlinux.efi"
+    ),
+}
+
+
 class Build(NamedTuple):
-    """A build: the unpacked sources, the folder of the build, the compiler, and the number of parallel processes."""
+    """A build: the unpacked sources, the folder of the build, the compiler, the architecture, and the number of
+    parallel processes.
+    """
 
     sources: Path
     output: Path
     compiler: str
+    architecture: str
     jobs: int
 
     def make(self, *words: str) -> None:
         """Runs the kernel's make; raises BuildError."""
-        tools = ("LLVM=1",) if self.compiler == "clang" else ()
+        architecture = _ARCHITECTURES[self.architecture]
+        tools = ("LLVM=1",) if self.compiler == "clang" else (f"CROSS_COMPILE={architecture.cross}",)
+        tools = (f"ARCH={architecture.name}", *tools)
         command = ["make", "-s", f"-j{self.jobs}", f"O={self.output}", *tools, *words]
         _run(command, self.sources, f"make {' '.join(words)}")
 
@@ -59,12 +88,12 @@ def _run(command: Sequence[str], folder: Path, what: str) -> None:
         raise BuildError(f"{what} failed in {folder}")
 
 
-def _check(compiler: str) -> None:
-    missing = [name for name in (*_PROGRAMS, *_OF_COMPILER[compiler]) if shutil.which(name) is None]
+def _check(compiler: str, architecture: str) -> None:
+    cross = "" if compiler == "clang" else _ARCHITECTURES[architecture].cross
+    programs = (*_PROGRAMS, *(cross + name for name in _OF_COMPILER[compiler]))
+    missing = [name for name in programs if shutil.which(name) is None]
     if missing:
-        raise BuildError(
-            f"not here: {', '.join(missing)}; apt-get install clang lld llvm make flex bison bc libelf-dev pahole xz-utils"
-        )
+        raise BuildError(f"not here: {', '.join(missing)}; apt-get install {_PACKAGES}")
 
 
 def _unpack(package: Path, folder: Path) -> Path:
@@ -89,7 +118,9 @@ def _configure(build: Build, local_version: str, thin_lto: bool) -> None:
         return
     build.output.mkdir(parents=True, exist_ok=True)
     wanted = build.output / "wanted.config"
-    text = _FRAGMENT.read_text(encoding="utf-8") + f'CONFIG_LOCALVERSION="{local_version}"\n'
+    of_architecture = _FRAGMENT.with_suffix(f".{build.architecture}.config")
+    text = "".join(path.read_text(encoding="utf-8") for path in (_FRAGMENT, of_architecture))
+    text += f'CONFIG_LOCALVERSION="{local_version}"\n'
     wanted.write_text(text + (_THIN_LTO if thin_lto else ""), encoding="utf-8")
     build.make("tinyconfig")
     config = build.output / ".config"
@@ -105,38 +136,81 @@ def _configure(build: Build, local_version: str, thin_lto: bool) -> None:
         raise BuildError(f"these options are not taken by {build.sources.name}: {', '.join(lost)}")
 
 
+@contextmanager
+def _without(sources: Path, slugs: Sequence[str], architecture: str) -> Iterator[None]:
+    """Takes the fixes of defects out of the sources while the context lasts. Raises BuildError if it is not known how."""
+    kept: dict[Path, str] = {}
+    try:
+        for slug in slugs:
+            found = [item for item in UNDONE if item.slug == slug and item.architecture == architecture]
+            if not found:
+                raise BuildError(
+                    f"tests/readers/half_fixes/corners.py does not undo the fix of {slug} on {architecture}"
+                )
+            for edit in found[0].edits:
+                path = sources / edit.path
+                text = path.read_text(encoding="utf-8")
+                kept.setdefault(path, text)
+                path.write_text(_edit(text, edit), encoding="utf-8")
+        yield
+    finally:
+        for path, text in kept.items():
+            path.write_text(text, encoding="utf-8")
+
+
+def _edit(text: str, edit: Edit) -> str:
+    if not edit.function:
+        return text.replace(edit.old, edit.new)
+    return edited(text, Half("", "", "", "", edit.path, edit.function, edit.old, edit.new))
+
+
 def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.compilers", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--series", default="6.12")
     parser.add_argument("--version")
     parser.add_argument("--compiler", choices=sorted(_OF_COMPILER), default="clang")
+    parser.add_argument("--architecture", choices=sorted(_ARCHITECTURES), default="x86_64")
+    parser.add_argument("--without", metavar="DEFECT", action="append", default=[], help="undo the fix of a defect")
     parser.add_argument("--thin-lto", action="store_true")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     return parser.parse_args(words)
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Builds one kernel; returns 2 if it cannot be built."""
-    given = _arguments(words)
-    try:
-        if given.thin_lto and given.compiler != "clang":
-            raise BuildError("--thin-lto is clang's")
-        _check(given.compiler)
-        package = package_file(f"linux-source-{given.series}", given.version)
-        version = package.name.split("_")[1]
-        name = given.compiler + ("-thinlto" if given.thin_lto else "")
-        folder = given.folder.resolve()
-        build = Build(_unpack(package, folder), folder / f"build-{version}-{name}", given.compiler, given.jobs)
-        _configure(build, f"-{name}", given.thin_lto)
-        build.make("vmlinux")
-        built = folder / f"vmlinux-{version}-{name}"
+def _build(given: argparse.Namespace) -> Path:
+    """Builds a kernel and returns its path; raises BuildError or OSError."""
+    if given.compiler == "clang" and given.architecture != "x86_64":
+        raise BuildError("other architectures are built with --compiler gcc")
+    if given.thin_lto and given.compiler != "clang":
+        raise BuildError("--thin-lto is clang's")
+    _check(given.compiler, given.architecture)
+    package = package_file(f"linux-source-{given.series}", given.version)
+    version = package.name.split("_")[1]
+    name = given.compiler + ("-thinlto" if given.thin_lto else "")
+    name += "" if given.architecture == "x86_64" else f"-{given.architecture}"
+    folder = given.folder.resolve()
+    architecture = _ARCHITECTURES[given.architecture]
+    sources = _unpack(package, folder)
+    build = Build(sources, folder / f"build-{version}-{name}", given.compiler, given.architecture, given.jobs)
+    _configure(build, f"-{name}", given.thin_lto)
+    with _without(sources, given.without, given.architecture):
+        build.make(architecture.target)
+    built = folder / "-".join((Path(architecture.file).name, version, name, *(f"no-{slug}" for slug in given.without)))
+    if architecture.target == "vmlinux":
         strip = "llvm-objcopy" if given.compiler == "clang" else "objcopy"
         _run([strip, "--strip-debug", str(build.output / "vmlinux"), str(built)], folder, "stripping it")
+    else:
+        shutil.copyfile(build.output / architecture.file, built)
+    return built
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Builds one kernel; returns 2 if it cannot be built."""
+    try:
+        print(_build(_arguments(words)))
     except (BuildError, OSError) as error:
         print(f"bench.compilers: {error}", file=sys.stderr)
         return 2
-    print(built)
     return 0
 
 

@@ -117,7 +117,19 @@ def _command(qemu: Qemu, machine: Machine, guest: Guest, words: str, files: Sequ
     line = f"tca.results={machine.results}" if machine.results else ""
     return [
         *(qemu.program, *qemu.confinement, "-nodefaults", "-no-user-config", "-monitor", "none"),
-        *("-display", "none", "-nic", "none", "-no-reboot", "-smp", "1", "-m", str(guest.memory), *accelerator, *firmware),
+        *(
+            "-display",
+            "none",
+            "-nic",
+            "none",
+            "-no-reboot",
+            "-smp",
+            "1",
+            "-m",
+            str(guest.memory),
+            *accelerator,
+            *firmware,
+        ),
         *("-serial", "stdio", *second),
         *("-kernel", f"/dev/fd/{image}", "-initrd", f"/dev/fd/{initramfs}"),
         *("-append", " ".join(filter(None, (machine.command_line, _COMMAND_LINE, line, guest.append, words)))),

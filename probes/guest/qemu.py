@@ -77,7 +77,9 @@ def find_qemu(architecture: str | None = None) -> Qemu:
         raise GuestError(f"{found} is version {match.group(1)}.{match.group(2)}; {needed} is needed")
     firmware = find_firmware(machine.firmware) if machine.firmware else None
     if machine.firmware and firmware is None:
-        raise GuestError(f"no UEFI firmware for {machine.architecture} in {' or '.join(FOLDERS)}: install it ({machine.install})")
+        raise GuestError(
+            f"no UEFI firmware for {machine.architecture} in {' or '.join(FOLDERS)}: install it ({machine.install})"
+        )
     return Qemu(found, ("-sandbox", _SANDBOX) if confined.status == 0 else (), firmware)
 
 

@@ -22,16 +22,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Bpf", "BpfError", "Function", "function_number", "machine_is_known", "raw_call"]
 
-_SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
-_UNTESTED = {"loongarch64": 280, "ppc64": 361, "i686": 357, "armv7l": 386, "mips64": 5315, "sparc64": 349}
+_SYSCALL = {"x86_64": 321, "aarch64": 280, "loongarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
+_UNTESTED = {"ppc64": 361, "i686": 357, "armv7l": 386, "mips64": 5315, "sparc64": 349}
 """Numbers of bpf(2) on architectures where no probe has been run yet, taken from their syscall tables."""
 
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE = 0, 1, 2, 3
 _PROG_LOAD, _TEST_RUN, _PROG_FD_BY_ID, _MAP_FD_BY_ID = 5, 10, 13, 14
 _INFO_BY_FD, _RAW_TRACEPOINT_OPEN, _BTF_LOAD, _LINK_CREATE = 15, 17, 18, 28
 
-ARRAY, PROG_ARRAY, CGROUP_STORAGE = 2, 3, 19
+ARRAY, PROG_ARRAY, CGROUP_STORAGE, ARENA = 2, 3, 19, 33
 SOCKET_FILTER, KPROBE, SCHED_CLS, XDP, CGROUP_SKB, CGROUP_SOCK_ADDR, TRACING, EXT = 1, 2, 3, 6, 8, 18, 26, 28
+_MMAPABLE, _ARENA_ADDRESS = 1 << 10, 1 << 44
+"""BPF_F_MMAPABLE, which an arena requires, and an address that the kernel accepts for one (map_extra)."""
 SLEEPABLE = 16
 """BPF_F_SLEEPABLE."""
 INET4_CONNECT, INET6_CONNECT, FENTRY, FEXIT = 10, 11, 24, 25
@@ -204,9 +206,13 @@ class Bpf:
             raise
         return True
 
-    def map(self, kind: int, key: int, value: int, entries: int) -> int:
-        """Creates a map and returns its descriptor. `key` and `value` are sizes in bytes."""
-        attributes = struct.pack("=5I", kind, key, value, entries, 0)
+    def map(self, kind: int, key: int, value: int, entries: int, flags: int = 0, extra: int = 0) -> int:
+        """Creates a map and returns its descriptor. `key` and `value` are sizes in bytes, `flags` are BPF_F_* of maps,
+        and `extra` is what the type calls map_extra.
+        """
+        attributes = struct.pack("=5I", kind, key, value, entries, flags)
+        if extra:
+            attributes += struct.pack("=44xQ", extra)
         descriptor = self._keep(self._call(_MAP_CREATE, attributes, f"map of type {kind}"))
         self._remember("map", descriptor)
         return descriptor
@@ -218,6 +224,10 @@ class Bpf:
     def array(self, size: int = 64) -> int:
         """Creates an array with one value of `size` zero bytes."""
         return self.map(ARRAY, 4, size, 1)
+
+    def arena(self) -> int:
+        """Creates an arena of one page, at an address of its own in user space that is not mapped."""
+        return self.map(ARENA, 0, 0, 1, _MMAPABLE, _ARENA_ADDRESS)
 
     def put(self, array: int, index: int, program: int) -> None:
         """Puts a program into a slot of a prog_array."""

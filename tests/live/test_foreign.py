@@ -11,6 +11,7 @@ import pytest
 
 from tailcall_audit import State, audit
 from tailcall_audit.analyzer.app.main import main
+from tailcall_audit.analyzer.architecture import normalize_architecture
 from tailcall_audit.analyzer.live.confirm import Guests, boot_target
 from tailcall_audit.analyzer.live.pythons.store import guest_archive, kept_python
 from tailcall_audit.analyzer.model import Agreement, ObservationState, Rule, TargetReport
@@ -23,6 +24,7 @@ from tests.live.pythons import fetched
 
 ARM64 = ("linux-image-6.1.0-56-cloud-arm64", "6.1.192-2", "arm64")
 S390X = ("linux-binary-7.2.13+deb14-s390x", "7.2.13-1", "s390x")
+LOONGARCH = ("linux-binary-7.2.13+deb14-loong64", "7.2.13-1", "loong64")
 
 ON_ARM64 = {
     "arm64-tailcall-hierarchy",
@@ -38,9 +40,11 @@ in 6.1.y (catalog/commits).
 """
 
 
-def boot(package: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch) -> tuple[TargetReport, GuestRun]:
+def boot(
+    package: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch, suite: str | None = None
+) -> tuple[TargetReport, GuestRun]:
     fetched.cache(monkeypatch)
-    fetched.needs(package[2])
+    fetched.needs(normalize_architecture(package[2]), suite)
     path = package_file(*package)
     return boot_target(audit(packages=[str(path)]).targets[0], Guests(Guest(patience=240.0)), lambda _: None)
 
@@ -91,12 +95,42 @@ def test_7_2_13_on_s390x_is_big_endian_and_debian_builds_it_without_a_jit(monkey
     assert "is refused by a connect4 program's prog_array" in details["tailcall-compat-expected-attach-type"]
 
 
+def test_7_2_13_on_loongarch_has_every_fix_of_its_own_defects(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The first suite of Debian with this architecture is forky, and sid has it as long as Debian does.
+    target, run = boot(LOONGARCH, monkeypatch, "sid")
+    assert (run.failure, run.left, run.facts["page_size"]) == (None, (), "16384")
+    seen = observations(target)
+    own = {slug: state for slug, state in seen.items() if slug.startswith("loongarch-")}
+    assert set(own) == {
+        "loongarch-arena-count-slot",
+        "loongarch-empty-slot-count",
+        "loongarch-prologue-off-by-one",
+        "loongarch-tailcall-hierarchy",
+        "loongarch-tailcall-index-zext",
+        "loongarch-tailcall-jump-offset",
+    }
+    assert set(own.values()) == {ObservationState.ABSENT}
+    assert {slug for slug, state in seen.items() if state is ObservationState.PRESENT} == {
+        "tailcall-via-callback-subprog"
+    }
+    # Debian builds it without BTF, and no freplace or tracing program has a target then.
+    assert {slug for slug, state in seen.items() if state is ObservationState.COULD_NOT_RUN} == {
+        "freplace-tailcallee",
+        "freplace-attached-panic",
+        "freplace-attached-refused",
+        "freplace-loop",
+        "tailcall-compat-attach-func-proto",
+        "tracing-dst-prog-type-confusion",
+    }
+    assert contradicted(target) == {}
+
+
 def test_mixed_architectures_in_one_lab_are_named_in_its_table(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fetched.cache(monkeypatch)
     for number, package in enumerate((ARM64, S390X)):
-        fetched.needs(package[2])
+        fetched.needs(normalize_architecture(package[2]))
         path = package_file(*package)
         (tmp_path / f"{number}-{path.name}").symlink_to(path)
     assert main(["lab", str(tmp_path), "--only", "tailcall-cgroup-storage-bridge", "--guest-timeout", "240"]) == 1

@@ -1,0 +1,47 @@
+"""LoongArch: a program with an arena takes its tail call count for the count's address.
+
+In a guest: loads a program that uses an arena and tail-calls itself. It is entered 34 times. With the defect, the
+address of the count is loaded from the wrong slot of the stack, and the kernel oopses in the program.
+
+build_prologue() of arch/loongarch/net/bpf_jit.c decides: it saves the arena's register above the count and its address,
+until Linux kernel commit cd7e356b07a2 ("LoongArch: BPF: Move arena register slot below TCC context") (in v7.3).
+"""
+
+from __future__ import annotations
+
+from tailcall_audit.probes.kernel import bpf
+from tailcall_audit.probes.kernel.bpf import Bpf
+from tailcall_audit.probes.kernel.instructions import R2, Program
+from tailcall_audit.probes.kernel.programs import HEALTHY, LIMIT, control, count_entry, expect, return_value, tail_call
+from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Probe, Result
+
+__all__ = ["PROBE"]
+
+
+def _entries(kernel: Bpf) -> int:
+    counters, array, arena = kernel.array(), kernel.prog_array(), kernel.arena()
+    program = count_entry(Program().function("entry"), counters, "leave").map_fd(R2, arena)
+    entry = kernel.load(bpf.SOCKET_FILTER, return_value(tail_call(program, array), label="leave"), name="arena")
+    kernel.put(array, 0, entry)
+    kernel.run(entry)
+    return kernel.count(counters)
+
+
+def _run(kernel: Bpf) -> Result:
+    control(kernel, subprograms=False)
+    what = "a program with an arena that tail-calls itself"
+    entries = expect(kernel, lambda: _entries(kernel), what)
+    if entries == HEALTHY:
+        return Result(ABSENT, f"{what}: {HEALTHY} entries")
+    if entries > LIMIT:
+        return Result(PRESENT, f"{what}: {entries} entries instead of {HEALTHY}, where the program stops itself")
+    raise InconclusiveError(f"{what}: {entries} entries, which the defect does not explain")
+
+
+PROBE = Probe(
+    "loongarch-arena-count-slot",
+    "a socket filter with an arena that tail-calls itself",
+    _run,
+    hazard="panics the kernel where the defect is there",
+    panics_in=("bpf_prog_arena",),
+)
