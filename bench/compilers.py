@@ -72,9 +72,8 @@ class Build(NamedTuple):
     def make(self, *words: str) -> None:
         """Runs the kernel's make; raises BuildError."""
         architecture = _ARCHITECTURES[self.architecture]
-        tools = ("LLVM=1",) if self.compiler == "clang" else (f"CROSS_COMPILE={architecture.cross}",)
-        tools = (f"ARCH={architecture.name}", *tools)
-        command = ["make", "-s", f"-j{self.jobs}", f"O={self.output}", *tools, *words]
+        tools = "LLVM=1" if self.compiler == "clang" else f"CROSS_COMPILE={architecture.cross}"
+        command = ["make", "-s", f"-j{self.jobs}", f"O={self.output}", f"ARCH={architecture.name}", tools, *words]
         _run(command, self.sources, f"make {' '.join(words)}")
 
 
@@ -188,7 +187,7 @@ def _build(given: argparse.Namespace) -> Path:
     version = package.name.split("_")[1]
     name = given.compiler + ("-thinlto" if given.thin_lto else "")
     name += "" if given.architecture == "x86_64" else f"-{given.architecture}"
-    folder = given.folder.resolve()
+    folder: Path = given.folder.resolve()
     architecture = _ARCHITECTURES[given.architecture]
     sources = _unpack(package, folder)
     build = Build(sources, folder / f"build-{version}-{name}", given.compiler, given.architecture, given.jobs)
