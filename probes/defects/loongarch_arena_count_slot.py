@@ -3,15 +3,20 @@
 In a guest: loads a program that uses an arena and tail-calls itself. It is entered 34 times. With the defect, the
 address of the count is loaded from the wrong slot of the stack, and the kernel oopses in the program.
 
+On a host: creates an arena, and loads no program. A kernel without arenas cannot have the defect.
+
 build_prologue() of arch/loongarch/net/bpf_jit.c decides: it saves the arena's register above the count and its address,
 until Linux kernel commit cd7e356b07a2 ("LoongArch: BPF: Move arena register slot below TCC context") (in v7.3).
 """
 
 from __future__ import annotations
 
+import errno
+
 from tailcall_audit.probes.kernel import bpf
-from tailcall_audit.probes.kernel.bpf import Bpf
+from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
 from tailcall_audit.probes.kernel.instructions import R2, Program
+from tailcall_audit.probes.kernel.privileges import refusal_in_words
 from tailcall_audit.probes.kernel.programs import HEALTHY, LIMIT, control, count_entry, expect, return_value, tail_call
 from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Probe, Result
 
@@ -25,6 +30,16 @@ def _entries(kernel: Bpf) -> int:
     kernel.put(array, 0, entry)
     kernel.run(entry)
     return kernel.count(counters)
+
+
+def _look_only(kernel: Bpf) -> Result:
+    try:
+        kernel.arena()
+    except BpfError as error:
+        if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
+            return Result(ABSENT, f"cannot be reached: this kernel has no arenas ({error.words})", False)
+        raise InconclusiveError(refusal_in_words(kernel, error)) from error
+    raise InconclusiveError("only a guest can show this: running a program with an arena may panic this kernel")
 
 
 def _run(kernel: Bpf) -> Result:
@@ -44,4 +59,5 @@ PROBE = Probe(
     _run,
     hazard="panics the kernel where the defect is there",
     panics_in=("bpf_prog_arena",),
+    safe=_look_only,
 )

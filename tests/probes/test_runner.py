@@ -69,6 +69,8 @@ def test_what_may_end_a_kernel_is_hazardous_and_has_something_safe_to_look_at() 
     assert set(hazardous) == {
         "freplace-attached-panic",
         "freplace-attached-refused",
+        "loongarch-arena-count-slot",
+        "loongarch-prologue-off-by-one",
         "tailcall-direct-in-callback",
     }
     assert all(hazardous.values())
