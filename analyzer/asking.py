@@ -85,7 +85,8 @@ class _Asked:
         if not self.request.apart:
             yield from judge(self.request.progress)
             return
-        from tailcall_audit.analyzer.worker import LIMITS, judge_apart
+        from tailcall_audit.analyzer.limits import LIMITS
+        from tailcall_audit.analyzer.worker import judge_apart
 
         yield from judge_apart(judge, LIMITS["repository"], self.request.catalog, self.request.progress)
 

@@ -12,9 +12,10 @@ from tailcall_audit.analyzer.catalog.types import Catalog, Defect
 from tailcall_audit.analyzer.exposure.evaluate import expose
 from tailcall_audit.analyzer.exposure.report import ExposureReport, outline
 from tailcall_audit.analyzer.exposure.types import Exposure
+from tailcall_audit.analyzer.limits import LIMITS
 from tailcall_audit.analyzer.model import AuditError, Skipped
 from tailcall_audit.analyzer.programs.types import ProgramSet
-from tailcall_audit.analyzer.worker import LIMITS, work_apart
+from tailcall_audit.analyzer.worker import work_apart
 
 __all__ = ["Asked", "expose_programs"]
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from tailcall_audit.analyzer.limits import limits_of
 from tailcall_audit.analyzer.model import AuditError, Node, Report, TargetReport
 from tailcall_audit.analyzer.subjects.nodes import NodeBatch, NodeKernel, nodes_of_list, subject_of_kernel
 from tailcall_audit.analyzer.subjects.subject import Request, Subject
-from tailcall_audit.analyzer.worker import limits_of, work_apart
+from tailcall_audit.analyzer.worker import work_apart
 
 __all__ = ["audit_nodes"]
 

@@ -9,19 +9,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from tailcall_audit.analyzer.architecture import UnknownArchitectureError, normalize_architecture
 from tailcall_audit.analyzer.basis import today
 from tailcall_audit.analyzer.catalog.load import load_catalog
-from tailcall_audit.analyzer.catalog.types import SEVERITIES, Catalog, Defect
-from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig, read_config
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.model import (
     AuditError,
     Report,
     Skipped,
     TargetKind,
     TargetReport,
-    UnknownDefectError,
-    UsageError,
     Verdict,
 )
 from tailcall_audit.analyzer.policy.ageing import without_old
@@ -30,6 +26,7 @@ from tailcall_audit.analyzer.policy.judge import judge_all
 from tailcall_audit.analyzer.policy.overruled import overruled_by_code
 from tailcall_audit.analyzer.policy.series import first_fixed_by_series, with_pending_reboots
 from tailcall_audit.analyzer.readers.registry import READERS, Reader, Reading
+from tailcall_audit.analyzer.selection import given_config, named_architecture, select_defects
 from tailcall_audit.analyzer.subjects.subject import ANY_DISTRIBUTION, Fleet, Progress, Request, Subject
 from tailcall_audit.analyzer.targets import Source, Targets, check_parameters
 
@@ -43,45 +40,12 @@ __all__ = [
     "Source",
     "audit",
     "audit_sources",
-    "given_config",
     "judge_subject",
-    "named_architecture",
     "read_facts",
-    "select_defects",
 ]
 
 _HARMLESS = ("release",)
 """Sources that are only matched against a few patterns. A separate process for them would cost more than the audit."""
-
-
-def select_defects(
-    catalog: Catalog, only: Iterable[str] = (), pitfalls: bool = False, severity: str | None = None
-) -> tuple[Defect, ...]:
-    """Returns the defects with the given slugs or pitfall numbers, or all that have a pitfall number, or all.
-    `severity` keeps those of this severity and above. Raises AuditError for an unknown name, or if no defect is left.
-    """
-    found = _named_defects(catalog, only, pitfalls)
-    if severity is None:
-        return found
-    if severity not in SEVERITIES:
-        raise UsageError(f"{{severity}}: {severity!r} is none of {', '.join(SEVERITIES)}")
-    severe = tuple(item for item in found if SEVERITIES.index(item.severity) >= SEVERITIES.index(severity))
-    if not severe:
-        raise UsageError(f"{{severity}}: no defect that is asked for is of severity {severity} or above")
-    return severe
-
-
-def _named_defects(catalog: Catalog, only: Iterable[str], pitfalls: bool) -> tuple[Defect, ...]:
-    names = [name.strip() for name in only]
-    if not names:
-        return tuple(defect for defect in catalog.defects if not pitfalls or defect.pitfall is not None)
-    found: dict[str, Defect] = {}
-    for name in names:
-        matches = catalog.find(name)
-        if not matches:
-            raise UnknownDefectError(name, [defect.slug for defect in catalog.defects])
-        found.update((defect.slug, defect) for defect in matches)
-    return tuple(found.values())
 
 
 class _Beside(threading.Thread):
@@ -182,7 +146,8 @@ def _judge_source(request: Request, source: Source) -> Iterator[TargetReport | S
 
 def _judge_apart(request: Request, source: Source) -> Iterator[TargetReport | Skipped]:
     """Does the same as `_judge_source` in a process with limits."""
-    from tailcall_audit.analyzer.worker import judge_apart, limits_of
+    from tailcall_audit.analyzer.limits import limits_of
+    from tailcall_audit.analyzer.worker import judge_apart
 
     return judge_apart(
         lambda progress: _judge_source(request._replace(progress=progress), source),
@@ -225,15 +190,6 @@ def audit_sources(request: Request, sources: Sequence[Source]) -> Report:
         raise AuditError("; ".join(dict.fromkeys(item.reason for item in skipped)) or "there is nothing to audit")
     judged, fixed = tuple(with_pending_reboots(targets)), first_fixed_by_series(items)
     return Report(judged, request.catalog, fixed, tuple(skipped), request.today or today())
-
-
-def given_config(path: str | Path | None, catalog: Catalog | None = None) -> KernelConfig | None:
-    """Returns the configuration in a file, identified with `catalog` (None: the shipped one). Raises ConfigError."""
-    if path is None:
-        return None
-    from tailcall_audit.analyzer.paths import expanded
-
-    return read_config(expanded(path), catalog)
 
 
 def audit(
@@ -342,13 +298,3 @@ def _built(trees: Iterable[str]) -> Iterator[Source]:
     from tailcall_audit.analyzer.subjects.locate_tree import built_kernel
 
     yield from (("image", str(path)) for path in dict.fromkeys(map(built_kernel, trees)) if path is not None)
-
-
-def named_architecture(name: str | None) -> str | None:
-    """Returns the normalised name of the requested architecture. Raises UsageError if it is not known."""
-    if name is None:
-        return None
-    try:
-        return normalize_architecture(name)
-    except UnknownArchitectureError as error:
-        raise UsageError(f"{{arch}}: {error}") from error

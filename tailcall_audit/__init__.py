@@ -26,7 +26,8 @@ if TYPE_CHECKING:
         TargetReport,
         Verdict,
     )
-    from tailcall_audit.analyzer.pipeline import audit, select_defects
+    from tailcall_audit.analyzer.pipeline import audit
+    from tailcall_audit.analyzer.selection import select_defects
 
 __all__ = [
     "AuditError",
@@ -47,7 +48,7 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-_MODULES = ("errors", "model", "catalog.types", "catalog.load", "pipeline")
+_MODULES = ("errors", "model", "catalog.types", "catalog.load", "selection", "pipeline")
 """The modules of the analyzer that define these names, the quickest to load first."""
 
 

@@ -28,7 +28,7 @@ ACCEPTED = {
     "analyzer.catalog.docs._MARKED": "reads the project's own documents",
     "analyzer.kernelfiles.changelog.rpm._DASHED": "reads the last 200 letters of a line",
     "analyzer.kernelfiles.ctokens._TOKEN": "a comment ends with the file at the latest, so that it never fails",
-    "analyzer.kernelfiles.csource._WRITTEN": "a name is begun at its boundary",
+    "analyzer.kernelfiles.cdefinitions._WRITTEN": "a name is begun at its boundary",
     "analyzer.kernelfiles.deb._FIELD": "never fails behind the colon: a field ends at the end of a line",
     "analyzer.kernelfiles.preprocess._SPLICED_LINE": "starts at a line, and never fails behind the first line break",
     "analyzer.kernelfiles.preprocess._COMMENT_OR_TEXT": "a comment or a text ends with the file or the line at the latest",

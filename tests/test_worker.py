@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from tailcall_audit import Catalog, audit
+from tailcall_audit.analyzer.limits import LIMITS, Limits, limits_of
 from tailcall_audit.analyzer.model import AuditError, Skipped, State, TargetReport
-from tailcall_audit.analyzer.worker import LIMITS, Limits, judge_apart, limits_of
+from tailcall_audit.analyzer.worker import judge_apart
 
 Progress = Callable[[str], None]
 Items = Iterator[TargetReport | Skipped]

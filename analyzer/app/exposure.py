@@ -29,7 +29,8 @@ from tailcall_audit.analyzer.exposure.types import State
 from tailcall_audit.analyzer.formats.registry import FormatNames, View, find_format
 from tailcall_audit.analyzer.gates.words import severity_of
 from tailcall_audit.analyzer.model import AuditError, Report
-from tailcall_audit.analyzer.pipeline import audit, select_defects
+from tailcall_audit.analyzer.pipeline import audit
+from tailcall_audit.analyzer.selection import select_defects
 
 __all__ = ["parser", "run"]
 

@@ -26,7 +26,7 @@ from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.formats.registry import FormatNames, View, find_format
 from tailcall_audit.analyzer.gates.gate import Outcome, gated_report
 from tailcall_audit.analyzer.gates.words import severity_of
-from tailcall_audit.analyzer.pipeline import select_defects
+from tailcall_audit.analyzer.selection import select_defects
 
 __all__ = ["parser", "run"]
 

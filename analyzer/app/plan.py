@@ -101,7 +101,7 @@ def parser() -> Parser:
 
 
 def _request(options: argparse.Namespace, progress: Progress) -> Request:
-    from tailcall_audit.analyzer.pipeline import given_config, named_architecture, select_defects
+    from tailcall_audit.analyzer.selection import given_config, named_architecture, select_defects
     from tailcall_audit.analyzer.subjects.subject import Request
 
     catalog = load(options.catalog)
@@ -140,9 +140,10 @@ def _scratch_folder() -> Iterator[Path]:
 
 def _plan(options: argparse.Namespace, request: Request) -> Plan:
     """Makes the plan in a worker with limits; its files are deleted however it ends."""
+    from tailcall_audit.analyzer.limits import LIMITS
     from tailcall_audit.analyzer.plan.make import Asked, make_plan
     from tailcall_audit.analyzer.plan.types import Plan
-    from tailcall_audit.analyzer.worker import LIMITS, work_apart
+    from tailcall_audit.analyzer.worker import work_apart
 
     with _scratch_folder() as folder:
         asked = Asked(options.tree, tuple(options.upstream), folder, options.unknown, options.patches)
@@ -160,9 +161,10 @@ def _plan(options: argparse.Namespace, request: Request) -> Plan:
 
 def _series(options: argparse.Namespace, request: Request) -> SeriesPlan:
     """Finds the versions to update to, in a worker with limits."""
+    from tailcall_audit.analyzer.limits import LIMITS
     from tailcall_audit.analyzer.plan.series import plan_for_package, plan_for_repository
     from tailcall_audit.analyzer.plan.types import SeriesPlan
-    from tailcall_audit.analyzer.worker import LIMITS, work_apart
+    from tailcall_audit.analyzer.worker import work_apart
 
     def make(progress: Callable[[str], None]) -> Iterator[SeriesPlan]:
         asked = request._replace(progress=progress)

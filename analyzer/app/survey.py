@@ -131,7 +131,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _read_apart(options: argparse.Namespace, catalog: Catalog, progress: Callable[[str], None]) -> Survey:
     """Surveys in a process with limits of time and memory: a source may be hostile. Raises AuditError."""
-    from tailcall_audit.analyzer.worker import LIMITS, work_apart
+    from tailcall_audit.analyzer.limits import LIMITS
+    from tailcall_audit.analyzer.worker import work_apart
 
     limits = LIMITS["tree"] if options.stable is not None else LIMITS["repository"]
 

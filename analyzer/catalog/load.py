@@ -6,7 +6,6 @@ Importing a schema validator costs more than the whole audit of a version string
 
 from __future__ import annotations
 
-import json
 import os
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -31,19 +30,18 @@ from tailcall_audit.analyzer.catalog.types import (
 )
 from tailcall_audit.analyzer.libraries import parse_json
 from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
-from tailcall_audit.probes.reading import open_file, read_file
+from tailcall_audit.probes.reading import open_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 __all__ = [
     "build_catalog",
     "default_catalog_path",
     "load_catalog",
-    "shipped_branches",
+    "load_series_fact",
+    "optional_version",
     "shipped_catalog",
-    "shipped_facts",
 ]
 
 
@@ -55,7 +53,8 @@ def default_catalog_path() -> str:
 
 
 @lru_cache(maxsize=4096)
-def _version(text: str | None) -> UpstreamVersion | None:
+def optional_version(text: str | None) -> UpstreamVersion | None:
+    """Returns the version that a text names; None for None."""
     return None if text is None else parse_version(text)
 
 
@@ -63,9 +62,9 @@ def _branch_fact(branch: str, data: dict[str, Any]) -> BranchFact:
     return BranchFact(
         branch=branch,
         backported="absent_through" not in data,
-        release=_version(data.get("backported")),
-        present_by=_version(data.get("present_by")),
-        surveyed_through=_version(data.get("absent_through")),
+        release=optional_version(data.get("backported")),
+        present_by=optional_version(data.get("present_by")),
+        surveyed_through=optional_version(data.get("absent_through")),
         id=data.get("id"),
         source=data["source"],
         unverified=data.get("unverified"),
@@ -173,7 +172,8 @@ def _defect(data: dict[str, Any]) -> Defect:
     )
 
 
-def _series_fact(data: dict[str, Any], basis: Basis | None = None) -> SeriesFact:
+def load_series_fact(data: dict[str, Any], basis: Basis | None = None) -> SeriesFact:
+    """Returns a fact about builds of a distribution; `basis` is the survey that it is from, if it is from one."""
     return SeriesFact(
         data["distro"],
         data["series"],
@@ -193,7 +193,9 @@ def _not_fix(data: dict[str, Any]) -> NotAFix:
 
 
 def _branch(name: str, data: dict[str, Any]) -> Branch:
-    return Branch(name, data.get("released"), _version(data.get("last")), data.get("ended"), data.get("mainline"))
+    return Branch(
+        name, data.get("released"), optional_version(data.get("last")), data.get("ended"), data.get("mainline")
+    )
 
 
 def build_catalog(data: dict[str, Any], raw: bytes, path: str) -> Catalog:
@@ -208,7 +210,7 @@ def build_catalog(data: dict[str, Any], raw: bytes, path: str) -> Catalog:
         commits={key: _commit(key, entry) for key, entry in data["commits"].items()},
         capabilities={CAPABILITY_PREFIX + key: _capability(key, entry) for key, entry in data["capabilities"].items()},
         defects=tuple(_defect(entry) for entry in data["defects"]),
-        series=tuple(_series_fact(entry) for entry in data["distro_series"]),
+        series=tuple(load_series_fact(entry) for entry in data["distro_series"]),
         branches={name: _branch(name, entry) for name, entry in data["branches"]["entries"].items()},
         sources=data["sources"],
         not_fixes=tuple(_not_fix(entry) for entry in data["not_fixes"]),
@@ -218,81 +220,6 @@ def build_catalog(data: dict[str, Any], raw: bytes, path: str) -> Catalog:
     )
     check_names(catalog)
     return catalog
-
-
-def _surveys_path() -> str:
-    return os.path.join(os.path.dirname(default_catalog_path()), "surveys.json")
-
-
-@lru_cache(maxsize=1)
-def _survey_lines() -> Mapping[str, bytes]:
-    """Returns the lines of `surveys.json`, by the name that each begins with: it has the facts of a distribution, and the
-    surveys, in one line each, so that an audit parses one of them. Raises CatalogError if the file is there and cannot
-    be read.
-    """
-    try:
-        lines = read_file(_surveys_path(), MAX_BYTES).split(b"\n")
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise CatalogError(f"{_surveys_path()}: cannot read the shipped surveys: {error}") from error
-    named = (line.partition(b": ") for line in lines if line.startswith(b'"'))
-    return {name.strip(b'"').decode("utf-8", "replace"): rest.rstrip(b",") for name, _, rest in named}
-
-
-@lru_cache(maxsize=64)
-def shipped_facts(distribution: str) -> tuple[SeriesFact, ...]:
-    """Returns the facts about a distribution's builds in `surveys.json`, beside the shipped catalogue. Read only when a
-    build is named.
-
-    Raises CatalogError if the file is there and cannot be read.
-    """
-    lines = _survey_lines()
-    if distribution not in lines or distribution in ("surveys", "facts", "schema_version"):
-        return ()
-    try:
-        surveys = {name: Basis(name, date) for name, date in json.loads(lines["surveys"]).items()}
-        return tuple(_series_fact(entry, surveys[entry["survey"]]) for entry in json.loads(lines[distribution]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CatalogError(f"{_surveys_path()}: cannot read the shipped surveys: {error}") from error
-
-
-def _surveyed_branch(branch: str, data: dict[str, Any], surveys: Mapping[str, Basis]) -> BranchFact:
-    changes = tuple((parse_version(release), bool(brings)) for release, brings in data.get("changes", ()))
-    return BranchFact(
-        branch=branch,
-        backported=bool(changes) or "release" in data,
-        release=_version(data.get("release")),
-        present_by=None,
-        surveyed_through=_version(data.get("through")),
-        id=data.get("id"),
-        source=data["source"],
-        unverified=None,
-        survey=data["survey"],
-        changes=changes,
-        basis=surveys[data["survey"]],
-    )
-
-
-@lru_cache(maxsize=1)
-def shipped_branches() -> Mapping[str, Mapping[str, BranchFact]]:
-    """Returns the facts about stable branches in `branches.json`, beside the shipped catalogue, by commit and branch: what
-    surveys add to it. Read only where the catalogue leaves a release open.
-
-    Raises CatalogError if the file is there and cannot be read.
-    """
-    place = os.path.join(os.path.dirname(default_catalog_path()), "branches.json")
-    try:
-        data = json.loads(read_file(place, MAX_BYTES))
-        surveys = {name: Basis(name, date) for name, date in data["surveys"].items()}
-        return {
-            key: {branch: _surveyed_branch(branch, fact, surveys) for branch, fact in facts.items()}
-            for key, facts in data["facts"].items()
-        }
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CatalogError(f"{place}: cannot read the shipped surveys of branches: {error}") from error
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from tailcall_audit.analyzer.kernelfiles.compression import BrokenDataError, compression_of, decompress
 from tailcall_audit.analyzer.kernelfiles.containers import ImageError, Kernel, SeveralKernelsError
 from tailcall_audit.analyzer.kernelfiles.elf import Elf, ElfError, Section, Segment
-from tailcall_audit.analyzer.kernelfiles.kallsyms import Kallsyms, KallsymsError
+from tailcall_audit.analyzer.kernelfiles.kallsyms import Kallsyms
+from tailcall_audit.analyzer.kernelfiles.kallsyms_tables import KallsymsError
 from tailcall_audit.analyzer.kernelfiles.relocations import Relocations, find_relocations
 from tailcall_audit.probes.kernel.btf import Btf, BtfError
 

@@ -7,33 +7,27 @@ branch of a conditional that may be compiled. A definition with conditionals in 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from functools import cached_property
 
-from tailcall_audit.analyzer.kernelfiles.conditionals import NO_ASSUMPTIONS, Assumptions, Macro
-from tailcall_audit.analyzer.kernelfiles.cscope import _KEYWORDS, Scope
+from tailcall_audit.analyzer.kernelfiles.cdefinitions import (
+    function_starts,
+    occurrences,
+    struct_starts,
+    written_functions,
+)
+from tailcall_audit.analyzer.kernelfiles.conditionals import NO_ASSUMPTIONS, Assumptions, Group, Macro
+from tailcall_audit.analyzer.kernelfiles.cscope import Scope
 from tailcall_audit.analyzer.kernelfiles.ctokens import tokenize
 from tailcall_audit.analyzer.kernelfiles.preprocess import CText
 
 __all__ = ["CSource"]
 
 _BRACE = re.compile(rb"[{}]")
-_WRITTEN = re.compile(rb"^[A-Za-z_][^\n;{}=]*?\b(\w+)\(", re.MULTILINE)
-_ATTRIBUTES = re.compile(rb"\s*+(?:[A-Za-z_]\w*+\s*+(?:\([^(){};]{0,200}\)\s*+)?){0,6}\{")
-_OLD_STYLE = re.compile(rb"\s*(?:[A-Za-z_][\w\s*,\[\]]{0,300};\s*){1,20}\{")
-_PARAMETERS = re.compile(rb"\s*(?:\)\s*)?\(")
-_OPENED = re.compile(rb"\s*\{")
-_STRUCT_HEAD = re.compile(rb"\bstruct\s+(?:__\w+\s+)?\Z")
-_WORD_BYTE = re.compile(rb"\w")
 _MAX_FOLLOW = 3
 _MAX_CALLEES = 300
 _MAX_DEFINITIONS = 24
-_MAX_OCCURRENCES = 2000
-"""No function of the kernel is named more often in one file. Further occurrences are not looked at, and make the name
-odd.
-"""
 _MAX_VARIANTS = 64
-_MAX_PARAMETERS = 4000
 _MAX_BODY = 1 << 20
 
 
@@ -69,19 +63,15 @@ class CSource:
 
     def mentions(self, name: str) -> bool:
         """Returns True if a name occurs in the code, in any branch."""
-        encoded = name.encode()
-        return next(_occurrences(self._file.skeleton, encoded), None) is not None
+        return next(occurrences(self._file.skeleton, name.encode()), None) is not None
 
     def whole(self, assumptions: Assumptions = NO_ASSUMPTIONS) -> Scope:
         """Returns the whole file as one scope with two texts: without, and with, the branches that may be compiled."""
         text = self._file.text
         pieces = [b"", b""]
-        position = 0
         for start, end, state in self._spans(assumptions):
             for index, wanted in ((0, (True,)), (1, (True, None))):
                 pieces[index] += text[start:end] if state in wanted else b" ; "
-            position = end
-        del position
         return Scope("", 1, text, tuple(pieces), True, self._oddity())
 
     def _oddity(self) -> str | None:
@@ -92,19 +82,19 @@ class CSource:
         named = assumptions.without(self._file.own_names).named
 
         def inside(
-            start: int, end: int, groups: list[object], state: bool | None
+            start: int, end: int, groups: Sequence[Group], state: bool | None
         ) -> Iterator[tuple[int, int, bool | None]]:
             position = start
             for group in groups:
-                yield position, group.start, state  # type: ignore[attr-defined]
-                options = group.options(named)  # type: ignore[attr-defined]
-                for branch in group.branches:  # type: ignore[attr-defined]
+                yield position, group.start, state
+                options = group.options(named)
+                for branch in group.branches:
                     if branch in options:
                         yield from inside(branch.start, branch.end, branch.groups, state if len(options) == 1 else None)
-                position = group.end  # type: ignore[attr-defined]
+                position = group.end
             yield position, end, state
 
-        yield from inside(0, len(self._file.text), list(self._file.groups), True)
+        yield from inside(0, len(self._file.text), self._file.groups, True)
 
     def functions(self, name: str, assumptions: Assumptions = NO_ASSUMPTIONS) -> list[Scope]:
         """Returns the definitions of a function that may be compiled: one, or several under different conditions."""
@@ -117,7 +107,7 @@ class CSource:
     def _definitions(self, name: str, is_struct: bool, assumptions: Assumptions) -> list[Scope]:
         key = name, is_struct, assumptions
         if key not in self._cache:
-            starts = list(self._struct_starts(name) if is_struct else self._function_starts(name))
+            starts = list((struct_starts if is_struct else function_starts)(self._file.skeleton, name))
             self._cache[key] = [
                 scope
                 for start, brace in starts[:_MAX_DEFINITIONS]
@@ -127,40 +117,6 @@ class CSource:
                 odd = f"more than {_MAX_DEFINITIONS} definitions"
                 self._cache[key].append(Scope(name, 1, b"", None, False, odd))
         return self._cache[key]
-
-    def _struct_starts(self, name: str) -> Iterator[tuple[int, int]]:
-        """Yields where a struct is defined: its first byte and its brace."""
-        text = self._file.skeleton
-        for position in _occurrences(text, name.encode()):
-            brace = _OPENED.match(text, position + len(name))
-            head = _STRUCT_HEAD.search(text, max(0, position - 80), position) if brace is not None else None
-            if brace is not None and head is not None:
-                yield head.start(), brace.end() - 1
-
-    def _function_starts(self, name: str) -> Iterator[tuple[int, int]]:
-        """Yields where a function is defined, in any style: the first byte of the line that names it, and its brace
-        (-1: odd).
-        """
-        encoded = name.encode()
-        text = self._file.skeleton
-        for number, position in enumerate(_occurrences(text, encoded)):
-            if number >= _MAX_OCCURRENCES:
-                yield position, -1
-                return
-            match = _PARAMETERS.match(text, position + len(encoded))
-            if match is None:
-                continue
-            begin = max(0, position - 500)
-            start = max(begin, *(text.rfind(mark, begin, position) + 1 for mark in (b"\n", b";", b"{", b"}")))
-            before = text[start:position]
-            end = -1 if before.lstrip().startswith((b"#", b"%:")) else _closing(text, match.end() - 1)
-            if end < 0 or _is_call(before):
-                continue
-            behind = _ATTRIBUTES.match(text, end + 1)
-            if behind is not None:
-                yield start, behind.end() - 1
-            elif _OLD_STYLE.match(text, end + 1):
-                yield start, -1
 
     def _scope(self, name: str, start: int, brace: int, is_function: bool, assumptions: Assumptions) -> Scope | None:
         compiled = self._file.compiled(start, assumptions)
@@ -217,12 +173,7 @@ class CSource:
 
     @cached_property
     def _written(self) -> set[str]:
-        """The names that the file may define as functions."""
-        text = self._file.skeleton
-        found = set()
-        for match in _WRITTEN.finditer(text):
-            found.add(match.group(1).decode("ascii", "replace"))
-        return found
+        return written_functions(self._file.skeleton)
 
     def always_defined(self, scopes: list[Scope], assumptions: Assumptions = NO_ASSUMPTIONS) -> bool:
         """Returns True if one of these definitions is compiled, whatever the conditionals around them are."""
@@ -264,39 +215,3 @@ class CSource:
                     bodies.append([])
                 found[name] = bodies
         return found
-
-
-def _occurrences(text: bytes, name: bytes) -> Iterator[int]:
-    """Yields where a name occurs as a whole word."""
-    position = text.find(name)
-    while position >= 0:
-        around = text[max(0, position - 1) : position] + text[position + len(name) : position + len(name) + 1]
-        if _WORD_BYTE.search(around) is None:
-            yield position
-        position = text.find(name, position + 1)
-
-
-def _closing(text: bytes, opening: int) -> int:
-    """Returns the parenthesis that closes the one at a position; -1 if there is none within bounds."""
-    depth = 0
-    for position in range(opening, min(len(text), opening + _MAX_PARAMETERS)):
-        byte = text[position]
-        if byte == 0x28:
-            depth += 1
-        elif byte == 0x29:
-            depth -= 1
-            if depth == 0:
-                return position
-        elif byte in b";{}":
-            return -1
-    return -1
-
-
-def _is_call(before: bytes) -> bool:
-    """Returns True if the text before a name makes it a call: an operator or a keyword."""
-    words = re.findall(rb"\w+", before)
-    return (
-        b"=" in before
-        or before.rstrip().endswith((b",", b"&&", b"||", b"!", b"?", b".", b">"))
-        or bool(words and words[-1] in _KEYWORDS)
-    )

@@ -1,5 +1,5 @@
-"""Evidence from a release: what it proves about commits, by the catalogue's survey of the stable branches and
-distribution series.
+"""Evidence from a kernel's release: what the release of kernel.org below it and the builds of its distribution prove
+about commits.
 """
 
 from __future__ import annotations
@@ -8,132 +8,34 @@ from collections.abc import Iterable, Iterator
 
 from tailcall_audit.analyzer.architecture import ARCHITECTURES
 from tailcall_audit.analyzer.basis import Basis
-from tailcall_audit.analyzer.catalog.commit import BranchFact, Commit
+from tailcall_audit.analyzer.catalog.commit import Commit
 from tailcall_audit.analyzer.catalog.distribution import Proof
-from tailcall_audit.analyzer.catalog.load import default_catalog_path, shipped_branches
+from tailcall_audit.analyzer.catalog.load import default_catalog_path
 from tailcall_audit.analyzer.catalog.memory import Memory
-from tailcall_audit.analyzer.catalog.types import Capability, Catalog
+from tailcall_audit.analyzer.catalog.shipped import shipped_branches
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
-from tailcall_audit.analyzer.readers.changes import changed_in_release, reverted_after
+from tailcall_audit.analyzer.readers.changes import reverted_after
 from tailcall_audit.analyzer.readers.registry import Reading
 from tailcall_audit.analyzer.readers.series import series_evidence
+from tailcall_audit.analyzer.readers.upstream_release import (
+    capability_in_release,
+    commit_in_release,
+    lowered,
+    unknown_in_release,
+)
 from tailcall_audit.analyzer.subjects.subject import Request, Subject
 from tailcall_audit.analyzer.version import UpstreamVersion
 
-__all__ = ["capability_in_release", "commit_in_release", "read", "release_evidence"]
+__all__ = ["read", "release_evidence"]
 
 _SURE: Memory[UpstreamVersion, dict[str, Evidence]] = Memory(500)
 _ABLE: Memory[tuple[UpstreamVersion, bool], tuple[Evidence, ...]] = Memory(500)
 
 
-def _lowered(confidence: Confidence) -> Confidence:
-    return Confidence(max(confidence - 1, Confidence.LOW))
-
-
-def _unknown(commit: Commit, citation: str, detail: str, settle: str | None) -> Evidence:
-    return Evidence(EvidenceKind.RELEASE, commit.key, Presence.UNKNOWN, citation, detail, Confidence.LOW, settle=settle)
-
-
-class _InRelease:
-    """Makes the evidence about a commit in an upstream release that has nothing on top of it."""
-
-    def __init__(self, commit: Commit, version: UpstreamVersion) -> None:
-        self.commit = commit
-        self.version = version
-        self.sure = Confidence.MEDIUM if commit.unverified else Confidence.HIGH
-        self.settle = (
-            f"tailcall-audit --tree PATH --rev v{version}   on a clone of the stable tree that has this release"
-        )
-
-    def found(
-        self, presence: Presence, detail: str, confidence: Confidence | None = None, fact: BranchFact | None = None
-    ) -> Evidence:
-        """Returns the evidence, with the source of a fact about the branch if one is given, else with the commit's."""
-        guessed = fact is not None and fact.unverified is not None
-        if confidence is None:
-            confidence = _lowered(self.sure) if guessed and self.sure is Confidence.HIGH else self.sure
-        return Evidence(
-            EvidenceKind.RELEASE,
-            self.commit.key,
-            presence,
-            f"catalogue: {self.commit.source if fact is None else fact.source}",
-            detail,
-            confidence,
-            settle=self.settle if guessed else None,
-            guessed=guessed,
-            basis=self.commit.basis if fact is None else fact.basis,
-        )
-
-    def unknown(self, detail: str, source: str) -> Evidence:
-        return _unknown(self.commit, f"catalogue: {source}", detail, self.settle)
-
-    def before_mainline(self) -> Evidence:
-        detail = f"{self.commit.key} came to mainline in {self.commit.first_release}, after {self.version}"
-        return self.found(Presence.ABSENT, detail)
-
-    def by_fact(self, fact: BranchFact) -> Evidence:
-        """Returns the evidence from what a survey found on the release's branch."""
-        version, key, branch = self.version, self.commit.key, f"{self.version.branch}.y"
-        if fact.backported and fact.release is not None:
-            presence = Presence.PRESENT if version >= fact.release else Presence.ABSENT
-            return self.found(presence, f"{branch} has {key} since {fact.release}", fact=fact)
-        if fact.present_by is not None:
-            if version >= fact.present_by:
-                return self.found(Presence.PRESENT, f"{branch} has {key} by {fact.present_by}", fact=fact)
-            if version.sublevel == 0:
-                return self.before_mainline()
-            return self.unknown(f"{branch} has {key} by {fact.present_by}; since when is unknown", fact.source)
-        assert fact.surveyed_through is not None  # the schema requires it for an absence
-        if version <= fact.surveyed_through:
-            return self.found(Presence.ABSENT, f"{branch} has no {key} through {fact.surveyed_through}", fact=fact)
-        last = f"{fact.surveyed_through}, the last release surveyed; {version} is newer"
-        return self.unknown(f"{branch} had no {key} through {last}", fact.source)
-
-
-def commit_in_release(catalog: Catalog, commit: Commit, version: UpstreamVersion) -> Evidence:
-    """Returns the evidence that an upstream release, with nothing on top of it, gives about a commit."""
-    first, case = commit.first_release, _InRelease(commit, version)
-    fact = commit.branches.get(version.branch)
-    if fact is not None and fact.changes and version.rc is None:
-        return changed_in_release(commit, fact, version, case.settle)
-    if first <= version.base and commit.only_on_branch is None:
-        return case.found(Presence.PRESENT, f"{commit.key} is in mainline since {first}")
-    if version.rc is not None and first == version._replace(rc=None):
-        # The catalogue names a release candidate only where one was seen with the commit.
-        return case.unknown(f"{commit.key} is in {first}; from which release candidate on is unknown", commit.source)
-    if fact is not None:
-        return case.by_fact(fact)
-    if version.sublevel == 0:
-        return case.before_mainline()
-    if commit.only_on_branch is not None:
-        return case.found(Presence.ABSENT, f"{commit.key} is a commit of {commit.only_on_branch}.y only")
-    if commit.is_feature:
-        detail = f"{commit.key} is a feature of {first}, and stable branches take no features"
-        return case.found(Presence.ABSENT, detail, min(case.sure, Confidence.MEDIUM))
-    return _unlisted_branch(catalog, commit, version, case.settle)
-
-
-def _unlisted_branch(catalog: Catalog, commit: Commit, version: UpstreamVersion, settle: str) -> Evidence:
-    """Returns the evidence about a fix on a branch that was not surveyed: absent if the branch ended before the fix
-    existed, else unknown.
-    """
-    branch = catalog.branches.get(version.branch)
-    existed = catalog.existed_by(commit)
-    if branch is not None and branch.ended is not None and branch.last is not None:
-        if version > branch.last:
-            detail = f"{version.branch}.y ended with {branch.last}, so {version} is not a release of kernel.org"
-            return _unknown(commit, "catalogue: branches", detail, settle)
-        if catalog.ended_before(version.branch, commit):
-            detail = f"{version.branch}.y ended on {branch.ended} with {branch.last}, before {commit.key} existed ({existed} at the earliest)"
-            return Evidence(
-                EvidenceKind.RELEASE, commit.key, Presence.ABSENT, "catalogue: branches", detail, Confidence.MEDIUM
-            )
-    return _unknown(commit, "catalogue", f"{version.branch}.y was not surveyed for {commit.key}", settle)
-
-
 def _in_contradiction(commit: Commit, release: KernelRelease) -> Evidence:
-    return _unknown(commit, f"the text {release.release!r}", release.notes[0], release.settle)
+    return unknown_in_release(commit, f"the text {release.release!r}", release.notes[0], release.settle)
 
 
 def _in_snapshot(catalog: Catalog, commit: Commit, release: KernelRelease) -> Evidence:
@@ -148,7 +50,7 @@ def _in_snapshot(catalog: Catalog, commit: Commit, release: KernelRelease) -> Ev
     if evidence.presence is not Presence.ABSENT or later:
         return evidence
     detail = f"{commit.key} came to mainline in {commit.first_release}; {release.release} is a snapshot behind {release.version}, and may have it"
-    return _unknown(commit, evidence.citation, detail, release.settle)
+    return unknown_in_release(commit, evidence.citation, detail, release.settle)
 
 
 def _in_whole_branch(catalog: Catalog, commit: Commit, release: KernelRelease) -> Evidence | None:
@@ -216,39 +118,7 @@ def _on_top(catalog: Catalog, commit: Commit, release: KernelRelease) -> Evidenc
         )
         detail = f"not in {release.version} ({evidence.detail}), but {who} may have patches on top"
     settle = release.settle or evidence.settle or "tailcall-audit --tree PATH   on the sources that it was built from"
-    return _unknown(commit, evidence.citation, detail, settle)
-
-
-def capability_in_release(
-    capability: Capability, architecture: str, version: UpstreamVersion, vanilla_like: bool = True
-) -> Evidence:
-    """Returns the evidence about a capability of an architecture in a release, from the sources that were read."""
-    entry = capability.entry(architecture)
-    start = capability.present_from.get(entry)
-    end = capability.absent_through.get(entry)
-    citation = f"catalogue: {capability.sources.get(entry, 'no source read for this architecture')}"
-
-    def found(presence: Presence, detail: str, settle: str | None = None) -> Evidence:
-        return Evidence(
-            EvidenceKind.RELEASE,
-            capability.key,
-            presence,
-            citation,
-            detail,
-            Confidence.HIGH if presence is Presence.PRESENT else Confidence.MEDIUM,
-            settle=settle,
-            architecture=architecture,
-        )
-
-    if start is not None and version.base >= start:
-        return found(Presence.PRESENT, f"{architecture} has it by {start}")
-    if vanilla_like and end is not None and version.base <= end:
-        return found(Presence.ABSENT, f"{architecture} is without it through {end}")
-    return found(
-        Presence.UNKNOWN,
-        f"{capability.title.lower()}: {architecture} was not looked at in {version.branch}",
-        f"{capability.settle}   in the sources that it was built from",
-    )
+    return unknown_in_release(commit, evidence.citation, detail, settle)
 
 
 def release_evidence(
@@ -257,7 +127,7 @@ def release_evidence(
     """Yields what a release says about every commit and capability; `confidence` is the most that the evidence is
     given.
     """
-    limit = _lowered(confidence) if release.local else confidence
+    limit = lowered(confidence) if release.local else confidence
     sure = _surely_in(catalog, release)
     newer = release.version.base > catalog.newest_mainline
     if newer:

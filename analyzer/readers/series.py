@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from tailcall_audit.analyzer.basis import Basis
 from tailcall_audit.analyzer.catalog.distribution import Distribution, Proof
-from tailcall_audit.analyzer.catalog.load import default_catalog_path, shipped_facts
+from tailcall_audit.analyzer.catalog.load import default_catalog_path
+from tailcall_audit.analyzer.catalog.shipped import shipped_facts
 from tailcall_audit.analyzer.catalog.types import Catalog, SeriesFact
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence

@@ -160,9 +160,9 @@ def test_one_bad_object_costs_the_others_nothing(capsys: pytest.CaptureFixture[s
 def test_an_object_that_ends_its_worker_costs_the_others_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tailcall_audit.analyzer import worker
+    from tailcall_audit.analyzer import limits
 
-    monkeypatch.setitem(worker.LIMITS, "programs", worker.Limits(1, 60, 512))
+    monkeypatch.setitem(limits.LIMITS, "programs", limits.Limits(1, 60, 512))
     code, data = as_json(capsys, "two.o", "hostile.o", "--only", "x86-hierarchy")
     assert code == 1
     assert "processor time" in data["skipped"][0]["reason"]

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tailcall_audit.analyzer.kernelfiles import kallsyms
+from tailcall_audit.analyzer.kernelfiles import kallsyms_tables
 from tailcall_audit.analyzer.kernelfiles.binary import Binary
 from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
 from tailcall_audit.analyzer.kernelfiles.containers import unpack
+from tailcall_audit.analyzer.kernelfiles.kallsyms import Kallsyms
+from tailcall_audit.analyzer.kernelfiles.kallsyms_tables import KallsymsError
 from tailcall_audit.analyzer.kernelfiles.package_file import read_package
 from tailcall_audit.analyzer.kernelfiles.relocations import Relocations, find_relocations
 from tests.kernelfiles.images import kernel
@@ -42,7 +44,7 @@ def test_an_address_has_the_name_of_the_function_around_it() -> None:
 def test_tokens_are_found_although_nothing_but_alignment_is_before_them() -> None:
     """In Debian's 6.1.170 of the real-time flavour the bytes before the table of tokens are no zeros."""
     found = kernel(debian_image(IN_6_1))
-    _, table, _ = kallsyms._tokens(found.data)
+    _, table, _ = kallsyms_tables.find_tokens(found.data)
     data = bytearray(found.data)
     data[table - 5 : table] = b"{\x01PzB"  # the end of a table for look-ups by name, which nothing here reads
     changed = Binary(found._replace(data=bytes(data)))
@@ -107,21 +109,21 @@ def test_arrays_that_could_all_be_markers_end_at_the_budget() -> None:
     """An array for each 36 bytes, and for each of them 32,768 places where the names could start."""
     markers = struct.pack("<9I", *(512 * number for number in range(9))) * 10_000
     data = bytes(1 << 17) + markers + table_of_tokens()
-    with pytest.raises(kallsyms.KallsymsError, match=r"no tables that fit each other within 4,000,000 steps"):
-        kallsyms.Kallsyms(data, lambda _: None)
+    with pytest.raises(KallsymsError, match=r"no tables that fit each other within 4,000,000 steps"):
+        Kallsyms(data, lambda _: None)
 
 
 def test_digits_that_are_everywhere_are_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
     data = kernel(debian_image(IN_6_12)).data
-    decoys = (b"/\0" * 50 + kallsyms._DIGITS) * 200
-    assert kallsyms._tokens(decoys + data)[0] == kallsyms._tokens(data)[0]
-    monkeypatch.setattr(kallsyms, "_MAX_TABLES", 100)
-    with pytest.raises(kallsyms.KallsymsError, match="no table of tokens"):
-        kallsyms._tokens(decoys + data)
+    decoys = (b"/\0" * 50 + kallsyms_tables.DIGITS) * 200
+    assert kallsyms_tables.find_tokens(decoys + data)[0] == kallsyms_tables.find_tokens(data)[0]
+    monkeypatch.setattr(kallsyms_tables, "_MAX_TABLES", 100)
+    with pytest.raises(KallsymsError, match="no table of tokens"):
+        kallsyms_tables.find_tokens(decoys + data)
 
 
 def test_tokens_of_any_length_make_no_name_of_any_length() -> None:
-    table = kallsyms.Kallsyms.__new__(kallsyms.Kallsyms)
+    table = Kallsyms.__new__(Kallsyms)
     table._tokens = [b"x" * 512] * 256
     table._data = b"\x7f" + bytes(127)
     assert len(table._text(0)) <= 1024

@@ -24,7 +24,8 @@ from tailcall_audit.analyzer.policy.facts import Facts
 from tailcall_audit.analyzer.policy.judge import judge_all
 from tailcall_audit.analyzer.policy.verdict import judge
 from tailcall_audit.analyzer.policy.weigh import weigh
-from tailcall_audit.analyzer.readers.release import commit_in_release, release_evidence
+from tailcall_audit.analyzer.readers.release import release_evidence
+from tailcall_audit.analyzer.readers.upstream_release import commit_in_release
 from tailcall_audit.analyzer.version import parse_version
 from tests.policy.truth_table import completions, truth
 

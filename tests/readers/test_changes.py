@@ -9,7 +9,8 @@ import pytest
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.model import Presence
-from tailcall_audit.analyzer.readers.release import commit_in_release, release_evidence
+from tailcall_audit.analyzer.readers.release import release_evidence
+from tailcall_audit.analyzer.readers.upstream_release import commit_in_release
 from tailcall_audit.analyzer.survey.compare import with_surveys
 from tailcall_audit.analyzer.survey.types import Claim, Kind, State, Survey
 from tailcall_audit.analyzer.version import parse_version

@@ -10,7 +10,8 @@ import pytest
 from tailcall_audit.analyzer.kernelfiles.binary import Binary, Function
 from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
 from tailcall_audit.analyzer.kernelfiles.containers import Kernel, unpack
-from tailcall_audit.analyzer.kernelfiles.kallsyms import Kallsyms, KallsymsError
+from tailcall_audit.analyzer.kernelfiles.kallsyms import Kallsyms
+from tailcall_audit.analyzer.kernelfiles.kallsyms_tables import KallsymsError
 from tailcall_audit.analyzer.kernelfiles.package_file import read_package
 from tailcall_audit.analyzer.kernelfiles.system_map import read_system_map
 from tailcall_audit.analyzer.model import Bootable

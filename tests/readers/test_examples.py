@@ -28,7 +28,7 @@ from tailcall_audit.analyzer.readers.examples import (
     source_examples,
     source_folders,
 )
-from tailcall_audit.analyzer.readers.release import commit_in_release
+from tailcall_audit.analyzer.readers.upstream_release import commit_in_release
 from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 from tests.kernels import kernel_source, package_file
 

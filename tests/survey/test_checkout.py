@@ -13,7 +13,9 @@ import pytest
 from tailcall_audit import State, audit
 from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.catalog import load
-from tailcall_audit.analyzer.catalog.load import load_catalog, shipped_branches
+from tailcall_audit.analyzer.catalog import shipped as shipped_facts
+from tailcall_audit.analyzer.catalog.load import load_catalog
+from tailcall_audit.analyzer.catalog.shipped import shipped_branches
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.model import Presence
 from tailcall_audit.analyzer.readers import release as release_reader
@@ -69,7 +71,7 @@ def test_a_stable_survey_in_a_checkout_is_shipped_and_decides(
     assert build_branches(tmp_path / "catalog", catalog) == built
     (tmp_path / "branches.json").write_bytes(built)
     (tmp_path / "commits.json").write_bytes(Path(load.default_catalog_path()).read_bytes())
-    for module in (load, release_reader):
+    for module in (load, shipped_facts, release_reader):
         monkeypatch.setattr(module, "default_catalog_path", lambda: str(tmp_path / "commits.json"))
     shipped_branches.cache_clear()
     try:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tailcall_audit import State, audit
-from tailcall_audit.analyzer.catalog.load import default_catalog_path, shipped_facts
+from tailcall_audit.analyzer.catalog.load import default_catalog_path
+from tailcall_audit.analyzer.catalog.shipped import shipped_facts
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import ChangelogError, decode_changelog, read_changelog
 from tailcall_audit.analyzer.model import Confidence

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tailcall_audit.analyzer.catalog.load import default_catalog_path, load_catalog, shipped_facts
+from tailcall_audit.analyzer.catalog.load import default_catalog_path, load_catalog
+from tailcall_audit.analyzer.catalog.shipped import shipped_facts
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import decode_changelog
 from tailcall_audit.analyzer.subjects.open_changelog import open_changelog
