@@ -25,7 +25,7 @@ from tailcall_audit.analyzer.app.streams import say
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.model import AuditError, Skipped
 from tailcall_audit.analyzer.paths import expanded
-from tailcall_audit.analyzer.survey.types import Survey
+from tailcall_audit.analyzer.survey.types import MAX_WORD, Survey
 
 if TYPE_CHECKING:
     from tailcall_audit.analyzer.subjects.open_changelog import OpenChangelog
@@ -76,6 +76,12 @@ def _add_sources(found: argparse._ActionsContainer) -> None:
         help="with --write: another folder than the user's (a checkout's catalog/surveys/packages)",
     )
     found.add_argument("--name", metavar="NAME", help="the name to keep it under (stable, vulns)")
+    found.add_argument(
+        "--source",
+        metavar="TEXT",
+        type=_citation,
+        help="where the source is from, as the survey cites it: an address, a commit, what was not read (its file name)",
+    )
     found.add_argument("--date", metavar="YYYY-MM-DD", type=_day, help="the day of the source (today)")
     add_format_options(found, FORMATS, "plain, or json")
     found.add_argument("--output", metavar="FILE", help="print it there")
@@ -87,6 +93,15 @@ def _day(text: str) -> str:
         return date.fromisoformat(text).isoformat()
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no day in the form YYYY-MM-DD") from None
+
+
+def _citation(text: str) -> str:
+    """Returns a text that a survey can keep; raises ArgumentTypeError."""
+    if not text.strip() or len(text) > MAX_WORD or not text.isprintable():
+        raise argparse.ArgumentTypeError(
+            f"one line of at most {MAX_WORD} characters is kept, and this is {text[:60]!r}"
+        )
+    return text.strip()
 
 
 def parser() -> Parser:
@@ -208,6 +223,8 @@ def _survey(options: argparse.Namespace) -> int:
         progress.clear()
     if options.name:
         survey = survey._replace(name=options.name)
+    if options.source:
+        survey = survey._replace(source=options.source)
     if options.excerpt:
         survey = survey._replace(excerpt=True)
     emit(survey_as_json(survey) if options.format == "json" else render_survey(survey, catalog), options.output)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tailcall_audit.analyzer.libraries import parse_json
-from tailcall_audit.analyzer.survey.types import Claim, Kind, State, Survey, SurveyError
+from tailcall_audit.analyzer.survey.types import MAX_WORD, Claim, Kind, State, Survey, SurveyError
 from tailcall_audit.analyzer.version import build_key
 from tailcall_audit.probes.private_folder import PrivateFolder
 
@@ -21,7 +21,6 @@ _MAX_BYTES = 32 << 20
 _NAME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,80}", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{12}", re.ASCII)
-_MAX_WORD = 500
 _SUFFIX = ".json"
 
 
@@ -60,7 +59,7 @@ def to_bytes(survey: Survey) -> bytes:
 
 def _word(data: Mapping[str, Any], name: str, form: re.Pattern[str] | None = None) -> str:
     value = data[name]
-    if not isinstance(value, str) or len(value) > _MAX_WORD or (form is not None and form.fullmatch(value) is None):
+    if not isinstance(value, str) or len(value) > MAX_WORD or (form is not None and form.fullmatch(value) is None):
         raise ValueError(f"{name} is {str(value)[:60]!r}")
     return value
 

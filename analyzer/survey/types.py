@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 from tailcall_audit.analyzer.errors import AuditError
 
-__all__ = ["MAINLINE", "Claim", "Conflict", "Kind", "Series", "State", "Survey", "SurveyError"]
+__all__ = ["MAINLINE", "MAX_WORD", "Claim", "Conflict", "Kind", "Series", "State", "Survey", "SurveyError"]
 
+MAX_WORD = 500
+"""The most characters of a text in a survey."""
 MAINLINE = "mainline"
 """The name of the branch in claims about mainline's releases and release candidates."""
 

@@ -26,7 +26,7 @@ _shtab_tailcall_audit_catalog_option_strings=(-h --help)
 _shtab_tailcall_audit_survey_list_option_strings=(-h --help)
 _shtab_tailcall_audit_survey_show_option_strings=(-h --help)
 _shtab_tailcall_audit_survey_forget_option_strings=(-h --help)
-_shtab_tailcall_audit_survey_option_strings=(-h --help --stable --vulns --changelog --package --repo --distro --package-version --excerpt --branch --write --into --name --date --format --json --output --catalog --settings --debug)
+_shtab_tailcall_audit_survey_option_strings=(-h --help --stable --vulns --changelog --package --repo --distro --package-version --excerpt --branch --write --into --name --source --date --format --json --output --catalog --settings --debug)
 _shtab_tailcall_audit_completion_option_strings=(-h --help --debug)
 _shtab_tailcall_audit_option_strings=(-h --help --kernel --tree --rev --package --distro --installed --repo --changelog --package-version --changelog-format --config --arch --image --system-map --no-emulation --nodes --nodes-format --text --rootfs --oci --disk --no-live-patches --online --offline --refresh --programs --closed --jit --confirm --kvm --guest-memory --guest-timeout --guest-python --only --pitfalls --severity --max-age --all --explain --format --json --output --quiet --fail-on --allow-unknown --min-confidence --baseline --catalog --settings --debug --surveys --show-config --version)
 
