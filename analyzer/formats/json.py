@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ __all__ = ["SCHEMA_VERSION", "Shared", "pieces", "render", "report_as_data", "re
 SCHEMA_VERSION = 3
 _FEW = 20
 """Targets up to which each verdict has all that it rests on, and the report is indented."""
+
+_TOGETHER = 100
+"""Details, pieces of evidence or nodes on a line. To encode each alone takes twice as long."""
 
 
 def report_schema_path() -> Path:
@@ -133,6 +137,8 @@ class Shared:
         self._numbers: dict[int, int] = {}
         self._verdicts: list[Verdict] = []  # kept, so that no other one gets the identity of one that was seen
         self._evidence: dict[Evidence, int] = {}
+        self._places: dict[int, int] = {}
+        """The number of each piece of evidence by its identity. The verdicts that are kept keep it."""
 
     def verdict(self, item: Verdict) -> dict[str, Any]:
         """Returns a verdict as data, with the number of its detail."""
@@ -163,9 +169,14 @@ class Shared:
         return map(_evidence, self._evidence)
 
     def _detail(self, item: Verdict) -> dict[str, Any]:
-        known = self._evidence
-        numbers = [known.setdefault(_as_shown(entry), len(known)) for entry in item.evidence]
-        return _detail(item, numbers, self._catalog)
+        return _detail(item, [self._number(entry) for entry in item.evidence], self._catalog)
+
+    def _number(self, entry: Evidence) -> int:
+        number = self._places.get(id(entry))
+        if number is None:
+            number = self._evidence.setdefault(_as_shown(entry), len(self._evidence))
+            self._places[id(entry)] = number
+        return number
 
 
 def _target(target: TargetReport, verdict: Callable[[Verdict], dict[str, Any]]) -> dict[str, Any]:
@@ -228,11 +239,13 @@ def report_as_data(report: Report, tool_version: str) -> dict[str, Any]:
 _compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def _array(name: str, items: Iterable[object]) -> Iterator[str]:
-    """Yields an array, a line each item."""
+def _array(name: str, items: Iterable[object], together: int = 1) -> Iterator[str]:
+    """Yields an array with so many items a line."""
     yield f',\n"{name}":['
-    for number, item in enumerate(items):
-        yield ("\n" if number == 0 else ",\n") + _compact(item)
+    separator, left = "\n", iter(items)
+    while line := list(islice(left, together)):
+        yield separator + _compact(line)[1:-1]
+        separator = ",\n"
     yield "\n]"
 
 
@@ -243,17 +256,17 @@ def pieces(report: Report, _: View) -> Iterator[str]:
     """
     if len(report.targets) <= _FEW:
         yield json.dumps(report_as_data(report._replace(nodes=()), __version__), indent=2)[:-2]
-        yield from _array("nodes", map(_node, report.nodes)) if report.nodes else ()
+        yield from _array("nodes", map(_node, report.nodes), _TOGETHER) if report.nodes else ()
         yield "\n}\n"
         return
     shared = Shared(report.catalog)
     yield _compact(_before(report, __version__))[:-1]
     yield from _array("targets", (_target(target, shared.verdict) for target in report.targets))
     yield ",\n" + _compact({**_after(report), "defects": shared.defects()})[1:-1]
-    yield from _array("details", shared.details())
-    yield from _array("evidence", shared.evidence())
+    yield from _array("details", shared.details(), _TOGETHER)
+    yield from _array("evidence", shared.evidence(), _TOGETHER)
     if report.nodes:
-        yield from _array("nodes", map(_node, report.nodes))
+        yield from _array("nodes", map(_node, report.nodes), _TOGETHER)
     yield "}\n"
 
 

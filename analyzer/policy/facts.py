@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 from tailcall_audit.analyzer.catalog.types import Catalog, Defect
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, LivePatches, Presence, Verdict
+from tailcall_audit.analyzer.policy.shapes import Shaped, Shapes
 from tailcall_audit.analyzer.policy.weigh import Weighed, weigh
 
 __all__ = ["MEMORY", "Facts", "both_ways"]
@@ -15,17 +17,42 @@ _MOST_SEEN = 50_000
 """Different pieces of evidence that are kept: a thousand kernels have some ten thousand."""
 
 
+class _Numbers:
+    """Numbers evidence: equal pieces have equal numbers."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Evidence, int] = {}
+        self._by_identity: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def of(self, item: Evidence) -> int:
+        """Returns the number of a piece of evidence; a new one gets the next number."""
+        number = self._by_identity.get(id(item))
+        if number is None:
+            count = len(self._numbers)
+            number = self._numbers.setdefault(item, count)
+            if number == count:  # it is kept as a key, so no other piece gets its identity
+                self._by_identity[id(item)] = number
+        return number
+
+
 class _Remembered:
     """Earlier decisions. The kernels of a fleet share most of their evidence, so that each case is decided once.
 
-    Each piece of evidence has a number. The keys of `weighed` are the numbers of the evidence about one name, those of
-    `verdicts` the numbers of all evidence that a defect depends on.
+    Each piece of evidence has a number. The keys of `weighed` and `shaped` are the numbers of the evidence about one
+    name, those of `verdicts` the numbers of all evidence that a defect depends on.
     """
 
     def __init__(self) -> None:
-        self.numbers: dict[Evidence, int] = {}
+        self.numbers = _Numbers()
         self.weighed: dict[tuple[object, ...], tuple[list[Evidence], Weighed, Weighed]] = {}
         self.verdicts: dict[tuple[object, ...], tuple[Defect, tuple[Verdict, ...]]] = {}
+        self.shaped: dict[tuple[str, tuple[int, ...]], Shaped] = {}
+        self.shapes = Shapes()
+        self.targets = 0
+        """The number of targets that were judged. Shapes are worth their cost only for many."""
 
 
 class _Memory:
@@ -67,20 +94,32 @@ class Facts:
         self.config = config
         self.config_applies = config_applies
         self.live_patches = live_patches
-        self._by_key: dict[str, list[Evidence]] = {}
+        self._by_key: defaultdict[str, list[Evidence]] = defaultdict(list)
         self._marks: dict[str, tuple[int, ...]] = {}
         self.known = _Remembered()
         """Earlier decisions with the same catalogue."""
         for item in evidence:
-            self._by_key.setdefault(item.commit, []).append(item)
+            self._by_key[item.commit].append(item)
 
-    def marks(self, name: str, numbers: dict[Evidence, int]) -> tuple[int, ...]:
-        """Returns the numbers of the evidence about a commit or capability; new evidence gets the next numbers."""
+    def marks(self, name: str) -> tuple[int, ...]:
+        """Returns the numbers of the evidence about a commit or capability."""
         found = self._marks.get(name)
         if found is None:
-            found = tuple([numbers.setdefault(item, len(numbers)) for item in self._by_key.get(name, ())])
-            self._marks[name] = found
+            number_of = self.known.numbers.of
+            found = self._marks[name] = tuple([number_of(item) for item in self._by_key.get(name, ())])
         return found
+
+    def shaped(self, name: str) -> Shaped:
+        """Returns the evidence about a commit or capability with its shape."""
+        key = (name, self.marks(name))
+        found = self.known.shaped.get(key)
+        if found is None:
+            found = self.known.shaped[key] = self.known.shapes.shaped(name, self._by_key.get(name, ()))
+        return found
+
+    def with_evidence(self, evidence: Iterable[Evidence]) -> Facts:
+        """Returns other evidence about the same target, and remembers no decision."""
+        return Facts(evidence, self.architecture, self.config, self.config_applies, self.live_patches, self.newer_than)
 
     def differs(self, name: str) -> bool:
         """Returns True if some evidence about a commit or capability holds for one architecture only."""
@@ -114,7 +153,7 @@ def both_ways(
     facts: Facts, name: str, architecture: str | None, unproven: bool
 ) -> tuple[list[Evidence], Weighed, Weighed]:
     """Returns the evidence about a name, weighed as a fix and weighed as a commit that a defect needs."""
-    key = (facts.marks(name, facts.known.numbers), architecture if facts.differs(name) else None, unproven)
+    key = (facts.marks(name), architecture if facts.differs(name) else None, unproven)
     found = facts.known.weighed.get(key)
     if found is None:
         items = facts.about(name, architecture)

@@ -12,6 +12,9 @@ from tailcall_audit.analyzer.policy.verdict import judge
 
 __all__ = ["judge_all"]
 
+_FEW = 8
+"""So many targets are each judged by themselves."""
+
 
 def _architectures_to_try(defect: Defect, facts: Facts, catalog: Catalog) -> tuple[str, ...]:
     """Returns the architectures on which the answer may differ, when the target does not have one."""
@@ -62,14 +65,27 @@ def judge_all(catalog: Catalog, facts: Facts, defects: Sequence[Defect]) -> tupl
     if facts.config is not None:
         return tuple(item for defect in ordered for item in _judge_everywhere(catalog, defect, facts))
     facts.known = MEMORY.of(catalog)
+    facts.known.targets += 1
     return tuple([item for defect in ordered for item in _remembered(catalog, defect, facts)])
 
 
 def _remembered(catalog: Catalog, defect: Defect, facts: Facts) -> tuple[Verdict, ...]:
-    """Returns the verdicts on a defect of a target without a configuration; targets with the same evidence share them."""
-    marks = [facts.marks(name, facts.known.numbers) for name in (*defect.commits, *defect.capabilities)]
-    key = (defect.slug, facts.architecture, facts.live_patches, facts.newer_than, *marks)
+    """Returns the verdicts on a defect of a target without a configuration. Targets with the same evidence share them;
+    if only its words differ, they share the decision.
+    """
+    names = (*defect.commits, *defect.capabilities)
+    else_decides = (facts.architecture, facts.live_patches, facts.newer_than)
+    key = (defect.slug, *else_decides, *[facts.marks(name) for name in names])
     found = facts.known.verdicts.get(key)
     if found is None or found[0] is not defect:
-        found = facts.known.verdicts[key] = (defect, _judge_everywhere(catalog, defect, facts))
+        if facts.known.targets <= _FEW:
+            found = facts.known.verdicts[key] = (defect, _judge_everywhere(catalog, defect, facts))
+            return found[1]
+        verdicts = facts.known.shapes.verdicts(
+            defect,
+            else_decides,
+            {name: facts.shaped(name) for name in names},
+            lambda evidence: _judge_everywhere(catalog, defect, facts.with_evidence(evidence)),
+        )
+        found = facts.known.verdicts[key] = (defect, verdicts)
     return found[1]

@@ -30,8 +30,10 @@ from tailcall_audit.analyzer.version import UpstreamVersion
 
 __all__ = ["read", "release_evidence"]
 
-_SURE: Memory[UpstreamVersion, dict[str, Evidence]] = Memory(500)
-_ABLE: Memory[tuple[UpstreamVersion, bool], tuple[Evidence, ...]] = Memory(500)
+_SURE: Memory[tuple[UpstreamVersion, Confidence], dict[str, Evidence]] = Memory(500)
+_ABLE: Memory[tuple[UpstreamVersion, bool, Confidence], tuple[Evidence, ...]] = Memory(500)
+_BUILDS: Memory[KernelRelease, tuple[dict[str, Evidence], ...]] = Memory(1)
+_SURVEYED: Memory[str, Catalog | None] = Memory(500)
 
 
 def _in_contradiction(commit: Commit, release: KernelRelease) -> Evidence:
@@ -74,18 +76,27 @@ def _in_packages(catalog: Catalog, commit: Commit, release: KernelRelease) -> Ev
     """Returns the evidence on which all packages that an ABI number may name agree."""
     if not release.builds:
         return None
-    found = [commit_in_release(catalog, commit, build.version) for build in release.builds]
-    for index, build in enumerate(release.builds):
-        named = release._replace(package=build.package, version=build.version, builds=())
-        for fact in series_evidence(catalog, named):
-            if fact.commit == commit.key:
-                found[index] = fact
+    found = [
+        facts.get(commit.key) or commit_in_release(catalog, commit, build.version)
+        for build, facts in zip(release.builds, _series_of_builds(catalog, release), strict=True)
+    ]
     if len({item.presence for item in found}) > 1 or found[0].presence is Presence.UNKNOWN:
         return None
     names = " to ".join(dict.fromkeys((release.builds[0].package, release.builds[-1].package)))
     detail = f"{release.release} is the package {names} by its ABI number ({release.builds_source}); {found[0].detail}"
     confidence = min(*(item.confidence for item in found), Confidence.MEDIUM)
     return found[0]._replace(kind=EvidenceKind.RELEASE, detail=detail, confidence=confidence)
+
+
+def _series_of_builds(catalog: Catalog, release: KernelRelease) -> tuple[dict[str, Evidence], ...]:
+    """Returns what is known of each package that an ABI number may name, by commit. It is asked for every commit of the
+    release.
+    """
+    known = _BUILDS.of(catalog)
+    if release not in known:
+        named = (release._replace(package=build.package, version=build.version, builds=()) for build in release.builds)
+        known[release] = tuple({fact.commit: fact for fact in series_evidence(catalog, item)} for item in named)
+    return known[release]
 
 
 def _on_top(catalog: Catalog, commit: Commit, release: KernelRelease) -> Evidence:
@@ -127,73 +138,94 @@ def release_evidence(
     """Yields what a release says about every commit and capability; `confidence` is the most that the evidence is
     given.
     """
-    limit = lowered(confidence) if release.local else confidence
-    sure = _surely_in(catalog, release)
-    newer = release.version.base > catalog.newest_mainline
-    if newer:
-        limit = min(limit, Confidence.MEDIUM)
-    # A version does not show its vendor's patches, and one of them may be a fix that the release lacks.
-    for commit in catalog.commits.values():
-        evidence = sure.get(commit.key)
-        if evidence is None and release.proof is Proof.EXACT:
-            evidence = commit_in_release(catalog, commit, release.version)
-        elif evidence is None:
-            evidence = _on_top(catalog, commit, release)
-        absent = evidence.presence is Presence.ABSENT
-        yield _capped(evidence, min(limit, Confidence.MEDIUM) if release.own_patches and absent else limit)
+    limit = _limit(catalog, release, confidence)
+    yield from _about_commits(catalog, release, limit, catalog.commits.values())
     if release.proof is not Proof.NOTHING:
-        for found in _capabilities(catalog, release):
-            yield _capped(found, limit)
+        yield from _capabilities(catalog, release, limit)
 
 
-def _surely_in(catalog: Catalog, release: KernelRelease) -> dict[str, Evidence]:
+def _limit(catalog: Catalog, release: KernelRelease, confidence: Confidence) -> Confidence:
+    """Returns the most confidence that a release is given, of the most that its subject allows."""
+    limit = lowered(confidence) if release.local else confidence
+    return min(limit, Confidence.MEDIUM) if release.version.base > catalog.newest_mainline else limit
+
+
+def _about_commits(
+    catalog: Catalog, release: KernelRelease, limit: Confidence, commits: Iterable[Commit]
+) -> Iterator[Evidence]:
+    sure = _surely_in(catalog, release, limit)
+    catalogue = Basis("", catalog.date)
+    # A version does not show its vendor's patches, and one of them may be a fix that the release lacks.
+    absent = min(limit, Confidence.MEDIUM) if release.own_patches else limit
+    for commit in commits:
+        evidence = sure.get(commit.key)
+        if evidence is None:
+            exact = release.proof is Proof.EXACT
+            found = commit_in_release(catalog, commit, release.version) if exact else _on_top(catalog, commit, release)
+            evidence = _finished(found, absent if found.presence is Presence.ABSENT else limit, catalogue)
+        yield evidence
+
+
+def _surely_in(catalog: Catalog, release: KernelRelease, limit: Confidence) -> dict[str, Evidence]:
     """Returns the evidence about the commits that mainline had at the release's base: the same for all of a branch."""
     if release.proof is Proof.NOTHING or release.builds:
         return {}
     known, base = _SURE.of(catalog), release.version.base
-    if base not in known:
-        known[base] = {
-            commit.key: commit_in_release(catalog, commit, base)
+    if (base, limit) not in known:
+        catalogue = Basis("", catalog.date)
+        known[base, limit] = {
+            commit.key: _finished(commit_in_release(catalog, commit, base), limit, catalogue)
             for commit in catalog.commits.values()
             if commit.first_release <= base and commit.only_on_branch is None
             if base.branch not in commit.branches or not commit.branches[base.branch].changes
         }
-    return known[base]
+    return known[base, limit]
 
 
-def _capabilities(catalog: Catalog, release: KernelRelease) -> tuple[Evidence, ...]:
+def _capabilities(catalog: Catalog, release: KernelRelease, limit: Confidence) -> tuple[Evidence, ...]:
     """Returns the evidence about every capability on every architecture: the same for all of a branch."""
-    known, base = _ABLE.of(catalog), release.version.base
-    if (base, release.vanilla_like) not in known:
-        known[base, release.vanilla_like] = tuple(
-            capability_in_release(capability, architecture, base, release.vanilla_like)
+    known, key = _ABLE.of(catalog), (release.version.base, release.vanilla_like, limit)
+    if key not in known:
+        catalogue = Basis("", catalog.date)
+        known[key] = tuple(
+            _finished(capability_in_release(capability, architecture, *key[:2]), limit, catalogue)
             for capability in catalog.capabilities.values()
             for architecture in ARCHITECTURES
         )
-    return known[base, release.vanilla_like]
+    return known[key]
 
 
-def _capped(evidence: Evidence, limit: Confidence) -> Evidence:
-    if evidence.confidence <= limit:
+def _finished(evidence: Evidence, limit: Confidence, catalogue: Basis) -> Evidence:
+    """Returns the evidence with at most this confidence, and with the catalogue as what it rests on if it rests on no
+    survey.
+    """
+    basis, confidence = evidence.basis or catalogue, min(evidence.confidence, limit)
+    if basis is evidence.basis and confidence is evidence.confidence:
         return evidence
-    return evidence._replace(confidence=limit)
+    return evidence._replace(confidence=confidence, basis=basis)
 
 
-def _with_shipped_branches(catalog: Catalog, branch: str, keys: Iterable[str]) -> Catalog | None:
-    """Returns the catalogue with what the shipped surveys say about these commits on a branch; None if they say
-    nothing.
+def _with_shipped_branches(catalog: Catalog, branch: str) -> Catalog | None:
+    """Returns the catalogue with what the shipped surveys say about commits on a branch; None if they say nothing.
 
     A fact from the user's own survey stays. A catalogue that is not the shipped one has no shipped surveys.
     """
     if catalog.path != default_catalog_path():
         return None
-    commits = dict(catalog.commits)
-    known = {key: shipped_branches().get(key, {}).get(branch) for key in keys if key in commits}
-    for key, fact in known.items():
-        there = commits[key].branches.get(branch)
-        if fact is not None and (there is None or there.survey is None):
-            commits[key] = commits[key]._replace(branches={**commits[key].branches, branch: fact})
-    return catalog._replace(commits=commits) if any(known.values()) else None
+    answers = _SURVEYED.of(catalog)
+    if branch not in answers:
+        known = {
+            key: fact
+            for key in catalog.commits
+            if (fact := shipped_branches().get(key, {}).get(branch)) is not None
+            and ((there := catalog.commits[key].branches.get(branch)) is None or there.survey is None)
+        }
+        commits = {
+            key: commit._replace(branches={**commit.branches, branch: known[key]}) if key in known else commit
+            for key, commit in catalog.commits.items()
+        }
+        answers[branch] = catalog._replace(commits=commits) if known else None
+    return answers[branch]
 
 
 def _taught(catalog: Catalog, item: Evidence, teach: str) -> Evidence:
@@ -214,17 +246,18 @@ def _with_sources_at_hand(catalog: Catalog, item: Evidence) -> Evidence:
 
 def read(subject: Subject, request: Request) -> Reading:
     """Reads what the subject's release proves."""
-    assert subject.release is not None  # the registry's condition
-    found: Iterable[Evidence] = tuple(release_evidence(request.catalog, subject.release, subject.confidence))
-    open_ones = {item.commit for item in found if item.presence is Presence.UNKNOWN}
-    surveyed = _with_shipped_branches(request.catalog, subject.release.version.branch, open_ones)
+    release, catalog = subject.release, request.catalog
+    assert release is not None  # the registry's condition
+    found: Iterable[Evidence] = tuple(release_evidence(catalog, release, subject.confidence))
+    open_ones = [item.commit for item in found if item.presence is Presence.UNKNOWN and item.commit in catalog.commits]
+    surveyed = _with_shipped_branches(catalog, release.version.branch) if open_ones else None
     if surveyed is not None:
-        found = release_evidence(surveyed, subject.release, subject.confidence)
-    catalogue = Basis("", request.catalog.date)
-    found = (item if item.basis else item._replace(basis=catalogue) for item in found)
-    teach = subject.release.teach
-    if teach is not None:
-        found = (_taught(request.catalog, item, teach) for item in found)
+        commits = [surveyed.commits[key] for key in open_ones]
+        limit = _limit(surveyed, release, subject.confidence)
+        again = {item.commit: item for item in _about_commits(surveyed, release, limit, commits)}
+        found = [again.get(item.commit, item) for item in found]
+    if release.teach is not None:
+        found = (_taught(catalog, item, release.teach) for item in found)
     if subject.parts.tree is not None:
-        found = (_with_sources_at_hand(request.catalog, item) for item in found)
+        found = (_with_sources_at_hand(catalog, item) for item in found)
     return Reading(tuple(found))

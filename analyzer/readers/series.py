@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from tailcall_audit.analyzer.basis import Basis
 from tailcall_audit.analyzer.catalog.distribution import Distribution, Proof
 from tailcall_audit.analyzer.catalog.load import default_catalog_path
+from tailcall_audit.analyzer.catalog.memory import Memory
 from tailcall_audit.analyzer.catalog.shipped import shipped_facts
 from tailcall_audit.analyzer.catalog.types import Catalog, SeriesFact
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
@@ -45,18 +47,32 @@ def _same_line(fact: SeriesFact, ours: tuple[int, ...], theirs: tuple[int, ...],
     return ours <= theirs and line_of(ours, zero_is_main) in ((), theirs[: _KERNEL + 1])
 
 
-def _builds_match(fact: SeriesFact, name: str, distribution: Distribution | None) -> bool:
-    """Returns True if a fact about a build, or about a build and later ones, holds for this one. An exact build is
-    compared as a whole.
+class _Known(NamedTuple):
+    """A fact, and what its comparison with builds needs: its distribution, the numbers of its build, and True in
+    `took_out` if the build lacks what the stable release that it is based on has.
     """
+
+    fact: SeriesFact
+    distribution: Distribution | None
+    numbers: tuple[int, ...]
+    took_out: bool
+
+
+_KNOWN: Memory[tuple[tuple[str, ...], str], tuple[_Known, ...]] = Memory(500)
+
+
+def _builds_match(known: _Known, name: str, ours: tuple[int, ...]) -> bool:
+    """Returns True if a fact about a build, or about a build and later ones, holds for the build with this name and
+    these numbers. An exact build is compared as a whole.
+    """
+    fact, distribution = known.fact, known.distribution
     if fact.exact:
         return name == fact.start or name.startswith((f"{fact.start}.", f"{fact.start}+", f"{fact.start}-"))
     if name == fact.start or name.startswith(f"{fact.start}-"):
         return True  # a build of that release (5.10.198-android12-9-00015-g…)
-    ours, theirs = build_key(name), build_key(fact.start)
     if distribution is not None and distribution.z_streams:
-        return _same_line(fact, ours, theirs, distribution.zero_is_main)
-    return ours >= theirs if fact.present else ours <= theirs
+        return _same_line(fact, ours, known.numbers, distribution.zero_is_main)
+    return ours >= known.numbers if fact.present else ours <= known.numbers
 
 
 def _names_series(fact: SeriesFact, distribution: Distribution | None, name: str) -> bool:
@@ -97,6 +113,19 @@ def _surveyed(catalog: Catalog, names: Sequence[str]) -> Iterator[SeriesFact]:
             yield from shipped_facts(name)
 
 
+def _about(catalog: Catalog, names: tuple[str, ...], branch: str) -> tuple[_Known, ...]:
+    """Returns the facts about builds of these distributions on a branch. They are the same for all kernels of it."""
+    answers = _KNOWN.of(catalog)
+    if (names, branch) not in answers:
+        distributions = {entry.name: entry for entry in catalog.distributions}
+        answers[names, branch] = tuple(
+            _Known(fact, distributions.get(fact.distro), build_key(fact.start), _took_out(catalog, fact))
+            for fact in (*catalog.series, *_surveyed(catalog, names))
+            if fact.distro in names and fact.base == branch
+        )
+    return answers[names, branch]
+
+
 def series_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Evidence]:
     """Yields what a distribution's own changelog proved about builds like this one.
 
@@ -104,27 +133,27 @@ def series_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Eviden
     added. A commit that a vendor was seen to take out of a stable release is unknown in its other builds of that
     branch, even if the stable release has it.
     """
-    distributions = {entry.name: entry for entry in catalog.distributions}
     names = release.lineage or ((release.distro,) if release.distro else ())
-    known: set[str] = set()
+    if release.proof is Proof.NOTHING or not names:
+        return
+    decided: set[str] = set()
     taken_out: dict[str, SeriesFact] = {}
-    for fact in (*catalog.series, *_surveyed(catalog, names)):
-        distribution = distributions.get(fact.distro)
-        if fact.distro not in names or fact.base != release.version.branch or release.proof is Proof.NOTHING:
-            continue
+    name = release.package or release.release
+    ours = build_key(name)
+    for known in _about(catalog, names, release.version.branch):
+        fact, distribution = known.fact, known.distribution
         is_rebuild = fact.distro != names[0] or release.rebuilder is not None
         if is_rebuild and not fact.present:
             continue
         if distribution is not None and distribution.by_package and release.package is None:
             continue  # an ABI number cannot be compared with a package version
-        if _took_out(catalog, fact):
+        if known.took_out:
             taken_out[fact.commit] = fact
-        name = release.package or release.release
-        if _names_series(fact, distribution, release.release) and _builds_match(fact, name, distribution):
-            known.add(fact.commit)
+        if _names_series(fact, distribution, release.release) and _builds_match(known, name, ours):
+            decided.add(fact.commit)
             yield _from(catalog, fact, None if not is_rebuild or distribution is None else distribution.vendor)
     for commit, fact in taken_out.items():
-        if commit not in known:
+        if commit not in decided:
             detail = f"{fact.start} is without {commit}, which its stable release has; whether {release.release} has it is not known"
             yield Evidence(
                 EvidenceKind.SERIES,

@@ -30,9 +30,11 @@ class _InRelease:
         self.commit = commit
         self.version = version
         self.sure = Confidence.MEDIUM if commit.unverified else Confidence.HIGH
-        self.settle = (
-            f"tailcall-audit --tree PATH --rev v{version}   on a clone of the stable tree that has this release"
-        )
+
+    @property
+    def settle(self) -> str:
+        """The command that settles what is open."""
+        return f"tailcall-audit --tree PATH --rev v{self.version}   on a clone of the stable tree that has this release"
 
     def found(
         self, presence: Presence, detail: str, confidence: Confidence | None = None, fact: BranchFact | None = None

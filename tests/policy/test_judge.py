@@ -111,12 +111,12 @@ def test_what_is_remembered_is_of_one_catalogue_and_has_a_bound(monkeypatch: pyt
     known = memory.of(CATALOG)
     assert memory.of(CATALOG) is known
     for number in range(2):
-        known.numbers[say(str(number), PRESENT)] = number
+        assert known.numbers.of(say(str(number), PRESENT)) == known.numbers.of(say(str(number), PRESENT)) == number
     assert memory.of(CATALOG) is known
-    known.numbers[say("2", PRESENT)] = 2
+    known.numbers.of(say("2", PRESENT))
     emptied = memory.of(CATALOG)
     assert emptied is not known
-    assert emptied.numbers == {}
+    assert len(emptied.numbers) == 0
     assert memory.of(CATALOG._replace(date="2030-01-01")) is not emptied
 
 
