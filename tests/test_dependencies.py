@@ -20,9 +20,9 @@ from tests.kernels import package_file
 from tests.mutants import small_image
 
 _DOCS = Path(__file__).parents[1] / "docs/dependencies.md"
-_EXTRAS = ("images", "emulation", "formats", "catalog", "completion")
+_EXTRAS = ("images", "emulation", "formats", "catalog", "completion", "disk")
 _OF_FORMATS = ("jinja2", "junitparser", "prometheus_client", "cyclonedx")
-BLOCKED = ("capstone", "lz4", "lzallright", "unicorn", "yaml", "shtab", *_OF_FORMATS)
+BLOCKED = ("capstone", "lz4", "lzallright", "unicorn", "yaml", "shtab", "dissect", "pycdlib", *_OF_FORMATS)
 """The modules of the extras."""
 _WITHOUT = f"""
 import sys
@@ -119,6 +119,23 @@ def test_an_image_of_a_missing_compression_is_refused_by_the_name_of_the_extra(t
     assert (done.returncode, done.stdout) == (2, "")
     assert f"the library {library} is not installed: pip install 'tailcall-audit[images]'" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        bytes(0x438) + b"\x53\xef" + bytes(4096),
+        bytes(0x8001) + b"CD001" + bytes(4096),
+        b"QFI\xfb" + bytes(600),
+        (bytes(512) + b"LABELONE").ljust(8192, b"\0"),
+    ],
+    ids=["ext4", "ISO 9660", "qcow2", "LVM"],
+)
+def test_a_disk_is_refused_by_the_name_of_the_extra(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "disk").write_bytes(content)
+    done = without_extras(_MAIN, "--disk", str(tmp_path / "disk"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "to read disks, install the extra: pip install 'tailcall-audit[disk]'" in done.stderr
 
 
 def test_a_package_with_an_lz4_kernel_is_judged_by_its_changelog() -> None:

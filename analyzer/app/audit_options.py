@@ -207,7 +207,7 @@ def _add_fleets(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="every kernel on an image of a disk: raw, qcow2 or vmdk; ext4, XFS, Btrfs or SquashFS (the extra [disk])",
+        help="every kernel on an image of a disk: raw, qcow2, vmdk or ISO; ext4, XFS, Btrfs, SquashFS, LVM (the extra [disk])",
     )
     fleet.add_argument(
         "--no-live-patches",

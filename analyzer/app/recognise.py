@@ -19,6 +19,7 @@ _TAR = slice(257, 262)
 _JOURNAL = b"LPKSHHRH"
 _LAYERS = (b"oci-layout", b"blobs/sha256", b"/layer.tar")
 """Names in the archive of a container image; any other archive is taken for one of logs."""
+_MBR = slice(510, 512)
 _SETUP = slice(0x202, 0x206)
 """Where a bzImage has "HdrS" (Linux Documentation/arch/x86/boot.rst)."""
 
@@ -69,6 +70,12 @@ def _unpacked(data: bytes, path: str) -> bytes:
         return data
 
 
+def _is_disk(data: bytes) -> bool:
+    from tailcall_audit.analyzer.kernelfiles.roots.disk import is_disk
+
+    return is_disk(data)
+
+
 def _kind_of_file(path: str) -> str:
     try:
         with open_file(path) as file:
@@ -77,14 +84,18 @@ def _kind_of_file(path: str) -> str:
         raise AuditError(f"{path}: cannot read: {error.strerror or error}") from error
     if data.startswith(_DEB) or data.startswith(_RPM):
         return "package"
+    if _is_disk(data):
+        return "disk"
     found = _kind_of_text(_unpacked(data, path))
     if found is not None:
         return found
     if data.startswith(_IMAGES) or data[_SETUP] == b"HdrS":
         return "image"
+    if data[_MBR] == b"\x55\xaa":
+        return "disk"
     raise AuditError(
-        f"{path}: neither a kernel image, a package, a changelog, a configuration nor an index of packages;"
-        " say what it is: --image, --package, --changelog, --config, --repo"
+        f"{path}: neither a kernel image, a package, a changelog, a configuration, an index of packages nor a disk;"
+        " say what it is: --image, --package, --changelog, --config, --repo, --nodes, --text, --disk"
     )
 
 

@@ -1,8 +1,8 @@
 """Verdicts on kernels whose evidence differs in words only: they are decided once, and the words are filled in.
 
 No rule looks at the words of evidence, only at whether there are any. The kernels of a fleet have mostly the same
-evidence, with their own names in its words. Such evidence has one shape: marks take the places of its details, citations
-and commands. A shape is judged once, and the words of each kernel replace the marks in the verdict.
+evidence, with their own names in its words. Such evidence has one shape: marks take the places of its details,
+citations and commands. A shape is judged once, and the words of each kernel replace the marks in the verdict.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig, parse_config
@@ -10,7 +9,7 @@ from tailcall_audit.analyzer.kernelfiles.package_types import PackageError
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import ReleaseError
 from tailcall_audit.analyzer.kernelfiles.roots.packages import MODULES, first_file, packages_of
-from tailcall_audit.analyzer.kernelfiles.roots.root import FolderRoot, Root, RootError
+from tailcall_audit.analyzer.kernelfiles.roots.root import IMAGE_NAME, FolderRoot, Root, RootError
 from tailcall_audit.analyzer.model import AuditError, Bootable, Skipped, TargetKind
 from tailcall_audit.analyzer.paths import expanded
 from tailcall_audit.analyzer.subjects.image import load_image
@@ -21,7 +20,6 @@ __all__ = ["open_subjects", "subjects_of_root"]
 
 _MOST_IMAGE = 512 << 20
 _MOST_FILE = 64 << 20
-_IMAGE = re.compile(r"(?:vmlinu[xz]|bzImage|Image)(?:-(.++))?")
 _MOST_KERNELS = 200
 _STUB = 1 << 20
 """Bytes: a smaller System.map only says where the real one is."""
@@ -69,9 +67,9 @@ def _config(request: Request, root: Root, release: str) -> KernelConfig | None:
 
 def _images(root: Root) -> Iterator[tuple[str, str | None]]:
     """Yields the paths of images, with the release that their names or folders have."""
-    for folder in ("boot", ""):
+    for folder in root.image_folders:
         for name in root.names(folder):
-            match = _IMAGE.fullmatch(name)
+            match = IMAGE_NAME.fullmatch(name)
             if match is not None:
                 yield f"{folder}/{name}".lstrip("/"), match.group(1)
     for folder in MODULES:

@@ -37,6 +37,13 @@ def test_a_release_string(text: str) -> None:
         (b"\xed\xab\xee\xdb\x03\x00", "package"),
         (b"\x7fELF\x02\x01\x01" + bytes(100), "image"),
         (HEADER, "image"),
+        (HEADER[:510] + b"\x55\xaa" + HEADER[512:], "image"),
+        (bytes(510) + b"\x55\xaa" + bytes(5000), "disk"),
+        (bytes(512) + b"EFI PART" + bytes(100), "disk"),
+        (bytes(512) + b"LABELONE" + bytes(100), "disk"),
+        (bytes(0x438) + b"\x53\xef" + bytes(100), "disk"),
+        (bytes(0x8001) + b"CD001" + b"kernel,host\n", "disk"),
+        (b"QFI\xfb\0\0\0\3", "disk"),
         (
             b'{"apiVersion": "v1", "items": [{"kind": "Node", "status": {"nodeInfo": {"kernelVersion": "6.1"}}}]}',
             "nodes",

@@ -1,19 +1,22 @@
-"""Images of disks, made by mke2fs, qemu-img and mksquashfs where they are there; and what is hostile."""
+"""Images of disks, made by mke2fs, mkfs.xfs, mkfs.btrfs, mksquashfs, xorriso and qemu-img where they are there; LVM; and
+what is hostile.
+"""
 
 from __future__ import annotations
 
 import shutil
-import struct
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tailcall_audit import audit
-from tailcall_audit.analyzer.kernelfiles.roots.disk import roots_of_disk
+from tailcall_audit.analyzer.kernelfiles.roots.disk import Unread, roots_of_disk
 from tailcall_audit.analyzer.model import AuditError, Report
 from tailcall_audit.analyzer.subjects.subject import Fleet
 from tests.fleet.test_rootfs import debian
+from tests.fleet.volumes import in_partitions, metadata, physical_volume
+from tests.strategies.images import kernel
 
 pytest.importorskip("dissect.extfs", reason="no dissect: pip install 'tailcall-audit[disk]'")
 
@@ -43,19 +46,13 @@ def ext4(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return image
 
 
-def in_partition(content: bytes) -> bytes:
-    """A disk with one partition of MBR, 1 MiB behind its start."""
-    entry = struct.pack("<B3sB3sII", 0, b"\0\0\0", 0x83, b"\0\0\0", 2048, len(content) // 512)
-    return (bytes(446) + entry).ljust(510, b"\0") + b"\x55\xaa" + bytes(2047 * 512) + content
-
-
 RELEASES = ["6.1.0-47-amd64", "6.6.10"]
 
 
 def test_ext4_whole_and_in_a_partition(ext4: Path, tmp_path: Path) -> None:
     assert [target.identity["release"] for target in report_of(ext4).targets] == RELEASES
     disk = tmp_path / "disk.img"
-    disk.write_bytes(in_partition(ext4.read_bytes()))
+    disk.write_bytes(in_partitions(ext4.read_bytes()))
     report = report_of(disk)
     assert [target.identity["release"] for target in report.targets] == RELEASES
     assert report.targets[0].name == f"{disk} (partition 1): linux-image-6.1.0-47-amd64 6.1.170-3"
@@ -86,11 +83,16 @@ def test_a_backing_file_is_not_opened(ext4: Path, tmp_path: Path) -> None:
 def test_what_is_no_disk_is_a_reason(ext4: Path, tmp_path: Path) -> None:
     whole = ext4.read_bytes()
     iso = bytes(0x8001) + b"CD001" + bytes(5000)
+    sealed = b"LUKS\xba\xbe\0\2" + bytes(4096)
     for name, data, reason in (
-        ("empty", b"", "broken disk|no file system"),
-        ("zeros", bytes(1 << 20), "no file system|broken disk"),
+        ("empty", b"", "neither a table of partitions nor a file system"),
+        ("zeros", bytes(1 << 20), "neither a table of partitions nor a file system"),
         ("cut", whole[:0x600], "broken disk|no kernel"),
-        ("iso", iso, "ISO 9660"),
+        ("iso", iso, "broken disk"),
+        ("luks", sealed, "it is encrypted"),
+        ("luks in a partition", in_partitions(sealed), "partition 1.*it is encrypted"),
+        ("a member of a RAID", bytes(4096) + b"\xfc\x4e\x2b\xa9" + bytes(4096), "a RAID"),
+        ("lvm without metadata", (bytes(512) + b"LABELONE").ljust(8192, b"\0"), "broken disk|neither a table"),
         ("qcow2", b"QFI\xfb" + bytes(600), "broken disk"),
         ("vmdk", b"KDMV" + b"\xff" * 600, "broken disk"),
         ("descriptor", b"# Disk DescriptorFile\n", "in other files"),
@@ -103,6 +105,139 @@ def test_what_is_no_disk_is_a_reason(ext4: Path, tmp_path: Path) -> None:
 
 def test_links_stay_on_the_disk(ext4: Path) -> None:
     for root in roots_of_disk(str(ext4)):
+        assert not isinstance(root, Unread)
         assert root.read("boot/vmlinuz-up", 100_000) is None
         assert root.names("lib/modules") == ["6.6.10"]
         assert root.read("../../var/lib/dpkg/status", 100_000) is not None
+
+
+def up(folder: Path) -> Path:
+    """A root with a kernel of dpkg, one of which only modules are there, and links that are absolute and that climb."""
+    top = debian(folder)
+    (top / "usr/lib/modules/6.6.10").mkdir(parents=True)
+    (top / "lib").symlink_to("/usr/lib")
+    (top / "boot/vmlinuz-up").symlink_to("../../../../../../etc/passwd")
+    return top
+
+
+def made(*command: str) -> None:
+    subprocess.run([tool(command[0]), *command[1:]], check=True, capture_output=True)
+
+
+def test_btrfs(tmp_path: Path) -> None:
+    image = tmp_path / "btrfs.img"
+    with image.open("wb") as file:
+        file.truncate(128 << 20)
+    made("mkfs.btrfs", "-q", "--rootdir", str(up(tmp_path / "top")), str(image))
+    assert [target.identity["release"] for target in report_of(image).targets] == RELEASES
+
+
+def prototype(top: Path) -> str:
+    """The files of a folder as mkfs.xfs's -p reads them (mkfs.xfs(8))."""
+    lines = ["/", "0 0", "d--755 0 0"]
+
+    def add(folder: Path) -> None:
+        for path in sorted(folder.iterdir()):
+            if path.is_symlink():
+                lines.append(f"{path.name} l--777 0 0 {path.readlink()}")
+            elif path.is_dir():
+                lines.append(f"{path.name} d--755 0 0")
+                add(path)
+            else:
+                lines.append(f"{path.name} ---644 0 0 {path}")
+        lines.append("$")
+
+    add(top)
+    return "\n".join([*lines, "$"]) + "\n"
+
+
+def test_xfs(tmp_path: Path) -> None:
+    files, image = tmp_path / "proto", tmp_path / "xfs.img"
+    files.write_text(prototype(up(tmp_path / "top")))
+    made("mkfs.xfs", "-q", "-p", str(files), "-d", f"name={image},file,size=300m")
+    assert [target.identity["release"] for target in report_of(image).targets] == RELEASES
+
+
+def squashed(folder: Path) -> bytes:
+    image = folder / "root.squashfs"
+    made("mksquashfs", str(up(folder / "live")), str(image), "-quiet", "-comp", "xz")
+    return image.read_bytes()
+
+
+@pytest.mark.parametrize("names", ["-R", "-J", "-iso-level"])
+def test_iso_by_each_kind_of_names(tmp_path: Path, names: str) -> None:
+    top = tmp_path / "disc"
+    (top / "live").mkdir(parents=True)
+    (top / "live/vmlinuz").write_bytes(kernel())
+    image = tmp_path / "live.iso"
+    words = ["-iso-level", "1"] if names == "-iso-level" else [names]
+    made("xorriso", "-as", "mkisofs", "-quiet", *words, "-o", str(image), str(top))
+    (target,) = report_of(image).targets
+    assert target.name == f"{image}: live/vmlinuz"
+    assert target.identity["release"] == "6.1.170"
+
+
+def test_a_live_system_on_an_iso(tmp_path: Path) -> None:
+    top = up(tmp_path / "disc")
+    (top / "casper").mkdir()
+    (top / "casper/filesystem.squashfs").write_bytes(squashed(tmp_path))
+    (top / "casper/broken.squashfs").write_bytes(b"hsqs" + bytes(5000))
+    image = tmp_path / "live.iso"
+    made("xorriso", "-as", "mkisofs", "-quiet", "-R", "-o", str(image), str(top))
+    report = report_of(image)
+    assert [target.identity["release"] for target in report.targets] == RELEASES * 2
+    assert report.targets[2].name == f"{image} (casper/filesystem.squashfs): linux-image-6.1.0-47-amd64 6.1.170-3"
+    assert [item.label for item in report.skipped] == [f"{image} (casper/broken.squashfs)"]
+
+
+def test_volumes_of_lvm(ext4: Path, tmp_path: Path) -> None:
+    content = physical_volume({"swap": bytes(5000), "root": ext4.read_bytes(), "home": b"x"})
+    (tmp_path / "whole").write_bytes(content)
+    (tmp_path / "parted").write_bytes(in_partitions(bytes(4096), content))
+    for name in ("whole", "parted"):
+        report = report_of(tmp_path / name)
+        assert [target.identity["release"] for target in report.targets] == RELEASES
+        assert report.targets[0].name.startswith(f"{tmp_path / name} (volume vgsys/root): linux-image")
+        assert report.skipped == ()
+
+
+def test_pvck_reads_the_volumes_that_are_made_here(tmp_path: Path) -> None:
+    image = tmp_path / "pv"
+    image.write_bytes(physical_volume({"root": b"x"}))
+    done = subprocess.run([tool("pvck"), "--dump", "metadata", str(image)], capture_output=True, text=True, check=False)
+    if "root" not in done.stdout and "denied" in done.stderr.lower():
+        pytest.skip("pvck takes files from root only")
+    assert "metadata text at 4608 crc" in done.stdout
+    assert "# vgname vgsys seqno 3" in done.stdout
+    assert "logical_volumes" in done.stdout
+
+
+def test_a_volume_that_is_not_read_costs_no_other(ext4: Path, tmp_path: Path) -> None:
+    """Two groups on one disk: one of a kind that is not read."""
+    good = physical_volume({"root": ext4.read_bytes()})
+    disk = tmp_path / "disk"
+    raid = metadata({"root": 4}, "raid1", "a1b2c3" + "Ab12" * 5 + "z9y8x7", "vgraid")
+    fields = "".join(
+        f"{name} = 1\n"
+        for name in (
+            "device_count",
+            "region_size",
+            "stripe_size",
+            "writebehind",
+            "min_recovery_rate",
+            "max_recovery_rate",
+        )
+    )
+    raid = raid.replace("stripe_count = 1\n", f"stripe_count = 1\n{fields}")
+    striped = metadata({"root": 4}, "striped", "a1b2c3" + "Ab12" * 5 + "z9y8x7", "vgstripe").replace(
+        "stripe_count = 1", "stripe_count = 2"
+    )
+    for text, why in ((raid, "it is a raid1"), (striped, "striped over several disks")):
+        disk.write_bytes(in_partitions(good, physical_volume({}, text=text)))
+        report = report_of(disk)
+        assert [target.identity["release"] for target in report.targets] == RELEASES
+        (skipped,) = report.skipped
+        assert why in skipped.reason
+    disk.write_bytes(in_partitions(good[:4096] + bytes(len(good) - 4096), ext4.read_bytes()))
+    report = report_of(disk)
+    assert [target.identity["release"] for target in report.targets] == RELEASES

@@ -1,8 +1,9 @@
-"""Reads root file systems in disk images: raw, qcow2 and vmdk; ext2 to ext4, XFS, Btrfs and SquashFS, with or without
-partitions.
+"""Reads root file systems in disk images: raw, qcow2, vmdk and ISO 9660; ext2 to ext4, XFS, Btrfs and SquashFS, with or
+without partitions and LVM.
 
-The dissect libraries read them. They are an extra (AGPL-3.0: docs/dependencies.md). An image that needs another file (a
-qcow2 with a backing file, a vmdk in several files) is refused, because it could name any file of this host.
+The dissect libraries and pycdlib read them. They are an extra (AGPL-3.0, LGPL-2.1: docs/dependencies.md). An image
+that needs another file (a qcow2 with a backing file, a vmdk in several files) is refused, because it could name any
+file of this host.
 """
 
 from __future__ import annotations
@@ -10,105 +11,87 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
-from importlib import import_module
-from typing import IO, Any
+from itertools import islice
+from typing import IO, Any, NamedTuple
 
+from tailcall_audit.analyzer.kernelfiles.roots.extra import broken, library
+from tailcall_audit.analyzer.kernelfiles.roots.iso import open_iso
+from tailcall_audit.analyzer.kernelfiles.roots.lvm import is_physical_volume, volumes_of
 from tailcall_audit.analyzer.kernelfiles.roots.root import RootError
+from tailcall_audit.analyzer.kernelfiles.roots.tree import TreeRoot
 from tailcall_audit.analyzer.libraries import dissect_errors
 from tailcall_audit.analyzer.paths import expanded
 from tailcall_audit.probes.reading import open_file
 
-__all__ = ["DiskRoot", "roots_of_disk"]
+__all__ = ["DiskRoot", "Unread", "is_disk", "roots_of_disk"]
 
-_MOST_LINKS = 40
-_MOST_NAMES = 20_000
 _MOST_PARTITIONS = 128
+_MOST_SUBVOLUMES = 100
 _QCOW2, _VMDK = b"QFI\xfb", b"KDMV"
 _FILE_SYSTEMS: tuple[tuple[int, bytes, str, str], ...] = (
-    (0x438, b"\x53\xef", "extfs.extfs", "ExtFS"),
-    (0, b"XFSB", "xfs.xfs", "XFS"),
-    (0x10040, b"_BHRfS_M", "btrfs.btrfs", "Btrfs"),
-    (0, b"hsqs", "squashfs.squashfs", "SquashFS"),
+    (0x438, b"\x53\xef", "dissect.extfs.extfs", "ExtFS"),
+    (0, b"XFSB", "dissect.xfs.xfs", "XFS"),
+    (0x10040, b"_BHRfS_M", "dissect.btrfs.btrfs", "Btrfs"),
+    (0, b"hsqs", "dissect.squashfs.squashfs", "SquashFS"),
 )
 """The offset and bytes of each file system's signature, and the class that reads it."""
-_LVM = b"LABELONE"
+_SEALED = (
+    (0, b"LUKS\xba\xbe", "it is encrypted (LUKS): open it, mount it, and use --rootfs"),
+    (0x1000, b"\xfc\x4e\x2b\xa9", "it is a member of a RAID (md): assemble it, mount it, and use --rootfs"),
+    (0, b"\xfc\x4e\x2b\xa9", "it is a member of a RAID (md): assemble it, mount it, and use --rootfs"),
+)
+"""The offset and bytes of what holds a file system and is not read, and the reason."""
 _ISO = (0x8001, b"CD001")
 
 
-def _fail(label: str, words: str) -> RootError:
-    return RootError(f"{label}: a broken disk: {words[:300]}")
+_GPT = (512, b"EFI PART")
+_DESCRIPTOR = b"# Disk DescriptorFile"
 
 
-def _library(name: str, what: str) -> Any:  # noqa: ANN401 (the libraries have no common type)
-    try:
-        return getattr(import_module(f"dissect.{name}"), what)
-    except ImportError as error:
-        raise RootError(
-            "to read disks, install the extra: pip install 'tailcall-audit[disk]' (docs/dependencies.md)"
-        ) from error
+def is_disk(head: bytes) -> bool:
+    """Returns True if a file begins as an image of a disk that names itself: by a file system, by a table of partitions
+    other than MBR, which images of kernels have too, or by the format of a virtual machine.
+    """
+    marks = [_ISO, _GPT, *((place, mark) for place, mark, *_ in (*_FILE_SYSTEMS, *_SEALED))]
+    is_machine = head.startswith((_QCOW2, _VMDK, _DESCRIPTOR))
+    return (
+        is_machine
+        or any(head.startswith(mark, place) for place, mark in marks)
+        or is_physical_volume(io.BytesIO(head[:4096]))
+    )
 
 
-class DiskRoot:
-    """A file system on a disk as a `Root`. `system` has the method `get` of dissect's file systems."""
+class Unread(NamedTuple):
+    """A part of a disk that is not read, and the reason."""
 
-    def __init__(self, label: str, system: Any) -> None:  # noqa: ANN401
-        self.label = label
-        self._system = system
+    label: str
+    error: RootError
 
-    def _kind(self, inode: Any) -> int:  # noqa: ANN401
-        if hasattr(inode, "filetype"):
-            return stat.S_IFMT(inode.filetype) or int(inode.filetype)
-        marks = ((inode.is_dir, stat.S_IFDIR), (inode.is_file, stat.S_IFREG), (inode.is_symlink, stat.S_IFLNK))
+
+class DiskRoot(TreeRoot[Any]):
+    """A file system on a disk as a root. The nodes are dissect's inodes."""
+
+    def _children(self, folder: Any) -> Mapping[str, Any]:  # noqa: ANN401
+        found: Mapping[str, Any] = folder.listdir()
+        return found
+
+    def _kind(self, node: Any) -> int:  # noqa: ANN401
+        if hasattr(node, "filetype"):
+            return stat.S_IFMT(node.filetype) or int(node.filetype)
+        marks = ((node.is_dir, stat.S_IFDIR), (node.is_file, stat.S_IFREG), (node.is_symlink, stat.S_IFLNK))
         return next((kind for test, kind in marks if test()), 0)
 
-    def _find(self, path: str) -> Any:  # noqa: ANN401
-        """Returns the inode of a path, None if it does not exist. Links are resolved within this file system."""
-        waiting = [part for part in path.split("/") if part not in ("", ".")][::-1]
-        top = self._system.get("/")
-        done = [top]
-        links = 0
-        while waiting:
-            part = waiting.pop()
-            if part == "..":
-                done = done[:-1] or [top]
-                continue
-            if self._kind(done[-1]) != stat.S_IFDIR:
-                return None
-            found = done[-1].listdir().get(part)
-            if found is None:
-                return None
-            if self._kind(found) != stat.S_IFLNK:
-                done.append(found)
-                continue
-            links += 1
-            if links > _MOST_LINKS:
-                return None
-            target = str(found.link)
-            done = [top] if target.startswith("/") else done
-            waiting += [part for part in target.split("/") if part not in ("", ".")][::-1]
-        return done[-1]
+    def _target(self, link: Any) -> str:  # noqa: ANN401
+        return str(link.link)
 
-    def names(self, folder: str) -> list[str]:
-        """See `Root`."""
-        with dissect_errors(partial(_fail, self.label)):
-            found = self._find(folder)
-            if found is None or self._kind(found) != stat.S_IFDIR:
-                return []
-            return sorted(name for name in found.listdir() if name not in (".", ".."))[:_MOST_NAMES]
+    def _size(self, file: Any) -> int:  # noqa: ANN401
+        return int(file.size)
 
-    def read(self, path: str, limit: int) -> bytes | None:
-        """See `Root`."""
-        with dissect_errors(partial(_fail, self.label)):
-            found = self._find(path)
-            if found is None or self._kind(found) != stat.S_IFREG:
-                return None
-            if found.size > limit:
-                raise RootError(f"{self.label}: {path} is larger than {limit >> 20} MiB, which no such file is")
-            data: bytes = found.open().read(found.size)
-            return data
+    def _stream(self, file: Any) -> IO[bytes]:  # noqa: ANN401
+        stream: IO[bytes] = file.open()
+        return stream
 
 
 class _Nameless(io.BufferedReader):
@@ -133,48 +116,109 @@ def _disk(file: IO[bytes], label: str) -> Any:  # noqa: ANN401
     if head.startswith(_QCOW2):
         if any(head[8:16]):
             raise RootError(f"{label}: it needs its backing file: qemu-img convert -O qcow2 makes one that does not")
-        with dissect_errors(partial(_fail, label)):
-            return _library("hypervisor.disk.qcow2", "QCow2")(file).open()
+        with dissect_errors(broken(label)):
+            return library("dissect.hypervisor.disk.qcow2", "QCow2")(file).open()
     if head.startswith(_VMDK):
-        with dissect_errors(partial(_fail, label)):
-            return _library("hypervisor.disk.vmdk", "VMDK")([_Nameless(file)])
-    if head.startswith(b"# Disk DescriptorFile"):
+        with dissect_errors(broken(label)):
+            return library("dissect.hypervisor.disk.vmdk", "VMDK")([_Nameless(file)])
+    if head.startswith(_DESCRIPTOR):
         raise RootError(f"{label}: its content is in other files: qemu-img convert -O qcow2 makes one of them")
     return file
 
 
-def _system(stream: Any, label: str) -> DiskRoot | None:  # noqa: ANN401
+def _has(stream: IO[bytes], place: int, mark: bytes) -> bool:
+    stream.seek(place)
+    return stream.read(len(mark)) == mark
+
+
+def _systems(stream: IO[bytes], label: str) -> Iterator[DiskRoot]:
+    """Yields the file system of a partition; of Btrfs each subvolume, or the one that is mounted by default if that is
+    not the top.
+    """
     for place, mark, module, name in _FILE_SYSTEMS:
-        with dissect_errors(partial(_fail, label)):
-            stream.seek(place)
-            found = stream.read(len(mark)) == mark
-        if found:
-            made: Callable[[Any], Any] = _library(module, name)
-            with dissect_errors(partial(_fail, label)):
-                stream.seek(0)
-                return DiskRoot(label, made(stream))
-    return None
-
-
-def _partitions(stream: Any, label: str) -> Iterator[DiskRoot]:  # noqa: ANN401
-    disk = _library("volume.disk.disk", "Disk")
-    with dissect_errors(partial(_fail, label)):
-        stream.seek(0)
-        found = list(disk(stream).partitions)[:_MOST_PARTITIONS]
-    for partition in found:
-        with dissect_errors(partial(_fail, label)):
-            content = partition.open()
-        root = _system(content, f"{label} (partition {partition.number})")
-        if root is not None:
-            yield root
+        with dissect_errors(broken(label)):
+            found = _has(stream, place, mark)
+        if not found:
             continue
-        with dissect_errors(partial(_fail, label)):
-            content.seek(512)
-            head = content.read(8)
-        if head == _LVM:
-            raise RootError(
-                f"{label} (partition {partition.number}): LVM is not read: activate it, mount it, and use --rootfs"
-            )
+        made = library(module, name)
+        with dissect_errors(broken(label)):
+            stream.seek(0)
+            system = made(stream)
+            tops = [(label, system.get("/"))] if name != "Btrfs" else _subvolumes(system, label)
+        for named, top in tops:
+            yield DiskRoot(named, top)
+        return
+
+
+def _subvolumes(system: Any, label: str) -> list[tuple[str, Any]]:  # noqa: ANN401
+    default = system.default_subvolume
+    every = [default] if default.objectid != system.fs_tree.objectid else islice(system.subvolumes(), _MOST_SUBVOLUMES)
+    return [(f"{label} (subvolume {found.path})" if found.path else label, found.get("/")) for found in every]
+
+
+def _part(stream: IO[bytes], label: str, physical: list[IO[bytes]]) -> Iterator[DiskRoot | Unread]:
+    """Yields the file systems of a partition or volume; a physical volume of LVM is added to `physical` instead."""
+    count = 0
+    for root in _systems(stream, label):
+        count += 1
+        yield root
+    if count:
+        return
+    with dissect_errors(broken(label)):
+        if is_physical_volume(stream):
+            physical.append(stream)
+            return
+        sealed = next((why for place, mark, why in _SEALED if _has(stream, place, mark)), None)
+    if sealed is not None:
+        yield Unread(label, RootError(f"{label}: {sealed}"))
+
+
+def _partitions(stream: IO[bytes], label: str) -> Iterator[tuple[str, IO[bytes]]]:
+    disk = library("dissect.volume.disk.disk", "Disk")
+    try:
+        with dissect_errors(broken(label)):
+            stream.seek(0)
+            found = list(disk(stream).partitions)[:_MOST_PARTITIONS]
+    except RootError:
+        return  # the library's complaint lists each kind of table that it tried
+    for partition in found:
+        with dissect_errors(broken(label)):
+            named = f"{label} (partition {partition.number})", partition.open()
+        yield named
+
+
+def _parts(stream: IO[bytes], label: str) -> Iterator[DiskRoot | Unread]:
+    """Yields what is on a disk: on the whole of it, else in its partitions, then in the volumes of LVM."""
+    physical: list[IO[bytes]] = []
+    count = 0
+    for item in _part(stream, label, physical):
+        count += 1
+        yield item
+    if not count and not physical:
+        for named, content in _partitions(stream, label):
+            try:
+                yield from _part(content, named, physical)
+            except RootError as error:
+                yield Unread(named, error)
+    for volume in volumes_of(label, physical) if physical else ():
+        if isinstance(volume.content, RootError):
+            yield Unread(volume.label, volume.content)
+            continue
+        try:
+            yield from _part(volume.content, volume.label, [])
+        except RootError as error:
+            yield Unread(volume.label, error)
+
+
+def _of_iso(stream: IO[bytes], label: str) -> Iterator[TreeRoot[Any] | Unread]:
+    root = open_iso(label, stream)
+    yield root
+    for path, content in root.systems():
+        named = f"{label} ({path})"
+        try:
+            yield from _part(content, named, [])
+        except RootError as error:
+            yield Unread(named, error)
 
 
 @contextmanager
@@ -187,22 +231,18 @@ def _opened(name: str) -> Iterator[tuple[IO[bytes], str]]:
         raise RootError(f"{path}: cannot read: {error.strerror or error}") from error
 
 
-def roots_of_disk(name: str) -> Iterator[DiskRoot]:
-    """Yields every file system of a disk that can be read. Raises RootError if there is none."""
+def roots_of_disk(name: str) -> Iterator[TreeRoot[Any] | Unread]:
+    """Yields every file system of a disk, and what is on it and cannot be read. Raises RootError if there is none."""
     with _opened(name) as (file, label):
         stream = _disk(file, label)
-        whole = _system(stream, label)
-        if whole is not None:
-            yield whole
-            return
-        with dissect_errors(partial(_fail, label)):
-            stream.seek(_ISO[0])
-            is_iso = stream.read(5) == _ISO[1]
-        if is_iso:
-            raise RootError(f"{label}: an ISO 9660 image is not read: unpack it (bsdtar -xf), and use --rootfs")
+        with dissect_errors(broken(label)):
+            is_iso = _has(stream, *_ISO)
         count = 0
-        for root in _partitions(stream, label):
+        for item in _of_iso(stream, label) if is_iso else _parts(stream, label):
             count += 1
-            yield root
+            yield item
         if not count:
-            raise RootError(f"{label}: no file system that is known here: ext2 to ext4, XFS, Btrfs or SquashFS")
+            raise RootError(
+                f"{label}: neither a table of partitions nor a file system that is known here: ext2 to ext4, XFS, Btrfs,"
+                " SquashFS or ISO 9660"
+            )

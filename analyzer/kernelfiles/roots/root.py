@@ -6,13 +6,19 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Mapping
 from typing import IO, Protocol
 
 from tailcall_audit.analyzer.model import AuditError
 
-__all__ = ["FolderRoot", "MemoryRoot", "Root", "RootError"]
+__all__ = ["IMAGE_FOLDERS", "IMAGE_NAME", "FolderRoot", "MemoryRoot", "Root", "RootError"]
+
+IMAGE_FOLDERS = ("boot", "")
+"""The folders that have images of kernels in a root file system."""
+IMAGE_NAME = re.compile(r"(?:vmlinu[xz]|bzImage|Image|linux)(?:-(.+))?")
+"""The name of an image, with the release that it may end with."""
 
 _MOST_LINKS = 40
 """The kernel follows as many links (path_resolution(7))."""
@@ -34,6 +40,11 @@ class Root(Protocol):
         """The name of the root in reports."""
         ...
 
+    @property
+    def image_folders(self) -> tuple[str, ...]:
+        """The folders in which images of kernels are looked for."""
+        ...
+
     def names(self, folder: str) -> list[str]:
         """Returns the sorted names in a folder. Empty if the folder does not exist or cannot be read."""
         ...
@@ -53,6 +64,8 @@ class FolderRoot:
     """A folder as a root. Each part of a path is opened relative to the folder before it, so that neither links nor
     concurrent changes lead out.
     """
+
+    image_folders = IMAGE_FOLDERS
 
     def __init__(self, path: str) -> None:
         self.label = path
@@ -143,6 +156,8 @@ def _link(name: str, folder: int) -> str | None:
 
 class MemoryRoot:
     """Files and links in memory, by their paths. `folders` are additional folders that are known to exist."""
+
+    image_folders = IMAGE_FOLDERS
 
     def __init__(
         self, label: str, files: Mapping[str, bytes], links: Mapping[str, str], folders: frozenset[str]
