@@ -54,7 +54,7 @@ def is_disk(head: bytes) -> bool:
     """Returns True if a file begins as an image of a disk that names itself: by a file system, by a table of partitions
     other than MBR, which images of kernels have too, or by the format of a virtual machine.
     """
-    marks = [_ISO, _GPT, *((place, mark) for place, mark, *_ in (*_FILE_SYSTEMS, *_SEALED))]
+    marks = [_ISO, _GPT, *(entry[:2] for entry in _FILE_SYSTEMS), *(entry[:2] for entry in _SEALED)]
     is_machine = head.startswith((_QCOW2, _VMDK, _DESCRIPTOR))
     return (
         is_machine
