@@ -92,14 +92,15 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(root: Path, *arguments: str, path: str = "", code: int = 0) -> str:
     """What the command of a checkout prints."""
+    script = "import sys; from tailcall_audit.analyzer.app.main import main; sys.exit(main())"
+    return python(root, script, *arguments, path=path, code=code)
+
+
+def python(root: Path, script: str, *arguments: str, path: str = "", code: int = 0) -> str:
+    """What a script prints that imports a checkout."""
     search = os.pathsep.join(filter(None, [path, os.environ["PATH"]]))
     done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys; from tailcall_audit.analyzer.app.main import main; sys.exit(main())",
-            *arguments,
-        ],
+        [sys.executable, "-c", script, *arguments],
         cwd=root,
         env={**os.environ, "PATH": search, "PYTHONPATH": str(root)},
         capture_output=True,
@@ -112,15 +113,7 @@ def run(root: Path, *arguments: str, path: str = "", code: int = 0) -> str:
 
 def test_the_copy_runs_its_own_code(checkout: Path) -> None:
     script = "import tailcall_audit.analyzer as package; print(package.__file__)"
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=checkout,
-        env={**os.environ, "PYTHONPATH": str(checkout)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert Path(done.stdout.strip()).resolve().is_relative_to(checkout.resolve())
+    assert Path(python(checkout, script).strip()).resolve().is_relative_to(checkout.resolve())
 
 
 def test_a_defect_is_one_file(checkout: Path) -> None:
@@ -144,15 +137,7 @@ def test_a_format_is_one_file(checkout: Path) -> None:
         "from tailcall_audit import audit; from tailcall_audit.analyzer.formats.registry import View, find_format;"
         "print(find_format('shout').render(audit(kernels=['6.1.170-lab'], arch='x86_64'), View()))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=checkout,
-        env={**os.environ, "PYTHONPATH": str(checkout)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == "6.1.170-LAB"
+    assert python(checkout, script).strip() == "6.1.170-LAB"
 
 
 @pytest.fixture(scope="module")

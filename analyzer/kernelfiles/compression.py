@@ -14,7 +14,15 @@ from tailcall_audit.analyzer.kernelfiles.decoders import CutOffError, Decoder, F
 from tailcall_audit.analyzer.libraries import compression_errors
 from tailcall_audit.analyzer.model import AuditError
 
-__all__ = ["BrokenDataError", "Decompressed", "Readable", "compression_of", "decompress", "decompress_payload"]
+__all__ = [
+    "BrokenDataError",
+    "Decompressed",
+    "Joined",
+    "Readable",
+    "compression_of",
+    "decompress",
+    "decompress_payload",
+]
 
 _PIECE = 1 << 18
 _OUTPUT = 1 << 20
@@ -36,6 +44,20 @@ class Readable(Protocol):
     def read(self, size: int = -1, /) -> bytes:
         """Reads at most `size` bytes."""
         ...
+
+
+class Joined:
+    """A stream that returns bytes that were read ahead, then the rest of the source."""
+
+    def __init__(self, head: bytes, rest: Readable) -> None:
+        self._head, self._rest = head, rest
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Reads at most `size` bytes; of the head first, and less than `size` at its end."""
+        if not self._head:
+            return self._rest.read(size)
+        part, self._head = (self._head[:size], self._head[size:]) if size >= 0 else (self._head, b"")
+        return part
 
 
 def compression_of(start: bytes) -> str | None:

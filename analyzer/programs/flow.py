@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from tailcall_audit.probes.kernel.instructions import Insn
 
-__all__ = ["Block", "Graph", "graph_of", "surely_reached"]
+__all__ = ["Block", "Graph", "graph_of", "slots_of", "surely_reached"]
 
 _LD_IMM64 = 0x18
 _JMP, _JMP32 = 5, 6
@@ -34,15 +34,21 @@ class Graph(NamedTuple):
     indirect: bool
 
 
-def graph_of(instructions: tuple[Insn, ...]) -> Graph:
-    """Returns the basic blocks of a function. A jump out of the function has no target, because the verifier refuses
-    it.
-    """
+def slots_of(instructions: Sequence[Insn]) -> list[int]:
+    """Returns the slot in which each instruction starts, as jumps count: a load of 64 bits takes two."""
     slots: list[int] = []
     position = 0
     for insn in instructions:
         slots.append(position)
         position += 2 if insn.code == _LD_IMM64 else 1
+    return slots
+
+
+def graph_of(instructions: tuple[Insn, ...]) -> Graph:
+    """Returns the basic blocks of a function. A jump out of the function has no target, because the verifier refuses
+    it.
+    """
+    slots = slots_of(instructions)
     by_slot = {slot: index for index, slot in enumerate(slots)}
     leaders = {0}
     jumps: dict[int, tuple[int | None, bool]] = {}

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.programs.code import ProgramsError
+from tailcall_audit.analyzer.programs.flow import slots_of
 from tailcall_audit.probes.kernel.instructions import Insn
 
 __all__ = ["Call", "Loading", "run_loader"]
@@ -84,11 +85,7 @@ def run_loader(instructions: Sequence[Insn], data: bytes, steps: int = _MAX_STEP
     `steps`.
     """
     loading = Loading(data)
-    slots: list[int] = []
-    position = 0
-    for insn in instructions:
-        slots.append(position)
-        position += 2 if insn.code == _LD_IMM64 else 1
+    slots = slots_of(instructions)
     by_slot = {slot: index for index, slot in enumerate(slots)}
     registers = [0] * 11
     registers[1], registers[10] = _CONTEXT, _STACK + _STACK_SIZE

@@ -17,6 +17,7 @@ from tailcall_audit.analyzer.model import Presence
 from tailcall_audit.analyzer.readers.source import SourceReader, signature_files
 from tests.kernels import kernel_source
 from tests.memory import MemoryReader
+from tests.strategies.wrappers import CONDITIONS, WRAPPERS, wrapped
 
 CATALOG = load_catalog()
 HEADER, VERIFIER = "include/linux/bpf_verifier.h", "kernel/bpf/verifier.c"
@@ -112,49 +113,6 @@ def test_what_decides_under_a_known_condition_is_still_read() -> None:
     assert presence(f"#ifdef CONFIG_X\nint other(void);\n#endif\n{FIX}") is PRESENT
 
 
-CONDITIONS = st.sampled_from(
-    [
-        "0",
-        "(0)",
-        "0L",
-        "0x0",
-        "!1",
-        "0 && X",
-        "X && 0",
-        "defined(CONFIG_NEVER)",
-        "CONFIG_A > 3",
-        "1",
-        "1 || X",
-        "!0",
-        "A(1)",
-    ]
-)
-WRAPPERS = st.one_of(
-    CONDITIONS.map(lambda text: (f"#if {text}\n", "#endif\n")),
-    CONDITIONS.map(lambda text: (f"#if {text}\n", "#else\nint other(void);\n#endif\n")),
-    CONDITIONS.map(lambda text: (f"#if 0\n#elif {text}\n", "#endif\n")),
-    st.sampled_from(
-        [
-            ("#ifdef CONFIG_NEVER\n", "#endif\n"),
-            ("#ifndef CONFIG_ALWAYS\n", "#endif\n"),
-            ("/*\n", "*/\n"),
-            ("#define WAS ", "\n"),
-            ("static void f(void)\n{\n", "}\n"),
-            ("", ""),
-        ]
-    ),
-)
-
-
-def _wrapped(text: str, wrapper: tuple[str, str]) -> str:
-    before, after = wrapper
-    if before.startswith("/*"):
-        text = text.replace("*/", "")
-    if before.startswith("#define"):
-        text = text.rstrip("\n").replace("\n", " \\\n")
-    return before + text + after
-
-
 @settings(max_examples=400, deadline=None)
 @given(st.lists(WRAPPERS, min_size=1, max_size=3), st.sampled_from([OLD, ODD]), st.booleans(), st.sampled_from([1, 2]))
 def test_a_wrapped_fix_beside_a_live_unfixed_body_is_never_fixed(
@@ -162,7 +120,7 @@ def test_a_wrapped_fix_beside_a_live_unfixed_body_is_never_fixed(
 ) -> None:
     text = FIX * copies
     for wrapper in wrappers:
-        text = _wrapped(text, wrapper)
+        text = wrapped(text, wrapper)
     assert presence(text + live if first else live + text) is not PRESENT
 
 

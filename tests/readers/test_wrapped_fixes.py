@@ -8,7 +8,6 @@ function, or as it is.
 from __future__ import annotations
 
 import functools
-import json
 
 import pytest
 from hypothesis import given, settings
@@ -26,6 +25,7 @@ from tests.memory import MemoryReader
 from tests.readers.half_fixes import HALVES, Half, edited
 from tests.readers.half_fixes.edits import span
 from tests.readers.test_half_fixes import NEWEST
+from tests.strategies.wrappers import WRAPPERS, wrapped
 
 CATALOG = load_catalog()
 _SAMPLE = [half for slug in SIX for half in [item for item in HALVES if item.slug == slug][:2]]
@@ -67,38 +67,6 @@ def _parted(half: Half) -> tuple[str, str, str, str]:
     return fixed[:start], fixed[end:], fixed[start:end], unfixed[start : len(unfixed) - len(fixed) + end]
 
 
-_CONDITIONS = st.sampled_from(
-    ("0", "(0)", "0L", "!1", "0 && X", "defined(CONFIG_NEVER)", "CONFIG_A > 3", "1", "1 || X", "A(1)", "__GNUC__")
-)
-_WRAPPERS = st.one_of(
-    _CONDITIONS.map(lambda words: (f"#if {words}\n", "#endif\n")),
-    _CONDITIONS.map(lambda words: (f"#if 0\n#elif {words}\n", "#else\nint other;\n#endif\n")),
-    _CONDITIONS.map(lambda words: (f"#if {words}\nint other;\n#else\n", "#endif\n")),
-    st.sampled_from(
-        (
-            ("#ifdef CONFIG_NEVER\n", "#endif\n"),
-            ("#ifndef CONFIG_ALWAYS\n", "#endif\n"),
-            ("/*\n", "*/\n"),
-            ("#define WAS ", "\n"),
-            ("static const char *was = ", ";\n"),
-            ("static void unused(void)\n{\n", "}\n"),
-            ("", ""),
-        )
-    ),
-)
-
-
-def _wrapped(text: str, wrapper: tuple[str, str]) -> str:
-    before, after = wrapper
-    if before.startswith("/*"):
-        text = text.replace("*/", "")
-    elif before.startswith("#define"):
-        text = text.rstrip("\n").replace("\n", " \\\n")
-    elif "was =" in before:
-        text = json.dumps(text)
-    return before + text + after
-
-
 @pytest.mark.parametrize("half", _SAMPLE, ids=lambda half: f"{half.slug}: {half.part}")
 def test_a_wrapped_fix_beside_an_unfixed_build_is_never_fixed(half: Half) -> None:
     before, behind, fixed, unfixed = _parted(half)
@@ -106,11 +74,11 @@ def test_a_wrapped_fix_beside_an_unfixed_build_is_never_fixed(half: Half) -> Non
     assert _state(half, before + unfixed + behind) is not State.FIXED
 
     @settings(max_examples=25, deadline=None, database=None)
-    @given(st.lists(_WRAPPERS, min_size=1, max_size=3), st.booleans(), st.integers(1, 2))
+    @given(st.lists(WRAPPERS, min_size=1, max_size=3), st.booleans(), st.integers(1, 2))
     def run(wrappers: list[tuple[str, str]], first: bool, copies: int) -> None:
         text = fixed * copies
         for wrapper in wrappers:
-            text = _wrapped(text, wrapper)
+            text = wrapped(text, wrapper)
         parts = (text, unfixed) if first else (unfixed, text)
         assert _state(half, before + "".join(parts) + behind) is not State.FIXED
 

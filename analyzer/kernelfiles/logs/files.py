@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from tailcall_audit.analyzer.kernelfiles.compression import BrokenDataError, Decompressed, Readable
+from tailcall_audit.analyzer.kernelfiles.compression import BrokenDataError, Decompressed, Joined, Readable
 from tailcall_audit.analyzer.libraries import tar_errors
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.paths import Kind, expanded, kind_of
@@ -58,19 +58,6 @@ class _Budget:
         return part
 
 
-class _Joined:
-    """A stream that returns bytes that were read ahead, then the rest of the source."""
-
-    def __init__(self, head: bytes, rest: Readable) -> None:
-        self._head, self._rest = head, rest
-
-    def read(self, size: int = -1, /) -> bytes:
-        if not self._head:
-            return self._rest.read(size)
-        part, self._head = (self._head[:size], self._head[size:]) if size >= 0 else (self._head, b"")
-        return part
-
-
 def _broken(name: str, words: str) -> LogError:
     return LogError(f"{name}: a broken archive: {words}")
 
@@ -89,11 +76,11 @@ class _Member:
 def _text(name: str, source: Readable, left: list[int], inside: int) -> Iterator[Log]:
     """Yields a file as a text. If the file is an archive, yields its members."""
     start = source.read(9)
-    plain: Readable = Decompressed(_Joined(start, source), start, name, _MOST_OF_ONE)
+    plain: Readable = Decompressed(Joined(start, source), start, name, _MOST_OF_ONE)
     head = b""
     while len(head) < _HEAD and (part := plain.read(_HEAD - len(head))):
         head += part
-    joined = _Budget(_Joined(head, plain), left)
+    joined = _Budget(Joined(head, plain), left)
     if head[_TAR] == b"ustar":
         if inside:
             yield Log(name, None, "an archive in an archive: unpack it")

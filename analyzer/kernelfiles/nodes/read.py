@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import BinaryIO
 
-from tailcall_audit.analyzer.kernelfiles.compression import Decompressed, Readable
+from tailcall_audit.analyzer.kernelfiles.compression import Decompressed, Joined, Readable
 from tailcall_audit.analyzer.kernelfiles.nodes.columns import has_kernel_column, title
 from tailcall_audit.analyzer.kernelfiles.nodes.json_rows import json_rows
 from tailcall_audit.analyzer.kernelfiles.nodes.text_rows import (
@@ -63,19 +63,6 @@ def form_of(head: str) -> NodesForm:
     return NodesForm.CSV if has_kernel_column(titles) else NodesForm.LINES
 
 
-class _Joined:
-    """A stream that returns bytes that were read ahead, then the rest of the source."""
-
-    def __init__(self, head: bytes, rest: Readable) -> None:
-        self._head, self._rest = head, rest
-
-    def read(self, size: int = -1, /) -> bytes:
-        if not self._head:
-            return self._rest.read(size)
-        part, self._head = (self._head, b"") if size < 0 else (self._head[:size], self._head[size:])
-        return part
-
-
 @contextmanager
 def _opened(name: str) -> Iterator[BinaryIO]:
     if name == "-":
@@ -96,7 +83,7 @@ def _opened(name: str) -> Iterator[BinaryIO]:
 def _reader(file: Readable, path: str) -> Callable[[int], str]:
     """Returns a function that returns the next part of the list's text. It raises NodesError and BrokenDataError."""
     start = file.read(9)
-    source = Decompressed(_Joined(start, file), start, path, _MOST)
+    source = Decompressed(Joined(start, file), start, path, _MOST)
     head = source.read(4)
     encoding = next((name for bom, name in _BOMS if head.startswith(bom)), "utf-8")
     decoder = codecs.getincrementaldecoder(encoding)("replace")

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from tailcall_audit.analyzer.kernelfiles.compression import Decompressed
+from tailcall_audit.analyzer.kernelfiles.compression import Decompressed, Joined
 from tailcall_audit.analyzer.kernelfiles.roots.root import FolderRoot, MemoryRoot, RootError
 from tailcall_audit.analyzer.libraries import parse_json, tar_errors
 from tailcall_audit.analyzer.paths import Kind, expanded, kind_of
@@ -137,7 +137,7 @@ class _Layers:
         """Applies a layer. Raises RootError if it is broken or does not match its digest."""
         hashed = _Hashed(stream, self.label)
         start = hashed.read(9)
-        plain = Decompressed(_Joined(start, hashed), start, f"{self.label}: a layer", _MOST_LAYER)
+        plain = Decompressed(Joined(start, hashed), start, f"{self.label}: a layer", _MOST_LAYER)
         fail = partial(_broken, self.label)
         # A mark removes files of lower layers only, not of its own layer, wherever it is in the archive.
         below = (dict.fromkeys(self.files), dict.fromkeys(self.links), set(self.folders))
@@ -210,19 +210,6 @@ class _Layers:
 
     def root(self) -> MemoryRoot:
         return MemoryRoot(self.label, self.files, self.links, frozenset(self.folders))
-
-
-class _Joined:
-    """A stream that returns bytes that were read ahead, then the rest of the source."""
-
-    def __init__(self, head: bytes, rest: _Hashed) -> None:
-        self._head, self._rest = head, rest
-
-    def read(self, size: int = -1, /) -> bytes:
-        if not self._head:
-            return self._rest.read(size)
-        part, self._head = (self._head[:size], self._head[size:]) if size >= 0 else (self._head, b"")
-        return part
 
 
 def _json(blobs: _Blobs, name: str, label: str) -> object:
