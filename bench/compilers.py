@@ -1,7 +1,7 @@
 """Builds a small kernel of Debian's sources with another compiler, or for an architecture whose kernels Debian builds
 otherwise, to hold the emulator, a guest and the catalogue against each other.
 
-    python -m bench.compilers FOLDER [--series 6.12] [--version VERSION] [--compiler clang|gcc] [--thin-lto] [--jobs N]
+    python -m bench.compilers FOLDER [--series 6.12] [--version VERSION] [--compiler clang|gcc] [--clang 16] [--thin-lto]
     python -m bench.compilers FOLDER --architecture s390x|loongarch64 --compiler gcc [--without DEFECT…]
 
 Needs Debian's packages clang, lld and llvm (or gcc, or gcc-s390x-linux-gnu), make, flex, bison, bc, libelf-dev, pahole
@@ -59,8 +59,8 @@ _ARCHITECTURES = {
 
 
 class Build(NamedTuple):
-    """A build: the unpacked sources, the folder of the build, the compiler, the architecture, and the number of
-    parallel processes.
+    """A build: the unpacked sources, the folder of the build, the compiler, the architecture, the number of parallel
+    processes, and the version of clang (empty: the default one).
     """
 
     sources: Path
@@ -68,11 +68,13 @@ class Build(NamedTuple):
     compiler: str
     architecture: str
     jobs: int
+    clang: str = ""
 
     def make(self, *words: str) -> None:
         """Runs the kernel's make; raises BuildError."""
         architecture = _ARCHITECTURES[self.architecture]
-        tools = "LLVM=1" if self.compiler == "clang" else f"CROSS_COMPILE={architecture.cross}"
+        llvm = f"-{self.clang}" if self.clang else "1"
+        tools = f"LLVM={llvm}" if self.compiler == "clang" else f"CROSS_COMPILE={architecture.cross}"
         command = ["make", "-s", f"-j{self.jobs}", f"O={self.output}", f"ARCH={architecture.name}", tools, *words]
         _run(command, self.sources, f"make {' '.join(words)}")
 
@@ -87,9 +89,10 @@ def _run(command: Sequence[str], folder: Path, what: str) -> None:
         raise BuildError(f"{what} failed in {folder}")
 
 
-def _check(compiler: str, architecture: str) -> None:
+def _check(compiler: str, architecture: str, clang: str) -> None:
     cross = "" if compiler == "clang" else _ARCHITECTURES[architecture].cross
-    programs = (*_PROGRAMS, *(cross + name for name in _OF_COMPILER[compiler]))
+    suffix = f"-{clang}" if compiler == "clang" and clang else ""
+    programs = (*_PROGRAMS, *(f"{cross}{name}{suffix}" for name in _OF_COMPILER[compiler]))
     missing = [name for name in programs if shutil.which(name) is None]
     if missing:
         raise BuildError(f"not here: {', '.join(missing)}; apt-get install {_PACKAGES}")
@@ -169,6 +172,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--series", default="6.12")
     parser.add_argument("--version")
     parser.add_argument("--compiler", choices=sorted(_OF_COMPILER), default="clang")
+    parser.add_argument("--clang", metavar="VERSION", default="", help="of several versions of clang, this one")
     parser.add_argument("--architecture", choices=sorted(_ARCHITECTURES), default="x86_64")
     parser.add_argument("--without", metavar="DEFECT", action="append", default=[], help="undo the fix of a defect")
     parser.add_argument("--thin-lto", action="store_true")
@@ -180,23 +184,26 @@ def _build(given: argparse.Namespace) -> Path:
     """Builds a kernel and returns its path; raises BuildError or OSError."""
     if given.compiler == "clang" and given.architecture != "x86_64":
         raise BuildError("other architectures are built with --compiler gcc")
-    if given.thin_lto and given.compiler != "clang":
-        raise BuildError("--thin-lto is clang's")
-    _check(given.compiler, given.architecture)
+    if (given.thin_lto or given.clang) and given.compiler != "clang":
+        raise BuildError("--thin-lto and --clang are for --compiler clang")
+    _check(given.compiler, given.architecture, given.clang)
     package = package_file(f"linux-source-{given.series}", given.version)
     version = package.name.split("_")[1]
-    name = given.compiler + ("-thinlto" if given.thin_lto else "")
+    name = given.compiler + given.clang + ("-thinlto" if given.thin_lto else "")
     name += "" if given.architecture == "x86_64" else f"-{given.architecture}"
     folder: Path = given.folder.resolve()
     architecture = _ARCHITECTURES[given.architecture]
     sources = _unpack(package, folder)
-    build = Build(sources, folder / f"build-{version}-{name}", given.compiler, given.architecture, given.jobs)
+    build = Build(
+        sources, folder / f"build-{version}-{name}", given.compiler, given.architecture, given.jobs, given.clang
+    )
     _configure(build, f"-{name}", given.thin_lto)
     with _without(sources, given.without, given.architecture):
         build.make(architecture.target)
     built = folder / "-".join((Path(architecture.file).name, version, name, *(f"no-{slug}" for slug in given.without)))
     if architecture.target == "vmlinux":
-        strip = "llvm-objcopy" if given.compiler == "clang" else "objcopy"
+        suffix = f"-{given.clang}" if given.clang else ""
+        strip = f"llvm-objcopy{suffix}" if given.compiler == "clang" else "objcopy"
         _run([strip, "--strip-debug", str(build.output / "vmlinux"), str(built)], folder, "stripping it")
     else:
         shutil.copyfile(build.output / architecture.file, built)
