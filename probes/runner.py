@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Runner"]
+__all__ = ["TIME_LIMIT", "Runner", "ended", "gone", "left_in_kernel", "observe", "pack", "readable", "unpack"]
 
 TIME_LIMIT = 20.0
 """Seconds for one probe: the slowest takes 0.2 s in an emulated guest."""
@@ -29,7 +29,7 @@ _POLLIN = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _observe(probe: Probe, in_guest: bool) -> tuple[Result, list[tuple[str, int]]]:
+def observe(probe: Probe, in_guest: bool) -> tuple[Result, list[tuple[str, int]]]:
     """Runs a probe in this process. On a host the safe variant replaces a hazardous probe; no option overrides that."""
     run = probe.run if in_guest or probe.hazard is None else probe.safe
     if run is None:
@@ -51,17 +51,63 @@ def _observe(probe: Probe, in_guest: bool) -> tuple[Result, list[tuple[str, int]
     return result, ids
 
 
-def _pack(result: Result, ids: Sequence[tuple[str, int]]) -> bytes:
+def pack(result: Result, ids: Sequence[tuple[str, int]]) -> bytes:
+    """Returns a result and the objects made, by kind and number, as bytes for another process."""
     objects = ",".join(f"{kind}:{number}" for kind, number in ids)
     return SEPARATOR.join(
         (result.state, result.detail, "1" if result.conclusive else "", result.lacks, objects)
     ).encode("utf-8", "replace")
 
 
-def _unpack(data: bytes) -> tuple[Result, list[tuple[str, int]]]:
+def unpack(data: bytes) -> tuple[Result, list[tuple[str, int]]]:
+    """Returns what `pack` packed; raises ValueError if it is cut off."""
     state, detail, conclusive, lacks, objects = data.decode("utf-8", "replace").split(SEPARATOR)
     pairs = [item.split(":") for item in objects.split(",") if item]
     return Result(state, detail, bool(conclusive), lacks), [(kind, int(number)) for kind, number in pairs]
+
+
+def readable(reader: int, seconds: float) -> bool:
+    """Returns True once there is something to read, or the other end is closed; False after this time."""
+    # poll(2), no loop with sleep: an emulated guest has one processor, and a loop takes time from the child.
+    entry = ctypes.create_string_buffer(struct.pack("=ihh", reader, _POLLIN, 0), 8)
+    ready: int = _libc.poll(entry, 1, max(0, round(1000 * seconds)))
+    return ready > 0
+
+
+def gone(child: int, seconds: float) -> int | None:
+    """Returns the status of a child that ends within this time, else None."""
+    end = time.monotonic() + seconds
+    while True:
+        ended_child, status = os.waitpid(child, os.WNOHANG)
+        if ended_child:
+            return status
+        if time.monotonic() >= end:
+            return None
+        time.sleep(0.001)
+
+
+def ended(status: int) -> str:
+    """Returns how a child ended that gave no answer."""
+    if os.WIFSIGNALED(status):
+        return f"its process was killed by signal {os.WTERMSIG(status)}"
+    return f"its process ended with {os.waitstatus_to_exitcode(status)} and no answer"
+
+
+def left_in_kernel(made: Sequence[tuple[str, int]]) -> list[str] | None:
+    """Returns the objects, by kind and number, that the kernel still has after a moment: an empty list if all were
+    freed, None without CAP_SYS_ADMIN.
+    """
+    try:
+        with Bpf() as kernel:
+            left = list(made)
+            for _ in range(50):
+                left = [(kind, number) for kind, number in left if kernel.exists(kind, number)]
+                if not left:
+                    break
+                time.sleep(0.02)  # programs and maps are freed after a grace period
+            return [f"{kind} {number}" for kind, number in left]
+    except (BpfError, OSError):
+        return None
 
 
 class Runner:
@@ -89,40 +135,35 @@ class Runner:
             )
         if data:
             try:
-                result, made = _unpack(data)
+                result, made = unpack(data)
             except ValueError:
                 return Result(COULD_NOT_RUN, "its process gave an answer that is cut off", False)
             self._made += made
             return result
         if late:
             return Result(COULD_NOT_RUN, f"no answer within {self._limit:g} s", False)
-        if os.WIFSIGNALED(status):
-            return Result(COULD_NOT_RUN, f"its process was killed by signal {os.WTERMSIG(status)}", False)
-        return Result(COULD_NOT_RUN, f"its process ended with {os.waitstatus_to_exitcode(status)} and no answer", False)
+        return Result(COULD_NOT_RUN, ended(status), False)
 
     def _answer(self, probe: Probe, writer: int) -> None:
         """Runs the probe in its child process and writes the result to the pipe."""
         try:
             if self._prepare is not None:
                 self._prepare()
-            data = _pack(*_observe(probe, self._in_guest))
+            data = pack(*observe(probe, self._in_guest))
             while data:
                 data = data[os.write(writer, data) :]
         except BaseException as error:
-            text = _pack(Result(COULD_NOT_RUN, f"internal error: {type(error).__name__}: {error}", False), ())
+            text = pack(Result(COULD_NOT_RUN, f"internal error: {type(error).__name__}: {error}", False), ())
             os.write(writer, text)
             raise
 
     def _wait(self, child: int, reader: int) -> tuple[bytes, int | None, bool]:
         """Returns the child's output, its status (None if it cannot be killed), and True if it took too long."""
-        # poll(2), no loop with sleep: an emulated guest has one processor, and a loop takes time from the child.
-        entry = ctypes.create_string_buffer(struct.pack("=ihh", reader, _POLLIN, 0), 8)
         end = time.monotonic() + self._limit
         parts: list[bytes] = []
         late = False
         while True:
-            left = max(0, round(1000 * (end - time.monotonic())))
-            ready = _libc.poll(entry, 1, left) > 0
+            ready = readable(reader, end - time.monotonic())
             part = os.read(reader, _CHUNK) if ready else b""
             parts.append(part)
             if ready and not part:
@@ -132,26 +173,11 @@ class Runner:
                     break
                 os.kill(child, _SIGKILL)
                 late, end = True, time.monotonic() + _PATIENCE
-        end = time.monotonic() + _PATIENCE
-        while time.monotonic() < end:
-            gone, status = os.waitpid(child, os.WNOHANG)
-            if gone:
-                return b"".join(parts), status, late
-            time.sleep(0.001)
-        return b"", None, True
+        status = gone(child, _PATIENCE)
+        return (b"", None, True) if status is None else (b"".join(parts), status, late)
 
     def leftovers(self) -> list[str] | None:
         """Returns the objects of the probes that the kernel still has after a moment: an empty list if all were freed,
         None without CAP_SYS_ADMIN.
         """
-        try:
-            with Bpf() as kernel:
-                left = self._made
-                for _ in range(50):
-                    left = [(kind, number) for kind, number in left if kernel.exists(kind, number)]
-                    if not left:
-                        break
-                    time.sleep(0.02)  # programs and maps are freed after a grace period
-                return [f"{kind} {number}" for kind, number in left]
-        except (BpfError, OSError):
-            return None
+        return left_in_kernel(self._made)

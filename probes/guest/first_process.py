@@ -17,6 +17,7 @@ import time
 
 from tailcall_audit.probes.defects import PROBES
 from tailcall_audit.probes.guest.frames import frame, short
+from tailcall_audit.probes.guest.worker import Worker
 from tailcall_audit.probes.runner import TIME_LIMIT, Runner
 
 TYPE_CHECKING = False
@@ -130,7 +131,12 @@ def _run(report: _Report, options: dict[str, str]) -> None:
     _set(asked)
     only = options.get("only", "").split(",")
     prepare = _become_nobody([name for name in options["caps"].split(",") if name]) if "caps" in options else None
-    runner = Runner(in_guest="as_host" not in options, limit=float(options.get("limit", TIME_LIMIT)), prepare=prepare)
+    limit = float(options.get("limit", TIME_LIMIT))
+    runner: Runner | Worker
+    if "as_host" in options:
+        runner = Runner(in_guest=False, limit=limit, prepare=prepare)
+    else:
+        runner = Worker(PROBES, limit=limit, prepare=prepare)
     system = os.uname()
     report.send(
         "hello",
