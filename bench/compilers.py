@@ -27,13 +27,35 @@ from typing import NamedTuple
 
 from tests.kernels import package_file
 from tests.readers.half_fixes.corners import UNDONE, Edit
-from tests.readers.half_fixes.edits import Half, edited
+from tests.readers.half_fixes.edits import LOONGARCH, S390, Half, edited
 
 _FRAGMENT = Path(__file__).with_suffix(".config")
 _PROGRAMS = ("make", "flex", "bison", "bc", "pahole", "dpkg-deb", "xz")
 _OF_COMPILER = {"clang": ("clang", "ld.lld", "llvm-ar", "llvm-objcopy"), "gcc": ("gcc", "ld", "objcopy")}
 _PACKAGES = "clang lld llvm make flex bison bc libelf-dev pahole xz-utils gcc-s390x-linux-gnu gcc-loongarch64-linux-gnu"
 _THIN_LTO = "CONFIG_LTO_CLANG_THIN=y\n# CONFIG_LTO_NONE is not set\n"
+
+
+_TRAMPOLINE, _COUNT = "__arch_prepare_bpf_trampoline", "offsetof(struct prog_frame, tail_call_cnt)"
+_COMPILABLE = {
+    "s390-tailcall-hierarchy": (
+        Edit(
+            S390, "bpf_jit_insn", "if (insn->src_reg == BPF_PSEUDO_CALL)\n\t\t\t/*\n\t\t\t * mvc", "if (0)\n/*\n * mvc"
+        ),
+    ),
+    # The count is copied onto itself, for the traced function neither takes nor gives it.
+    "s390-trampoline-tcc": (
+        Edit(S390, _TRAMPOLINE, f"{_COUNT},\n\t\t       0xf000 | tjit->tccnt_off", f"{_COUNT},\n 0xf000 | {_COUNT}"),
+        Edit(S390, _TRAMPOLINE, "0xd203f000 | tjit->tccnt_off,\n\t\t       0xf000", f"0xd203f000 | {_COUNT},\n 0xf000"),
+    ),
+    # Where an offset counts from -1, the jump leads to the instruction in front of the tail call.
+    "loongarch-tailcall-jump-offset": (
+        Edit(LOONGARCH, "emit_bpf_tail_call", "ctx->offset[insn + 1] - ctx->idx", "ctx->offset[insn] - 1 - ctx->idx"),
+    ),
+}
+"""What stands for edits of `UNDONE` that only a reader of sources takes: with these the kernel compiles and behaves as
+without the fix.
+"""
 
 
 class BuildError(Exception):
@@ -144,12 +166,12 @@ def _without(sources: Path, slugs: Sequence[str], architecture: str) -> Iterator
     kept: dict[Path, str] = {}
     try:
         for slug in slugs:
-            found = [item for item in UNDONE if item.slug == slug and item.architecture == architecture]
+            found = [item.edits for item in UNDONE if item.slug == slug and item.architecture == architecture]
             if not found:
                 raise BuildError(
                     f"tests/readers/half_fixes/corners.py does not undo the fix of {slug} on {architecture}"
                 )
-            for edit in found[0].edits:
+            for edit in _COMPILABLE.get(slug, found[0]):
                 path = sources / edit.path
                 text = path.read_text(encoding="utf-8")
                 kept.setdefault(path, text)
