@@ -58,7 +58,7 @@ for name, module in sorted(sys.modules.items()):
 """
 """A script that the guest's interpreter runs on this host: it prints the files and modules that a guest loads."""
 
-_INIT = "#!{python} -PSBs\nimport sys\nsys.path.insert(0, '/tailcall-audit')\nfrom tailcall_audit.probes.guest.first_process import main\nmain()\n"
+_INIT = "#!{python} -PSBs\nimport gc, sys\ngc.disable()\nsys.path.insert(0, '/tailcall-audit')\nfrom tailcall_audit.probes.guest.first_process import main\nmain()\n"
 _FOLDER = "/tailcall-audit"
 _PACKAGE = "tailcall_audit"
 _TIMEOUT = 60

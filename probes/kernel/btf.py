@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from bisect import bisect_left
 from collections import namedtuple
 
 TYPE_CHECKING = False
@@ -177,6 +176,9 @@ class Btf:
 
     def find(self, name: str, kind: int) -> int | None:
         """Returns the number of the first type with this name and kind, None if there is none."""
+        # An emulated guest searches no type, and each import takes it a hundredth of a second.
+        from bisect import bisect_left
+
         text = name.encode()
         place = 0 if self._strings.startswith(text + b"\0") else self._strings.find(b"\0" + text + b"\0") + 1
         if not text or (place == 0 and not self._strings.startswith(text + b"\0")):
