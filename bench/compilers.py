@@ -5,11 +5,11 @@ otherwise, to hold the emulator, a guest and the catalogue against each other.
                                      [--thin-lto] [--jobs N]
     python -m bench.compilers FOLDER --architecture s390x|loongarch64 --compiler gcc [--without DEFECT…]
 
-Needs Debian's packages clang, lld and llvm (or gcc, or a cross compiler), make, flex, bison, bc, libelf-dev, pahole and cpio,
-about 4 GB in FOLDER, and 10 to 60 minutes. The sources are those of the package linux-source-SERIES; options
-have their names of v6.9 and later. The build stays in FOLDER, so an interrupted run can continue. Debian's s390x has no
-JIT, because it is built for older processors; this kernel has one. `--without` undoes the fixes of defects in the
-sources first, and puts them back afterwards. The last line of output names the kernel. Audit and boot it with
+Needs Debian's packages clang, lld and llvm (or gcc, or a cross compiler), make, flex, bison, bc, libelf-dev, pahole and
+cpio, about 4 GB in FOLDER, and 10 to 60 minutes. The sources are those of the package linux-source-SERIES; options have
+their names of v6.9 and later. The build stays in FOLDER, so an interrupted run can continue. Debian's s390x has no JIT,
+because it is built for older processors; this kernel has one. `--without` undoes the fixes of defects in the sources
+first, and puts them back afterwards. The last line of output names the kernel. Audit and boot it with
 
     tailcall-audit lab --emulate FOLDER/KERNEL
 """
