@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tailcall_audit import State, audit
-from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.catalog.load import default_catalog_path
 from tailcall_audit.analyzer.catalog.shipped import shipped_facts
 from tailcall_audit.analyzer.catalog.types import Catalog
@@ -17,16 +16,10 @@ from tailcall_audit.analyzer.readers.series import line_of
 from tailcall_audit.analyzer.subjects.open_changelog import open_changelog
 from tailcall_audit.analyzer.survey.compare import with_surveys
 from tailcall_audit.analyzer.survey.packages import survey_changelogs
-from tailcall_audit.analyzer.survey.store import from_bytes
-from tailcall_audit.analyzer.survey.types import Survey
 from tailcall_audit.analyzer.version import build_key
+from tests.survey.sources import EXCERPTS, kept
 
-_ROOT = Path(__file__).parents[2]
-_EXCERPTS = {
-    "ubuntu-jammy": Path(__file__).parent / "changelogs/ubuntu-jammy-NV-Kernels-0067c029a23b.changelog",
-    "ubuntu-noble": Path(__file__).parent / "changelogs/ubuntu-noble-linux-qcom-cf8d0bcb283b.changelog",
-}
-_EXCERPT = _EXCERPTS["ubuntu-jammy"]
+_EXCERPT = EXCERPTS / "ubuntu-jammy-NV-Kernels-0067c029a23b.changelog"
 _FIX_2 = "ff672c67ee76"
 # As openEuler writes its %changelog; the versions are of its branch openEuler-24.03-LTS-SP1, the z-stream is made.
 OPENEULER = """\
@@ -65,19 +58,8 @@ def test_no_fact_of_an_excerpt_has_high_confidence() -> None:
     report = audit(kernels=["5.15.0-164-generic"], arch="x86_64", only=["x86-count-offset"])
     (verdict,) = report.targets[0].verdicts
     assert verdict.confidence is Confidence.MEDIUM
-    assert _shipped("ubuntu-jammy").excerpt
-    assert not _shipped("debian-6.1").excerpt
-
-
-@pytest.mark.parametrize("name", sorted(_EXCERPTS))
-def test_a_survey_of_ubuntu_is_made_of_its_excerpt_byte_for_byte(
-    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    kept = _shipped(name)
-    monkeypatch.chdir(_EXCERPTS[name].parent)
-    options = ["--excerpt", "--name", name, "--date", kept.date, "--source", kept.source]
-    assert main(["survey", "--changelog", _EXCERPTS[name].name, *options, "--write", "--into", str(tmp_path)]) == 0
-    assert (tmp_path / f"{name}.json").read_bytes() == (_ROOT / f"catalog/surveys/packages/{name}.json").read_bytes()
+    assert kept("ubuntu-jammy").excerpt
+    assert not kept("debian-6.1").excerpt
 
 
 # What the changelog lists, by the upload that lists it first: read in the excerpt by hand.
@@ -107,11 +89,6 @@ def test_the_article_s_kernel_has_what_its_base_has_and_nothing_of_a_later_uploa
     assert states["x86-trampoline-loop"] is State.FIXED  # in mainline before 6.8
     later = ("x86-hierarchy", "freplace-loop", "freplace-attached-panic", "freplace-attached-refused")
     assert {slug: states[slug] for slug in later} == dict.fromkeys(later, State.UNKNOWN)
-
-
-def _shipped(name: str) -> Survey:
-    path = _ROOT / f"catalog/surveys/packages/{name}.json"
-    return from_bytes(path.read_bytes(), str(path))
 
 
 @pytest.mark.parametrize(
