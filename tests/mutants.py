@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
+from bench.mutation.jumps import flips
 from bench.mutation.subject import Mutation, MutationError, Subject
 from bench.mutation.undo import UNDONE, Undone
 from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
@@ -24,12 +25,16 @@ from tests.kernels import cache_directory, locked, package_file
 
 __all__ = [
     "CASES",
+    "FLIPS",
     "IN_5_10",
     "IN_6_1",
+    "IN_6_1_192",
     "IN_6_12",
     "IN_7_3",
     "Case",
+    "Flip",
     "debian_image",
+    "flipped",
     "lacking",
     "lacking_image",
     "mutation",
@@ -41,11 +46,13 @@ __all__ = [
 
 IN_5_10 = "vmlinuz-5.10.0-30-cloud-amd64"
 IN_6_1 = "vmlinuz-6.1.0-47-cloud-amd64"
+IN_6_1_192 = "vmlinuz-6.1.0-56-cloud-amd64"
 IN_6_12 = "vmlinuz-6.12.117+deb13-cloud-amd64"
 IN_7_3 = "vmlinuz-7.3.4+deb13-cloud-amd64"
 _PACKAGES = {
     IN_5_10: ("linux-image-5.10.0-30-cloud-amd64-unsigned", "5.10.218-1"),
     IN_6_1: ("linux-image-6.1.0-47-cloud-amd64-unsigned", "6.1.170-3"),
+    IN_6_1_192: ("linux-image-6.1.0-56-cloud-amd64", "6.1.192-2"),
     IN_6_12: ("linux-image-6.12.117+deb13-cloud-amd64", "6.12.117-1"),
     IN_7_3: ("linux-binary-7.3.4+deb13-cloud-amd64", "7.3.4-1~bpo13+1"),
 }
@@ -94,6 +101,46 @@ CASES = (
     *(Case(IN_6_12, lacks) for lacks in _EXTENDED),
 )
 """Every fix that can be taken out of a Debian kernel, and every place of one."""
+
+
+class Flip(NamedTuple):
+    """A jump that is turned around: the kernel, the commit whose defect a guest then shows, the function, the jump's
+    offset in it, the change, and what no longer holds. `is_run` is False if a control fails when the functions are run,
+    so that there is no answer.
+    """
+
+    image: str
+    commit: str
+    function: str
+    offset: int
+    change: str
+    lacks: str
+    is_run: bool = True
+
+    def __str__(self) -> str:
+        release = self.image.removeprefix("vmlinuz-").partition("-")[0]
+        return f"{release}-{self.function}+{self.offset:#x}-{self.change.replace(' ', '-')}"
+
+
+_JIT, _TRAMPOLINE_MAKER = "do_jit", "arch_prepare_bpf_trampoline"
+_OFFSET, _TRACED = "ff672c67ee76", "2b5dcb31a19a"
+FLIPS = (
+    Flip(IN_5_10, _OFFSET, _JIT, 0x1E3, "je never", "r13 is saved only if it is used", is_run=False),
+    Flip(IN_5_10, _OFFSET, _JIT, 0x1F7, "je never", "r14 is saved only if it is used", is_run=False),
+    Flip(IN_5_10, _OFFSET, _JIT, 0x20B, "je never", "r15 is saved only if it is used", is_run=False),
+    Flip(IN_5_10, _OFFSET, _JIT, 0x1155, "je always", "a direct tail call gives the stack back"),
+    Flip(IN_5_10, _OFFSET, _JIT, 0x1707, "je never", "a constant is stored with its own width"),
+    Flip(IN_6_1_192, _OFFSET, _JIT, 0x241, "je never", "r15 is saved only if it is used", is_run=False),
+    Flip(IN_6_1_192, _TRACED, _TRAMPOLINE_MAKER, 0x104, "jne never", "the trampoline stores the count"),
+    Flip(IN_6_1_192, _TRACED, _TRAMPOLINE_MAKER, 0x1FA, "jne never", "it calls what it traces"),
+    Flip(IN_6_1_192, _TRACED, _TRAMPOLINE_MAKER, 0x28C, "jne always", "it returns a value only if it has kept one"),
+    Flip(
+        IN_6_1_192, _TRACED, _TRAMPOLINE_MAKER, 0x2AB, "je never", "it skips its caller's frame only if it is asked to"
+    ),
+    Flip(IN_6_1_192, _TRACED, _TRAMPOLINE_MAKER, 0x2AB, "je always", "it skips its caller's frame if it is asked to"),
+    Flip(IN_6_1_192, _TRACED, _TRAMPOLINE_MAKER, 0x856, "jne never", "it calls what it traces"),
+)
+"""What the mutation lab found on 2026-11-26: guests show the defect, and the shapes of the fix are all there."""
 
 
 @functools.cache
@@ -176,6 +223,16 @@ def mutation(image: str, lacks: str) -> Mutation:
         return undone(lacks).make(subject(image))
     except MutationError as error:
         pytest.fail(f"{image}: {lacks}: {error}")
+
+
+def flipped(flip: Flip) -> Mutation:
+    """What turns a jump around; skips where the mirror has another build of the kernel."""
+    kernel = subject(flip.image)
+    function = kernel.functions([flip.function])[flip.function]
+    for found in flips(kernel, function):
+        if (found.address, found.undoes) == (function.address + flip.offset, flip.change):
+            return found
+    pytest.skip(f"{flip.image} has left the mirror: another build has no such jump at {flip.offset:#x}")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tailcall_audit.analyzer.kernelfiles.binary import Function
 
-__all__ = ["Claim", "Finding", "Place", "PlaceState", "Shown", "taken_together"]
+__all__ = ["Claim", "Finding", "Place", "PlaceState", "Shown", "rest_of_emitter", "taken_together"]
 
 
 class Claim(Enum):
@@ -59,6 +59,16 @@ class Place(NamedTuple):
     state: PlaceState
     function: Function
     detail: str
+
+
+def rest_of_emitter(function: Function) -> Place:
+    """Returns the place that stands for the rest of a function that emits machine code. It is never seen.
+
+    Hundreds of branches of such a function decide which bytes are emitted, and shapes follow none of them to the
+    emitted code. Mutants with one such branch changed showed the defect in a guest while every shape of the fix was
+    there. So shapes in such a function can show that a fix is missing, and never that it works.
+    """
+    return Place(PlaceState.UNSEEN, function, f"what else {function.name}() emits")
 
 
 def taken_together(effect: str, places: Iterable[Place]) -> Iterator[Shown]:

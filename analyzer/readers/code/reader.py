@@ -66,7 +66,7 @@ def read(subject: Subject, request: Request) -> Reading:
     except NoDisassemblerError:
         words = "machine code not read (pip install 'tailcall-audit[images]'); judged by version and BTF"
         return Reading(notes=(f"{form}; {words}", *reading))
-    decided = len({item.commit for item in found})
+    decided = len({item.commit for item in found if item.presence is not Presence.UNKNOWN})
     words = (
         f"machine code decides {decided} commits" if found else "machine code not recognised; judged by version and BTF"
     )

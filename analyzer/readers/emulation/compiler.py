@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 from tailcall_audit.analyzer.emulator.calls import Call, End, Stub
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
+from tailcall_audit.analyzer.readers.emulation.jumps import Jump, descriptor, give, is_compiled, track, writing
 from tailcall_audit.analyzer.readers.emulation.scene import ProgramKind, Scene
 from tailcall_audit.probes.kernel.instructions import Insn, encode
 
-__all__ = ["CALL_BASE", "JIT", "Compiled", "Function", "compile_program", "jit_stubs"]
+__all__ = ["CALL_BASE", "JIT", "TAIL_CALL", "Compiled", "Function", "compile_program", "jit_stubs"]
 
 JIT = "bpf_int_jit_compile"
 CALL_BASE = "__bpf_call_base"
@@ -22,23 +23,30 @@ _HEADER = 64
 """Bytes before the code of a program: struct bpf_binary_header, and room for its alignment."""
 _ENVIRONMENT_ROOM = 1 << 16
 _CALL, _PSEUDO_CALL = 0x85, 1
+TAIL_CALL = 0xF5
+"""The verifier turns a call of bpf_tail_call() into BPF_JMP | BPF_TAIL_CALL."""
 _LARGEST_CODE = 1 << 16
 
 
 class Function(NamedTuple):
-    """A function of a BPF program as the verifier leaves it: its instructions, and the bytes of stack that it uses. A
-    call's `off` is the index of the called function.
+    """A function of a BPF program as the verifier leaves it: its instructions, the bytes of stack that it uses, and its
+    constant tail call. A call's `off` is the index of the called function, and a constant tail call's `imm` is 1, the
+    number of its descriptor. At most one function of a program has one.
     """
 
     insns: Sequence[Insn]
     stack: int = 0
+    jump: Jump | None = None
 
 
 class Compiled(NamedTuple):
-    """A compiled program: its functions' struct bpf_prog and their code, in order."""
+    """A compiled program: its functions' struct bpf_prog and their code, in order, and if the JIT made a jump of its
+    constant tail call.
+    """
 
     programs: tuple[int, ...]
     entries: tuple[int, ...]
+    jumps: bool = False
 
 
 def _allocate(call: Call) -> int:
@@ -85,43 +93,74 @@ def jit_stubs() -> Mapping[str, Stub]:
         "bpf_jit_binary_pack_alloc": _allocate_pack,
         **dict.fromkeys(("bpf_arch_text_copy", "text_poke_copy", "aarch64_insn_copy"), _copy),
         **{name: (lambda _: 0) for name in nothing},
+        **writing(),
     }
 
 
-def compile_program(scene: Scene, kind: str, functions: Sequence[Function], reaches_tail_call: bool = True) -> Compiled:
-    """Returns a compiled program. Either all of its functions lead to a tail call or none does. Raises EmulationError
-    if the JIT fails.
+def compile_program(scene: Scene, kind: str, functions: Sequence[Function]) -> Compiled:
+    """Returns a compiled program. If one of its functions tail-calls, all of them lead there. Raises EmulationError if
+    the JIT fails.
     """
     environment = _environment(scene)
-    programs = [_program(scene, kind, index, item, reaches_tail_call) for index, item in enumerate(functions)]
+    several = len(functions) > 1
+    calls = any(insn.code == TAIL_CALL for item in functions for insn in item.insns)
+    members = {"tail_call_reachable": int(calls)}, {"is_func": int(several), "jited": 0}
+    programs = [_program(scene, kind, index, item, *members) for index, item in enumerate(functions)]
+    table = _describe(scene, programs, functions)
     for index, program in enumerate(programs):
         scene.objects.set(_aux(scene, program), "bpf_prog_aux", "main_prog_aux", _aux(scene, programs[0]))
         _run_jit(scene, environment, program, f"function {index}")
     entries = tuple(scene.objects.get(program, "bpf_prog", "bpf_func") for program in programs)
-    if len(functions) > 1:
-        table = scene.machine.allocate(8 * len(programs))
-        scene.machine.write(table, b"".join(program.to_bytes(8, "little") for program in programs))
-        for index, (program, item) in enumerate(zip(programs, functions, strict=True)):
-            _write(scene, program, _linked(scene, item, entries))
-            aux = _aux(scene, program)
-            for name, value in (("func", table), ("func_cnt", len(programs)), ("real_func_cnt", len(programs))):
-                scene.objects.set(aux, "bpf_prog_aux", name, value)
-            _run_jit(scene, environment, program, f"function {index}, the second time")
-            again = scene.objects.get(program, "bpf_prog", "bpf_func")
-            if again != entries[index]:
-                raise EmulationError(Why.CONTROL, f"{JIT}() moves function {index} when it compiles it again")
-    return Compiled(tuple(programs), entries)
+    if several:
+        _link(scene, environment, programs, functions, entries)
+    return Compiled(tuple(programs), entries, table is not None and is_compiled(scene, table))
+
+
+def _describe(scene: Scene, programs: Sequence[int], functions: Sequence[Function]) -> int | None:
+    """Returns the descriptor of the constant tail call of a program's functions, which all of them share as the
+    verifier leaves them; None if they have none.
+    """
+    for program, function in zip(programs, functions, strict=True):
+        if function.jump is not None:
+            found = descriptor(scene, function.jump, {"aux": _aux(scene, program)})
+            for other in programs:
+                give(scene, _aux(scene, other), found)
+            track(scene, function.jump.array, _aux(scene, program))
+            return found
+    return None
+
+
+def _link(
+    scene: Scene,
+    environment: int | None,
+    programs: Sequence[int],
+    functions: Sequence[Function],
+    entries: Sequence[int],
+) -> None:
+    """Compiles the functions again, with the addresses of those that they call. Raises EmulationError."""
+    table = scene.machine.allocate(8 * len(programs))
+    scene.machine.write(table, b"".join(program.to_bytes(8, "little") for program in programs))
+    for index, (program, item) in enumerate(zip(programs, functions, strict=True)):
+        _write(scene, program, _linked(scene, item, entries))
+        aux = _aux(scene, program)
+        for name, value in (("func", table), ("func_cnt", len(programs)), ("real_func_cnt", len(programs))):
+            scene.objects.set(aux, "bpf_prog_aux", name, value)
+        _run_jit(scene, environment, program, f"function {index}, the second time")
+        again = scene.objects.get(program, "bpf_prog", "bpf_func")
+        if again != entries[index]:
+            raise EmulationError(Why.CONTROL, f"{JIT}() moves function {index} when it compiles it again")
 
 
 def _aux(scene: Scene, program: int) -> int:
     return scene.objects.get(program, "bpf_prog", "aux")
 
 
-def _program(scene: Scene, kind: str, index: int, function: Function, reaches: bool) -> int:
+def _program(
+    scene: Scene, kind: str, index: int, function: Function, of_aux: Mapping[str, int], of_program: Mapping[str, int]
+) -> int:
     code = encode(function.insns)
-    aux = {"func_idx": index, "stack_depth": function.stack, "tail_call_reachable": int(reaches)}
-    members = {"len": len(code) // 8, "is_func": int(reaches), "jited": 0}
-    program = scene.program(ProgramKind(kind, program=members, aux=aux), room=len(code))
+    aux = {"func_idx": index, "stack_depth": function.stack, **of_aux}
+    program = scene.program(ProgramKind(kind, program={"len": len(code) // 8, **of_program}, aux=aux), room=len(code))
     _write(scene, program, function.insns)
     return program
 

@@ -1,45 +1,87 @@
 """Cases of the JIT: the kernel compiles a program that tail-calls itself, and the emitted code is run.
 
 The programs are those of the live probes: each entry is counted in memory, and the program stops itself after `LIMIT`.
-A healthy chain is entered 34 times: once, and by 33 tail calls (MAX_TAIL_CALL_CNT), on every kernel.
+A healthy chain is entered 34 times: once, and by 33 tail calls (MAX_TAIL_CALL_CNT), on every kernel. Each is compiled
+with indirect tail calls and with direct ones, which a JIT makes jumps of if their index is a constant.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from tailcall_audit.analyzer.emulator.calls import End
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 from tailcall_audit.analyzer.readers.emulation.compiler import (
     CALL_BASE,
     JIT,
+    TAIL_CALL,
     Compiled,
     Function,
     compile_program,
     jit_stubs,
 )
+from tailcall_audit.analyzer.readers.emulation.jumps import RUN, Jump, put
 from tailcall_audit.analyzer.readers.emulation.scene import Scene
 from tailcall_audit.analyzer.readers.emulation.stage import Case, Finding, Outcome, Stage, control
 from tailcall_audit.probes.kernel.instructions import FP, R0, R1, R2, R3, R6, Insn
 from tailcall_audit.probes.kernel.programs import HEALTHY, LIMIT
 
-__all__ = ["CASES", "NORMAL", "SYMBOLS", "LostCountError", "controls", "count", "entry", "judge", "subprogram"]
+__all__ = [
+    "CASES",
+    "NORMAL",
+    "SYMBOLS",
+    "WAYS",
+    "LostCountError",
+    "Way",
+    "Ways",
+    "controls",
+    "count",
+    "entry",
+    "every_way",
+    "in_words",
+    "judge",
+    "subprogram",
+]
 
 _LOAD_64, _MOVE, _SET, _ADD, _LOAD, _STORE, _JUMP_GREATER = 0x18, 0xBF, 0xB7, 0x07, 0x79, 0x7B, 0x25
 _FILL, _FILL_WORD = 0x7A, 0x62
-_CALL, _EXIT, _TAIL_CALL = 0x85, 0x95, 0xF5
-"""Opcodes. The verifier turns a call of bpf_tail_call() into BPF_JMP | BPF_TAIL_CALL."""
+_CALL, _EXIT = 0x85, 0x95
+"""Opcodes."""
+_PATTERN = 256
+"""Bytes of stack that a pattern fills: more than any offset at which the JIT could look for the count."""
 _CONTEXT = 4096
 _NULL_PAGE = 4096
 
 
-def entry(counter: int, calls: int, stack: int, fill: int | None = None) -> list[Insn]:
-    """Returns a program that counts its entries, fills its stack, and calls function 1 so many times."""
+class Way(NamedTuple):
+    """How a program tail-calls: `direct`, with an index that is a constant, or with one that is only known when it runs."""
+
+    name: str
+    direct: bool
+
+    def jump(self, array: int, key: int = 0) -> Jump | None:
+        """Returns the constant tail call of an entry of an array; None if this way has none."""
+        return Jump(array, key) if self.direct else None
+
+
+WAYS = (Way("an indirect", False), Way("a direct", True))
+Ways = Mapping[str, int]
+"""Entries by the name of the way; a JIT that makes no jumps of direct tail calls has one way only."""
+
+
+def entry(counter: int, calls: int, stack: int) -> list[Insn]:
+    """Returns a program that counts its entries, stores zeros in its stack, and calls function 1 so many times."""
     # Constants, as the live probe stores them: a JIT that writes one wrongly must not look sound here.
-    body = [Insn(_FILL if stack % 8 == 0 else _FILL_WORD, FP, R0, -stack, fill or 0)] if stack else []
+    body = [Insn(_FILL if stack % 8 == 0 else _FILL_WORD, FP, R0, -stack)] if stack else []
     for _ in range(calls):
         body += [Insn(_MOVE, R1, R6), Insn(_CALL, 0, 1, 1, 1)]
+    return _counting(counter, body)
+
+
+def _counting(counter: int, body: Sequence[Insn]) -> list[Insn]:
+    """Returns a program that counts its entries and runs a body, above the limit not any more."""
     return [
         Insn(_MOVE, R6, R1),
         Insn(_LOAD_64, R1, imm=counter),
@@ -53,16 +95,27 @@ def entry(counter: int, calls: int, stack: int, fill: int | None = None) -> list
     ]
 
 
-def subprogram(array: int) -> list[Insn]:
+def _tail_call(array: int, key: int, jump: Jump | None) -> list[Insn]:
+    return [Insn(_LOAD_64, R2, imm=array), Insn(_SET, R3, imm=key), Insn(TAIL_CALL, imm=int(jump is not None))]
+
+
+def subprogram(array: int, jump: Jump | None = None) -> Function:
     """Returns a function that tail-calls entry 0 of a prog_array, and returns 0 if that fails."""
-    return [Insn(_LOAD_64, R2, imm=array), Insn(_SET, R3), Insn(_TAIL_CALL), Insn(_SET, R0), Insn(_EXIT)]
+    return Function([*_tail_call(array, 0, jump), Insn(_SET, R0), Insn(_EXIT)], jump=jump)
 
 
-def plain(counter: int, array: int) -> list[Insn]:
+def _plain(counter: int, array: int, jump: Jump | None) -> Function:
     """Returns a program that counts its entries and tail-calls by itself."""
-    start = entry(counter, 0, 0)[:6]
-    body = [Insn(_MOVE, R1, R6), Insn(_LOAD_64, R2, imm=array), Insn(_SET, R3), Insn(_TAIL_CALL)]
-    return [*start[:5], start[5]._replace(off=len(body) + 1), *body, Insn(_SET, R0), Insn(_EXIT)]
+    return Function(_counting(counter, [Insn(_MOVE, R1, R6), *_tail_call(array, 0, jump)]), jump=jump)
+
+
+def _filling(counter: int, array: int, pattern: int) -> Function:
+    """Returns a program that counts its entries, fills its stack with a pattern, and tail-calls entry 1 of a prog_array,
+    which is a constant.
+    """
+    jump = Jump(array, 1)
+    stores = [Insn(_FILL, FP, R0, -place, pattern) for place in range(8, _PATTERN + 8, 8)]
+    return Function(_counting(counter, [*stores, Insn(_MOVE, R1, R6), *_tail_call(array, 1, jump)]), _PATTERN, jump)
 
 
 class LostCountError(EmulationError):
@@ -71,12 +124,8 @@ class LostCountError(EmulationError):
     """
 
 
-def count(scene: Scene, compiled: Compiled, array: int, counter: int) -> int:
-    """Puts a program into its own array, runs it, and returns how often it was entered; raises LostCountError, or
-    EmulationError.
-    """
-    place = array + scene.layout.place("bpf_array", "ptrs")
-    scene.machine.write(place, compiled.programs[0].to_bytes(8, "little"))
+def count(scene: Scene, compiled: Compiled, counter: int) -> int:
+    """Runs a program, and returns how often it was entered; raises LostCountError, or EmulationError."""
     context = scene.machine.allocate(_CONTEXT)
     instructions = compiled.programs[0] + scene.layout.place("bpf_prog", "insnsi")
     run = scene.machine.call(compiled.entries[0], context, instructions)
@@ -88,54 +137,100 @@ def count(scene: Scene, compiled: Compiled, array: int, counter: int) -> int:
     return scene.machine.word(counter)
 
 
-def chain(stage: Stage, calls: int, stack: int, fill: int | None = None) -> int:
-    """Returns how often a program is entered that calls a tail-calling function so many times; with 0 calls it
-    tail-calls itself.
+def every_way(make: Callable[[Way], int | None]) -> Ways:
+    """Returns the entries of a program in every way. `make` returns None if the JIT makes no jumps: the code is that of
+    the indirect way then.
     """
-    scene = stage.scene(jit_stubs())
+    found = {way.name: make(way) for way in WAYS}
+    return {name: entries for name, entries in found.items() if entries is not None}
+
+
+def in_words(entries: Ways) -> str:
+    """Returns entries in words; ways with the same number are one."""
+    different = set(entries.values())
+    if len(different) == 1:
+        return f"{different.pop()} times"
+    return " and ".join(f"{number} times by {way} tail call" for way, number in entries.items())
+
+
+def chain(scene: Scene, calls: int, stack: int, way: Way) -> int | None:
+    """Returns how often a program is entered that calls a tail-calling function so many times; with 0 calls it
+    tail-calls itself. Returns None if the JIT makes no jumps.
+    """
     array, counter = scene.prog_array(), scene.machine.allocate(8)
-    functions = [Function(entry(counter, calls, stack, fill), stack), Function(subprogram(array))]
+    jump = way.jump(array)
+    functions = [Function(entry(counter, calls, stack), stack), subprogram(array, jump)]
     if not calls:
-        functions = [Function(plain(counter, array))]
-    return count(scene, compile_program(scene, "XDP", functions), array, counter)
+        functions = [_plain(counter, array, jump)]
+    compiled = compile_program(scene, "XDP", functions)
+    if way.direct and not compiled.jumps:
+        return None
+    put(scene, array, 0, compiled.programs[0], jumps=compiled.jumps)
+    return count(scene, compiled, counter)
+
+
+def _pattern(scene: Scene, pattern: int, way: Way) -> int | None:
+    """Returns how often two programs are entered: one fills its stack with a pattern and tail-calls the other, which has
+    4 bytes of stack and calls a function that tail-calls the first. Returns None if the JIT makes no jumps.
+    """
+    array, counter = scene.prog_array(), scene.machine.allocate(8)
+    first = compile_program(scene, "XDP", [_filling(counter, array, pattern)])
+    if way.direct and not first.jumps:
+        return None
+    functions = [Function(entry(counter, 1, 4), 4), subprogram(array, way.jump(array))]
+    second = compile_program(scene, "XDP", functions)
+    for key, compiled in enumerate((first, second)):
+        put(scene, array, key, compiled.programs[0], jumps=first.jumps or second.jumps)
+    return count(scene, first, counter)
 
 
 NORMAL = f"{HEALTHY} where the limit of 33 tail calls holds, stopped after {LIMIT}"
 """The counts of entries that a story compares with."""
 
 
-def judge(entries: int) -> Outcome:
-    """Returns the outcome that a count stands for."""
-    if entries == HEALTHY:
+def judge(entries: Iterable[int]) -> Outcome:
+    """Returns the outcome that counts stand for: of the first that is not the healthy one."""
+    wrong = next((number for number in entries if number != HEALTHY), HEALTHY)
+    if wrong == HEALTHY:
         return Outcome.STOPS
-    return Outcome.LOOPS if entries > LIMIT else Outcome.MISCOUNTS
+    return Outcome.LOOPS if wrong > LIMIT else Outcome.MISCOUNTS
 
 
 def controls(stage: Stage) -> None:
-    """Raises EmulationError unless both plain chains are entered 34 times, as on every kernel."""
-    for calls, what in ((0, "a tail call"), (1, "a tail call in a function")):
-        entries = stage.once(("chain", calls, 8), partial(chain, calls=calls, stack=8))
-        control(entries == HEALTHY, f"{what} is entered {entries} times, not {HEALTHY}")
+    """Raises EmulationError unless every plain chain is entered 34 times, as on every kernel."""
+    for what, entries in stage.once("chains", _controls).items():
+        control(judge(entries.values()) is Outcome.STOPS, f"{what} is entered {in_words(entries)}, not {HEALTHY}")
+
+
+def _controls(stage: Stage) -> Mapping[str, Ways]:
+    scene = stage.scene(jit_stubs())
+    named = ((0, "a tail call"), (1, "a tail call in a function"))
+    return {what: every_way(partial(chain, scene, calls, 8)) for calls, what in named}
 
 
 def _hierarchy(stage: Stage) -> Finding:
     """Counts entries of a program that calls a tail-calling function twice: the whole chain must share one count."""
     controls(stage)
-    entries = chain(stage, 2, 8)
-    words = f"a program that calls a tail-calling function twice, which is then entered {entries} times"
-    return _found(stage, judge(entries), words)
+    entries = every_way(partial(chain, stage.scene(jit_stubs()), 2, 8))
+    words = f"a program that calls a tail-calling function twice, which is then entered {in_words(entries)}"
+    return _found(stage, judge(entries.values()), words)
 
 
-def _count_offset(stage: Stage, fills: Sequence[int]) -> Finding:
+def _count_offset(stage: Stage) -> Finding:
     """Counts entries with a stack whose size is no multiple of eight: the count must be found whatever the size of the
-    stack is, and whatever lies above it.
+    stack is, and whatever lies there.
     """
     controls(stage)
-    counts = [chain(stage, 1, 4, fill) for fill in fills]
-    worst = next((judge(entries) for entries in counts if judge(entries) is not Outcome.STOPS), Outcome.STOPS)
-    above = (f"{entries} times above a stack of {_FILLS[fill]}" for entries, fill in zip(counts, fills, strict=True))
-    words = f"a program with 4 bytes of stack that calls a tail-calling function, which is then entered {' and '.join(above)}"
-    return _found(stage, worst, words)
+    scene = stage.scene(jit_stubs())
+    counts = {name: every_way(partial(_pattern, scene, pattern)) for name, pattern in _PATTERNS.items()}
+    counts[_ALONE] = every_way(partial(chain, scene, 1, 4))
+    outcome = judge(number for entries in counts.values() for number in entries.values())
+    words = ", ".join(f"{in_words(entries)} {where}" for where, entries in counts.items())
+    return _found(
+        stage,
+        outcome,
+        f"a program with 4 bytes of stack that calls a tail-calling function, which is then entered {words}",
+    )
 
 
 def _found(stage: Stage, outcome: Outcome, words: str) -> Finding:
@@ -143,11 +238,9 @@ def _found(stage: Stage, outcome: Outcome, words: str) -> Finding:
     return Finding(outcome, f"{JIT}() at {address:#x} compiles {words} ({NORMAL})")
 
 
-_FILLS = {0: "zeros", -1: "ones"}
+_PATTERNS = {"above a stack of zeros": 0, "above a stack of ones": -1}
+_ALONE = "alone"
 
-CASES: dict[str, Case] = {
-    "jit/hierarchy": _hierarchy,
-    "jit/count-offset": partial(_count_offset, fills=(0, -1)),
-}
+CASES: dict[str, Case] = {"jit/hierarchy": _hierarchy, "jit/count-offset": _count_offset}
 """The cases, by the names that the catalogue has for them."""
-SYMBOLS = frozenset((JIT, CALL_BASE, *jit_stubs()))
+SYMBOLS = frozenset((JIT, CALL_BASE, RUN, *jit_stubs()))

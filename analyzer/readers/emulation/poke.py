@@ -4,17 +4,23 @@ changes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from tailcall_audit.analyzer.emulator.calls import Call, End, Run, Stub
+from tailcall_audit.analyzer.emulator.calls import End, Run
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
+from tailcall_audit.analyzer.readers.emulation.jumps import (
+    IS_BPF_TEXT,
+    RUN,
+    WRITERS,
+    Jump,
+    descriptor,
+    give,
+    track,
+    writing,
+)
 from tailcall_audit.analyzer.readers.emulation.scene import ProgramKind
 from tailcall_audit.analyzer.readers.emulation.stage import Case, Finding, Outcome, Stage, control
 
 __all__ = ["CASES", "SYMBOLS"]
 
-_RUN, _IS_BPF_TEXT = "prog_array_map_poke_run", "is_bpf_text_address"
-_WRITERS = ("text_poke_bp", "smp_text_poke_single", "text_poke")
 _KEY = 1
 _JUMP = 5
 """Bytes of a jump, and of the no-operation in its place."""
@@ -27,45 +33,18 @@ class _Poked:
     """A program with one constant tail call through entry 1 of a prog_array, in a fresh machine."""
 
     def __init__(self, stage: Stage, nothing: bytes, is_known: bool) -> None:
-        stubs: Mapping[str, Stub] = {
-            _IS_BPF_TEXT: lambda _: int(is_known),
-            **dict.fromkeys(_WRITERS, self._write),
-        }
-        scene = self.scene = stage.scene(stubs)
+        scene = self.scene = stage.scene(writing(is_known))
         self.array = scene.prog_array()
         self.code = scene.machine.allocate_code(4096)
         self.target, self.bypass, self.around = self.code, self.code + 16, self.code + 64
         scene.machine.write(self.target, nothing)
-        jump = scene.bench.isa.jump(self.bypass, self.around, _JUMP)
-        scene.machine.write(self.bypass, jump)
-        self._descriptor()
-
-    def _write(self, call: Call) -> int:
-        call.machine.write(call.argument(0), call.machine.read(call.argument(1), min(call.argument(2), 16)))
-        return 0
-
-    def _descriptor(self) -> None:
-        """Sets the descriptor of the jump, and the array's list of programs with such jumps."""
-        scene, objects = self.scene, self.scene.objects
-        struct = "bpf_jit_poke_descriptor"
-        for member in ("tailcall_target", "tailcall_bypass", "bypass_addr", "tailcall_target_stable"):
-            scene.layout.need(struct, member)
-        reason = scene.bench.number("bpf_jit_poke_reason", "BPF_POKE_REASON_TAIL_CALL")
-        members = {
-            "tailcall_target": self.target, "tailcall_bypass": self.bypass, "bypass_addr": self.around, "adj_off": 0,
-            "tailcall_target_stable": 1, "reason": reason, "tail_call.map": self.array, "tail_call.key": _KEY,
-        }  # fmt: skip
-        descriptor = objects.new(struct, members)
-        program = objects.get(scene.program(_XDP), "bpf_prog", "aux")
-        objects.set(program, "bpf_prog_aux", "poke_tab", descriptor)
-        objects.set(program, "bpf_prog_aux", "size_poke_tab", 1)
-        aux = objects.get(self.array, "bpf_array", "aux")
-        head = aux + scene.layout.place("bpf_array_aux", "poke_progs")
-        scene.hold(aux, "bpf_array_aux", "poke_mutex")
-        element = objects.new("prog_poke_elem", {"aux": program})
-        link = element + scene.layout.place("prog_poke_elem", "list")
-        scene.machine.write(link, head.to_bytes(8, "little") * 2)
-        scene.machine.write(head, link.to_bytes(8, "little") * 2)
+        scene.machine.write(self.bypass, scene.bench.isa.jump(self.bypass, self.around, _JUMP))
+        places = {"tailcall_target": self.target, "tailcall_bypass": self.bypass, "bypass_addr": self.around}
+        found = descriptor(scene, Jump(self.array, _KEY), {**places, "tailcall_target_stable": 1})
+        program = scene.objects.get(scene.program(_XDP), "bpf_prog", "aux")
+        give(scene, program, found)
+        track(scene, self.array, program)
+        scene.hold(scene.objects.get(self.array, "bpf_array", "aux"), "bpf_array_aux", "poke_mutex")
 
     def callee(self) -> int:
         """Returns the address of a program to jump to."""
@@ -73,7 +52,7 @@ class _Poked:
 
     def change(self, old: int, new: int) -> Run:
         """Calls the function that changes the entry; 0 means no program."""
-        return self.scene.call(_RUN, self.array, _KEY, old, new)
+        return self.scene.call(RUN, self.array, _KEY, old, new)
 
     def jumps_to(self, program: int) -> bool:
         """Returns True if the code jumps to a program now."""
@@ -91,7 +70,7 @@ def _changes(stage: Stage, nothing: bytes, is_known: bool) -> Outcome:
         if run.end is End.TRAP:
             return Outcome.BUG
         if run.end is not End.RETURNED:
-            raise EmulationError(Why.UNEXPECTED_FAULT, f"{_RUN}() {run.describe()}")
+            raise EmulationError(Why.UNEXPECTED_FAULT, f"{RUN}() {run.describe()}")
         if new and not poked.jumps_to(new):
             return Outcome.NOT_DONE
     return Outcome.DONE if poked.scene.machine.read(poked.target, _JUMP) == nothing else Outcome.NOT_DONE
@@ -103,17 +82,17 @@ def _unknown_program(stage: Stage) -> Finding:
     """
     nothing = next((item for item in _NOTHING if _changes(stage, item, is_known=True) is Outcome.DONE), None)
     if nothing is None:
-        raise EmulationError(Why.CONTROL, f"{_RUN}() does not change the jumps of a program that is in use")
+        raise EmulationError(Why.CONTROL, f"{RUN}() does not change the jumps of a program that is in use")
     outcome = _changes(stage, nothing, is_known=False)
-    control(outcome in (Outcome.DONE, Outcome.NOT_DONE), f"{_RUN}() traps although it was not in its way before")
-    address = stage.bench.kernel.function(_RUN)
+    control(outcome in (Outcome.DONE, Outcome.NOT_DONE), f"{RUN}() traps although it was not in its way before")
+    address = stage.bench.kernel.function(RUN)
     did = "changes" if outcome is Outcome.DONE else "leaves"
     return Finding(
-        outcome, f"{_RUN}() at {address:#x} {did} the jump of a program that kallsyms does not know (yet, or any more)"
+        outcome, f"{RUN}() at {address:#x} {did} the jump of a program that kallsyms does not know (yet, or any more)"
     )
 
 
 CASES: dict[str, Case] = {"poke/unknown-program": _unknown_program}
 """The cases, by the names that the catalogue has for them."""
 
-SYMBOLS = frozenset((_RUN, _IS_BPF_TEXT, *_WRITERS))
+SYMBOLS = frozenset((RUN, IS_BPF_TEXT, *WRITERS))

@@ -161,6 +161,7 @@ _PLAIN_AUX = {
     "dst_prog": 0, "saved_dst_prog_type": 0, "saved_dst_attach_type": 0, "attach_func_proto": 0, "dev_bound": 0,
     "offload_requested": 0, "offload": 0, "xdp_has_frags": 0, "tail_call_reachable": 0, "is_extended": 0, "prog_array_member_cnt": 0,
     "sleepable": 0, "kprobe_write_ctx": 0, "cgroup_storage": 0, "func_cnt": 0, "used_map_cnt": 0, "prog": 0,
+    "poke_tab": 0, "size_poke_tab": 0,
 }  # fmt: skip
 _PLAIN_MAP = {
     "map.map_type": 0, "map.owner": 0, "map.owner_lock": 0, "map.owner.type": 0, "map.owner.lock": 0, "map.cookie": 0, "aux": 0,

@@ -14,12 +14,16 @@ from tailcall_audit.analyzer.readers.emulation.compiler import Compiled, Functio
 from tailcall_audit.analyzer.readers.emulation.jit import (
     NORMAL,
     LostCountError,
+    Way,
     controls,
     count,
     entry,
+    every_way,
+    in_words,
     judge,
     subprogram,
 )
+from tailcall_audit.analyzer.readers.emulation.jumps import put
 from tailcall_audit.analyzer.readers.emulation.scene import Scene
 from tailcall_audit.analyzer.readers.emulation.stage import Case, Finding, Outcome, Stage, control
 from tailcall_audit.probes.kernel.instructions import R0, R1, R2, Insn
@@ -56,17 +60,23 @@ _LISTS = (
 
 
 class _Traced:
-    """A compiled program whose second function tail-calls, and a compiled tracer that counts its calls."""
+    """A compiled program whose second function tail-calls, and a compiled tracer that counts its calls. `compiles` is
+    False if the JIT makes no jump of a direct tail call.
+    """
 
-    def __init__(self, stage: Stage) -> None:
-        enters = dict.fromkeys(_ENTERS, lambda _: 1)
-        leaves = dict.fromkeys(_LEAVES, lambda _: 0)
-        self.scene: Scene = stage.scene({**jit_stubs(), **enters, **leaves})
-        self.array = self.scene.prog_array()
-        self.counter, self.hits = self.scene.machine.allocate(8), self.scene.machine.allocate(8)
-        functions = [Function(entry(self.counter, 1, 8), 8), Function(subprogram(self.array))]
-        self.compiled: Compiled = compile_program(self.scene, "XDP", functions)
-        self.tracer = compile_program(self.scene, "TRACING", [Function(_counting(self.hits))], reaches_tail_call=False)
+    def __init__(self, scene: Scene, way: Way) -> None:
+        self.scene = scene
+        self.array = scene.prog_array()
+        self.counter, self.hits = scene.machine.allocate(8), scene.machine.allocate(8)
+        functions = [Function(entry(self.counter, 1, 8), 8), subprogram(self.array, way.jump(self.array))]
+        self.compiled: Compiled = compile_program(scene, "XDP", functions)
+        self.compiles = self.compiled.jumps or not way.direct
+        self.tracer = compile_program(scene, "TRACING", [Function(_counting(self.hits))])
+
+    def count(self) -> int:
+        """Puts the program into its array and returns how often it is entered; raises EmulationError."""
+        put(self.scene, self.array, 0, self.compiled.programs[0], jumps=self.compiled.jumps)
+        return count(self.scene, self.compiled, self.counter)
 
     def trace(self, kinds: tuple[int, ...], wish: int) -> None:
         """Makes the kernel build a trampoline for these kinds of tracers, with the flag `wish`, and calls it from the
@@ -159,16 +169,28 @@ def traced(stage: Stage, kinds: tuple[int, ...], wish: int) -> tuple[Outcome, st
 
 
 def _traced(stage: Stage, kinds: tuple[int, ...], wish: int) -> tuple[Outcome, str]:
-    found = _Traced(stage)
-    found.trace(kinds, wish)
+    scene = stage.scene({**jit_stubs(), **dict.fromkeys(_ENTERS, lambda _: 1), **dict.fromkeys(_LEAVES, lambda _: 0)})
+    hits: dict[str, int] = {}
+
+    def make(way: Way) -> int | None:
+        found = _Traced(scene, way)
+        if not found.compiles:
+            return None
+        found.trace(kinds, wish)
+        entries = found.count()
+        hits[way.name] = scene.machine.word(found.hits)
+        control(
+            hits[way.name] >= min(entries, HEALTHY) - 1,
+            f"the tracer is called {hits[way.name]} times in {entries} entries by {way.name} tail call",
+        )
+        return entries
+
     try:
-        entries = count(found.scene, found.compiled, found.array, found.counter)
+        entries = every_way(make)
     except LostCountError as error:
         return Outcome.NULL_DEREFERENCE, f"loses the pointer to the count around {_WORDS[kinds]}: {error.detail}"
-    hits = found.scene.machine.word(found.hits)
-    control(hits >= min(entries, HEALTHY) - 1, f"the tracer is called {hits} times in {entries} entries")
-    words = f"lets the program in {entries} times and calls {_WORDS[kinds]} {hits} times"
-    return judge(entries), f"{words} ({NORMAL})"
+    words = f"lets the program in {in_words(entries)} and calls {_WORDS[kinds]} {in_words(hits)}"
+    return judge(entries.values()), f"{words} ({NORMAL})"
 
 
 def _carries(stage: Stage, kinds: tuple[int, ...]) -> Finding:

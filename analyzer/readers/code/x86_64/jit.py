@@ -1,4 +1,8 @@
-"""Pitfalls 2 and 4: what the x86-64 JIT emits for tail calls and for calls of subprograms."""
+"""Pitfalls 2 and 4: what the x86-64 JIT emits for tail calls and for calls of subprograms.
+
+Only the places of the fixes are read, and not which bytes the JIT emits on each of its paths. So nothing here proves
+these fixes (`rest_of_emitter`).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,13 @@ from collections.abc import Iterator, Mapping
 from tailcall_audit.analyzer.kernelfiles.binary import Function
 from tailcall_audit.analyzer.kernelfiles.isa.insn import Insn
 from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import MEMORY, constants
-from tailcall_audit.analyzer.readers.code.claims import Place, PlaceState, Shown, taken_together
+from tailcall_audit.analyzer.readers.code.claims import (
+    Place,
+    PlaceState,
+    Shown,
+    rest_of_emitter,
+    taken_together,
+)
 from tailcall_audit.analyzer.readers.code.members import place_of
 from tailcall_audit.probes.kernel.btf import Btf
 
@@ -54,7 +64,8 @@ def hierarchy(
     elif (behind, plain) == (2, 0) and pointer:
         detail = "the JIT emits `cmp qword ptr [rax], 33`: it counts behind a pointer"
         compares = Place(PlaceState.THERE, function, detail)
-        yield from taken_together("count-behind-pointer", [compares, _handed_down(function, decoded[body])])
+        places = [compares, _handed_down(function, decoded[body]), rest_of_emitter(function)]
+        yield from taken_together("count-behind-pointer", places)
 
 
 def _handed_down(function: Function, insns: list[Insn]) -> Place:
@@ -114,7 +125,7 @@ def count_offset(
             how = "rounds the stack depth up to 8" if rounded else "takes the stack depth as it is"
             state = PlaceState.THERE if rounded else PlaceState.LACKING
             place = Place(state, functions[body], f"{body}() {how} for the count's place before a call")
-            yield from taken_together("rounded-count-offset", [place])
+            yield from taken_together("rounded-count-offset", [place, rest_of_emitter(functions[body])])
             return
         source = MEMORY.fullmatch(last)
         if (

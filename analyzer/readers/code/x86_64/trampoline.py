@@ -2,7 +2,8 @@
 
 Linux kernel commit 2b5dcb31a19a ("bpf, x64: Fix tailcall infinite loop") (in v6.7): the trampoline keeps the count if a
 flag is set, the check of the attach target sets the flag for a program that tail-calls, and an update of the trampoline
-keeps the flag.
+keeps the flag. Which bytes the trampoline is made of on each path is not followed, so nothing here proves the fix
+(`rest_of_emitter`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,13 @@ from tailcall_audit.analyzer.kernelfiles.binary import Function
 from tailcall_audit.analyzer.kernelfiles.isa.flow import Flow
 from tailcall_audit.analyzer.kernelfiles.isa.insn import Insn
 from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import MEMORY, REGISTERS, flow_of
-from tailcall_audit.analyzer.readers.code.claims import Place, PlaceState, Shown, taken_together
+from tailcall_audit.analyzer.readers.code.claims import (
+    Place,
+    PlaceState,
+    Shown,
+    rest_of_emitter,
+    taken_together,
+)
 from tailcall_audit.analyzer.readers.code.members import place_of
 from tailcall_audit.probes.kernel.btf import Btf
 
@@ -50,7 +57,7 @@ def trampoline(
     restoring = _restoring(functions[name], decoded[name])
     flags = None if btf is None else place_of(btf, "bpf_trampoline", "flags")
     calling = None if btf is None else place_of(btf, "bpf_prog_aux", "tail_call_reachable")
-    places = [restoring]
+    places = [restoring, rest_of_emitter(functions[name])]
     if restoring.state is PlaceState.LACKING:
         pass  # the other places make no difference any more
     elif flags is None or calling is None:

@@ -1,0 +1,59 @@
+"""Debian's kernels with one jump of the JIT or of the trampoline turned around: the guest shows a defect while every shape
+of its fix is in the code. Shapes may not call that the fix, and running the functions must not.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.kernelfiles.binary import Binary
+from tailcall_audit.analyzer.kernelfiles.containers import unpack
+from tailcall_audit.analyzer.model import Presence
+from tailcall_audit.analyzer.readers.code.claims import Claim
+from tailcall_audit.analyzer.readers.code.isa import isas
+from tailcall_audit.analyzer.readers.code.registry import findings
+from tailcall_audit.analyzer.readers.emulation.read import emulate, evidence_of, wanted_cases
+from tests.mutants import FLIPS, IN_5_10, IN_6_1_192, IN_6_12, IN_7_3, Flip, flipped, subject
+
+X86_64 = isas()["x86_64"]
+EMITTED = {"ff672c67ee76", "2b5dcb31a19a", "116e04ba1459"}
+"""The fixes that lie in functions that emit machine code."""
+
+
+def claims(elf: bytes) -> dict[str, Claim]:
+    binary = Binary(unpack(elf, "vmlinux"))
+    return {item.commit: item.claim for item in findings(X86_64, binary.functions(X86_64.functions), binary.btf)}
+
+
+def run(elf: bytes, commit: str, catalog: Catalog) -> Presence:
+    only = frozenset((commit,))
+    found = emulate(Binary(unpack(elf, "vmlinux")), "x86_64", wanted_cases(catalog, "x86_64", only))
+    (item,) = evidence_of(catalog, found, "x86_64", "vmlinux", only)
+    return item.presence
+
+
+@pytest.mark.parametrize("flip", FLIPS, ids=str)
+def test_a_shape_of_the_fix_in_code_that_does_not_work_is_not_the_fix(flip: Flip) -> None:
+    kernel = subject(flip.image)
+    # The shapes see no difference at all: this is why they may not call either of the two fixed.
+    assert claims(kernel.mutant(flipped(flip)))[flip.commit] is claims(kernel.elf)[flip.commit] is Claim.SIMILAR
+
+
+@pytest.mark.parametrize("flip", FLIPS, ids=str)
+def test_functions_that_are_run_miss_what_the_guest_misses(catalog: Catalog, flip: Flip) -> None:
+    expected = Presence.ABSENT if flip.is_run else Presence.UNKNOWN
+    assert run(subject(flip.image).mutant(flipped(flip)), flip.commit, catalog) is expected
+
+
+@pytest.mark.parametrize("commit", ["ff672c67ee76", "2b5dcb31a19a"])
+def test_the_kernels_themselves_have_the_fixes_when_they_are_run(catalog: Catalog, commit: str) -> None:
+    for image in {flip.image for flip in FLIPS if flip.commit == commit}:
+        assert run(subject(image).elf, commit, catalog) is Presence.PRESENT
+
+
+@pytest.mark.parametrize("image", [IN_5_10, IN_6_1_192, IN_6_12, IN_7_3])
+def test_no_shape_in_a_function_that_emits_code_proves_a_fix(image: str) -> None:
+    found = claims(subject(image).elf)
+    assert found.keys() & EMITTED
+    assert all(found[commit] is not Claim.PRESENT for commit in found.keys() & EMITTED)
