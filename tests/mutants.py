@@ -105,8 +105,7 @@ CASES = (
 
 class Flip(NamedTuple):
     """A jump that is turned around: the kernel, the commit whose defect a guest then shows, the function, the jump's
-    offset in it, the change, and what no longer holds. `is_run` is False if a control fails when the functions are run,
-    so that there is no answer.
+    offset in it, the change, and what no longer holds.
     """
 
     image: str
@@ -115,7 +114,6 @@ class Flip(NamedTuple):
     offset: int
     change: str
     lacks: str
-    is_run: bool = True
 
     def __str__(self) -> str:
         release = self.image.removeprefix("vmlinuz-").partition("-")[0]
@@ -125,12 +123,12 @@ class Flip(NamedTuple):
 _JIT, _TRAMPOLINE_MAKER = "do_jit", "arch_prepare_bpf_trampoline"
 _OFFSET, _TRACED = "ff672c67ee76", "2b5dcb31a19a"
 FLIPS = (
-    Flip(IN_5_10, _OFFSET, _JIT, 0x1E3, "je never", "r13 is saved only if it is used", is_run=False),
-    Flip(IN_5_10, _OFFSET, _JIT, 0x1F7, "je never", "r14 is saved only if it is used", is_run=False),
-    Flip(IN_5_10, _OFFSET, _JIT, 0x20B, "je never", "r15 is saved only if it is used", is_run=False),
+    Flip(IN_5_10, _OFFSET, _JIT, 0x1E3, "je never", "r13 is saved only if it is used"),
+    Flip(IN_5_10, _OFFSET, _JIT, 0x1F7, "je never", "r14 is saved only if it is used"),
+    Flip(IN_5_10, _OFFSET, _JIT, 0x20B, "je never", "r15 is saved only if it is used"),
     Flip(IN_5_10, _OFFSET, _JIT, 0x1155, "je always", "a direct tail call gives the stack back"),
     Flip(IN_5_10, _OFFSET, _JIT, 0x1707, "je never", "a constant is stored with its own width"),
-    Flip(IN_6_1_192, _OFFSET, _JIT, 0x241, "je never", "r15 is saved only if it is used", is_run=False),
+    Flip(IN_6_1_192, _OFFSET, _JIT, 0x241, "je never", "r15 is saved only if it is used"),
     Flip(IN_6_1_192, _TRACED, _TRAMPOLINE_MAKER, 0x104, "jne never", "the trampoline stores the count"),
     Flip(IN_6_1_192, _TRACED, _TRAMPOLINE_MAKER, 0x1FA, "jne never", "it calls what it traces"),
     Flip(IN_6_1_192, _TRACED, _TRAMPOLINE_MAKER, 0x28C, "jne always", "it returns a value only if it has kept one"),

@@ -174,6 +174,12 @@ def test_the_counts_are_those_of_the_guests(catalog: Catalog) -> None:
         assert f" {calls} times (34 where" in new[f"trampoline/carries-{kind}"].story
 
 
+def test_what_lies_on_the_stack_decides_as_in_the_guest(without_rounding: Path) -> None:
+    """The guest counts 61 entries above zeros and 2 above ones (docs/images.md)."""
+    story = lab_results(without_rounding).results["jit/count-offset"].story
+    assert "entered 61 times above a stack of zeros, 2 times above a stack of ones" in story
+
+
 def mutants(found: Kernel, function: str) -> list[Kernel]:
     """The kernel with one conditional jump of a function turned round, for each."""
     binary = Binary(found)

@@ -25,7 +25,7 @@ from tailcall_audit.analyzer.readers.emulation.compiler import (
 from tailcall_audit.analyzer.readers.emulation.jumps import RUN, Jump, put
 from tailcall_audit.analyzer.readers.emulation.scene import Scene
 from tailcall_audit.analyzer.readers.emulation.stage import Case, Finding, Outcome, Stage, control
-from tailcall_audit.probes.kernel.instructions import FP, R0, R1, R2, R3, R6, Insn
+from tailcall_audit.probes.kernel.instructions import FP, R0, R1, R2, R3, R6, Insn, encode
 from tailcall_audit.probes.kernel.programs import HEALTHY, LIMIT
 
 __all__ = [
@@ -81,14 +81,15 @@ def entry(counter: int, calls: int, stack: int) -> list[Insn]:
 
 
 def _counting(counter: int, body: Sequence[Insn]) -> list[Insn]:
-    """Returns a program that counts its entries and runs a body, above the limit not any more."""
+    """Returns a program that counts its entries, and runs a body unless they are above the limit."""
+    slots = len(encode(body)) // 8
     return [
         Insn(_MOVE, R6, R1),
         Insn(_LOAD_64, R1, imm=counter),
         Insn(_LOAD, R2, R1),
         Insn(_ADD, R2, imm=1),
         Insn(_STORE, R1, R2),
-        Insn(_JUMP_GREATER, R2, off=len(body), imm=LIMIT),
+        Insn(_JUMP_GREATER, R2, off=slots, imm=LIMIT),
         *body,
         Insn(_SET, R0),
         Insn(_EXIT),
@@ -147,10 +148,10 @@ def every_way(make: Callable[[Way], int | None]) -> Ways:
 
 def in_words(entries: Ways) -> str:
     """Returns entries in words; ways with the same number are one."""
-    different = set(entries.values())
-    if len(different) == 1:
-        return f"{different.pop()} times"
-    return " and ".join(f"{number} times by {way} tail call" for way, number in entries.items())
+    times = {way: f"{number} time{'' if number == 1 else 's'}" for way, number in entries.items()}
+    if len(set(times.values())) == 1:
+        return next(iter(times.values()))
+    return " and ".join(f"{number} by {way} tail call" for way, number in times.items())
 
 
 def chain(scene: Scene, calls: int, stack: int, way: Way) -> int | None:
@@ -205,13 +206,13 @@ def controls(stage: Stage) -> None:
 def _controls(stage: Stage) -> Mapping[str, Ways]:
     scene = stage.scene(jit_stubs())
     named = ((0, "a tail call"), (1, "a tail call in a function"))
-    return {what: every_way(partial(chain, scene, calls, 8)) for calls, what in named}
+    return {what: every_way(partial(chain, scene, calls, 0)) for calls, what in named}
 
 
 def _hierarchy(stage: Stage) -> Finding:
     """Counts entries of a program that calls a tail-calling function twice: the whole chain must share one count."""
     controls(stage)
-    entries = every_way(partial(chain, stage.scene(jit_stubs()), 2, 8))
+    entries = every_way(partial(chain, stage.scene(jit_stubs()), 2, 0))
     words = f"a program that calls a tail-calling function twice, which is then entered {in_words(entries)}"
     return _found(stage, judge(entries.values()), words)
 

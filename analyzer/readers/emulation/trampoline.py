@@ -68,7 +68,7 @@ class _Traced:
         self.scene = scene
         self.array = scene.prog_array()
         self.counter, self.hits = scene.machine.allocate(8), scene.machine.allocate(8)
-        functions = [Function(entry(self.counter, 1, 8), 8), subprogram(self.array, way.jump(self.array))]
+        functions = [Function(entry(self.counter, 1, 0)), subprogram(self.array, way.jump(self.array))]
         self.compiled: Compiled = compile_program(scene, "XDP", functions)
         self.compiles = self.compiled.jumps or not way.direct
         self.tracer = compile_program(scene, "TRACING", [Function(_counting(self.hits))])
