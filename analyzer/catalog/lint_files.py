@@ -178,8 +178,7 @@ def _no_example(checked: Checked) -> Iterator[Finding]:
     for file in checked.files.commits.values():
         for kind in ("btf", "emulation", "code"):
             entry = mapping(file.data).get(kind)
-            # What was seen and claims nothing is an example too: some shapes can only show that a fix is missing.
-            if entry is not None and not (_is_exemplified(entry) or entry.get("examples", {}).get("unknown")):
+            if entry is not None and not _is_exemplified(entry):
                 yield Finding(file, (kind,), kind, f"{kind} was seen on no kernel: add examples")
 
 
