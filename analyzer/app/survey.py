@@ -196,7 +196,9 @@ def _read_changelogs(
     )
     opener = import_module(f"tailcall_audit.analyzer.subjects.{openers[kind]}")
     subjects = opener.open_subjects(request, given)
-    return survey_changelogs(catalog, _with_changelog(subjects), "packages", os.path.basename(given), day, progress)
+    name = os.path.basename(given)
+    changelogs = _with_changelog(subjects)
+    return survey_changelogs(catalog, changelogs, "packages", name, day, progress, excerpt=options.excerpt)
 
 
 def _with_changelog(subjects: Iterable[Subject | Skipped]) -> Iterator[OpenChangelog]:
@@ -225,8 +227,6 @@ def _survey(options: argparse.Namespace) -> int:
         survey = survey._replace(name=options.name)
     if options.source:
         survey = survey._replace(source=options.source)
-    if options.excerpt:
-        survey = survey._replace(excerpt=True)
     emit(survey_as_json(survey) if options.format == "json" else render_survey(survey, catalog), options.output)
     if options.write:
         folder = user_folder() if options.into is None else expanded(options.into)

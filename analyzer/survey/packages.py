@@ -6,11 +6,12 @@ Each version with a changelog entry is read with the same code as an audit of th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.catalog.distribution import Distribution
+from tailcall_audit.analyzer.catalog.expression import leaves
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import ChangelogError
 from tailcall_audit.analyzer.kernelfiles.release.package_release import upstream_of
@@ -115,9 +116,11 @@ def _builds(
             yield series, _build(opened, named)
 
 
-def _claims(series: Series, builds: Sequence[_Build], distribution: Distribution, source: str) -> Iterator[Claim]:
+def _claims(
+    series: Series, builds: Sequence[_Build], distribution: Distribution, source: str, dated: Container[str]
+) -> Iterator[Claim]:
     """Yields the claims about the builds of a series, line by line. A z-stream starts with the state of the main line
-    at the point where it branches off.
+    at the point where it branches off. `dated` are the commits that are absent before the build that lists them first.
     """
     lines: dict[tuple[int, ...], list[_Build]] = {}
     for build in sorted(builds, key=lambda item: build_key(item.version)):
@@ -127,7 +130,18 @@ def _claims(series: Series, builds: Sequence[_Build], distribution: Distribution
     for commit in dict.fromkeys(key for build in builds for key in build.states):
         for line, members in lines.items():
             there = _inherited(lines.get((), []), line, commit) if line else None
+            if there is None and commit in dated:
+                yield from _before_it_was_listed(series, commit, members, source)
             yield from _line_claims(series, commit, members, there, source)
+
+
+def _before_it_was_listed(series: Series, commit: str, builds: Sequence[_Build], source: str) -> Iterator[Claim]:
+    """Yields the claim that the builds before the one that lists a commit first lack it."""
+    states = [build.states.get(commit) for build in builds]
+    first = next((place for place, state in enumerate(states) if state is not None), 0)
+    if first and states[first]:
+        words = f"{source}: entry {builds[first].version} lists it, and none before it that was read"
+        yield Claim(commit, State.ABSENT_THROUGH, builds[first - 1].version, words[:500], series=str(series))
 
 
 def _inherited(main: Sequence[_Build], line: tuple[int, ...], commit: str) -> bool | None:
@@ -165,6 +179,12 @@ def _absent_through(series: Series, commit: str, build: _Build, source: str) -> 
     return Claim(commit, State.ABSENT_THROUGH, build.version, words, series=str(series))
 
 
+def _only_fixes(catalog: Catalog) -> frozenset[str]:
+    """Returns the fixes that no defect needs to be reachable: their absence makes no kernel safe."""
+    needed = {key for defect in catalog.defects for key in leaves(defect.reachable)}
+    return frozenset(key for defect in catalog.defects for key in leaves(defect.fixed)) - needed
+
+
 def survey_changelogs(
     catalog: Catalog,
     changelogs: Iterable[OpenChangelog],
@@ -172,10 +192,13 @@ def survey_changelogs(
     source: str,
     date: str,
     progress: Callable[[str], None] = lambda _: None,
+    *,
+    excerpt: bool = False,
 ) -> Survey:
     """Surveys changelogs, each opened at its newest version. `source` is the name of their source.
 
-    Raises SurveyError if none is of a distribution that the catalogue knows.
+    Of an excerpt, a commit that is a fix and nothing else counts as absent in the builds before the one that lists it:
+    to list it there would make no sense otherwise. The silence of an excerpt claims nothing. Raises SurveyError if none is of a distribution that the catalogue knows.
     """
     found: dict[Series, dict[str, _Build]] = {}
     notes: list[str] = []
@@ -192,10 +215,11 @@ def survey_changelogs(
     if not found:
         raise SurveyError("; ".join(notes) or f"{source}: no changelog to survey")
     distributions = {entry.name: entry for entry in catalog.distributions}
+    dated = _only_fixes(catalog) if excerpt else frozenset[str]()
     claims = [
         claim
         for series, builds_of in found.items()
-        for claim in _claims(series, list(builds_of.values()), distributions[series.distro], source)
+        for claim in _claims(series, list(builds_of.values()), distributions[series.distro], source, dated)
     ]
     reach = {str(series): max(builds_of, key=build_key) for series, builds_of in found.items()}
-    return Survey(Kind.PACKAGES, name, source, date, reach, tuple(claims), notes=tuple(notes))
+    return Survey(Kind.PACKAGES, name, source, date, reach, tuple(claims), notes=tuple(notes), excerpt=excerpt)

@@ -16,6 +16,7 @@ from tailcall_audit.analyzer.readers.series import line_of
 from tailcall_audit.analyzer.subjects.open_changelog import open_changelog
 from tailcall_audit.analyzer.survey.compare import with_surveys
 from tailcall_audit.analyzer.survey.packages import survey_changelogs
+from tailcall_audit.analyzer.survey.types import State as Known
 from tailcall_audit.analyzer.version import build_key
 from tests.survey.sources import EXCERPTS, kept
 
@@ -44,7 +45,7 @@ def _verdict(kernel: str, defect: str, catalog: Catalog | None = None) -> State:
         ("5.15.0-49-generic", State.FIXED),
         ("5.15.0-164-generic", State.FIXED),
         ("5.15.0-164-generic-64k", State.FIXED),
-        ("5.15.0-47-generic", State.UNKNOWN),
+        ("5.15.0-47-generic", State.AFFECTED),  # 5.15.0-48.54 lists the fix
         ("5.15.0-1075-aws", State.UNKNOWN),  # its number is a count of its own
         ("5.15.0-1050-generic", State.UNKNOWN),  # of linux-riscv
         ("5.15.0-102-lowlatency", State.UNKNOWN),
@@ -66,13 +67,14 @@ def test_no_fact_of_an_excerpt_has_high_confidence() -> None:
 @pytest.mark.parametrize(
     ("kernel", "defect", "expected"),
     [
-        ("6.8.0-35-generic", "x86-hierarchy", State.UNKNOWN),  # 6.8.0-53.55 lists the fix: what is older is not said
-        ("6.8.0-52-generic", "x86-hierarchy", State.UNKNOWN),
+        ("6.8.0-35-generic", "x86-hierarchy", State.AFFECTED),  # 6.8.0-53.55 lists the fix
+        ("6.8.0-52-generic", "x86-hierarchy", State.AFFECTED),
         ("6.8.0-53-generic", "x86-hierarchy", State.UNKNOWN),  # of which upload with that number is not in the name
         ("6.8.0-53-generic #55-Ubuntu", "x86-hierarchy", State.FIXED),
         ("6.8.0-54-generic", "x86-hierarchy", State.FIXED),
         ("6.8.0-58-generic #60-Ubuntu SMP PREEMPT_DYNAMIC Fri Mar 14 18:29:48 UTC 2025", "freplace-loop", State.FIXED),
-        ("6.8.0-57-generic", "freplace-loop", State.UNKNOWN),
+        ("6.8.0-56-generic", "freplace-loop", State.AFFECTED),
+        ("6.8.0-57-generic", "freplace-loop", State.UNKNOWN),  # between the uploads that the changelog has
         ("6.8.0-139-generic", "freplace-loop", State.FIXED),
         ("6.8.0-139-lowlatency", "freplace-loop", State.UNKNOWN),
         ("6.8.0-1060-aws", "freplace-loop", State.UNKNOWN),
@@ -87,8 +89,45 @@ def test_ubuntu_noble_by_the_shipped_survey(kernel: str, defect: str, expected: 
 def test_the_article_s_kernel_has_what_its_base_has_and_nothing_of_a_later_upload() -> None:
     states = audit(kernels=["6.8.0-35-generic"], arch="x86_64").targets[0].states
     assert states["x86-trampoline-loop"] is State.FIXED  # in mainline before 6.8
-    later = ("x86-hierarchy", "freplace-loop", "freplace-attached-panic", "freplace-attached-refused")
-    assert {slug: states[slug] for slug in later} == dict.fromkeys(later, State.UNKNOWN)
+    later = ("x86-hierarchy", "freplace-loop")
+    assert {slug: states[slug] for slug in later} == dict.fromkeys(later, State.AFFECTED)
+    # f7866c358733 fixes one half of pitfall 5 and brings the other: that an excerpt does not list it yet makes nothing safe.
+    open_ = ("freplace-attached-panic", "freplace-attached-refused")
+    assert {slug: states[slug] for slug in open_} == dict.fromkeys(open_, State.UNKNOWN)
+
+
+def test_an_excerpt_that_lists_a_fix_says_that_older_builds_lack_it(catalog: Catalog) -> None:
+    """A listed fix was put in there. The same excerpt says nothing of what it does not list, nor of an introducing commit."""
+    text = """\
+linux (6.8.0-54.56) noble; urgency=medium
+
+  * Noble update: upstream stable patchset 2024-11-22 (LP: #2089405)
+    - bpf, x64: Fix tailcall hierarchy
+    - bpf: Fix null pointer dereference in resolve_prog_type() for BPF_PROG_TYPE_EXT
+
+ -- N N <n@example.org>  Tue, 11 Feb 2025 14:05:00 +0100
+
+linux (6.8.0-50.51) noble; urgency=medium
+
+  * a change of another kind
+
+ -- N N <n@example.org>  Sat, 09 Nov 2024 17:58:29 +0100
+"""
+    bare = catalog._replace(series=(), path="made")
+    opened = open_changelog(bare, decode_changelog(text.encode(), "made"))
+    found = survey_changelogs(bare, [opened], "made", "changelog", "2026-11-26", excerpt=True)
+    assert {(claim.commit, claim.state, claim.release) for claim in found.claims} == {
+        ("116e04ba1459", Known.ABSENT_THROUGH, "6.8.0-50.51"),
+        ("116e04ba1459", Known.PRESENT_FROM, "6.8.0-54.56"),
+        ("f7866c358733", Known.PRESENT_FROM, "6.8.0-54.56"),
+    }
+    assert found.excerpt
+    # Of a changelog that is merely cut, nothing is known to be absent.
+    cut = survey_changelogs(bare, [opened], "made", "changelog", "2026-11-26")
+    assert {claim.state for claim in cut.claims} == {Known.PRESENT_FROM}
+    known = with_surveys(bare, [found])
+    assert _verdict("6.8.0-50-generic", "x86-hierarchy", known) is State.AFFECTED
+    assert _verdict("6.8.0-50-generic", "freplace-attached-refused", known) is State.UNKNOWN
 
 
 @pytest.mark.parametrize(
