@@ -198,7 +198,9 @@ def survey_changelogs(
     """Surveys changelogs, each opened at its newest version. `source` is the name of their source.
 
     Of an excerpt, a commit that is a fix and nothing else counts as absent in the builds before the one that lists it:
-    to list it there would make no sense otherwise. The silence of an excerpt claims nothing. Raises SurveyError if none is of a distribution that the catalogue knows.
+    to list it there would make no sense otherwise. The silence of an excerpt claims nothing.
+
+    Raises SurveyError if none is of a distribution that the catalogue knows.
     """
     found: dict[Series, dict[str, _Build]] = {}
     notes: list[str] = []

@@ -97,7 +97,7 @@ def test_the_article_s_kernel_has_what_its_base_has_and_nothing_of_a_later_uploa
 
 
 def test_an_excerpt_that_lists_a_fix_says_that_older_builds_lack_it(catalog: Catalog) -> None:
-    """A listed fix was put in there. The same excerpt says nothing of what it does not list, nor of an introducing commit."""
+    """A listed fix was put in there. What is not listed, and commits that bring a defect, are left open."""
     text = """\
 linux (6.8.0-54.56) noble; urgency=medium
 
