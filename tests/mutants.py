@@ -31,6 +31,7 @@ __all__ = [
     "IN_6_1_192",
     "IN_6_12",
     "IN_7_3",
+    "MISBEHAVING",
     "Case",
     "Flip",
     "debian_image",
@@ -139,6 +140,15 @@ FLIPS = (
     Flip(IN_6_1_192, _TRACED, _TRAMPOLINE_MAKER, 0x856, "jne never", "it calls what it traces"),
 )
 """What the mutation lab found on 2026-11-26: guests show the defect, and the shapes of the fix are all there."""
+_CHECK, _TYPE = "__bpf_prog_map_compatible", "1c123c567fb1"
+MISBEHAVING = (
+    Flip(IN_6_12, _TYPE, _CHECK, 0x6D, "je never", "what the check compares"),
+    Flip(IN_6_12, _TYPE, _CHECK, 0x77, "je always", "what the check compares"),
+    Flip(IN_6_12, _TYPE, _CHECK, 0xBA, "je never", "what the check compares"),
+    Flip(IN_6_12, _TYPE, _CHECK, 0x11D, "jne always", "what the check compares"),
+    Flip(IN_6_12, _TYPE, _CHECK, 0x12E, "jne always", "what the check compares"),
+)
+"""Guests of these show pitfall 1, and a control of the emulator fails: the check refuses what no kernel refuses."""
 
 
 @functools.cache

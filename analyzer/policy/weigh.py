@@ -5,6 +5,9 @@ machine code, its type data, the history, a patch queue, what a changelog lists,
 the day of the build. A changelog's silence ranks last, because the release survey answers the same question better. If
 a high-ranking source was read but not understood (an unknown code shape, a partial revert), the answer is unknown:
 lower ranks may not overrule it.
+
+A run of functions whose control failed is no answer. But these functions do not do what they do on every kernel, so
+what lower ranks say of them may be untrue: they may still show that a commit is absent, and not that it is present.
 """
 
 from __future__ import annotations
@@ -87,15 +90,21 @@ def weigh(items: Sequence[Evidence]) -> Weighed:
     ranked = [best[kind] for kind in RANK if kind in best]
     if not ranked:
         return Weighed(Presence.UNKNOWN, Confidence.LOW, None)
+    misbehaving: Evidence | None = None
     for item in ranked:
         if item.presence is Presence.UNKNOWN and (torn[item.kind] or (item.kind in _CONTESTED and not item.unreadable)):
             # It was read and not understood: code of an unknown shape, a partial revert, a changelog entry that lists a fix
             # and its revert. Lower ranks know less about this kernel: they are shown and decide nothing.
             others = tuple(_say(other) for other in ranked if other.presence is not Presence.UNKNOWN)
             return Weighed(Presence.UNKNOWN, Confidence.LOW, item, (*torn[item.kind], *others))
+        if item.kind is EvidenceKind.EMULATION and item.presence is Presence.UNKNOWN and not item.unreadable:
+            misbehaving = item
         # A backport whose message mentions conflicts proves the fix only if the code agrees, and the code gave no answer.
         if item.presence is Presence.UNKNOWN or item.conditional:
             continue
+        if misbehaving is not None and item.presence is Presence.PRESENT:
+            others = tuple(_say(other) for other in ranked if other.presence is not Presence.UNKNOWN)
+            return Weighed(Presence.UNKNOWN, Confidence.LOW, misbehaving, others)
         others = tuple(_say(other) for other in ranked if other.presence not in (Presence.UNKNOWN, item.presence))
         confidence = item.confidence
         if item.kind in (EvidenceKind.CODE, EvidenceKind.BTF):

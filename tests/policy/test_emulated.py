@@ -47,6 +47,25 @@ def test_no_answer_leaves_the_answer_to_what_was_read() -> None:
     assert weighed.presence is PRESENT
 
 
+WEAKER = [EvidenceKind.CODE, EvidenceKind.BTF, EvidenceKind.RELEASE, EvidenceKind.CHANGELOG]
+
+
+@pytest.mark.parametrize("kind", WEAKER)
+def test_a_failed_control_lets_others_say_that_a_fix_is_missing_and_not_that_it_is_there(kind: EvidenceKind) -> None:
+    """As on Debian's arm64 kernels of 5.10, whose JIT has no tail calls in functions: the control counts 61, and the
+    release says that the fix is missing. A kernel that fails it and whose release has the fix is not what it says.
+    """
+    failed = said(EvidenceKind.EMULATION, PANIC, UNKNOWN)._replace(unreadable=False, settle="boot it")
+    missing = weigh([failed, said(kind, PANIC, ABSENT)])
+    assert missing.presence is ABSENT
+    there = weigh([failed, said(kind, PANIC, PRESENT)])
+    assert there.presence is UNKNOWN
+    assert there.decisive is failed
+    assert there.disagreements == (f"{kind.value} says present (a test)",)
+    both = weigh([failed, said(kind, PANIC, UNKNOWN)])
+    assert (both.presence, both.decisive) == (UNKNOWN, failed)
+
+
 def state(catalog: Catalog, slug: str, evidence: list[Evidence]) -> State:
     (defect,) = catalog.find(slug)
     facts = Facts(evidence, "x86_64")

@@ -4,8 +4,11 @@ of its fix is in the code. Shapes may not call that the fix, and running the fun
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from tailcall_audit import State, audit
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.binary import Binary
 from tailcall_audit.analyzer.kernelfiles.containers import unpack
@@ -14,7 +17,7 @@ from tailcall_audit.analyzer.readers.code.claims import Claim
 from tailcall_audit.analyzer.readers.code.isa import isas
 from tailcall_audit.analyzer.readers.code.registry import findings
 from tailcall_audit.analyzer.readers.emulation.read import emulate, evidence_of, wanted_cases
-from tests.mutants import FLIPS, IN_5_10, IN_6_1_192, IN_6_12, IN_7_3, Flip, flipped, subject
+from tests.mutants import FLIPS, IN_5_10, IN_6_1_192, IN_6_12, IN_7_3, MISBEHAVING, Flip, debian_image, flipped, subject
 
 X86_64 = isas()["x86_64"]
 EMITTED = {"ff672c67ee76", "2b5dcb31a19a", "116e04ba1459"}
@@ -65,3 +68,27 @@ def test_no_shape_in_a_function_that_emits_code_proves_a_fix(image: str) -> None
     found = claims(subject(image).elf)
     assert found.keys() & EMITTED
     assert all(found[commit] is not Claim.PRESENT for commit in found.keys() & EMITTED)
+
+
+@pytest.mark.parametrize("flip", MISBEHAVING, ids=str)
+def test_a_failed_control_is_no_answer_of_functions_that_are_run(catalog: Catalog, flip: Flip) -> None:
+    only = frozenset((flip.commit,))
+    elf = subject(flip.image).mutant(flipped(flip))
+    found = emulate(Binary(unpack(elf, "vmlinux")), "x86_64", wanted_cases(catalog, "x86_64", only))
+    (item,) = evidence_of(catalog, found, "x86_64", "vmlinux", only)
+    assert item.presence is Presence.UNKNOWN
+    assert "a control does not behave as every kernel must" in item.detail
+    assert not item.unreadable
+
+
+def test_an_image_that_fails_a_control_is_not_fixed_because_of_its_release(tmp_path: Path) -> None:
+    """The guest shows pitfall 1, which its release has fixed: the functions are not those of the release."""
+    flip = MISBEHAVING[2]
+    image = tmp_path / "vmlinux"
+    image.write_bytes(subject(flip.image).mutant(flipped(flip)))
+    (verdict,) = audit(images=[str(image)], only=["freplace-tailcallee"]).targets[0].verdicts
+    assert verdict.state is State.UNKNOWN, verdict.reason
+    assert verdict.settle is not None
+    assert "--confirm=vm" in verdict.settle
+    (whole,) = audit(images=[str(debian_image(flip.image))], only=["freplace-tailcallee"]).targets[0].verdicts
+    assert whole.state is State.FIXED

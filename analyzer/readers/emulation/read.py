@@ -28,13 +28,15 @@ _LONGEST_STORY = 600
 
 class CaseResult(NamedTuple):
     """The result of a case: an outcome with its story, or a reason. `sites` is the number of places on its path that
-    were run in every state; None if the kernel does not list the places that it patches.
+    were run in every state; None if the kernel does not list the places that it patches. `misbehaves` is True if the
+    reason is a control that failed.
     """
 
     case: str
     outcome: str | None
     story: str
     sites: int | None = 0
+    misbehaves: bool = False
 
 
 class Emulation(NamedTuple):
@@ -90,11 +92,12 @@ def emulate(binary: Binary, architecture: str, cases: Sequence[str], limits: Lim
             for name in cases:
                 answer = run_case(bench, name, CASES[name])
                 found = answer.finding
-                rows.append(
-                    [name, None, str(answer.why), 0]
-                    if found is None
-                    else [name, found.outcome.value, found.story, answer.sites if bench.sites.are_known else None]
-                )
+                if found is None:
+                    failed = answer.why is not None and answer.why.why is Why.CONTROL
+                    rows.append([name, None, str(answer.why), 0, failed])
+                else:
+                    sites = answer.sites if bench.sites.are_known else None
+                    rows.append([name, found.outcome.value, found.story, sites, False])
             return json.dumps(rows).encode()
 
         unknown = [name for name in cases if name not in CASES]
@@ -114,14 +117,15 @@ def _parse(data: bytes, cases: frozenset[str]) -> dict[str, CaseResult]:
     found: dict[str, CaseResult] = {}
     try:
         rows: Any = json.loads(data)
-        for name, outcome, story, sites in rows:
+        for name, outcome, story, sites, failed in rows:
             if (
                 name not in cases
                 or (outcome is not None and outcome not in outcomes)
                 or not isinstance(sites, int | None)
+                or not isinstance(failed, bool)
             ):
                 raise ValueError(f"{name!r}: {outcome!r}")
-            found[name] = CaseResult(name, outcome, printable(str(story))[:_LONGEST_STORY], sites)
+            found[name] = CaseResult(name, outcome, printable(str(story))[:_LONGEST_STORY], sites, failed)
     except (ValueError, TypeError) as error:
         raise EmulationError(Why.CRASHED, f"what it wrote is no answer: {error}") from error
     return found
@@ -164,7 +168,11 @@ def _evidence(commit: Commit, results: Mapping[str, CaseResult], architecture: s
     if not open_ones:
         return None  # every case has an answer, and together they show neither
     because = "; ".join(f"{item.case}: {item.story}" for item in open_ones)
-    return _said(commit, Presence.UNKNOWN, f"running it gives no answer: {because}", architecture, where)
+    said = _said(commit, Presence.UNKNOWN, f"running it gives no answer: {because}", architecture, where)
+    if not any(item.misbehaves for item in open_ones):
+        return said
+    # It was run, and does not do what it does on every kernel: what else is known of this kernel may not hold for it.
+    return said._replace(unreadable=False, settle=f"tailcall-audit --image {where} --confirm=vm")
 
 
 def _said(commit: Commit, presence: Presence, detail: str, architecture: str, where: str) -> Evidence:
