@@ -26,9 +26,9 @@ from tailcall_audit.analyzer.readers.code.registry import findings
 from tailcall_audit.analyzer.web.fetch import Fetcher, FetchError
 from tailcall_audit.probes.kernel.btf import Btf
 from tailcall_audit.probes.kernel.btf_writer import Writer
+from tests.debs import CONTROL, deb, tar
 from tests.kernelfiles.images import bzimage, lz4_legacy
 from tests.rpms import FIRST, RHEL, rpm
-from tests.subjects.test_packages import CONTROL, deb, tar
 from tests.web.servers import Answer, serve
 
 X86_64 = isas()["x86_64"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -13,14 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tailcall_audit import State, audit
-from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.catalog.distribution import Proof
 from tailcall_audit.analyzer.catalog.load import load_catalog
-from tailcall_audit.analyzer.kernelfiles.release.build_date import build_day
 from tailcall_audit.analyzer.kernelfiles.release.parse import kernel_lines, parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import NoKernelError, ReleaseError
-from tailcall_audit.analyzer.model import AuditError, Confidence, EvidenceKind, Presence, Rule
-from tests.reports import whole_verdicts
+from tailcall_audit.analyzer.model import AuditError, Confidence, Presence, Rule
 
 A, F, N, U = State.AFFECTED, State.FIXED, State.NOT_AFFECTED, State.UNKNOWN
 SAFE = (F, N)
@@ -262,67 +258,6 @@ def test_a_snapshot_lacks_what_came_in_a_later_release_only() -> None:
     assert window["x86-hierarchy"] is A
 
 
-@pytest.mark.parametrize(
-    ("line", "day"),
-    [
-        ("Linux h 6.8.0-31-generic #31-Ubuntu SMP PREEMPT_DYNAMIC Sat Apr 20 00:40:06 UTC 2024 x86_64", "2024-04-20"),
-        ("#1 SMP Wed Mar 18 16:03:14 PDT 2020", "2020-03-18"),
-        ("#1 SMP Tue Dec 15 18:31:34 -00 2020 x86_64", "2020-12-15"),
-        ("#1 SMP PREEMPT_DYNAMIC Tue May  7 11:11:31 UTC 2024", "2024-05-07"),
-        ("#1 SMP Debian 6.1.76-1 (2024-02-01)", None),
-        ("built Sat Apr 20 00:40:06 UTC 2024", None),
-        ("#1 SMP Sat Apr 20 00:40:06 UTC 2024 #2 SMP Sun Apr 21 00:40:06 UTC 2024", None),
-    ],
-)
-def test_build_days(line: str, day: str | None) -> None:
-    assert build_day(line) == day
-
-
-def ubuntu(day: str, release: str = "6.8.0-31-generic") -> str:
-    return f"Linux h {release} #31-Ubuntu SMP PREEMPT_DYNAMIC {day} x86_64 x86_64 x86_64 GNU/Linux"
-
-
-def test_a_build_that_is_older_than_every_posting_lacks_the_fix() -> None:
-    target = audit(kernels=[ubuntu("Sat Apr 20 00:40:06 UTC 2024")], pitfalls=True).targets[0]
-    found = {item.defect.slug: item for item in target.verdicts}
-    panic = found["freplace-attached-panic"]
-    assert (panic.state, panic.confidence) == (A, Confidence.MEDIUM)
-    assert any(item.kind is EvidenceKind.BUILD_DATE and "2024-06-02" in item.detail for item in panic.evidence)
-    # Its fix was public since October 2023: this kernel may have it.
-    assert found["x86-hierarchy"].state is U
-
-
-@pytest.mark.parametrize(
-    ("line", "why"),
-    [
-        (ubuntu("Sat May 11 00:40:06 UTC 2024"), "22 days before the first posting"),
-        (ubuntu("Sat Feb 10 00:40:06 UTC 2024"), "older than 6.8 itself, so no build date"),
-        (ubuntu("Thu Jan 1 00:00:00 UTC 1970"), "a reproducible build"),
-        ("Linux h 6.8.9-arch1-1 #31 SMP PREEMPT_DYNAMIC Sat Apr 20 00:40:06 UTC 2024 x86_64", "not Ubuntu's"),
-        (
-            "Linux h 6.8.0-31-mtk #31-Ubuntu SMP PREEMPT_DYNAMIC Sat Apr 20 00:40:06 UTC 2024 x86_64",
-            "an unknown vendor",
-        ),
-    ],
-)
-def test_a_date_that_proves_nothing(line: str, why: str) -> None:
-    target = audit(kernels=[line], only=["freplace-attached-panic"]).targets[0]
-    kinds = {item.kind for verdict in target.verdicts for item in verdict.evidence}
-    assert EvidenceKind.BUILD_DATE not in kinds, why
-
-
-@settings(deadline=None, max_examples=12)
-@given(
-    st.sampled_from(["5.15.0-100-generic", "6.2.0-20-generic", "6.5.0-10-generic", "6.8.0-31-generic"]),
-    st.sampled_from(["Sat Apr 20 00:40:06 UTC 2024", "Mon Aug 28 15:04:22 UTC 2023", "Thu Apr 20 13:19:31 UTC 2023"]),
-)
-def test_a_date_never_proves_an_introducing_commit_absent(release: str, day: str) -> None:
-    with_date = audit(kernels=[ubuntu(day, release)], catalog=CATALOG).targets[0].states
-    without = audit(kernels=[ubuntu("", release)], catalog=CATALOG).targets[0].states
-    for slug, state in with_date.items():
-        assert state is without[slug] or (without[slug], state) == (U, A)
-
-
 def test_an_ended_branch_needs_no_stable_number() -> None:
     found = states("6.4.0-4-amd64")
     assert [found[slug] for slug in ("x86-hierarchy", "freplace-attached-panic", "freplace-loop")] == [A, A, A]
@@ -390,17 +325,6 @@ def test_to_settle_names_the_package_of_the_flavour_and_our_own_command_first(te
     settle = str(parse_release(text).settle)
     assert settle.startswith("tailcall-audit --package ")
     assert command in settle
-
-
-def test_the_evidence_shows_the_rule_and_the_dates(capsys: pytest.CaptureFixture[str]) -> None:
-    assert (
-        main(["--kernel", ubuntu("Sat Apr 20 00:40:06 UTC 2024"), "--only", "freplace-attached-panic", "--json"]) == 1
-    )
-    (verdict,) = whole_verdicts(json.loads(capsys.readouterr().out))
-    (item,) = [
-        entry for entry in verdict["evidence"] if entry["kind"] == "build-date" and entry["commit"] == "f7866c358733"
-    ]
-    assert "built on 2024-04-20, 43 days before f7866c358733 was first posted (2024-06-02" in item["detail"]
 
 
 def test_every_source_of_a_distribution_and_every_order_is_its_own() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.plan.series_text import series_schema_path
-from tests.subjects.test_packages import CONTROL, deb, tar
+from tests.debs import CONTROL, deb, tar
 from tests.subjects.test_repository import stanza
 
 BOOKWORM = ("6.1.164-1", "6.1.170-3", "6.1.190-1", "6.1.192-1", "6.1.192-2")

@@ -12,7 +12,8 @@ from tailcall_audit import State, audit
 from tests.kernels import kernel_source
 from tests.readers.half_fixes.corners import OLDER, UNDONE, Corner, Edit
 from tests.readers.half_fixes.edits import Half, edited
-from tests.readers.test_source import EXPECTED, A, N
+from tests.readers.sources import A, N
+from tests.readers.test_source import EXPECTED
 
 # The pitfalls have their four corners in tests/readers/test_source.py; loongarch-tailcall-index-zext is in no source without its fix.
 _THERE = {

@@ -7,7 +7,6 @@ in the Debian kernels at hand", and what probes saw in guests booted from these 
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -15,17 +14,23 @@ import pytest
 from tailcall_audit import audit
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.tree_files import DiskReader
-from tailcall_audit.analyzer.model import Presence, TargetReport
+from tailcall_audit.analyzer.model import Presence
 from tailcall_audit.analyzer.readers.source import SourceReader
 from tests.kernels import kernel_source
-
-F, A, N, U = "fixed", "affected", "not-affected", "unknown"
-OLDEST, BOOKWORM_170, BOOKWORM_192, TRIXIE, NEWEST = (
-    "5.10.262-1",
-    "6.1.170-3",
-    "6.1.192-2",
-    "6.12.117-1",
-    "7.3.4-1~bpo13+1",
+from tests.readers.sources import (
+    ARRAYMAP,
+    BOOKWORM_170,
+    BOOKWORM_192,
+    HEADER,
+    NEWEST,
+    OLDEST,
+    TRIXIE,
+    A,
+    F,
+    N,
+    Source,
+    U,
+    states,
 )
 
 # Columns as in COLUMNS, from the research file; None if it says nothing of that tree.
@@ -95,10 +100,6 @@ ARCHITECTURE = {
 }
 
 
-def states(report: TargetReport) -> dict[str, str]:
-    return {item.defect.slug: item.state.value for item in report.verdicts}
-
-
 def architecture_of(slug: str) -> str:
     return ARCHITECTURE.get(slug.split("-", maxsplit=1)[0], "x86_64")
 
@@ -133,252 +134,12 @@ def test_debian_7_2_is_judged_as_researched() -> None:
     assert {slug: found[slug] for slug in open_ones} == dict.fromkeys(open_ones, A)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Four corners: at the fix silent, before it affected, at the introduction affected, before that not. What a commit changed is
-# taken from the older Debian source where there is one, else written as the commit's patch has it.
-
-
-class Source:
-    """A copy of a real source that can be changed."""
-
-    def __init__(self, series: str, version: str, target: Path) -> None:
-        self.path = target
-        origin, _ = kernel_source(series, version)
-        shutil.copytree(origin, target)
-
-    def edit(self, path: str, old: str, new: str) -> Source:
-        place = self.path / path
-        text = place.read_text()
-        assert old in text, f"{path} no longer contains {old!r}"
-        place.write_text(text.replace(old, new))
-        return self
-
-    def drop_lines(self, path: str, containing: str) -> Source:
-        place = self.path / path
-        lines = place.read_text().split("\n")
-        kept = [line for line in lines if containing not in line or line.lstrip().startswith("*")]
-        assert len(kept) < len(lines), f"{path} has no line with {containing!r}"
-        place.write_text("\n".join(kept))
-        return self
-
-    def replace_function(self, path: str, name: str, body: str) -> Source:
-        place = self.path / path
-        text = place.read_text()
-        pattern = re.compile(
-            rf"^(?:static )?(?:inline )?[\w ]*\*?{name}\([^;{{]*\)\n\{{.*?^\}}\n", re.MULTILINE | re.DOTALL
-        )
-        assert len(pattern.findall(text)) == 1, f"{path} has not one {name}()"
-        place.write_text(pattern.sub(lambda _: body, text))
-        return self
-
-    def take(self, path: str, series: str, version: str) -> Source:
-        other, _ = kernel_source(series, version)
-        shutil.copyfile(other / path, self.path / path)
-        return self
-
-    def state(self, slug: str, arch: str = "x86_64") -> str:
-        return states(audit(trees=[str(self.path)], arch=arch, only=[slug]).targets[0])[slug]
-
-
-@pytest.fixture
-def oldest(tmp_path: Path) -> Source:
-    return Source("5.10", OLDEST, tmp_path / "oldest")
-
-
-@pytest.fixture
-def before_loop_fix(tmp_path: Path) -> Source:
-    return Source("6.1", BOOKWORM_170, tmp_path / "before")
-
-
-@pytest.fixture
-def after_loop_fix(tmp_path: Path) -> Source:
-    return Source("6.1", BOOKWORM_192, tmp_path / "after")
-
-
-CORE, JIT, VERIFIER, TRAMPOLINE, ARRAYMAP, HEADER = (
-    "kernel/bpf/core.c",
-    "arch/x86/net/bpf_jit_comp.c",
-    "kernel/bpf/verifier.c",
-    "kernel/bpf/trampoline.c",
-    "kernel/bpf/arraymap.c",
-    "include/linux/bpf_verifier.h",
-)
-# emit_prologue() of v5.9, before Linux kernel commit ebf7d1f508a7 ("bpf, x64: rework pro/epilogue and tailcall handling in JIT") (in v5.10)
-PROLOGUE_5_9 = """static void emit_prologue(u8 **pprog, u32 stack_depth, bool ebpf_from_cbpf)
-{
-	u8 *prog = *pprog;
-	int cnt = X86_PATCH_SIZE;
-
-	memcpy(prog, ideal_nops[NOP_ATOMIC5], cnt);
-	prog += cnt;
-	EMIT1(0x55);             /* push rbp */
-	EMIT3(0x48, 0x89, 0xE5); /* mov rbp, rsp */
-	/* sub rsp, rounded_stack_depth */
-	EMIT3_off32(0x48, 0x81, 0xEC, round_up(stack_depth, 8));
-	EMIT1(0x53);             /* push rbx */
-	if (!ebpf_from_cbpf) {
-		/* zero init tail_call_cnt */
-		EMIT2(0x6a, 0x00);
-		BUILD_BUG_ON(cnt != PROLOGUE_SIZE);
-	}
-	*pprog = prog;
-}
-"""
 RESOLVE_5_18 = """static inline enum bpf_prog_type resolve_prog_type(const struct bpf_prog *prog)
 {
 	return prog->type == BPF_PROG_TYPE_EXT ?
 		prog->aux->dst_prog->type : prog->type;
 }
 """
-RESOLVE_5_17 = """static inline enum bpf_prog_type resolve_prog_type(const struct bpf_prog *prog)
-{
-	return prog->aux->dst_prog ? prog->aux->dst_prog->type : prog->type;
-}
-"""
-RESOLVE_6_11_RC1 = """static inline enum bpf_prog_type resolve_prog_type(const struct bpf_prog *prog)
-{
-	return (prog->type == BPF_PROG_TYPE_EXT && prog->aux->dst_prog) ?
-		prog->aux->dst_prog->type : prog->type;
-}
-"""
-
-
-def without_type_resolution(source: Source) -> Source:
-    """Undo Linux kernel commit 1c123c567fb1 ("bpf: Resolve fext program type when checking map compatibility") (in
-    v6.2).
-    """
-    source.edit(CORE, "	enum bpf_prog_type prog_type = resolve_prog_type(fp);\n", "")
-    source.edit(CORE, "map->owner->type  = prog_type;", "map->owner->type  = fp->type;").edit(
-        CORE, "map->owner->type  == prog_type &&", "map->owner->type  == fp->type &&"
-    )
-    return source.edit(CORE, "switch (prog_type) {", "switch (fp->type) {")
-
-
-def test_pitfall_1_four_corners(before_loop_fix: Source, oldest: Source) -> None:
-    assert before_loop_fix.state("freplace-tailcallee") == F
-    assert without_type_resolution(before_loop_fix).state("freplace-tailcallee") == A
-    assert oldest.state("freplace-tailcallee") == A
-    oldest.edit(
-        TRAMPOLINE,
-        "	default:\n		return BPF_TRAMP_REPLACE;\n",
-        "	default:\n		return BPF_TRAMP_FEXIT;\n",
-    )
-    assert oldest.state("freplace-tailcallee") == N
-
-
-def test_pitfall_1_is_fixed_by_the_open_coded_form_of_5_15_192(oldest: Source) -> None:
-    oldest.edit(
-        CORE,
-        "	bool ret;\n\n	if (fp->kprobe_override)",
-        "	enum bpf_prog_type prog_type = fp->aux->dst_prog ? fp->aux->dst_prog->type : fp->type;\n	bool ret;\n\n	if (fp->kprobe_override)",
-    )
-    oldest.edit(CORE, "owner.type  = fp->type;", "owner.type  = prog_type;").edit(
-        CORE, "owner.type  == fp->type &&", "owner.type  == prog_type &&"
-    )
-    oldest.edit("Makefile", "PATCHLEVEL = 10", "PATCHLEVEL = 15").edit("Makefile", "SUBLEVEL = 262", "SUBLEVEL = 192")
-    assert oldest.state("freplace-tailcallee") == F
-    assert oldest.state("tracing-dst-prog-type-confusion") == A
-    assert oldest.state("freplace-loop") == A
-
-
-def test_pitfall_2_four_corners(oldest: Source) -> None:
-    assert oldest.state("x86-count-offset") == F
-    oldest.edit(JIT, "-round_up(bpf_prog->aux->stack_depth, 8) - 8);", "-(bpf_prog->aux->stack_depth + 8));")
-    assert oldest.state("x86-count-offset") == A
-    oldest.replace_function(JIT, "emit_prologue", PROLOGUE_5_9)
-    assert oldest.state("x86-count-offset") == N
-
-
-def test_pitfall_2_is_affected_where_round_up_was_dropped_as_in_the_lab_kernel(oldest: Source) -> None:
-    oldest.edit(JIT, "-round_up(bpf_prog->aux->stack_depth, 8) - 8);", "-bpf_prog->aux->stack_depth - 8);")
-    assert oldest.state("x86-count-offset") == A
-
-
-def test_pitfall_2_is_affected_where_only_the_macro_lost_its_rounding(before_loop_fix: Source) -> None:
-    assert before_loop_fix.state("x86-count-offset") == F
-    before_loop_fix.edit(
-        JIT, "EMIT3_off32(0x48, 0x8B, 0x85, -round_up(stack, 8) - 8)", "EMIT3_off32(0x48, 0x8B, 0x85, -stack - 8)"
-    )
-    assert before_loop_fix.state("x86-count-offset") == "unknown"
-
-
-def test_pitfall_3_four_corners(before_loop_fix: Source, oldest: Source) -> None:
-    assert before_loop_fix.state("x86-trampoline-loop") == F
-    before_loop_fix.drop_lines(VERIFIER, "BPF_TRAMP_F_TAIL_CALL_CTX").drop_lines(
-        VERIFIER, "if (tgt_prog && tgt_prog->aux->tail_call_reachable)"
-    )
-    before_loop_fix.edit(
-        TRAMPOLINE, "(BPF_TRAMP_F_SHARE_IPMODIFY | BPF_TRAMP_F_TAIL_CALL_CTX)", "BPF_TRAMP_F_SHARE_IPMODIFY"
-    )
-    before_loop_fix.edit(JIT, "flags & BPF_TRAMP_F_TAIL_CALL_CTX", "false")
-    assert before_loop_fix.state("x86-trampoline-loop") == A
-    assert oldest.state("x86-trampoline-loop") == A
-    oldest.replace_function(JIT, "emit_prologue", PROLOGUE_5_9)
-    assert oldest.state("x86-trampoline-loop") == N
-
-
-@pytest.mark.parametrize(
-    ("path", "old", "new"),
-    [
-        (VERIFIER, "tr->flags = BPF_TRAMP_F_TAIL_CALL_CTX;", ";"),
-        (TRAMPOLINE, "(BPF_TRAMP_F_SHARE_IPMODIFY | BPF_TRAMP_F_TAIL_CALL_CTX)", "BPF_TRAMP_F_SHARE_IPMODIFY"),
-        (JIT, "flags & BPF_TRAMP_F_TAIL_CALL_CTX", "false"),
-    ],
-)
-def test_pitfall_3_is_not_fixed_while_one_part_of_the_fix_is_missing(
-    before_loop_fix: Source, path: str, old: str, new: str
-) -> None:
-    assert before_loop_fix.edit(path, old, new).state("x86-trampoline-loop") == A
-
-
-def test_pitfall_4_four_corners(tmp_path: Path, oldest: Source) -> None:
-    fixed = Source("6.12", TRIXIE, tmp_path / "fixed")
-    assert fixed.state("x86-hierarchy") == F
-    assert fixed.take(JIT, "6.1", BOOKWORM_192).state("x86-hierarchy") == A
-    assert oldest.state("x86-hierarchy") == A
-    oldest.edit(VERIFIER, "env->subprog_cnt > 1 && !allow_tail_call_in_subprogs(env)", "env->subprog_cnt > 1").edit(
-        VERIFIER,
-        '"tail_calls are not allowed in non-JITed programs with bpf-to-bpf calls\\n");\n			return -EINVAL;\n		}\n		break;',
-        '"tail_calls are not allowed in programs with bpf-to-bpf calls\\n");\n			return -EINVAL;\n		}\n		break;',
-    )
-    assert oldest.state("x86-hierarchy") == N
-
-
-def test_pitfall_5_panic_four_corners(before_loop_fix: Source) -> None:
-    assert before_loop_fix.state("freplace-attached-panic") == F
-    before_loop_fix.replace_function(HEADER, "resolve_prog_type", RESOLVE_5_18)
-    assert before_loop_fix.state("freplace-attached-panic") == A
-    assert before_loop_fix.state("resolve-prog-type-null-deref-load") == A
-    before_loop_fix.replace_function(HEADER, "resolve_prog_type", RESOLVE_5_17)
-    assert before_loop_fix.state("freplace-attached-panic") == N
-
-
-def test_pitfall_5_panic_needs_both_introducing_commits(before_loop_fix: Source) -> None:
-    before_loop_fix.replace_function(HEADER, "resolve_prog_type", RESOLVE_5_18)
-    assert without_type_resolution(before_loop_fix).state("freplace-attached-panic") == N
-
-
-def test_pitfall_5_refused_update_four_corners(before_loop_fix: Source) -> None:
-    assert before_loop_fix.state("freplace-attached-refused") == F
-    before_loop_fix.replace_function(HEADER, "resolve_prog_type", RESOLVE_6_11_RC1)
-    assert before_loop_fix.state("freplace-attached-refused") == A
-    assert before_loop_fix.state("freplace-attached-panic") == F
-    before_loop_fix.replace_function(HEADER, "resolve_prog_type", RESOLVE_5_18)
-    assert before_loop_fix.state("freplace-attached-refused") == N
-
-
-def test_pitfall_6_four_corners(after_loop_fix: Source, before_loop_fix: Source) -> None:
-    assert after_loop_fix.state("freplace-loop") == F
-    assert before_loop_fix.state("freplace-loop") == A
-    assert without_type_resolution(before_loop_fix).state("freplace-loop") == N
-
-
-def test_pitfall_6_is_not_fixed_by_the_array_half_alone(after_loop_fix: Source) -> None:
-    assert after_loop_fix.take(TRAMPOLINE, "6.1", BOOKWORM_170).state("freplace-loop") == A
-
-
-def test_pitfall_6_is_not_fixed_by_the_trampoline_half_alone(after_loop_fix: Source) -> None:
-    assert after_loop_fix.take(ARRAYMAP, "6.1", BOOKWORM_170).state("freplace-loop") == A
 
 
 def test_a_vendor_rewrite_is_unknown_and_not_unfixed(before_loop_fix: Source) -> None:

@@ -21,11 +21,11 @@ from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
 from tailcall_audit.analyzer.model import EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.btf import btf_evidence
 from tailcall_audit.probes.kernel.btf_writer import Writer
+from tests.debs import deb, tar
 from tests.kernelfiles.images import PACKERS, bzimage, kernel, unified
 from tests.kernels import SIX, package_file
 from tests.mutants import debian_image, named_image
 from tests.rpms import RHEL, rpm
-from tests.subjects.test_packages import deb, tar
 
 ROUNDING = "ff672c67ee76"
 

@@ -14,10 +14,10 @@ from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.kernelfiles.containers import ImageError
 from tailcall_audit.analyzer.model import EvidenceKind, TargetReport
 from tailcall_audit.analyzer.subjects.image import load_image
+from tests.debs import CHANGELOG, deb, tar
 from tests.kernelfiles.images import bzimage, kernel
 from tests.mutants import debian_image
 from tests.rpms import RHEL, rpm
-from tests.subjects.test_packages import CHANGELOG, deb, tar
 
 DEBIAN = "6.1.0-47-arm64 (debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14) 12.2.0) #1 SMP Debian 6.1.170-3 (2026-05-08)"
 OLDER = DEBIAN.replace("6.1.0-47", "6.1.0-23").replace("6.1.170-3", "6.1.99-1")

@@ -16,7 +16,7 @@ import pytest
 from tailcall_audit.analyzer.live.pythons.fetch import fetch
 from tailcall_audit.analyzer.live.pythons.roots import RootError
 from tailcall_audit.probes.guest.qemu import find_machine
-from tests.subjects.test_packages import deb, tar
+from tests.debs import deb, tar
 
 S390X = find_machine("s390x")
 RUNNING = f"python3.{sys.version_info[1]}"
