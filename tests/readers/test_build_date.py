@@ -12,7 +12,9 @@ from tailcall_audit import State, audit
 from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.kernelfiles.release.build_date import build_day
-from tailcall_audit.analyzer.model import Confidence, EvidenceKind
+from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
+from tailcall_audit.analyzer.model import Confidence, EvidenceKind, Presence
+from tailcall_audit.analyzer.readers.build_date import build_date_evidence
 from tests.reports import whole_verdicts
 
 A, U = State.AFFECTED, State.UNKNOWN
@@ -89,3 +91,45 @@ def test_the_evidence_shows_the_rule_and_the_dates(capsys: pytest.CaptureFixture
         entry for entry in verdict["evidence"] if entry["kind"] == "build-date" and entry["commit"] == "f7866c358733"
     ]
     assert "built on 2024-04-20, 43 days before f7866c358733 was first posted (2024-06-02" in item["detail"]
+
+
+RELEASE = parse_release(ubuntu("Sat Apr 20 00:40:06 UTC 2024"), CATALOG)
+PANIC = "f7866c358733"
+"""First posted on 2 June 2024. 6.8 was released on 10 March."""
+
+
+def _absent(**changes: object) -> set[str]:
+    """The commits that are absent by a build date: that of RELEASE, with some fields changed."""
+    found = list(build_date_evidence(CATALOG, RELEASE._replace(**changes)))  # type: ignore[arg-type]
+    assert {(item.presence, item.confidence) for item in found} <= {(Presence.ABSENT, Confidence.MEDIUM)}
+    return {item.commit for item in found}
+
+
+def test_a_fix_is_absent_from_thirty_days_before_its_posting_back() -> None:
+    assert PANIC in _absent(built="2024-05-03")
+    assert PANIC not in _absent(built="2024-05-04")
+
+
+def test_a_day_counts_from_the_release_of_the_base_on() -> None:
+    assert PANIC in _absent(built="2024-03-10")
+    assert _absent(built="2024-03-09") == set()
+
+
+def test_a_commit_whose_posting_is_not_known_is_not_absent() -> None:
+    known = {key for key, commit in CATALOG.commits.items() if commit.first_posted is not None}
+    assert _absent(built="2024-03-10") <= known
+    commits = {PANIC: CATALOG.commits[PANIC]._replace(first_posted=None)}
+    assert list(build_date_evidence(CATALOG._replace(commits=commits), RELEASE)) == []
+
+
+@pytest.mark.parametrize(
+    "changes", [{"built": None}, {"date_source": None}, {"built": "2024-02-31"}], ids=["no day", "no source", "no date"]
+)
+def test_without_a_real_day_nothing_is_absent(changes: dict[str, object]) -> None:
+    assert _absent(**changes) == set()
+
+
+def test_a_base_whose_release_has_no_known_day_proves_nothing() -> None:
+    branch = CATALOG.branches["6.8"]._replace(released=None)
+    for branches in ({}, {"6.8": branch}):
+        assert list(build_date_evidence(CATALOG._replace(branches=branches), RELEASE)) == []

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import pytest
 
+from tailcall_audit.analyzer.catalog.commit import BranchFact
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
-from tailcall_audit.analyzer.model import Presence
+from tailcall_audit.analyzer.model import Confidence, Presence
+from tailcall_audit.analyzer.readers.changes import changed_in_release, reverted_after
 from tailcall_audit.analyzer.readers.release import release_evidence
 from tailcall_audit.analyzer.readers.upstream_release import commit_in_release
 from tailcall_audit.analyzer.survey.compare import with_surveys
@@ -77,3 +79,69 @@ def test_at_least_a_release_does_not_prove_what_a_later_one_reverts(catalog: Cat
     known = with_surveys(catalog, [survey])
     found = {item.commit: item for item in release_evidence(known, parse_release(release, known))}
     assert found["be8704ff07d2"].presence is Presence.UNKNOWN
+
+
+def _fact(*changes: tuple[str, bool], through: str | None = "6.6.158") -> BranchFact:
+    return BranchFact(
+        branch="6.6",
+        backported=True,
+        release=None,
+        present_by=None,
+        surveyed_through=None if through is None else parse_version(through),
+        id=None,
+        source="GIT linux",
+        unverified=None,
+        survey="stable",
+        changes=tuple((parse_version(release), brings) for release, brings in changes),
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "version", "expected"),
+    [
+        ((("6.6.150", True),), "6.6.140", False),
+        ((("6.6.150", True), ("6.6.152", False)), "6.6.151", True),
+        # The release that takes it back is not after itself.
+        ((("6.6.150", True), ("6.6.152", False)), "6.6.152", False),
+        ((("6.6.150", True), ("6.6.152", False), ("6.6.155", True)), "6.6.153", False),
+        ((), "6.6.151", False),
+    ],
+)
+def test_a_later_revert_is_one_behind_the_release(
+    catalog: Catalog, changes: tuple[tuple[str, bool], ...], version: str, expected: bool
+) -> None:
+    commit = catalog.commits[_FIX_6]._replace(branches={"6.6": _fact(*changes)})
+    assert reverted_after(commit, parse_version(version)) is expected
+
+
+def test_a_branch_without_a_survey_has_no_later_revert(catalog: Catalog) -> None:
+    assert reverted_after(catalog.commits[_FIX_6]._replace(branches={}), parse_version("6.6.151")) is False
+
+
+def test_how_sure_a_change_is(catalog: Catalog) -> None:
+    fact = _fact(("6.6.150", True), ("6.6.152", False))
+    found = {
+        version: changed_in_release(catalog.commits[_FIX_6], fact, parse_version(version), "look")
+        for version in ("6.6.151", "6.6.158", "6.6.159")
+    }
+    assert {version: item.confidence for version, item in found.items()} == {
+        "6.6.151": Confidence.HIGH,
+        "6.6.158": Confidence.HIGH,
+        "6.6.159": Confidence.LOW,
+    }
+    assert [item.settle for item in found.values()] == [None, None, "look"]
+
+
+def test_a_survey_without_an_end_leaves_no_release_open(catalog: Catalog) -> None:
+    fact = _fact(("6.6.150", True), ("6.6.152", False), through=None)
+    evidence = changed_in_release(catalog.commits[_FIX_6], fact, parse_version("6.6.200"), "look")
+    assert evidence.presence is Presence.ABSENT
+
+
+def test_what_mainline_had_is_there_from_the_start_of_the_branch(catalog: Catalog) -> None:
+    commit = catalog.commits["2b5dcb31a19a"]._replace(first_release=parse_version("6.6"))
+    fact = _fact(("6.6.150", False))
+    before, after = (changed_in_release(commit, fact, parse_version(text), "look") for text in ("6.6.149", "6.6.150"))
+    assert (before.presence, after.presence) == (Presence.PRESENT, Presence.ABSENT)
+    only = commit._replace(only_on_branch="6.6")
+    assert changed_in_release(only, fact, parse_version("6.6.149"), "look").presence is Presence.ABSENT
