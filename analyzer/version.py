@@ -69,11 +69,23 @@ def parse_version(text: str) -> UpstreamVersion:
     return UpstreamVersion(int(major), int(minor), int(sublevel or 0), None if rc is None else int(rc))
 
 
+_CANDIDATE = -1
+"""What stands for a release candidate: the release itself has a 0 there, or the number of a stable update."""
+_TRIAL = re.compile(r"(\d{1,9})~(?=exp)", re.ASCII)
+
+
 def build_key(text: str) -> tuple[int, ...]:
     """Returns the numbers of a distribution's build, to order builds of one series: ``5.14.0-427.13.1.el9_4`` before
     ``-427.20``.
 
     Everything from the distribution's tag on (``.el9``, ``.amzn2``) is left out, because it identifies the rebuild and
-    not the sources. EulerOS's ``.h2572`` is part of the number.
+    not the sources. EulerOS's ``.h2572`` is part of the number. A release candidate (``5.19~rc6-1``) and an
+    upload to try things out (``5.19-1~exp1``) come before the release, which is ``5.19.0``; a rebuild for another
+    release (``~bpo12+1``) has what the upload itself has.
     """
-    return tuple(int(number[:9]) for number in re.findall(r"\d+", re.split(r"\.(?=[a-z])(?!h\d)", text)[0], re.ASCII))
+    kept = re.split(r"\.(?=[a-z])(?!h\d)", text)[0]
+    kept = re.sub(r"^(\d+\.\d+)(?=[-+]|$)", r"\1.0", kept, flags=re.ASCII)
+    # What comes before 1 is after all of 0: 0.999999999.
+    kept = _TRIAL.sub(lambda match: f"{max(0, int(match[1]) - 1)}.{'9' * 9}.", kept)
+    found = re.findall(r"\d+|~(?=rc)", kept, re.ASCII)
+    return tuple(_CANDIDATE if number == "~" else int(number[:9]) for number in found)

@@ -61,10 +61,22 @@ def test_garbage_is_a_value_error(text: str) -> None:
         ("5.14.0-425.el9", "5.14.0-427.13.1.el9_4"),
         ("6.1.170-3", "6.1.192-1"),
         ("6.1.76-1", "6.1.106-1"),
+        ("5.19~rc6-1~exp1", "5.19-1~exp1"),
+        ("5.19~rc6-1~exp1", "5.19.6-1"),
+        ("5.19~rc4-1~exp1", "5.19~rc6-1~exp1"),
+        ("5.19-1~exp1", "5.19-1"),
+        ("5.19-9", "5.19.6-1"),
+        ("6.12~rc7-1~exp1", "6.12.3-1"),
+        ("7.3~rc7-1~exp1", "7.3.4-1~bpo13+1"),
     ],
 )
 def test_builds_of_a_series_are_in_order(older: str, newer: str) -> None:
     assert build_key(older) < build_key(newer)
+
+
+@pytest.mark.parametrize("rebuild", ["6.1.170-3~deb11u1", "6.1.170-3~bpo11+1", "6.8.0-58.60~22.04.1", "6.1.170-3+b1"])
+def test_a_rebuild_of_an_upload_is_no_earlier_than_the_upload(rebuild: str) -> None:
+    assert build_key(rebuild.partition("~")[0].partition("+")[0]) <= build_key(rebuild)
 
 
 @given(st.text())

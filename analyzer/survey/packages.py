@@ -110,7 +110,7 @@ def _builds(
             continue
         distribution = distributions.get(opened.release.distro or "")
         named = opened.release.package or version
-        # RHEL's first builds (5.14-1.2.1.el9) lack the kernel's sublevel, so their numbers do not sort with the others.
+        # RHEL's first builds (5.14-1.2.1.el9) lack the kernel's sublevel, and look like those of a z-stream.
         series = None if distribution is None else _series_of(opened, distribution)
         if distribution is not None and series is not None and (not distribution.z_streams or _WHOLE.match(named)):
             yield series, _build(opened, named)

@@ -86,6 +86,15 @@ def test_ubuntu_noble_by_the_shipped_survey(kernel: str, defect: str, expected: 
     assert _verdict(kernel, defect) is expected
 
 
+@pytest.mark.parametrize(
+    ("package", "expected"),
+    [("5.19~rc6-1~exp1", State.AFFECTED), ("5.19-1~exp1", State.AFFECTED), ("5.19.6-1", State.FIXED)],
+)
+def test_a_release_candidate_has_nothing_of_a_stable_update_with_its_number(package: str, expected: State) -> None:
+    # Debian's 5.19.6-1 lists "bpf: Don't use tnum_range on array range checking for poke descriptors".
+    assert _verdict(f"Debian {package}", "poke-desc-tnum-oob") is expected
+
+
 def test_the_article_s_kernel_has_what_its_base_has_and_nothing_of_a_later_upload() -> None:
     states = audit(kernels=["6.8.0-35-generic"], arch="x86_64").targets[0].states
     assert states["x86-trampoline-loop"] is State.FIXED  # in mainline before 6.8
