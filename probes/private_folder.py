@@ -34,8 +34,8 @@ class PrivateFolder:
         self.path = os.fspath(path)
 
     def read(self, name: str, limit: int) -> bytes | None:
-        """Returns the content of a regular file of at most `limit` bytes that only this user may write to; None if
-        there is no such file.
+        """Returns the content of a regular file of at most `limit` bytes that only this user may write to; None for any
+        other file. Raises FileNotFoundError if there is no file of that name.
         """
         with self._opened() as folder:
             return _read(folder, name, limit)
@@ -90,9 +90,11 @@ class PrivateFolder:
 def _read(folder: int, name: str, limit: int) -> bytes | None:
     try:
         descriptor = os.open(name, _FILE, dir_fd=folder)
+    except FileNotFoundError:
+        raise
     except OSError:
         return None
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
+    try:
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode) or state.st_uid != os.geteuid() or state.st_mode & _OTHERS_WRITE:
             return None
@@ -100,7 +102,9 @@ def _read(folder: int, name: str, limit: int) -> bytes | None:
             return None
         parts = []
         left = state.st_size
-        while left and (part := file.read(min(left, _CHUNK))):
+        while left and (part := os.read(descriptor, min(left, _CHUNK))):
             parts.append(part)
             left -= len(part)
+    finally:
+        os.close(descriptor)
     return b"".join(parts)

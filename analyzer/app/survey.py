@@ -24,8 +24,8 @@ from tailcall_audit.analyzer.app.shared import (
 from tailcall_audit.analyzer.app.streams import say
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.model import AuditError, Skipped
-from tailcall_audit.analyzer.paths import expanded
-from tailcall_audit.analyzer.survey.types import MAX_WORD, Survey
+from tailcall_audit.analyzer.paths import Kind, expanded, kind_of
+from tailcall_audit.analyzer.survey.types import MAX_WORD, Survey, shortened
 
 if TYPE_CHECKING:
     from tailcall_audit.analyzer.subjects.open_changelog import OpenChangelog
@@ -50,8 +50,11 @@ def _add_sources(found: argparse._ActionsContainer) -> None:
     sources = found.add_mutually_exclusive_group()
     sources.add_argument("--stable", metavar="DIR", help="a clone of the stable tree, with its tags")
     sources.add_argument("--vulns", metavar="DIR", help="a clone of vulns.git, the kernel's CVE records")
-    sources.add_argument("--changelog", metavar="FILE|URL", help="a distribution's kernel changelog")
-    sources.add_argument("--package", metavar="FILE|NAME", help="a kernel package, by its changelog")
+    for name, metavar, what in (
+        ("--changelog", "FILE|URL", "a distribution's kernel changelog (repeatable)"),
+        ("--package", "FILE|NAME", "a kernel package, by its changelog (repeatable)"),
+    ):
+        sources.add_argument(name, metavar=metavar, action="append", default=[], help=what)
     sources.add_argument("--repo", metavar="PATH|URL", help="a package repository whose indexes have changelogs")
     found.add_argument(
         "--distro",
@@ -131,8 +134,8 @@ def run(arguments: Sequence[str]) -> int:
         found.error(
             "--distro says where a package's changelog is, or whose one is: add --package NAME or --changelog FILE"
         )
-    if options.package_version and not options.changelog:
-        found.error("--package-version is about a changelog: add --changelog FILE")
+    if options.package_version and len(options.changelog) != 1:
+        found.error("--package-version is about one changelog: add --changelog FILE, once")
     if options.excerpt and not options.changelog:
         found.error("--excerpt is about a changelog: add --changelog FILE")
     if options.branch and not options.stable:
@@ -175,7 +178,8 @@ def _read(options: argparse.Namespace, catalog: Catalog, progress: Callable[[str
     root = expanded(options.stable)
     repository = open_repository(root)
     if repository is None:
-        raise AuditError(f"--stable {root}: no git repository; give a clone of the stable tree")
+        what = "no such folder" if kind_of(root) is Kind.MISSING else "no git repository"
+        raise AuditError(f"--stable {root}: {what}; give a clone of the stable tree")
     return survey_stable(catalog, repository, root.name or str(root), day, options.branch, progress)
 
 
@@ -190,15 +194,34 @@ def _read_changelogs(
 
     openers = {"changelog": "changelog", "package": "package", "repo": "repository"}
     kind = next(name for name in openers if getattr(options, name))
-    given = getattr(options, kind)
+    given = [options.repo] if kind == "repo" else getattr(options, kind)
     request = Request(
         catalog, catalog.defects, distro=options.distro, package_version=options.package_version, progress=progress
     )
     opener = import_module(f"tailcall_audit.analyzer.subjects.{openers[kind]}")
-    subjects = opener.open_subjects(request, given)
-    name = os.path.basename(given)
-    changelogs = _with_changelog(subjects)
-    return survey_changelogs(catalog, changelogs, "packages", name, day, progress, excerpt=options.excerpt)
+    opened = _with_changelog(_of_each(given, lambda name: opener.open_subjects(request, name)))
+    source = shortened(", ".join(os.path.basename(name) for name in given))
+    return survey_changelogs(
+        catalog,
+        opened,
+        "packages",
+        source,
+        day,
+        progress,
+        excerpt=options.excerpt,
+        are_several=len(given) > 1,
+    )
+
+
+def _of_each(names: Sequence[str], opened: Callable[[str], Iterable[Subject | Skipped]]) -> Iterator[Subject | Skipped]:
+    """Yields the subjects of all sources. One of several that cannot be read is named and costs no other."""
+    for name in names:
+        try:
+            yield from opened(name)
+        except AuditError as error:
+            if len(names) == 1:
+                raise
+            yield Skipped(name, str(error))
 
 
 def _with_changelog(subjects: Iterable[Subject | Skipped]) -> Iterator[OpenChangelog]:

@@ -20,7 +20,7 @@ from tailcall_audit.analyzer.readers.changelog import listed_evidence, mentionin
 from tailcall_audit.analyzer.readers.changelog_silence import silent_evidence
 from tailcall_audit.analyzer.readers.series import line_of
 from tailcall_audit.analyzer.subjects.open_changelog import OpenChangelog, open_changelog
-from tailcall_audit.analyzer.survey.types import Claim, Kind, Series, State, Survey, SurveyError
+from tailcall_audit.analyzer.survey.types import Claim, Kind, Series, State, Survey, SurveyError, shortened
 from tailcall_audit.analyzer.version import build_key
 
 __all__ = ["survey_changelogs"]
@@ -117,7 +117,7 @@ def _builds(
 
 
 def _claims(
-    series: Series, builds: Sequence[_Build], distribution: Distribution, source: str, dated: Container[str]
+    series: Series, builds: Sequence[_Build], distribution: Distribution, prefix: str, dated: Container[str]
 ) -> Iterator[Claim]:
     """Yields the claims about the builds of a series, line by line. A z-stream starts with the state of the main line
     at the point where it branches off. `dated` are the commits that are absent before the build that lists them first.
@@ -131,17 +131,17 @@ def _claims(
         for line, members in lines.items():
             there = _inherited(lines.get((), []), line, commit) if line else None
             if there is None and commit in dated:
-                yield from _before_it_was_listed(series, commit, members, source)
-            yield from _line_claims(series, commit, members, there, source)
+                yield from _before_it_was_listed(series, commit, members, prefix)
+            yield from _line_claims(series, commit, members, there, prefix)
 
 
-def _before_it_was_listed(series: Series, commit: str, builds: Sequence[_Build], source: str) -> Iterator[Claim]:
+def _before_it_was_listed(series: Series, commit: str, builds: Sequence[_Build], prefix: str) -> Iterator[Claim]:
     """Yields the claim that the builds before the one that lists a commit first lack it."""
     states = [build.states.get(commit) for build in builds]
     first = next((place for place, state in enumerate(states) if state is not None), 0)
     if first and states[first]:
-        words = f"{source}: entry {builds[first].version} lists it, and none before it that was read"
-        yield Claim(commit, State.ABSENT_THROUGH, builds[first - 1].version, words[:500], series=str(series))
+        words = shortened(f"{prefix}entry {builds[first].version} lists it, and none before it that was read")
+        yield Claim(commit, State.ABSENT_THROUGH, builds[first - 1].version, words, series=str(series))
 
 
 def _inherited(main: Sequence[_Build], line: tuple[int, ...], commit: str) -> bool | None:
@@ -154,7 +154,7 @@ def _inherited(main: Sequence[_Build], line: tuple[int, ...], commit: str) -> bo
 
 
 def _line_claims(
-    series: Series, commit: str, builds: Sequence[_Build], there: bool | None, source: str
+    series: Series, commit: str, builds: Sequence[_Build], there: bool | None, prefix: str
 ) -> Iterator[Claim]:
     absent: _Build | None = None
     for build in builds:
@@ -163,19 +163,19 @@ def _line_claims(
             absent = None
         elif state is not there and (state or there):
             if absent is not None:
-                yield _absent_through(series, commit, absent, source)
+                yield _absent_through(series, commit, absent, prefix)
             word = State.PRESENT_FROM if state else State.REVERTED_IN
-            yield Claim(commit, word, build.version, f"{source}: {build.sources[commit]}"[:500], series=str(series))
+            yield Claim(commit, word, build.version, shortened(f"{prefix}{build.sources[commit]}"), series=str(series))
             absent = None
         elif not state:
             absent = build
         there = state
     if absent is not None:
-        yield _absent_through(series, commit, absent, source)
+        yield _absent_through(series, commit, absent, prefix)
 
 
-def _absent_through(series: Series, commit: str, build: _Build, source: str) -> Claim:
-    words = f"{source}: {build.sources[commit]}"[:500]
+def _absent_through(series: Series, commit: str, build: _Build, prefix: str) -> Claim:
+    words = shortened(f"{prefix}{build.sources[commit]}")
     return Claim(commit, State.ABSENT_THROUGH, build.version, words, series=str(series))
 
 
@@ -194,8 +194,10 @@ def survey_changelogs(
     progress: Callable[[str], None] = lambda _: None,
     *,
     excerpt: bool = False,
+    are_several: bool = False,
 ) -> Survey:
-    """Surveys changelogs, each opened at its newest version. `source` is the name of their source.
+    """Surveys changelogs, each opened at its newest version. `source` is the name of their source; of several sources
+    each claim cites its own changelog only.
 
     Of an excerpt, a commit that is a fix and nothing else counts as absent in the builds before the one that lists it:
     to list it there would make no sense otherwise. The silence of an excerpt claims nothing.
@@ -218,10 +220,11 @@ def survey_changelogs(
         raise SurveyError("; ".join(notes) or f"{source}: no changelog to survey")
     distributions = {entry.name: entry for entry in catalog.distributions}
     dated = _only_fixes(catalog) if excerpt else frozenset[str]()
+    prefix = "" if are_several else f"{source}: "
     claims = [
         claim
         for series, builds_of in found.items()
-        for claim in _claims(series, list(builds_of.values()), distributions[series.distro], source, dated)
+        for claim in _claims(series, list(builds_of.values()), distributions[series.distro], prefix, dated)
     ]
     reach = {str(series): max(builds_of, key=build_key) for series, builds_of in found.items()}
     return Survey(Kind.PACKAGES, name, source, date, reach, tuple(claims), notes=tuple(notes), excerpt=excerpt)

@@ -8,12 +8,17 @@ from typing import NamedTuple
 
 from tailcall_audit.analyzer.errors import AuditError
 
-__all__ = ["MAINLINE", "MAX_WORD", "Claim", "Conflict", "Kind", "Series", "State", "Survey", "SurveyError"]
+__all__ = ["MAINLINE", "MAX_WORD", "Claim", "Conflict", "Kind", "Series", "State", "Survey", "SurveyError", "shortened"]
 
 MAX_WORD = 500
 """The most characters of a text in a survey."""
 MAINLINE = "mainline"
 """The name of the branch in claims about mainline's releases and release candidates."""
+
+
+def shortened(text: str) -> str:
+    """Returns a text that a survey can keep: cut off where it is too long."""
+    return text if len(text) <= MAX_WORD else f"{text[: MAX_WORD - 1]}…"
 
 
 class SurveyError(AuditError):

@@ -51,6 +51,48 @@ def test_nothing_is_kept_without_write(clone: Path, tmp_path: Path, capsys: pyte
     assert not (tmp_path / "data").exists()
 
 
+def test_an_audit_complains_of_nothing_that_is_not_there(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["survey", "--stable", str(clone), "--write"])
+    capsys.readouterr()
+    main(["--kernel", "6.6.157", "--online"])  # no repository is kept
+    assert "not believed" not in capsys.readouterr().err
+    assert main(["survey", "show", "gone"]) == 2
+    assert "no survey 'gone' in" in capsys.readouterr().err
+
+
+_RPM = """\
+* Wed Aug 09 2023 N N <n@example.org> [{build}]
+- {subject} (N N) [1]
+
+* Mon Aug 30 2021 N N <n@example.org> [5.14.0-1.el9]
+- the first build (N N)
+"""
+
+
+def test_several_changelogs_are_one_survey_and_a_broken_one_costs_no_other(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name, build in (("a", "5.14.0-425.el9"), ("b", "5.14.0-427.el9")):
+        (tmp_path / name).write_text(_RPM.format(build=build, subject="bpf, x64: Fix tailcall infinite loop"))
+    (tmp_path / "c").write_text("nothing of the kind\n")
+    given = [word for name in "abc" for word in ("--changelog", str(tmp_path / name))]
+    assert main(["survey", *given, "--json"]) == 0
+    shown = capfd.readouterr()
+    found = json.loads(shown.out)
+    assert found["source"] == "a, b, c"
+    assert found["reach"] == {"rhel/5.14/el9": "5.14.0-427.el9"}
+    claims = [claim for claim in found["claims"] if claim["commit"] == "2b5dcb31a19a"]
+    assert [(claim["state"], claim["release"]) for claim in claims] == [
+        ("absent-through", "5.14.0-1.el9"),
+        ("present-from", "5.14.0-425.el9"),
+    ]
+    assert f"({tmp_path}/a:2)" in claims[1]["source"]
+    assert f"{tmp_path}/c: left out" in shown.err
+    with pytest.raises(SystemExit):
+        main(["survey", *given, "--package-version", "5.14.0-425.el9"])
+    assert "--package-version is about one changelog" in capfd.readouterr().err
+
+
 def test_a_kept_survey_decides_what_was_unknown(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _audit(capsys, "6.6.157")["verdict"] == "unknown"
     assert main(["survey", "--stable", str(clone), "--write", "--date", "2026-11-20"]) == 1
