@@ -25,7 +25,7 @@ from tailcall_audit.analyzer.app.streams import say
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.model import AuditError, Skipped
 from tailcall_audit.analyzer.paths import Kind, expanded, kind_of
-from tailcall_audit.analyzer.survey.types import MAX_WORD, Survey, shortened
+from tailcall_audit.analyzer.survey.types import MAX_WORD, NAME, Survey, shortened
 
 if TYPE_CHECKING:
     from tailcall_audit.analyzer.subjects.open_changelog import OpenChangelog
@@ -78,7 +78,7 @@ def _add_sources(found: argparse._ActionsContainer) -> None:
         metavar="DIR",
         help="with --write: another folder than the user's (a checkout's catalog/surveys/packages)",
     )
-    found.add_argument("--name", metavar="NAME", help="the name to keep it under (stable, vulns)")
+    found.add_argument("--name", metavar="NAME", type=_name, help="the name to keep it under (stable, vulns)")
     found.add_argument(
         "--source",
         metavar="TEXT",
@@ -96,6 +96,15 @@ def _day(text: str) -> str:
         return date.fromisoformat(text).isoformat()
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no day in the form YYYY-MM-DD") from None
+
+
+def _name(text: str) -> str:
+    """Returns a name that a survey can have; raises ArgumentTypeError."""
+    if NAME.fullmatch(text) is None:
+        raise argparse.ArgumentTypeError(
+            f"{text[:90]!r}: small letters, digits and .+- only, and a letter or digit first"
+        )
+    return text
 
 
 def _citation(text: str) -> str:

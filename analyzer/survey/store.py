@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tailcall_audit.analyzer.libraries import parse_json
-from tailcall_audit.analyzer.survey.types import MAX_WORD, Claim, Kind, State, Survey, SurveyError
+from tailcall_audit.analyzer.survey.types import MAX_WORD, NAME, Claim, Kind, State, Survey, SurveyError
 from tailcall_audit.analyzer.version import build_key
 from tailcall_audit.probes.private_folder import PrivateFolder
 
@@ -18,7 +18,6 @@ __all__ = ["SCHEMA_VERSION", "Store", "as_data", "digest_of", "from_bytes", "to_
 
 SCHEMA_VERSION = 1
 _MAX_BYTES = 32 << 20
-_NAME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,80}", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{12}", re.ASCII)
 _SUFFIX = ".json"
@@ -92,7 +91,7 @@ def from_bytes(raw: bytes, where: str) -> Survey:
             raise ValueError("reach is no object of releases")
         return Survey(
             Kind(_word(data, "kind")),
-            _word(data, "name", _NAME),
+            _word(data, "name", NAME),
             _word(data, "source"),
             _word(data, "date", _DAY),
             reach,
@@ -135,12 +134,12 @@ class Store:
             return []
         except OSError as error:
             raise SurveyError(f"{self.folder}: not used: {error.strerror or error}") from error
-        return sorted(name for name in found if _NAME.fullmatch(name))
+        return sorted(name for name in found if NAME.fullmatch(name))
 
     def read(self, name: str) -> Survey:
         """Returns a survey. Raises SurveyError if it is missing, cannot be read, or may be another user's."""
         path = self.folder / f"{name}{_SUFFIX}"
-        if _NAME.fullmatch(name) is None:
+        if NAME.fullmatch(name) is None:
             raise SurveyError(f"{name!r} is no name of a survey")
         try:
             raw = self._private.read(path.name, _MAX_BYTES)
@@ -172,6 +171,8 @@ class Store:
         has branches or series that this one lacks, or reaches further.
         """
         path = self.folder / f"{survey.name}{_SUFFIX}"
+        if NAME.fullmatch(survey.name) is None:
+            raise SurveyError(f"{survey.name!r} is no name of a survey")
         self._check_replaced(survey)
         try:
             self._private.write(path.name, to_bytes(survey))

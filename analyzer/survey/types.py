@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.errors import AuditError
 
-__all__ = ["MAINLINE", "MAX_WORD", "Claim", "Conflict", "Kind", "Series", "State", "Survey", "SurveyError", "shortened"]
+__all__ = [
+    "MAINLINE",
+    "MAX_WORD",
+    "NAME",
+    "Claim",
+    "Conflict",
+    "Kind",
+    "Series",
+    "State",
+    "Survey",
+    "SurveyError",
+    "shortened",
+]
 
 MAX_WORD = 500
 """The most characters of a text in a survey."""
+NAME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,80}", re.ASCII)
+"""What a survey may be called: it is the name of its file."""
 MAINLINE = "mainline"
 """The name of the branch in claims about mainline's releases and release candidates."""
 

@@ -86,3 +86,7 @@ def test_one_broken_survey_does_not_cost_the_others(tmp_path: Path) -> None:
 def test_a_name_is_no_path(tmp_path: Path) -> None:
     with pytest.raises(SurveyError, match="no name of a survey"):
         Store(tmp_path).read("../x")
+    for name in ("../x", "Large", "a/b", "", "x" * 100):  # one of them would never be read again
+        with pytest.raises(SurveyError, match="no name of a survey"):
+            Store(tmp_path).write(SURVEY._replace(name=name))
+    assert not list(tmp_path.iterdir())
