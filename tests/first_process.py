@@ -58,7 +58,7 @@ def boot(image: Path, script: str, files: Iterable[tuple[str, bytes]], append: s
     with tempfile.TemporaryDirectory() as name:
         archive, answer = Path(name) / "initramfs", Path(name) / "answer"
         base = build_initramfs(cache_directory() / "guest").read_bytes()
-        options = base.index(b" -PSBs\nimport sys\n")
+        options = base.index(b" -PSBs\nimport gc, sys\n")
         python = base[base.rindex(b"#!", 0, options) + 2 : options].decode()
         init = _START.format(python=python) + script + _END
         members = [(path, 0o100644, data, (0, 0)) for path, data in files]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench import compilers
+from tests.kernels import kernel_source
 
 
 def test_what_is_missing_is_named_with_what_to_install(
@@ -26,11 +27,49 @@ def test_what_is_missing_is_named_with_what_to_install(
 
 def test_thin_lto_is_of_one_compiler_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compilers.main([str(tmp_path), "--compiler", "gcc", "--thin-lto"]) == 2
-    assert "--thin-lto is clang's" in capsys.readouterr().err
+    assert "--thin-lto and --clang are for --compiler clang" in capsys.readouterr().err
 
 
-def test_every_line_of_the_configuration_sets_or_clears_an_option() -> None:
-    lines = Path(compilers.__file__).with_suffix(".config").read_text(encoding="utf-8").splitlines()
+@pytest.mark.parametrize(
+    ("architecture", "own"),
+    [("x86_64", "CONFIG_PVH"), ("s390x", "CONFIG_MARCH_Z13"), ("loongarch64", "CONFIG_EFI_STUB")],
+)
+def test_every_line_of_the_configuration_sets_or_clears_an_option(architecture: str, own: str) -> None:
+    common = Path(compilers.__file__).with_suffix(".config")
+    lines = [
+        line
+        for path in (common, common.with_suffix(f".{architecture}.config"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
     options = [line.removeprefix("# ").partition("=")[0].partition(" ")[0] for line in lines if "CONFIG_" in line]
     assert len(options) == len(set(options))
-    assert {"CONFIG_PVH", "CONFIG_DEBUG_INFO_BTF", "CONFIG_BPF_JIT", "CONFIG_KALLSYMS_ALL"} <= set(options)
+    assert {own, "CONFIG_DEBUG_INFO_BTF", "CONFIG_BPF_JIT", "CONFIG_KALLSYMS_ALL"} <= set(options)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "slug"),
+    [
+        ("s390x", "s390-tailcall-hierarchy"),
+        ("s390x", "s390-trampoline-tcc"),
+        ("s390x", "s390-trampoline-tcc-writeback"),
+        ("loongarch64", "loongarch-prologue-off-by-one"),
+        ("loongarch64", "loongarch-tailcall-index-zext"),
+        ("loongarch64", "loongarch-tailcall-jump-offset"),
+    ],
+)
+def test_a_fix_is_undone_in_the_sources_and_put_back(architecture: str, slug: str, tmp_path: Path) -> None:
+    folder = "loongarch/net/bpf_jit.c" if architecture == "loongarch64" else "s390/net/bpf_jit_comp.c"
+    source, _ = kernel_source("6.12", "6.12.117-1")
+    file = tmp_path / "arch" / folder
+    file.parent.mkdir(parents=True)
+    shutil.copyfile(source / "arch" / folder, file)
+    before = file.read_text()
+    with compilers._without(tmp_path, [slug], architecture):
+        assert file.read_text() != before
+    assert file.read_text() == before
+    with (
+        pytest.raises(compilers.BuildError, match="does not undo the fix of no-such-defect"),
+        compilers._without(tmp_path, [slug, "no-such-defect"], architecture),
+    ):
+        pass
+    assert file.read_text() == before
