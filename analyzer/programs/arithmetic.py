@@ -27,6 +27,8 @@ _NEGATED = {_JEQ: _JNE, _JNE: _JEQ, _JGT: _JLE, _JLE: _JGT, _JGE: _JLT, _JLT: _J
 COMPARISONS = frozenset((*_NEGATED, *_UNSIGNED))
 """The conditional jumps that are evaluated: all except those that test bits."""
 HALF = (1 << 32) - 1
+_new = tuple.__new__
+"""Makes a named tuple without the check of its fields: there is one for each instruction."""
 
 
 def compute(place: int, insn: Insn, left: Value, right: Value, wide: bool) -> Value:
@@ -61,7 +63,7 @@ def compute(place: int, insn: Insn, left: Value, right: Value, wide: bool) -> Va
         if operation == _AND and (isinstance(left, int) or isinstance(right, int)):
             high = min(bounds(left)[1], bounds(right)[1])
             return 0 if high == 0 else Number(place, 0, high, maybe)
-    return Number(place, 0, TOP if wide else HALF, maybe)
+    return _new(Number, (place, 0, TOP if wide else HALF, maybe))
 
 
 def _exact(operation: int, left: int, right: int, wide: bool) -> int | None:
@@ -150,4 +152,4 @@ def narrowed(left: Number, operation: int, right: int, narrow: bool) -> Value:
         return left._replace(maybe=True)
     if low > high:
         return left  # no path leads here
-    return low if low == high else left._replace(low=low, high=high)
+    return low if low == high else _new(Number, (left.identity, low, high, left.maybe))

@@ -38,7 +38,7 @@ def decode_instructions(data: bytes, big_endian: bool) -> list[Insn]:
     if len(data) % 8:
         raise ProgramsError(f"{len(data)} bytes are no whole number of instructions")
     found: list[Insn] = []
-    add, make = found.append, Insn
+    add, new = found.append, tuple.__new__  # which makes a named tuple without a check of its fields
     rows = struct.iter_unpack(">BBhi" if big_endian else "<BBhi", data)
     for code, registers, off, imm in rows:
         dst, src = (registers >> 4, registers & 15) if big_endian else (registers & 15, registers >> 4)
@@ -46,7 +46,7 @@ def decode_instructions(data: bytes, big_endian: bool) -> list[Insn]:
             second = next(rows, None)
             if second is None:
                 raise ProgramsError("the second half of a 64-bit immediate is missing")
-            add(make(code, dst, src, off, second[3] << 32 | imm & 0xFFFFFFFF))
+            add(new(Insn, (code, dst, src, off, second[3] << 32 | imm & 0xFFFFFFFF)))
         else:
-            add(make(code, dst, src, off, imm))
+            add(new(Insn, (code, dst, src, off, imm)))
     return found

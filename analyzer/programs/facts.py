@@ -6,29 +6,22 @@ A function that several programs share is interpreted once for each combination 
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.programs.code import Code, Reference, Refers
-from tailcall_audit.analyzer.programs.flow import Graph, graph_of, surely_reached
-from tailcall_audit.analyzer.programs.locks import held_at_tail_calls
-from tailcall_audit.analyzer.programs.registers import Layout, Seen, interpret
-from tailcall_audit.analyzer.programs.types import (
-    CallbackSite,
-    CallSite,
-    Function,
-    HelperCall,
-    Reach,
-    SourceLine,
-    TailCall,
-)
-from tailcall_audit.analyzer.programs.values import Context, MapPointer, Number, Value, join, may_be_constant
-from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL, Insn
+from tailcall_audit.analyzer.programs.flow import Graph, graph_of
+from tailcall_audit.analyzer.programs.locks import Calls, calls_in, held_at_tail_calls
+from tailcall_audit.analyzer.programs.registers import interpret
+from tailcall_audit.analyzer.programs.seen import Layout, Seen
+from tailcall_audit.analyzer.programs.sites import Sites, sites_of
+from tailcall_audit.analyzer.programs.types import Function, SourceLine
+from tailcall_audit.analyzer.programs.values import Context, Number, Value, join
+from tailcall_audit.probes.kernel.instructions import Insn
 
 __all__ = ["Facts", "Workshop"]
 
-_LD_IMM64, _CALL, _CALL_REGISTER = 0x18, 0x85, 0x8D
+_LD_IMM64 = 0x18
 _PSEUDO_CALL, _PSEUDO_FUNC, _PSEUDO_MAP, _PSEUDO_VALUE, _PSEUDO_KFUNC = 1, 4, 1, 2, 2
 _SKB, _XDP, _PAIR = Layout(frozenset((76, 140))), Layout(frozenset((0, 8))), Layout(frozenset((0,)))
 _OF_SKBS = "sched_cls sched_act cgroup_skb sk_skb lwt_in lwt_out lwt_xmit lwt_seg6local flow_dissector"
@@ -58,6 +51,19 @@ class Facts(NamedTuple):
     kfuncs: frozenset[str]
 
 
+class _Filled(NamedTuple):
+    """A function's instructions with all references filled in that are the same in each program. `leaving` are those to
+    other functions, by instruction, and `slots` the slots of these; `length` is in slots.
+    """
+
+    instructions: list[Insn]
+    leaving: dict[int, Reference]
+    slots: dict[int, int]
+    length: int
+    maps: tuple[str, ...]
+    kfuncs: frozenset[str]
+
+
 class Workshop:
     """Derives facts about the functions of one object or host. Caches the interpretation of each function by its
     arguments.
@@ -71,21 +77,27 @@ class Workshop:
         self._translated = translated
         self._map_numbers = map_numbers
         self._graphs: dict[int, Graph] = {}
-        self._positions: dict[int, array[int]] = {}
-        self._calls: dict[int, tuple[int, ...]] = {}
+        self._calls: dict[int, Calls] = {}
         self._seen: dict[tuple[int, tuple[Value, ...], Layout], Seen] = {}
+        self._sites: dict[tuple[int, int], Sites] = {}
+        self._filled: dict[int, _Filled] = {}
+        self._leaving: dict[int, tuple[int, ...]] = {}
 
     def _graph(self, number: int) -> Graph:
         if number not in self._graphs:
             self._graphs[number] = graph_of(self._codes[number].instructions)
         return self._graphs[number]
 
-    def _calls_in(self, number: int) -> tuple[int, ...]:
-        """Returns the indexes of a function's call instructions."""
+    def _calls_in(self, number: int) -> Calls:
         if number not in self._calls:
-            found = (place for place, insn in enumerate(self._codes[number].instructions) if insn.code == _CALL)
-            self._calls[number] = tuple(found)
+            self._calls[number] = calls_in(self._codes[number])
         return self._calls[number]
+
+    def _sites_of(self, number: int, seen: Seen) -> Sites:
+        key = (number, id(seen))  # `_seen` keeps each of these
+        if key not in self._sites:
+            self._sites[key] = sites_of(self._codes[number], self._graph(number), seen)
+        return self._sites[key]
 
     def facts(self, order: tuple[int, ...], kind: str | None) -> Facts:
         """Returns the facts about a program. `order` lists its functions as they are laid out one after the other;
@@ -99,7 +111,7 @@ class Workshop:
         called = frozenset(
             item.target
             for number in order
-            for item in self._codes[number].references.values()
+            for item in self._filled_in(number).leaving.values()
             if item.kind is Refers.FUNCTION
         )
         locks = held_at_tail_calls(
@@ -116,15 +128,15 @@ class Workshop:
             position += len(self._codes[number].instructions)
         names = self._names(order, starts)
         functions = tuple(
-            _FunctionFacts(self._codes[number], self._graph(number), seen[number], starts[number], names).make(
-                names[number], {place: found for (owner, place), found in locks.items() if owner == number}
-            )
+            self._sites_of(number, seen[number]).function(names[number], starts[number], names, locks[number])
             for number in order
         )
-        references = [item for number in order for item in self._codes[number].references.values()]
-        maps = dict.fromkeys(item.name for item in references if item.kind in (Refers.MAP, Refers.VALUE) and item.name)
-        lines = {starts[number] + place: line for number in order for place, line in self._codes[number].lines.items()}
-        kfuncs = frozenset(item.name for item in references if item.kind is Refers.KFUNC)
+        maps = dict.fromkeys(name for number in order for name in self._filled_in(number).maps)
+        lines: dict[int, SourceLine] = {}
+        for number in order:
+            own = self._codes[number].lines
+            lines.update(zip(map(starts[number].__add__, own), own.values(), strict=True))
+        kfuncs = frozenset(name for number in order for name in self._filled_in(number).kfuncs)
         return Facts(self._placed(order, starts), functions, tuple(maps), lines, kfuncs)
 
     def _names(self, order: tuple[int, ...], starts: dict[int, int]) -> dict[int, str]:
@@ -154,9 +166,13 @@ class Workshop:
                 stack.append((following, iter(self._targets(following))))
         return tuple(reversed(found))
 
-    def _targets(self, number: int) -> list[int]:
-        references = self._codes[number].references.values()
-        return [item.target for item in references if item.kind in (Refers.FUNCTION, Refers.ADDRESS)]
+    def _targets(self, number: int) -> tuple[int, ...]:
+        """Returns the functions that a function calls or takes the address of, each once, in order."""
+        if number not in self._leaving:
+            self._leaving[number] = tuple(
+                dict.fromkeys(item.target for item in self._filled_in(number).leaving.values())
+            )
+        return self._leaving[number]
 
     def _interpret(self, order: tuple[int, ...], layout: Layout) -> dict[int, Seen]:
         """Interprets every function with the values that its callers pass. The arguments of callbacks are unknown."""
@@ -164,7 +180,7 @@ class Workshop:
         callbacks = {
             item.target
             for number in order
-            for item in self._codes[number].references.values()
+            for item in self._filled_in(number).leaving.values()
             if item.kind is Refers.ADDRESS
         }
         found: dict[int, Seen] = {}
@@ -198,37 +214,52 @@ class Workshop:
         first: dict[int, int] = {}
         position = 0
         for number in order:
-            found += self._codes[number].instructions
+            filled = self._filled_in(number)
+            found += filled.instructions
             first[number] = position
-            position += self._slots(number)[-1]
+            position += filled.length
         for number in order:
-            slots = self._slots(number)
-            for place, reference in self._codes[number].references.items():
+            filled = self._filled_in(number)
+            for place, reference in filled.leaving.items():
+                if reference.target not in first:
+                    continue
+                distance = first[reference.target] - first[number] - filled.slots[place] - 1
                 at = starts[number] + place
-                found[at] = self._resolved(found[at], reference, first, first[number] + slots[place])
+                code, dst, _, off, _ = found[at]
+                found[at] = (
+                    Insn(code, dst, _PSEUDO_CALL, 0, distance)
+                    if reference.kind is Refers.FUNCTION
+                    else Insn(code, dst, _PSEUDO_FUNC, off, distance & 0xFFFFFFFF)
+                )
         return tuple(found)
 
-    def _slots(self, number: int) -> array[int]:
-        """Returns the slot of each instruction of a function, followed by the function's length in slots."""
-        if number not in self._positions:
-            positions = array("I", (0,))
-            position = 0
-            for insn in self._codes[number].instructions:
-                position += 2 if insn.code == _LD_IMM64 else 1
-                positions.append(position)
-            self._positions[number] = positions
-        return self._positions[number]
+    def _filled_in(self, number: int) -> _Filled:
+        if number not in self._filled:
+            self._filled[number] = self._fill_in(self._codes[number])
+        return self._filled[number]
 
-    def _resolved(self, insn: Insn, reference: Reference, first: dict[int, int], slot: int) -> Insn:
-        """Returns an instruction with its reference filled in. `first` has the slot where each function begins; `slot`
-        is the slot of the instruction.
-        """
+    def _fill_in(self, code: Code) -> _Filled:
+        instructions = list(code.instructions)
+        leaving = {}
+        for place, reference in code.references.items():
+            if reference.kind in (Refers.FUNCTION, Refers.ADDRESS):
+                leaving[place] = reference
+            else:
+                instructions[place] = self._resolved(instructions[place], reference)
+        slots: dict[int, int] = {}
+        position = 0
+        for place, insn in enumerate(code.instructions):
+            if place in leaving:
+                slots[place] = position
+            position += 2 if insn[0] == _LD_IMM64 else 1
+        references = code.references.values()
+        maps = tuple(item.name for item in references if item.kind in (Refers.MAP, Refers.VALUE) and item.name)
+        kfuncs = frozenset(item.name for item in references if item.kind is Refers.KFUNC)
+        return _Filled(instructions, leaving, slots, position, maps, kfuncs)
+
+    def _resolved(self, insn: Insn, reference: Reference) -> Insn:
+        """Returns an instruction with its reference to a map, helper or kfunc filled in."""
         kind = reference.kind
-        if kind in (Refers.FUNCTION, Refers.ADDRESS) and reference.target in first:
-            distance = first[reference.target] - slot - 1
-            if kind is Refers.FUNCTION:
-                return insn._replace(src=_PSEUDO_CALL, off=0, imm=distance)
-            return insn._replace(src=_PSEUDO_FUNC, imm=distance & 0xFFFFFFFF)
         if kind is Refers.MAP:
             return insn._replace(src=_PSEUDO_MAP, imm=self._map_numbers.get(reference.name, 0))
         if kind is Refers.VALUE:
@@ -237,90 +268,3 @@ class Workshop:
         if kind is Refers.HELPER:
             return insn._replace(src=0, imm=reference.target)
         return insn._replace(src=_PSEUDO_KFUNC) if kind is Refers.KFUNC else insn
-
-
-class _FunctionFacts:
-    """Derives the facts about one function. `start` is the index of its first instruction in the program."""
-
-    def __init__(self, code: Code, graph: Graph, seen: Seen, start: int, names: dict[int, str]) -> None:
-        self._code = code
-        self._graph = graph
-        self._seen = seen
-        self._start = start
-        self._names = names
-        self._block_of: dict[int, int] = {}
-        places = [
-            place for place, insn in enumerate(code.instructions) if insn.code in (_CALL, _CALL_REGISTER, _LD_IMM64)
-        ]
-        index = 0
-        for place in places:
-            while graph.blocks[index].end <= place:
-                index += 1
-            self._block_of[place] = index
-        self._sure = surely_reached(graph, seen.undecided, set(self._block_of.values())) & seen.visited
-
-    def _reach(self, place: int) -> Reach:
-        return Reach.LIVE if self._block_of[place] in self._sure else Reach.MAYBE_DEAD
-
-    def make(self, name: str, locks: dict[int, frozenset[str] | None]) -> Function:
-        """Returns the facts about the function."""
-        code, seen, start = self._code, self._seen, self._start
-        calls: list[CallSite] = []
-        callbacks: list[CallbackSite] = []
-        helpers: list[HelperCall] = []
-        tail_calls: list[TailCall] = []
-        handed: set[int] = set()
-        for place in self._block_of:
-            insn = code.instructions[place]
-            if insn.code == _LD_IMM64:
-                continue
-            reach, at = self._reach(place), start + place
-            helper, kfunc, target = _callee(insn, code.references.get(place))
-            if target is not None:
-                calls.append(CallSite(at, self._names[target], reach))
-            elif helper == HELPER_TAIL_CALL:
-                tail_calls.append(self._tail_call(place, locks.get(place)))
-            else:
-                helpers.append(HelperCall(at, helper, kfunc, reach))
-            for function in seen.addresses.get(place, ()):
-                handed.add(function)
-                callbacks.append(CallbackSite(at, self._names[function], helper, reach))
-        for place, reference in code.references.items():
-            if reference.kind is Refers.ADDRESS and reference.target not in handed:
-                # The address is used elsewhere, for example stored in a struct.
-                callbacks.append(CallbackSite(start + place, self._names[reference.target], None, self._reach(place)))
-        crossed = None if seen.crossed is None else tuple(sorted(start + place for place in seen.crossed))
-        return Function(
-            name,
-            start,
-            start + len(code.instructions),
-            seen.stack,
-            code.is_global,
-            tuple(calls),
-            tuple(sorted(callbacks)),
-            tuple(helpers),
-            tuple(tail_calls),
-            crossed,
-        )
-
-    def _tail_call(self, place: int, locks: frozenset[str] | None) -> TailCall:
-        chosen, key = self._seen.tail_calls.get(place, (None, None))
-        return TailCall(
-            self._start + place,
-            chosen.name if isinstance(chosen, MapPointer) else None,
-            key if isinstance(key, int) else None,
-            self._reach(place),
-            locks,
-            not isinstance(key, int) and (may_be_constant(key) or not self._seen.complete),
-        )
-
-
-def _callee(insn: Insn, reference: Reference | None) -> tuple[int | None, str | None, int | None]:
-    """Returns what an instruction calls: the number of a helper, the name of a kfunc or the index of a function."""
-    if reference is None:
-        return (insn.imm if insn.code == _CALL and insn.src == 0 else None), None, None
-    if reference.kind is Refers.FUNCTION:
-        return None, None, reference.target
-    if reference.kind is Refers.HELPER:
-        return reference.target, None, None
-    return None, reference.name or None, None

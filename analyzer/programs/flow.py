@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from tailcall_audit.probes.kernel.instructions import Insn
@@ -10,7 +11,7 @@ from tailcall_audit.probes.kernel.instructions import Insn
 __all__ = ["Block", "Graph", "graph_of", "slots_of", "surely_reached"]
 
 _LD_IMM64 = 0x18
-_JMP, _JMP32 = 5, 6
+_JUMPS = _, _JMP32 = 5, 6
 _JA, _CALL, _EXIT = 0x00, 0x80, 0x90
 _INDIRECT_JUMP = 0x0D
 """``gotox``: a jump to an address from a map of addresses (BPF_MAP_TYPE_INSN_ARRAY)."""
@@ -36,36 +37,32 @@ class Graph(NamedTuple):
 
 def slots_of(instructions: Sequence[Insn]) -> list[int]:
     """Returns the slot in which each instruction starts, as jumps count: a load of 64 bits takes two."""
-    slots: list[int] = []
-    position = 0
-    for insn in instructions:
-        slots.append(position)
-        position += 2 if insn.code == _LD_IMM64 else 1
-    return slots
+    return list(accumulate((2 if insn[0] == _LD_IMM64 else 1 for insn in instructions), initial=0))[:-1]
 
 
 def graph_of(instructions: tuple[Insn, ...]) -> Graph:
     """Returns the basic blocks of a function. A jump out of the function has no target, because the verifier refuses
     it.
     """
-    slots = slots_of(instructions)
-    by_slot = {slot: index for index, slot in enumerate(slots)}
+    codes = [insn[0] for insn in instructions]
+    slots: Sequence[int] = range(len(codes))
+    by_slot: Mapping[int, int] | None = None
+    if _LD_IMM64 in codes:
+        slots = slots_of(instructions)
+        by_slot = {slot: index for index, slot in enumerate(slots)}
     leaders = {0}
     jumps: dict[int, tuple[int | None, bool]] = {}
     indirect = False
-    for index, insn in enumerate(instructions):
-        code = insn.code
-        if code & 7 not in (_JMP, _JMP32):
-            continue
+    for index in [index for index, code in enumerate(codes) if code & 7 in _JUMPS and code & 0xF0 != _CALL]:
+        code = codes[index]
         operation = code & 0xF0
-        if operation == _CALL:
-            continue
         if operation == _EXIT or code == _INDIRECT_JUMP:
             indirect = indirect or code == _INDIRECT_JUMP
             jumps[index] = (None, False)
         else:
-            distance = insn.imm if operation == _JA and code & 7 == _JMP32 else insn.off
-            target = by_slot.get(slots[index] + 1 + distance)
+            insn = instructions[index]
+            place = slots[index] + 1 + (insn.imm if operation == _JA and code & 7 == _JMP32 else insn.off)
+            target = by_slot.get(place) if by_slot is not None else place if 0 <= place < len(codes) else None
             jumps[index] = (target, operation != _JA)
             if target is not None:
                 leaders.add(target)

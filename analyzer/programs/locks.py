@@ -14,7 +14,7 @@ from tailcall_audit.analyzer.programs.flow import Graph
 from tailcall_audit.analyzer.programs.names import helper_number
 from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL
 
-__all__ = ["Held", "held_at_tail_calls"]
+__all__ = ["Calls", "Held", "calls_in", "held_at_tail_calls"]
 
 _RCU, _PREEMPT, _IRQ, _SPIN = NAMES = ("rcu", "preempt", "irq", "spin lock")
 _KFUNCS = {
@@ -36,6 +36,16 @@ _Counts = tuple[int | None, ...]
 _NOTHING: _Counts = (0, 0, 0, 0)
 _UNKNOWN: _Counts = (None, None, None, None)
 _MAX_ROUNDS = 16
+
+
+class Calls(NamedTuple):
+    """The calls in a function, by instruction: all of them, and the tail calls. `takes_locks` is True if one of them
+    changes what is held, or may.
+    """
+
+    at: tuple[int, ...]
+    tail: tuple[int, ...]
+    takes_locks: bool
 
 
 class Held(NamedTuple):
@@ -99,30 +109,33 @@ def _within(code: Code, graph: Graph, calls: tuple[int, ...], exits: dict[int, _
     return Held(at, _NOTHING if at_exit is None else at_exit)
 
 
-def _takes_locks(code: Code, calls: tuple[int, ...]) -> bool:
-    return any(_change(code, place) != _NOTHING for place in calls)
+def calls_in(code: Code) -> Calls:
+    """Returns the calls in a function."""
+    at = tuple([place for place, insn in enumerate(code.instructions) if insn[0] == _CALL])
+    tail = tuple([place for place in at if _is_tail_call(code, place)])
+    return Calls(at, tail, any(_change(code, place) != _NOTHING for place in at))
 
 
 def held_at_tail_calls(
     codes: dict[int, Code],
     graphs: dict[int, Graph],
-    calls: dict[int, tuple[int, ...]],
+    calls: dict[int, Calls],
     order: tuple[int, ...],
     called: frozenset[int],
-) -> dict[tuple[int, int], frozenset[str] | None]:
+) -> dict[int, dict[int, frozenset[str] | None]]:
     """Returns the names of the locks held at every tail call, by function and instruction; None if paths differ.
 
-    `calls` lists the calls in each function. `order` has each function before those that it calls, the main program
-    first. `called` are the functions that are called directly; the locks held in functions that only helpers call are
-    unknown.
+    `order` has each function before those that it calls, the main program first. `called` are the functions that are
+    called directly; the locks held in functions that only helpers call are unknown.
     """
-    places = {(number, place) for number in order for place in calls[number] if _is_tail_call(codes[number], place)}
-    if not places or not any(_takes_locks(codes[number], calls[number]) for number in order):
-        return dict.fromkeys(places, frozenset())
+    if not any(calls[number].tail for number in order):
+        return {number: {} for number in order}
+    if not any(calls[number].takes_locks for number in order):
+        return {number: dict.fromkeys(calls[number].tail, frozenset()) for number in order}
     exits: dict[int, _Counts] = {}
     within: dict[int, Held] = {}
     for number in reversed(order):
-        within[number] = _within(codes[number], graphs[number], calls[number], exits)
+        within[number] = _within(codes[number], graphs[number], calls[number].at, exits)
         exits[number] = within[number].at_exit
     entered: dict[int, _Counts] = {order[0]: _NOTHING}
     for number in order:
@@ -133,12 +146,14 @@ def held_at_tail_calls(
                 there = _add(entry, counts)
                 known = entered.get(reference.target)
                 entered[reference.target] = there if known is None else _join(known, there)
-    found: dict[tuple[int, int], frozenset[str] | None] = {}
-    for number, place in places:
+    found: dict[int, dict[int, frozenset[str] | None]] = {}
+    for number in order:
         entry = entered.get(number, _UNKNOWN)
-        counts = _add(entry, within[number].at.get(place, _UNKNOWN))
-        names = frozenset(name for name, count in zip(NAMES, counts, strict=True) if count)
-        found[number, place] = None if None in counts else names
+        found[number] = {}
+        for place in calls[number].tail:
+            counts = _add(entry, within[number].at.get(place, _UNKNOWN))
+            names = frozenset(name for name, count in zip(NAMES, counts, strict=True) if count)
+            found[number][place] = None if None in counts else names
     return found
 
 

@@ -9,12 +9,11 @@ that becomes constant at load time is marked. Code on paths that look dead is in
 from __future__ import annotations
 
 import heapq
-from typing import NamedTuple
 
 from tailcall_audit.analyzer.programs.arithmetic import COMPARISONS, HALF, compute, decide, negated
 from tailcall_audit.analyzer.programs.code import Code, Reference, Refers
 from tailcall_audit.analyzer.programs.flow import Graph
-from tailcall_audit.analyzer.programs.names import helper_number
+from tailcall_audit.analyzer.programs.seen import CHANGES_PACKET, Layout, Seen
 from tailcall_audit.analyzer.programs.state import (
     FP,
     State,
@@ -22,6 +21,7 @@ from tailcall_audit.analyzer.programs.state import (
     drop_packets,
     forget_identities,
     forget_written,
+    merge,
     refine,
 )
 from tailcall_audit.analyzer.programs.values import (
@@ -41,52 +41,18 @@ from tailcall_audit.analyzer.programs.values import (
 )
 from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL, Insn
 
-__all__ = ["CHANGES_PACKET", "Layout", "Seen", "interpret"]
+__all__ = ["interpret"]
 
-_PACKET_CHANGERS = (
-    "skb_store_bytes l3_csum_replace l4_csum_replace clone_redirect skb_vlan_push skb_vlan_pop skb_change_proto "
-    "skb_change_head skb_change_tail skb_pull_data xdp_adjust_head xdp_adjust_meta xdp_adjust_tail skb_adjust_room "
-    "msg_pull_data msg_push_data msg_pop_data lwt_push_encap lwt_seg6_store_bytes lwt_seg6_adjust_srh lwt_seg6_action "
-    "store_hdr_opt"
-)
-CHANGES_PACKET = frozenset(filter(None, map(helper_number, _PACKET_CHANGERS.split())))
-"""The helpers that invalidate all packet pointers (bpf_helper_changes_pkt_data() in net/core/filter.c)."""
-
-_LD_IMM64, _CALL, _CALL_REGISTER = 0x18, 0x85, 0x8D
+_LD_IMM64, _CALL, _CALL_REGISTER, _EXIT = 0x18, 0x85, 0x8D, 0x95
 _LDX, _ST, _STX, _ALU, _JMP, _JMP32, _ALU64 = 1, 2, 3, 4, 5, 6, 7
 _WIDTHS = {0x00: 4, 0x08: 2, 0x10: 1, 0x18: 8}
+_HIGHEST = {width: (1 << 8 * width) - 1 for width in _WIDTHS.values()}
+_FORGOTTEN: list[Value] = [Number(None)] * 5
+_new = tuple.__new__
+"""Makes a named tuple without the check of its fields: there is one for each instruction."""
 _ATOMIC, _LOAD_ACQUIRE = 0xC0, 0x100
 _MOV = 0xB0
 _WIDEN_AFTER, _GIVE_UP_AFTER = 3, 64
-
-
-class Layout(NamedTuple):
-    """The context offsets, in bytes, from which a program reads a pointer to the start of its packet. None: any pointer
-    read from the context may be one.
-    """
-
-    packet: frozenset[int] | None
-
-
-class Seen(NamedTuple):
-    """The result of interpreting a function, by instruction.
-
-    `tail_calls` has the map and the key. `arguments` are the values of R1 to R5 at calls of subprograms. `addresses`
-    are the functions that are passed to a call. `undecided` are the blocks that end in a jump on a value that is
-    constant at load time, `visited` the blocks that constants in the code do not rule out. `stack` is the deepest
-    offset in bytes, None if an offset varies. `crossed` are the calls across which a packet pointer is kept and then
-    used; None if a pointer of unknown origin is used after a call. `complete` is False if the function was too large to
-    be interpreted fully.
-    """
-
-    tail_calls: dict[int, tuple[Value, Value]]
-    arguments: dict[int, tuple[Value, ...]]
-    addresses: dict[int, tuple[int, ...]]
-    undecided: frozenset[int]
-    visited: frozenset[int]
-    stack: int | None
-    crossed: frozenset[int] | None
-    complete: bool
 
 
 class _Interpreter:
@@ -104,7 +70,9 @@ class _Interpreter:
         self._varies = False
         self._crossed: set[int] = set()
         self._vague = False
+        self._returned: list[Value] = []
         self._called = False
+        self._is_dead = False
 
     def run(self) -> Seen:
         blocks = self._graph.blocks
@@ -117,7 +85,7 @@ class _Interpreter:
         while todo or visited is None:
             if not todo:
                 # Blocks that constants rule out are interpreted too, with unknown values, and are reported as dead.
-                visited = set(states)
+                visited, self._is_dead = set(states), True
                 for index in range(len(blocks)):
                     if index not in states:
                         states[index] = State([*[None] * 10, Frame(0)], {})
@@ -135,7 +103,11 @@ class _Interpreter:
                 if follower <= index:
                     forget_identities(state)
                 known = states.get(follower)
-                merged = state if known is None else self._merge(follower, known, state, visits[follower])
+                merged = (
+                    state
+                    if known is None
+                    else merge(follower, known, state, visits[follower] > _WIDEN_AFTER, maybe=bool(self._undecided))
+                )
                 if merged is not None:
                     states[follower] = merged
                     if follower not in queued:
@@ -152,31 +124,9 @@ class _Interpreter:
             visited if not self._graph.indirect else frozenset(range(len(self._graph.blocks))),
             None if self._varies or not complete else self._depth,
             None if self._vague or not complete else frozenset(self._crossed),
+            self._returned[0] if self._returned and complete else None,
             complete,
         )
-
-    def _merge(self, block: int, known: State, state: State, visits: int) -> State | None:
-        """Returns the state that holds on both ways into a block, None if this adds nothing to the known one."""
-        if known.registers == state.registers and known.slots == state.slots:
-            return None
-        maybe, widen = bool(self._undecided), visits > _WIDEN_AFTER
-        registers: list[Value] = []
-        for number, (one, two) in enumerate(zip(known.registers, state.registers, strict=True)):
-            value = one if one is two else join(one, two, widen, maybe)
-            if type(value) is Number and value.identity is None:
-                # From here on, the different values of the two ways count as one number with one identity.
-                value = value._replace(identity=-1 - (block * 16 + number))
-            registers.append(value)
-        slots = {
-            key: join(value, state.slots[key], widen, maybe) for key, value in known.slots.items() if key in state.slots
-        }
-        for mine, other in ((known.slots, state.slots), (state.slots, known.slots)):
-            for key, value in mine.items():
-                if key not in other and isinstance(value, Packet):
-                    slots[key] = value
-        if registers == known.registers and slots == known.slots:
-            return None
-        return State(registers, slots)
 
     def _block(self, index: int, state: State) -> list[tuple[int, State]]:
         """Interprets a block. Returns the following blocks with the states in which they begin."""
@@ -231,7 +181,7 @@ class _Interpreter:
         base = state.registers[insn.src] if insn.src <= FP else None
         width = _WIDTHS[insn.code & 0x18]
         self._uses(base, insn.off)
-        value: Value = Number(place, 0, (1 << 8 * width) - 1)
+        value: Value = _new(Number, (place, 0, _HIGHEST[width], False))
         if isinstance(base, Frame):
             value = None if base.offset is None else state.slots.get((base.offset + insn.off, width))
             if value is None and width < 8:
@@ -324,11 +274,14 @@ class _Interpreter:
             cross(state, place)
         elif helper in CHANGES_PACKET:
             drop_packets(state)
-        registers[0] = Number(place, maybe=own)
-        registers[1:6] = [Number(None)] * 5
+        registers[0] = _new(Number, (place, 0, TOP, own))
+        registers[1:6] = _FORGOTTEN
 
     def _follow(self, index: int, insn: Insn, state: State) -> list[tuple[int, State]]:
         after = self._graph.blocks[index].after
+        if insn.code == _EXIT and not self._is_dead:
+            value = state.registers[0]
+            self._returned = [join(self._returned[0], value, True, True) if self._returned else value]
         if len(after) < 2 or insn.code & 7 not in (_JMP, _JMP32):
             return [(follower, state) for follower in after]
         operation, narrow = insn.code & 0xF0, insn.code & 7 == _JMP32

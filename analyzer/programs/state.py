@@ -5,23 +5,62 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.programs.arithmetic import SWAPPED, narrowed
-from tailcall_audit.analyzer.programs.values import Frame, Number, Packet, Value
+from tailcall_audit.analyzer.programs.values import Frame, Number, Packet, Value, join
 
-__all__ = ["FP", "State", "cross", "drop_packets", "forget_identities", "forget_written", "refine"]
+__all__ = ["FP", "State", "cross", "drop_packets", "forget_identities", "forget_written", "merge", "refine"]
 
 FP = 10
 """The register that points to the stack."""
+
+
+Slots = dict[tuple[int, int], Value]
+"""The values in stack slots by offset and width, both in bytes."""
+_new = tuple.__new__
+"""Makes a named tuple without the check of its fields: there is one for each instruction."""
 
 
 class State(NamedTuple):
     """The values of registers R0 to R10, and of stack slots by offset and width."""
 
     registers: list[Value]
-    slots: dict[tuple[int, int], Value]
+    slots: Slots
 
     def copy(self) -> State:
         """Returns an independent copy."""
         return State(self.registers.copy(), self.slots.copy())
+
+
+def merge(block: int, known: State, state: State, widen: bool, maybe: bool) -> State | None:
+    """Returns the state that holds on both ways into a block, None if this adds nothing to the known one.
+
+    `widen` and `maybe` are those of `join`.
+    """
+    ours, theirs = known.registers, state.registers
+    same_slots = known.slots == state.slots
+    if same_slots and ours == theirs:
+        return None
+    registers = ours.copy()
+    for number, one in enumerate(ours):
+        two = theirs[number]
+        value = one if one is two else join(one, two, widen, maybe)
+        if type(value) is Number and value[0] is None:
+            # From here on, the different values of the two ways count as one number with one identity.
+            value = _new(Number, (-1 - (block * 16 + number), value[1], value[2], value[3]))
+        registers[number] = value
+    slots = known.slots if same_slots else _merged_slots(known.slots, state.slots, widen, maybe)
+    if registers == ours and slots == known.slots:
+        return None
+    return State(registers, slots.copy() if same_slots else slots)
+
+
+def _merged_slots(ours: Slots, theirs: Slots, widen: bool, maybe: bool) -> Slots:
+    """Returns the slots that hold on both ways. A packet pointer that is stored on one way only is kept, too."""
+    slots = {key: join(value, theirs[key], widen, maybe) for key, value in ours.items() if key in theirs}
+    for mine, other in ((ours, theirs), (theirs, ours)):
+        for key, value in mine.items():
+            if key not in other and isinstance(value, Packet):
+                slots[key] = value
+    return slots
 
 
 def refine(state: State, left: Value, operation: int, right: Value, narrow: bool) -> None:

@@ -25,6 +25,8 @@ __all__ = [
 ]
 
 TOP = (1 << 64) - 1
+_new = tuple.__new__
+"""Makes a named tuple without the check of its fields: there is one for each instruction."""
 
 
 class Number(NamedTuple):
@@ -109,6 +111,12 @@ def join(first: Value, second: Value, widen: bool, maybe: bool) -> Value:
     """
     if first == second:
         return first
+    if type(first) is Number and type(second) is Number:
+        unsure = maybe or first[3] or second[3]
+        if widen:
+            return _new(Number, (None, 0, TOP, unsure))
+        low = first[1] if first[1] < second[1] else second[1]
+        return _new(Number, (None, low, first[2] if first[2] > second[2] else second[2], unsure))
     if isinstance(first, Packet) or isinstance(second, Packet):
         crossed = frozenset[int]()
         for value in (first, second):
@@ -125,5 +133,5 @@ def join(first: Value, second: Value, widen: bool, maybe: bool) -> Value:
     if not widen:
         (low, high), (other_low, other_high) = bounds(first), bounds(second)
         low, high = min(low, other_low), max(high, other_high)
-    unsure = maybe or any(isinstance(value, Number) and value.maybe for value in (first, second))
-    return Number(None, low, high, unsure)
+    unsure = maybe or (isinstance(first, Number) and first.maybe) or (isinstance(second, Number) and second.maybe)
+    return _new(Number, (None, low, high, unsure))
