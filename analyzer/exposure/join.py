@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.catalog.types import Catalog
-from tailcall_audit.analyzer.exposure.types import Exposed, Exposure, State
+from tailcall_audit.analyzer.exposure.types import Exposed, Exposure, Refusal, State
 from tailcall_audit.analyzer.model import Evidence, Presence, Report, Rule, TargetReport, Verdict
 from tailcall_audit.analyzer.model import State as KernelState
 from tailcall_audit.analyzer.policy.weigh import weigh
@@ -66,11 +66,16 @@ class _Presences:
         return weigh(items).presence if items else Presence.UNKNOWN
 
 
-def _refused(exposure: Exposure, verdict: Verdict, presences: _Presences, catalog: Catalog) -> tuple[State, ...]:
-    """Returns how sure it is that this kernel refuses each program because of a fix of the verdict's defect."""
+def _refused(
+    exposure: Exposure, verdict: Verdict, presences: _Presences, catalog: Catalog
+) -> tuple[tuple[State, ...], Refusal | None]:
+    """Returns how sure it is that this kernel refuses each program because of a fix of the verdict's defect, and the
+    surest refusal.
+    """
     states = [State.NOT_MET] * len(exposure.programs)
+    surest, least = None, State.NOT_MET
     if verdict.rule is Rule.OTHER_ARCHITECTURE:
-        return tuple(states)
+        return tuple(states), None
     for refusal in exposure.refusals:
         present = presences.of(refusal.commit)
         if present is Presence.UNKNOWN and verdict.state in (KernelState.AFFECTED, KernelState.NOT_AFFECTED):
@@ -82,13 +87,15 @@ def _refused(exposure: Exposure, verdict: Verdict, presences: _Presences, catalo
         sure = State.MET if present is Presence.PRESENT and taken_back is Presence.ABSENT else State.POSSIBLE
         for index, state in enumerate(refusal.programs):
             states[index] = max(states[index], min(sure, state))
-    return tuple(states)
+        if min(sure, refusal.finding.state) > least:
+            surest, least = refusal, min(sure, refusal.finding.state)
+    return tuple(states), surest
 
 
 def _exposed(exposure: Exposure, verdict: Verdict, presences: _Presences, catalog: Catalog) -> Exposed:
-    refused = _refused(exposure, verdict, presences, catalog)
+    refused, refusal = _refused(exposure, verdict, presences, catalog)
     hits = tuple(hit_of(verdict.state, item.state) for item in exposure.programs)
-    return Exposed(exposure, hit_of(verdict.state, exposure.state), max(refused), hits, refused)
+    return Exposed(exposure, hit_of(verdict.state, exposure.state), max(refused), hits, refused, refusal)
 
 
 def join(report: Report, exposures: Iterable[Exposure]) -> Report:

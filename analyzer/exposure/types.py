@@ -154,6 +154,7 @@ class Exposed(NamedTuple):
 
     `hit`: the kernel has the defect and the programs meet it (None: perhaps). `refused`: how sure it is that this
     kernel refuses one of them because of a fix. `hits` and `refusals` have the same for each program, in order.
+    `refusal` is the surest refusal on this kernel (None: there is none).
     """
 
     exposure: Exposure
@@ -161,3 +162,4 @@ class Exposed(NamedTuple):
     refused: State
     hits: tuple[bool | None, ...]
     refusals: tuple[State, ...]
+    refusal: Refusal | None = None

@@ -65,12 +65,13 @@ def _function(owner: ProgramSet, program: Program, function: Function, marked: f
 
 
 def _attached(program: Program) -> str:
-    found = program.attachment
-    if found is None:
-        return ""
-    if found.program is not None:
-        return f", attached to {found.function or '?'}() of {found.program}"
-    return f", for {found.function or found.hook or '?'}"
+    words = (
+        f", attached to {found.function or '?'}() of {found.program}"
+        if found.program is not None
+        else f", for {found.function or found.hook or '?'}"
+        for found in program.attachments
+    )
+    return "".join(words)
 
 
 def call_graph(sets: Iterable[ProgramSet], exposures: Iterable[Exposure]) -> list[str]:

@@ -9,7 +9,7 @@ from tailcall_audit.analyzer.exposure.join import Cell
 from tailcall_audit.analyzer.exposure.releases import Oldest
 from tailcall_audit.analyzer.exposure.report import ExposureReport
 from tailcall_audit.analyzer.exposure.types import Exposed, Exposure, State
-from tailcall_audit.analyzer.formats.lines import programs_cell
+from tailcall_audit.analyzer.formats.lines import programs_cell, programs_reason
 from tailcall_audit.analyzer.model import TargetReport, Verdict
 from tailcall_audit.analyzer.text import printable
 
@@ -120,11 +120,7 @@ def notes_of(found: ExposureReport) -> list[str]:
 
 def _kernel_line(verdict: Verdict, exposed: Exposed) -> str:
     word = programs_cell(verdict)
-    why = exposed.exposure.finding.reason
-    if exposed.hit is False:
-        present = [item for item in exposed.exposure.refusals if item.finding.state is not State.NOT_MET]
-        refusal = max(present, key=lambda item: item.finding.state)
-        why = f"{refusal.errno}{f': {refusal.words}' if refusal.words else ''}: {refusal.finding.reason}"
+    why = programs_reason(exposed)
     names = f" on {', '.join(verdict.architectures)}" if verdict.architectures else ""
     return f"  {word:16}  {verdict.defect.slug}: {verdict.state.value}{names}; {why}"
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.basis import Basis, age_in_days
+from tailcall_audit.analyzer.exposure.types import Exposed
 from tailcall_audit.analyzer.model import (
     Agreement,
     Evidence,
@@ -27,6 +28,7 @@ __all__ = [
     "facts",
     "heading",
     "programs_cell",
+    "programs_reason",
     "programs_words",
     "rows",
     "settlements",
@@ -100,8 +102,15 @@ def programs_words(verdict: Verdict) -> str:
     """Returns what a verdict means for the programs that were given, to stand behind a reason; empty where none were."""
     if verdict.exposed is None:
         return ""
-    words = programs_cell(verdict) or "no hit"
-    return f"; of the programs: {words} ({verdict.exposed.exposure.finding.reason})"
+    return f"; of the programs: {programs_cell(verdict) or 'no hit'} ({programs_reason(verdict.exposed)})"
+
+
+def programs_reason(exposed: Exposed) -> str:
+    """Returns why programs meet a defect or not; where the kernel refuses them and they meet no defect, the refusal."""
+    refusal = exposed.refusal
+    if exposed.hit is not False or refusal is None:
+        return exposed.exposure.finding.reason
+    return f"{refusal.errno}{f': {refusal.words}' if refusal.words else ''}: {refusal.finding.reason}"
 
 
 def _seen(observation: Observation | None) -> str:
@@ -239,7 +248,7 @@ def details(verdict: Verdict) -> list[str]:
     ]
     if (exposed := verdict.exposed) is not None:
         lines.append(
-            f"  programs:    {programs_cell(verdict) or 'no matter'} ({exposed.exposure.state.label}): {exposed.exposure.finding.reason}"
+            f"  programs:    {programs_cell(verdict) or 'no matter'} ({exposed.exposure.state.label}): {programs_reason(exposed)}"
         )
     if (seen := verdict.observation) is not None:
         lines.append(f"  predicted:   {seen.predicted.value}")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tailcall_audit import __version__
 from tailcall_audit.analyzer.formats.extra import needs
 from tailcall_audit.analyzer.formats.kernel import Subject, subjects
+from tailcall_audit.analyzer.formats.lines import programs_cell
 from tailcall_audit.analyzer.formats.registry import View
 from tailcall_audit.analyzer.model import Agreement, Report, State, Verdict
 from tailcall_audit.analyzer.text import printable
@@ -57,6 +58,30 @@ def _by_verdict(report: Report) -> Iterator[Metric]:
             if seen is not None and seen.agreement is Agreement.CONTRADICTED:
                 contradicted.add_metric(labels, 1)
     yield from (affected, unknown, waived, contradicted)
+
+
+def _by_program(report: Report) -> Iterator[Metric]:
+    """Yields what the kernels mean for the programs that were given; nothing where none were."""
+    from prometheus_client.core import GaugeMetricFamily
+
+    if not any(item.exposed is not None for target in report.targets for item in target.verdicts):
+        return
+    words = {
+        "HIT": ("hit", "1 if the kernel has the defect and the programs meet it"),
+        "possible hit": ("possible_hit", "1 if the kernel may have the defect, or the programs may meet it"),
+        "refused": ("refused", "1 if a fix of the defect makes the kernel refuse one of the programs"),
+        "possibly refused": ("possibly_refused", "1 if a fix of the defect may make the kernel refuse one of them"),
+        "not reached": ("not_reached", "1 if the kernel has the defect and the programs do not reach it"),
+    }
+    found = {
+        word: GaugeMetricFamily(f"tailcall_audit_programs_{name}", text, labels=_LABELS)
+        for word, (name, text) in words.items()
+    }
+    for subject in subjects(report):
+        for verdict in subject.target.verdicts:
+            for word, metric in found.items() if verdict.exposed is not None else ():
+                metric.add_metric(_labels(subject, verdict), float(programs_cell(verdict) == word))
+    yield from found.values()
 
 
 def _by_kernel(report: Report) -> Iterator[Metric]:
@@ -105,6 +130,7 @@ class _Collector:
     def collect(self) -> Iterator[Metric]:
         """Yields every metric of the report."""
         yield from _by_verdict(self._report)
+        yield from _by_program(self._report)
         yield from _by_kernel(self._report)
         yield from _about_the_run(self._report, self._view)
 

@@ -45,7 +45,8 @@ def _rule(defect: Defect) -> dict[str, Any]:
 
 
 def _level(state: State, defect: Defect) -> str:
-    if state is State.UNKNOWN:
+    """Returns the level of a state: what is not known, or not reached by the programs that were given, is a note."""
+    if state is not State.AFFECTED:
         return "note"
     return "error" if defect.severity in ("high", "critical") else "warning"
 
@@ -69,12 +70,20 @@ def _suppressions(verdict: Verdict) -> dict[str, Any]:
     return {"suppressions": [{"kind": "external", "status": "accepted", "justification": words}]}
 
 
+def _programs(verdict: Verdict) -> dict[str, Any]:
+    """Returns what a verdict means for programs, under the names of the JSON report; empty where none were given."""
+    exposed = verdict.exposed
+    if exposed is None:
+        return {}
+    return {"exposure": exposed.exposure.state.label, "hit": exposed.hit, "refused": exposed.refused.refused}
+
+
 def _result(subject: Subject, verdict: Verdict, rules: Mapping[str, int]) -> dict[str, Any]:
     kernel, target = subject
     return {
         "ruleId": verdict.defect.slug,
         "ruleIndex": rules[verdict.defect.slug],
-        "level": _level(verdict.state, verdict.defect),
+        "level": _level(verdict.counts_as, verdict.defect),
         "message": {"text": _message(subject, verdict)},
         "locations": [
             {
@@ -89,6 +98,7 @@ def _result(subject: Subject, verdict: Verdict, rules: Mapping[str, int]) -> dic
             "confidence": verdict.confidence.label,
             "rule": verdict.rule.value,
             "architectures": list(verdict.architectures) or ([kernel.architecture] if kernel.architecture else []),
+            **_programs(verdict),
         },
     }
 
@@ -96,7 +106,7 @@ def _result(subject: Subject, verdict: Verdict, rules: Mapping[str, int]) -> dic
 def _found(report: Report) -> Iterator[tuple[Subject, Verdict]]:
     for subject in subjects(report):
         for verdict in subject.target.verdicts:
-            if verdict.state in _SHOWN:
+            if verdict.state in _SHOWN or verdict.counts_as in _SHOWN:
                 yield subject, verdict
 
 
