@@ -57,11 +57,20 @@ def _meetings(world: World) -> Iterator[Meeting]:
                 yield Meeting(first, second, array.name, State.POSSIBLE, True)
 
 
-def compared(world: World, member: Member, differ: Compare, outside: State, words: str, otherwise: str) -> Finding:
+def compared(
+    world: World,
+    member: Member,
+    differ: Compare,
+    outside: State,
+    words: str,
+    otherwise: str,
+    *,
+    decides: str | None = None,
+) -> Finding:
     """Returns how sure it is that a program shares a prog array with a program that differs from it.
 
     `differ` compares two programs of the sets. `outside` is how much a program that is not in the sets may differ.
-    `words` is a sentence that describes the difference.
+    `words` is a sentence that describes the difference. `decides` says what shows it, where the programs surely meet.
     """
 
     def found() -> Iterator[Finding]:
@@ -72,8 +81,9 @@ def compared(world: World, member: Member, differ: Compare, outside: State, word
                     continue
                 text = f"{item.caller.name} and {item.other.name} meet in {item.array}: {words}"
                 places = (item.caller.place(), item.other.place())
+                settle = decides if decides is not None and item.state is State.MET else _LOOK
                 sure = state is State.MET
-                yield Finding(state, text if sure else f"{text}, if so", places, (), None if sure else _LOOK)
+                yield Finding(state, text if sure else f"{text}, if so", places, (), None if sure else settle)
         if not world.closed and outside is not State.NOT_MET:
             yield possible(f"another program may meet it in a prog array: {words}", member.place(), settle=_LOOK)
 

@@ -271,31 +271,37 @@ class World:
 
     def attached(self, member: Member, kind: str) -> Iterator[tuple[Member, str | None, State]]:
         """Yields the programs of a type that are attached, or may be attached, to a program of the sets. Each comes
-        with the function that it is attached to (None: not known).
+        with the function that it is attached to (None: not known), once for each function.
         """
         for other in (*self._by_type.get(kind, ()), *self._by_type.get(None, ())):
-            if other.program.type is None or kind != TRACING or other.is_tracer:
-                function, state = self.attachment(other, member)
-                if state is not State.NOT_MET and other is not member:
+            if other is not member and (other.program.type is None or kind != TRACING or other.is_tracer):
+                for function, state in self.attachments(other, member):
                     yield other, function, state if other.program.type is not None else State.POSSIBLE
 
-    def attachment(self, attached: Member, target: Member) -> tuple[str | None, State]:
-        """Returns the function of a target to which a tracing or extension program is attached, and how sure that is.
+    def attachments(self, attached: Member, target: Member) -> tuple[tuple[str | None, State], ...]:
+        """Returns the functions of a target to which a tracing or extension program is attached, and how sure that is;
+        none if it is not attached to the target.
 
         An object gives only the name of a function. The loader chooses the program, or the kernel, that has this
         function.
         """
-        found = attached.program.attachment
-        if found is None:
-            return None, State.POSSIBLE
-        if found.program is not None:
-            same = attached.owner is target.owner and found.program == target.program.key
-            return (found.function, State.MET) if same else (None, State.NOT_MET)
-        if found.function is None or found.function not in target.code.functions:
-            return None, State.NOT_MET
-        return found.function, State.POSSIBLE
+        if not attached.program.attachments:
+            return ((None, State.POSSIBLE),)
+        found: dict[tuple[str | None, State], None] = {}
+        for item in attached.program.attachments:
+            if item.program is not None:
+                if attached.owner is target.owner and item.program == target.program.key:
+                    found[item.function, State.MET if item.hook is None else State.POSSIBLE] = None
+            elif item.function is not None and item.function in target.code.functions:
+                found[item.function, State.POSSIBLE] = None
+        return tuple(found)
+
+    def is_attached(self, attached: Member, target: Member) -> State:
+        """Returns how sure it is that a tracing or extension program is attached to a program."""
+        return max((state for _, state in self.attachments(attached, target)), default=State.NOT_MET)
 
     def may_have_other_target(self, attached: Member) -> bool:
         """Returns True if a tracing or extension program may be attached to a program that is in none of the sets."""
-        found = attached.program.attachment
-        return not self.closed and (found is None or (found.program is None and found.function is not None))
+        known = attached.program.attachments
+        unknown = any(item.program is None and item.function is not None for item in known)
+        return not self.closed and (not known or unknown)

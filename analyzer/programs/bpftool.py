@@ -1,6 +1,6 @@
 """Reads the JSON output of bpftool from another host: one file or a folder of files, recognised by their content.
 
-Accepts `prog show`, `map show`, `link show`, `map dump`, `prog dump xlated` (with ``opcodes``, or the raw file of
+Accepts `prog show`, `map show`, `link show`, `btf show`, `net show`, `map dump`, `prog dump xlated` (with ``opcodes``, or the raw file of
 ``file F``), `btf dump`, and the answers of `bpftool batch`. A dump does not contain the id of its program, map or BTF.
 The id is the last number in the file's name (``xlated-12.json``), or comes from the command in a batch.
 """
@@ -75,7 +75,7 @@ def _take(collected: Collected, name: str, data: bytes) -> None:
     if not start:
         return  # the command failed and printed nothing
     try:
-        if start[:1] in (b"[", b"{"):
+        if start[:1] in (b"[", b"{") or start.rstrip() == b"null":
             collected.take(parse_json(data, lambda place, reason: ProgramsError(f"no JSON{place}: {reason}")), number)
         else:
             collected.take_raw(data, number)

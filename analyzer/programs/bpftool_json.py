@@ -4,33 +4,25 @@ members.
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
+from tailcall_audit.analyzer.programs.attachments import Typed
+from tailcall_audit.analyzer.programs.bpftool_dumps import Dump, bytes_of, is_big, looks_like_instructions, read_dump
 from tailcall_audit.analyzer.programs.code import ProgramsError
 from tailcall_audit.analyzer.programs.names import attach_number, link_number, map_number, program_number
 from tailcall_audit.analyzer.programs.translated import Names
-from tailcall_audit.analyzer.programs.types import SourceLine
 from tailcall_audit.probes.kernel.loaded import Loaded, LoadedBtf, LoadedLink, LoadedMap, LoadedProgram
+from tailcall_audit.probes.kernel.netlink import LoadedHook
 
 __all__ = ["Collected"]
 
-_FUNCTION = re.compile(r"\b(\w{1,512})\(")
-_CALL = re.compile(r"call (\w+)#(-?\d{1,10})")
-_CALL_CODE, _LD_IMM64 = 0x85, 0x18
 _MAX_ID = (1 << 32) - 1
 _BTF_MAGIC = (b"\x9f\xeb", b"\xeb\x9f")
 _MAX_DEPTH = 8
-
-
-class _Dump(NamedTuple):
-    """The instructions of a program. Function names and source lines are by slot."""
-
-    data: bytes
-    functions: dict[int, str]
-    lines: dict[int, SourceLine]
+_NOTHING = (
+    "bpftool refused the command; bpftool 7.1 and older take one of `opcodes` and `linum`: call it with `opcodes` alone"
+)
 
 
 class Collected:
@@ -40,13 +32,15 @@ class Collected:
         self._programs: dict[int, Mapping[str, object]] = {}
         self._maps: dict[int, Mapping[str, object]] = {}
         self._links: dict[int, Mapping[str, object]] = {}
-        self._dumps: dict[int, _Dump] = {}
+        self._dumps: dict[int, Dump] = {}
         self._slots: dict[int, list[tuple[int, int]]] = {}
         self._types: dict[int, dict[str, bool]] = {}
-        self._functions: dict[tuple[int, int], str] = {}
+        self._functions: dict[tuple[int, int], Typed] = {}
         self._btfs: dict[int, bytes] = {}
         self._symbols: dict[int, str] = {}
         self._notes: list[str] = []
+        self._listed: dict[int, bool] = {}
+        self._hooks: dict[LoadedHook, None] = {}
         self._big: bool | None = None
 
     @property
@@ -61,10 +55,10 @@ class Collected:
         if data[:2] in _BTF_MAGIC:
             self._btfs[number] = data
             return
-        if len(data) % 8 or not data or not _looks_like_instructions(data):
+        if len(data) % 8 or not data or not looks_like_instructions(data):
             raise ProgramsError("neither JSON of bpftool nor instructions of BPF")
-        self._byte_order(_is_big(data))
-        self._dumps[number] = _Dump(data, {}, {})
+        self._byte_order(is_big(data))
+        self._dumps[number] = Dump(data, {}, {})
 
     def take(self, answer: object, number: int | None, depth: int = 0) -> None:
         """Takes an answer in JSON. `number` is the id from the file's name or from the command."""
@@ -72,6 +66,9 @@ class Collected:
             raise ProgramsError("answers within answers, deeper than bpftool prints any")
         if isinstance(answer, dict) and isinstance(answer.get("types"), list):
             self._take_types(answer["types"], number)
+            return
+        if answer is None:
+            self._notes.append(f"{_NOTHING}" if number is None else f"the answer about id {number} is null: {_NOTHING}")
             return
         rows = answer if isinstance(answer, list) else [answer]
         if rows and all(isinstance(row, dict) and ("disasm" in row or "proto" in row) for row in rows):
@@ -87,6 +84,8 @@ class Collected:
             raise ProgramsError("no answer of bpftool's")
         if "error" in row:
             self._notes.append(f"bpftool could not read everything: {str(row['error'])[:200]}")
+        elif "xdp" in row and "tc" in row:
+            self._take_interfaces(row)
         elif "command" in row and "output" in row:
             self.take(row["output"], _id_in(row["command"]), depth + 1)
         elif "prog_id" in row and "id" in row and "type" in row:
@@ -101,8 +100,22 @@ class Collected:
             self._maps[_integer(row, "id")] = row
         elif "id" in row and "type" in row and ("tag" in row or "bytes_xlated" in row or "gpl_compatible" in row):
             self._programs[_integer(row, "id")] = row
-        elif "id" not in row or not {"size", "prog_ids", "kernel", "pids", "kind"} & row.keys():
+        elif "id" in row and "size" in row:
+            self._listed[_integer(row, "id")] = bool(row.get("kernel"))
+        elif "id" not in row or not {"prog_ids", "kernel", "pids", "kind"} & row.keys():
             raise ProgramsError(f"no answer of bpftool's: an object with {', '.join(sorted(map(str, row))[:8])}")
+
+    def _take_interfaces(self, row: Mapping[str, object]) -> None:
+        """Takes the answer of `net show`. Programs on tcx and netkit have links, too."""
+        for kind in ("xdp", "tc"):
+            rows = row[kind]
+            for item in rows if isinstance(rows, list) else ():
+                if not isinstance(item, dict) or isinstance(item.get("link_id"), int):
+                    continue
+                number, where = item.get("prog_id", item.get("id")), item.get("ifindex", 0)
+                if isinstance(number, int) and isinstance(where, int):
+                    what = "xdp" if kind == "xdp" else "tc action" if "act" in item else "tc filter"
+                    self._hooks[LoadedHook(number, what, where)] = None
 
     def _byte_order(self, big: bool | None) -> None:
         if big is None:
@@ -116,39 +129,16 @@ class Collected:
             raise ProgramsError(
                 "a dump of a program whose file has no number in its name: call it after the program's id"
             )
-        if not isinstance(rows, list):
-            raise ProgramsError("a dump that is no list")
-        data = bytearray()
-        functions: dict[int, str] = {}
-        lines: dict[int, SourceLine] = {}
-        plain = 0
-        for row in rows:
-            if not isinstance(row, dict):
-                raise ProgramsError("a dump with something that is no instruction")
-            slot = len(data) // 8
-            if isinstance(proto := row.get("proto"), str) and (match := _FUNCTION.search(proto)):
-                functions[slot] = match[1]
-            if isinstance(text := row.get("src"), str):
-                line = row.get("line_num")
-                lines[slot] = SourceLine(str(row.get("file", "")), line if isinstance(line, int) else 0, text.strip())
-            codes = row.get("opcodes")
-            if isinstance(codes, dict):
-                data += _encoded(codes)
-            elif "disasm" in row:
-                plain += 1
-            if (match := _CALL.search(str(row.get("disasm", "")))) is not None:
-                self._symbols[int(match[2])] = match[1]
-        if plain:
+        found = read_dump(rows)
+        self._symbols |= found.symbols
+        if found.dump is None:
             self._notes.append(
                 f"the dump of program {number} has no opcodes, so its instructions are not known: `bpftool -j prog dump xlated"
                 f" id {number} opcodes` has them"
             )
             return
-        big = _is_big(bytes(data))
-        self._byte_order(big)
-        if big:
-            data[1::8] = bytes(value >> 4 | (value & 15) << 4 for value in data[1::8])
-        self._dumps[number] = _Dump(bytes(data), functions, lines)
+        self._byte_order(found.big)
+        self._dumps[number] = found.dump
 
     def _take_slots(self, rows: object, number: int | None) -> None:
         """Takes the dump of a map. Only dumps of prog arrays are used later."""
@@ -156,7 +146,9 @@ class Collected:
             raise ProgramsError("a dump of a map whose file has no number in its name: call it after the map's id")
         found = []
         for row in rows if isinstance(rows, list) else ():
-            key, value = (_bytes(row.get(name)) for name in ("key", "value")) if isinstance(row, dict) else (None, None)
+            key, value = (
+                (bytes_of(row.get(name)) for name in ("key", "value")) if isinstance(row, dict) else (None, None)
+            )
             if key is not None and value is not None and len(key) == len(value) == 4:
                 found.append((key, value))
         big = any(key[0] == 0 and key[3] for key, _ in found) and not any(key[0] and not key[3] for key, _ in found)
@@ -173,7 +165,7 @@ class Collected:
                 continue
             if isinstance(row.get("id"), int) and isinstance(row.get("name"), str):
                 functions[row["name"]] = row.get("linkage") == "global"
-                self._functions[number, row["id"]] = row["name"]
+                self._functions[number, row["id"]] = Typed(row["name"], f"BTF {number}, type {row.get('type_id')}")
         self._types[number] = functions
 
     def names(self) -> dict[int, Names]:
@@ -189,8 +181,8 @@ class Collected:
             found[number] = Names(functions, dump.lines)
         return found
 
-    def functions(self) -> dict[tuple[int, int], str]:
-        """Returns the names of functions, by the ids of their BTF and type."""
+    def functions(self) -> dict[tuple[int, int], Typed]:
+        """Returns the functions of BTF dumps, by the ids of their BTF and type."""
         return self._functions
 
     def loaded(self) -> Loaded:
@@ -207,10 +199,14 @@ class Collected:
             tuple(self._program(row) for _, row in sorted(self._programs.items())),
             tuple(self._map(row) for _, row in sorted(self._maps.items())),
             tuple(self._link(row) for _, row in sorted(self._links.items())),
-            tuple(LoadedBtf(number, "", False, data) for number, data in sorted(self._btfs.items())),
+            tuple(
+                LoadedBtf(number, "", self._listed.get(number, False), self._btfs.get(number))
+                for number in sorted(self._btfs.keys() | self._listed.keys())
+            ),
             self._symbols,
             bool(self._big),
             tuple(self._notes),
+            tuple(self._hooks),
         )
 
     def _program(self, row: Mapping[str, object]) -> LoadedProgram:
@@ -274,49 +270,3 @@ def _id_in(command: object) -> int | None:
         if word == "id" and following.isascii() and following.isdigit() and len(following) < 11:
             return int(following)
     return None
-
-
-def _bytes(values: object) -> bytes | None:
-    """Returns the bytes of a list of strings such as "0x2a", None if it is not such a list."""
-    if not isinstance(values, list):
-        return None
-    try:
-        return bytes(int(value, 16) if isinstance(value, str) else value for value in values)
-    except (ValueError, TypeError):
-        return None
-
-
-def _encoded(codes: Mapping[str, object]) -> bytes:
-    """Returns the bytes of an instruction. For a wide one, bpftool prints the second half after the immediate."""
-    off, imm = _bytes(codes.get("off")), _bytes(codes.get("imm"))
-    try:
-        code, dst, src = (int(str(codes.get(name)), 16) for name in ("code", "dst_reg", "src_reg"))
-    except ValueError as error:
-        raise ProgramsError("an instruction whose opcodes are no numbers") from error
-    if off is None or imm is None or len(off) != 2 or len(imm) not in (4, 8, 12) or not 0 <= code < 256:
-        raise ProgramsError("an instruction whose opcodes are cut off")
-    if not (0 <= dst < 16 and 0 <= src < 16):
-        raise ProgramsError("an instruction with a register that there is not")
-    if (code == _LD_IMM64) != (len(imm) > 4):
-        raise ProgramsError("an instruction whose immediate has another width than its code")
-    # The register nibbles are in little-endian order here; `_is_big` finds the byte order of the other fields.
-    first = bytes((code, dst | src << 4)) + off + imm[:4]
-    if len(imm) == 4:
-        return first
-    return first + (imm[4:] if len(imm) == 12 else bytes(4) + imm[4:])
-
-
-def _looks_like_instructions(data: bytes) -> bool:
-    """Returns True if the data ends in an exit, a jump or a call."""
-    return data[-8] in (0x95, 0x05, 0x06, 0x85)
-
-
-def _is_big(data: bytes) -> bool | None:
-    """Returns True for big endian, judged by the small numbers in immediates; None if they do not decide it."""
-    little = big = 0
-    for place in range(0, len(data), 8):
-        imm = data[place + 4 : place + 8]
-        if imm[0] != imm[3]:
-            little += imm[3] in (0, 0xFF) and imm[0] not in (0, 0xFF)
-            big += imm[0] in (0, 0xFF) and imm[3] not in (0, 0xFF)
-    return None if little == big else big > little

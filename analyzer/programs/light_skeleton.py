@@ -188,7 +188,7 @@ class _Skeleton:
             kind,
             # 0 is both BPF_CGROUP_INET_INGRESS and the value of a program without an attach type.
             attach_type(expected) if expected else "none",
-            None,
+            (),
             bool(flags & _SLEEPABLE),
             None,
             facts.instructions,
@@ -198,6 +198,7 @@ class _Skeleton:
             frozenset(item for item, sort in used.items() if sort in ("cgroup_storage", "percpu_cgroup_storage")),
             self._loading.read(words(attributes, 16, "<Q")[0], 3) == b"GPL",
             facts.lines,
+            bool(words(attributes, 112, "<I")[0]) if kind == "ext" else None,
         )
 
     def _split(self, call: Call, first: int) -> list[Code]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tailcall_audit.analyzer.errors import AuditError
 from tailcall_audit.analyzer.programs.btf_ext import BtfExt, read_btf_ext
@@ -51,14 +53,29 @@ def read_all(data: bytes, label: str) -> tuple[ProgramSet, ...]:
     """Returns the programs of an object, or of the objects embedded in the data. Raises ProgramsError if there are
     none.
     """
-    try:
-        return (read_object_bytes(data, label),)
-    except ProgramsError as error:
-        reason = error
-    found = tuple(_inside(data, label))
+    with _without_collection():
+        try:
+            return (read_object_bytes(data, label),)
+        except ProgramsError as error:
+            reason = error
+        found = tuple(_inside(data, label))
     if not found:
         raise ProgramsError(f"{reason}, and no BPF object is in it") from reason
     return found
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Pauses the search for cycles among objects: facts are millions of tuples, which form none, and looking through
+    them again and again takes a third of the time.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _inside(data: bytes, label: str) -> Iterator[ProgramSet]:
@@ -183,7 +200,7 @@ class _Programs:
             place.section.name,
             says.type if member is None else "struct_ops",
             says.expected_attach_type,
-            says.attachment if member is None else Attachment(member, None, None),
+            _attachments(says.attachment if member is None else Attachment(member, None, None)),
             says.sleepable,
             None,
             facts.instructions,
@@ -226,6 +243,10 @@ class _Programs:
             except ValueError:
                 continue
         return found
+
+
+def _attachments(found: Attachment | None) -> tuple[Attachment, ...]:
+    return () if found is None else (found,)
 
 
 def _is_static(place: Place) -> bool:

@@ -94,7 +94,8 @@ class Function(NamedTuple):
     `stack` is the depth in bytes of the deepest stack slot that it uses, None if a stack pointer is used with an
     unknown offset. `is_global` is None if no BTF decides it. `packet_across_calls` are the calls (of subprograms, of
     helpers that call back, and tail calls) across which a packet pointer that was checked before is used again; None if
-    that could not be decided.
+    that could not be decided. `returned` is the number (64 bits, unsigned) that it returns on all of its own paths, None
+    if they do not return one constant.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Function(NamedTuple):
     helpers: tuple[HelperCall, ...]
     tail_calls: tuple[TailCall, ...]
     packet_across_calls: tuple[int, ...] | None
+    returned: int | None = None
 
 
 class Slot(NamedTuple):
@@ -138,12 +140,15 @@ class Attachment(NamedTuple):
 
     `program` is the key of the target program, None if it is unknown or not in this set. `function` is the name of the
     target's function. Both `hook` and `function` are set if the source does not decide between them: the section
-    "fentry/NAME" of an object names a function of the kernel, or of a program that user space chooses.
+    "fentry/NAME" of an object names a function of the kernel, or of a program that user space chooses, and the link of
+    a host the number of a type of one or the other. `prototype` identifies the prototype of the function or hook: the
+    kernel takes two of equal value for the same and of different values for different; None if it is not known.
     """
 
     hook: str | None
     program: str | None
     function: str | None
+    prototype: str | None = None
 
 
 class Program(NamedTuple):
@@ -151,8 +156,9 @@ class Program(NamedTuple):
 
     `key` is its unique name in the set. `type` and `expected_attach_type` are the kernel's names without their prefix,
     in lower case ("sched_cls", "tracing", "ext"; "trace_fentry"; "none" without one), None if the source does not
-    provide them. `attachment` is what it is attached to, by the link on a host, or will be attached to, by its
-    section's name. `sleepable` is None if unknown. `jited` is None unless the program was read on a host. `source` is
+    provide them. `attachments` are what it is attached to, by the links of a host, or will be attached to, by its
+    section's name; empty if that is not known. `has_target` is False for an extension program that is loaded without
+    the program that it extends, None if the source does not show it. `sleepable` is None if unknown. `jited` is None unless the program was read on a host. `source` is
     where it was found, as shown to users ("prog.bpf.o, section tc"). `lines` are the source lines by instruction; a
     line is valid until the next one.
     """
@@ -163,7 +169,7 @@ class Program(NamedTuple):
     section: str | None
     type: str | None
     expected_attach_type: str | None
-    attachment: Attachment | None
+    attachments: tuple[Attachment, ...]
     sleepable: bool | None
     jited: bool | None
     instructions: tuple[Insn, ...]
@@ -173,6 +179,7 @@ class Program(NamedTuple):
     cgroup_storage: frozenset[str]
     license_gpl: bool | None
     lines: dict[int, SourceLine]
+    has_target: bool | None = None
 
     def line_of(self, instruction: int) -> SourceLine | None:
         """Returns the source line of an instruction: the one of the nearest instruction at or before it."""

@@ -27,6 +27,7 @@ from tailcall_audit.probes.writing import TEMPORARY
 __all__ = [
     "InitramfsError",
     "Loaded",
+    "Member",
     "build_initramfs",
     "init_script",
     "keep_archive",

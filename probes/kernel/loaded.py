@@ -15,6 +15,7 @@ import sys
 from collections import namedtuple
 
 from tailcall_audit.probes.kernel.bpf import BpfError, raw_call
+from tailcall_audit.probes.kernel.netlink import LoadedHook, read_hooks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ if TYPE_CHECKING:
     class Loaded(NamedTuple):
         """Everything that is loaded. `symbols` are the names of the kernel functions that programs call, by the value
         of `imm` (the distance from __bpf_call_base); None if the kernel hides addresses. `notes` say what could not be
-        read.
+        read. `hooks` are what netlink attached, without links.
         """
 
         programs: tuple[LoadedProgram, ...]
@@ -104,6 +105,7 @@ if TYPE_CHECKING:
         symbols: dict[int, str] | None
         big_endian: bool
         notes: tuple[str, ...]
+        hooks: tuple[LoadedHook, ...] = ()
 else:
     # With typing.NamedTuple, each start in an emulated guest would load typing, which takes a tenth of a second.
     LoadedProgram = namedtuple(
@@ -112,7 +114,7 @@ else:
     LoadedMap = namedtuple("LoadedMap", "id type name entries slots")
     LoadedLink = namedtuple("LoadedLink", "id type program attach_type target target_type where")
     LoadedBtf = namedtuple("LoadedBtf", "id name is_kernel data")
-    Loaded = namedtuple("Loaded", "programs maps links btfs symbols big_endian notes")
+    Loaded = namedtuple("Loaded", "programs maps links btfs symbols big_endian notes hooks", defaults=((),))
 
 
 def _ids(command: int, what: str) -> Iterator[int]:
@@ -329,9 +331,9 @@ def read_kernel() -> Loaded:
         notes.append(f"the kernel shows no instructions of {hidden} programs (CAP_BPF and CAP_PERFMON are needed)")
     if symbols is None:
         notes.append("/proc/kallsyms shows no addresses (CAP_SYSLOG, kernel.kptr_restrict): helpers are not known")
-    return Loaded(
-        tuple(programs), tuple(maps), tuple(links), tuple(btfs), symbols, sys.byteorder == "big", tuple(notes)
-    )
+    hooks = read_hooks(notes)
+    byte_order = sys.byteorder == "big"
+    return Loaded(tuple(programs), tuple(maps), tuple(links), tuple(btfs), symbols, byte_order, tuple(notes), hooks)
 
 
 _CAP_SYS_ADMIN = 21

@@ -20,14 +20,14 @@ from tailcall_audit.probes.kernel.instructions import (
 )
 from tailcall_audit.probes.kernel.instructions import Program as Assembler
 
-__all__ = ["JMP", "VALUES", "array", "assembled", "entry", "kfunc", "leave", "made", "tail_call"]
+__all__ = ["JMP", "KFUNCS", "VALUES", "array", "assembled", "entry", "kfunc", "leave", "made", "tail_call"]
 
 _LD_IMM64, _CALL = 0x18, 0x85
 _PSEUDO_CALL, _PSEUDO_KFUNC = 1, 2
 JMP, VALUES, OTHER, RODATA = 1, 2, 3, 4
 """Descriptors that stand for the maps "jmp", "values", "other" and ".rodata"."""
 _NAMES = {JMP: "jmp", VALUES: "values", OTHER: "other", RODATA: ".rodata"}
-_KFUNCS = ("bpf_rcu_read_lock", "bpf_rcu_read_unlock", "bpf_preempt_disable", "bpf_preempt_enable")
+KFUNCS = ("bpf_rcu_read_lock", "bpf_rcu_read_unlock", "bpf_preempt_disable", "bpf_preempt_enable")
 
 
 def entry(name: str = "entry") -> Assembler:
@@ -47,7 +47,7 @@ def leave(code: Assembler, value: int = 0) -> Assembler:
 
 def kfunc(code: Assembler, name: str) -> Assembler:
     """Adds the call of a kfunc."""
-    return code._add(_CALL, src=_PSEUDO_KFUNC, imm=_KFUNCS.index(name))
+    return code._add(_CALL, src=_PSEUDO_KFUNC, imm=KFUNCS.index(name))
 
 
 def codes_of(code: Assembler, global_functions: frozenset[str], maps: Mapping[int, str] = _NAMES) -> list[Code]:
@@ -81,7 +81,7 @@ def codes_of(code: Assembler, global_functions: frozenset[str], maps: Mapping[in
             elif insn.code == _CALL and insn.src == _PSEUDO_CALL:
                 references[index - start] = Reference(Refers.FUNCTION, names[target], target)
             elif insn.code == _CALL and insn.src == _PSEUDO_KFUNC:
-                references[index - start] = Reference(Refers.KFUNC, _KFUNCS[insn.imm])
+                references[index - start] = Reference(Refers.KFUNC, KFUNCS[insn.imm])
         found.append(Code(name, tuple(insns[start:end]), references, name in global_functions, {}))
     return found
 
@@ -98,6 +98,7 @@ def assembled(
     global_functions: Sequence[str] | None = None,
     key: str | None = None,
     maps: Mapping[int, str] = _NAMES,
+    has_target: bool | None = None,
 ) -> Program:
     """Returns the facts about a program. Its main function is global, and so are those of `global_functions`."""
     name = next(iter(code.functions))
@@ -111,7 +112,7 @@ def assembled(
         section=None,
         type=kind,
         expected_attach_type=attach,
-        attachment=attachment,
+        attachments=() if attachment is None else (attachment,),
         sleepable=sleepable,
         jited=jited,
         instructions=facts.instructions,
@@ -121,6 +122,7 @@ def assembled(
         cgroup_storage=frozenset(storages),
         license_gpl=True,
         lines=facts.lines,
+        has_target=has_target,
     )
 
 

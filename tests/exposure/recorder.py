@@ -9,7 +9,7 @@ from tailcall_audit.analyzer.programs.types import Attachment, Map, Program, Pro
 from tailcall_audit.probes.kernel import bpf
 from tailcall_audit.probes.kernel.bpf import Bpf, Function, function_number
 from tailcall_audit.probes.kernel.instructions import Program as Assembler
-from tests.exposure.assembled import assembled
+from tests.exposure.assembled import KFUNCS, assembled
 
 __all__ = ["recorded"]
 
@@ -18,6 +18,8 @@ _TYPES = {
     bpf.SCHED_CLS: "sched_cls",
     bpf.XDP: "xdp",
     bpf.CGROUP_SOCK_ADDR: "cgroup_sock_addr",
+    bpf.CGROUP_SKB: "cgroup_skb",
+    bpf.KPROBE: "kprobe",
     bpf.TRACING: "tracing",
     bpf.EXT: "ext",
 }
@@ -36,6 +38,7 @@ class _Recorder:
         self.names: dict[int, str] = {}
         self.programs: dict[int, Program] = {}
         self.slots: dict[int, dict[int, str]] = {}
+        self.storages: set[int] = set()
         self._next = 100
 
     def _descriptor(self, name: str) -> int:
@@ -50,6 +53,15 @@ class _Recorder:
         found = self._descriptor("jmp")
         self.slots[found] = {}
         return found
+
+    def map(self, kind: int, key: int, value: int, entries: int) -> int:
+        found = self._descriptor("storage")
+        assert kind == bpf.CGROUP_STORAGE
+        self.storages.add(found)
+        return found
+
+    def kfunc(self, name: str) -> int:
+        return KFUNCS.index(name)
 
     def load(
         self,
@@ -67,12 +79,16 @@ class _Recorder:
         attachment = None
         if target is not None:
             of = self.programs[target[0]]
-            attachment = Attachment(None, of.key, of.functions[target[1] - function_number(0)].name)
+            # Each program is loaded with BTF of its own, which has one prototype.
+            attachment = Attachment(None, of.key, of.functions[target[1] - function_number(0)].name, of.key)
         self.programs[self._next] = assembled(
             program,
             kind=_TYPES[kind],
             attach=_ATTACH[attach_type],
             attachment=attachment,
+            has_target=target is not None if kind == bpf.EXT else None,
+            sleepable=bool(flags & bpf.SLEEPABLE),
+            storages=tuple(self.names[item] for item in self.storages if _uses(program, item)),
             jited=True,
             global_functions=[item.name for item in functions if item.is_global],
             key=f"{name}{self._next}",
@@ -93,6 +109,10 @@ class _Recorder:
         return 0
 
 
+def _uses(program: Assembler, descriptor: int) -> bool:
+    return any(insn.code == 0x18 and insn.src == 1 and insn.imm == descriptor for insn in program.insns)
+
+
 def recorded(scenario: Callable[[Bpf], Any]) -> ProgramSet:
     """Returns the programs of a scenario, all that it puts into prog arrays, and what it attaches."""
     kernel = _Recorder()
@@ -101,4 +121,5 @@ def recorded(scenario: Callable[[Bpf], Any]) -> ProgramSet:
         Map(kernel.names[number], "prog_array", 2, tuple(Slot(*item) for item in slots.items()), True, False)
         for number, slots in kernel.slots.items()
     ]
+    maps += [Map(kernel.names[number], "cgroup_storage", 0, (), False, None) for number in kernel.storages]
     return ProgramSet("scenario", tuple(kernel.programs.values()), tuple(maps), False, ())

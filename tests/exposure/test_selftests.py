@@ -87,7 +87,7 @@ def filled(found: ProgramSet, slots: dict[str, dict[int, str]]) -> ProgramSet:
 
 
 def attached(program: Program, target: str, function: str) -> Program:
-    return program._replace(attachment=Attachment(None, target, function))
+    return program._replace(attachments=(Attachment(None, target, function),))
 
 
 def test_hierarchy1_is_met_once_user_space_has_filled_its_prog_array() -> None:

@@ -114,6 +114,18 @@ def handed(stack: bool) -> Program:
     return assembled(sub(leave(code.call("sub"))))
 
 
+def branching(tail_calls: bool) -> Program:
+    """A program that branches on what `sub` returns, which is 0 wherever its tail call fails, or always."""
+    code = entry().mov(R1, R6).call("sub").jump_if(R0, "==", 0, "leave").set(R0, 1).exit().label("leave")
+    return assembled(sub(leave(code), tail_calls))
+
+
+def _tracing(name: str, prototype: int, *, tail_calls: bool = False) -> Program:
+    """An fentry program of a function of the kernel with this prototype."""
+    hook = Attachment(f"function_{name}", None, None, f"BTF 1, type {prototype}")
+    return plain(name, tail_calls=tail_calls, kind="tracing", attach="trace_fentry", attachment=hook)
+
+
 def callback(tail_calls: bool, through_subprogram: bool) -> Program:
     """A program with a callback that tail-calls, itself or in a subprogram."""
     code = entry().store(8, FP, -8, R1).map_fd(R1, VALUES).function_address(R2, "callback")
@@ -284,7 +296,33 @@ TWINS: dict[str, Twins] = {
             _entry(kind="xdp"), replaceable("target"), extension(target="target", tail_calls=False), slots={0: "target"}
         ),
     ),
-    "extension-without-a-known-target": Twins("never certain", filled(plain("entry")), filled(plain("entry"))),
+    "extension-without-a-known-target": Twins(
+        "loaded without a target, or with one",
+        filled(plain("entry", kind="ext", has_target=False)),
+        filled(plain("entry", kind="ext", has_target=True)),
+    ),
+    "shares-a-prog-array-across-hooks": Twins(
+        "functions of two prototypes, or of one",
+        *_pair(lambda: _tracing("entry", 5, tail_calls=True), _tracing("other", 6), _tracing("other", 5)),
+    ),
+    "shares-a-prog-array-across-kernel-hooks": Twins(
+        "functions of the kernel, or of two programs",
+        *_pair(
+            lambda: _tracing("entry", 5, tail_calls=True),
+            _tracing("other", 6),
+            plain(
+                "other",
+                kind="tracing",
+                attach="trace_fentry",
+                attachment=Attachment(None, "elsewhere", "sub", "BTF 7, type 4"),
+            ),
+        ),
+    ),
+    "call-of-a-tail-caller": Twins(
+        "a branch on what a subprogram returns that tail-calls, or does not",
+        filled(branching(True)),
+        filled(branching(False)),
+    ),
     "extension-shares-a-prog-array": Twins(
         "an extension in the slot, or another program",
         *_pair(lambda: _entry(kind="xdp"), plain(kind="ext"), plain(kind="xdp")),
@@ -352,9 +390,3 @@ TWINS: dict[str, Twins] = {
     ),
 }
 """By the name of the fact."""
-NEVER_MET = {
-    "extension-without-a-known-target": "what the loader names is not in the object",
-    "shares-a-prog-array-across-hooks": "only the kernel's BTF has the prototypes of hooks",
-    "call-of-a-tail-caller": "what the verifier takes for known is not in the object",
-}
-"""Facts that are possible at most, and why."""

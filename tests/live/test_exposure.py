@@ -109,6 +109,74 @@ def test_the_twin_of_what_is_refused_is_taken_everywhere(scenario: str) -> None:
         assert outcomes(named_image(kernel))[scenario, True].value == 1
 
 
+_7_3 = "vmlinuz-7.3.4+deb13-cloud-amd64"
+REFUSED = {
+    "fentry programs of two functions": (_5_10, _6_12, "EINVAL"),
+    "two cgroup storages": (_5_10, _6_1, "EINVAL"),
+    "between two cgroup storages": (_6_1, _6_12, "EINVAL"),
+    "a sleepable program": (_6_12, _7_3, "EINVAL"),
+    "a callback": (_6_12, _7_3, "EINVAL"),
+    "a subprogram of a callback": (_6_12, _7_3, "EINVAL"),
+    "what is returned": (_6_12, _7_3, "EACCES"),
+    "behind a tail call": (_6_1, _6_12, "EACCES"),
+    "an RCU section": (None, _6_12, "EINVAL"),
+    "preemption off": (None, _6_12, "EINVAL"),
+    "an extension and another type": (None, _6_12, "EINVAL"),
+    "an extension of what keeps the packet": (_6_1, _6_12, "EINVAL"),
+}
+"""By the scenario: a kernel without the fix, a kernel with it, and the errno that the catalogue expects. Where no kernel at
+hand has the code and lacks the fix, there is none.
+"""
+
+
+@needs_qemu
+@pytest.mark.parametrize("scenario", sorted(REFUSED))
+def test_a_refusal_is_what_the_kernel_says(scenario: str) -> None:
+    _, fixed, errno = REFUSED[scenario]
+    found = said(scenario)
+    assert found.refused is State.MET
+    sure = [item for item in found.refusals if item.finding.state is State.MET and item.errno == errno]
+    seen = outcomes(named_image(fixed))[scenario, False]
+    assert sure
+    assert (seen.errno, [item.words for item in sure if item.words and item.words not in seen.words]) == (errno, [])
+    assert said(scenario, twin=True).refused is State.NOT_MET
+    assert outcomes(named_image(fixed))[scenario, True].errno == "", "the harmless twin is taken"
+
+
+@needs_qemu
+@pytest.mark.parametrize("scenario", sorted(name for name, row in REFUSED.items() if row[0] is not None))
+def test_a_kernel_without_the_fix_takes_it(scenario: str) -> None:
+    lacking = REFUSED[scenario][0]
+    assert lacking is not None
+    for twin in (False, True):
+        assert outcomes(named_image(lacking))[scenario, twin].errno == ""
+
+
+@needs_qemu
+def test_a_later_fix_takes_a_refusal_back() -> None:
+    """e3245f899043 lets a main program keep its packet pointers behind a tail call."""
+    assert outcomes(named_image(_7_3))["behind a tail call", False].errno == ""
+
+
+@needs_qemu
+def test_a_branch_on_what_is_returned_is_removed_where_the_verifier_knows_the_failed_call_only() -> None:
+    scenario = "a branch on what is returned"
+    assert (said(scenario).state, said(scenario, twin=True).state) == (State.MET, State.NOT_MET)
+    assert SCENARIOS[scenario][0] in _PRESENT[_6_12]
+    assert outcomes(named_image(_6_12))[scenario, False].value == 0, "the subprogram returned 7, and nothing saw it"
+    assert outcomes(named_image(_7_3))[scenario, False].value == 1
+    assert outcomes(named_image(_7_3))[scenario, True].value == 0
+
+
+@needs_qemu
+@pytest.mark.parametrize("kernel", [_5_10, _6_1, _6_12, _7_3])
+def test_an_extension_without_a_target_is_refused_by_a_kernel_without_the_defect(kernel: str) -> None:
+    scenario = "an extension without a target"
+    assert said(scenario).state is State.MET
+    assert outcomes(named_image(kernel))[scenario, False].errno == "EINVAL"
+    assert outcomes(named_image(kernel))[scenario, True].value == 1
+
+
 @needs_qemu
 def test_a_replaced_program_in_a_prog_array_that_nothing_calls_is_refused_too() -> None:
     """The twin of pitfall 6 has no loop, and the fix refuses it all the same."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import functools
 import inspect
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tailcall_audit.probes.kernel import loaded
+from tailcall_audit.probes.kernel import loaded, netlink
 from tailcall_audit.probes.kernel.loaded import Loaded, LoadedBtf, LoadedLink, LoadedMap, LoadedProgram
+from tailcall_audit.probes.kernel.netlink import LoadedHook
 from tests.first_process import boot
 
 _SCRIPT = """
+import struct
 from tailcall_audit.probes.kernel.bpf import Bpf, Function
 from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL
 from tailcall_audit.probes.kernel.instructions import Program as Assembly
@@ -28,16 +30,26 @@ data = b'\\n<' + text.encode().hex().encode() + b'>\\n'
 while data:
     data = data[os.write(line, data):]
 """
-_TYPES = {item.__name__: item for item in (Loaded, LoadedBtf, LoadedLink, LoadedMap, LoadedProgram)}
+_TYPES = {item.__name__: item for item in (Loaded, LoadedBtf, LoadedHook, LoadedLink, LoadedMap, LoadedProgram)}
 
 
-def in_guest(image: Path, function: Callable[[], object], append: str = "") -> object:
-    """Returns what a function returns that runs in a guest of this kernel; it uses what `_SCRIPT` imports, and its
-    answer is written by repr(). Skips where there is no QEMU.
+def in_guest(
+    image: Path,
+    function: Callable[[], object],
+    append: str = "",
+    *,
+    beside: tuple[Callable[..., object], ...] = (),
+    files: Iterable[tuple[str, bytes]] = (),
+) -> object:
+    """Returns what a function returns that runs in a guest of this kernel; it uses what `_SCRIPT` imports and the
+    functions `beside` it, and its answer is written by repr(). `files` are further files at the guest's root. Skips
+    where there is no QEMU.
     """
-    script = _SCRIPT.format(source=textwrap.dedent(inspect.getsource(function)), name=function.__name__)
-    reader = Path(inspect.getfile(loaded)).read_bytes()
-    answer = boot(image, script, [("tailcall-audit/tailcall_audit/probes/kernel/loaded.py", reader)], append)
+    source = "\n\n".join(textwrap.dedent(inspect.getsource(item)) for item in (*beside, function))
+    script = _SCRIPT.format(source=source, name=function.__name__)
+    paths = [Path(inspect.getfile(module)) for module in (loaded, netlink)]
+    modules = [(f"tailcall-audit/tailcall_audit/probes/kernel/{path.name}", path.read_bytes()) for path in paths]
+    answer = boot(image, script, [*modules, *files], append, seconds=900)
     text = answer.written
     if b"<" not in text:
         raise AssertionError(answer.console)

@@ -114,7 +114,7 @@ def test_a_folder_of_answers(tmp_path: Path) -> None:
     entry, other = found.programs
     assert [item.is_global for item in entry.functions] == [True, False]
     assert entry.lines == {5: ("a.c", 12, "bpf_tail_call(skb, &jumps, 1);")}
-    assert other.attachment == Attachment(None, "entry#12", "sub")
+    assert other.attachments == (Attachment(None, "entry#12", "sub", "BTF 9, type 4"),)
     assert found.notes == ("the instructions of 1 programs are not there (xlated): 14",)
 
 

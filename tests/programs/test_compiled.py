@@ -80,7 +80,7 @@ char _license[] SEC("license") = "GPL";
 
 def test_a_program_of_a_struct_ops_names_the_member_that_it_implements(tmp_path: Path) -> None:
     (found,) = read_object(str(build(STRUCT_OPS, tmp_path)))
-    assert {item.name: (item.type, item.attachment) for item in found.programs} == {
-        "start": ("struct_ops", Attachment("tcp_congestion_ops.init", None, None)),
-        "stop": ("struct_ops", Attachment("tcp_congestion_ops.release", None, None)),
+    assert {item.name: (item.type, item.attachments) for item in found.programs} == {
+        "start": ("struct_ops", (Attachment("tcp_congestion_ops.init", None, None),)),
+        "stop": ("struct_ops", (Attachment("tcp_congestion_ops.release", None, None),)),
     }

@@ -96,8 +96,11 @@ def test_what_replaces_and_traces_names_its_target(host: ProgramSet) -> None:
     entry = named(host, "entry_of_a_long_name")
     other, traced = named(host, "other"), named(host, "traced")
     assert (other.type, traced.type, traced.expected_attach_type) == ("ext", "tracing", "trace_fentry")
-    assert other.attachment == Attachment(None, entry.key, "sub")
-    assert traced.attachment == Attachment(None, entry.key, "entry_of_a_long_name")
+    (replaced,), (watched,) = other.attachments, traced.attachments
+    assert replaced._replace(prototype=None) == Attachment(None, entry.key, "sub")
+    assert watched._replace(prototype=None) == Attachment(None, entry.key, "entry_of_a_long_name")
+    # Both functions have the one prototype of the program's BTF.
+    assert replaced.prototype == watched.prototype is not None
 
 
 def without_privileges() -> object:

@@ -11,6 +11,7 @@ from tailcall_audit.analyzer.exposure.facts.registry import named
 from tailcall_audit.analyzer.exposure.sharing import compared, meetings_of, world_meetings
 from tailcall_audit.analyzer.exposure.types import Finding, State
 from tailcall_audit.analyzer.exposure.world import EXTENSION, TRACING, Member, World
+from tailcall_audit.analyzer.programs.types import Attachment
 
 __all__: list[str] = []
 
@@ -21,6 +22,12 @@ _WITH_PROTOTYPE = frozenset(("tracing", "lsm", "ext", "struct_ops"))
 _MAY_SLEEP = frozenset(("tracing", "lsm", "kprobe", "struct_ops", "syscall", "ext", "tracepoint", "raw_tracepoint"))
 """Program types of which some programs may sleep (can_be_sleepable() in kernel/bpf/verifier.c)."""
 _CGROUP = "cgroup_"
+_PROTOTYPES = "the kernel's BTF has the prototypes: tailcall-audit exposure --loaded on a host where they are loaded"
+_NOT_SHOWN = (
+    "the kernel does not show it of a loaded program (struct bpf_prog_info); the name of the program's section does:"
+    " tailcall-audit exposure OBJECT"
+)
+"""Where a program's expected attach type is, and whether it may sleep (".s" in the section's name)."""
 
 
 def _unless_equal(first: object, second: object) -> State:
@@ -33,7 +40,7 @@ def _unless_equal(first: object, second: object) -> State:
 def _target_type(world: World, extension: Member) -> str | None:
     """Returns the type of the program that an extension extends, None if it is not known."""
     for item in world.members:
-        if world.attachment(extension, item)[1] is State.MET:
+        if world.is_attached(extension, item) is State.MET:
             return item.program.type
     return None
 
@@ -95,21 +102,77 @@ def _extension_shares_a_prog_array_with_another_type(world: World, member: Membe
     )
 
 
+def _hooks(world: World, member: Member) -> set[Attachment] | None:
+    """Returns the functions that a program is for; None if the loader may choose another one of the same name."""
+    for item in member.program.attachments:
+        named = item.program is None and item.function is not None
+        if named and not (world.closed and all(item.function not in other.code.functions for other in world.members)):
+            return None
+    return set(member.program.attachments) or None
+
+
+def _prototypes_differ(world: World, first: Member, second: Member) -> State:
+    """Returns how sure it is that two programs are for functions with different prototypes.
+
+    An object names hooks only: two of them may have the same prototype, which the kernel's BTF decides.
+    """
+    one, two = _hooks(world, first), _hooks(world, second)
+    if one is not None and one == two and len(one) == 1:
+        return State.NOT_MET
+    one_is, two_is = ({item.prototype for item in each.program.attachments} for each in (first, second))
+    if not one_is or not two_is or None in one_is | two_is:
+        return State.POSSIBLE
+    if one_is == two_is and len(one_is) == 1:
+        return State.NOT_MET
+    return State.POSSIBLE if one_is & two_is else State.MET
+
+
 @named("shares-a-prog-array-across-hooks")
 def _shares_a_prog_array_across_hooks(world: World, member: Member) -> Finding:
     def differ(first: Member, second: Member) -> State:
         kinds = {first.program.type, second.program.type}
         if len(kinds - {None}) > 1 or not (kinds <= _WITH_PROTOTYPE or None in kinds):
             return State.NOT_MET
-        hooks = (first.program.attachment, second.program.attachment)
-        if None not in hooks and hooks[0] == hooks[1]:
-            return State.NOT_MET
-        return State.POSSIBLE  # two hooks may have the same prototype; only the kernel's BTF shows it
+        return State.POSSIBLE if None in kinds else _prototypes_differ(world, first, second)
 
     kind = member.program.type
     outside = State.POSSIBLE if kind is None or kind in _WITH_PROTOTYPE else State.NOT_MET
     words = "their hooks have different prototypes (the kernel's BTF decides)"
-    return compared(world, member, differ, outside, words, "it meets no program of another hook in a prog array")
+    otherwise = "it meets no program of another hook in a prog array"
+    return compared(world, member, differ, outside, words, otherwise, decides=_PROTOTYPES)
+
+
+@named("shares-a-prog-array-across-kernel-hooks")
+def _shares_a_prog_array_across_kernel_hooks(world: World, member: Member) -> Finding:
+    """The same, of hooks in the kernel only: not of programs that are for a function of another BPF program."""
+
+    def of_kernel(found: Member) -> State:
+        attachments = found.program.attachments
+        if (
+            any(item.program is not None and item.hook is None for item in attachments)
+            or found.program.type == EXTENSION
+        ):
+            return State.NOT_MET
+        certain = all(item.program is None and item.function is None for item in attachments)
+        return State.MET if attachments and certain else State.POSSIBLE
+
+    def differ(first: Member, second: Member) -> State:
+        kinds = {first.program.type, second.program.type}
+        if len(kinds - {None}) > 1 or not (kinds <= _WITH_PROTOTYPE or None in kinds):
+            return State.NOT_MET
+        different = State.POSSIBLE if None in kinds else _prototypes_differ(world, first, second)
+        return min(different, of_kernel(first), of_kernel(second))
+
+    kind = member.program.type
+    outside = State.POSSIBLE if kind is None or kind in _WITH_PROTOTYPE - {EXTENSION} else State.NOT_MET
+    words = "they are for functions of the kernel with different prototypes (the kernel's BTF decides)"
+    otherwise = "it meets no program of another hook of the kernel in a prog array"
+    return compared(world, member, differ, outside, words, otherwise, decides=_PROTOTYPES)
+
+
+def _attach_value(name: str | None) -> str | None:
+    """Returns the same for attach types of the same value: that of a program without one is that of the first name."""
+    return "none" if name == "cgroup_inet_ingress" else name
 
 
 @named("shares-a-prog-array-across-attach-types")
@@ -118,11 +181,11 @@ def _shares_a_prog_array_across_attach_types(world: World, member: Member) -> Fi
         one, two = first.program, second.program
         if one.type is not None and two.type is not None and one.type != two.type:
             return State.NOT_MET
-        return _unless_equal(one.expected_attach_type, two.expected_attach_type)
+        return _unless_equal(_attach_value(one.expected_attach_type), _attach_value(two.expected_attach_type))
 
     words = "they have different expected attach types"
     otherwise = "it meets no program of another expected attach type in a prog array"
-    return compared(world, member, differ, State.POSSIBLE, words, otherwise)
+    return compared(world, member, differ, State.POSSIBLE, words, otherwise, decides=_NOT_SHOWN)
 
 
 @named("shares-a-prog-array-across-sleepability")
@@ -138,7 +201,8 @@ def _shares_a_prog_array_across_sleepability(world: World, member: Member) -> Fi
     kind = member.program.type
     outside = State.POSSIBLE if kind is None or kind in _MAY_SLEEP else State.NOT_MET
     words = "one of them may sleep and the other not"
-    return compared(world, member, differ, outside, words, "it meets no program that differs in whether it may sleep")
+    otherwise = "it meets no program that differs in whether it may sleep"
+    return compared(world, member, differ, outside, words, otherwise, decides=_NOT_SHOWN)
 
 
 def _of_cgroup(member: Member) -> bool:
@@ -235,5 +299,5 @@ def _tracer_of_a_program_in_a_prog_array_of_its_type(world: World, member: Membe
 
 def _traces_programs(world: World, tracer: Member) -> bool:
     """Returns True if a tracing program traces a BPF program's function, or may."""
-    known = any(world.attachment(tracer, item)[1] is not State.NOT_MET for item in world.members)
+    known = any(world.is_attached(tracer, item) is not State.NOT_MET for item in world.members)
     return known or world.may_have_other_target(tracer)

@@ -105,9 +105,11 @@ def _extension_without_a_known_target(_: World, member: Member) -> Finding:
         return possible("its type is not known", member.place())
     if member.program.type != EXTENSION:
         return not_met("it is no extension program")
-    attachment = member.program.attachment
-    if (attachment is not None and attachment.program is not None) or member.program.jited is not None:
+    known = any(item.program is not None for item in member.program.attachments)
+    if known or member.program.has_target:
         return not_met("it is loaded for the program that it extends")
+    if member.program.has_target is False:
+        return met("an extension program that is loaded without the program that it extends", member.place())
     return possible(
         "an extension program is an oops here when it is loaded without its target, which the loader names",
         member.place(),
@@ -136,7 +138,7 @@ def _extension_in_a_prog_array(world: World, member: Member) -> Finding:
             if extension.program.type not in (EXTENSION, None):
                 continue
             kind = State.MET if extension.program.type == EXTENSION else State.POSSIBLE
-            targets = [item for item in world.members if world.attachment(extension, item)[1] is not State.NOT_MET]
+            targets = [item for item in world.members if world.is_attached(extension, item) is not State.NOT_MET]
             for owner, array, held in _held(world, extension):
                 if member in (extension, owner, *targets):
                     state = min(held, kind)

@@ -11,13 +11,14 @@ from tailcall_audit.analyzer.exposure.facts.registry import named
 from tailcall_audit.analyzer.exposure.flow import FP
 from tailcall_audit.analyzer.exposure.types import Finding, State
 from tailcall_audit.analyzer.exposure.world import EXTENSION, LOOK_AT_ATTACHED, TRACING, Member, World
+from tailcall_audit.analyzer.programs.arithmetic import COMPARISONS
 from tailcall_audit.analyzer.programs.types import CallSite, Function
 from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL
 
 __all__: list[str] = []
 
 _ADD, _SUB, _REGISTER = 0x00, 0x10, 0x08
-_ALU64, _LDX, _STX = 7, 1, 3
+_ALU64, _LDX, _STX, _JMP, _JMP32 = 7, 1, 3, 5, 6
 _MOV = 0xBF
 _MODULO_OR_DIVISION = (0x30, 0x90)
 _LD_IMM64, _CALL, _PSEUDO_CALL = 0x18, 0x85, 1
@@ -98,17 +99,37 @@ def _uses_what_a_tail_caller_returns(world: World, member: Member) -> Finding:
     return strongest(found(), "it uses nothing that a subprogram returns which may tail-call")
 
 
+def _decided_by(member: Member, function: Function, site: CallSite) -> int | None:
+    """Returns a branch behind a call whose way the verifier decides by what the subprogram returns where its tail call
+    fails: one constant, which the verifier knows of a static function. It removes the other way.
+    """
+    callee = member.code.functions.get(site.callee)
+    if callee is None or callee.is_global is not False or callee.returned is None:
+        return None
+    for index in sorted(member.code.flow.used_behind(site.instruction, function, 0)):
+        insn = member.program.instructions[index]
+        compares = insn.code & 7 in (_JMP, _JMP32) and insn.code & 0xF0 in COMPARISONS and not insn.code & _REGISTER
+        if compares and insn.dst == 0:
+            return index
+    return None
+
+
 @named("call-of-a-tail-caller")
 def _call_of_a_tail_caller(world: World, member: Member) -> Finding:
     """After such a call, the verifier knows only what holds on the path where the tail call failed."""
-    return strongest(
-        (
-            possible(f"{words}: what the verifier knows behind it is from the call that was not taken", place)
-            for function, site, _, words in _calls(world, member)
-            for place in (member.place(function, site.instruction),)
-        ),
-        "it calls no subprogram that may tail-call",
-    )
+
+    def found() -> Iterator[Finding]:
+        for function, site, state, words in _calls(world, member):
+            place = member.place(function, site.instruction)
+            branch = _decided_by(member, function, site)
+            if branch is not None and state is State.MET:
+                returned = member.code.functions[site.callee].returned
+                text = f"{words}, and branches on what it returns, which the verifier takes for {returned}"
+                yield met(text, place, member.place(function, branch))
+            else:
+                yield possible(f"{words}: what the verifier knows behind it is from the call that was not taken", place)
+
+    return strongest(found(), "it calls no subprogram that may tail-call")
 
 
 def _stack_pointers(member: Member, function: Function, until: int) -> frozenset[int]:
