@@ -27,20 +27,21 @@ def sets_in(package: str, version: str) -> Iterator[tuple[str, tuple[ProgramSet,
                 assert "no BPF object is in it" in str(reason)
 
 
-@pytest.mark.parametrize(
-    ("package", "version", "files", "programs", "types"),
-    [
-        ("libsystemd-shared", "257.13-1~deb13u1", 1, 5, {"cgroup_skb", "cgroup_sock_addr", "lsm"}),
-        ("xdp-tools", "1.5.4-1", 7, 149, {"tracing", "xdp"}),
-        ("libxdp1", "1.5.4-1", 15, 17, {"tracing", "xdp"}),
-        ("xdp-tests", "1.5.4-1", 4, 10, {"tracing", "xdp"}),
-        ("libbpf-tools", "0.31.0+ds-7", 57, 318, {"kprobe", "perf_event", "raw_tracepoint", "tracepoint", "tracing"}),
-        # Its loader names the types of what is in the sections "filter" and "loadbalancer".
-        ("suricata", "1:7.0.10-1+deb13u4", 6, 6, {None, "xdp"}),
-        # Go, with what bpf2go embeds.
-        ("pwru", "1.0.5+ds1-1+b6", 1, 36, {"kprobe", "tracing"}),
-    ],
-)
+PACKAGES = [
+    ("libsystemd-shared", "257.13-1~deb13u1", 1, 5, {"cgroup_skb", "cgroup_sock_addr", "lsm"}),
+    ("xdp-tools", "1.5.4-1", 7, 149, {"tracing", "xdp"}),
+    ("libxdp1", "1.5.4-1", 15, 17, {"tracing", "xdp"}),
+    ("xdp-tests", "1.5.4-1", 4, 10, {"tracing", "xdp"}),
+    ("libbpf-tools", "0.31.0+ds-7", 57, 318, {"kprobe", "perf_event", "raw_tracepoint", "tracepoint", "tracing"}),
+    # Its loader names the types of what is in the sections "filter" and "loadbalancer".
+    ("suricata", "1:7.0.10-1+deb13u4", 6, 6, {None, "xdp"}),
+    # Go, with what bpf2go embeds.
+    ("pwru", "1.0.5+ds1-1+b6", 1, 36, {"kprobe", "tracing"}),
+]
+"""Package, version, files with programs, programs, and their types."""
+
+
+@pytest.mark.parametrize(("package", "version", "files", "programs", "types"), PACKAGES)
 def test_the_programs_of_a_package_are_read(
     package: str, version: str, files: int, programs: int, types: set[str | None]
 ) -> None:
