@@ -41,6 +41,7 @@ class Collected:
         self._notes: list[str] = []
         self._listed: dict[int, bool] = {}
         self._hooks: dict[LoadedHook, None] = {}
+        self._empty: set[int] = set()
         self._big: bool | None = None
 
     @property
@@ -69,6 +70,9 @@ class Collected:
             return
         if answer is None:
             self._notes.append(f"{_NOTHING}" if number is None else f"the answer about id {number} is null: {_NOTHING}")
+            return
+        if answer == [] and number is not None:
+            self._empty.add(number)  # a map with nothing in it: no other answer about one id is a list of nothing
             return
         rows = answer if isinstance(answer, list) else [answer]
         if rows and all(isinstance(row, dict) and ("disasm" in row or "proto" in row) for row in rows):
@@ -232,7 +236,7 @@ class Collected:
 
     def _map(self, row: Mapping[str, object]) -> LoadedMap:
         number, kind, entries = _integer(row, "id"), row.get("type"), row.get("max_entries")
-        slots = self._slots.get(number)
+        slots = self._slots.get(number, [] if number in self._empty else None)
         return LoadedMap(
             number,
             map_number(kind) if isinstance(kind, str) else kind if isinstance(kind, int) else 0,

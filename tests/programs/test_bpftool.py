@@ -150,6 +150,44 @@ def test_answers_of_a_big_endian_host(tmp_path: Path) -> None:
     check(found)
 
 
+def test_an_empty_prog_array_is_known_to_be_empty(tmp_path: Path) -> None:
+    """As bpftool prints one whose last descriptor was closed."""
+    found = read_bpftool(write(tmp_path, {**FILES, "map-5.json": []}))
+    assert (found.maps[0].slots, found.maps[0].slots_are_all) == ((), True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "note"), [(None, "about id 12 is null"), ({"error": "no"}, "bpftool could not read")]
+)
+def test_an_answer_that_bpftool_refused_is_said(tmp_path: Path, answer: object, note: str) -> None:
+    found = read_bpftool(write(tmp_path, {**FILES, "xlated-12.json": answer}))
+    assert found.programs[0].functions == ()
+    assert any(note in item for item in found.notes)
+
+
+def test_the_target_of_a_link_is_the_kernels_or_a_programs_as_the_list_of_btf_decides(tmp_path: Path) -> None:
+    """bpf_trampoline_unpack_key() gives the id of a program or of the kernel's BTF, and not which."""
+    link = [{**LINKS[0], "prog_id": 14}]
+    programs = [PROGRAMS[0], {**PROGRAMS[1], "type": "tracing"}]
+    hook = "type 6 of BTF 12"
+    known = Attachment(None, "entry#12", "sub", "BTF 9, type 4")
+    listed = [{"id": 1, "size": 9, "kernel": True}, {"id": 9, "size": 9, "kernel": False}]
+    files = {**FILES, "progs.json": programs, "links.json": link}
+    assert read_bpftool(write(tmp_path, files)).programs[1].attachments == (Attachment(hook, "entry#12", "sub"),)
+    (tmp_path / "btfs.json").write_text(json.dumps(listed))
+    assert read_bpftool(str(tmp_path)).programs[1].attachments == (known,)
+    (tmp_path / "btfs.json").write_text(json.dumps([*listed, {"id": 12, "size": 9, "kernel": True}]))
+    assert read_bpftool(str(tmp_path)).programs[1].attachments == (Attachment(hook, "entry#12", "sub"),)
+    (tmp_path / "links.json").write_text(json.dumps([{**link[0], "target_btf_id": 77}]))
+    assert read_bpftool(str(tmp_path)).programs[1].attachments == (Attachment("type 77 of BTF 12", None, None),)
+
+
+def test_a_link_without_a_target_leaves_it_unknown(tmp_path: Path) -> None:
+    """bpftool 7.1 shows none."""
+    link = [{name: value for name, value in LINKS[0].items() if not name.startswith("target")}]
+    assert read_bpftool(write(tmp_path, {**FILES, "links.json": link})).programs[1].attachments == ()
+
+
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
