@@ -94,8 +94,8 @@ class Function(NamedTuple):
     `stack` is the depth in bytes of the deepest stack slot that it uses, None if a stack pointer is used with an
     unknown offset. `is_global` is None if no BTF decides it. `packet_across_calls` are the calls (of subprograms, of
     helpers that call back, and tail calls) across which a packet pointer that was checked before is used again; None if
-    that could not be decided. `returned` is the number (64 bits, unsigned) that it returns on all of its own paths, None
-    if they do not return one constant.
+    that could not be decided. `returned` is the number (64 bits, unsigned) that it returns on all of its own paths,
+    None if they do not return one constant.
     """
 
     name: str
@@ -158,7 +158,8 @@ class Program(NamedTuple):
     in lower case ("sched_cls", "tracing", "ext"; "trace_fentry"; "none" without one), None if the source does not
     provide them. `attachments` are what it is attached to, by the links of a host, or will be attached to, by its
     section's name; empty if that is not known. `has_target` is False for an extension program that is loaded without
-    the program that it extends, None if the source does not show it. `sleepable` is None if unknown. `jited` is None unless the program was read on a host. `source` is
+    the program that it extends, None if the source does not show it. `sleepable` is None if unknown. `jited` is None
+    unless the program was read on a host. `source` is
     where it was found, as shown to users ("prog.bpf.o, section tc"). `lines` are the source lines by instruction; a
     line is valid until the next one.
     """

@@ -124,8 +124,8 @@ REFUSED = {
     "an extension and another type": (None, _6_12, "EINVAL"),
     "an extension of what keeps the packet": (_6_1, _6_12, "EINVAL"),
 }
-"""By the scenario: a kernel without the fix, a kernel with it, and the errno that the catalogue expects. Where no kernel at
-hand has the code and lacks the fix, there is none.
+"""By the scenario: a kernel without the fix (None: none at hand has the code and lacks the fix), a kernel with it, and
+the errno that the catalogue expects.
 """
 
 
