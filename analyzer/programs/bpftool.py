@@ -1,8 +1,9 @@
 """Reads the JSON output of bpftool from another host: one file or a folder of files, recognised by their content.
 
 Accepts `prog show`, `map show`, `link show`, `btf show`, `net show`, `map dump`, `prog dump xlated` (with ``opcodes``,
-or the raw file of ``file F``), `btf dump`, and the answers of `bpftool batch`. A dump does not contain the id of its program, map or BTF.
-The id is the last number in the file's name (``xlated-12.json``), or comes from the command in a batch.
+or the raw file of ``file F``), `btf dump`, and the answers of `bpftool batch`. A dump does not contain the id of its
+program, map or BTF. The id is the last number in the file's name (``xlated-12.json``), or comes from the command in a
+batch.
 """
 
 from __future__ import annotations

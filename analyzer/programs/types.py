@@ -159,9 +159,8 @@ class Program(NamedTuple):
     provide them. `attachments` are what it is attached to, by the links of a host, or will be attached to, by its
     section's name; empty if that is not known. `has_target` is False for an extension program that is loaded without
     the program that it extends, None if the source does not show it. `sleepable` is None if unknown. `jited` is None
-    unless the program was read on a host. `source` is
-    where it was found, as shown to users ("prog.bpf.o, section tc"). `lines` are the source lines by instruction; a
-    line is valid until the next one.
+    unless the program was read on a host. `source` is where it was found, as shown to users ("prog.bpf.o, section tc").
+    `lines` are the source lines by instruction; a line is valid until the next one.
     """
 
     key: str
