@@ -5,7 +5,9 @@ kernel.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 from tailcall_audit.analyzer.kernelfiles.nodes.types import NodeRow, named
 from tailcall_audit.analyzer.model import LivePatches
@@ -31,11 +33,16 @@ _NONE = frozenset(("none", "no", "0", "false", "-", "n/a", "[]", "disabled"))
 _TITLE = re.compile(r"[^a-z0-9]+")
 
 
+@lru_cache(maxsize=4096)
+def _normalised(text: str) -> str:
+    return _TITLE.sub("_", text.strip().lower()[:100]).strip("_")
+
+
 def title(text: object) -> str:
     """Returns a column title in normalised spelling: ``KERNEL-VERSION`` and ``Kernel Version`` become
     kernel_version.
     """
-    return _TITLE.sub("_", str(text).strip().lower()[:100]).strip("_")
+    return _normalised(str(text)[:1000])
 
 
 def live_patches_of(value: object) -> LivePatches:
@@ -48,8 +55,39 @@ def live_patches_of(value: object) -> LivePatches:
     return LivePatches.NONE if empty else LivePatches.LOADED
 
 
+class _Columns(NamedTuple):
+    """The titles of a table that may have each part of a node, the best first."""
+
+    names: tuple[str, ...]
+    kernels: tuple[str, ...]
+    builds: tuple[str, ...]
+    architectures: tuple[str, ...]
+    live: str | None
+
+
+@lru_cache(maxsize=256)
+def _columns(titles: tuple[str, ...]) -> _Columns:
+    """Returns which columns are which. The rows of a list have the same titles, mostly."""
+    have = frozenset(titles)
+
+    def there(wanted: Sequence[str]) -> tuple[str, ...]:
+        return tuple(name for name in wanted if name in have)
+
+    return _Columns(
+        names=there(_NAMES),
+        kernels=there(_KERNELS if have & _OF_DISTRIBUTION else (*_KERNELS, *_LAST_KERNELS)),
+        builds=there(_BUILDS),
+        architectures=there(_ARCHITECTURES),
+        live=next(iter(there(_LIVE)), None),
+    )
+
+
 def _first(row: Mapping[str, object], titles: tuple[str, ...]) -> str:
-    return next((text for name in titles if name in row and (text := named(row[name]))), "")
+    for name in titles:
+        text = named(row[name])
+        if text:
+            return text
+    return ""
 
 
 def has_kernel_column(titles: frozenset[str]) -> bool:
@@ -62,14 +100,13 @@ def row_of_columns(row: Mapping[str, object], fallback: str) -> NodeRow:
     """Returns the node in a row. The keys are titles as returned by `title`. `fallback` is used if the row has
     no name.
     """
-    name = _first(row, _NAMES) or fallback
-    kernel = _first(row, _KERNELS)
-    if not kernel and not _OF_DISTRIBUTION & row.keys():
-        kernel = _first(row, _LAST_KERNELS)
+    columns = _columns(tuple(row))
+    name = _first(row, columns.names) or fallback
+    kernel = _first(row, columns.kernels)
     if not kernel:
         return NodeRow(name, skipped="no kernel in its row")
-    build = _first(row, _BUILDS)
+    build = _first(row, columns.builds)
     if build.startswith("#") and "#" not in kernel:
         kernel = f"{kernel} {build}"
-    live = live_patches_of(next((row[name] for name in _LIVE if name in row), None))
-    return NodeRow(name, kernel, _first(row, _ARCHITECTURES) or None, live)
+    live = live_patches_of(None if columns.live is None else row[columns.live])
+    return NodeRow(name, kernel, _first(row, columns.architectures) or None, live)

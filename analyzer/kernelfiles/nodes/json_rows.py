@@ -88,6 +88,26 @@ def _rows(value: object, fallback: str) -> Iterator[NodeRow]:
     yield from (row,) if row is not None else _rows_of_osquery(value, fallback)
 
 
+_PARTS = frozenset(("ansible_facts", "metadata", "status", "spec", "columns"))
+"""The keys of objects that are parts of a node, not nodes."""
+_OF_LIST = frozenset(("apiVersion", "kind", "metadata"))
+"""The keys that a list of Kubernetes has beside its nodes."""
+
+
+def _of_text(value: Mapping[str, Any], label: str, number: int) -> Iterator[NodeRow]:
+    """Yields the node or nodes in a text that contains no lists of nodes."""
+    hosts = [
+        row
+        for key, member in value.items()
+        if isinstance(member, dict) and key not in _PARTS and (row := _of_ansible(member, key)) is not None
+    ]
+    if hosts:
+        yield from hosts
+    elif value.keys() - _OF_LIST:
+        match = _LABEL.match(label) if label else None
+        yield from _rows(value, match.group(1) if match is not None else f"item {number}")
+
+
 class _Document:
     """One JSON text. Top-level members that are not nodes are kept, because together they may form one node."""
 
@@ -99,13 +119,7 @@ class _Document:
     def take(self, piece: Piece, number: int) -> Iterator[NodeRow]:
         key = piece.keys[-1]
         self.label = piece.label
-        is_host = isinstance(piece.value, dict) and key not in (
-            "ansible_facts",
-            "metadata",
-            "status",
-            "spec",
-            "columns",
-        )
+        is_host = isinstance(piece.value, dict) and key not in _PARTS
         if not key:
             yield from _rows(piece.value, f"item {number}")
         elif piece.keys[:-1] and isinstance(piece.value, dict) and is_host:
@@ -126,20 +140,21 @@ class _Document:
             yield NodeRow(keys[-1], skipped="its facts name no kernel")
 
     def end(self, number: int) -> Iterator[NodeRow]:
-        match = _LABEL.match(self.label)
-        name = match.group(1) if match is not None else f"item {number}"
-        if self.rows == 0 and self.rest.keys() - {"apiVersion", "kind", "metadata"}:
-            yield from _rows(self.rest, name)
+        if self.rows == 0:
+            yield from _of_text(self.rest, self.label, number)
 
 
 def json_rows(read: Callable[[int], str], path: str) -> Iterator[NodeRow]:
     """Yields the nodes in JSON texts. Raises NodesError for broken JSON, possibly after valid nodes."""
     document, number = _Document(), 1
     for piece in json_pieces(read, path):
-        rows = document.end(number) if piece.ends else document.take(piece, number)
+        if piece.ends and isinstance(piece.value, dict):
+            rows = _of_text(piece.value, piece.label, number)
+        else:
+            rows = document.end(number) if piece.ends else document.take(piece, number)
         for row in rows:
             document.rows += 1
             number += 1
             yield row
-        if piece.ends:
+        if piece.ends and (document.rows or document.rest):
             document = _Document()

@@ -29,11 +29,14 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _AROUND = frozenset(("items", "hostvars", "_meta", "plays", "tasks", "hosts", "results", "rows", "data", "nodes"))
 """The keys that have nodes below them."""
 
+_NOT_WHOLE = _AROUND | {""}
+"""Keys of a text that is not one node. An empty key is read as a member of an array."""
+
 
 class Piece(NamedTuple):
     """A value and its position: the keys above it (empty for an array), and the words before its text.
 
-    `ends` marks the end of a text; such a piece has no value.
+    `ends` marks the end of a text; such a piece has no value, or is the whole text if nothing in it contains nodes.
     """
 
     keys: tuple[str, ...]
@@ -84,6 +87,8 @@ class _Source:
         """Returns the words before the next of the given characters, at most 1,000 characters, and moves past the
         words.
         """
+        if self._buffer.startswith(tuple(marks), self._at):
+            return ""
         while True:
             found = re.search(rf"[{re.escape(marks)}]", self._buffer[self._at : self._at + 1000])
             if found is not None:
@@ -182,5 +187,8 @@ def json_pieces(read: Callable[[int], str], path: str) -> Iterator[Piece]:
     while source.peek(_BLANK):
         label = source.line_before("[{")
         known, value = source.small()
+        if known and isinstance(value, dict) and value.keys().isdisjoint(_NOT_WHOLE):
+            yield Piece((), value, label.strip(), ends=True)
+            continue
         yield from _walk_value(value, (), label.strip()) if known else _walk(source, (), label.strip())
         yield Piece((), None, label.strip(), ends=True)
