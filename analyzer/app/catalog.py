@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tailcall_audit.analyzer.app.parser import Parser, SafeParser
+from tailcall_audit.analyzer.app.shared import FORMATS, add_format_options
 from tailcall_audit.analyzer.app.streams import say_lines, show
 from tailcall_audit.analyzer.catalog.build import InvalidCatalogError, build, load_built
 from tailcall_audit.analyzer.catalog.check import CatalogError
@@ -87,7 +88,7 @@ def _add_lint(commands: argparse._SubParsersAction[SafeParser]) -> None:
         metavar="DIR",
         help="run the examples on the unpacked linux-source packages in DIR, each in a folder named after its version",
     )
-    command.add_argument("--json", action="store_true", help="print the complaints as JSON")
+    add_format_options(command, FORMATS, "plain, or json")
     command.add_argument("--debug", action="store_true", help="a traceback on an internal error")
 
 
@@ -101,7 +102,7 @@ def _lint(options: argparse.Namespace) -> int:
         if options.sources is not None:
             failed, ran = _run_examples(files, catalog, expanded(options.sources))
             complaints += failed
-    if options.json:
+    if options.format == "json":
         entries = [
             {"name": item.name, "file": str(item.path), "line": item.line, "message": item.message}
             for item in complaints

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tailcall_audit.analyzer.app.parser import Parser, SafeParser
-from tailcall_audit.analyzer.app.shared import EXIT_CLEAN, Progress, emit
+from tailcall_audit.analyzer.app.shared import EXIT_CLEAN, FORMATS, Progress, add_format_options, emit
 from tailcall_audit.analyzer.model import AuditError
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def parser() -> Parser:
     found.add_argument("--debug", action="store_true", help="a traceback on an internal error")
     commands = found.add_subparsers(parser_class=SafeParser, dest="command", metavar="COMMAND", required=True)
     what = "the architectures whose kernels are booted"
-    commands.add_parser("list", help=what, description=f"{what[0].upper()}{what[1:]}.", allow_abbrev=False)
+    rows = commands.add_parser("list", help=what, description=f"{what[0].upper()}{what[1:]}.", allow_abbrev=False)
+    add_format_options(rows, FORMATS, "plain, or json")
     what = "fetch Debian's Python for guests of an architecture, through apt, which checks its signatures"
     fetch = commands.add_parser("fetch", help=what, description=f"{what[0].upper()}{what[1:]}.", allow_abbrev=False)
     fetch.add_argument("architecture", metavar="ARCH", help="arm64, riscv64, ppc64el, s390x, …")
@@ -42,7 +44,7 @@ def parser() -> Parser:
 def run(arguments: Sequence[str]) -> int:
     """Lists or fetches; returns the exit code. Raises AuditError."""
     options = parser().read(arguments)
-    return _list() if options.command == "list" else _fetch(options)
+    return _list(options) if options.command == "list" else _fetch(options)
 
 
 def _machine(name: str) -> Machine:
@@ -56,21 +58,33 @@ def _machine(name: str) -> Machine:
         raise AuditError(str(error)) from error
 
 
-def _list() -> int:
+def _list(options: argparse.Namespace) -> int:
     from tailcall_audit.analyzer.formats.plain import aligned
     from tailcall_audit.analyzer.live.pythons.store import kept_python
     from tailcall_audit.probes.guest.machines import MACHINES
     from tailcall_audit.probes.guest.qemu import GuestError, find_qemu, is_native
 
-    rows = [["ARCHITECTURE", "QEMU", "PYTHON"]]
+    found: list[dict[str, str | None]] = []
     for machine in MACHINES:
+        row: dict[str, str | None] = {"architecture": machine.architecture, "qemu": None, "missing": None}
         try:
-            qemu = find_qemu(machine.architecture).program
+            row["qemu"] = find_qemu(machine.architecture).program
         except GuestError as error:
-            qemu = str(error)
+            row["missing"] = str(error)
         kept = "the running one" if is_native(machine) else kept_python(machine)
-        rows.append([machine.architecture, qemu, str(kept or f"none: guest fetch {machine.architecture}")])
-    emit("\n".join([*aligned(rows), ""]), None)
+        found.append({**row, "python": None if kept is None else str(kept)})
+    if options.format == "json":
+        emit(json.dumps({"architectures": found}, indent=2) + "\n", None)
+        return EXIT_CLEAN
+    rows = [
+        [
+            str(row["architecture"]),
+            str(row["qemu"] or row["missing"]),
+            str(row["python"] or f"none: guest fetch {row['architecture']}"),
+        ]
+        for row in found
+    ]
+    emit("\n".join([*aligned([["ARCHITECTURE", "QEMU", "PYTHON"], *rows]), ""]), None)
     return EXIT_CLEAN
 
 

@@ -223,11 +223,22 @@ def add_choice_options(group: argparse._ActionsContainer) -> None:
     )
 
 
-def add_format_options(group: argparse._ActionsContainer, formats: Iterable[str], words: str) -> None:
-    """Adds ``--format``, with the help text `words`, and ``--json``."""
+def add_format_options(
+    group: argparse._ActionsContainer, formats: Iterable[str], words: str, default: str | None = None
+) -> None:
+    """Adds ``--format``, with the help text `words`, and ``--json``. With argparse.SUPPRESS as `default`, what an outer
+    parser read stays.
+    """
     choice = group.add_mutually_exclusive_group()
-    choice.add_argument("--format", metavar="NAME", choices=formats, help=words)
-    choice.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
+    choice.add_argument("--format", metavar="NAME", choices=formats, default=default, help=words)
+    choice.add_argument(
+        "--json",
+        dest="format",
+        action="store_const",
+        const="json",
+        default=default,
+        help="the same as --format json",
+    )
 
 
 def add_catalog_options(group: argparse._ActionsContainer) -> None:

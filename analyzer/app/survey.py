@@ -126,6 +126,9 @@ def parser() -> Parser:
         command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.", allow_abbrev=False)
         if name != "list":
             command.add_argument("survey", metavar="NAME", help="its name")
+        if name != "forget":
+            add_format_options(command, FORMATS, "plain, or json", argparse.SUPPRESS)
+            command.add_argument("--output", metavar="FILE", default=argparse.SUPPRESS, help="print it there")
     return found
 
 
@@ -283,12 +286,14 @@ def _remember(place: str, survey: Survey) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from tailcall_audit.analyzer.formats.survey import render_surveys
+    from tailcall_audit.analyzer.formats.survey import render_surveys, surveys_as_json
     from tailcall_audit.analyzer.survey.folder import user_folder
     from tailcall_audit.analyzer.survey.store import Store
 
     store = Store(user_folder())
-    emit(render_surveys(list(store.readable(say)), store.folder), options.output)
+    surveys = list(store.readable(say))
+    as_json = options.format == "json"
+    emit(surveys_as_json(surveys) if as_json else render_surveys(surveys, store.folder), options.output)
     return EXIT_CLEAN
 
 

@@ -12,7 +12,7 @@ from tailcall_audit.analyzer.survey.store import as_data
 from tailcall_audit.analyzer.survey.types import Claim, State, Survey
 from tailcall_audit.analyzer.text import printable
 
-__all__ = ["has_conflicts", "render_survey", "render_surveys", "survey_as_json"]
+__all__ = ["has_conflicts", "render_survey", "render_surveys", "survey_as_json", "surveys_as_json"]
 
 _TITLES = {
     News.NEW: "New to the catalogue",
@@ -78,3 +78,19 @@ def render_surveys(surveys: Sequence[Survey], folder: Path) -> str:
     if not surveys:
         return printable(f"no surveys in {folder}") + "\n"
     return "".join(f"{survey.name:12} {printable(_reach_line(survey), 300)}\n" for survey in surveys)
+
+
+def surveys_as_json(surveys: Sequence[Survey]) -> str:
+    """Returns the surveys that are kept as JSON: for each its name, kind, source, day, reach and number of claims."""
+    rows = [
+        {
+            "name": survey.name,
+            "kind": survey.kind.value,
+            "source": survey.source,
+            "date": survey.date,
+            "reach": dict(survey.reach),
+            "claims": len(survey.claims),
+        }
+        for survey in surveys
+    ]
+    return json.dumps({"surveys": rows}, indent=2) + "\n"
