@@ -74,6 +74,11 @@ def _with_map(nasty: Nasty) -> Case:
     return {**nasty.make(), "vmlinux": kernel()}
 
 
+def _above(path: Path, name: str) -> Path:
+    """Returns the folder of this name that a file is in."""
+    return next(parent for parent in path.parents if parent.name == name)
+
+
 _ARGUMENTS: dict[str, Callable[[Path], list[str]]] = {
     "release": lambda path: ["--kernel", path.read_text()[:100_000]],
     "changelog": lambda path: ["--changelog", str(path)],
@@ -90,11 +95,19 @@ _ARGUMENTS: dict[str, Callable[[Path], list[str]]] = {
     "payload": lambda path: ["--image", str(path)],
     "btf": lambda path: ["--image", str(path)],
     "system-map": lambda path: ["--image", str(path.parent / "vmlinux"), "--system-map", str(path)],
+    "nodes": lambda path: ["--nodes", str(path)],
+    "text": lambda path: ["--text", str(path if path.name == "log" else path.parent)],
+    "rootfs": lambda path: ["--rootfs", str(_above(path, "root"))],
+    "oci": lambda path: ["--oci", str(path if path.suffix == ".tar" else _above(path, "image"))],
+    "disk": lambda path: ["--disk", str(path)],
     "catalogue": lambda path: ["--kernel", "6.1.1", "--catalog", str(path)],
     "catalogue-folder": lambda path: ["catalog", "build", "--check", "--from", str(path.parents[-3])],
 }
 _MADE: dict[str, Callable[[Nasty], Case]] = {"btf": _types, "system-map": _with_map}
-_DEVICES = ("kernel", "tree", "image", "package", "changelog", "config", "repo", "catalog")
+_DEVICES = (
+    *("kernel", "tree", "image", "package", "changelog", "config", "repo", "catalog"),
+    *("nodes", "text", "rootfs", "oci", "disk", "baseline", "settings"),
+)
 
 
 def _of_corpus() -> Iterator[Input]:
@@ -116,10 +129,12 @@ def _of_options() -> Iterator[Input]:
     }
     for name, case in strange.items():
         for option in _DEVICES:
-            more = ["--kernel", "6.1.1"] if option == "catalog" else []
+            more = ["--kernel", "6.1.1"] if option in ("catalog", "baseline", "settings") else []
             yield _given("option", f"--{option}: {name}", case, partial(_named, option, more))
         yield _given("target", name, case, lambda path: [str(path)])
     nothing: Case = {"x": b""}
+    yield _given("option", "--nodes -: endless", nothing, lambda _: ["--nodes", "-"])
+    yield _given("option", "--text -: endless", nothing, lambda _: ["--text", "-"])
     yield _given("option", "--changelog -: endless", nothing, lambda _: ["--changelog", "-"])
     yield _given("option", "a name of 300 letters", nothing, lambda _: ["--package", f"./{'a' * 300}.deb"])
     yield _given("option", "a name of 5,000 letters", nothing, lambda _: ["--package", f"./{'a' * 5000}.deb"])

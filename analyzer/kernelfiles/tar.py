@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 from tailcall_audit.analyzer.kernelfiles.compression import Readable
 from tailcall_audit.analyzer.libraries import tar_errors
 
-__all__ = ["TarError", "TarFile", "read_tar"]
+__all__ = ["BoundedHeader", "TarError", "TarFile", "read_tar"]
 
 _MAX_MEMBERS = 50_000
 _MAX_NAME = 4097
@@ -50,6 +50,23 @@ class _Header(tarfile.TarInfo):
         if found.type not in _READ:
             raise TarError(f"a header of type {found.type!r}, which dpkg does not read")
         if found.size < 0 or (found.type in _LONG_NAMES and found.size > _MAX_NAME):
+            raise TarError(f"a header that claims {found.size:,} bytes")
+        return found
+
+
+_MAX_HEADER = 1 << 20
+_READ_WHOLE = frozenset((tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, *_LONG_NAMES))
+"""The types of headers whose content tarfile reads into memory."""
+
+
+class BoundedHeader(tarfile.TarInfo):
+    """A header of an archive that may have pax headers, as those of container images do."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Reads a header; raises TarError if tarfile would read more than a mebibyte of it into memory."""
+        found = super().frombuf(buf, encoding, errors)
+        if found.size < 0 or (found.type in _READ_WHOLE and found.size > _MAX_HEADER):
             raise TarError(f"a header that claims {found.size:,} bytes")
         return found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,12 @@ from pathlib import Path
 import pytest
 
 from tailcall_audit.analyzer.app.commands import COMMANDS
+from tailcall_audit.probes.kernel.instructions import Insn
+from tests.fleet.test_rootfs import debian
+from tests.fleet.volumes import physical_volume
+from tests.programs.elf_writer import Elf
+from tests.repositories import makefile
+from tests.strategies.images import kernel
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = f"{sys.executable} -m tailcall_audit"
@@ -29,13 +36,20 @@ CALLS = {
     "diff": "diff {report} {report}",
     "survey": "survey list",
     "completion": "completion bash",
-    "catalog": "catalog --help",
-    "plan": "plan --help",
-    "lab": "lab --help",
-    "exposure": "exposure --help",
-    "guest": "guest --help",
+    "survey json": "survey list --json",
+    "catalog": "catalog docs --check",
+    "catalog lint": "catalog lint --from {catalog} --format json",
+    "plan": "plan --tree {tree} --arch x86_64 --only 6",
+    "plan json": "plan --tree {tree} --arch x86_64 --only 6 --json",
+    "lab": "lab {image} --only 6",
+    "exposure": "exposure {object}",
+    "exposure json": "exposure {object} --kernel 6.1.170 --arch x86_64 --json",
+    "guest": "guest list",
+    "rootfs": "--rootfs {root} --only 6 --format markdown",
+    "disk": "--disk {disk} --only 6 --format csv",
 }
-"""A call of each subcommand that writes something; help, where all else takes a tree, an image or an object."""
+"""A call of each subcommand that writes something."""
+WITH_OUTPUT = ("", "json", "list", "explain", "nodes", "plan", "exposure", "survey", "diff", "rootfs", "lab")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +57,23 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("files")
     (folder / "nodes").write_text("web-1 6.1.170\n")
     (folder / "report").write_text(shell(f"{KERNEL} --json").stdout)
-    return {name: str(folder / name) for name in ("nodes", "report")}
+    (folder / "tree").mkdir()
+    (folder / "tree/Makefile").write_bytes(makefile("6.1.170"))
+    (folder / "image").write_bytes(kernel())
+    (folder / "object").write_bytes(Elf().code("tc", [Insn(0xB7), Insn(0x95)], ("entry", 0, 2)).encode())
+    (folder / "catalog").mkdir()
+    debian(folder / "root")
+    (folder / "disk").write_bytes(physical_volume({"root": ext4_of(folder / "root", folder)}))
+    return {path.name: str(path) for path in folder.iterdir()}
+
+
+def ext4_of(top: Path, folder: Path) -> bytes:
+    image = folder / "ext4.img"
+    mke2fs = shutil.which("mke2fs", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if mke2fs is None:
+        pytest.skip("no mke2fs on this machine")
+    subprocess.run([mke2fs, "-q", "-t", "ext4", "-d", str(top), str(image), "8M"], check=True, capture_output=True)
+    return image.read_bytes()
 
 
 def shell(call: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -82,7 +112,7 @@ def test_an_ascii_locale_has_a_stand_in_for_every_letter(name: str, files: dict[
     assert "internal error" not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["", "json", "list", "explain", "nodes"])
+@pytest.mark.parametrize("name", WITH_OUTPUT)
 @pytest.mark.parametrize("place", ["/proc/report", "/nonexistent/report", "/proc/version"])
 def test_a_folder_that_takes_nothing_is_exit_2_and_one_line(name: str, place: str, files: dict[str, str]) -> None:
     done = shell(f"{CALLS[name].format(**files)} --output {place}")

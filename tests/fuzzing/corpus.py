@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.fuzzing import corpus_images, corpus_packages, corpus_trees
+from tests.fuzzing import corpus_disks, corpus_fleets, corpus_images, corpus_packages, corpus_trees
 from tests.fuzzing.nasty import ENTRIES, Nasty, nasty
 from tests.strategies.case import Case
 
 __all__ = ["CORPUS", "Nasty"]
 
-_PARTS = (corpus_packages, corpus_trees, corpus_images)
+_PARTS = (corpus_packages, corpus_trees, corpus_images, corpus_fleets, corpus_disks)
 """The modules that add their entries when they are imported."""
 
 

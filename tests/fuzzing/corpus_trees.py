@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tests.fuzzing.nasty import blanks, nasty
 from tests.repositories import FIX_6, FIX_6_SUBJECT, INTRODUCTION_6_SUBJECT, backport, makefile
-from tests.strategies.case import Case, Fifo, Link
+from tests.strategies.case import Case, Content, Fifo, Link
 from tests.strategies.repositories import history
 
 # Texts.
@@ -150,7 +150,7 @@ def _patches_header() -> Case:
 _MESSAGES = [backport(FIX_6, FIX_6_SUBJECT), f'Revert "{FIX_6_SUBJECT}"\n\nThis reverts commit {FIX_6}.\n']
 
 
-def _git(name: str, make: Callable[[dict[str, bytes | Link | Fifo]], object], refused: bool | None = None) -> None:
+def _git(name: str, make: Callable[[dict[str, Content]], object], refused: bool | None = None) -> None:
     def case() -> Case:
         files = history(_MESSAGES)
         make(files)
@@ -159,7 +159,7 @@ def _git(name: str, make: Callable[[dict[str, bytes | Link | Fifo]], object], re
     nasty("git", name, refused)(case)
 
 
-def _put(path: str, content: bytes | Link | Fifo) -> Callable[[dict[str, bytes | Link | Fifo]], object]:
+def _put(path: str, content: Content) -> Callable[[dict[str, Content]], object]:
     return lambda files: files.update({path: content})
 
 
@@ -199,14 +199,14 @@ _git("200,000 grafts", _put("info/grafts", b"".join(b"%040x\n" % n for n in rang
 _git("a configuration of 900,000 brackets", _put("config", b"[" * 900_000))
 
 
-def _head(files: dict[str, bytes | Link | Fifo]) -> str:
+def _head(files: dict[str, Content]) -> str:
     content = files["refs/heads/master"]
     assert isinstance(content, bytes)
     name = content.decode().strip()
     return f"objects/{name[:2]}/{name[2:]}"
 
 
-def _cut(files: dict[str, bytes | Link | Fifo]) -> None:
+def _cut(files: dict[str, Content]) -> None:
     content = files[_head(files)]
     assert isinstance(content, bytes)
     files[_head(files)] = content[:-14]

@@ -17,11 +17,13 @@ from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.model import AuditError, Evidence, Presence, Report
 from tailcall_audit.analyzer.programs.types import ProgramSet
+from tailcall_audit.analyzer.subjects.subject import Fleet
 from tailcall_audit.probes.kernel.btf import BtfError
 from tests.strategies import (
     archives,
     catalogues,
     changelogs,
+    fleets,
     guests,
     images,
     indexes,
@@ -277,6 +279,59 @@ def _recognised(path: Path) -> None:
     assert recognise(str(path)) in ("package", "image", "config", "repo", "changelog", "tree", "kernel")
 
 
+def _nodes(path: Path) -> None:
+    from tailcall_audit.analyzer.kernelfiles.nodes.read import read_nodes
+    from tailcall_audit.analyzer.subjects.nodes import NodeKernel, group_nodes
+
+    kernels = 0
+    for item in group_nodes(catalog(), read_nodes(str(path)), "x"):
+        if isinstance(item, NodeKernel):
+            kernels += 1
+            continue
+        for _, place, why in item.nodes:
+            assert (place is None) != (why is None)
+            assert place is None or place < kernels
+
+
+def _audited(path: Path, fleet: Fleet) -> None:
+    """Audits what holds kernels, and checks the report."""
+    from tailcall_audit.analyzer.pipeline import audit
+
+    check_audit(audit(fleet=fleet, catalog=catalog(), only=("freplace-loop",), emulate=False))
+    assert path.is_absolute()
+
+
+def _text(path: Path) -> None:
+    _audited(path, Fleet(texts=(str(path if path.name == "log" else path.parent),)))
+
+
+def _above(path: Path, name: str) -> str:
+    return str(next(parent for parent in path.parents if parent.name == name))
+
+
+def _rootfs(path: Path) -> None:
+    _audited(path, Fleet(roots=(_above(path, "root"),)))
+
+
+def _oci(path: Path) -> None:
+    _audited(path, Fleet(oci=(str(path) if path.suffix == ".tar" else _above(path, "image"),)))
+
+
+def _disk(path: Path) -> None:
+    _audited(path, Fleet(disks=(str(path),)))
+
+
+def _survey(path: Path) -> None:
+    from tailcall_audit.analyzer.formats.survey import render_survey, survey_as_json
+    from tailcall_audit.analyzer.survey.store import Store
+
+    path.parent.chmod(0o700)
+    survey = Store(path.parent).read("stable")
+    text = render_survey(survey, catalog())
+    assert all(letter.isprintable() or letter == "\n" for letter in text)
+    assert survey_as_json(survey).isascii()
+
+
 def _object(path: Path) -> None:
     from tailcall_audit.analyzer.programs.objects import read_object
 
@@ -336,6 +391,12 @@ READERS = (
     FuzzedReader("repodata", indexes.repodata_cases(), _repodata, _REFUSED, 600),
     FuzzedReader("object", objects.object_cases(), _object, _REFUSED, 400),
     FuzzedReader("bpftool", objects.bpftool_cases(), _bpftool, _REFUSED, 250),
+    FuzzedReader("nodes", fleets.nodes_cases(), _nodes, _REFUSED, 500),
+    FuzzedReader("text", fleets.text_cases(), _text, _REFUSED, 200),
+    FuzzedReader("rootfs", fleets.root_cases(), _rootfs, _REFUSED, 150),
+    FuzzedReader("oci", fleets.oci_cases(), _oci, _REFUSED, 150),
+    FuzzedReader("disk", fleets.disk_cases(), _disk, _REFUSED, 150),
+    FuzzedReader("survey", fleets.survey_cases(), _survey, _REFUSED, 200),
     FuzzedReader("image", images.image_cases(), _image, _REFUSED, 500),
     FuzzedReader("audited-image", images.image_cases(), _audited_image, _REFUSED, 100),
     FuzzedReader("payload", images.payload_cases(), _payload, _REFUSED, 600),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Case", "Content", "Fifo", "Link", "name_of", "write"]
+__all__ = ["Case", "Content", "Fifo", "Link", "Sparse", "name_of", "write"]
 
 
 class Link(NamedTuple):
@@ -20,7 +20,14 @@ class Fifo(NamedTuple):
     """A named pipe that nothing writes to."""
 
 
-Content = bytes | Link | Fifo
+class Sparse(NamedTuple):
+    """A file of so many bytes, of which only the beginning is there: the rest is a hole."""
+
+    size: int
+    head: bytes = b""
+
+
+Content = bytes | Link | Fifo | Sparse
 Case = Mapping[str, Content]
 """The content of each file by its path. Where a reader takes one file, it is the first."""
 
@@ -36,6 +43,9 @@ def write(case: Case, folder: Path) -> Path:
             path.symlink_to(content.target)
         elif isinstance(content, Fifo):
             os.mkfifo(path)
+        elif isinstance(content, Sparse):
+            path.write_bytes(content.head)
+            os.truncate(path, content.size)
         else:
             path.write_bytes(content)
     return first or folder

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from tailcall_audit.analyzer.kernelfiles.compression import BrokenDataError, Decompressed, Joined, Readable
+from tailcall_audit.analyzer.kernelfiles.tar import BoundedHeader
 from tailcall_audit.analyzer.libraries import tar_errors
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.paths import Kind, expanded, kind_of
@@ -95,7 +96,7 @@ def _text(name: str, source: Readable, left: list[int], inside: int) -> Iterator
 def _members(name: str, source: Readable, left: list[int]) -> Iterator[Log]:
     fail = partial(_broken, name)
     with tar_errors(fail):
-        archive = tarfile.open(fileobj=source, mode="r|")  # type: ignore[call-overload]  # noqa: SIM115
+        archive = tarfile.open(fileobj=source, mode="r|", tarinfo=BoundedHeader)  # type: ignore[call-overload]  # noqa: SIM115
     for _ in range(_MOST_FILES):
         with tar_errors(fail):
             member = archive.next()

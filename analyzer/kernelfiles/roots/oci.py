@@ -19,6 +19,7 @@ from typing import IO, Any, Protocol
 
 from tailcall_audit.analyzer.kernelfiles.compression import Decompressed, Joined
 from tailcall_audit.analyzer.kernelfiles.roots.root import FolderRoot, MemoryRoot, RootError
+from tailcall_audit.analyzer.kernelfiles.tar import BoundedHeader
 from tailcall_audit.analyzer.libraries import parse_json, tar_errors
 from tailcall_audit.analyzer.paths import Kind, expanded, kind_of
 from tailcall_audit.probes.reading import open_file
@@ -142,7 +143,7 @@ class _Layers:
         # A mark removes files of lower layers only, not of its own layer, wherever it is in the archive.
         below = (dict.fromkeys(self.files), dict.fromkeys(self.links), set(self.folders))
         with tar_errors(fail):
-            archive = tarfile.open(fileobj=plain, mode="r|")  # type: ignore[call-overload]  # noqa: SIM115
+            archive = tarfile.open(fileobj=plain, mode="r|", tarinfo=BoundedHeader)  # type: ignore[call-overload]  # noqa: SIM115
         for _ in range(_MOST_MEMBERS):
             with tar_errors(fail):
                 member = archive.next()
@@ -295,7 +296,7 @@ def _opened(path: Path) -> Iterator[_Blobs]:
     try:
         with open_file(path) as file:
             with tar_errors(partial(_broken, f"{path} (unpack it, if it is compressed)")):
-                archive = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115
+                archive = tarfile.open(fileobj=file, mode="r:", tarinfo=BoundedHeader)  # noqa: SIM115
             yield _Archive(archive, str(path))
     except OSError as error:
         raise RootError(f"{path}: cannot read: {error.strerror or error}") from error

@@ -139,10 +139,11 @@ class FolderRoot:
         if opened is None:
             return None
         with opened as file:
-            if os.fstat(file.fileno()).st_size > limit:
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
                 raise RootError(f"{self.label}: {path} is larger than {limit >> 20} MiB, which no such file is")
             try:
-                return file.read(limit)
+                return file.read(size)  # Python allocates as much as is asked for
             except OSError:
                 return None
 

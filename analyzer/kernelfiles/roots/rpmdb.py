@@ -18,6 +18,8 @@ __all__ = ["rpm_headers"]
 _PLACES = ("usr/lib/sysimage/rpm", "var/lib/rpm", "usr/share/rpm")
 _MOST = 1 << 30
 _MOST_PACKAGES = 200_000
+_MOST_HEADER = 64 << 20
+"""Bytes of a package's header. Those of kernels have some 10 MB."""
 _NDB_MAGIC, _NDB_SLOT, _NDB_BLOB = b"RpmP", b"Slot", b"BlbS"
 _NDB_PAGE, _NDB_BLOCK = 4096, 16
 _BDB_MAGIC, _BDB_SWAPPED = 0x061561, 0x61150600
@@ -32,6 +34,7 @@ def _of_sqlite(data: bytes) -> Iterator[bytes]:
     plain = data[:18] + b"\x01\x01" + data[20:]
     connection = sqlite3.connect(":memory:")
     try:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_HEADER)
         connection.deserialize(plain)
         connection.execute("PRAGMA trusted_schema = OFF")
         kinds = connection.execute("SELECT type FROM sqlite_master WHERE name = 'Packages'").fetchall()
