@@ -110,7 +110,8 @@ class Evidence(NamedTuple):
 
     def __hash__(self) -> int:
         # Strings cache their hash; members of an enum compute theirs in Python each time.
-        return hash((self.commit, self.detail, self.citation))
+        # The command is in it: the kernels of a fleet have thousands of statements that differ in nothing else.
+        return hash((self.commit, self.detail, self.citation, self.settle))
 
 
 class State(Enum):

@@ -18,7 +18,7 @@ from tailcall_audit.analyzer.subjects.subject import Request, Subject, make_subj
 __all__ = ["LIVE_PATCHES_NOTE", "NodeBatch", "NodeKernel", "Nodes", "group_nodes", "subject_of_kernel"]
 
 _BATCH = 2000
-_MOST_KERNELS = 10_000
+_MOST_KERNELS = 2000
 _MOST_NODES = 2_000_000
 LIVE_PATCHES_NOTE = (
     "live patches not known (kpatch, KernelCare): they change a kernel without changing its name, so what is affected or fixed"
@@ -103,11 +103,10 @@ class _Kernels:
         except (ReleaseError, UnknownArchitectureError) as error:
             return str(error)
         build = build_of(text)
-        place = self._places.setdefault(
-            (release._replace(text=""), architecture, row.live_patches, build), len(self._places)
-        )
-        if place == len(self._places) - 1 and place >= _MOST_KERNELS:
-            raise NodesError(f"more than {_MOST_KERNELS:,} different kernels: no fleet has so many")
+        key = (release._replace(text=""), architecture, row.live_patches, build)
+        if key not in self._places and len(self._places) >= _MOST_KERNELS:
+            return f"not judged: the list names more than {_MOST_KERNELS:,} different kernels; give a part of it"
+        place = self._places.setdefault(key, len(self._places))
         self.new = NodeKernel(text, architecture, row.live_patches, build)
         return place
 

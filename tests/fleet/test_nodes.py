@@ -346,3 +346,12 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys:
         monkeypatch.setattr(sys, "stdin", file)
         assert main(["--nodes", "-", "--arch", "x86_64", "--pitfalls"]) == 1
     assert "3 nodes, 2 kernels" in capsys.readouterr().out
+
+
+def test_more_kernels_than_a_fleet_has_cost_no_other_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tailcall_audit.analyzer.subjects.nodes._MOST_KERNELS", 3)
+    (tmp_path / "list").write_text("".join(f"n{number}\t6.1.{number % 5 + 1}\n" for number in range(10)))
+    report = audit(fleet=Fleet(nodes=str(tmp_path / "list")), only=["freplace-loop"])
+    assert len(report.targets) == 3
+    assert [node.kernel for node in report.nodes] == [0, 1, 2, None, None] * 2
+    assert "more than 3 different kernels" in str(report.nodes[3].skipped)

@@ -8,7 +8,9 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import struct
+import subprocess
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -101,7 +103,7 @@ def berkeley(values: Sequence[bytes], size: int = 4096) -> bytes:
 
 
 def ndb(values: Sequence[bytes]) -> bytes:
-    """A database of rpm's own form, as lib/backend/ndb/rpmpkg.c writes it; no rpm here writes or reads one."""
+    """A database of rpm's own form, as lib/backend/ndb/rpmpkg.c writes it."""
     data = bytearray(4096)
     data[:16] = struct.pack("<4sIII", b"RpmP", 0, 1, 1)
     for number, value in enumerate(values, 1):
@@ -141,6 +143,31 @@ def test_rpm_in_all_three_forms(red_hat: Path, tmp_path: Path) -> None:
     assert b"bpf, x64: Fix tailcall infinite loop" in found[0].changelog[1]
     report = report_of(tmp_path / "2")
     assert releases(report)[0] == "5.14.0-427.13.1.el9_4"
+
+
+@pytest.mark.parametrize("form", ["sqlite", "ndb"])
+def test_a_database_that_rpm_writes(tmp_path: Path, form: str) -> None:
+    """Debian's rpm has ndb from 4.20 (trixie) on; what its 4.20.1 writes was read by hand."""
+    packages = [rpm(tmp_path / name, RHEL + FIRST, name=name) for name in ("kernel-core", "kernel-rt-core")]
+    root = rpm_database(tmp_path / "root", *packages, form=form)
+    found = {package.name: package.release for package in packages_of(FolderRoot(str(root)))}
+    assert found == dict.fromkeys(("kernel-core", "kernel-rt-core"), "5.14.0-427.13.1.el9_4.x86_64")
+
+
+def test_a_database_that_berkeley_db_writes(red_hat: Path, tmp_path: Path) -> None:
+    """rpm until 4.15 wrote it by the same library: a hash whose key 0 has the next number."""
+    load = shutil.which("db5.3_load")
+    if load is None:
+        pytest.skip("no db5.3_load on this machine: install db5.3-util")
+    (value,) = _blobs((red_hat / "var/lib/rpm/rpmdb.sqlite").read_bytes())
+    rows = [(0, b"\7\0\0\0"), *((number, value) for number in range(1, 7))]
+    lines = [f" {struct.pack('<I', number).hex()}\n {data.hex()}\n" for number, data in rows]
+    text = f"VERSION=3\nformat=bytevalue\ntype=hash\ndb_pagesize=4096\nHEADER=END\n{''.join(lines)}DATA=END\n"
+    place = tmp_path / "var/lib/rpm"
+    place.mkdir(parents=True)
+    subprocess.run([load, str(place / "Packages")], input=text.encode(), check=True, capture_output=True)
+    assert list(_blobs((place / "Packages").read_bytes())) == [value] * 6
+    assert [package.name for package in packages_of(FolderRoot(str(tmp_path)))] == ["kernel-core"] * 6
 
 
 @pytest.mark.parametrize("name", ["rpmdb.sqlite", "Packages.db", "Packages"])
