@@ -1,4 +1,4 @@
-"""``--format`` is the same word in every subcommand that prints a report or a list, and ``--json`` means ``--format json``."""
+"""``--format`` is the same word in every subcommand that prints a report or a list. ``--json`` means ``--format json``."""
 
 from __future__ import annotations
 
