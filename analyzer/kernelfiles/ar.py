@@ -1,7 +1,7 @@
 """The ar archive that a Debian package is (deb(5)): a mark, and members with a header of 60 bytes each.
 
-python-debian's reader follows a negative size for ever and takes the last of two members of one name, where dpkg takes
-the first; here both are errors.
+python-debian's reader loops on a negative size, and takes the last of two members with one name, while dpkg takes the
+first. Here both are errors.
 """
 
 from __future__ import annotations

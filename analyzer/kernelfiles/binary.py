@@ -56,10 +56,10 @@ class Binary:
 
     @cached_property
     def banners(self) -> tuple[str, ...]:
-        """The lines that /proc/version would show, every different one. A kernel has one.
+        """The different lines that /proc/version would show. A kernel has one.
 
         Since 6.1 there is one without the number of the build too (init/version.c), for the time before that is known:
-        it counts only where nothing else names its release.
+        it counts only if nothing else names its release.
         """
         found = dict.fromkeys(match.group(1) for match in islice(_BANNER.finditer(self._data), _MAX_BANNERS))
         whole = [line for line in found if _BUILD.search(line)]

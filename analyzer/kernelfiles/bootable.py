@@ -20,7 +20,7 @@ def read_bootable(bootable: Bootable) -> bytes:
     try:
         if bootable.member is None:
             with open_file(path) as file:
-                # read(size) takes so much memory before it reads.
+                # read(size) allocates this much memory before it reads.
                 data = file.read(min(os.fstat(file.fileno()).st_size, _MAX_IMAGE) + 1)
             if len(data) > _MAX_IMAGE:
                 raise PackageError(f"{path}: larger than {_MAX_IMAGE >> 20} MiB, which no kernel image is")

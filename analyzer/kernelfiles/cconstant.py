@@ -1,7 +1,7 @@
 """Three-valued evaluation of C's constant expressions: true, false, or not known.
 
-Used for the conditions of ``#if`` lines and of ``if`` statements. tree-sitter parses the expression; a name has no
-value, so what depends on one is not known, except where a known operand decides alone: ``0 && x`` is false, ``1 || x``
+Used for the conditions of ``#if`` lines and of ``if`` statements. tree-sitter parses the expression; names have no
+value, so an expression with a name is not known, unless a known operand decides alone: ``0 && x`` is false, ``1 || x``
 is true.
 """
 
@@ -17,7 +17,7 @@ import tree_sitter_c
 __all__ = ["Named", "condition_value", "expression_value", "parse_c"]
 
 Named = Callable[[str], bool | None]
-"""Answers if a macro of this name is defined; None if that is not known."""
+"""Returns True if a macro of this name is defined; None if that is not known."""
 
 _LANGUAGE = tree_sitter.Language(tree_sitter_c.language())
 _MAX_LENGTH = 4000

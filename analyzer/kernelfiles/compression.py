@@ -53,7 +53,7 @@ class Joined:
         self._head, self._rest = head, rest
 
     def read(self, size: int = -1, /) -> bytes:
-        """Reads at most `size` bytes; of the head first, and less than `size` at its end."""
+        """Reads at most `size` bytes, first from the head. The last read from the head may return fewer."""
         if not self._head:
             return self._rest.read(size)
         part, self._head = (self._head[:size], self._head[size:]) if size >= 0 else (self._head, b"")
@@ -98,10 +98,10 @@ class _Budget:
 
 
 class Decompressed:
-    """The content of a stream, decompressed where it is compressed, and bounded either way.
+    """The content of a stream, decompressed if it is compressed, and bounded in both cases.
 
     Reading raises BrokenDataError if the data is broken, cut off, or holds more than `limit` bytes. `start` is the
-    first nine bytes of the stream, which `source` still has to give.
+    first nine bytes of the stream, which `source` returns again.
     """
 
     def __init__(self, source: Readable, start: bytes, name: str, limit: int) -> None:
@@ -118,7 +118,7 @@ class Decompressed:
             self._decoder = self._form.stream()
 
     def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes, the rest where it is negative; nothing at the end."""
+        """Returns at most `size` bytes, all the rest if it is negative, and nothing at the end."""
         if size < 0:
             return b"".join(iter(lambda: self.read(_OUTPUT), b""))
         if self._form is None:
@@ -144,7 +144,7 @@ class Decompressed:
                 data = b""
                 if self._decoder.eof:
                     # Parts that were compressed separately may follow each other; padding ends the data.
-                    data = self._decoder.unused_data or b""  # lz4 says None if nothing follows
+                    data = self._decoder.unused_data or b""  # lz4 returns None if nothing follows
                     data += self._source.read(_PIECE) if len(data) < _MAGIC else b""
                     if form_of(data) is not self._form or self._form.stream is None:
                         self._decoder = None

@@ -21,10 +21,10 @@ _MAX_SECTIONS = 96
 """As many as Windows loads; a unified kernel image has a dozen."""
 _MAX_DECLARED = 256
 _S390_MARK = b"S390EP"
-"""What stands behind the entry of an s390x kernel, at 0x10008 (Linux arch/s390/boot/head.S)."""
+"""The bytes after the entry of an s390x kernel, at 0x10008 (Linux arch/s390/boot/head.S)."""
 _MAX_PAYLOADS = 16
 """Places of an s390x image that begin as compressed data does. Its header does not say where the payload is, and the
-decompressor in front of it has such bytes too.
+decompressor before it contains such bytes too.
 """
 _LOONGARCH_MARK = b"\xcd\x23\x82\x81"
 """The mark of an Image of LoongArch (Linux arch/loongarch/kernel/head.S: LINUX_PE_MAGIC)."""
@@ -52,12 +52,14 @@ class ImageError(AuditError):
 
 
 class SeveralKernelsError(ImageError):
-    """An image that names two kernels, in its banners or in its header and its payload: which one it is is not known."""
+    """An image that names two kernels, in its banners, or in its header and its payload, so that its version is
+    unknown.
+    """
 
 
 class Kernel(NamedTuple):
     """The kernel of an image: `form` is what it was wrapped in, outermost first; `architecture` is None if it is not
-    known; `declared` is what the wrappings name: a release each, and the build behind it where they say that.
+    known; `declared` has the release that each wrapping names, and the build if the wrapping names it.
     """
 
     data: bytes
@@ -140,7 +142,7 @@ def _bzimage(data: bytes, name: str) -> bytes:
 
 
 def _s390_payload(data: bytes, name: str) -> tuple[str, bytes]:
-    """Returns the compression and the kernel inside of an s390x image; all of it where no part of it is compressed."""
+    """Returns the compression and the kernel inside of an s390x image; the whole image if no part of it is compressed."""
     starts = (match.start() for match in _COMPRESSED.finditer(data, 0x11000))
     for start in islice(starts, _MAX_PAYLOADS):
         kind = compression_of(data[start : start + 9])

@@ -43,8 +43,8 @@ def _skip(stream: Readable, size: int) -> None:
 
 
 def read_cpio(stream: Readable) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
-    """Yields name, size in bytes and a reader for the content of each member; raises CpioError. Content that isn't read
-    before the next member is skipped.
+    """Yields name, size in bytes and a reader for the content of each member; raises CpioError. Content that is not
+    read before the next member is skipped.
     """
     while True:
         header = _exactly(stream, _HEADER)

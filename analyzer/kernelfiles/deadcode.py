@@ -1,7 +1,6 @@
-"""Statements of a C function that no run can reach: behind a jump, or under a condition that is a false constant.
-
-A test behind ``return`` or in ``if (0)`` fixes nothing. Only code that is certainly dead is cut out; code whose
-condition depends on a value at run time stays in.
+"""Statements of a C function that no run can reach: after a jump, or under a condition that is constantly false. A
+check after ``return`` or in ``if (0)`` fixes nothing. Only code that is certainly dead is cut out; code whose condition
+depends on a value at run time stays in.
 """
 
 from __future__ import annotations
@@ -45,14 +44,14 @@ class _Cutter:
         return ended
 
     def _begins_here(self, node: Node) -> bool:
-        """Returns True if a statement stands alone: behind ``for_each_x(y)`` the parser takes a loop's body for a
-        statement of its own.
+        """Returns True if a statement is on its own: after ``for_each_x(y)`` the parser takes the body of the loop for
+        a separate statement.
         """
         before = self._text[max(0, node.start_byte - 400) : node.start_byte].rstrip()
         return before.endswith((b";", b"{", b"}", b":"))
 
     def visit(self, node: Node, depth: int = 0) -> bool:
-        """Visits one statement or expression; returns True if the code behind it is never reached."""
+        """Visits one statement or expression; returns True if the code after it is never reached."""
         if depth > _MAX_DEPTH:
             self.too_deep = True
             return False
@@ -65,7 +64,7 @@ class _Cutter:
         if kind == "compound_statement":
             return self.block(node.named_children, depth + 1)
         if kind in _LABELS:
-            # break and continue end the rest of a case, not the code behind the switch.
+            # break and continue end the rest of a case, not the code after the switch.
             return self.block(node.named_children, depth + 1)
         if kind == "if_statement":
             return self._if(node, depth)
@@ -132,7 +131,7 @@ class _Cutter:
             self._cut(node.child_by_field_name("alternative" if value else "consequence"))
 
     def _logical(self, node: Node) -> None:
-        """``0 && x`` and ``1 || x``: x is never evaluated; ``x && 0`` is false, whatever x is."""
+        """Handles ``0 && x`` and ``1 || x``, in which x is never evaluated, and ``x && 0``, which is always false."""
         left, right, sign = (node.child_by_field_name(name) for name in ("left", "right", "operator"))
         if left is None or right is None or sign is None or sign.text not in (b"&&", b"||"):
             return
@@ -144,8 +143,8 @@ class _Cutter:
 
 
 def _is_nested_function(node: Node) -> bool:
-    """Returns True if a definition inside a function is one: the parser takes ``for_each_x(y) {`` for a definition as
-    well.
+    """Returns True if a definition inside a function really is one: the parser takes ``for_each_x(y) {`` for a
+    definition as well.
     """
     declarator = node.child_by_field_name("declarator")
     inner = None if declarator is None else declarator.child_by_field_name("declarator")

@@ -158,14 +158,14 @@ def _contents(archive: _Archive, package: str) -> _Contents:
 
 
 def _own(path: str, what: str, names: Iterable[str], mark: str | None) -> str | None:
-    """Returns the only file, or of several the one with `mark` in its name; raises PackageError if that does not single
-    one out.
+    """Returns the only file, or of several the one with `mark` in its name; raises PackageError if that does not leave
+    exactly one.
     """
     every = list(names)
     if len(every) <= 1:
         return every[0] if every else None
     matching = [name for name in every if mark is not None and re.search(rf"[/-]{re.escape(mark)}(?:/|$)", name)]
-    # changelog.gz beside it is the one of those whose sources the package has.
+    # changelog.gz beside it is the changelog of the sources that the package was built from.
     matching = [name for name in matching if "/changelog.Debian" in name] or matching
     if len(matching) != 1:
         raise PackageError(
@@ -176,10 +176,12 @@ def _own(path: str, what: str, names: Iterable[str], mark: str | None) -> str | 
 
 
 def read_deb_file(path: Path, place: str, limit: int) -> bytes:
-    """Returns one file of a Debian package; raises PackageError if it isn't there or is larger than `limit` bytes."""
+    """Returns one file of a Debian package; raises PackageError if there is none, or if it is larger than `limit`
+    bytes.
+    """
     found: bytes | None = None
     with _open(path) as archive:
-        # Read to the end: a name that stands there twice is an error.
+        # Read to the end: a name that occurs twice is an error.
         for file in _files(archive, "data"):
             if file.name == place:
                 if file.size > limit:
@@ -197,8 +199,8 @@ def read_deb_tree(path: Path) -> Iterator[TarFile]:
 
 
 def installed_image(name: str) -> str | None:
-    """Returns the ``uname -r`` of the image that a package of this name installs; None if it is no package of one
-    image.
+    """Returns the ``uname -r`` of the image that a package of this name installs; None if a package of this name does
+    not contain exactly one image.
     """
     match = None if name.endswith(("-dbg", "-dbgsym")) else _INSTALLED.fullmatch(name)
     release = None if match is None else (match.group(1) or match.group(2))
@@ -208,11 +210,11 @@ def installed_image(name: str) -> str | None:
 
 
 def kernel_dependency(depends: str) -> tuple[str, str | None] | None:
-    """Returns the kernel image among a package's dependencies (``a | b, c (= 1)``), and the version when exactly one
-    will do.
+    """Returns the kernel image among a package's dependencies (``a | b, c (= 1)``), and its version if the dependency
+    asks for exactly one.
     """
     for relation in re.split(r"[,|]", depends):
-        # A hostile name is no match; a field is 1 MB at most, a relation of a kernel some 60 letters.
+        # A hostile name does not match. A field has 1 MB at most; a kernel's relation has some 60 letters.
         match = _DEPENDENCY.fullmatch(" ".join(relation[:_MAX_RELATION].split()))
         if match is not None:
             return match.group(1), match.group(3) if match.group(2) == "=" else None
@@ -230,7 +232,9 @@ def _refuse(path: str, name: str, depends: str) -> None:
 
 
 def read_deb(path: Path) -> KernelPackage:
-    """Reads a Debian package; raises PackageError when it is none, is broken, or holds no kernel (MetapackageError)."""
+    """Reads a Debian package. Raises PackageError if the file is not one, is broken, or contains no kernel
+    (MetapackageError).
+    """
     with _open(path) as archive:
         control = _control(archive)
         package = control["Package"]

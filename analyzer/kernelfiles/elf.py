@@ -1,6 +1,6 @@
 """ELF files, read by pyelftools within a budget: their contents, and whether they are kernels.
 
-pyelftools looks names up byte by byte, in a file whose names may never end, so its reads are counted.
+pyelftools looks names up byte by byte, and a hostile file may contain names without an end, so reads are counted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MOST_READS = 1_500_000
 """The largest budget of reads: a distribution's kernel has up to 300,000 symbols. They take some 15 s."""
 _KERNEL_SECTIONS = frozenset((".init.text", "__ex_table", "__ksymtab", "__param", ".data..percpu", ".altinstructions"))
 _USER_MODE = ".uml."
-"""How the names of sections begin that only user-mode Linux has (arch/um/include/shared/init.h)."""
+"""The starts of section names that only user-mode Linux has (arch/um/include/shared/init.h)."""
 _UPPER_HALF = 1 << 63
 _LOWEST = {
     "EM_X86_64": 0xFFFF_8000_0000_0000,
@@ -36,8 +36,8 @@ _LOWEST = {
     "EM_PPC64": _UPPER_HALF,
     "EM_LOONGARCH": _UPPER_HALF,
 }
-"""The addresses from which these architectures link 64-bit kernels: nothing of a program is there. s390x has its
-kernels low.
+"""The lowest link addresses of 64-bit kernels of these architectures. No part of a program is linked there. s390x links
+its kernels low.
 """
 
 
@@ -46,8 +46,8 @@ class ElfError(ValueError):
 
 
 class Segment(NamedTuple):
-    """A part of the file that is loaded: its place there, its address, its size in the file and (zeros behind it) in
-    memory, in bytes.
+    """A part of the file that is loaded: its offset in the file, its address, its size in the file, and its size in
+    memory (the rest is zeros), in bytes.
     """
 
     offset: int
@@ -65,9 +65,9 @@ class Section(NamedTuple):
 
 
 class Linking(NamedTuple):
-    """What a program or library says to the dynamic linker: the machine (e_machine) and byte order ("little", "big")
-    that it is for, the linker's path ("" of a library), the names of the libraries that it needs, and the folders that
-    are searched for them first (``$ORIGIN`` is its own).
+    """The facts for the dynamic linker in a program or library: the machine (e_machine) and byte order ("little",
+    "big") that it is for, the linker's path ("" of a library), the names of the libraries that it needs, and the
+    folders that are searched for them first (``$ORIGIN`` is its own).
     """
 
     machine: int

@@ -1,9 +1,9 @@
-"""Checks a git directory before libgit2 and git read it: both open any file with a name of theirs, and wait for ever
-for a pipe.
+"""Checks a git directory before libgit2 and git read it: both open any file that has one of git's names, and wait for a
+pipe without end.
 
-No pipe and no device may be there, at the end of a link, among the files that the configuration includes, or in the
-repositories that it borrows objects from. Only the files that name others are read. A socket is left alone: git's own
-watcher has one there, and none can be opened.
+No pipe or device may be in it, at the end of a link, among the files that its configuration includes, or in the
+repositories from which it borrows objects. Only the files that name others are read. Sockets are ignored: git's own
+watcher has one, and a socket cannot be opened as a file.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["WalkError", "git_columns", "git_command", "git_groups"]
 
 _CHUNK = 1 << 20
-"""Bytes read at a time, and the size of the pipe: with the usual 64 kB git waits for whatever else this process does.
+"""Bytes read at a time, and the size of the pipe: with the usual 64 kB, git has to wait for other work of this process.
 """
 _MAX_FIELD = 16 << 20
 """The longest messages in the kernel's history, of merges, have some 100 kB."""
@@ -36,7 +36,7 @@ _ENVIRONMENT = {
     "GIT_ALLOW_PROTOCOL": "none",
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_TERMINAL_PROMPT": "0",
-    "GIT_FLUSH": "0",  # without it git writes each commit by itself
+    "GIT_FLUSH": "0",  # without it git writes each commit separately
     "GIT_PAGER": "cat",
 }
 """With these git reads no configuration but the repository's own, fetches nothing and asks no user."""
@@ -61,7 +61,7 @@ _SAFE = (
 
 
 class WalkError(Exception):
-    """The walk broke off: objects are missing or broken. The records so far are true, and are not all."""
+    """The walk broke off, because objects are missing or broken. The commits so far are correct, but not complete."""
 
 
 def git_command(repository: pygit2.Repository, *arguments: str) -> list[str] | None:

@@ -32,8 +32,8 @@ __all__ = [
 ]
 
 _MAX_SHALLOW = 256 << 20
-"""As large a file as `check_git_directories` lets through: if it were not read, a shallow clone would look like a whole
-one.
+"""The largest file that `check_git_directories` accepts. If the file were not read, a shallow clone would look
+complete.
 """
 
 
@@ -86,7 +86,7 @@ def shallow_commits(repository: pygit2.Repository) -> frozenset[str]:
 
 
 def _check_for_libgit2(repository: pygit2.Repository) -> None:
-    """Raises WalkError if libgit2 would believe or read what it should not: grafts, loose objects that are cut off."""
+    """Raises WalkError if the repository has what libgit2 must not read: grafts, or loose objects that are cut off."""
     grafts = common_directory(repository) / "info/grafts"
     if kind_of(grafts) is not Kind.MISSING:
         raise WalkError(f"{grafts} rewrites the history for libgit2: remove it, or install git")
@@ -97,7 +97,7 @@ def _check_for_libgit2(repository: pygit2.Repository) -> None:
 
 
 def _list_command(repository: pygit2.Repository, limit: int, *arguments: str) -> list[str] | None:
-    # %B with NUL around it: a message cannot hold one, git cuts it there. The line "commit [-]ID" comes before each record.
+    # %B between NULs: a message cannot contain one, because git ends it there. The line "commit [-]ID" comes before each record.
     return git_command(repository, "rev-list", f"--max-count={limit}", "--format=%x00%P%x00%B%x00", *arguments, "--")
 
 
@@ -130,7 +130,8 @@ def _walk_by_git(repository: pygit2.Repository, head: str, base: str | None, lim
 
 
 def _walk_to_base(repository: pygit2.Repository, command: list[str], base: str, limit: int) -> Iterator[Batch]:
-    """Walks a stable branch as the chain that it is; from the first merge on git sorts what is not in the base.
+    """Walks a stable branch as a chain of commits. From the first merge on, git sorts the commits that are not in the
+    base.
 
     git prints a chain while it reads it. With a base to leave out, it reads the whole range before it prints the first
     commit.
@@ -197,8 +198,8 @@ def _as_batch(records: list[Record], base: bytes | None) -> Batch:
 
 
 def walk_batches(repository: pygit2.Repository, head: str, base: str | None, limit: int) -> Iterator[Batch]:
-    """Walks ``base..head`` once, children before parents, at most `limit` commits; raises WalkError if it breaks off,
-    with git after the commits before that.
+    """Walks ``base..head`` once, children before parents, at most `limit` commits; raises WalkError if the walk breaks
+    off; with git, the commits before that are yielded first.
 
     `base` is reported as a boundary if, and only if, it is an ancestor of `head`.
     """

@@ -1,4 +1,6 @@
-"""The kernels installed on a host with RPM, as its own ``rpm`` lists them: the database has had three formats so far."""
+"""The kernels installed on a host with RPM, as listed by its own ``rpm``, because the database has had three formats so
+far.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,7 @@ def rpm_kernels(root: Path = Path("/")) -> tuple[KernelPackage, ...]:
     have = {(row[0], row[1]) for row in rows if len(row) == 4}
     found = []
     for name, version, architecture, source in (row for row in rows if len(row) == 4):
-        # A kernel that is split has its image in the -core package.
+        # A split kernel has its image in the -core package.
         if not is_kernel(name) or (f"{name}-core", version) in have:
             continue
         package = f"{name}-{version}.{architecture}"

@@ -39,8 +39,8 @@ class Kallsyms:
         return bytes(text)
 
     def _named(self, names: set[bytes], types: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-        """Number, name and variant of every symbol of these names and types. A compiler's variant of a function,
-        ``do_jit.isra.0``, goes by the name before the first dot.
+        """Yields number, name and variant of every symbol with one of these names and types. A compiler's variant of a
+        function, ``do_jit.isra.0``, goes by the name before the first dot.
         """
         data, tokens = self._data, self._tokens
         begins = _Beginnings(tokens, names, types)
@@ -62,10 +62,10 @@ class Kallsyms:
                 yield number, name, variant
 
     def functions(self, wanted: Iterable[str]) -> dict[str, tuple[int, int]]:
-        """Address and size in bytes (up to the next symbol) of each function that is there under this very name.
+        """Returns address and size in bytes (up to the next symbol) of each function with exactly this name.
 
-        A part that a compiler split off, ``.part.0``, goes by ``NAME.part``; ``.cold`` is no function. Of two functions
-        of one name neither is found: which one is meant is not known.
+        A part that a compiler split off, ``.part.0``, goes by ``NAME.part``; ``.cold`` is no function. If two functions
+        have the same name, neither is returned, because it is not known which one is meant.
         """
         found: dict[str, tuple[int, int]] = {}
         several: set[str] = set()
@@ -101,8 +101,8 @@ class Kallsyms:
 
 
 class _Beginnings(dict[int, bytes]):
-    """Returns the text of two tokens (the first in the high byte) with which a wanted symbol could begin, else nothing;
-    found out when first asked. Its first letter is its type.
+    """Returns the text of two tokens (the first in the high byte) if a wanted symbol could begin with it, otherwise
+    nothing. Each answer is computed once. The first letter of a symbol is its type.
     """
 
     def __init__(self, tokens: list[bytes], names: set[bytes], types: bytes) -> None:
@@ -112,8 +112,8 @@ class _Beginnings(dict[int, bytes]):
         self._types = types
 
     def leads_to_one(self, name: bytes) -> bool:
-        """Returns True if a wanted name begins so, or if this is one with a variant that the compiler made: ``do_jit``
-        and ``.isra.0``.
+        """Returns True if a wanted name begins like this, or if this is a wanted name with a variant that the compiler
+        made: ``do_jit`` and ``.isra.0``.
         """
         if name in self._prefixes:
             return True

@@ -3,7 +3,7 @@
 scripts/kallsyms.c writes, in read-only data: the number of symbols, their names (each a length and that many bytes,
 every byte a token), a marker for each 256th name, the 256 tokens, an index of them, and the addresses as offsets from a
 base. In older kernels the offsets come first, in newer ones (seen in 6.12) after the tokens, and in 7.0 they count from
-their own place. All tables are checked against each other; where they do not fit, there is no table.
+their own place. All tables are checked against each other. If they do not match, no table is found.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _KERNEL = 0xFFFF_0000_0000_0000
 _MAX_TABLES = 256
 """Places that look like the table of tokens. A kernel has one, and its modules and initramfs may have one each."""
 _MAX_STEPS = 4_000_000
-"""Names and places that are looked at until the tables fit each other. A kernel takes one walk over its names."""
+"""The most names and places that are examined until matching tables are found. A kernel takes one walk over its names.
+"""
 
 
 class KallsymsError(ValueError):
@@ -50,7 +51,7 @@ def find_tokens(data: bytes) -> tuple[list[bytes], int, int]:
             if second <= 0:
                 break
         else:
-            # Nothing but its alignment separates the first token from what is before the table.
+            # Only alignment separates the first token from the data before the table.
             before = data.rfind(b"\0", max(0, second - 64), second - 1) + 1
             for start in range(before + -before % 4, second - 1, 4):
                 index = _index(data, start)
@@ -72,7 +73,7 @@ def _index(data: bytes, start: int) -> tuple[list[bytes], int] | None:
     for number, part in enumerate(parts):
         wanted[number] = position & 0xFFFF
         position += len(part) + 1
-    # The index has the start of each token, and so proves the table.
+    # The index contains the start of each token, which proves the table.
     index = data.find(wanted.tobytes(), start + position, start + position + 64 + 2 * _TOKENS)
     return None if index < 0 else (parts, index)
 
@@ -91,12 +92,12 @@ class _Steps:
 
 
 def _markers(data: bytes, end: int) -> Iterator[tuple[int, array[int]]]:
-    """Arrays before `end` that could be the markers, the nearest first: rising from zero, in steps of 256 names of 2 to
-    512 bytes.
+    """Yields arrays before `end` that could be the markers, the nearest first: rising from zero, in steps of 256 names
+    of 2 to 512 bytes.
     """
     words = array("I", data[max(0, end - _MAX_NAMES_SPAN) & ~3 : end & ~3])
     base = (end & ~3) - 4 * len(words)
-    # Between them and the tokens there may be a table of three bytes a name, for look-ups by name.
+    # Between the markers and the tokens there may be a table with three bytes for each name, for look-ups by name.
     position = len(words) - 1
     while position > 0:
         stop = position
@@ -108,8 +109,8 @@ def _markers(data: bytes, end: int) -> Iterator[tuple[int, array[int]]]:
 
 
 def _names(data: bytes, place: int, markers: array[int], steps: _Steps) -> tuple[int, array[int]] | None:
-    """Returns where the names start, and where each one's length stands: the count before them, and the markers, must
-    agree; None if they do not. Raises KallsymsError if the budget is used up.
+    """Returns the start of the names and the place of each name's length. The count before them and the markers must
+    agree; returns None if they do not. Raises KallsymsError if the budget is used up.
     """
     last = place - markers[-1]
     for start in range(last & ~3, max(8, last - _LAST_CHUNK), -4):
@@ -126,7 +127,7 @@ def _names(data: bytes, place: int, markers: array[int], steps: _Steps) -> tuple
 
 
 def _walk(data: bytes, start: int, count: int, markers: array[int], end: int, steps: _Steps) -> array[int] | None:
-    """Returns where each name's length stands, when all markers agree; else None."""
+    """Returns the place of each name's length if all markers agree, otherwise None."""
     position = start
     places = array("I")
     append = places.append
@@ -150,7 +151,9 @@ def _addresses(
     address_of: Callable[[int], int | None],
     pointer_at: Callable[[int], int],
 ) -> Sequence[int]:
-    """Returns the addresses of all symbols, in the order of their names, which is rising but for per-CPU variables."""
+    """Returns the addresses of all symbols, in the order of their names. The addresses rise, except for those of
+    per-CPU variables.
+    """
     size = 4 * count
     padded = (size + 7) & ~7
     behind = index + 2 * _TOKENS
@@ -202,8 +205,8 @@ def find_tables(
 ) -> Tables:
     """Returns the tables of a kernel's symbols. Raises KallsymsError if there are none.
 
-    `address_of` is where a place of `data` is linked; `pointer_at` is the pointer at a place, as a booted kernel has
-    it: arm64 Images of 5.10 and 6.1 have zero in the file.
+    `address_of` returns the link address of a place in `data`. `pointer_at` returns the pointer at a place as in a
+    booted kernel: arm64 Images of 5.10 and 6.1 have zero in the file.
     """
 
     def pointer(place: int) -> int:

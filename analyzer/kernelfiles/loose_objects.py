@@ -1,6 +1,7 @@
-"""Checks loose git objects before libgit2 reads them: up to 1.9.7 it reads a truncated one for ever.
+"""Checks loose git objects before libgit2 reads them: up to version 1.9.7, it reads a truncated one without end.
 
-A full disk or a loss of power leaves such files. git itself refuses them at once; zlib shows if a file is whole.
+A full disk or a loss of power leaves such files. git itself refuses them at once. Decompression with zlib shows if a
+file is complete.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class LooseObjects:
         self._all_checked = False
 
     def check(self, name: str) -> None:
-        """Raises BrokenObjectError if an object is a loose file that is not whole; git checks those in packs."""
+        """Raises BrokenObjectError if an object is an incomplete loose file; git checks objects in packs."""
         if name in self._sound or self._all_checked:
             return
         for folder in self._folders:
@@ -59,7 +60,7 @@ class LooseObjects:
         self._sound.add(name)
 
     def check_all(self) -> None:
-        """Checks every loose object; raises BrokenObjectError, also where they are too many to check."""
+        """Checks every loose object; raises BrokenObjectError, also if there are too many to check."""
         count = 0
         for folder in () if self._all_checked else self._folders:
             for path in _loose_files(folder):
@@ -71,7 +72,7 @@ class LooseObjects:
 
 
 def object_folders(objects: Path, depth: int = 0) -> Iterator[Path]:
-    """Yields the folder of a repository's objects, and those that it borrows from (its alternates, and theirs)."""
+    """Yields the folder of a repository's objects, and the folders that it borrows from (its alternates, and theirs)."""
     yield objects
     alternates = objects / "info/alternates"
     if depth >= _MAX_ALTERNATES or not is_file(alternates):

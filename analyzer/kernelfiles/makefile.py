@@ -32,7 +32,7 @@ _MAJORS = range(2, 100)
 _FOLDERS = frozenset(("kernel", "mm", "arch", "drivers", "include", "fs"))
 _LEAST_ENTRIES = 12
 _NEXT = "localversion-next"
-"""The file in which linux-next keeps the end of its release (``-next-20251118``)."""
+"""The file in which linux-next has the end of its release (``-next-20251118``)."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def is_kernel_makefile(data: bytes) -> bool:
 
 
 def is_kernel_tree(reader: FileReader) -> bool:
-    """Returns True if a folder is a kernel's top directory: its Makefile is a kernel's, and so are its folders, where
-    it has many.
+    """Returns True if a folder is the top directory of a kernel: its Makefile is that of a kernel, and if it has many
+    folders, they are those of a kernel too.
     """
     makefile = reader.read("Makefile")
     if makefile.state is not ReadState.READ or not is_kernel_makefile(makefile.data):
@@ -125,8 +125,8 @@ def read_identity(reader: FileReader, catalog: Catalog | None = None) -> TreeIde
 def identity_from_history(
     repository: pygit2.Repository, head: str, catalog: Catalog | None = None
 ) -> TreeIdentity | None:
-    """Returns the version by the newest release commit ("Linux 6.1.170") among the first parents, where the Makefile is
-    not there.
+    """Returns the version by the newest release commit ("Linux 6.1.170") among the first parents, if there is no
+    Makefile.
     """
     try:
         for name, subject in first_parent_subjects(repository, head, _MAX_FIRST_PARENTS):

@@ -40,7 +40,9 @@ def _beside(path: Path, metapackage: MetapackageError, depth: int) -> KernelPack
 
 
 def _follow(path: Path, metapackage: MetapackageError, depth: int = 0) -> KernelPackage:
-    """Returns the kernel that a metapackage depends on, beside it or installed; raises PackageError if it is neither."""
+    """Returns the kernel that a metapackage depends on, beside it or installed; raises PackageError if it is in neither
+    place.
+    """
     from tailcall_audit.analyzer.kernelfiles.installed import find_installed
 
     if depth > _MAX_STEPS:

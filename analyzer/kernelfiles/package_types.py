@@ -14,11 +14,11 @@ class PackageError(AuditError):
 
 
 class NotInstalledError(PackageError):
-    """A name that is neither a file nor an installed kernel: its distribution may publish it."""
+    """A name that is neither a file nor an installed kernel. Its distribution may publish a package of this name."""
 
 
 class MetapackageError(PackageError):
-    """A package without a kernel that depends on the one with it: `needs`, of this exact `version` where it is given."""
+    """A package without a kernel that depends on the one with it: `needs`, of exactly this `version` if one is given."""
 
     def __init__(self, path: str, name: str, needs: str, version: str | None) -> None:
         exact = "" if version is None else f" ({version})"
@@ -35,9 +35,9 @@ class MetapackageError(PackageError):
 class KernelPackage:
     """A kernel package: its names, and the files in it that matter.
 
-    `changelog` and `config` are the decompressed contents with the names they have in the package, None if it has none;
-    `image` is the name of the kernel image. `architecture` is the package's own word (``amd64``, ``all``). `via` names
-    the metapackage that led to this package, `release` the ``uname -r`` that it boots to, where it is known. `is_file`
+    `changelog` and `config` are the decompressed contents with their names in the package, None if it has none; `image`
+    is the name of the kernel image. `architecture` is the package's own word (``amd64``, ``all``). `via` names the
+    metapackage that led to this package, `release` the ``uname -r`` of the booted kernel, if it is known. `is_file`
     says that `path` is the package file itself.
     """
 
@@ -56,8 +56,8 @@ class KernelPackage:
 
     @property
     def bootable(self) -> Bootable | None:
-        """The image's place: in the package file, or installed; None if the package has none, or only its index was
-        read.
+        """The place of the image, in the package file or installed. None if the package has no image, or if only an
+        index was read.
         """
         if self.image is None:
             return None

@@ -1,4 +1,4 @@
-"""Debian's Packages files, as mirrors have them and apt keeps them: every kernel image in one."""
+"""Debian's Packages files, as mirrors and apt have them: reads all kernel images in one."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _VERSION = re.compile(r"(?:\d+:)?[0-9A-Za-z.+~-]+(?:-[0-9A-Za-z.+~]+)?", re.ASCI
 
 
 class Unreadable(NamedTuple):
-    """A row of an index that cannot be read, and why. `name` and `architecture` are those of its series, "" where it
-    may be of any.
+    """A row of an index that cannot be read, and why. `name` and `architecture` are those of its series, "" if it may
+    be of any.
     """
 
     name: str
@@ -48,7 +48,7 @@ def is_packages_index(content: bytes) -> bool:
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    """Yields the paragraphs, of which there are some 60,000, that are of images."""
+    """Yields the paragraphs about images, out of some 60,000."""
     start = 0
     for blank in _BLANK.finditer(text):
         yield text[start : blank.start()]
@@ -91,7 +91,7 @@ def read_packages_index(data: bytes, place: str) -> PackagesIndex:
 
 
 def sort_kernels(kernels: Iterable[KernelPackage]) -> list[KernelPackage]:
-    """Kernels of one or several indexes, oldest first in each architecture, each once."""
+    """Returns the kernels of one or several indexes without repetitions, for each architecture the oldest first."""
     from debian.debian_support import NativeVersion
 
     once = {(kernel.name, kernel.version, kernel.architecture): kernel for kernel in kernels}

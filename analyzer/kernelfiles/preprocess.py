@@ -1,8 +1,8 @@
 """The text of a C file as the compiler's first phases see it, with every conditional kept as alternatives.
 
 Lines are spliced, comments are blanked, and ``#if`` groups are read as a tree. Nothing is included and no macro is
-expanded. Positions stay what they were up to the number of lines, so that a citation names the right one. `pcpp` does
-more and takes 1.2 s for verifier.c, which is more than the rest of an audit.
+expanded. Line numbers stay the same, so that a citation names the right line. `pcpp` does more and takes 1.2 s for
+verifier.c, which is more than the rest of an audit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ _COMMENT_OR_TEXT = re.compile(
     rb"/\*.*?(?:\*/|\Z)|//[^\n]*|\"(?:\\[^\n]|[^\"\\\n])*\"?|'(?:\\[^\n]|[^'\\\n])*'?", re.DOTALL
 )
 _DIRECTIVE = re.compile(rb"(?:#|%:)[ \t\f\v]*(\w*)([^\n]*)")
-"""Begins with its mark, which is found faster than the start of a line. What is before it must be blank."""
+"""Begins with the mark of a directive, because that is found faster than the start of a line. The text before the mark
+must be blank.
+"""
 _BLANKS = b" \t\f\v"
 _DEFINE = re.compile(rb"[ \t]*([A-Za-z_]\w*)(\([^)\n]*\))?")
 _ODD = re.compile(rb"\bR\"|<%|%>|<:|%:|\?\?[=/'()!<>-]")
@@ -38,7 +40,7 @@ _MAX_NESTING = 60
 
 
 class _Directive(NamedTuple):
-    """A preprocessor line: where it starts and ends, its word, and what stands behind that."""
+    """A preprocessor line: its start and end, its word, and the text after the word."""
 
     start: int
     end: int
@@ -83,7 +85,7 @@ def _uncommented(text: bytes) -> tuple[bytes, bytes]:
 
 
 class CText:
-    """One C file after splicing and without comments. `oddities` says why the file cannot be followed, if it cannot."""
+    """One C file after splicing and without comments. `oddities` has the reasons if the file cannot be followed."""
 
     def __init__(self, data: bytes) -> None:
         text = _splice(data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n"))
@@ -204,7 +206,9 @@ class CText:
             groups = branch.groups
 
     def compiled(self, position: int, assumptions: Assumptions) -> bool | None:
-        """Returns True if the text at a position is compiled: True, False, or None if it depends on what is not known."""
+        """Returns True if the text at a position is compiled, False if it is not, None if that depends on something
+        unknown.
+        """
         named = assumptions.without(self.own_names).named
         answer: bool | None = True
         for group, branch in self._around(position):
@@ -237,7 +241,7 @@ class CText:
         return within(0, len(self.text), self.groups)
 
     def groups_within(self, start: int, end: int) -> list[Group]:
-        """Returns the outermost conditionals that lie whole between two positions of one branch."""
+        """Returns the outermost conditionals that are completely between two positions of one branch."""
         groups = self.groups
         for _, branch in self._around(start):
             if branch is None:
@@ -248,8 +252,8 @@ class CText:
         return groups[first:last]
 
     def is_crossed(self, start: int, brace: int, end: int) -> bool:
-        """Returns True if a conditional begins or ends in a definition and is not whole there. `brace` is where its
-        body begins.
+        """Returns True if a conditional is partly in a definition and partly outside of it. `brace` is the start of the
+        definition's body.
         """
         around = [branch for _, branch in self._around(brace) if branch is not None]
         return any(branch.end < end for branch in around) or any(

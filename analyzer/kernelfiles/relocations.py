@@ -1,7 +1,7 @@
 """The pointers in an arm64 Image that the kernel itself writes when it boots.
 
 Such a kernel is linked as a position-independent file. Before v6.6 its table of relocations (Elf64_Rela of type
-R_AARCH64_RELATIVE, "ELF for the Arm 64-bit Architecture") is the only place where a pointer's value stands, and the
+R_AARCH64_RELATIVE, "ELF for the Arm 64-bit Architecture") is the only place that contains a pointer's value; the
 pointer itself is zero in the file. Newer kernels have packed relocations (RELR) and the values in place; there the
 table found here is short or missing.
 """
@@ -18,7 +18,7 @@ __all__ = ["Relocations", "find_relocations"]
 _RELATIVE = struct.pack("<Q", 0x403)
 _SIZE = 24
 _FEWEST = 1000
-"""Records: a kernel has some 100,000; a table of fewer than this is no table."""
+"""Records: a kernel has some 100,000. A smaller number than this is not accepted as a table."""
 _ALIGNMENT = 2 << 20
 """Bytes: an Image begins at a multiple of this (Linux Documentation/arch/arm64/booting.rst)."""
 

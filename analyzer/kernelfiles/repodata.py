@@ -1,7 +1,7 @@
 """RPM's repodata (createrepo): repomd.xml, and the changelogs of all packages in other.xml, read as a stream.
 
 expat, which Python brings, is driven directly: no tree is built, and a document type, without which there are no
-entities, is refused. So the memory needed is that of the kernels' changelogs, whatever else the file holds.
+entities, is refused. The memory used depends only on the kernels' changelogs, not on the rest of the file.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Attributes = dict[str, str]
 
 
 class OtherFile(NamedTuple):
-    """The file of changelogs that a repomd.xml names; `checksum` is its algorithm and hexadecimal digest, where it has
+    """The file of changelogs that a repomd.xml names; `checksum` is its algorithm and hexadecimal digest, if it has
     one.
     """
 
@@ -90,7 +90,7 @@ def _parse(stream: Readable, size: int, place: str, handler: _Handler) -> Iterat
         with xml_errors(lambda words: PackageError(f"{place}: broken XML: {words}")):
             parser.Parse(piece, not piece)
         fed += len(piece)
-        # expat keeps a tag until it is whole.
+        # expat keeps a tag in memory until it is complete.
         if fed - max(0, parser.CurrentByteIndex) > _MAX_TOKEN:
             raise PackageError(f"{place}: a tag of more than {_MAX_TOKEN >> 20} MiB, which no repodata has")
         yield

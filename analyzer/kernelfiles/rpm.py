@@ -1,5 +1,5 @@
 """RPM packages: the header holds names, changelog, and the files with their digests; the payload, a compressed cpio
-archive, is read as a stream and only up to the file that is wanted.
+archive, is read as a stream, up to the wanted file only.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _open(path: Path) -> Iterator[_Opened]:
 
 
 def _files(header: Header) -> dict[str, str]:
-    """Returns the digest of every file of the package; raises HeaderError if a name stands there twice."""
+    """Returns the digest of every file of the package; raises HeaderError if a name occurs twice."""
     folders = header.texts(Tag.DIRNAMES)
     names, places = header.texts(Tag.BASENAMES), header.numbers(Tag.DIRINDEXES)
     digests = header.texts(Tag.FILEDIGESTS) or [""] * len(names)
@@ -90,7 +90,7 @@ def is_kernel(name: str) -> bool:
 
 
 def changelog_text(entries: Iterable[tuple[int, str, str]]) -> bytes:
-    """Entries (seconds since 1970, author, text) as ``rpm -q --changelog`` prints them."""
+    """Returns entries (seconds since 1970, author, text) as ``rpm -q --changelog`` prints them."""
     return "".join(
         f"* {datetime.fromtimestamp(day % (1 << 32), UTC):%a %b %d %Y} {author}\n{text}\n\n"
         for day, author, text in entries
@@ -109,8 +109,8 @@ def _changelog(header: Header) -> bytes:
 
 
 def _payload_file(package: _Opened, place: str, limit: int) -> bytes:
-    """Returns a file of the payload, which is read no further. Its digest must be the one in the header, as rpm
-    demands: so another file of the same name behind it changes nothing.
+    """Returns a file of the payload and stops reading there. Its digest must match the one in the header, as rpm
+    demands, so a later file of the same name has no effect.
     """
     package.file.seek(package.payload)
     start = package.file.read(9)
@@ -130,7 +130,7 @@ def _payload_file(package: _Opened, place: str, limit: int) -> bytes:
 
 
 def read_rpm_file(path: Path, place: str, limit: int) -> bytes:
-    """Returns one file of an RPM; raises PackageError if it isn't there or is larger than `limit` bytes."""
+    """Returns one file of an RPM; raises PackageError if there is none, or if it is larger than `limit` bytes."""
     with _open(path) as package:
         if place not in package.files:
             raise PackageError(f"{path}: there is no {place} in it")
@@ -138,7 +138,7 @@ def read_rpm_file(path: Path, place: str, limit: int) -> bytes:
 
 
 def _one(package: _Opened, pattern: re.Pattern[str], what: str) -> str | None:
-    """Returns the file of this form; raises PackageError if there are several that are not the same."""
+    """Returns the file of this form; raises PackageError if there are several that differ."""
     found = [name for name in package.files if pattern.fullmatch(name)]
     if len({package.files[name] for name in found}) > 1:
         raise PackageError(
@@ -157,7 +157,7 @@ def _refuse(path: str, name: str) -> None:
 
 
 def read_rpm(path: Path) -> KernelPackage:
-    """Reads an RPM; raises PackageError when it is none, is broken, or holds no kernel."""
+    """Reads an RPM. Raises PackageError if the file is not one, is broken, or contains no kernel."""
     with _open(path) as package:
         header = package.header
         name = header.text(Tag.NAME)

@@ -1,4 +1,4 @@
-"""The header of an RPM file: numbered tags with values, behind a lead and a header of signatures.
+"""The header of an RPM file: numbered tags with values, after a lead and a header of signatures.
 
 The format is that of rpm's docs/manual/format_header.md: a mark, the count of entries and the size of the store, the
 entries (tag, type, offset in the store, count of values), the store. Only the values of tags that are asked for are
@@ -62,7 +62,7 @@ class Header:
         self._store = store
 
     def texts(self, tag: Tag) -> list[str]:
-        """Returns the strings of a tag; raises HeaderError if it has others values, or not as many as it claims."""
+        """Returns the strings of a tag; raises HeaderError if it has other values, or fewer than it claims."""
         entry = self._entries.get(tag)
         if entry is None:
             return []
@@ -74,8 +74,8 @@ class Header:
         return [part.decode("utf-8", "replace") for part in parts[: entry.values]]
 
     def text(self, tag: Tag) -> str:
-        """Returns the only string of a tag, or nothing; raises HeaderError if it has several, of which rpm takes the
-        first.
+        """Returns the only string of a tag, or nothing. Raises HeaderError if there are several, of which rpm would
+        take the first.
         """
         found = self.texts(tag)
         if len(found) > 1:
@@ -109,7 +109,7 @@ def _read_one(file: BinaryIO, which: str) -> Header:
         raise HeaderError(f"its {which} is cut off")
     entries: dict[int, _Entry] = {}
     for tag, kind, offset, values in _ENTRY.iter_unpack(index):
-        # The entry of a region (tags 62 to 64) points behind itself and holds nothing of its own.
+        # The entry of a region (tags 62 to 64) points to the place after itself and has no value.
         if not 0 <= offset <= size or values > size:
             raise HeaderError(f"tag {tag} of its {which} claims {values:,} values at byte {offset:,} of {size:,}")
         if tag in entries:
@@ -124,7 +124,7 @@ def read_blob(data: bytes) -> Header:
 
 
 def read_header(file: BinaryIO) -> Header:
-    """Returns the main header of an RPM, after which `file` stands where the payload starts; raises HeaderError."""
+    """Returns the main header of an RPM, and leaves `file` at the start of the payload. Raises HeaderError."""
     if file.read(_LEAD)[:4] != MAGIC:
         raise HeaderError("it does not start as an RPM")
     _read_one(file, "header of signatures")

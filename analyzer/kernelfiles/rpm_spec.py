@@ -1,5 +1,4 @@
-"""Reads from a .spec the version and release of the kernel that it builds, its patches, and which of them %prep
-applies.
+"""Reads a .spec: the version and release of the kernel that it builds, its patches, and which of them %prep applies.
 
 Nothing is run: macros are expanded if the file itself gives them one value, and anything that depends on a condition is
 left open.
@@ -71,7 +70,7 @@ def _macros(lines: list[_Line]) -> dict[str, str]:
 
 
 def _expanded(text: str, macros: dict[str, str]) -> str | None:
-    """Returns a value with its macros expanded; None if one has no value here. An optional macro (``%{?dist}``) may be
+    """Returns a value with its macros expanded; None if one has no value here. An optional macro (``%{?dist}``) can be
     empty.
     """
 
@@ -113,7 +112,7 @@ class _Prep:
             self._single[number] = self._single.get(number, False) or line.certain
 
     def applies(self, number: int) -> bool | None:
-        """True if a patch is applied whatever is built; None if that is not known."""
+        """Returns True if a patch is applied in every build; None if that is not known."""
         certain = any(low <= number <= high and sure for low, high, sure in self._ranges)
         return True if certain or self._single.get(number, False) else None
 

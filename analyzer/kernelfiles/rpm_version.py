@@ -10,11 +10,11 @@ _PART = re.compile(r"\d+|[a-zA-Z]+|[~^]", re.ASCII)
 _EARLIER, _END, _LATER, _LETTERS, _NUMBER = range(5)
 _Part = tuple[int, int, str]
 RpmKey = tuple[tuple[_Part, ...], tuple[_Part, ...]]
-"""The parts of a version that decide its order."""
+"""The parts that decide the order of a version."""
 
 
 def _parts(text: str) -> tuple[_Part, ...]:
-    """Returns the parts of a version: a tilde sorts before its end, a caret right behind it, letters before numbers."""
+    """Returns the parts of a version: a tilde sorts before the end, a caret directly after it, letters before numbers."""
     found: list[_Part] = []
     for part in _PART.findall(text):
         if part == "~":
@@ -30,6 +30,6 @@ def _parts(text: str) -> tuple[_Part, ...]:
 
 
 def rpm_key(version: str) -> RpmKey:
-    """Returns the key of ``VERSION-RELEASE`` (or a version alone) of one package; an epoch is no part of it."""
+    """Returns the key of ``VERSION-RELEASE`` (or a version alone) of one package; the epoch is not part of it."""
     name, _, release = version.partition("-")
     return _parts(name), _parts(release)

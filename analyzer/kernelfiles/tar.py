@@ -1,9 +1,9 @@
-"""The files in a tar archive, read as a stream by tarfile, and bounded: dpkg(1), which installs them, reads and refuses
-the same.
+"""The files in a tar archive, read as a stream by tarfile, within bounds. The reader accepts and refuses the same
+archives as dpkg(1), which installs them.
 
 dpkg knows plain headers and GNU's long names (lib/dpkg/tarfn.c; `dpkg-deb -x` runs tar, which knows more). A pax
-header, which may rename the next file, and a sparse file are errors there, and so they are here. A file that stands
-there twice would be read as one and installed as the other.
+header, which may rename the next file, and a sparse file are errors there, and so they are here. If a file occurs
+twice, one could be read here and the other one installed.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class BoundedHeader(tarfile.TarInfo):
 
 
 class TarFile(NamedTuple):
-    """A regular file of an archive. `content` reads it, and only before the next one is asked for. `link` is where a
-    link leads, from the root if it begins with a slash; it is empty of a file.
+    """A regular file of an archive. `content` reads it, and works only until the next file is asked for. `link` is
+    where a link leads, from the root if it begins with a slash; it is empty for a file.
     """
 
     name: str
@@ -83,10 +83,8 @@ class TarFile(NamedTuple):
 
 
 def read_tar(stream: Readable, with_links: bool = False) -> Iterator[TarFile]:
-    """Yields every regular file, by its name without ``./`` in front, and every link where they are wanted; raises
-    TarError, and whatever `stream` raises.
-
-    Only an archive that was read to its end is known to hold no name twice.
+    """Yields every regular file, by its name without ``./`` in front, and every link if links are wanted. Raises
+    TarError, and the errors of `stream`. Only an archive that was read to its end is known to have no name twice.
     """
     kinds: dict[str, bool] = {}
     with tar_errors(TarError):
@@ -121,13 +119,13 @@ def _plain(name: str) -> str:
 
 
 def _enter(kinds: dict[str, bool], name: str, is_folder: bool) -> None:
-    """Remembers a name and the folders on the way to it; raises TarError if one of them is something else already."""
+    """Records a name and the folders above it; raises TarError if one of them is already something else."""
     if name in kinds and not (is_folder and kinds[name]):
         raise TarError(f"{name[:200]!r} stands there twice")
     kinds[name] = is_folder
     if len(kinds) > _MAX_MEMBERS:
         raise TarError(f"more than {_MAX_MEMBERS:,} files")
-    # A link in place of a folder would redirect the files below it.
+    # A link instead of a folder would redirect the files below it.
     end = name.rfind("/")
     while end > 0:
         if not kinds.setdefault(name[:end], True):

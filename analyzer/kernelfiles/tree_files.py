@@ -212,7 +212,7 @@ class BlobReader:
 
 
 class CheckoutReader:
-    """Reads the files of a checkout from disk. One that HEAD has and the disk has not is unreadable, not missing."""
+    """Reads the files of a checkout from disk. A file that is in HEAD and not on disk is unreadable, not missing."""
 
     def __init__(self, root: Path, repository: pygit2.Repository, commit: pygit2.Commit) -> None:
         self._disk = DiskReader(root)
@@ -222,13 +222,13 @@ class CheckoutReader:
         """Reads a file as `DiskReader` does."""
         read = self._disk.read(path, limit)
         if read.state is ReadState.MISSING and self._head.entry_id(path) is not None:
-            # A sparse checkout leaves files out that are in the kernel all the same.
+            # A sparse checkout leaves out files that are part of the kernel.
             reason = "in HEAD and not on disk, a sparse checkout? --rev HEAD reads the commit"
             return FileRead(path, ReadState.UNREADABLE, reason=reason)
         return read
 
     def names(self, folder: str) -> tuple[str, ...] | None:
-        """Lists a folder on disk together with what the commit has in it: a sparse checkout leaves files out."""
+        """Lists a folder on disk, and the files that the commit has in it, because a sparse checkout leaves files out."""
         disk, head = self._disk.names(folder), self._head.names(folder)
         return tuple(sorted({*(disk or ()), *(head or ())})) if disk or head else None
 

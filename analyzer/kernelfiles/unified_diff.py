@@ -1,8 +1,9 @@
 """Patches in the unified format: read from text, and applied in memory as patch(1) does, by context, with an offset and
 a fuzz of two lines.
 
-GNU patch 2.7 looks for a hunk where it says, then ever farther away, and does so again with the outermost one and two
-lines of context left out (its manual, "Imperfect patches"). Nothing is written and no program is run.
+GNU patch 2.7 looks for a hunk at its line number, then farther and farther away. It repeats this without the outermost
+line of context, and without the outermost two (its manual, "Imperfect patches"). Nothing is written and no program is
+run.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Hunk(NamedTuple):
 
 
 class FilePatch(NamedTuple):
-    """The hunks of one file. `old` is None for a file that is made, `new` for one that is taken away."""
+    """The hunks of one file. `old` is None for a new file, `new` is None for a deleted one."""
 
     old: str | None
     new: str | None
@@ -84,7 +85,7 @@ def _hunk(lines: Sequence[bytes], place: int) -> tuple[Hunk, int]:
             found[-1] = found[-1][0], found[-1][1].rstrip(b"\r\n")
             place += 1
             continue
-        mark = line[:1] if line.strip(b"\r\n") else b" "  # mailers take the blank of an empty line away
+        mark = line[:1] if line.strip(b"\r\n") else b" "  # mailers remove the blank of an empty line
         if not line or mark not in (b" ", b"-", b"+"):
             raise PatchError("a hunk is cut off")
         old -= mark != b"+"
@@ -124,7 +125,7 @@ def read_patch(text: bytes) -> list[FilePatch]:
 
 
 def reversed_patch(patch: Sequence[FilePatch]) -> list[FilePatch]:
-    """Returns the patch that takes a patch back; its hunks are looked for where the forward ones stand."""
+    """Returns the reverse of a patch. Its hunks are looked for at the lines of the original ones."""
     turned = {b"+": b"-", b"-": b"+", b" ": b" "}
     return [
         FilePatch(
@@ -137,7 +138,7 @@ def reversed_patch(patch: Sequence[FilePatch]) -> list[FilePatch]:
 
 
 def _places(expected: int, first: int, last: int) -> Iterator[int]:
-    """Yields the places from the nearest to the expected one outwards, within bounds."""
+    """Yields places within bounds, those nearest to the expected one first."""
     expected = min(max(expected, first), max(first, last))
     for distance in range(max(expected - first, last - expected) + 1):
         for place in dict.fromkeys((expected + distance, expected - distance)):
@@ -146,8 +147,8 @@ def _places(expected: int, first: int, last: int) -> Iterator[int]:
 
 
 class _Form(NamedTuple):
-    """A hunk with some of its context left out: its lines, how many are gone at the start, and the ends that it is tied
-    to.
+    """A hunk with some of its context left out: its lines, the number of lines that are left out at the start, and the
+    ends of the file that it must be at.
 
     A hunk with less context before than behind is of the file's first lines, one with less behind is of its last ones.
     """

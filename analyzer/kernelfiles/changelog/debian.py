@@ -1,4 +1,4 @@
-"""Debian's and Ubuntu's changelogs (deb-changelog(5)), with the kernel packages' own habits.
+"""Debian's and Ubuntu's changelogs (deb-changelog(5)), as kernel packages use them.
 
 Debian: ``* New upstream stable update:``, the address of one or several upstream ChangeLogs, and the subjects below.
 Ubuntu: ``* Jammy update: v5.15.192 upstream stable release (LP: #…)`` and the subjects below. Lines are folded at 80
@@ -67,12 +67,12 @@ class _Building:
     items: list[Item] = field(default_factory=list)
     updates: list[StableUpdate] = field(default_factory=list)
     bases: list[UpstreamVersion] = field(default_factory=list)
-    # The headings that the subjects being read stand under, and how many have been.
+    # The headings above the current subjects, and the number of these subjects so far.
     open: list[tuple[UpstreamVersion, int]] = field(default_factory=list)
     listed: int = 0
     unnamed: list[int] = field(default_factory=list)
     base_heading: bool = False
-    # The indent of a heading that takes patches out, while the items below it are read.
+    # The indent of a heading that removes patches, while the items below it are read.
     dropping: int | None = None
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ class _Building:
 
 
 def _unfolded(lines: list[str], start: int) -> Iterator[tuple[int, int, str, str]]:
-    """Yields the bullets of a changelog from a line on: line number, indent, bullet ("" for any other line at the
+    """Yields the bullets of a changelog, starting at a line: line number, indent, bullet ("" for any other line at the
     margin), text.
     """
     current: tuple[int, int, str, list[str]] | None = None

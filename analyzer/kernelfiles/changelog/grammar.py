@@ -29,7 +29,7 @@ _CVE = re.compile(r"CVE-\d{4}-\d{4,}", re.ASCII)
 _TAG = re.compile(r"\[([a-z0-9_*][a-z0-9_*, -]*)\]\s+", re.ASCII)
 _MAX_TAGS = 64
 _REMARK = re.compile(r"CVE-\d{4}-\d|(?:Closes: |LP: |regression in |fixes )", re.ASCII)
-"""What distributions put in parentheses behind a subject; the words stand at the start, a CVE anywhere."""
+"""What distributions put in parentheses after a subject. The words are at the start, a CVE can be anywhere."""
 _DROPS = re.compile(
     r"\b(?:drop|remov|delet|revert|exclud|omit|unappl|back(?:ed)? out|not applied)\w*(?:\W*$|[^\n]{0,200}"
     r"\b(?:patch|commit|change|fix|following|backport|merged|applied|included|upstream))",
@@ -64,8 +64,8 @@ class Family(Enum):
 
     @property
     def is_dpkg(self) -> bool:
-        """Returns True if it is that of Debian packages: stable updates are listed under headings, commits in their
-        order.
+        """Returns True for the grammar of Debian packages: stable updates are listed under headings, with commits in
+        their order.
         """
         return self in (Family.DEBIAN, Family.UBUNTU)
 
@@ -84,7 +84,7 @@ class Family(Enum):
 
 @dataclass(frozen=True)
 class StableUpdate:
-    """A stable release that an entry rolls in. `listed` is how many subjects stand under its heading: none is a hole."""
+    """A stable release that an entry includes. `listed` is the number of subjects under its heading: none means a hole."""
 
     version: UpstreamVersion
     line: int
@@ -92,9 +92,9 @@ class StableUpdate:
 
 
 class Item(NamedTuple):
-    """One line of an entry, unfolded, as it stands there; `line` is 1-based. `is_downstream` marks a change that is not
-    an upstream commit, `dropped` what stands under a heading that takes patches out: that says neither that a commit is
-    in nor that it is not.
+    """One line of an entry, unfolded; `line` is 1-based. `is_downstream` marks a change that is not an upstream commit,
+    `dropped` an item under a heading that removes patches: such an item proves neither that a commit is present nor
+    that it is absent.
 
     (A named tuple: a changelog has tens of thousands.)
     """
@@ -106,7 +106,9 @@ class Item(NamedTuple):
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """The architectures in front of it: ``[x86]``, ``[arm64,armhf]``, ``[powerpc*]``; only those with a name here."""
+        """The architectures before the text: ``[x86]``, ``[arm64,armhf]``, ``[powerpc*]``; only those that this tool
+        knows.
+        """
         return split_tags(self.text)[0]
 
     @property
@@ -116,7 +118,7 @@ class Item(NamedTuple):
 
     @property
     def cves(self) -> tuple[str, ...]:
-        """The CVEs named in it: a hint, since distributions file commits under different ones."""
+        """The CVEs in the text. They are hints only, because distributions file a commit under different CVEs."""
         return tuple(dict.fromkeys(_CVE.findall(self.text)))
 
 
@@ -124,8 +126,8 @@ class Item(NamedTuple):
 class Entry:
     """One upload: package and version ("" where the format has none), first line, date as written, and what it lists.
 
-    `unnamed` has the lines of headings that roll in a set of stable patches without saying of which release. `author`
-    is the rest of a header, as far as a grammar keeps it.
+    `unnamed` has the lines of headings that include a set of stable patches without naming the release. `author` is the
+    rest of a header, as far as a grammar keeps it.
     """
 
     package: str
@@ -176,7 +178,7 @@ def split_tags(text: str) -> tuple[tuple[str, ...], str]:
 
 
 def clean_subject(text: str) -> str:
-    """Returns a subject without the references behind it: ``(CVE-…)``, ``(Closes: #…)``, ``{CVE-…}``, ``[RHEL-…]``.
+    """Returns a subject without the references after it: ``(CVE-…)``, ``(Closes: #…)``, ``{CVE-…}``, ``[RHEL-…]``.
     Walks back from the end, each letter once.
     """
     end = _end_of_text(text, len(text))
@@ -201,12 +203,14 @@ def _end_of_text(text: str, end: int) -> int:
 
 
 def drops_patches(heading: str) -> bool:
-    """Returns True if a heading or line says that the items below it, or the rest of it, are taken out of the package."""
+    """Returns True if a heading or line says that the items below it, or in the rest of it, are removed from the
+    package.
+    """
     return _DROPS.search(heading) is not None
 
 
 def arch_neutral(subject: str) -> str:
-    """A subject without the architectures in its prefix: Debian writes ``s390/bpf: x`` as ``[s390x] bpf: x``."""
+    """Returns a subject without the architectures in its prefix: Debian writes ``s390/bpf: x`` as ``[s390x] bpf: x``."""
     prefix, colon, rest = subject.partition(": ")
     if not colon:
         return subject
@@ -215,7 +219,7 @@ def arch_neutral(subject: str) -> str:
 
 
 def stable_version(text: str) -> UpstreamVersion | None:
-    """Returns the version in the name of an upstream changelog, None if it is none."""
+    """Returns the version in the name of an upstream changelog, None if the name has none."""
     try:
         return parse_version(text)
     except ValueError:

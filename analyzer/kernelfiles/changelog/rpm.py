@@ -21,7 +21,7 @@ HEADER = re.compile(r"\* (?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) (\w{3} +\d{1,2}(?: [\d:
 _BRACKETED = re.compile(r"\[([^\[\]\s]+)\]\s*$")
 _DASHED = re.compile(r"> *(?:- *)?([0-9][^\s\[\]]*|None-\S+|%\{\S+)\s*$|\s- +(\S+)\s*$")
 _MAX_TAIL = 200
-"""Letters at the end of a header in which its version stands."""
+"""The number of letters at the end of a header that contain its version."""
 _SECTION = re.compile(r"%(?:changelog|prep|build|install|files|package|description|post|pre)\b")
 _DOWNSTREAM = re.compile(
     r"(?:\[?redhat\]?|config|Revert \"redhat|\[CIQ SPEC\]|\[SPEC\]|rpmspec|Linux v?\d)", re.IGNORECASE
@@ -40,7 +40,7 @@ def _version(rest: str) -> str:
 
 
 def _groups(text: str) -> Iterator[tuple[int, int]]:
-    """Yields where each outermost pair of parentheses stands, the second place behind it."""
+    """Yields the places of each outermost pair of parentheses: its start, and the place after its end."""
     depth = start = 0
     for place in (match.start() for match in re.finditer(r"[()]", text)):
         if text[place] == "(":
@@ -53,7 +53,7 @@ def _groups(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _subject(text: str) -> str:
-    """Returns an item without the author that RHEL puts behind the subject; `clean_subject` removes the rest."""
+    """Returns an item without the author that RHEL puts after the subject; `clean_subject` removes the rest."""
     for start, end in _groups(text):
         after = end
         while after < len(text) and text[after].isspace():

@@ -1,7 +1,7 @@
 """SUSE's .changes files: dashes, a date with an author, and items that end in ``- commit <id>``.
 
-``- Update patches.suse/x (refs)`` edits the references of a patch that landed earlier: no fix. So do Refresh, Delete
-and Rename.
+``- Update patches.suse/x (refs)`` changes the references of a patch that was added earlier, so it is not a fix. The
+same holds for Refresh, Delete and Rename.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def _without_references(text: str) -> str:
 
 
 def suse_item(line: int, content: str) -> Item:
-    """An item: its subject without references and the patch's name; metadata of patches marked as no commit."""
+    """Returns an item: its subject without references and without the patch's name. Changes of a patch's metadata are
+    marked as not being a commit.
+    """
     subject = _without_references(content)
     prefix = _PATCH_PREFIX.match(subject)
     subject = subject[prefix.end() :] if prefix is not None else subject
@@ -60,7 +62,7 @@ def parse_suse(text: str, path: str) -> Changelog:
             continue
         elif line.startswith("- "):
             parts.append((number, [line[2:].strip()]))
-        # The body of a message is indented by two; only what continues the references or the subject belongs to it.
+        # The body of a message is indented by two. Only a continuation of the references or of the subject belongs to it.
         elif line.strip() and parts and not parts[-1][1][-1].endswith((").", ")")) and not line.startswith("    "):
             parts[-1][1].append(line.strip())
     finish()

@@ -47,9 +47,8 @@ class Window(NamedTuple):
 
 
 def entries_since(changelog: Changelog, version: str | None) -> tuple[Entry, ...]:
-    """Returns the entries up to a version; raises ChangelogError when the file does not have it.
-
-    A file without versions is that of one build, which `version` names.
+    """Returns the entries up to a version; raises ChangelogError if the file does not have this version. A file without
+    versions is about one build, which `version` names.
     """
     if version is None or not changelog.family.has_versions or not any(entry.version for entry in changelog.entries):
         return changelog.entries
@@ -69,8 +68,8 @@ def _same_series(entry: Entry, base: UpstreamVersion) -> bool:
 
 
 def _holes(entries: Sequence[Entry], stable: UpstreamVersion) -> tuple[list[str], int]:
-    """Returns the first stable updates whose subjects are not listed, and how many there are. A version may have any
-    number, so they are counted, not listed.
+    """Returns the first stable updates whose subjects are not listed, and their number. There may be very many, so they
+    are counted, not listed.
     """
     found = {update.version for entry in entries for update in entry.updates if update.listed}
     listed = {
@@ -84,7 +83,7 @@ def _holes(entries: Sequence[Entry], stable: UpstreamVersion) -> tuple[list[str]
 
 
 def _jump(path: str, entries: Sequence[Entry], base: UpstreamVersion) -> str | None:
-    """Returns the entry at which an RPM's changelog moves to another version without listing its commits."""
+    """Returns the entry in which an RPM's changelog changes to another version without listing the commits."""
     for entry in entries:
         for item in entry.items:
             found = _JUMP.search(item.text[:_MAX_JUMP])

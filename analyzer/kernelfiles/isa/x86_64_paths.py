@@ -18,7 +18,7 @@ __all__ = ["Fact", "Path", "Value", "paths"]
 
 _MAX_STEPS = 20_000
 _CLOBBERED = ("rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11")
-"""What a call may change (System V ABI)."""
+"""The registers that a call may change (System V ABI)."""
 _KEEPS_FLAGS = frozenset(("mov", "movzx", "movsx", "movsxd", "lea", "push", "pop", "nop", "jmp", "endbr64"))
 _READS_ONLY = frozenset(("cmp", "test", "push", "nop", "jmp", "ret", "endbr64"))
 _NUMBER = re.compile(r"-?(?:0x[0-9a-f]+|\d+)")
@@ -79,7 +79,7 @@ def paths(flow: Flow, members: Mapping[tuple[str, str, int], str]) -> list[Path]
             return found
         state = waiting.pop()
         if state.at in state.passed:
-            continue  # a loop: it has been through here
+            continue  # a loop: the path has been here before
         after = _execute(flow.insns[state.at], state, members)
         following = list(_branches(flow, after))
         if not following:

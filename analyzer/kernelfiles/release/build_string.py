@@ -15,8 +15,8 @@ from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 __all__ = ["with_build", "with_signature", "with_unknown_build"]
 
 _UPLOAD = re.compile(r"~(?:bpo|deb)\d\S*$|\+b\d+$", re.ASCII)
-"""The suffix of a backport (``6.1.172-1~deb11u1``) or a rebuild (``+b1``), which follows the version of the original
-upload.
+"""The suffix of a backport (``6.1.172-1~deb11u1``) or a rebuild (``+b1``), which is written after the version of the
+original upload.
 """
 
 
@@ -24,7 +24,7 @@ _SERIES = re.compile(r"\d+\.\d+(?![\d.])(?!-rc\d)", re.ASCII)
 
 
 def _contradicted(release: KernelRelease, says: str, text: str) -> KernelRelease:
-    """One kernel about which two statements disagree: its version is unknown."""
+    """Returns the release of a kernel about which two statements disagree: its version is unknown."""
     note = f"the release {release.release} and {says} contradict each other: the version of this kernel is unknown"
     return KernelRelease(
         text=text,
@@ -48,13 +48,15 @@ def _names_series_of(release: KernelRelease, version: UpstreamVersion) -> bool:
 
 
 def _sublevels_differ(release: KernelRelease, version: UpstreamVersion) -> bool:
-    """Returns True if a release carries a sublevel (an ABI number's zero is none) and a build string says another."""
+    """Returns True if a release has a sublevel (the zero before an ABI number does not count) and the build string has
+    another one.
+    """
     carries = release.proof is not Proof.BASE and not _names_series_of(release, version)
     return carries and (release.version.sublevel != version.sublevel or release.version.rc != version.rc)
 
 
 def with_build(release: KernelRelease | None, matched: Matched, text: str, catalog: Catalog) -> KernelRelease:
-    """A distribution's build string names the package: ``Debian 6.1.170-3 (2026-05-08)``."""
+    """Returns a release with the package that a distribution's build string names: ``Debian 6.1.170-3 (2026-05-08)``."""
     distribution, parts = matched.distribution, matched.parts
     package = parts.get("version") or ""
     version = parse_version((parts.get("stable") or "").replace("~", "-"))
@@ -88,7 +90,9 @@ def with_build(release: KernelRelease | None, matched: Matched, text: str, catal
 
 
 def with_unknown_build(release: KernelRelease, build: Candidate, text: str) -> KernelRelease:
-    """A build string of no known distribution names a package too: the kernel is that vendor's."""
+    """Returns a release with the package in the build string of an unknown distribution: the kernel is from that
+    vendor.
+    """
     says = f"{build.word} in its build string"
     if release.version.branch != build.version.branch:
         raise ReleaseError(f"{shown(text)}: the release {release.release} and {says} are of different series")
@@ -99,7 +103,9 @@ def with_unknown_build(release: KernelRelease, build: Candidate, text: str) -> K
 
 
 def with_signature(release: KernelRelease | None, matched: Matched, text: str) -> KernelRelease:
-    """A signature names the package, and the stable release rolled in: ``Ubuntu 5.15.0-79.86-generic 5.15.111``."""
+    """Returns a release with the package and the stable release that a signature names: ``Ubuntu 5.15.0-79.86-generic
+    5.15.111``.
+    """
     distribution, parts = matched.distribution, matched.parts
     version = parse_version(parts["stable"] or "")
     package = parts["version"] or ""

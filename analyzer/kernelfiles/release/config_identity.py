@@ -1,4 +1,4 @@
-"""The kernel that a configuration belongs to: its header and options count like the same words in a release string."""
+"""The kernel that a configuration belongs to: its header and options mean the same as in a release string."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _named(text: str, catalog: Catalog) -> KernelRelease | None:
 
 
 def _agreed(header: KernelRelease, named: KernelRelease, option: str) -> KernelRelease:
-    """Returns the release that an option names, with the stable release that the header adds to an ABI number."""
+    """Returns the release that an option names; for an ABI number, the header adds the stable release."""
     abi = named.proof is Proof.BASE
     differ = header.version.branch != named.version.branch or (
         not abi and named.vanilla_like and header.version.sublevel not in (0, named.version.sublevel)

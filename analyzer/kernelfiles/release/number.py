@@ -1,8 +1,8 @@
-"""Where a kernel's number stands in a line of text, and what looks like one and is none.
+"""Finds a kernel's version number in a line of text, and rejects numbers that only look like one.
 
-Kernels write it behind ``Linux version``, in a line of ``uname``, in an oops before its build number; tools write it
-behind ``Kernel Version:``, in a node table's column, in file and package names. An address, a kubelet's, a
-distribution's, Docker's or another system's version is no kernel's.
+Kernels write it after ``Linux version``, in a line of ``uname``, and in an oops before the build number. Tools write it
+after ``Kernel Version:``, in a column of a node table, and in file and package names. An address, or the version of a
+kubelet, a distribution, Docker or another system, is not a kernel's.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Place(IntEnum):
     BARE = 1
     """Only the number's range suggests a kernel."""
     FORM = 2
-    """A known distribution writes its kernels like this."""
+    """A known distribution writes its releases like this."""
     KERNEL = 3
     """It is in a place for a kernel's number."""
 
@@ -90,7 +90,7 @@ def clean_line(text: str) -> str:
 
 
 def build_of(line: str) -> str | None:
-    """Returns the build string (``uname -v``) in a line of ``uname -a``, without what stands behind it; None if it has
+    """Returns the build string (``uname -v``) in a line of ``uname -a``, without the text after it; None if there is
     none.
     """
     match = _BUILD_NUMBER.search(line)
@@ -108,7 +108,7 @@ def is_other_system(line: str) -> bool:
 
 
 def release_of_word(word: str) -> tuple[str, UpstreamVersion, str] | None:
-    """Returns the release that a word is or names, without quotes, punctuation, path, file or package name around it."""
+    """Returns the release in a word, without surrounding quotes, punctuation, path, file name or package name."""
     plain = word.strip(_AROUND).rstrip(".")
     plain = re.split(r"[\"'=]", plain)[-1].rsplit("/", 1)[-1]
     plain = _FILE_PREFIX.sub("", plain, count=1)
@@ -126,7 +126,9 @@ def release_of_word(word: str) -> tuple[str, UpstreamVersion, str] | None:
 
 
 def _opens(words: list[tuple[int, str]], index: int) -> bool:
-    """Returns True if a word begins a statement: the line's first, or behind a colon, a prompt or a quote."""
+    """Returns True if a word begins a statement: it is the first of the line, or comes after a colon, a prompt or a
+    quote.
+    """
     return index == 0 or words[index - 1][1][-1] in ":=\"'$>]"
 
 
@@ -150,8 +152,9 @@ def find_candidates(
 ) -> list[Candidate]:
     """Returns every word of a cleaned line that may be a kernel's release, in their order.
 
-    `exists` says whether Linux had such a version, `has_form` whether a known distribution writes releases so. A bare
-    number counts where the line is nothing else, or (three numbers) as a second kernel beside one that is sure.
+    `exists` says whether Linux had such a version, `has_form` whether a known distribution writes releases like this. A
+    bare number counts if the line contains nothing else, or (with three numbers) as a second kernel beside a certain
+    one.
     """
     plain = _PARENTHESES.sub(lambda match: " " * len(match.group()), line)
     plain = _JSON.sub(" ", plain)
@@ -177,7 +180,7 @@ def find_candidates(
 
 
 def only_candidate(line: str, candidates: Iterable[Candidate]) -> Candidate | None:
-    """Returns the bare number that is all that a line says, apart from what `uname` puts beside it."""
+    """Returns the bare number if a line contains only that, apart from the words that `uname` prints beside it."""
     plain = _PARENTHESES.sub(" ", line)
     chosen = list(candidates)
     others = [word for word in plain.split() if not _UNAME_WORDS.fullmatch(word) and release_of_word(word) is None]

@@ -1,6 +1,6 @@
 """The kernel that a package is: its distribution, known by its source package, and the release in its version.
 
-Which source packages are kernels of which distribution is in `catalog/distributions/`. Any other package is one of an
+Which source packages are kernels of which distribution is in `catalog/distributions/`. Any other package is from an
 unknown vendor, even if its changelog or its name looks like a known distribution's.
 """
 
@@ -33,7 +33,7 @@ _SIGNED = re.compile(r"(\d[\d.]*+~?[a-z0-9]*+)\+(\d\S*)", re.ASCII)
 _UPSTREAM = re.compile(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,6}))?", re.ASCII)
 _KERNEL = re.compile(r"(?:linux|kernel)(?:-\S+)?|\S+-(?:linux|kernel)", re.ASCII)
 _UNKNOWN_VENDOR = "unknown.vendor"
-"""A suffix that no distribution has."""
+"""A suffix that no distribution uses."""
 
 
 class NoKernelPackageError(AuditError):
@@ -48,7 +48,7 @@ def source_version(text: str) -> str:
 
 
 def upstream_of(version: str) -> UpstreamVersion | None:
-    """Returns the upstream version that a package's version starts with, None if it starts with none."""
+    """Returns the upstream version at the start of a package's version, None if there is none."""
     match = _UPSTREAM.match(source_version(version))
     if match is None:
         return None
@@ -157,7 +157,7 @@ def package_release(
 
 
 def _of_unknown_vendor(catalog: Catalog, source: str, version: str, name: str, release: str | None) -> KernelRelease:
-    """Returns the vendor that the release in the package's name shows, if its file names no sources; else an unknown
+    """Returns the vendor shown by the release in the package's name if the file names no sources, otherwise an unknown
     vendor.
     """
     found = None if release is None else _try(release, catalog)

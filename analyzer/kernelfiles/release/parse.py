@@ -1,8 +1,8 @@
 """Kernel release strings: what they say, and what they prove.
 
 Takes everything that names a kernel: ``uname -r``, ``-v`` and ``-a``, ``/proc/version``, ``/proc/version_signature``,
-lines of logs and node tables. One kernel a line: `kernel_lines` parts a text, and a line that names two kernels is
-refused, or is one kernel whose version is unknown where its own build string contradicts it.
+lines of logs and node tables. A line names one kernel, and `kernel_lines` splits a text. A line that names two kernels
+is refused. If a kernel's own build string contradicts its release, its version is unknown.
 """
 
 from __future__ import annotations
@@ -43,10 +43,9 @@ _UNAME_ARCH = re.compile(rf"(?:\b|(?<=0000))({MACHINE})\b", re.ASCII)
 
 
 def kernel_lines(text: str, catalog: Catalog | None = None) -> tuple[str, ...]:
-    """Returns the lines of a text that name a kernel, in order: every one is a target of its own.
-
-    Lines without a kernel (a prompt, a heading) are left out where another one has a kernel. A text of one line is that
-    line. Raises ReleaseError if a text has more lines than a person pastes.
+    """Returns the lines of a text that name a kernel, in order; each is a separate target. Lines without a kernel (a
+    prompt, a heading) are left out if another line has one. A text of one line is returned as it is. Raises
+    ReleaseError if a text has more lines than a person pastes.
     """
     lines = [line for line in _LINE_ENDS.split(text) if line.strip()]
     if len(lines) > _MAX_LINES:
@@ -61,7 +60,7 @@ def _names_kernel(line: str, catalog: Catalog | None) -> bool:
     except NoKernelError:
         return False
     except ReleaseError:
-        return True  # it names several, which is said where it is judged
+        return True  # it names several kernels; the audit of the line reports that
     return True
 
 
@@ -115,7 +114,7 @@ def parse_release(text: str, catalog: Catalog | None = None) -> KernelRelease:
 
 def _parsed(line: str, catalog: Catalog) -> KernelRelease | None:
     """Returns the release in a line, with the facts of its build string or signature."""
-    build = line.rfind(" #") + 1  # what follows is uname -v; before it a compiler may be called Debian too
+    build = line.rfind(" #") + 1  # the rest is uname -v; a compiler before it may contain the word Debian too
     statements = [
         statement._replace(start=statement.start + build, end=statement.end + build)
         for statement in build_statements(catalog.distributions, line[build:])

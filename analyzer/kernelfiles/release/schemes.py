@@ -1,7 +1,7 @@
 """Matches release and build strings against the distributions of the catalogue (`catalog/distributions/NAME.yaml`).
 
-The order of the distributions matters: the first match wins. An expression is compiled when it is first tried, and it
-is tried only where one of the form's fixed parts occurs: most never are.
+The order of the distributions matters: the first match wins. An expression is compiled when it is first tried, and is
+tried only if one of the form's fixed parts occurs, so most are never compiled.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LONGTERM_26 = 2
 
 
 class Matched(NamedTuple):
-    """A string that is of a distribution's form, with the parts that it names."""
+    """A string in a form of a distribution, with its named parts."""
 
     distribution: Distribution
     form: Form
@@ -47,7 +47,7 @@ class Matched(NamedTuple):
 
 
 class Statement(NamedTuple):
-    """A second statement beside a release, and where it stands in the text (offsets)."""
+    """A second statement beside a release, and its place in the text (offsets)."""
 
     matched: Matched
     start: int
@@ -60,7 +60,7 @@ def _compiled(expression: str) -> re.Pattern[str]:
 
 
 def match_distribution(distributions: Sequence[Distribution], rest: str, version: UpstreamVersion) -> Matched | None:
-    """Returns the first distribution with a form that matches the whole `rest` of a release string behind its version."""
+    """Returns the first distribution with a form that matches the whole `rest` of a release string after its version."""
     lowered = rest.lower()
     is_zero = version.sublevel == 0 or version.major == _LONGTERM_26
     for distribution in distributions:
@@ -83,7 +83,7 @@ def _statements(distribution: Distribution, forms: Sequence[Form], text: str, lo
 
 
 def build_statements(distributions: Sequence[Distribution], text: str) -> Iterator[Statement]:
-    """Yields what a build string (``uname -v``) says in the words of a distribution; first match first."""
+    """Yields the statements in a build string (``uname -v``) that have a distribution's form, the first match first."""
     lowered = text.lower()
     for distribution in distributions:
         yield from _statements(distribution, distribution.builds, text, lowered)
@@ -103,7 +103,7 @@ def find_upload(distribution: Distribution, text: str) -> str | None:
 
 
 def known_architecture(text: str | None) -> str | None:
-    """This tool's name of an architecture as a release string spells it, if it is one."""
+    """Returns this tool's name for an architecture that a release string spells, if it is one."""
     if not text:
         return None
     try:
@@ -115,7 +115,7 @@ def known_architecture(text: str | None) -> str | None:
 def settle_command(
     distribution: Distribution, release: str, flavour: str | None = None, version: str | None = None
 ) -> str | None:
-    """Returns the command that settles what a name leaves open: the right package of the flavour, and its version if
+    """Returns the command that settles an unknown verdict: it names the package of the flavour, and its version if
     known.
     """
     if distribution.settle is None:

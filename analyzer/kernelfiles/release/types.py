@@ -1,4 +1,4 @@
-"""A kernel's name as a value: its parts and what they prove; and the errors of names that prove nothing."""
+"""The parsed name of a kernel: its parts, and how much they prove. Also the errors for names that prove nothing."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class KernelRelease(NamedTuple):
     ``+``, ``-dirty``); `local` is a LOCALVERSION that a user chose, which only lowers confidence. `release` is the
     ``uname -r`` part. `vanilla_like` kernels take no features of later releases; `own_patches` says that the vendor's
     patches are not known. `lineage` names the distributions whose facts about builds hold, the own one first. `built`
-    is the day in the build string, where `date_source` says that it is real. A `snapshot` is a point of mainline's
-    history behind `version`. `builds` are all packages that an ABI number may name; `whole_series` is filled where the
-    series' changelog was read. `rebuilder` is the title of those who built it anew under its distribution's name.
-    `teach` is the command that looks the build up, where there is one.
+    is the day in the build string, and `date_source` the source that says it is real. A `snapshot` is a point of
+    mainline's history after `version`. `builds` are all packages that an ABI number may name; `whole_series` is set if
+    the changelog of the series was read. `rebuilder` is the title of those who built it anew under its distribution's
+    name. `teach` is the command that looks the build up, if there is one.
     """
 
     text: str

@@ -85,7 +85,7 @@ def _with_survey(release: KernelRelease, survey: Mapping[str, Any]) -> KernelRel
 
 
 def of_unknown_vendor(word: str, version: UpstreamVersion, rest: str, text: str) -> KernelRelease:
-    """Returns a release with an unknown suffix: it proves what the base's age proves, and no more."""
+    """Returns a release with an unknown suffix: it proves only what the age of its base proves."""
     note = (
         f"no distribution that this catalogue knows writes {rest}: it proves what every kernel of {version} has, and leaves open "
         "what its builder backported, fixes and features"
