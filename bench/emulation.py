@@ -1,13 +1,14 @@
-"""What running functions of an image costs and says, against what else is known of it.
+"""Measures what running the functions of an image costs, and compares its answers with the other evidence.
 
-    python -m bench.emulation cost [IMAGE …]       seconds and instructions by case (no image: TAILCALL_AUDIT_LAB's)
-    python -m bench.emulation truth IMAGE …        a line for each image and commit, then the sums
-    python -m bench.emulation verdicts IMAGE …     verdicts that running functions changes, then the sums
-    python -m bench.emulation guest IMAGE …        seconds of the image's boot and probes in a guest, and of the
-                                                   cases of each commit by themselves
+    python -m bench.emulation cost [IMAGE …]       seconds and instructions of each case (without an image: for those
+                                                   in TAILCALL_AUDIT_LAB)
+    python -m bench.emulation truth IMAGE …        a line for each image and commit, then the totals
+    python -m bench.emulation verdicts IMAGE …     the verdicts that change because functions are run, then the totals
+    python -m bench.emulation guest IMAGE …        seconds for the boot and the probes of a guest with the image, and
+                                                   for the cases of each commit
 
-`truth` ends with exit code 1 where emulation and the catalogue's release facts contradict each other, `verdicts` where
-a decided verdict becomes unknown. An image may be a kernel image or a package.
+`truth` exits with code 1 if emulation contradicts the catalogue's facts about releases, `verdicts` if a decided verdict
+becomes unknown. An image may be a kernel image or a package.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Hostile input for hours: ``python -m bench.fuzz --minutes N [--reader NAME]``.
+"""Fuzzes the readers with hostile input, for minutes or hours: ``python -m bench.fuzz --minutes N [--reader NAME]``.
 
-Each reader of tests/fuzzing gets new cases in batches, each batch in a process of its own, until the time is up.
-Printed is, by reader: cases, refusals, the slowest case's seconds of processor time, the largest memory, and failures:
-an error that is not the reader's own, a wrong answer, a crash, or a case that does not end. The files of each failure
-are kept in a folder, and ``python -m bench.fuzz --replay FOLDER`` reads them again. Exit code 1 where there is a
-failure.
+Each reader of tests/fuzzing gets new cases in batches, each batch in a process of its own, until the time is up. For
+each reader the run prints the number of cases and refusals, the processor time of the slowest case in seconds, the
+largest memory, and the failures: an error that is not the reader's own, a wrong answer, a crash, or a case that does
+not end. The files of each failure are kept in a folder, and ``python -m bench.fuzz --replay FOLDER`` reads them again.
+The exit code is 1 if there is a failure.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _EXAMPLES = 1000
 _BATCH = 30.0
 """Seconds that one process runs."""
 _SILENT = 120.0
-"""Seconds that one case may take by the clock; more is a failure. A busy machine needs a long time."""
+"""Elapsed seconds that one case may take; more is a failure. The limit is high because a busy machine is slow."""
 _SLOW = 5.0
 """Seconds of processor time that a case may take; more is a failure."""
 _LARGE = 512

@@ -1,5 +1,5 @@
-"""Many kernels of a lab, a column each: the prediction, what functions of the image show in the emulator, what the
-guest showed.
+"""Renders the kernels of a lab as a table, with a column for each: the prediction, the result of the emulator, and the
+result of the guest.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What all text formats share: which verdicts are shown, their cells, and the words around them."""
+"""The parts that all text formats share: the choice of verdicts, their cells, and the lines around them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def shown(target: TargetReport, everything: bool) -> tuple[Verdict, ...]:
 
 
 def _because(verdict: Verdict) -> str:
-    """Returns what decided; for a defect with more than one line, the architectures of the line."""
+    """Returns the evidence that decided. For a defect with more than one line, also the architectures of the line."""
     names = verdict.architectures
     if not names or names == verdict.defect.architectures:
         return verdict.brief
@@ -73,8 +73,8 @@ def _has_programs(verdicts: Sequence[Verdict]) -> bool:
 
 
 def columns(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
-    """Returns the table's titles: what was seen has a column where something was probed, and what it means for programs
-    where some were given.
+    """Returns the table's titles. There is a column for what was seen if something was probed, and one for programs if
+    some were given.
     """
     seen = (_SEEN,) if _was_probed(verdicts) else ()
     programs = (_PROGRAMS,) if _has_programs(verdicts) else ()
@@ -82,7 +82,7 @@ def columns(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
 
 
 def programs_cell(verdict: Verdict) -> str:
-    """Returns what a verdict means for the programs that were given, in a few words."""
+    """Returns the meaning of a verdict for the given programs, in a few words."""
     exposed = verdict.exposed
     if exposed is None:
         return ""
@@ -99,7 +99,7 @@ def programs_cell(verdict: Verdict) -> str:
 
 
 def programs_words(verdict: Verdict) -> str:
-    """Returns what a verdict means for the programs that were given, to stand behind a reason; empty where none were."""
+    """Returns the meaning of a verdict for the given programs, as text that follows a reason. Empty if none were given."""
     if verdict.exposed is None:
         return ""
     return f"; of the programs: {programs_cell(verdict) or 'no hit'} ({programs_reason(verdict.exposed)})"
@@ -181,8 +181,8 @@ def contradictions(verdicts: Sequence[Verdict]) -> list[str]:
 
 
 def waivers(verdicts: Sequence[Verdict]) -> list[str]:
-    """A line for each verdict that a waiver names: what it accepts, through which day, by whom and why; or that it has
-    expired.
+    """Returns a line for each verdict that a waiver names: what it accepts, through which day, by whom and why; or that
+    it has expired.
     """
     lines = []
     for item in verdicts:
@@ -216,7 +216,7 @@ def skipped(report: Report) -> list[str]:
 
 
 def summary(target: TargetReport, everything: bool) -> str:
-    """Returns the last line: the number of verdicts in each state, and of those that are not shown."""
+    """Returns the last line: the number of verdicts in each state, and the number of those that are not shown."""
     seen = shown(target, everything)
     counts = [f"{sum(item.state is state for item in seen)} {state.value}" for state in _STATES]
     hidden = len(target.verdicts) - len(seen)
@@ -271,7 +271,7 @@ def details(verdict: Verdict) -> list[str]:
 
 
 def _short(reason: str, evidence: Sequence[Evidence]) -> str:
-    """Returns a reason without what is shown step by step below it."""
+    """Returns a reason without the part that is shown step by step below it."""
     for item in evidence:
         if item.steps:
             reason = reason.replace(f"({item.detail})", "(run in an emulator, below)")

@@ -1,4 +1,4 @@
-"""Many kernels of a repository, a row each, and the first version without each defect."""
+"""Renders the kernels of a repository as a table, with a row for each, and the first version without each defect."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def column_titles(defects: Sequence[Defect]) -> list[str]:
 
 
 def render(report: Report, view: View) -> str:
-    """Returns the report of a repository as text; other architectures' defects are left out unless all are wanted."""
+    """Returns the report of a repository as text; defects of other architectures are left out unless all are requested."""
     everything = view.everything
     seen: dict[str, Defect] = {}
     for target in report.targets:

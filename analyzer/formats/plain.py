@@ -1,4 +1,6 @@
-"""The table as plain text, for pipes and files. Loads no table library: a version string is answered in 60 ms."""
+"""Renders a report as plain text, for pipes and files. Loads no table library, so that a version string is answered in
+60 ms.
+"""
 
 from __future__ import annotations
 

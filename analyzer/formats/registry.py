@@ -1,7 +1,7 @@
 """Output formats, found by their names: each is a module here with ``render(report, view) -> str``.
 
-A module with ``LAYOUT = True`` is a text layout of its own for certain reports (`matrix`, `lab`), not a format to ask
-for.
+A module with ``LAYOUT = True`` is a text layout for certain reports (`matrix`, `lab`), not a format that a user can
+choose.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _PACKAGE = "tailcall_audit.analyzer.formats"
 
 
 class View(NamedTuple):
-    """How the user wants a report: `everything` adds the defects of other architectures, `explain` the evidence.
+    """The user's choices for a report: `everything` adds the defects of other architectures, `explain` the evidence.
 
-    `unknown_passes` is True where the user's gate lets the unknown through. `made` is when the report was made, in
-    seconds since 1970. `publisher` and `namespace` are who publishes it, in formats that name one ("": not named).
+    `unknown_passes` is True if the user's gate accepts unknown verdicts. `made` is the time of the report, in seconds
+    since 1970. `publisher` and `namespace` name its publisher, in formats that have one ("": none).
     """
 
     everything: bool = False
@@ -37,9 +37,8 @@ class View(NamedTuple):
 
 
 class Format(NamedTuple):
-    """An output format: its name, and what makes text of a report. The text ends in a line break.
-
-    `pieces` yields the same text in parts, for a report of which not all is in memory as text.
+    """An output format: its name, and the function that renders a report as text. The text ends in a line break.
+    `pieces` yields the same text in parts, so that a large report is never completely in memory as text.
     """
 
     name: str
@@ -48,7 +47,7 @@ class Format(NamedTuple):
 
 
 def format_names() -> tuple[str, ...]:
-    """Returns the names of all formats that can be asked for. Loads every module of the folder."""
+    """Returns the names of all formats that a user can choose. Loads every module of the folder."""
     import tailcall_audit.analyzer.formats as package
 
     names = [entry.name for entry in iter_modules(package.__path__)]
@@ -57,7 +56,7 @@ def format_names() -> tuple[str, ...]:
 
 
 class FormatNames:
-    """The names of all formats, for a parser: looked up when they are asked for, since that loads modules."""
+    """The names of all formats, for a parser. They are looked up only when they are needed, because that loads modules."""
 
     def __iter__(self) -> Iterator[str]:
         return iter(format_names())
@@ -71,7 +70,7 @@ class FormatNames:
 
 
 def find_format(name: str) -> Format:
-    """Returns the format of a name; raises AuditError if there is none."""
+    """Returns the format with a name; raises AuditError if there is none."""
     try:
         module = import_module(f"{_PACKAGE}.{name}")
         return Format(

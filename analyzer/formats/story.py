@@ -1,4 +1,4 @@
-"""`list` and `explain`: the catalogue for people."""
+"""Renders the catalogue for people, for `list` and `explain`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WIDTH = 88
 
 
 def render_list(catalog: Catalog) -> str:
-    """Returns all defects, a line each, in pitfall order."""
+    """Returns a line for each defect, in the order of pitfalls."""
     ordered = sorted(catalog.defects, key=lambda defect: defect.pitfall or 99)
     table = [("#", "DEFECT", "SEVERITY", "ARCHITECTURES", "TITLE")]
     table += [
@@ -147,14 +147,14 @@ def _legend(catalog: Catalog, text: str) -> list[str]:
 
 
 def render_story(catalog: Catalog, defects: tuple[Defect, ...]) -> str:
-    """Returns the whole story of one or several defects, and what its source tags mean."""
+    """Returns all that is known of one or several defects, and the meaning of the source tags."""
     text = "\n\n\n".join("\n".join(_story(catalog, defect)) for defect in defects)
     lines = [folded for line in [*text.split("\n"), *_legend(catalog, text)] for folded in _folded(line)]
     return printable_lines("\n".join([*lines, ""]))
 
 
 def _folded(line: str) -> list[str]:
-    """Returns a long line broken at blanks, the rest indented by four more; addresses stay whole."""
+    """Returns a long line broken at blanks, with the continuation indented by four more. Addresses are not broken."""
     indent = " " * (len(line) - len(line.lstrip()) + 4)
     return textwrap.wrap(
         line, _WIDTH + 12, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False

@@ -1,4 +1,4 @@
-"""The table for a terminal, by rich: colours (NO_COLOR is honoured) and the terminal's width."""
+"""Renders a report for a terminal, by rich: with colours (unless NO_COLOR is set), as wide as the terminal."""
 
 from __future__ import annotations
 
