@@ -135,6 +135,21 @@ def test_the_wide_table_of_kubectl(tmp_path: Path, mark: str) -> None:
     ]
 
 
+def test_a_cell_that_is_longer_than_its_column_cuts_no_kernel(tmp_path: Path) -> None:
+    """kubectl get nodes --watch keeps the widths of the first rows: 6.1.170 must not become 6.1.17."""
+    late = (
+        "worker-03   NotReady,SchedulingDisabled   <none>          201d   v1.29.4   10.20.1.23    <none>        "
+        "Debian GNU/Linux 12 (bookworm)  6.1.170                        containerd://1.7.13\n"
+    )
+    cut = "worker-04   NotReady,SchedulingDisabled   201d   v1.29.4   Debian GNU/Linux 12 (bookworm)    6.1.170\n"
+    found = rows(tmp_path, WIDE + late + cut)
+    assert [row.text for row in found[3:]] == ["6.1.170", None]
+    assert found[4].skipped == "line 6: its columns are not where the titles are"
+    for width in range(1, 60):
+        (row,) = rows(tmp_path, f"NAME  STATUS  KERNEL-VERSION\n{'n' * width}   Ready   6.1.170\n")
+        assert row.text in ("6.1.170", None)
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_tables_with_a_header(tmp_path: Path, separator: str) -> None:
     lines = [["Hostname", "Site", "Kernel Version", "Arch", "Live Patches"]]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from tailcall_audit.analyzer.kernelfiles.nodes.columns import row_of_columns, title
 from tailcall_audit.analyzer.kernelfiles.nodes.types import MAX_NAME, NodeRow, NodesError
@@ -15,6 +15,7 @@ __all__ = ["csv_rows", "is_heading", "line_rows", "separator_of", "table_rows"]
 
 _FIRST_TITLES = frozenset(("NAME", "NODE", "HOST", "HOSTNAME"))
 _COLUMN = re.compile(r"\S++(?: \S++)*+")
+_GAP = re.compile(r" {2,}+|\t")
 _SEPARATORS = "\t,;|"
 _ASKED = re.compile(r"(\S++) \| ([A-Z]++)!?(?: \| rc=(\d++))? (?:>>|\| \(stdout\)|=>)(.*+)$")
 _RELEASE = re.compile(r"v?\d++\.\d++\S*+")
@@ -50,6 +51,17 @@ def csv_rows(lines: Iterable[str], path: str) -> Iterator[NodeRow]:
         raise NodesError(f"{path}: row {number + 1}: {error}") from error
 
 
+def _cells(text: str, columns: Sequence[tuple[str, int, int | None]]) -> list[str] | None:
+    """Returns the cells of a line. One whose words do not begin where the titles do (a cell was longer than its column, as
+    in the output of ``kubectl get --watch``) is split at its wide gaps. None if it has another number of cells.
+    """
+    starts = [start for _, start, _ in columns[1:]]
+    if all(text[start - 1 : start].isspace() or start > len(text) for start in starts):
+        return [text[start:end].strip() for _, start, end in columns]
+    found = _GAP.split(text.strip())
+    return found if len(found) == len(columns) else None
+
+
 def table_rows(lines: Iterable[str]) -> Iterator[NodeRow]:
     """Yields a node for each line of a table whose columns are aligned with their titles. The heading may be
     repeated.
@@ -62,7 +74,12 @@ def table_rows(lines: Iterable[str]) -> Iterator[NodeRow]:
             ends = [start for _, start in starts[1:]]
             columns = [(name, start, end) for (name, start), end in zip(starts, [*ends, None], strict=True)]
         elif text.strip() and columns:
-            yield row_of_columns({name: text[start:end].strip() for name, start, end in columns}, f"line {number}")
+            cells = _cells(text, columns)
+            if cells is None:
+                name = text.split()[0][:MAX_NAME]
+                yield NodeRow(name, skipped=f"line {number}: its columns are not where the titles are")
+                continue
+            yield row_of_columns(dict(zip((name for name, *_ in columns), cells, strict=True)), f"line {number}")
 
 
 def _of_line(text: str, number: int) -> NodeRow:
