@@ -31,7 +31,7 @@ def _safe(cell: object) -> str:
 
 
 def _row(subject: Subject, verdict: Verdict) -> dict[str, object]:
-    kernel, target = subject
+    kernel, target = subject.kernel, subject.target
     defect, waiver, seen, exposed = verdict.defect, verdict.waiver, verdict.observation, verdict.exposed
     return {
         "kernel": kernel.name,

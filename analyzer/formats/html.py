@@ -41,6 +41,10 @@ _FEW = 12
 """Up to this number of kernels, the matrix has a column for each, and the page contains all evidence."""
 
 
+_MOST_NODES = 1000
+"""Names of nodes that are listed for a kernel."""
+
+
 class _Cell(NamedTuple):
     """A cell of the matrix: its text, its CSS class and its link target."""
 
@@ -68,6 +72,7 @@ class _Kernel(NamedTuple):
     name: str
     heading: str
     summary: str
+    nodes: str | None
     anchor: str
     entries: tuple[_Entry, ...]
     others: tuple[_Entry, ...]
@@ -123,9 +128,10 @@ def _kernel(subject: Subject, number: int, brief: bool) -> _Kernel:
     shown = [item for item in entries if item.verdict.rule is not Rule.OTHER_ARCHITECTURE]
     verdicts = [item.verdict for item in shown]
     return _Kernel(
-        subject.kernel.name,
+        subject.title,
         heading(target),
         summary(target, everything=True),
+        subject.nodes_line(_MOST_NODES),
         f"k{number}",
         tuple(sorted(shown, key=lambda item: -_ORDER.index(item.verdict.state))),
         tuple(item for item in entries if item.verdict.rule is Rule.OTHER_ARCHITECTURE),

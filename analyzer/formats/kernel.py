@@ -51,10 +51,27 @@ class Product(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """A target of a report, with its identification in a document."""
+    """A target of a report, with its identification in a document. `nodes` are the names of those that run it, in a
+    report of a list of nodes.
+    """
 
     kernel: Kernel
     target: TargetReport
+    nodes: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The name of the kernel, and how many nodes run it."""
+        count = len(self.nodes)
+        return self.kernel.name if not count else f"{self.kernel.name} · {count:,} node{'s' if count > 1 else ''}"
+
+    def nodes_line(self, most: int) -> str | None:
+        """Returns how many nodes run it, with the names of the first ones. None if the report has no nodes."""
+        count = len(self.nodes)
+        if not count:
+            return None
+        more = f" and {count - most:,} more" if count > most else ""
+        return f"{count:,} node{'s' if count > 1 else ''}: {printable(', '.join(self.nodes[:most]))}{more}"
 
 
 def with_skipped_nodes(report: Report) -> Report:
@@ -95,11 +112,15 @@ def fingerprint(target: TargetReport, verdict: Verdict) -> str:
 def subjects(report: Report) -> Iterator[Subject]:
     """Yields the targets, each with a unique name. Repeated names get a number."""
     seen: dict[str, int] = {}
-    for target in report.targets:
+    nodes: list[list[str]] = [[] for _ in report.targets]
+    for node in report.nodes:
+        if node.kernel is not None:
+            nodes[node.kernel].append(node.name)
+    for target, names in zip(report.targets, nodes, strict=True):
         name = _plain_name(target)
         number = seen[name] = seen.get(name, 0) + 1
         own = name if number == 1 else f"{name} ({number})"
-        yield Subject(Kernel(own, _version(target), target.identity.get("architecture")), target)
+        yield Subject(Kernel(own, _version(target), target.identity.get("architecture")), target, tuple(names))
 
 
 def _cpe(target: TargetReport) -> str | None:
@@ -112,7 +133,7 @@ def products(subject: Subject, verdict: Verdict) -> list[Product]:
     """Returns the products that a verdict applies to: the kernel, or the kernel on each of the verdict's
     architectures.
     """
-    kernel, target = subject
+    kernel, target = subject.kernel, subject.target
     found = []
     for name in verdict.architectures or (kernel.architecture,):
         qualifiers = {"arch": name, "distro": target.identity.get("distro")}

@@ -32,6 +32,9 @@ _MARKS = {State.AFFECTED: "**affected**", State.FIXED: "fixed", State.NOT_AFFECT
 _WIDEST = 12
 """Up to this number of kernels, a matrix has a column for each; above it, a row for each."""
 
+_MOST_NODES = 50
+"""Names of nodes that are listed for a kernel."""
+
 
 def as_markdown(words: str) -> str:
     """Escapes text from an input for Markdown, so that it cannot form links, mentions, tags or table cells."""
@@ -69,12 +72,12 @@ def _matrix(found: Sequence[Subject], view: View) -> list[str]:
             cells.setdefault(verdict.defect.slug, []).append(verdict)
         by_kernel.append(cells)
     if len(found) <= _WIDEST:
-        titles = ["defect", *(as_markdown(subject.kernel.name) for subject in found)]
+        titles = ["defect", *(as_markdown(subject.title) for subject in found)]
         lines = [[slug, *(_cell(cells.get(slug, ())) for cells in by_kernel)] for slug in defects]
         return _table(titles, lines)
     worth = [slug for slug in defects if any(_is_open(cells.get(slug, ())) for cells in by_kernel)]
     lines = [
-        [as_markdown(subject.kernel.name), *(_cell(cells.get(slug, ())) for slug in worth)]
+        [as_markdown(subject.title), *(_cell(cells.get(slug, ())) for slug in worth)]
         for subject, cells in zip(found, by_kernel, strict=True)
     ]
     return [
@@ -114,6 +117,9 @@ def _kernel(subject: Subject, view: View) -> Iterator[str]:
         yield ""
     yield f"{summary(target, view.everything)}"
     yield ""
+    nodes = subject.nodes_line(_MOST_NODES)
+    if nodes is not None:
+        yield f"- {as_markdown(nodes)}"
     for line in contradictions(verdicts):
         yield f"- **CONTRADICTED** {as_markdown(line)}"
     for line in waivers(verdicts):

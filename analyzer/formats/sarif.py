@@ -79,7 +79,7 @@ def _programs(verdict: Verdict) -> dict[str, Any]:
 
 
 def _result(subject: Subject, verdict: Verdict, rules: Mapping[str, int]) -> dict[str, Any]:
-    kernel, target = subject
+    kernel, target = subject.kernel, subject.target
     return {
         "ruleId": verdict.defect.slug,
         "ruleIndex": rules[verdict.defect.slug],

@@ -370,3 +370,16 @@ def test_more_kernels_than_a_fleet_has_cost_no_other_node(tmp_path: Path, monkey
     assert len(report.targets) == 3
     assert [node.kernel for node in report.nodes] == [0, 1, 2, None, None] * 2
     assert "more than 3 different kernels" in str(report.nodes[3].skipped)
+
+
+@pytest.mark.parametrize("name", ["markdown", "html"])
+def test_documents_name_the_nodes_of_each_kernel(tmp_path: Path, name: str) -> None:
+    rows = "".join(f"node-{number:04}\t6.1.{number % 2 + 170}\n" for number in range(2500))
+    (tmp_path / "list").write_text(rows + "lonely\t6.6.1\n")
+    report = audit(fleet=Fleet(nodes=str(tmp_path / "list")), only=["freplace-loop"])
+    text = find_format(name).render(report, View()).replace("\\", "")
+    assert "6.1.170 · 1,250 nodes" in text
+    assert "6.6.1 · 1 node" in text
+    assert "1,250 nodes: node-0000, node-0002, " in text
+    assert f"and {1250 - (50 if name == 'markdown' else 1000):,} more" in text
+    assert "1 node: lonely" in text
