@@ -1,0 +1,130 @@
+"""The options of ``tailcall-audit survey``, and which of them go together."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import date
+
+from tailcall_audit.analyzer.app.parser import Parser, SafeParser
+from tailcall_audit.analyzer.app.shared import FORMATS, add_catalog_options, add_format_options
+from tailcall_audit.analyzer.survey.types import MAX_WORD, NAME
+
+__all__ = ["check_options", "parser"]
+
+_SOURCES = ("stable", "vulns", "changelog", "package", "repo")
+_ABOUT = """Reads a source of facts about kernels once, and shows what it says that the catalogue does not: what is new, what ends
+later, what contradicts. Nothing is written without --write; then every later audit by this user reads it too."""
+_EPILOG = """examples:
+  tailcall-audit survey --stable ~/linux-stable              what the stable branches of a clone have
+  tailcall-audit survey --stable ~/linux-stable --write      and keep it
+  tailcall-audit survey --vulns ~/vulns --json               the records of the kernel's CVE authority, as JSON
+  tailcall-audit survey list                                 the surveys that are kept
+
+exit codes: 0 read; 1 read, and something contradicts something; 2 nothing could be read"""
+
+
+def _add_sources(found: argparse._ActionsContainer) -> None:
+    sources = found.add_mutually_exclusive_group()
+    sources.add_argument("--stable", metavar="DIR", help="a clone of the stable tree, with its tags")
+    sources.add_argument("--vulns", metavar="DIR", help="a clone of vulns.git, the kernel's CVE records")
+    for name, metavar, what in (
+        ("--changelog", "FILE|URL", "a distribution's kernel changelog (repeatable)"),
+        ("--package", "FILE|NAME", "a kernel package, by its changelog (repeatable)"),
+    ):
+        sources.add_argument(name, metavar=metavar, action="append", default=[], help=what)
+    sources.add_argument("--repo", metavar="PATH|URL", help="a package repository whose indexes have changelogs")
+    found.add_argument(
+        "--distro",
+        metavar="NAME",
+        help="where to fetch the package's changelog from (debian, ubuntu, …); or whose a changelog is that writes no mark into its versions (openeuler:oe2203sp4)",
+    )
+    found.add_argument("--package-version", metavar="VERSION", help="the build that the changelog is of")
+    found.add_argument(
+        "--excerpt", action="store_true", help="entries of the changelog are missing: no fact by it has high confidence"
+    )
+    found.add_argument(
+        "--branch",
+        action="append",
+        default=[],
+        metavar="X.Y",
+        help="with --stable: only this stable branch (repeatable)",
+    )
+    found.add_argument("--write", action="store_true", help="keep the survey, for every later audit by this user")
+    found.add_argument(
+        "--into",
+        metavar="DIR",
+        help="with --write: another folder than the user's (a checkout's catalog/surveys/packages)",
+    )
+    found.add_argument("--name", metavar="NAME", type=_name, help="the name to keep it under (stable, vulns)")
+    found.add_argument(
+        "--source",
+        metavar="TEXT",
+        type=_citation,
+        help="where the source is from, as the survey cites it: an address, a commit, what was not read (its file name)",
+    )
+    found.add_argument("--date", metavar="YYYY-MM-DD", type=_day, help="the day of the source (today)")
+    add_format_options(found, FORMATS, "plain, or json")
+    found.add_argument("--output", metavar="FILE", help="print it there")
+
+
+def _day(text: str) -> str:
+    """Returns an ISO date; raises ArgumentTypeError."""
+    try:
+        return date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day in the form YYYY-MM-DD") from None
+
+
+def _name(text: str) -> str:
+    """Returns a name that a survey can have; raises ArgumentTypeError."""
+    if NAME.fullmatch(text) is None:
+        raise argparse.ArgumentTypeError(
+            f"{text[:90]!r}: small letters, digits and .+- only, and a letter or digit first"
+        )
+    return text
+
+
+def _citation(text: str) -> str:
+    """Returns a text that a survey can keep; raises ArgumentTypeError."""
+    if not text.strip() or len(text) > MAX_WORD or not text.isprintable():
+        raise argparse.ArgumentTypeError(
+            f"one line of at most {MAX_WORD} characters is kept, and this is {text[:60]!r}"
+        )
+    return text.strip()
+
+
+def parser() -> Parser:
+    """Returns the parser of ``survey``."""
+    found = Parser("tailcall-audit survey", _ABOUT, _EPILOG)
+    _add_sources(found)
+    add_catalog_options(found)
+    commands = found.add_subparsers(parser_class=SafeParser, dest="command", metavar="COMMAND")
+    for name, what in (("list", "the surveys that are kept"), ("show", "one of them"), ("forget", "remove one")):
+        command = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.", allow_abbrev=False)
+        if name != "list":
+            command.add_argument("survey", metavar="NAME", help="its name")
+        if name != "forget":
+            add_format_options(command, FORMATS, "plain, or json", argparse.SUPPRESS)
+            command.add_argument("--output", metavar="FILE", default=argparse.SUPPRESS, help="print it there")
+    return found
+
+
+def check_options(found: Parser, options: argparse.Namespace) -> None:
+    """Ends with an error where no source is named, or an option has no effect."""
+    if not any(getattr(options, name) for name in _SOURCES):
+        words = ", ".join(f"--{name}" for name in _SOURCES)
+        found.error(f"name a source: {words}; or a command: list, show, forget")
+    if options.distro and not (options.package or options.changelog):
+        found.error(
+            "--distro says where a package's changelog is, or whose one is: add --package NAME or --changelog FILE"
+        )
+    if options.package_version and len(options.changelog) != 1:
+        found.error("--package-version is about one changelog: add --changelog FILE, once")
+    if options.excerpt and not options.changelog:
+        found.error("--excerpt is about a changelog: add --changelog FILE")
+    if options.branch and not options.stable:
+        found.error("--branch is about the branches of a clone: add --stable DIR")
+    if options.into and not options.write:
+        found.error("--into is the folder to keep the survey in: add --write")
+    if options.name and not options.write:
+        found.error("--name is the name to keep the survey under: add --write")
