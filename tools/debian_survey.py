@@ -24,7 +24,11 @@ from typing import NamedTuple
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.changelog.debian import parse_debian
+from tailcall_audit.analyzer.kernelfiles.changelog.detect import read_changelog
 from tailcall_audit.analyzer.kernelfiles.compression import decompress
+from tailcall_audit.analyzer.subjects.open_changelog import open_changelog
+from tailcall_audit.analyzer.survey.packages import survey_changelogs
+from tailcall_audit.analyzer.survey.types import Series, State
 
 _HEADER = re.compile(r"linux(?:-\d+\.\d+)? \((?P<version>(?P<series>\d+\.\d+)\S*)\) (?P<suite>[\w-]+);", re.ASCII)
 _ABI = re.compile(r" *\* +(?:Bump|Set) ABI to (\d+|trunk)\b", re.ASCII)
@@ -128,6 +132,19 @@ def packages_of_abi(uploads: list[Upload], seen: dict[str, int]) -> dict[str, li
     return {number: versions for number, versions in found.items() if 0 < int(number) < newest}
 
 
+def _claimed(catalog: Catalog, changelogs: list[Path]) -> set[tuple[str, str]]:
+    """Returns the series and the commits that it lists, as an audit reads the changelogs: Debian writes
+    "[s390x] bpf: …" for "s390/bpf: …".
+    """
+    opened = [open_changelog(catalog, read_changelog(str(path))) for path in changelogs]
+    claims = survey_changelogs(catalog, opened, "debian", "", "").claims
+    return {
+        (Series.from_text(claim.series).base, claim.commit)
+        for claim in claims
+        if claim.series is not None and claim.state is not State.ABSENT_THROUGH
+    }
+
+
 def survey(catalog: Catalog, changelogs: list[Path], packages: list[Path]) -> dict[str, object]:
     """Returns the survey as JSON data."""
     read = [list(read_uploads(_text(path), str(path))) for path in changelogs]
@@ -137,13 +154,16 @@ def survey(catalog: Catalog, changelogs: list[Path], packages: list[Path]) -> di
         for match in _PACKAGE.finditer(_text(path)):
             if not _BACKPORT.search(match["version"]):
                 seen.setdefault(match["series"], {})[match["version"]] = int(match["abi"])
+    claimed = _claimed(catalog, changelogs)
     series: dict[str, object] = {}
     for name, uploads in sorted(merge(read).items(), key=lambda item: tuple(map(int, item[0].split(".")))):
         listed = frozenset().union(*(upload.subjects for upload in uploads))
         series[name] = {
             "abi": packages_of_abi(uploads, seen.get(name, {})),
             "whole": name in whole,
-            "lists": sorted(key for key, commit in catalog.commits.items() if commit.subject in listed),
+            "lists": sorted(
+                key for key, commit in catalog.commits.items() if commit.subject in listed or (name, key) in claimed
+            ),
         }
     newest = ", ".join(sorted(uploads[0][1].version for uploads in read if uploads))
     return {"source": f"Debian's changelogs of linux through {newest}", "series": series}

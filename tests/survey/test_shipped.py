@@ -90,6 +90,16 @@ def test_a_shipped_survey_is_whole(path: Path) -> None:
     assert not re.search(r"/tmp/|/home/|/root/", path.read_text())
 
 
+@pytest.mark.parametrize("made", [made for made in MADE if made.name.startswith("debian")], ids=lambda made: made.name)
+def test_what_a_whole_series_of_debian_lists_is_the_same_in_both_of_its_surveys(made: Made) -> None:
+    """catalog/surveys/debian.json says of each series that was read whole which commits it lists."""
+    series = json.loads((ROOT / "catalog/surveys/debian.json").read_bytes())["series"]
+    for claim in kept(made.name).claims:
+        entry = series.get(str(claim.series).rpartition("/")[2], {})
+        if claim.state.value == "present-from" and entry.get("whole"):
+            assert claim.commit in entry["lists"], f"{claim.commit} in {claim.series}: run tools.debian_survey again"
+
+
 def test_the_shipped_file_is_built_of_them() -> None:
     built = build_shipped(ROOT / "catalog", load_catalog(default_catalog_path()))
     facts = json.loads(built)["facts"]

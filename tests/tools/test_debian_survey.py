@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tools.debian_survey import Upload, merge, packages_of_abi, read_uploads, whole_series
+from pathlib import Path
+
+from tailcall_audit.analyzer.catalog.types import Catalog
+from tools.debian_survey import Upload, merge, packages_of_abi, read_uploads, survey, whole_series
 
 CHANGELOG = """\
 linux (6.1.82-1) bookworm; urgency=medium
@@ -75,3 +78,17 @@ def test_between_two_known_numbers_each_upload_has_bounds() -> None:
         "38": ["6.1.147-1", "6.1.148-1"],
         "39": ["6.1.148-1", "6.1.153-1"],
     }
+
+
+def test_a_subject_with_debian_s_mark_of_an_architecture_is_listed(catalog: Catalog, tmp_path: Path) -> None:
+    # As Debian's 6.5.6-1 has it. Linux kernel commit a192103a1146 ("s390/bpf: Pass through tail call counter in
+    # trampolines") (in v6.6)
+    path = tmp_path / "changelog"
+    path.write_text(
+        "linux (6.5.6-1) unstable; urgency=medium\n\n  * New upstream stable update:\n"
+        "    https://www.kernel.org/pub/linux/kernel/v6.x/ChangeLog-6.5.6\n"
+        "    - [s390x] bpf: Pass through tail call counter in trampolines\n\n"
+        " -- N N <n@example.org>  Sat, 07 Oct 2023 12:00:00 +0200\n"
+    )
+    series = survey(catalog, [path], [])["series"]
+    assert series == {"6.5": {"abi": {}, "whole": False, "lists": ["a192103a1146"]}}
