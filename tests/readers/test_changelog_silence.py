@@ -7,26 +7,17 @@ from pathlib import Path
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.model import Confidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.changelog_silence import silent_evidence
-from tailcall_audit.analyzer.subjects.open_changelog import OpenChangelog
-from tailcall_audit.analyzer.subjects.subject import Request
+from tests.readers.changelogs import open_changelog
 from tests.readers.test_changelog import FIX_6, OLDER, debian, update
 
 _FIX_6, _FEATURE = "d6083f040d5d", "be8704ff07d2"
 _ON_5_15_ONLY = "c04992612ed4"
 
 
-def _opened(catalog: Catalog, tmp_path: Path, text: str) -> OpenChangelog:
-    from tailcall_audit.analyzer.subjects.changelog import open_subjects
-
-    path = tmp_path / "changelog"
-    path.write_text(text)
-    (subject,) = open_subjects(Request(catalog, ()), str(path))
-    assert subject.parts.changelog is not None
-    return subject.parts.changelog
-
-
 def test_a_complete_changelog_lacks_what_it_does_not_list(catalog: Catalog, tmp_path: Path) -> None:
-    opened = _opened(catalog, tmp_path, debian([("6.1.2-1", update("6.1.1", "x") + update("6.1.2", "y")), OLDER]))
+    opened = open_changelog(
+        catalog, tmp_path, debian([("6.1.2-1", update("6.1.1", "x") + update("6.1.2", "y")), OLDER])
+    )
     assert opened.window.gap is None
     found = {item.commit: item for item in silent_evidence(opened)}
     item = found[_FIX_6]
@@ -37,7 +28,7 @@ def test_a_complete_changelog_lacks_what_it_does_not_list(catalog: Catalog, tmp_
 
 
 def test_nothing_is_said_of_what_the_base_has_or_an_entry_lists(catalog: Catalog, tmp_path: Path) -> None:
-    opened = _opened(catalog, tmp_path, debian([("6.1.1-1", update("6.1.1", FIX_6)), OLDER]))
+    opened = open_changelog(catalog, tmp_path, debian([("6.1.1-1", update("6.1.1", FIX_6)), OLDER]))
     found = {item.commit for item in silent_evidence(opened)}
     assert _FIX_6 not in found
     later = {
@@ -51,7 +42,7 @@ def test_nothing_is_said_of_what_the_base_has_or_an_entry_lists(catalog: Catalog
 
 
 def test_a_changelog_with_a_hole_leaves_open_what_it_does_not_list(catalog: Catalog, tmp_path: Path) -> None:
-    opened = _opened(catalog, tmp_path, debian([("6.1.3-1", update("6.1.3", "y")), OLDER]))
+    opened = open_changelog(catalog, tmp_path, debian([("6.1.3-1", update("6.1.3", "y")), OLDER]))
     assert opened.window.gap is not None
     item = next(item for item in silent_evidence(opened) if item.commit == _FIX_6)
     assert (item.presence, item.confidence, item.unreadable) == (Presence.UNKNOWN, Confidence.LOW, True)

@@ -6,8 +6,8 @@ import pytest
 
 from tailcall_audit.analyzer.catalog.types import Catalog, SeriesFact
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
-from tailcall_audit.analyzer.model import Presence
-from tailcall_audit.analyzer.readers.series import series_evidence
+from tailcall_audit.analyzer.model import Confidence, Evidence, Presence
+from tailcall_audit.analyzer.readers.series import line_of, series_evidence
 
 _FIX_6 = "d6083f040d5d"
 
@@ -58,3 +58,71 @@ def test_a_rebuild_inherits_presence_and_no_absence(catalog: Catalog) -> None:
     build = "5.14.0-427.13.1.el9_4_ciq.x86_64"
     assert _answer(catalog, "5.14.0-425.el9", True, build) is Presence.PRESENT
     assert _answer(catalog, "5.14.0-427.40.1.el9_4", False, build) is None
+
+
+@pytest.mark.parametrize(
+    ("build", "line", "zero_is_main"),
+    [
+        ((5, 14, 0, 427), (), False),
+        ((5, 14, 0, 427, 13, 1), (5, 14, 0, 427), False),
+        # openEuler's main line is 182.0.0.95; 182.1.0.95 left it.
+        ((5, 10, 0, 182, 0, 0, 95), (), True),
+        ((5, 10, 0, 182, 1, 0, 95), (5, 10, 0, 182), True),
+        ((5, 10, 0, 182, 0, 0, 95), (5, 10, 0, 182), False),
+        ((5, 10, 0, 182), (), True),
+    ],
+)
+def test_where_a_build_leaves_the_main_line(build: tuple[int, ...], line: tuple[int, ...], zero_is_main: bool) -> None:
+    assert line_of(build, zero_is_main) == line
+
+
+def _made(catalog: Catalog, fact: SeriesFact, build: str) -> list[Evidence]:
+    return list(series_evidence(catalog._replace(series=(fact,), path="made"), parse_release(build, catalog)))
+
+
+def _android(present: bool, *, exact: bool = False) -> SeriesFact:
+    start = "5.10.198-android12-9"
+    return SeriesFact("android", "android12", "5.10", _FIX_6, present, start, exact, "made for this test", None)
+
+
+def test_a_build_of_a_release_has_and_lacks_what_that_release_does(catalog: Catalog) -> None:
+    for exact in (False, True):
+        for present, expected in ((True, Presence.PRESENT), (False, Presence.ABSENT)):
+            found = _made(catalog, _android(present, exact=exact), "5.10.198-android12-9-00015-gabcdef012345")
+            assert [item.presence for item in found] == [expected]
+
+
+def test_an_exact_build_is_compared_as_a_whole(catalog: Catalog) -> None:
+    assert _made(catalog, _android(True, exact=True), "5.10.198-android12-90-00015-gabcdef012345") == []
+    assert _made(catalog, _android(True, exact=True), "5.10.205-android12-9-00015-gabcdef012345") == []
+    assert len(_made(catalog, _android(True), "5.10.205-android12-9-00015-gabcdef012345")) == 1
+
+
+def test_another_series_says_nothing(catalog: Catalog) -> None:
+    assert _made(catalog, _android(True), "5.10.198-android13-4-00015-gabcdef012345") == []
+
+
+def test_a_rebuild_is_less_sure_and_names_the_owner_of_the_changelog(catalog: Catalog) -> None:
+    fact = SeriesFact("rhel", "el9", "5.14", _FIX_6, True, "5.14.0-425.el9", False, "made for this test", None)
+    (own,) = _made(catalog, fact, "5.14.0-427.13.1.el9_4.x86_64")
+    (rebuilt,) = _made(catalog, fact, "5.14.0-427.13.1.el9_4_ciq.x86_64")
+    assert (own.confidence, rebuilt.confidence) == (Confidence.HIGH, Confidence.MEDIUM)
+    assert "by the changelog of" not in own.detail
+    assert "by the changelog of Red Hat" in rebuilt.detail
+
+
+def test_what_a_build_lacks_and_what_a_note_limits_is_less_sure(catalog: Catalog) -> None:
+    for present, note in ((False, None), (True, "read in another release")):
+        fact = SeriesFact("rhel", "el9", "5.14", _FIX_6, present, "5.14.0-427.el9", False, "made", note)
+        (found,) = _made(catalog, fact, "5.14.0-427.el9.x86_64")
+        assert found.confidence is Confidence.MEDIUM
+
+
+def test_a_commit_that_a_vendor_took_out_is_open_in_its_other_builds(catalog: Catalog) -> None:
+    """The stable release has it, and one build was seen without it."""
+    key = "f263a81451c1"  # in 5.10.53
+    fact = SeriesFact("android", "android12", "5.10", key, False, "5.10.198-android12-9", True, "made", None)
+    (seen,) = _made(catalog, fact, "5.10.198-android12-9-00015-gabcdef012345")
+    assert seen.presence is Presence.ABSENT
+    (other,) = _made(catalog, fact, "5.10.205-android12-9-00015-gabcdef012345")
+    assert (other.presence, other.confidence) == (Presence.UNKNOWN, Confidence.LOW)
