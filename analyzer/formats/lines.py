@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tailcall_audit.analyzer.basis import Basis, age_in_days
-from tailcall_audit.analyzer.exposure.types import Exposed
 from tailcall_audit.analyzer.model import (
     Agreement,
     Evidence,
@@ -19,6 +18,9 @@ from tailcall_audit.analyzer.model import (
     Verdict,
 )
 from tailcall_audit.analyzer.text import printable
+
+if TYPE_CHECKING:
+    from tailcall_audit.analyzer.exposure.types import Exposed
 
 __all__ = [
     "Row",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from pkgutil import iter_modules
 from typing import TYPE_CHECKING, NamedTuple
 
 from tailcall_audit.analyzer.model import AuditError
@@ -48,6 +47,8 @@ class Format(NamedTuple):
 
 def format_names() -> tuple[str, ...]:
     """Returns the names of all formats that a user can choose. Loads every module of the folder."""
+    from pkgutil import iter_modules
+
     import tailcall_audit.analyzer.formats as package
 
     names = [entry.name for entry in iter_modules(package.__path__)]
