@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tailcall_audit.analyzer.catalog.load import load_catalog
-from tailcall_audit.analyzer.kernelfiles.git_walk import Batch
+from tailcall_audit.analyzer.kernelfiles.git_walk import Batch, Record
 from tailcall_audit.analyzer.readers.matching import Matcher
 from tests.repositories import FIX_6, FIX_6_SUBJECT
 
@@ -64,3 +65,25 @@ def test_nothing_that_reading_finds_is_ruled_out(batch: Batch) -> None:
     found = [place for place, record in enumerate(batch.records()) if _MATCHER.read(record) != ([], None)]
     # A line that begins with other white space than a subject may have is folded by the reader, too.
     assert set(found) <= set(_MATCHER.places(batch))
+
+
+@pytest.mark.parametrize(
+    ("subject", "matters"),
+    [
+        (FIX_6_SUBJECT, True),
+        (f"UPSTREAM: {FIX_6_SUBJECT}", True),
+        (f"BACKPORT: {FIX_6_SUBJECT}", True),
+        (f"[BACKPORT] {FIX_6_SUBJECT}", True),
+        (f"{FIX_6_SUBJECT}.", True),
+        (f"{FIX_6_SUBJECT} (git-fixes)", True),
+        (FIX_6_SUBJECT.replace(" ", "  "), True),
+        (FIX_6_SUBJECT.replace(" ", "\t"), True),
+        (f'Revert "{FIX_6_SUBJECT}"', True),
+        ('Revert "net: something else"', True),  # its subject may be that of a commit with another one here
+        ("net: something else", False),
+        ("UPSTREAM: net: something else", False),
+        ("net:  something else", False),
+    ],
+)
+def test_which_subjects_are_looked_at(subject: str, matters: bool) -> None:
+    assert _MATCHER.may_matter(Record(b"1" * 40, b"", f"{subject}\n\nx\n".encode())) is matters
