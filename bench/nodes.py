@@ -1,8 +1,9 @@
 """Measures lists of many nodes: ``python -m bench.nodes [NODES [KERNELS]]`` (100,000 and 200).
 
 The same fleet is given as lines, as CSV, as rows of osquery, and as ``kubectl get nodes -o json`` with nodes of real
-size (3.6 KB each). Goal: under 3 s and 100 MB, as a table and as JSON. Memory is the sum of the process and its worker.
-Pages that both share are counted twice, so it is an upper bound.
+size (3.6 KB each). Goal: under 3 s and 100 MB, as a table and as JSON. The goal is held against the processor time of
+the process and its worker, which other load on the machine changes less than the time by the clock. Memory is the sum
+of both. Pages that they share are counted twice, so it is an upper bound.
 """
 
 from __future__ import annotations
@@ -90,11 +91,11 @@ def main() -> int:
             size = path.stat().st_size >> 20
             for more in ([], ["--json"]):
                 taken = run([*tool, "--nodes", str(path), *more], times=2)
-                met = taken.seconds < 3 and taken.megabytes < 100
+                met = taken.processor < 3 and taken.megabytes < 100
                 missed += not met
                 what = " ".join(more) or "table"
                 print(
-                    f"{form:<12}{size:>5} MB  {what:<8}{taken.seconds:>7.2f} s{taken.megabytes:>6.0f} MB  {'met' if met else 'missed'}",
+                    f"{form:<12}{size:>5} MB  {what:<8}{taken.seconds:>7.2f} s{taken.processor:>7.2f} s of processor{taken.megabytes:>6.0f} MB  {'met' if met else 'missed'}",
                     flush=True,
                 )
             path.unlink()

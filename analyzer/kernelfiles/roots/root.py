@@ -72,7 +72,8 @@ class FolderRoot:
         try:
             self._top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise RootError(f"{path}: cannot read: {error.strerror or error}") from error
+            hint = "; an image of a disk is --disk, one of a container --oci" if error.errno == errno.ENOTDIR else ""
+            raise RootError(f"{path}: cannot read: {error.strerror or error}{hint}") from error
 
     def close(self) -> None:
         """Closes the folder."""
