@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tailcall_audit.analyzer.survey.store import to_bytes
 from tailcall_audit.analyzer.survey.types import Claim, Kind, State, Survey
-from tests.fleet.test_rootfs import STATUS, debian, layout, ndb, saved
+from tests.fleet.test_rootfs import BASE, STATUS, debian, layout, ndb, saved
 from tests.fleet.volumes import in_partitions, physical_volume
 from tests.strategies.archives import PACKERS
 from tests.strategies.case import Case, Content, Link
@@ -202,18 +202,18 @@ def _archive(files: dict[str, bytes | str] | dict[str, bytes], hard: bool = Fals
 @st.composite
 def oci_cases(draw: st.DrawFn) -> Case:
     """A container image of up to three layers, broken in a layer, in its JSON or as a whole."""
-    layers = []
+    layers = [BASE] if draw(st.booleans()) else []
     for _ in range(draw(st.integers(1, 3))):
         data = _archive(draw(_files()), draw(st.booleans()))
-        data = draw_mutated(draw, data) if draw(st.booleans()) else data
+        data = draw_mutated(draw, data) if draw(st.integers(0, 3)) == 0 else data
         layers.append(PACKERS[draw(st.sampled_from(("", ".gz", ".zst")))](data))
     files = dict(draw(st.sampled_from((layout, saved)))(*layers))
-    if draw(st.booleans()):
+    if draw(st.integers(0, 3)) == 0:
         name = draw(st.sampled_from(sorted(files)))
         files[name] = draw_mutated(draw, files[name], (b'"digest": "sha256:', b'"Layers": [', b"]]"))
     if draw(st.booleans()):
         whole = _archive(files)
-        return {"image.tar": draw_mutated(draw, whole) if draw(st.booleans()) else whole}
+        return {"image.tar": draw_mutated(draw, whole) if draw(st.integers(0, 3)) == 0 else whole}
     return {f"image/{name}": data for name, data in files.items()}
 
 
