@@ -6,9 +6,9 @@ import pytest
 
 from tailcall_audit.analyzer.catalog.commit import Signature
 from tailcall_audit.analyzer.catalog.types import Catalog
-from tailcall_audit.analyzer.model import Presence
+from tailcall_audit.analyzer.model import Confidence, Evidence, Presence
 from tailcall_audit.analyzer.readers.older_tree import OlderTree
-from tailcall_audit.analyzer.version import UpstreamVersion
+from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 from tests.memory import MemoryReader
 
 _WITNESSES = ("kernel/bpf/core.c", "kernel/bpf/verifier.c", "include/linux/bpf.h", "include/linux/filter.h")
@@ -33,3 +33,62 @@ def test_a_name_counts_as_a_whole_word_however_short_it_is(catalog: Catalog, tex
     found = older.without(commit, "kernel/bpf/run.c")
     assert (found is not None) == absent
     assert found is None or found.presence is Presence.ABSENT
+
+
+def _without(
+    catalog: Catalog,
+    version: str | None,
+    files: dict[str, bytes],
+    *leave_out: str,
+    functions: tuple[str, ...] = ("run",),
+) -> Evidence | None:
+    """The evidence about a commit of v6.2 that brings a function."""
+    part = {
+        "name": "it runs",
+        "files": ["kernel/bpf/run.c"],
+        "scope": {"functions": [list(functions)]},
+        "present": [["x"]],
+    }
+    commit = catalog.commits["1c123c567fb1"]._replace(signature_data=Signature([part] if functions else []))
+    there = dict.fromkeys((*_WITNESSES, "arch/x86/net/bpf_jit_comp.c"), b"\n") | files
+    for path in leave_out:
+        del there[path]
+    older = OlderTree(MemoryReader(there), None if version is None else parse_version(version))
+    return older.without(commit, "kernel/bpf/run.c")
+
+
+@pytest.mark.parametrize(
+    ("version", "absent"),
+    [
+        ("6.1.170", True),
+        ("6.1", True),
+        ("6.2-rc1", False),
+        ("6.2", False),
+        ("6.2.1", False),
+        ("6.12", False),
+        (None, False),
+    ],
+)
+def test_only_a_tree_older_than_the_commit_is_without_it(catalog: Catalog, version: str | None, absent: bool) -> None:
+    found = _without(catalog, version, {})
+    assert (found is not None) is absent
+    if found is not None:
+        assert (found.presence, found.confidence) == (Presence.ABSENT, Confidence.MEDIUM)
+
+
+def test_a_name_anywhere_in_the_code_leaves_it_open(catalog: Catalog) -> None:
+    for path in ("kernel/bpf/other.c", "include/linux/other.h", "arch/arm64/net/other.c", "arch/x86/net/entry.S"):
+        assert _without(catalog, "6.1", {path: b"run\n"}) is None, path
+    assert _without(catalog, "6.1", {"kernel/bpf/notes.txt": b"run\n"}) is not None
+    assert _without(catalog, "6.1", {"kernel/bpf/other.c": b"walk\n"}, functions=("run", "walk")) is None
+
+
+def test_a_tree_that_is_not_whole_proves_nothing(catalog: Catalog) -> None:
+    for path in _WITNESSES:
+        assert _without(catalog, "6.1", {}, path) is None, path
+    assert _without(catalog, "6.1", {}, "arch/x86/net/bpf_jit_comp.c") is None
+    assert _without(catalog, "6.1", {"kernel/bpf/other.c": b"/" * (64 << 20)}) is None
+
+
+def test_a_commit_that_brings_no_name_is_left_open(catalog: Catalog) -> None:
+    assert _without(catalog, "6.1", {}, functions=()) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -17,6 +18,9 @@ from tailcall_audit.analyzer.readers import release as release_reader
 from tailcall_audit.analyzer.readers.release import read, release_evidence
 from tailcall_audit.analyzer.subjects.subject import Request, make_subject
 from tailcall_audit.analyzer.version import parse_version
+
+if TYPE_CHECKING:
+    from tailcall_audit.analyzer.subjects.subject import OpenTree
 
 P, A, U = Presence.PRESENT, Presence.ABSENT, Presence.UNKNOWN
 HIGH, MEDIUM, LOW = Confidence.HIGH, Confidence.MEDIUM, Confidence.LOW
@@ -105,6 +109,10 @@ def test_an_ended_branch_without_a_fix_needs_no_stable_number(catalog: Catalog) 
     assert _on_ended_branch(catalog, "6.8", FIX_6, adds=(FIX_6,)) is U
     assert _on_ended_branch(catalog, "6.5", FIX_3) is U
     assert _on_ended_branch(catalog, "6.1", FIX_6) is U  # lives on
+    # 6.11 was read through 6.11.11, its last: sure of the release, and less sure of a build of it.
+    release = _made("6.11", Proof.BASE, distro="example", whole_series=WholeSeries((), "its changelog"))
+    ended = _evidence(catalog, release)[FIX_6]
+    assert (ended.presence, ended.confidence) == (A, MEDIUM)
     without = _evidence(catalog, _made("6.8", Proof.BASE, distro="example"))
     assert without[FIX_6].presence is U
 
@@ -191,3 +199,29 @@ def test_the_file_of_shipped_branches_is_not_needed_for_a_release_that_is_decide
 
     monkeypatch.setattr(release_reader, "shipped_branches", refuse)
     assert {item.presence for item in _read(catalog, "4.2").values()} <= {P, A}
+
+
+def test_a_snapshot_lacks_what_came_to_mainline_in_a_later_window_only(catalog: Catalog) -> None:
+    found = _evidence(catalog, _made("6.12-rc3", Proof.SNAPSHOT, snapshot=True))
+    # The fix of pitfall 6 is in v6.13-rc1, that of pitfall 3 in v6.7.
+    assert [found[key].presence for key in (FIX_3, FIX_6)] == [P, A]
+    window = _evidence(catalog, _made("6.12", Proof.SNAPSHOT, snapshot=True))
+    assert window[FIX_6].presence is A
+    same = catalog.commits[FIX_6]._replace(first_release=parse_version("6.12-rc5"))
+    given = catalog._replace(commits={**catalog.commits, FIX_6: same})
+    assert _evidence(given, _made("6.12-rc3", Proof.SNAPSHOT, snapshot=True))[FIX_6].presence is U
+    vendor = _evidence(catalog, _made("6.12-rc3", Proof.SNAPSHOT, snapshot=True, vanilla_like=False))
+    assert vendor[FIX_6].presence is U
+
+
+def test_with_sources_at_hand_an_open_commit_is_compared_with_them(catalog: Catalog) -> None:
+    release = _made("6.1.170", Proof.PATCHED, vanilla_like=False)
+    request = Request(catalog, catalog.defects)
+    subject = make_subject(request, TargetKind.RELEASE, "x", release=release)
+    subject = subject._replace(parts=subject.parts._replace(tree=cast("OpenTree", object())))
+    found = {item.commit: item for item in read(subject, request).evidence}
+    settle = found[FIX_6].settle or ""
+    assert settle.startswith(f"tailcall-audit explain {FIX_6}   and compare with ")
+    assert all(path in settle for path in catalog.commits[FIX_6].files)
+    assert "explain" not in (found[FIX_3].settle or "")
+    assert all("explain" not in (found[key].settle or "") for key in catalog.capabilities)
