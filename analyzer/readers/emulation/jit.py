@@ -49,8 +49,10 @@ _LOAD_64, _MOVE, _SET, _ADD, _LOAD, _STORE, _JUMP_GREATER = 0x18, 0xBF, 0xB7, 0x
 _FILL, _FILL_WORD = 0x7A, 0x62
 _CALL, _EXIT = 0x85, 0x95
 """Opcodes."""
-_PATTERN = 256
-"""Bytes of stack that a pattern fills: more than any offset at which the JIT could look for the count."""
+_PATTERN = 64
+"""Bytes of stack that a pattern fills: more than any offset at which the JIT could look for the count. The live probe
+fills 256, and each store is one more instruction to compile in every pass.
+"""
 _CONTEXT = 4096
 _NULL_PAGE = 4096
 
