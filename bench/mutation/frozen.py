@@ -36,7 +36,7 @@ _FIRST_CALL = "__x64_sys_mount"
 _COMMAND_LINE = "saved_command_line"
 _WORDS = "console=ttyS0 no_timer_check quiet panic=-1 oops=panic PYTHONHASHSEED=0"
 _PATIENCE = 15.0
-"""Seconds of processor time that QEMU may use without output from the guest. All probes together take one second."""
+"""Seconds of processor time that QEMU may use without a result from the guest. All probes together take one second."""
 _STATE = "frozen"
 _ONLY = "tca.only="
 
@@ -124,11 +124,13 @@ class Frozen:
         self._debugger.write(self._words, new)
 
     def _listen(self, marks: dict[str, int]) -> bool:
-        """Waits until the guest ends; returns True if it was silent for too long."""
-        used, size = self._used(), dict(marks)
+        """Waits until the guest ends; returns True if it had no result for too long. What its console says is no sign of
+        life: a guest that hangs in the kernel complains about that for ever.
+        """
+        used, size = self._used(), marks["results"]
         while "RESET" not in self._monitor.events and "SHUTDOWN" not in self._monitor.events:
             self._monitor.wait(0.5)
-            now = {name: (self._folder / name).stat().st_size for name in marks}
+            now = (self._folder / "results").stat().st_size
             if now != size:
                 used, size = self._used(), now
             elif self._used() - used > _PATIENCE:
