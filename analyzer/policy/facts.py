@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from operator import itemgetter
 
 from tailcall_audit.analyzer.catalog.types import Catalog, Defect
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig
@@ -51,6 +52,8 @@ class _Remembered:
         self.verdicts: dict[tuple[object, ...], tuple[Defect, tuple[Verdict, ...]]] = {}
         self.shaped: dict[tuple[str, tuple[int, ...]], Shaped] = {}
         self.shapes = Shapes()
+        self.picks: dict[str, tuple[Defect, Callable[[_Marks], object]]] = {}
+        """Functions that pick the numbers that a defect depends on, by its name."""
         self.targets = 0
         """The number of targets that were judged. Shapes are worth their cost only for many."""
 
@@ -69,6 +72,22 @@ class _Memory:
 
 
 MEMORY = _Memory()
+
+
+class _Marks(dict[str, tuple[int, ...]]):
+    """The numbers of the evidence about each commit and capability, which are made when they are first asked for."""
+
+    def __init__(self, facts: Facts) -> None:
+        super().__init__()
+        self._facts = facts
+
+    def __missing__(self, name: str) -> tuple[int, ...]:
+        found = self[name] = self._facts.numbered(name)
+        return found
+
+
+def _nothing(_: _Marks) -> tuple[int, ...]:
+    return ()
 
 
 class Facts:
@@ -95,19 +114,29 @@ class Facts:
         self.config_applies = config_applies
         self.live_patches = live_patches
         self._by_key: defaultdict[str, list[Evidence]] = defaultdict(list)
-        self._marks: dict[str, tuple[int, ...]] = {}
+        self.every_mark = _Marks(self)
         self.known = _Remembered()
         """Earlier decisions with the same catalogue."""
         for item in evidence:
             self._by_key[item.commit].append(item)
 
+    def marks_for(self, defect: Defect) -> object:
+        """Returns the numbers of all evidence that a defect depends on."""
+        known = self.known.picks.get(defect.slug)
+        if known is None or known[0] is not defect:
+            names = (*defect.commits, *defect.capabilities)
+            pick: Callable[[_Marks], object] = itemgetter(*names) if names else _nothing
+            known = self.known.picks[defect.slug] = (defect, pick)
+        return known[1](self.every_mark)
+
     def marks(self, name: str) -> tuple[int, ...]:
         """Returns the numbers of the evidence about a commit or capability."""
-        found = self._marks.get(name)
-        if found is None:
-            number_of = self.known.numbers.of
-            found = self._marks[name] = tuple([number_of(item) for item in self._by_key.get(name, ())])
-        return found
+        return self.every_mark[name]
+
+    def numbered(self, name: str) -> tuple[int, ...]:
+        """Numbers the evidence about a commit or capability."""
+        number_of = self.known.numbers.of
+        return tuple([number_of(item) for item in self._by_key.get(name, ())])
 
     def shaped(self, name: str) -> Shaped:
         """Returns the evidence about a commit or capability with its shape."""

@@ -73,9 +73,8 @@ def _remembered(catalog: Catalog, defect: Defect, facts: Facts) -> tuple[Verdict
     """Returns the verdicts on a defect of a target without a configuration. Targets with the same evidence share them;
     if only its words differ, they share the decision.
     """
-    names = (*defect.commits, *defect.capabilities)
     else_decides = (facts.architecture, facts.live_patches, facts.newer_than)
-    key = (defect.slug, *else_decides, *[facts.marks(name) for name in names])
+    key = (defect.slug, *else_decides, facts.marks_for(defect))
     found = facts.known.verdicts.get(key)
     if found is None or found[0] is not defect:
         if facts.known.targets <= _FEW:
@@ -84,7 +83,7 @@ def _remembered(catalog: Catalog, defect: Defect, facts: Facts) -> tuple[Verdict
         verdicts = facts.known.shapes.verdicts(
             defect,
             else_decides,
-            {name: facts.shaped(name) for name in names},
+            {name: facts.shaped(name) for name in (*defect.commits, *defect.capabilities)},
             lambda evidence: _judge_everywhere(catalog, defect, facts.with_evidence(evidence)),
         )
         found = facts.known.verdicts[key] = (defect, verdicts)
