@@ -37,6 +37,7 @@ _PACKAGES = "clang lld llvm make flex bison bc libelf-dev pahole xz-utils gcc-s3
 _THIN_LTO = "CONFIG_LTO_CLANG_THIN=y\n# CONFIG_LTO_NONE is not set\n"
 
 
+_ORIGINAL = ".tailcall-audit-original"
 _TRAMPOLINE, _COUNT = "__arch_prepare_bpf_trampoline", "offsetof(struct prog_frame, tail_call_cnt)"
 _COMPILABLE = {
     "s390-tailcall-hierarchy": (
@@ -163,8 +164,11 @@ def _configure(build: Build, local_version: str, thin_lto: bool) -> None:
 
 @contextmanager
 def _without(sources: Path, slugs: Sequence[str], architecture: str) -> Iterator[None]:
-    """Takes the fixes of defects out of the sources while the context lasts. Raises BuildError if it is not known how."""
-    kept: dict[Path, str] = {}
+    """Takes the fixes of defects out of the sources while the context lasts. Raises BuildError if it is not known how.
+
+    The originals lie beside the files meanwhile: what a killed run has left is put back first.
+    """
+    _put_back(sources)
     try:
         for slug in slugs:
             found = [item.edits for item in UNDONE if item.slug == slug and item.architecture == architecture]
@@ -174,13 +178,21 @@ def _without(sources: Path, slugs: Sequence[str], architecture: str) -> Iterator
                 )
             for edit in _COMPILABLE.get(slug, found[0]):
                 path = sources / edit.path
-                text = path.read_text(encoding="utf-8")
-                kept.setdefault(path, text)
-                path.write_text(_edit(text, edit), encoding="utf-8")
+                original = path.with_name(path.name + _ORIGINAL)
+                if not original.exists():
+                    shutil.copy2(path, original)
+                path.write_text(_edit(path.read_text(encoding="utf-8"), edit), encoding="utf-8")
         yield
     finally:
-        for path, text in kept.items():
-            path.write_text(text, encoding="utf-8")
+        _put_back(sources)
+
+
+def _put_back(sources: Path) -> None:
+    for path in {edit.path for item in UNDONE for edit in item.edits}:
+        original = sources / (path + _ORIGINAL)
+        if original.exists():
+            shutil.copyfile(original, sources / path)
+            original.unlink()
 
 
 def _edit(text: str, edit: Edit) -> str:

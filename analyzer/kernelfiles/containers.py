@@ -91,7 +91,7 @@ def unpack(data: bytes, name: str) -> Kernel:
         elif data[0x10008:0x1000E] == _S390_MARK:
             kind, data = _s390_payload(data, name)
             return Kernel(data, (*form, "s390x bzImage", *filter(None, [kind])), "s390x", False, tuple(declared))
-        elif data[:2] == b"MZ" and data[0x38:0x3C] == _LOONGARCH_MARK and data[0x40:0x44] == b"PE\0\0" and form:
+        elif data[:2] == b"MZ" and data[0x38:0x3C] == _LOONGARCH_MARK and data[0x40:0x44] == b"PE\0\0":
             return Kernel(data, (*form, "loongarch64 Image"), "loongarch64", False, tuple(declared))
         elif data[0x24:0x28] in _ZIMAGE:
             raise ImageError(

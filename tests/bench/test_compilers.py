@@ -65,8 +65,16 @@ def test_a_fix_is_undone_in_the_sources_and_put_back(architecture: str, slug: st
     shutil.copyfile(source / "arch" / folder, file)
     before = file.read_text()
     with compilers._without(tmp_path, [slug], architecture):
-        assert file.read_text() != before
+        changed = file.read_text()
+        assert changed != before
     assert file.read_text() == before
+    # A run that was killed leaves the original beside the file.
+    original = file.with_name(file.name + compilers._ORIGINAL)
+    original.write_text(before)
+    file.write_text(changed)
+    with compilers._without(tmp_path, (), architecture):
+        assert file.read_text() == before
+    assert not original.exists()
     with (
         pytest.raises(compilers.BuildError, match="does not undo the fix of no-such-defect"),
         compilers._without(tmp_path, [slug, "no-such-defect"], architecture),

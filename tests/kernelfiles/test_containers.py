@@ -83,9 +83,10 @@ def test_an_s390x_image_that_is_not_compressed_is_taken_whole() -> None:
     assert unpack(image, "x") == Kernel(image, ("s390x bzImage",), "s390x", False)
 
 
-def test_a_zboot_image_of_loongarch() -> None:
+def test_an_image_of_loongarch_plain_and_zboot() -> None:
     inner = bytearray(SMALL[20:])
     inner[:2], inner[0x38:0x3C], inner[0x40:0x44] = b"MZ", b"\xcd\x23\x82\x81", b"PE\0\0"
+    assert unpack(bytes(inner), "x")[1:3] == (("loongarch64 Image",), "loongarch64")
     found = unpack(zboot(gzip.compress(bytes(inner)), b"gzip"), "x")
     assert (found.form[-1], found.architecture) == ("loongarch64 Image", "loongarch64")
 
