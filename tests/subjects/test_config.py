@@ -109,8 +109,9 @@ def test_an_ubuntu_config_is_tied_by_its_signature(tmp_path: Path) -> None:
     signature = 'CONFIG_VERSION_SIGNATURE="Ubuntu 5.15.0-79.86-generic 5.15.111"\n'
     config = write(tmp_path / "config", USUAL + signature, "5.15.111")
     assert state("x86-count-offset", config, "5.15.0-79-generic") is State.FIXED
-    # Another build, of which the shipped survey of jammy says nothing: it begins at 5.15.0-48.54.
-    assert state("x86-count-offset", config, "5.15.0-40-generic") is State.UNKNOWN
+    # Another build: the shipped survey of jammy has the fix in 5.15.0-48.54, and says nothing of linux-azure.
+    assert state("x86-count-offset", config, "5.15.0-40-generic") is State.AFFECTED
+    assert state("x86-count-offset", config, "5.15.0-1040-azure") is State.UNKNOWN
 
 
 def test_an_architecture_that_was_asked_for_wins_and_the_difference_is_said() -> None:
