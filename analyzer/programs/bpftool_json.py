@@ -51,13 +51,14 @@ class Collected:
 
     def take_raw(self, data: bytes, number: int | None) -> None:
         """Takes a file that is not JSON: a program's instructions or BTF. `number` is the id in the file's name."""
+        is_btf = data[:2] in _BTF_MAGIC
+        if not is_btf and (len(data) % 8 or not data or not looks_like_instructions(data)):
+            raise ProgramsError("neither JSON of bpftool nor instructions of BPF")
         if number is None:
             raise ProgramsError("a raw dump whose file has no number in its name: call it after the id of its program")
-        if data[:2] in _BTF_MAGIC:
+        if is_btf:
             self._btfs[number] = data
             return
-        if len(data) % 8 or not data or not looks_like_instructions(data):
-            raise ProgramsError("neither JSON of bpftool nor instructions of BPF")
         self._byte_order(is_big(data))
         self._dumps[number] = Dump(data, {}, {})
 
