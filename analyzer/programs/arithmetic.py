@@ -152,4 +152,6 @@ def narrowed(left: Number, operation: int, right: int, narrow: bool) -> Value:
         return left._replace(maybe=True)
     if low > high:
         return left  # no path leads here
+    if low == left.low and high == left.high:
+        return left
     return low if low == high else _new(Number, (left.identity, low, high, left.maybe))

@@ -60,16 +60,17 @@ class Effects:
 
     def apply(self, place: int, insn: Insn, state: State) -> None:
         """Changes a state by the instruction at a place."""
-        kind = insn.code & 7
-        if kind in (_ALU64, _ALU):
-            self._alu(place, insn, state.registers)
+        code = insn[0]
+        kind = code & 7
+        if kind == _ALU64 or kind == _ALU:  # noqa: SIM109
+            self._alu(place, insn, state[0])
         elif kind == _LDX:
             self._load(place, insn, state)
         elif kind in (_ST, _STX):
             self._store(place, insn, state)
-        elif insn.code == _LD_IMM64:
+        elif code == _LD_IMM64:
             state.registers[insn.dst] = self._wide(place, insn)
-        elif insn.code in (_CALL, _CALL_REGISTER):
+        elif code in (_CALL, _CALL_REGISTER):
             self._call(place, insn, state)
         elif kind == 0:  # the old loads from a packet (BPF_ABS, BPF_IND)
             state.registers[0] = Number(place)
@@ -87,20 +88,19 @@ class Effects:
         return MapValue(True) if reference.frozen else Number(place, maybe=True)
 
     def _alu(self, place: int, insn: Insn, registers: list[Value]) -> None:
-        operation, wide = insn.code & 0xF0, insn.code & 7 == _ALU64
-        other: Value
-        if insn.code & 8:
-            other = registers[insn.src] if insn.src <= FP else None
-        else:
-            other = Number(place, maybe=True) if place in self._code.constant else insn.imm & TOP
-        if insn.dst > FP:
+        code, dst, src, off, imm = insn
+        if dst > FP:
             return
-        if operation == _MOV and wide and insn.off == 0:
-            registers[insn.dst] = other
-        elif operation == _MOV and insn.off == 0 and isinstance(other, int):
-            registers[insn.dst] = other & HALF
+        wide = code & 7 == _ALU64
+        other: Value
+        if code & 8:
+            other = registers[src] if src <= FP else None
         else:
-            registers[insn.dst] = compute(place, insn, registers[insn.dst], other, wide)
+            other = Number(place, maybe=True) if place in self._code.constant else imm & TOP
+        if code & 0xF0 == _MOV and off == 0 and (wide or isinstance(other, int)):
+            registers[dst] = other if wide or not isinstance(other, int) else other & HALF
+        else:
+            registers[dst] = compute(place, insn, registers[dst], other, wide)
 
     def _load(self, place: int, insn: Insn, state: State) -> None:
         base = state.registers[insn.src] if insn.src <= FP else None

@@ -27,7 +27,7 @@ class State(NamedTuple):
 
     def copy(self) -> State:
         """Returns an independent copy."""
-        return State(self.registers.copy(), self.slots.copy())
+        return _new(State, (self[0].copy(), self[1].copy()))
 
 
 def merge(block: int, known: State, state: State, widen: bool, maybe: bool) -> State | None:
@@ -70,14 +70,16 @@ def refine(state: State, left: Value, operation: int, right: Value, narrow: bool
     if not isinstance(left, Number) or not isinstance(right, int) or left.identity is None:
         return
     found = narrowed(left, operation, right, narrow)
-    registers = state.registers
-    for number in range(FP):
-        value = registers[number]
-        if type(value) is Number and value.identity == left.identity:
+    if found is left:
+        return
+    registers, slots = state
+    identity = left[0]
+    for number, value in enumerate(registers):
+        if type(value) is Number and value[0] == identity:
             registers[number] = found
-    for key, value in state.slots.items():
-        if type(value) is Number and value.identity == left.identity:
-            state.slots[key] = found
+    for key, value in slots.items():
+        if type(value) is Number and value[0] == identity:
+            slots[key] = found
 
 
 def forget_identities(state: State) -> None:

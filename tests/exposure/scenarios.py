@@ -5,6 +5,8 @@ The guest has the probes and this module only: it imports nothing else. Programs
 
 from __future__ import annotations
 
+import struct
+
 from tailcall_audit.probes.defects.compatibility import owner
 from tailcall_audit.probes.defects.freplace import claim, extension, target
 from tailcall_audit.probes.defects.tailcall_cgroup_storage_oob import storage, user
@@ -127,16 +129,17 @@ def _between(kernel: Bpf, bridges: bool) -> int:
     """A cgroup program without a storage is tail-called by one with a storage, and tail-calls one with another, or
     nothing.
     """
-    first, second = kernel.prog_array(), kernel.prog_array()
+    first, second, other = kernel.prog_array(), kernel.prog_array(), storage(kernel, 64)
     user(kernel, storage(kernel, 8), first)
+    user(kernel, other, second)
     code = Program().function("between").mov(R6, R1)
     if bridges:
         code.mov(R1, R6).call("sub")
     return_value(code, 1)
     if bridges:
         return_value(tail_call(code.function("sub").mov(R6, R1), second), 1)
+    kernel.put(second, 0, user(kernel, other))
     kernel.put(first, 0, kernel.load(bpf.CGROUP_SKB, code, name="between"))
-    kernel.put(second, 0, user(kernel, storage(kernel, 64)))
     return 1
 
 
@@ -167,14 +170,31 @@ def _behind(kernel: Bpf, tail_calls: bool) -> int:
 
 
 def _kfunc(kernel: Bpf, name: str) -> int:
-    """Returns the number of a kernel function in the kernel's BTF. The recorder has numbers of its own."""
+    """Returns the number of a kernel function in the kernel's BTF. The recorder has numbers of its own; a guest has no
+    reader of BTF.
+    """
     given = getattr(kernel, "kfunc", None)
     if given is not None:
         return int(given(name))
-    from tailcall_audit.probes.kernel.btf import FUNC, Btf
-
     with open("/sys/kernel/btf/vmlinux", "rb") as file:
-        return Btf(file.read()).find(name, FUNC) or 0
+        data = file.read()
+    (length, types, size, strings) = struct.unpack_from("<IIII", data, 4)
+    wanted = data.index(b"\0" + name.encode() + b"\0", length + strings) + 1 - length - strings
+    words = memoryview(data[length + types : length + types + size]).cast("I")
+    number, place = 0, 0
+    while place < len(words):
+        number += 1
+        kind = words[place + 1] >> 24 & 31
+        if kind == _FUNC and words[place] == wanted:
+            return number
+        place += 3 + _FIXED.get(kind, 0) + _EACH.get(kind, 0) * (words[place + 1] & 0xFFFF)
+    return 0
+
+
+_FUNC = 12
+_FIXED = {1: 1, 3: 3, 14: 1, 17: 1}
+_EACH = {4: 3, 5: 3, 6: 2, 13: 2, 15: 3, 19: 3}
+"""Words that follow the three of a type in BTF: a fixed number, and a number for each of its members, by the kind."""
 
 
 def _locked(kernel: Bpf, what: str, begin: str, end: str, inside: bool) -> int:

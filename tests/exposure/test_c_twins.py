@@ -81,6 +81,23 @@ SEC("tc") int entry(struct __sk_buff *skb)
 """
 
 
+_BRANCH = """
+static __noinline int ask(struct __sk_buff *skb)
+{
+	int answer;
+	BODY
+	asm volatile("%0 = 0" : "=r"(answer));
+	return answer;
+}
+SEC("tc") int entry(struct __sk_buff *skb)
+{
+	if (ask(skb))
+		skb->mark = 1;
+	return 0;
+}
+"""
+
+
 class Source(NamedTuple):
     """A defect, a source with a word to fill in, and what meets the condition and what does not."""
 
@@ -96,6 +113,7 @@ _TAIL_CALL = "bpf_tail_call(skb, &jmp, 0)"
 SOURCES = (
     Source("x86-count-offset", _HEAD + _STACK, (("KIND", "int"),), (("KIND", "long"),)),
     Source("tailcall-pkt-pointers", _HEAD + _PACKET, (("SEEN", "*data"),), (("SEEN", "0"),)),
+    Source("tailcall-verifier-return-model", _HEAD + _BRANCH, (("BODY", f"{_TAIL_CALL};"),), (("BODY", ";"),)),
     Source("poke-desc-tnum-oob", _HEAD + _INDEX, (("KEY", "3"),), (("KEY", "2"),)),
     Source("tailcall-compat-expected-attach-type", _CONNECT, (("VERSION", "6"),), (("VERSION", "4"),)),
     Source("tailcall-direct-in-callback", _HEAD + _LOOP, (("BODY", f"{_TAIL_CALL};"),), (("BODY", "step(skb);"),)),

@@ -117,7 +117,7 @@ REFUSED = {
     "a sleepable program": (_6_12, _7_3, "EINVAL"),
     "a callback": (_6_12, _7_3, "EINVAL"),
     "a subprogram of a callback": (_6_12, _7_3, "EINVAL"),
-    "what is returned": (_6_12, _7_3, "EACCES"),
+    "what is returned": (_6_12, _7_3, "EINVAL"),
     "behind a tail call": (_6_1, _6_12, "EACCES"),
     "an RCU section": (None, _6_12, "EINVAL"),
     "preemption off": (None, _6_12, "EINVAL"),
