@@ -55,13 +55,17 @@ def _ordered(found: ExposureReport, everything: bool) -> list[Exposure]:
     return sorted(shown, key=lambda item: -item.state)
 
 
+def _is_elsewhere(found: ExposureReport, item: Exposure) -> bool:
+    """Returns True if the defect is in code of other architectures than the requested one."""
+    (defect,) = found.catalog.find(item.defect)
+    return found.architecture is not None and bool(
+        defect.architectures and found.architecture not in defect.architectures
+    )
+
+
 def is_shown(found: ExposureReport, item: Exposure) -> bool:
     """Returns True if the defect is met, possible or causes refusals, and is in code of the requested architecture."""
-    (defect,) = found.catalog.find(item.defect)
-    elsewhere = (
-        found.architecture is not None and defect.architectures and found.architecture not in defect.architectures
-    )
-    return not elsewhere and (item.state is not State.NOT_MET or bool(item.refusals))
+    return not _is_elsewhere(found, item) and (item.state is not State.NOT_MET or bool(item.refusals))
 
 
 def exposure_rows(found: ExposureReport, everything: bool) -> list[ExposureRow]:
@@ -83,11 +87,18 @@ def exposure_rows(found: ExposureReport, everything: bool) -> list[ExposureRow]:
 
 
 def summary_of(found: ExposureReport, everything: bool) -> str:
-    """Returns the last line, with the number of defects in each state."""
-    counts = [f"{sum(item.state is state for item in found.exposures)} {state.label}" for state in reversed(State)]
-    hidden = sum(not is_shown(found, item) for item in found.exposures)
-    what = "not-met" if found.architecture is None else "not-met, or of other architectures,"
-    return ", ".join(counts) + (f"; {hidden} {what} are not shown (--all)" if hidden and not everything else "")
+    """Returns the last line, with the number of defects in each state: of the requested architecture, or of all where
+    all are shown.
+    """
+    own = [item for item in found.exposures if everything or not _is_elsewhere(found, item)]
+    counts = ", ".join(f"{sum(item.state is state for item in own)} {state.label}" for state in reversed(State))
+    hidden = sum(not is_shown(found, item) for item in own)
+    parts = [
+        f"{hidden} not-met" if hidden else "",
+        f"{others} of other architectures" if (others := len(found.exposures) - len(own)) else "",
+    ]
+    left_out = " and ".join(filter(None, parts))
+    return counts + (f"; {left_out} are not shown (--all)" if left_out and not everything else "")
 
 
 def details_of(found: ExposureReport, item: Exposure) -> list[str]:

@@ -62,7 +62,7 @@ class Effects:
         """Changes a state by the instruction at a place."""
         code = insn[0]
         kind = code & 7
-        if kind == _ALU64 or kind == _ALU:  # noqa: SIM109
+        if kind in (_ALU64, _ALU):
             self._alu(place, insn, state[0])
         elif kind == _LDX:
             self._load(place, insn, state)

@@ -39,6 +39,7 @@ class _Recorder:
         self.programs: dict[int, Program] = {}
         self.slots: dict[int, dict[int, str]] = {}
         self.storages: set[int] = set()
+        self._compiles = True
         self._next = 100
 
     def _descriptor(self, name: str) -> int:
@@ -59,6 +60,9 @@ class _Recorder:
         assert kind == bpf.CGROUP_STORAGE
         self.storages.add(found)
         return found
+
+    def switch_jit(self, on: bool) -> None:
+        self._compiles = on
 
     def kfunc(self, name: str) -> int:
         return KFUNCS.index(name)
@@ -89,7 +93,7 @@ class _Recorder:
             has_target=target is not None if kind == bpf.EXT else None,
             sleepable=bool(flags & bpf.SLEEPABLE),
             storages=tuple(self.names[item] for item in self.storages if _uses(program, item)),
-            jited=True,
+            jited=self._compiles,
             global_functions=[item.name for item in functions if item.is_global],
             key=f"{name}{self._next}",
             maps=self.names,

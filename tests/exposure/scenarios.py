@@ -239,6 +239,27 @@ def _aimless(kernel: Bpf, kind: int) -> int:
     return int(bool(kernel.load(kind, code, functions=functions, context="__sk_buff", name="entry")))
 
 
+def _switch_jit(kernel: Bpf, value: str) -> None:
+    """Switches the JIT of the guest on or off. The recorder has a switch of its own: no other machine is changed."""
+    given = getattr(kernel, "switch_jit", None)
+    if given is not None:
+        given(value == "1")
+        return
+    with open("/proc/sys/net/core/bpf_jit_enable", "w", encoding="utf-8") as file:
+        file.write(value)
+
+
+def _interpreted(kernel: Bpf, in_subprogram: bool) -> int:
+    """A program that the kernel interprets tail-calls in a subprogram, or itself."""
+    counters, array = kernel.array(), kernel.prog_array()
+    _switch_jit(kernel, "0")
+    try:
+        code = chain(counters, array, through_subprogram=in_subprogram)
+        return int(bool(kernel.load(bpf.SOCKET_FILTER, code, name="entry")))
+    finally:
+        _switch_jit(kernel, "1")
+
+
 def _branches(kernel: Bpf, tail_calls: bool) -> int:
     """A program counts where its subprogram does not return 0: where a tail call of it was taken. The verifier, which
     knows the failed one only, removes the way to it.
@@ -344,6 +365,11 @@ SCENARIOS = {
         "tailcall-pkt-pointers",
         lambda kernel: _keeps_packet(kernel, True),
         lambda kernel: _keeps_packet(kernel, False),
+    ),
+    "an interpreted subprogram": (
+        "interp-fallback-tailcall-subprog",
+        lambda kernel: _interpreted(kernel, True),
+        lambda kernel: _interpreted(kernel, False),
     ),
     "a branch on what is returned": (
         "tailcall-verifier-return-model",

@@ -121,6 +121,7 @@ REFUSED = {
     "behind a tail call": (_6_1, _6_12, "EACCES"),
     "an RCU section": (None, _6_12, "EINVAL"),
     "preemption off": (None, _6_12, "EINVAL"),
+    "an interpreted subprogram": (None, _6_12, "EINVAL"),
     "an extension and another type": (None, _6_12, "EINVAL"),
     "an extension of what keeps the packet": (_6_1, _6_12, "EINVAL"),
 }
