@@ -5,6 +5,7 @@ A value that a source does not provide is None, never a default. A condition tha
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from enum import Enum
 from typing import NamedTuple
 
@@ -183,8 +184,9 @@ class Program(NamedTuple):
 
     def line_of(self, instruction: int) -> SourceLine | None:
         """Returns the source line of an instruction: the one of the nearest instruction at or before it."""
-        before = [index for index in self.lines if index <= instruction]
-        return self.lines[max(before)] if before else None
+        places = sorted(self.lines)
+        before = bisect_right(places, instruction)
+        return self.lines[places[before - 1]] if before else None
 
 
 class ProgramSet(NamedTuple):

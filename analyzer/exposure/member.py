@@ -1,0 +1,41 @@
+"""One program of the sets that are looked at together, with what its own code shows."""
+
+from __future__ import annotations
+
+from tailcall_audit.analyzer.exposure.code import Code
+from tailcall_audit.analyzer.exposure.types import Place
+from tailcall_audit.analyzer.programs.types import Function, Map, Program, ProgramSet
+
+__all__ = ["EXTENSION", "TRACING", "Member"]
+
+TRACING, EXTENSION = "tracing", "ext"
+"""Program types by the kernel's names (enum bpf_prog_type)."""
+_TRACERS = frozenset(("trace_fentry", "trace_fexit", "modify_return", "trace_fsession"))
+"""Attach types whose programs run in a trampoline (enum bpf_attach_type)."""
+
+
+class Member:
+    """A program of one of the sets. Members are compared by identity."""
+
+    def __init__(self, owner: ProgramSet, program: Program, name: str) -> None:
+        self.owner = owner
+        self.program = program
+        self.name = name
+        self.code = Code(program)
+
+    def place(self, function: Function | None = None, instruction: int | None = None) -> Place:
+        """Returns the place of a function or an instruction in this program."""
+        line = None if instruction is None else self.program.line_of(instruction)
+        written = None if line is None else f"{line.file}:{line.line}"
+        name = None if function is None else function.name
+        return Place(self.owner.label, self.program.key, name, instruction, written)
+
+    def map(self, name: str | None) -> Map | None:
+        """Returns the map with a name."""
+        return None if name is None else self.owner.map(name)
+
+    @property
+    def is_tracer(self) -> bool:
+        """Returns True if the program runs in a function's trampoline, or may because its attach type is unknown."""
+        kind, attach = self.program.type, self.program.expected_attach_type
+        return kind == TRACING and (attach is None or attach in _TRACERS)
