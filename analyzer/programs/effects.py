@@ -40,9 +40,9 @@ _MOV = 0xB0
 class Effects:
     """Applies instructions of a function to states, and keeps what they show.
 
-    `depth` is the deepest stack slot that is used, `varies` is True if one has an unknown offset. `crossed` are the calls
-    across which a packet pointer is kept and then used; `is_vague` is True if a pointer of unknown origin is used after
-    a call. `undecided` are the blocks that end in a jump on a value that is constant at load time.
+    `depth` is the deepest stack slot that is used, `varies` is True if one has an unknown offset. `crossed` are the
+    calls across which a packet pointer is kept and then used; `is_vague` is True if a pointer of unknown origin is used
+    after a call. `undecided` are the blocks that end in a jump on a value that is constant at load time.
     """
 
     def __init__(self, code: Code, layout: Layout) -> None:
