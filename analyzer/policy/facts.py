@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from operator import itemgetter
+from typing import TYPE_CHECKING
 
 from tailcall_audit.analyzer.catalog.types import Catalog, Defect
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, LivePatches, Presence, Verdict
-from tailcall_audit.analyzer.policy.shapes import Shaped, Shapes
 from tailcall_audit.analyzer.policy.weigh import Weighed, weigh
+
+if TYPE_CHECKING:
+    from tailcall_audit.analyzer.policy.shapes import Shaped, Shapes
 
 __all__ = ["MEMORY", "Facts", "both_ways"]
 
@@ -51,11 +55,17 @@ class _Remembered:
         self.weighed: dict[tuple[object, ...], tuple[list[Evidence], Weighed, Weighed]] = {}
         self.verdicts: dict[tuple[object, ...], tuple[Defect, tuple[Verdict, ...]]] = {}
         self.shaped: dict[tuple[str, tuple[int, ...]], Shaped] = {}
-        self.shapes = Shapes()
         self.picks: dict[str, tuple[Defect, Callable[[_Marks], object]]] = {}
         """Functions that pick the numbers that a defect depends on, by its name."""
         self.targets = 0
         """The number of targets that were judged. Shapes are worth their cost only for many."""
+
+    @cached_property
+    def shapes(self) -> Shapes:
+        """The shapes of evidence so far. Their module is loaded only if there are many targets."""
+        from tailcall_audit.analyzer.policy.shapes import Shapes
+
+        return Shapes()
 
 
 class _Memory:
