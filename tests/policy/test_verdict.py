@@ -76,6 +76,10 @@ def test_a_debian_abi_number_that_was_not_surveyed_leaves_open_what_stable_updat
     assert "6.1" in found["freplace-loop"].reason
 
 
+def test_ubuntu_6_5_proves_the_base_and_not_the_updates() -> None:
+    assert [states("6.5.0-35-generic")[slug] for slug in SIX] == [F, F, U, U, U, U]
+
+
 def test_ubuntu_6_8_proves_the_base_and_what_a_later_build_lacks() -> None:
     """Noble's changelog names 116e04ba1459 and d6083f040d5d as not in a build that is later than 35 (ubuntu-noble)."""
     assert [states("6.8.0-35-generic")[slug] for slug in SIX] == [F, F, F, A, U, A]
