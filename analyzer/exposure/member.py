@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from functools import cached_property
+
 from tailcall_audit.analyzer.exposure.code import Code
 from tailcall_audit.analyzer.exposure.types import Place
-from tailcall_audit.analyzer.programs.types import Function, Map, Program, ProgramSet
+from tailcall_audit.analyzer.programs.types import Function, Map, Program, ProgramSet, SourceLine
 
 __all__ = ["EXTENSION", "TRACING", "Member"]
 
@@ -25,10 +28,18 @@ class Member:
 
     def place(self, function: Function | None = None, instruction: int | None = None) -> Place:
         """Returns the place of a function or an instruction in this program."""
-        line = None if instruction is None else self.program.line_of(instruction)
+        line = None if instruction is None else self._line_of(instruction)
         written = None if line is None else f"{line.file}:{line.line}"
         name = None if function is None else function.name
         return Place(self.owner.label, self.program.key, name, instruction, written)
+
+    @cached_property
+    def _lines(self) -> list[int]:
+        return sorted(self.program.lines)
+
+    def _line_of(self, instruction: int) -> SourceLine | None:
+        before = bisect_right(self._lines, instruction)
+        return self.program.lines[self._lines[before - 1]] if before else None
 
     def map(self, name: str | None) -> Map | None:
         """Returns the map with a name."""

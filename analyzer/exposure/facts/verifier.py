@@ -13,7 +13,7 @@ from tailcall_audit.analyzer.exposure.types import Finding, State
 from tailcall_audit.analyzer.exposure.world import EXTENSION, LOOK_AT_ATTACHED, TRACING, Member, World
 from tailcall_audit.analyzer.programs.arithmetic import COMPARISONS
 from tailcall_audit.analyzer.programs.types import CallSite, Function
-from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL
+from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL, Insn
 
 __all__: list[str] = []
 
@@ -223,11 +223,24 @@ def _tail_call_in_an_rcu_section(_: World, member: Member) -> Finding:
     return strongest(_under(member, _RCU), "it makes no tail call in an RCU read section")
 
 
+def _is_division(insn: Insn) -> bool:
+    return bool(insn.code & 7 in (4, _ALU64) and insn.code & 0xF0 in _MODULO_OR_DIVISION and insn.code & _REGISTER)
+
+
+def _may_be_rewritten(insn: Insn) -> bool:
+    return insn.code & 7 == _LDX or (insn.code == _CALL and insn.src != _PSEUDO_CALL) or _is_division(insn)
+
+
 @named("rewritten-in-front-of-a-constant-tail-call")
 def _rewritten_in_front_of_a_constant_tail_call(_: World, member: Member) -> Finding:
     """The verifier replaces some instructions by several: divisions by a register always, loads and calls sometimes."""
 
     def found() -> Iterator[Finding]:
+        insns = member.program.instructions
+        end = len(insns)
+        # The first one of each kind decides about all tail calls behind it.
+        division = next((index for index, insn in enumerate(insns) if _is_division(insn)), end)
+        other = next((index for index, insn in enumerate(insns) if _may_be_rewritten(insn)), end)
         for spot in member.code.spots():
             where = member.place(spot.function, spot.call.instruction)
             array, key = member.map(spot.call.map), spot.call.key
@@ -235,17 +248,12 @@ def _rewritten_in_front_of_a_constant_tail_call(_: World, member: Member) -> Fin
                 continue
             if key is None and not spot.call.key_may_be_constant:
                 continue
-            known = array is not None and key is not None
-            for insn in member.program.instructions[: spot.call.instruction]:
-                kind = insn.code & 7
-                divides = kind in (4, _ALU64) and insn.code & 0xF0 in _MODULO_OR_DIVISION and insn.code & _REGISTER
-                if divides and known:
-                    yield seen(
-                        spot.state, "a division in front of a constant tail call, which the verifier rewrites", where
-                    )
-                elif divides or kind == _LDX or (insn.code == _CALL and insn.src != _PSEUDO_CALL):
-                    text = "a load or call in front of a tail call, which the verifier may rewrite"
-                    yield possible(text, where, settle="bpftool prog dump xlated")
+            if division < spot.call.instruction and array is not None and key is not None:
+                text = "a division in front of a constant tail call, which the verifier rewrites"
+                yield seen(spot.state, text, where)
+            elif other < spot.call.instruction:
+                text = "a load or call in front of a tail call, which the verifier may rewrite"
+                yield possible(text, where, settle="bpftool prog dump xlated")
 
     return strongest(found(), "nothing in front of a constant tail call is rewritten by the verifier")
 
