@@ -93,7 +93,10 @@ def test_what_is_known_whole_is_decided(case: tuple[Defect, dict[str, Presence]]
     whole = {name: presences.get(name, UNKNOWN) for name in (*defect.commits, *defect.capabilities)}
     whole = {name: PRESENT if presence is PRESENT else ABSENT for name, presence in whole.items()}
     state = judged(defect, whole)
-    if any(whole[name] is ABSENT for name in defect.unproven):
+    if any(whole[name] is PRESENT for name in defect.unproven if defect.fixed and name in leaves(defect.fixed)):
+        # A fix that was only read makes nothing fixed.
+        assert state is not State.FIXED
+    elif any(whole[name] is ABSENT for name in defect.unproven):
         # The part of such a commit in the defect was only read: its absence makes nothing safe.
         there = {name: presence is PRESENT or name in defect.unproven for name, presence in whole.items()}
         assert state is not State.NOT_AFFECTED or not truth(defect.reachable, there)
