@@ -5,6 +5,7 @@ misses.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from tailcall_audit.analyzer.exposure.answers import met, not_met, possible, strongest
 from tailcall_audit.analyzer.exposure.facts.registry import named
@@ -39,6 +40,12 @@ def _target_type(world: World, extension: Member) -> str | None:
     return None
 
 
+@lru_cache(maxsize=4096)
+def _is_open(world: World, member: Member) -> bool:
+    """Returns True if a tail call of a program may lead to programs that are not known."""
+    return any(world.targets(member, spot.call).others for spot in member.code.spots())
+
+
 @named("shares-a-prog-array-with-another-type")
 def _shares_a_prog_array_with_another_type(world: World, member: Member) -> Finding:
     def differ(first: Member, second: Member) -> State:
@@ -48,10 +55,7 @@ def _shares_a_prog_array_with_another_type(world: World, member: Member) -> Find
     found = compared(world, member, differ, State.POSSIBLE, "they have different types", otherwise)
     if found.state is State.NOT_MET:
         for other in world.members:
-            unknown = any(
-                world.targets(item, spot.call).others for item in (member, other) for spot in item.code.spots()
-            )
-            if unknown and differ(member, other) is not State.NOT_MET:
+            if differ(member, other) is not State.NOT_MET and (_is_open(world, member) or _is_open(world, other)):
                 text = f"user space may try to put {member.name} and {other.name} into one prog array at once"
                 return possible(text, member.place(), other.place())
     return found
