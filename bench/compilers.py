@@ -140,7 +140,8 @@ def _unpack(package: Path, folder: Path) -> Path:
 
 def _configure(build: Build, local_version: str, thin_lto: bool) -> None:
     """Merges the fragment into tinyconfig. Raises BuildError if one of its options does not take effect."""
-    if (build.output / ".config").exists():
+    done = build.output / "configured"
+    if done.exists():
         return
     build.output.mkdir(parents=True, exist_ok=True)
     wanted = build.output / "wanted.config"
@@ -158,8 +159,8 @@ def _configure(build: Build, local_version: str, thin_lto: bool) -> None:
         line for line in wanted.read_text(encoding="utf-8").splitlines() if line.endswith("=y") and line not in lines
     ]
     if lost:
-        config.unlink()
         raise BuildError(f"these options are not taken by {build.sources.name}: {', '.join(lost)}")
+    done.touch()
 
 
 @contextmanager
