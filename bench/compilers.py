@@ -50,9 +50,15 @@ _COMPILABLE = {
         Edit(S390, _TRAMPOLINE, f"{_COUNT},\n\t\t       0xf000 | tjit->tccnt_off", f"{_COUNT},\n 0xf000 | {_COUNT}"),
         Edit(S390, _TRAMPOLINE, "0xd203f000 | tjit->tccnt_off,\n\t\t       0xf000", f"0xd203f000 | {_COUNT},\n 0xf000"),
     ),
-    # Where an offset counts from -1, the jump leads to the instruction in front of the tail call.
+    # Where an offset counts from -1 (in programs with subprograms), the jump leads to the instruction in front of the
+    # tail call.
     "loongarch-tailcall-jump-offset": (
-        Edit(LOONGARCH, "emit_bpf_tail_call", "ctx->offset[insn + 1] - ctx->idx", "ctx->offset[insn] - 1 - ctx->idx"),
+        Edit(
+            LOONGARCH,
+            "emit_bpf_tail_call",
+            "ctx->offset[insn + 1] - ctx->idx",
+            "(ctx->prog->is_func ? ctx->offset[insn] - 1 : ctx->offset[insn + 1]) - ctx->idx",
+        ),
     ),
 }
 """What stands for edits of `UNDONE` that only a reader of sources takes: with these the kernel compiles and behaves as

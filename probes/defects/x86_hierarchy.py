@@ -6,8 +6,8 @@ did not stop itself).
 
 do_jit() and emit_bpf_tail_call_*() of arch/x86/net/bpf_jit_comp.c decide: Linux kernel commit 116e04ba1459 ("bpf, x64:
 Fix tailcall hierarchy") (in v6.12) shares one counter through a pointer. The program is the same on the other
-architectures, where 66ff4d61dc12 (arm64, in v6.12), c861a6b14713 (s390x, in v6.18) and c0fcc955ff82 (LoongArch, in
-v6.17) decide.
+architectures, where 66ff4d61dc12 (arm64, in v6.12) and c861a6b14713 (s390x, in v6.18) decide. LoongArch has a probe of
+its own.
 """
 
 from __future__ import annotations
@@ -39,6 +39,5 @@ def _run(kernel: Bpf) -> Result:
 _TWINS = (
     ("arm64", "arm64-tailcall-hierarchy"),
     ("s390x", "s390-tailcall-hierarchy"),
-    ("loongarch64", "loongarch-tailcall-hierarchy"),
 )
 PROBE = Probe("x86-hierarchy", "a socket filter that calls a tail-calling subprogram twice", _run, twins=_TWINS)
