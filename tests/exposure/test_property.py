@@ -90,6 +90,14 @@ def in_a_doubling_loop(world: Made, name: str) -> bool:
     )
 
 
+def in_a_loop_of_a_subprogram(world: Made, name: str) -> bool:
+    """A program whose `sub` tail-calls and leads into a loop: it, and what is on its way."""
+    loops = world.slot is not None and world.kind(world.slot).tail_calls
+    return loops and any(
+        world.kind(other).in_sub and (name == other or name in world.chain_from(other)) for other in world.kinds
+    )
+
+
 def in_a_traced_loop(world: Made, name: str) -> bool:
     """A program whose `sub` tail-calls back and is traced: it, its tracer, and what is on the way."""
     return any(
@@ -114,6 +122,7 @@ def in_an_extension_loop(world: Made, name: str) -> bool:
 
 ORACLES = {
     "sibling-tail-calls-in-a-loop": in_a_doubling_loop,
+    "subprogram-in-a-tail-call-loop": in_a_loop_of_a_subprogram,
     "traced-subprogram-in-a-tail-call-loop": in_a_traced_loop,
     "extension-that-tail-calls-its-target": in_an_extension_loop,
 }

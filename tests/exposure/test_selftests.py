@@ -135,7 +135,8 @@ def test_freplace_is_met_once_it_is_attached_and_its_target_put_into_its_prog_ar
 
 
 def test_every_other_selftest_meets_none_of_the_six_pitfalls_in_a_closed_world() -> None:
-    pitfalls = [item.slug for item in _CATALOG.defects if item.pitfall is not None]
+    # On LoongArch one tail call of a subprogram is enough, and what the slots hold is not in an object.
+    pitfalls = [item.slug for item in _CATALOG.defects if item.pitfall and not item.slug.startswith(_ELSEWHERE)]
     others = sorted(set(selftests(_SERIES).objects) - set(WRITTEN_FOR))
     assert len(others) > 10
     for name in others:

@@ -271,6 +271,9 @@ TWINS: dict[str, Twins] = {
         ),
     ),
     "sibling-tail-calls-in-a-loop": Twins("two calls, or one", filled(caller(2)), filled(caller(1))),
+    "subprogram-in-a-tail-call-loop": Twins(
+        "a tail call back in the subprogram, or in the main function", filled(caller(1)), filled(_entry())
+    ),
     "traced-subprogram-in-a-tail-call-loop": Twins(
         "a tracer of the subprogram, or of the main function",
         filled(caller(), tracer()),

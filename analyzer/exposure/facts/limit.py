@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
 from tailcall_audit.analyzer.exposure.answers import possible, seen, strongest
 from tailcall_audit.analyzer.exposure.code import Event
@@ -82,39 +83,69 @@ def _most(world: World, member: Member) -> int:
     return min(total, _MANY)
 
 
+class _Start(NamedTuple):
+    """What a program does that bypasses the count, in words, and the places of it."""
+
+    state: State
+    words: str
+    places: tuple[Place, ...]
+
+
+def _in_a_loop(world: World, member: Member, starts: Callable[[Member], _Start | None]) -> Iterator[Finding]:
+    """Yields the findings about a program on the way from what bypasses the count into a loop."""
+    for other in world.members:
+        start = starts(other)
+        if start is None:
+            continue
+        there = Way(State.MET) if other is member else world.way(other, member)
+        loop = world.loop(member)
+        state = min(start.state, there.state, loop.state)
+        where = (*start.places, *there.places, *loop.places)
+        chain = (f"{other.name}: {start.words}", *there.chain, *loop.chain)
+        text = f"{start.words if other is member else chain[0]}, and its tail calls lead into a loop"
+        why = there.why or loop.why
+        if state is State.POSSIBLE and why:
+            yield possible(f"{text}, if so: {why}", *where, settle=there.settle or loop.settle, chain=chain)
+        elif state is not State.NOT_MET:
+            yield seen(state, text, *where, chain=chain)
+        elif other is member and _most(world, member) > _LIMIT:
+            text = f"{start.words}: more than {_LIMIT} tail calls in one run cannot be ruled out"
+            yield possible(text, *start.places)
+    yield from _link(world, member)
+
+
+def _siblings(member: Member) -> _Start | None:
+    pair = _doubling(member)
+    if pair is None:
+        return None
+    function, first, second, state = pair
+    return _Start(
+        state, _words(pair), (member.place(function, first.instruction), member.place(function, second.instruction))
+    )
+
+
+def _in_a_subprogram(member: Member) -> _Start | None:
+    spots = [spot for spot in member.code.spots() if spot.function is not member.code.main]
+    if not spots:
+        return None
+    spot = max(spots, key=lambda item: item.state)
+    where = (member.place(spot.function, spot.call.instruction),)
+    return _Start(spot.state, f"{spot.function.name}() is a subprogram and makes a tail call", where)
+
+
 @named("sibling-tail-calls-in-a-loop")
 def _sibling_tail_calls_in_a_loop(world: World, member: Member) -> Finding:
     """A program makes tail calls one after the other, and they lead into a loop. The programs on the way are
     included.
     """
+    nothing = "no run of its functions makes tail calls one after the other in a chain that leads back"
+    return strongest(_in_a_loop(world, member, _siblings), nothing)
 
-    def found() -> Iterator[Finding]:
-        for other in world.members:
-            pair = _doubling(other)
-            if pair is None:
-                continue
-            there = Way(State.MET) if other is member else world.way(other, member)
-            loop = world.loop(member)
-            state = min(pair[3], there.state, loop.state)
-            where: tuple[Place, ...] = (
-                other.place(pair[0], pair[1].instruction),
-                other.place(pair[0], pair[2].instruction),
-            )
-            where += (*there.places, *loop.places)
-            words = _words(pair)
-            chain = (f"{other.name}: {words}", *there.chain, *loop.chain)
-            why = there.why or loop.why
-            if state is State.POSSIBLE and why:
-                text = f"{words if other is member else chain[0]}, and its tail calls lead into a loop, if so: {why}"
-                yield possible(text, *where, settle=there.settle or loop.settle, chain=chain)
-            elif state is not State.NOT_MET:
-                text = f"{words if other is member else chain[0]}, and its tail calls lead into a loop"
-                yield seen(state, text, *where, chain=chain)
-            elif other is member and _most(world, member) > _LIMIT:
-                yield possible(f"{words}: more than {_LIMIT} tail calls in one run cannot be ruled out", *where)
-        yield from _link(world, member)
 
-    return strongest(found(), "no run of its functions makes tail calls one after the other in a chain that leads back")
+@named("subprogram-in-a-tail-call-loop")
+def _subprogram_in_a_tail_call_loop(world: World, member: Member) -> Finding:
+    """A subprogram makes a tail call that leads into a loop. The programs on the way are included."""
+    return strongest(_in_a_loop(world, member, _in_a_subprogram), "no subprogram makes a tail call that leads back")
 
 
 def _link(world: World, member: Member) -> Iterator[Finding]:
