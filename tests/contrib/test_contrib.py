@@ -17,6 +17,8 @@ from packaging.requirements import Requirement
 from prometheus_client.parser import text_string_to_metric_families
 
 from tailcall_audit.analyzer.formats.registry import find_format
+from tests.exposure.test_join import on
+from tests.exposure.twins import caller, filled
 from tests.formats.examples import VIEW, whole
 
 ROOT = Path(__file__).parents[2]
@@ -167,8 +169,11 @@ def test_the_playbook_is_yaml_that_asks_and_audits() -> None:
 
 
 def test_the_alerts_are_about_series_that_are_written() -> None:
-    text = find_format("prometheus").render(whole(), VIEW)
-    written = {family.name for family in text_string_to_metric_families(text)}
+    prometheus = find_format("prometheus")
+    # The series of programs are written only where programs were given.
+    programs = on(filled(caller(2)), "6.1.170", only=("x86-hierarchy",))
+    texts = [prometheus.render(report, VIEW) for report in (whole(), programs)]
+    written = {family.name for text in texts for family in text_string_to_metric_families(text)}
     rules = [rule for group in load("prometheus/alerts.yml")["groups"] for rule in group["rules"]]
     assert len({rule["alert"] for rule in rules}) == len(rules)
     for rule in rules:

@@ -25,6 +25,7 @@ OTHERS = {
     "probes/kernel/loaded.py",
     "analyzer/kernelfiles/tree_files.py",  # by os.open without following links, and looked at before it is read
     "analyzer/kernelfiles/roots/root.py",  # the same, folder by folder
+    "analyzer/kernelfiles/roots/lvm.py",  # a volume of a library, on streams that disk.py opened
     "analyzer/kernelfiles/roots/disk.py",  # what a library reads in a disk's image, whose file is opened by open_file
 }
 
