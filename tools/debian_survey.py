@@ -2,8 +2,8 @@
 [--packages FILE…]``.
 
 Debian's ABI numbers (``6.1.0-47-amd64``) name packages: a changelog says "Bump ABI to N" in the entry that does so, and
-the package lists of a mirror name packages with their versions. From both follow the packages that a number may name. A
-number is left out where its range is open: until a later number is known, another upload may have it.
+the package lists of a mirror name packages with their versions. Together they give the packages that a number may name.
+A number whose range is open is left out: another upload may have it, until a later number is known.
 
 The same changelogs say which commits of the catalogue Debian lists in a series that was read from its first entry to
 its last.

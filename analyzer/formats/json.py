@@ -1,8 +1,8 @@
 """The report as JSON. Its frame is a contract: `report.schema.json`, described in docs/report.md.
 
-In a report of few kernels each verdict has all that it rests on. In one of many, what verdicts share stands there once,
-behind the targets: a verdict names its `detail` by number, and a detail its `evidence`. So a thousand kernels make a
-report of megabytes, and each target is written when it is reached.
+In a report of few kernels, each verdict contains all that it rests on. In one of many kernels, what verdicts share is
+written once, behind the targets: a verdict names its `detail` by number, and a detail its `evidence`. A report of a
+thousand kernels has megabytes therefore, and each target is written as soon as it is judged.
 """
 
 from __future__ import annotations
