@@ -128,7 +128,9 @@ def test_5_10_says_that_the_locked_memory_limit_is_in_the_way() -> None:
 def test_a_hardened_jit_and_lockdown_change_nothing(append: str) -> None:
     found = guest(debian_image("vmlinuz-6.1.0-47-cloud-amd64"), append)
     assert append.startswith("tca") or f"[{append.partition('=')[2]}]" in found.facts["lockdown"]
-    assert {slug for slug, result in found.results.items() if result.state == PRESENT} == SHARED[2].present
+    # All probes run here; the program of LoongArch's own pitfall 4 is counted wrongly by a kernel with x86-64's, too.
+    ours = {slug: result for slug, result in found.results.items() if not slug.startswith("loongarch-")}
+    assert {slug for slug, result in ours.items() if result.state == PRESENT} == SHARED[2].present
 
 
 def test_without_the_jit_the_pitfalls_cannot_be_judged_and_the_reason_is_said(without_rounding: Path) -> None:
