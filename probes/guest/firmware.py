@@ -14,8 +14,8 @@ from tailcall_audit.probes.reading import read_file
 __all__ = ["FOLDERS", "find_firmware"]
 
 FOLDERS = ("/etc/qemu/firmware", "/usr/share/qemu/firmware")
-"""The folders of descriptors, the one with the higher priority first. QEMU may run as `nobody`, so a user's own folder is
-not one of them.
+"""The folders of descriptors, in the order of their priority. A user's own folder is left out, because QEMU may run as
+`nobody`.
 """
 _MAX_SIZE = 1 << 16
 
@@ -23,8 +23,8 @@ _MAX_SIZE = 1 << 16
 def find_firmware(target: str, folders: Sequence[str] = FOLDERS) -> str | None:
     """Returns the path of the firmware for a target of QEMU (``loongarch64``), or None if none is installed.
 
-    Of several, the first by the names of their descriptors is taken. A descriptor replaces one of the same name in a
-    folder of lower priority, and an empty one hides it.
+    The descriptor with the first name wins. It replaces one of the same name in a folder of lower priority; if it is
+    empty, there is none of that name.
     """
     descriptors: dict[str, str] = {}
     for folder in reversed(folders):
