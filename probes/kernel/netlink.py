@@ -15,7 +15,7 @@ from collections import namedtuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import NamedTuple
 
     class LoadedHook(NamedTuple):
@@ -36,6 +36,8 @@ _SOL_SOCKET, _SO_RCVTIMEO, _SECONDS = 1, 20, 10
 _DUMP = 0x301
 """NLM_F_REQUEST | NLM_F_DUMP."""
 _ERROR, _DONE = 2, 3
+_INTERRUPTED = 0x10
+"""NLM_F_DUMP_INTR: what is dumped has changed meanwhile, so that some of it may be missing."""
 _GETLINK, _GETQDISC, _GETTFILTER, _GETACTION = 18, 38, 46, 50
 _INGRESS, _MIN_INGRESS, _MIN_EGRESS = 0xFFFF0000, 0xFFFFFFF2, 0xFFFFFFF3
 """The handle of an ingress or clsact qdisc, and the two parents of filters that a clsact qdisc has."""
@@ -47,7 +49,7 @@ _ACT_TAB, _ACT_KIND, _ACT_OPTIONS, _ACT_BPF_ID = 1, 1, 2, 9
 _TYPE_MASK = 0x3FFF
 """Removes the flags NLA_F_NESTED and NLA_F_NET_BYTEORDER from the type of an attribute."""
 _WITHOUT = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOENT)
-"""What a kernel answers that was built without qdiscs or without this kind of action."""
+"""The errors of a kernel that was built without CONFIG_NET_SCHED, or without act_bpf."""
 _MAX_MESSAGES = 1_000_000
 _ROOM = 1 << 18
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -75,20 +77,41 @@ def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _messages(line: int, kind: int, body: bytes) -> Iterator[bytes]:
-    """Yields the messages of a dump without their headers. Raises OSError."""
+    """Yields the messages of a dump without their headers. Raises OSError, also if the dump is not complete."""
     os.write(line, struct.pack("=IHHII", 16 + len(body), kind, _DUMP, 1, 0) + body)
     for _ in range(_MAX_MESSAGES):
         data = os.read(line, _ROOM)
         place = 0
+        if len(data) < 16:
+            break
         while place + 16 <= len(data):
-            length, answer = struct.unpack_from("=IH", data, place)
-            if answer == _DONE or length < 16:
+            length, answer, flags = struct.unpack_from("=IHH", data, place)
+            if length < 16 or place + length > len(data):
+                raise OSError(errno.EBADMSG, "the answer is cut off")
+            if flags & _INTERRUPTED:
+                raise OSError(errno.EINTR, "they changed meanwhile")
+            content = data[place + 16 : place + length]
+            if answer in (_DONE, _ERROR):
+                # The last message of a dump has an error number, too: 0, or what ended the dump early.
+                number = struct.unpack_from("=i", content)[0] if len(content) >= 4 else 0
+                if number < 0:
+                    raise OSError(-number, os.strerror(-number))
                 return
-            if answer == _ERROR:
-                (number,) = struct.unpack_from("=i", data, place + 16)
-                raise OSError(-number, os.strerror(-number))
-            yield data[place + 16 : place + length]
+            yield content
             place += length + 3 & ~3
+    raise OSError(errno.EBADMSG, "the answer has no end")
+
+
+def _unless_missing(messages: Iterator[bytes]) -> Iterator[bytes]:
+    """Yields messages; none if the kernel was built without what is asked for."""
+    is_first = True
+    try:
+        for message in messages:
+            is_first = False
+            yield message
+    except OSError as error:
+        if not is_first or error.errno not in _WITHOUT:
+            raise
 
 
 def _number(data: bytes) -> int:
@@ -110,7 +133,7 @@ def _parents(line: int) -> Iterator[tuple[int, int]]:
     """Yields the interface and the parent of every list of filters. struct tcmsg has 20 bytes: the interface's index at
     4, the handle at 8, the parent at 12.
     """
-    for message in list(_messages(line, _GETQDISC, bytes(20))):
+    for message in list(_unless_missing(_messages(line, _GETQDISC, bytes(20)))):
         where, handle = struct.unpack_from("=iI", message, 4)
         if handle == _INGRESS:
             yield from ((where, parent) for parent in (_MIN_INGRESS, _MIN_EGRESS, _INGRESS))
@@ -133,7 +156,7 @@ def _actions(line: int) -> Iterator[LoadedHook]:
     kind = struct.pack("=HH4s", 8, _ACT_KIND, b"bpf\0")
     first = struct.pack("=HH", 4 + len(kind), 1) + kind
     body = bytes(4) + struct.pack("=HH", 4 + len(first), _ACT_TAB) + first
-    for message in _messages(line, _GETACTION, body):
+    for message in _unless_missing(_messages(line, _GETACTION, body)):
         for table, content in _attributes(message[4:]):
             for _, action in _attributes(content) if table == _ACT_TAB else ():
                 options = dict(_attributes(action)).get(_ACT_OPTIONS, b"")
@@ -142,21 +165,30 @@ def _actions(line: int) -> Iterator[LoadedHook]:
                     yield LoadedHook(number, "tc action", 0)
 
 
+def _whole(read: Callable[[int], Iterator[LoadedHook]], attempts: int = 3) -> list[LoadedHook]:
+    """Returns what a reader sees. Reads again if something changed meanwhile. Raises OSError."""
+    line = _connect()
+    try:
+        return list(read(line))
+    except OSError as error:
+        if error.errno != errno.EINTR or attempts == 1:
+            raise
+    finally:
+        os.close(line)
+    return _whole(read, attempts - 1)
+
+
 def read_hooks(notes: list[str]) -> tuple[LoadedHook, ...]:
     """Returns what netlink attached in this network namespace. What cannot be read is a note."""
+    try:
+        os.close(_connect())
+    except OSError as error:
+        notes.append(f"netlink cannot be asked ({error.strerror}): what is attached without a link is not known")
+        return ()
     found: dict[LoadedHook, None] = {}
     for what, read in (("XDP programs", _xdp), ("filters", _filters), ("actions", _actions)):
         try:
-            line = _connect()
+            found.update(dict.fromkeys(_whole(read)))
         except OSError as error:
-            notes.append(f"netlink cannot be asked ({error.strerror}): what is attached without a link is not known")
-            break
-        try:
-            found.update(dict.fromkeys(read(line)))
-        except OSError as error:
-            # A kernel without CONFIG_NET_SCHED or without act_bpf has none of these.
-            if error.errno not in _WITHOUT:
-                notes.append(f"{what} of interfaces cannot be read ({error.strerror or error})")
-        finally:
-            os.close(line)
+            notes.append(f"{what} of interfaces cannot be read ({error.strerror or error})")
     return tuple(found)
