@@ -1,9 +1,8 @@
-"""LoongArch: a program with an arena takes its tail call count for the count's address.
+"""LoongArch: a program with an arena uses the value of its tail call count as the count's address.
 
-In a guest: loads a program that uses an arena and tail-calls itself. It is entered 34 times. With the defect, the
-address of the count is loaded from the wrong slot of the stack, and the kernel oopses in the program.
-
-On a host: creates an arena, and loads no program. A kernel without arenas cannot have the defect.
+Creates an arena: a kernel that has none cannot have the defect. In a guest, it then loads a program that uses an arena
+and tail-calls itself. It is entered 34 times. With the defect, the address of the count is loaded from the wrong slot of
+the stack, and the kernel oopses in the program. On a host, no program is loaded.
 
 build_prologue() of arch/loongarch/net/bpf_jit.c decides: it saves the arena's register above the count and its address,
 until Linux kernel commit cd7e356b07a2 ("LoongArch: BPF: Move arena register slot below TCC context") (in v7.3).
@@ -32,17 +31,30 @@ def _entries(kernel: Bpf) -> int:
     return kernel.count(counters)
 
 
-def _look_only(kernel: Bpf) -> Result:
+def _without_arenas(kernel: Bpf) -> Result | None:
+    """Returns the result for a kernel without arenas, None for one with them. Raises InconclusiveError if the kernel
+    refuses an arena for another reason.
+    """
     try:
         kernel.arena()
     except BpfError as error:
         if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
             return Result(ABSENT, f"cannot be reached: this kernel has no arenas ({error.words})", False)
         raise InconclusiveError(refusal_in_words(kernel, error)) from error
+    return None
+
+
+def _look_only(kernel: Bpf) -> Result:
+    unreachable = _without_arenas(kernel)
+    if unreachable is not None:
+        return unreachable
     raise InconclusiveError("only a guest can show this: running a program with an arena may panic this kernel")
 
 
 def _run(kernel: Bpf) -> Result:
+    unreachable = _without_arenas(kernel)
+    if unreachable is not None:
+        return unreachable
     control(kernel, subprograms=False)
     what = "a program with an arena that tail-calls itself"
     entries = expect(kernel, lambda: _entries(kernel), what)

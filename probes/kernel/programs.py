@@ -199,7 +199,7 @@ _healthy: set[tuple[int, bool, bool]] = set()
 
 def control(kernel: Bpf, kind: int = bpf.SOCKET_FILTER, *, subprograms: bool = True) -> None:
     """Runs the control chains, direct and indirect, plain and (unless `subprograms` is False) in a subprogram. Each
-    must be entered 34 times. Raises InconclusiveError otherwise. A chain that was runs once in a process.
+    must be entered 34 times. Raises InconclusiveError otherwise. A chain that passed is not run again in the process.
     """
     needs_jit(kernel, kind)
     for through, name in ((False, "a plain tail call"), (True, "a tail call in a subprogram"))[: 1 + subprograms]:
