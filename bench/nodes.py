@@ -76,9 +76,8 @@ _FORMS: dict[str, Callable[[list[tuple[str, str]]], Iterator[str]]] = {
 
 def main() -> int:
     """Measures each form; returns 1 if a goal is missed."""
-    count, distinct = (
-        (int(word) for word in (*sys.argv[1:3], "100000", "200")[:2]) if len(sys.argv) > 2 else (100_000, 200)
-    )
+    given = [int(word) for word in sys.argv[1:3]]
+    count, distinct = (*given, *(100_000, 200)[len(given) :])
     names = kernels(distinct)
     fleet = [(f"node-{number:06}", names[number % len(names)]) for number in range(count)]
     tool = [str(Path(sys.executable).with_name("tailcall-audit"))]
