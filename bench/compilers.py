@@ -61,7 +61,7 @@ _COMPILABLE = {
         ),
     ),
 }
-"""What stands for edits of `UNDONE` that only a reader of sources takes: with these the kernel compiles and behaves as
+"""The edits for defects whose edits in `UNDONE` do not compile: with these the kernel compiles and behaves as it does
 without the fix.
 """
 
@@ -203,6 +203,9 @@ def _put_back(sources: Path) -> None:
 
 
 def _edit(text: str, edit: Edit) -> str:
+    """Returns the text of a file without a part of a fix; raises BuildError if the part is not in it."""
+    if edit.old not in text:
+        raise BuildError(f"{edit.path} does not have {edit.old!r}: the fix cannot be undone in it")
     if not edit.function:
         return text.replace(edit.old, edit.new)
     return edited(text, Half("", "", "", "", edit.path, edit.function, edit.old, edit.new))
