@@ -1,8 +1,8 @@
 """LoongArch: a program with an arena uses the value of its tail call count as the count's address.
 
 Creates an arena: a kernel that has none cannot have the defect. In a guest, it then loads a program that uses an arena
-and tail-calls itself. It is entered 34 times. With the defect, the address of the count is loaded from the wrong slot of
-the stack, and the kernel oopses in the program. On a host, no program is loaded.
+and tail-calls itself. It is entered 34 times. With the defect, the address of the count is loaded from the wrong slot
+of the stack, and the kernel oopses in the program. On a host, no program is loaded.
 
 build_prologue() of arch/loongarch/net/bpf_jit.c decides: it saves the arena's register above the count and its address,
 until Linux kernel commit cd7e356b07a2 ("LoongArch: BPF: Move arena register slot below TCC context") (in v7.3).

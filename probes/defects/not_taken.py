@@ -14,9 +14,9 @@ __all__ = ["look_only", "reached_by_a_tail_call_that_is_not_taken"]
 def reached_by_a_tail_call_that_is_not_taken(kernel: Bpf) -> int:
     """Runs the program, and returns how often another one is entered that no tail call may reach.
 
-    The instruction in front of the tail call lowers the index from 2 to 1. It is one machine instruction. The prog_array
-    has one entry, so the tail call is not taken. Code that jumps back to that instruction lowers the index to 0 and
-    enters the other program, which does not loop.
+    The instruction in front of the tail call lowers the index from 2 to 1. It is one machine instruction. The
+    prog_array has one entry, so the tail call is not taken. Code that jumps back to that instruction lowers the index
+    to 0 and enters the other program, which does not loop.
     """
     reached, counters, array = kernel.array(), kernel.array(), kernel.prog_array()
     other = count_entry(Program().function("other"), reached, "leave")

@@ -25,7 +25,9 @@ __all__ = ["PROBE", "traced"]
 
 
 def tracer(kernel: Bpf, program: int, attach_type: int, hits: int, function: int = 1) -> int:
-    """Loads a program that counts the calls of a function of another program: at its start (FENTRY) or its end (FEXIT)."""
+    """Loads a program that counts the calls of a function of another program, at its start (FENTRY) or its end
+    (FEXIT).
+    """
     code = Program().function("tracer").map_value(R1, hits).load(8, R2, R1, 0).alu(R2, "+", 1).store(8, R1, 0, R2)
     return kernel.load(
         bpf.TRACING,

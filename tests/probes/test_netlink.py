@@ -1,5 +1,5 @@
-"""Dumps of netlink: a dump that ends early, or changes meanwhile, is an error and not a short list. A socket pair stands for
-the kernel.
+"""Dumps of netlink: a dump that ends early, or changes meanwhile, is an error and not a short list. A pair of sockets
+stands for the kernel.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ NOTE = "XDP programs of interfaces cannot be read (they changed meanwhile)"
 def test_what_changes_while_it_is_read_is_read_again(
     monkeypatch: pytest.MonkeyPatch, answers: list[bytes], found: tuple[netlink.LoadedHook, ...], notes: list[str]
 ) -> None:
-    """On a kernel without qdiscs and actions. Each answer is that of a new line; the first line only shows that there is
-    netlink.
+    """On a kernel without qdiscs and actions. Each answer is that of a new socket; the first one is only opened and
+    closed.
     """
     none = message(_ERROR, _WITHOUT_SCHED, 0)
     lines = iter([DONE, *answers, none, none])
