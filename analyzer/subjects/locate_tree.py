@@ -201,7 +201,7 @@ def open_tree(path_text: str, rev: str | None) -> KernelTree:
     notes: list[str] = []
     repository = _own_repository(root, path, rev, notes)
     if repository is None and root is None:
-        raise _no_tree(str(given), DiskReader(path), f"{given}:", f"--tree {given}/{{}}")
+        raise _no_tree(str(given), DiskReader(path), str(given), f"--tree {given}/{{}}")
     if repository is None and rev is not None:
         raise TreeError(f"{given}: --rev needs a git repository, and {root} has none of its own")
     revision, folder = (rev, "") if rev is None else _parted(rev)

@@ -26,7 +26,7 @@ from tests.subjects.trees import report, verdict
     ("make", "message"),
     [
         (lambda path: None, "no such file or directory"),
-        (lambda path: path.mkdir(), "not a kernel tree"),
+        (lambda path: path.mkdir(), "/x is not a kernel tree: no Makefile"),
         (lambda path: (path.mkdir(), (path / "Makefile").write_text("all:\n\ttrue\n")), "not a kernel tree"),
         (lambda path: (path.mkdir(), (path / "Makefile").write_bytes(b"\xff\x00" * 1000)), "not a kernel tree"),
         (lambda path: pygit2.init_repository(str(path)), "a git repository without a commit"),
