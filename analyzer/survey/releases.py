@@ -81,7 +81,8 @@ class Earliest:
     def through(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Yields the batches of a walk unchanged. Each commit's release is known once its batch is yielded."""
         for batch in batches:
-            if not self._take_chain(batch.ids, batch.parents):
+            # A batch of nothing but boundaries, or above a merge that is the newest commit, has no commits.
+            if batch.ids and not self._take_chain(batch.ids, batch.parents):
                 self._take_each(batch.ids, batch.parents)
             yield batch
 

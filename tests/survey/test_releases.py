@@ -62,3 +62,11 @@ def test_each_commit_is_in_the_earliest_tag_that_contains_it(
         if having:
             expected[_name(number).decode()] = min(having)
     assert earliest.by_commit == expected
+
+
+def test_a_batch_without_commits_changes_nothing() -> None:
+    newest = Batch([_name(1)], [_name(0)], [b""])
+    batches = [Batch([], [], []), newest, Batch([], [], [], (_name(0),))]
+    earliest = Earliest({_name(1).decode(): UpstreamVersion(6, 6, 1)})
+    assert list(earliest.through(batches)) == batches
+    assert earliest.by_commit == {_name(1).decode(): UpstreamVersion(6, 6, 1)}

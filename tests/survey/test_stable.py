@@ -83,6 +83,17 @@ def test_a_revert_and_a_re_application_between_two_tags_leave_it_there(catalog: 
     assert _claims(_survey(catalog, stable), "6.1", _FIX_6) == [("present-from", "6.1.1")]
 
 
+def test_a_branch_whose_newest_release_is_a_merge_is_read(catalog: Catalog, stable: History) -> None:
+    _stable_release(stable, "6.1.1")
+    below = str(stable.repository.head.target)
+    fix = stable.commit(backport(FIX_6, FIX_6_SUBJECT), parents=[below])
+    stable.commit("Merge the fix\n", {"Makefile": makefile("6.1.2")}, parents=[below, fix])
+    stable.tag("v6.1.2")
+    survey = _survey(catalog, stable)
+    assert _claims(survey, "6.1", _FIX_6) == [("present-from", "6.1.2")]
+    assert survey.notes == ()
+
+
 def test_a_revert_of_what_the_base_has_is_a_claim(catalog: Catalog, stable: History) -> None:
     # Linux kernel commit be8704ff07d2 ("bpf: Introduce dynamic program extensions") (in v5.6)
     commit = catalog.commits["be8704ff07d2"]
