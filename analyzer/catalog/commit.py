@@ -17,10 +17,10 @@ class BranchFact(NamedTuple):
     """What a survey found on one stable branch.
 
     A backport has the release it entered with, or a release it was there by (`present_by`); an absence holds up to
-    `surveyed_through`, the last release that was looked at. `survey` names the survey that it is from, None if it is
-    the catalogue's own; `basis` is the survey that says it, or says the same later than the catalogue. `changes` has
-    the releases that brought it (True) and took it back (False), oldest first, where it was reverted; before the first
-    of them it is as in the base release.
+    `surveyed_through`, the last release that was looked at, or with `present_by` the last one that is known to lack it.
+    `survey` names the survey that it is from, None if it is the catalogue's own; `basis` is the survey that says it, or
+    says the same later than the catalogue. `changes` has the releases that brought it (True) and took it back (False),
+    oldest first, where it was reverted; before the first of them it is as in the base release.
     """
 
     branch: str

@@ -103,10 +103,11 @@ def _in_release(catalog: Catalog, commit: Commit, version: UpstreamVersion) -> I
     fact = commit.branches.get(version.branch)
     if fact is not None:
         start = fact.release or fact.present_by
-        if start is not None:
-            return PRESENT if version >= start else ABSENT if fact.release else UNKNOWN
-        assert fact.surveyed_through is not None
-        return ABSENT if version <= fact.surveyed_through else UNKNOWN
+        if start is not None and version >= start:
+            return PRESENT
+        if fact.release is not None:
+            return ABSENT
+        return ABSENT if fact.surveyed_through is not None and version <= fact.surveyed_through else UNKNOWN
     if commit.only_on_branch is not None or commit.is_feature:
         return ABSENT
     return ABSENT if catalog.ended_before(version.branch, commit) else UNKNOWN

@@ -67,9 +67,9 @@ def _surveyed_branch(branch: str, data: dict[str, Any], surveys: Mapping[str, Ba
     changes = tuple((parse_version(release), bool(brings)) for release, brings in data.get("changes", ()))
     return BranchFact(
         branch=branch,
-        backported=bool(changes) or "release" in data,
+        backported=bool(changes) or "release" in data or "by" in data,
         release=optional_version(data.get("release")),
-        present_by=None,
+        present_by=optional_version(data.get("by")),
         surveyed_through=optional_version(data.get("through")),
         id=data.get("id"),
         source=data["source"],

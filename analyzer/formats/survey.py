@@ -19,7 +19,12 @@ _TITLES = {
     News.LATER: "Reaches further than the catalogue",
     News.CONTRADICTION: "Contradicts the catalogue (not used by audits)",
 }
-_WORDS = {State.PRESENT_FROM: "from", State.REVERTED_IN: "reverted in", State.ABSENT_THROUGH: "absent through"}
+_WORDS = {
+    State.PRESENT_FROM: "from",
+    State.PRESENT_BY: "by",
+    State.REVERTED_IN: "reverted in",
+    State.ABSENT_THROUGH: "absent through",
+}
 
 
 def survey_as_json(survey: Survey) -> str:

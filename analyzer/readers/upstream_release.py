@@ -73,6 +73,8 @@ class _InRelease:
                 return self.found(Presence.PRESENT, f"{branch} has {key} by {fact.present_by}", fact=fact)
             if version.sublevel == 0:
                 return self.before_mainline()
+            if fact.surveyed_through is not None and version <= fact.surveyed_through:
+                return self.found(Presence.ABSENT, f"{branch} has no {key} through {fact.surveyed_through}", fact=fact)
             return self.unknown(f"{branch} has {key} by {fact.present_by}; since when is unknown", fact.source)
         assert fact.surveyed_through is not None  # the schema requires it for an absence
         if version <= fact.surveyed_through:

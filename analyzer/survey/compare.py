@@ -58,6 +58,14 @@ def _present_news(fact: BranchFact, release: UpstreamVersion) -> News:
     return News.LATER if fact.surveyed_through < release else News.CONTRADICTION
 
 
+def _by_news(fact: BranchFact, release: UpstreamVersion) -> News:
+    there = fact.release or fact.present_by
+    if there is not None:
+        return News.SAME if there <= release else News.CONTRADICTION if fact.release else News.NEW
+    assert fact.surveyed_through is not None
+    return News.LATER if fact.surveyed_through < release else News.CONTRADICTION
+
+
 def _absent_news(fact: BranchFact, release: UpstreamVersion) -> News:
     there = fact.release or fact.present_by
     if there is not None:
@@ -75,6 +83,8 @@ def _news(claim: Claim, commit: Commit) -> tuple[News, str | None]:
         return News.NEW, None
     if claim.state is State.PRESENT_FROM:
         return _present_news(fact, release), _of_fact(fact)
+    if claim.state is State.PRESENT_BY:
+        return _by_news(fact, release), _of_fact(fact)
     if claim.state is State.ABSENT_THROUGH:
         return _absent_news(fact, release), _of_fact(fact)
     there = fact.release or fact.present_by
@@ -119,6 +129,9 @@ def _fact(claims: list[Claim], survey: Survey) -> BranchFact | None:
         return BranchFact(
             branch, False, None, None, parse_version(last.release), None, source, None, survey.name, basis=basis
         )
+    if last.state is State.PRESENT_BY:
+        by = parse_version(last.release)
+        return BranchFact(branch, True, None, by, None, last.id, source, None, survey.name, basis=basis)
     changes = tuple((parse_version(item.release), item.state is State.PRESENT_FROM) for item in claims)
     if len(changes) == 1 and changes[0][1]:
         return BranchFact(branch, True, changes[0][0], None, None, last.id, source, None, survey.name, basis=basis)
@@ -159,6 +172,9 @@ def with_surveys(catalog: Catalog, surveys: Iterable[Survey]) -> Catalog:
             fact = _fact(claims, survey)
             if fact is not None:
                 commit = commits[key]
+                known = commit.branches.get(branch)
+                if fact.present_by is not None and known is not None:  # what is known to lack it stays known
+                    fact = fact._replace(surveyed_through=known.surveyed_through)
                 commits[key] = commit._replace(branches={**commit.branches, branch: fact})
         catalog = catalog._replace(commits=commits, series=(*catalog.series, *series_facts(survey, catalog)))
     return catalog

@@ -88,7 +88,7 @@ def _in_a_line(data: object) -> str:
 
 def _branch_data(fact: BranchFact) -> dict[str, object]:
     data: dict[str, object] = {"source": fact.source, "survey": fact.survey}
-    named = {"release": fact.release, "through": fact.surveyed_through}
+    named = {"release": fact.release, "by": fact.present_by, "through": fact.surveyed_through}
     data |= {name: str(version) for name, version in named.items() if version is not None}
     if fact.id is not None:
         data["id"] = fact.id

@@ -25,7 +25,7 @@ from tailcall_audit.analyzer.readers.source import SourceReader
 from tailcall_audit.analyzer.survey.mainline import mainline_claims
 from tailcall_audit.analyzer.survey.releases import BranchTags, Earliest, read_tags, stable_branches
 from tailcall_audit.analyzer.survey.types import Claim, Conflict, Kind, State, Survey, SurveyError
-from tailcall_audit.analyzer.version import UpstreamVersion
+from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 
 __all__ = ["survey_stable"]
 
@@ -79,6 +79,11 @@ class _Branch:
         """Returns a claim about this branch."""
         return Claim(commit, state, str(release), self.source, branch=self.tags.branch, id=name)
 
+    def is_dated(self, release: UpstreamVersion) -> bool:
+        """Returns True if the clone has the tag of the release before: what came between the two is new in this one."""
+        before = release._replace(sublevel=release.sublevel - 1)
+        return before.sublevel == 0 or any(version == before for version, _ in self.tags.releases)
+
     def release_of(self, event: Event) -> UpstreamVersion | None:
         """Returns the earliest release that contains an event's commit."""
         return self.earliest.of(event.id)
@@ -90,7 +95,8 @@ def _changes(
     """Returns the claims about a commit that follow from its events, oldest first.
 
     `starts_with` is True if the base release has the commit. A commit that is reverted and applied again between two
-    releases is in both. If one event cannot be interpreted, there is a conflict and no claims.
+    releases is in both. If one event cannot be interpreted, there is a conflict and no claims. A commit that came after
+    a release whose tag is missing is present by the next one; several changes around such a release make no claims.
     """
     by_release: dict[UpstreamVersion, Event] = {}
     for event in events:
@@ -109,7 +115,21 @@ def _changes(
             there = bool(event.effect)
             state = State.PRESENT_FROM if there else State.REVERTED_IN
             claims.append(branch.claim(key, state, release, event.id))
-    return claims, None
+    return _dated(branch, key, claims)
+
+
+def _dated(branch: _Branch, key: str, claims: list[Claim]) -> tuple[list[Claim], Conflict | None]:
+    """Returns the claims about a commit, as far as the tags of the clone say in which release it came."""
+    undated = [claim for claim in claims if not branch.is_dated(parse_version(claim.release))]
+    if not undated:
+        return claims, None
+    if [claim.state for claim in claims] == [State.PRESENT_FROM]:
+        return [claims[0]._replace(state=State.PRESENT_BY)], None
+    words = (
+        f"it changes more than once, and the tag of the release before {undated[0].release} is not in this clone"
+        " (git fetch --tags)"
+    )
+    return [], Conflict(key, f"{branch.tags.branch}.y", words)
 
 
 def _with_mainline_base(catalog: Catalog, repository: pygit2.Repository, tags: BranchTags) -> tuple[BranchTags, bool]:
@@ -147,7 +167,7 @@ def _against_code(
 ) -> tuple[list[Claim], Conflict | None]:
     """Compares the claims from the history with the code of the newest release."""
     last = claims[-1] if claims else None
-    present = last is not None and last.state is State.PRESENT_FROM
+    present = last is not None and last.state in (State.PRESENT_FROM, State.PRESENT_BY)
     history = "present" if present else "absent"
     if seen.presence is Presence.UNKNOWN:
         if seen.unreadable:  # a clone without its files does not contradict the history

@@ -75,6 +75,10 @@ class State(Enum):
 
     PRESENT_FROM = "present-from"
     """The commit is present from this release on."""
+    PRESENT_BY = "present-by"
+    """The commit is present from this release on, and it came after the one before it that was read: releases between
+    the two were not read.
+    """
     REVERTED_IN = "reverted-in"
     """This release reverts the commit."""
     ABSENT_THROUGH = "absent-through"

@@ -245,6 +245,15 @@ def test_a_release_by_which_a_commit_was_there_leaves_the_ones_before_open() -> 
     assert _release("6.1", fact).presence is ABSENT
 
 
+def test_a_release_that_is_known_to_lack_a_commit_lacks_it_whenever_it_came_later() -> None:
+    fact = _fact(present_by=parse_version("6.1.50"), surveyed_through=parse_version("6.1.40"))
+    assert [_release(version, fact).presence for version in ("6.1.40", "6.1.41", "6.1.50")] == [
+        ABSENT,
+        UNKNOWN,
+        PRESENT,
+    ]
+
+
 def test_a_survey_proves_absence_up_to_its_last_release() -> None:
     fact = _fact(backported=False, surveyed_through=parse_version("6.1.50"))
     assert [_release(version, fact).presence for version in ("6.1.49", "6.1.50", "6.1.51")] == [ABSENT, ABSENT, UNKNOWN]

@@ -40,7 +40,7 @@ def clone(tmp_path: Path) -> Path:
     """6.6.y through 6.6.158, with the fix of pitfall 6 from 6.6.157 on; the catalogue knows it through 6.6.145."""
     history = History(tmp_path / "linux", "6.6", bare=True)
     history.release("6.6")
-    for version, message in (("6.6.157", backport(FIX_6, FIX_6_SUBJECT)), ("6.6.158", "x\n")):
+    for version, message in (("6.6.156", "x\n"), ("6.6.157", backport(FIX_6, FIX_6_SUBJECT)), ("6.6.158", "x\n")):
         history.commit(message)
         history.commit(f"Linux {version}\n", {"Makefile": makefile(version)})
         history.tag(f"v{version}")

@@ -10,8 +10,12 @@ import pygit2
 import pytest
 
 from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.model import Presence
+from tailcall_audit.analyzer.readers.upstream_release import commit_in_release
+from tailcall_audit.analyzer.survey.compare import with_surveys
 from tailcall_audit.analyzer.survey.stable import survey_stable
 from tailcall_audit.analyzer.survey.types import State, Survey, SurveyError
+from tailcall_audit.analyzer.version import parse_version
 from tests.repositories import FIX_3, FIX_3_SUBJECT, FIX_6, FIX_6_SUBJECT, History, backport, git, makefile
 
 _FIX_6, _FIX_3 = FIX_6[:12], FIX_3[:12]
@@ -92,6 +96,32 @@ def test_a_branch_whose_newest_release_is_a_merge_is_read(catalog: Catalog, stab
     survey = _survey(catalog, stable)
     assert _claims(survey, "6.1", _FIX_6) == [("present-from", "6.1.2")]
     assert survey.notes == ()
+
+
+def _kernel(catalog: Catalog, survey: Survey, version: str) -> Presence:
+    ours = with_surveys(catalog._replace(commits={_FIX_6: catalog.commits[_FIX_6]._replace(branches={})}), [survey])
+    return commit_in_release(ours, ours.commits[_FIX_6], parse_version(version)).presence
+
+
+def test_without_the_tag_before_it_a_commit_may_have_come_earlier(catalog: Catalog, stable: History) -> None:
+    _stable_release(stable, "6.1.1")
+    stable.commit(backport(FIX_6, FIX_6_SUBJECT))
+    stable.commit("Linux 6.1.2\n", {"Makefile": makefile("6.1.2")})  # its tag was not fetched
+    _stable_release(stable, "6.1.3")
+    survey = _survey(catalog, stable)
+    assert _claims(survey, "6.1", _FIX_6) == [("present-by", "6.1.3")]
+    assert _kernel(catalog, survey, "6.1.2") is Presence.UNKNOWN
+    assert _kernel(catalog, survey, "6.1.3") is Presence.PRESENT
+
+
+def test_two_changes_around_a_tag_that_is_missing_are_no_claims(catalog: Catalog, stable: History) -> None:
+    stable.commit(backport(FIX_6, FIX_6_SUBJECT))
+    _stable_release(stable, "6.1.1")
+    stable.commit(f'Revert "{FIX_6_SUBJECT}"\n\nThis reverts commit {stable.repository.head.target}.\n')
+    _stable_release(stable, "6.1.3")
+    survey = _survey(catalog, stable)
+    assert _claims(survey, "6.1", _FIX_6) == []
+    assert "the release before 6.1.3 is not in this clone" in " ".join(c.words for c in survey.conflicts)
 
 
 def test_a_revert_of_what_the_base_has_is_a_claim(catalog: Catalog, stable: History) -> None:
