@@ -32,10 +32,10 @@ _WITHOUT = frozenset(("ext", "syscall"))
 
 
 class Typed(NamedTuple):
-    """A function by BTF: its name, and what identifies its prototype."""
+    """A function by BTF: its name, and what identifies its prototype (None: not known)."""
 
     name: str
-    prototype: str
+    prototype: str | None
 
 
 class Types:

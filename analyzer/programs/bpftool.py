@@ -70,14 +70,16 @@ def _files(path: str) -> Iterator[str]:
 
 
 def _take(collected: Collected, name: str, data: bytes) -> None:
-    numbers = _LAST_NUMBER.findall(os.path.basename(name).partition(".")[0])
+    plain = os.path.basename(name).partition(".")[0]
+    numbers = _LAST_NUMBER.findall(plain)
     number = int(numbers[-1]) if numbers else None
     start = data[:1024].lstrip()
     if not start:
         return  # the command failed and printed nothing
     try:
         if start[:1] in (b"[", b"{") or start.rstrip() == b"null":
-            collected.take(parse_json(data, lambda place, reason: ProgramsError(f"no JSON{place}: {reason}")), number)
+            answer = parse_json(data, lambda place, reason: ProgramsError(f"no JSON{place}: {reason}"))
+            collected.take(answer, number, of_map="map" in plain.lower())
         else:
             collected.take_raw(data, number)
     except ProgramsError as error:

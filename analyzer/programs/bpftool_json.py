@@ -5,7 +5,7 @@ members.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from tailcall_audit.analyzer.programs.attachments import Typed
 from tailcall_audit.analyzer.programs.bpftool_dumps import Dump, bytes_of, is_big, looks_like_instructions, read_dump
@@ -62,8 +62,10 @@ class Collected:
         self._byte_order(is_big(data))
         self._dumps[number] = Dump(data, {}, {})
 
-    def take(self, answer: object, number: int | None, depth: int = 0) -> None:
-        """Takes an answer in JSON. `number` is the id from the file's name or from the command."""
+    def take(self, answer: object, number: int | None, depth: int = 0, *, of_map: bool = False) -> None:
+        """Takes an answer in JSON. `number` is the id from the file's name or from the command. `of_map` is True if one of
+        these names a map: only then an empty list is a map with nothing in it, and not a host without links.
+        """
         if depth > _MAX_DEPTH:
             raise ProgramsError("answers within answers, deeper than bpftool prints any")
         if isinstance(answer, dict) and isinstance(answer.get("types"), list):
@@ -72,8 +74,8 @@ class Collected:
         if answer is None:
             self._notes.append(f"{_NOTHING}" if number is None else f"the answer about id {number} is null: {_NOTHING}")
             return
-        if answer == [] and number is not None:
-            self._empty.add(number)  # a map with nothing in it: no other answer about one id is a list of nothing
+        if answer == [] and number is not None and of_map:
+            self._empty.add(number)
             return
         rows = answer if isinstance(answer, list) else [answer]
         if rows and all(isinstance(row, dict) and ("disasm" in row or "proto" in row) for row in rows):
@@ -92,7 +94,8 @@ class Collected:
         elif "xdp" in row and "tc" in row:
             self._take_interfaces(row)
         elif "command" in row and "output" in row:
-            self.take(row["output"], _id_in(row["command"]), depth + 1)
+            words = _words(row["command"])
+            self.take(row["output"], _id_in(words), depth + 1, of_map="map" in words)
         elif "prog_id" in row and "id" in row and "type" in row:
             self._links[_integer(row, "id")] = row
         elif "insns" in row and "id" in row:
@@ -170,7 +173,8 @@ class Collected:
                 continue
             if isinstance(row.get("id"), int) and isinstance(row.get("name"), str):
                 functions[row["name"]] = row.get("linkage") == "global"
-                self._functions[number, row["id"]] = Typed(row["name"], f"BTF {number}, type {row.get('type_id')}")
+                prototype = f"BTF {number}, type {row['type_id']}" if isinstance(row.get("type_id"), int) else None
+                self._functions[number, row["id"]] = Typed(row["name"], prototype)
         self._types[number] = functions
 
     def names(self) -> dict[int, Names]:
@@ -196,6 +200,7 @@ class Collected:
             if number not in self._programs:
                 self._notes.append(f"program {number} is dumped and not listed: its type is not known")
                 self._programs[number] = {"id": number, "type": "unspec", "name": ""}
+        self._check_lengths()
         missing = sorted(self._programs.keys() - self._dumps.keys())
         if missing:
             shown = ", ".join(map(str, missing[:10]))
@@ -213,6 +218,18 @@ class Collected:
             tuple(self._notes),
             tuple(self._hooks),
         )
+
+    def _check_lengths(self) -> None:
+        """Drops the dumps that do not have the length that the list of programs says: they are cut off, or those of
+        another program.
+        """
+        for number, row in self._programs.items():
+            dump, wanted = self._dumps.get(number), row.get("bytes_xlated")
+            if dump is not None and isinstance(wanted, int) and wanted and len(dump.data) != wanted:
+                del self._dumps[number]
+                self._notes.append(
+                    f"the dump of program {number} has {len(dump.data)} bytes of its {wanted}, and is not used"
+                )
 
     def _program(self, row: Mapping[str, object]) -> LoadedProgram:
         number = _integer(row, "id")
@@ -267,11 +284,14 @@ def _integer(row: Mapping[str, object], name: str) -> int:
     return value
 
 
-def _id_in(command: object) -> int | None:
+def _words(command: object) -> list[str]:
+    return list(map(str, command)) if isinstance(command, list) else str(command).split()
+
+
+def _id_in(words: Sequence[str]) -> int | None:
     """Returns the id in the words of a command such as ``prog dump xlated id 12``."""
-    words = command if isinstance(command, list) else str(command).split()
     for index, word in enumerate(words[:-1]):
-        following = str(words[index + 1])
+        following = words[index + 1]
         if word == "id" and following.isascii() and following.isdigit() and len(following) < 11:
             return int(following)
     return None

@@ -156,6 +156,20 @@ def test_an_empty_prog_array_is_known_to_be_empty(tmp_path: Path) -> None:
     assert (found.maps[0].slots, found.maps[0].slots_are_all) == ((), True)
 
 
+def test_a_host_without_links_empties_no_map(tmp_path: Path) -> None:
+    """The number of a host in a file's name is not the id of a map."""
+    files = {name: content for name, content in FILES.items() if name not in ("links.json", "map-5.json")}
+    found = read_bpftool(write(tmp_path, {**files, "web-5-links.json": []}))
+    assert found.maps[0].slots_are_all is False
+
+
+def test_a_dump_that_is_cut_off_is_not_the_program(tmp_path: Path) -> None:
+    raw = b"".join(map(encode, translated()))[: 8 * 5]  # up to the exit of the main program
+    found = read_bpftool(write(tmp_path, {**FILES, "xlated-12.json": b"", "xlated-12": raw}))
+    assert found.programs[0].functions == ()
+    assert "the dump of program 12 has 40 bytes of its 88, and is not used" in found.notes
+
+
 @pytest.mark.parametrize(
     ("answer", "note"), [(None, "about id 12 is null"), ({"error": "no"}, "bpftool could not read")]
 )
