@@ -71,7 +71,7 @@ def test_surveys_that_are_kept(word: list[str], tmp_path: Path, capsys: pytest.C
     assert "stable survey of a clone" in capsys.readouterr().out
 
 
-def test_complaints_and_guests(capsys: pytest.CaptureFixture[str]) -> None:
+def test_guests_that_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     for word in (["--json"], ["--format", "json"]):
         assert main(["guest", "list", *word]) == 0
         names = [row["architecture"] for row in json.loads(capsys.readouterr().out)["architectures"]]

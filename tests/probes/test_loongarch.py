@@ -134,7 +134,7 @@ def test_a_program_with_an_arena_is_counted_in_a_guest_and_not_run_on_a_host(
     [(errno.EINVAL, (ABSENT, False)), (errno.EOPNOTSUPP, (ABSENT, False)), (errno.EPERM, None), (errno.ENOMEM, None)],
 )
 def test_only_a_kernel_without_arenas_is_out_of_reach(number: int, expected: tuple[str, bool] | None) -> None:
-    """arena_map_alloc() answers EOPNOTSUPP if the JIT has no arenas, map_create() EINVAL if it does not know the type."""
+    """arena_map_alloc() answers EOPNOTSUPP to a JIT without arenas, map_create() EINVAL to a type that it does not know."""
     for run in (ARENA.run, ARENA.safe):
         assert concluded(run, Counting({}, arena=number)) == expected
 
