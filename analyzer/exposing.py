@@ -52,6 +52,11 @@ def _compiled(found: ProgramSet) -> ProgramSet:
     return found._replace(programs=tuple(programs))
 
 
+def _is_unread(found: ProgramSet) -> bool:
+    """Returns True for what is in a file and cannot be read: a set without programs, and with a note that says why."""
+    return not found.programs and bool(found.notes)
+
+
 def _inputs(asked: Asked) -> list[tuple[str, str]]:
     found = [("objects", name) for name in asked.objects] + [("bpftool", name) for name in asked.bpftool]
     return found + ([("loaded", "this host")] if asked.loaded else [])
@@ -66,16 +71,19 @@ def _evaluate(
 ) -> Iterator[_Item]:
     """Yields the program sets without their code, the inputs that could not be read, and the exposures."""
     sets: list[ProgramSet] = []
+    closed = asked.closed
     for kind, name in inputs:
         progress(f"reading {name}")
         try:
             sets += (_compiled(item) if asked.compiled else item for item in _read(kind, name))
         except AuditError as error:
+            closed = False
             yield Skipped(name, str(error))
     yield from map(outline, sets)
+    closed = closed and not any(map(_is_unread, sets))
     if any(item.programs for item in sets):
         progress("looking at what the programs do")
-        yield from expose(catalog, sets, closed=asked.closed, defects=defects)
+        yield from expose(catalog, sets, closed=closed, defects=defects)
 
 
 def _apart(
@@ -106,7 +114,8 @@ def expose_programs(
 ) -> ExposureReport:
     """Returns the exposure of programs to each of the defects.
 
-    An input that cannot be read is listed in `skipped`. Raises AuditError if no input contains a program.
+    An input, or an object in one, that cannot be read is listed in `skipped`; then these are not all programs, whatever
+    `Asked.closed` states. Raises AuditError if no input contains a program.
     """
     inputs = _inputs(asked)
     skipped: list[Skipped] = []
@@ -118,10 +127,13 @@ def expose_programs(
         if not skipped or len(skipped) == len(inputs):
             raise
         bad = {item.label for item in skipped}
-        items = _apart([item for item in inputs if item[1] not in bad], asked, catalog, defects, progress)
-    sets = tuple(item for item in items if isinstance(item, ProgramSet))
+        readable = [item for item in inputs if item[1] not in bad]
+        items = _apart(readable, asked._replace(closed=False), catalog, defects, progress)
+    found = [item for item in items if isinstance(item, ProgramSet)]
+    sets = tuple(item for item in found if not _is_unread(item))
     skipped += [item for item in items if isinstance(item, Skipped)]
+    skipped += [Skipped(item.label, "; ".join(item.notes)) for item in found if _is_unread(item)]
     if not any(item.programs for item in sets):
         raise AuditError("; ".join(item.reason for item in skipped) or f"{inputs[0][1]}: there is no BPF program in it")
     exposures = tuple(item for item in items if isinstance(item, Exposure))
-    return ExposureReport(sets, exposures, tuple(skipped), asked.closed, catalog)
+    return ExposureReport(sets, exposures, tuple(skipped), asked.closed and not skipped, catalog)

@@ -24,6 +24,10 @@ from tailcall_audit.analyzer.programs.types import ProgramSet
 __all__ = ["expose", "finding_of"]
 
 _Value = Callable[[str], Finding]
+_UNREAD = "its instructions are not known"
+_DUMP = (
+    "bpftool -j prog dump xlated id N opcodes   (docs/programs.md), or tailcall-audit exposure --loaded on that host"
+)
 
 
 def finding_of(expression: Expression, value_of: _Value) -> Finding:
@@ -56,7 +60,9 @@ class _Values:
             if matcher is None:
                 self._found[key] = possible(f"this version does not know the fact {name!r}", member.place())
             else:
-                self._found[key] = matcher(self._world, member)
+                found = matcher(self._world, member)
+                is_unread = found.state is State.NOT_MET and not member.is_read
+                self._found[key] = possible(_UNREAD, member.place(), settle=_DUMP) if is_unread else found
         return self._found[key]
 
 

@@ -41,6 +41,11 @@ class Member:
         before = bisect_right(self._lines, instruction)
         return self.program.lines[self._lines[before - 1]] if before else None
 
+    @property
+    def is_read(self) -> bool:
+        """True if the program's instructions are known."""
+        return bool(self.program.functions)
+
     def map(self, name: str | None) -> Map | None:
         """Returns the map with a name."""
         return None if name is None else self.owner.map(name)

@@ -75,7 +75,8 @@ def may_share(first: Program, second: Program) -> bool:
 
 
 class World:
-    """The programs of all sets. `closed`: the user states that there are no other programs and no other attachments.
+    """The programs of all sets. `closed`: the user states that there are no other programs and no other attachments. A
+    program whose instructions are not known may do what one that is not known may: with it, the world is open.
 
     Even in a closed world, user space may put programs of the sets into an object's prog array, unless the object fills
     the array itself or its slots were read (`Map.slots_are_all`).
@@ -83,13 +84,13 @@ class World:
 
     def __init__(self, sets: Sequence[ProgramSet], closed: bool = False) -> None:
         self.sets = tuple(sets)
-        self.closed = closed
         keys = [program.key for owner in sets for program in owner.programs]
         self.members = tuple(
             Member(owner, program, program.key if keys.count(program.key) == 1 else f"{owner.label}: {program.key}")
             for owner in sets
             for program in owner.programs
         )
+        self.closed = closed and all(member.is_read for member in self.members)
         self._targets: dict[int, Targets] = {}
 
     def member(self, owner: ProgramSet, key: str | None) -> Member | None:

@@ -32,6 +32,7 @@ OBJECTS: dict[str, ProgramSet] = {
     "leaf.o": made(plain("leaf", kind="xdp"), maps=(array({}),)),
     "packet.o": filled(packet("call")),
     "empty.o": made(maps=(array({}),)),
+    "unread.o": made()._replace(notes=("the object at byte 64 cannot be read",)),
 }
 
 
@@ -155,6 +156,14 @@ def test_one_bad_object_costs_the_others_nothing(capsys: pytest.CaptureFixture[s
     assert code == 1
     assert [item["label"] for item in data["skipped"]] == ["broken.o"]
     assert len(data["programs"]) == 1
+
+
+def test_beside_an_object_that_cannot_be_read_closed_is_not_believed(capsys: pytest.CaptureFixture[str]) -> None:
+    for other in ("unread.o", "broken.o"):
+        code, data = as_json(capsys, "one.o", other, "--closed", "--only", "x86-hierarchy")
+        assert code == 3
+        assert [item["label"] for item in data["skipped"]] == [other]
+        assert (data["closed"], data["exposure"][0]["state"]) == (False, "possible")
 
 
 def test_an_object_that_ends_its_worker_costs_the_others_nothing(

@@ -9,6 +9,7 @@ from tailcall_audit.analyzer.catalog.load import shipped_catalog
 from tailcall_audit.analyzer.exposure.answers import met, not_met, possible
 from tailcall_audit.analyzer.exposure.evaluate import expose, finding_of
 from tailcall_audit.analyzer.exposure.types import Exposure, Finding, State
+from tailcall_audit.analyzer.exposure.world import World
 from tailcall_audit.analyzer.programs.types import ProgramSet
 from tailcall_audit.probes.kernel.instructions import FP, R1, R6
 from tests.exposure.assembled import assembled, entry, leave, made, tail_call
@@ -141,3 +142,17 @@ def test_an_expression_of_findings(data: object, state: State, reason: str) -> N
 def test_the_stack_of_a_function_that_calls_no_tail_caller_does_not_matter() -> None:
     code = entry().store_imm(4, FP, -4, 0)
     assert exposure_of("x86-count-offset", filled(assembled(leave(tail_call(code))))).state is State.NOT_MET
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_program_whose_instructions_were_not_read_may_do_anything(closed: bool) -> None:
+    unread = plain("entry")._replace(functions=())
+    assert {item.state for item in expose(_CATALOG, [made(unread)], closed=closed)} == {State.POSSIBLE}
+
+
+def test_beside_an_unread_program_the_world_is_open() -> None:
+    read = filled(caller(), slots={})
+    unread = plain("unread")._replace(functions=())
+    beside = read._replace(programs=(*read.programs, unread))
+    assert World([read], closed=True).closed
+    assert not World([beside], closed=True).closed
