@@ -10,7 +10,6 @@ The fastest of five runs counts. Memory is the audit's largest resident set.
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench.images import given_images
 from tailcall_audit.analyzer.kernelfiles.containers import _bzimage
 
 _ROUNDS = 5
@@ -38,9 +38,7 @@ def _fastest(command: list[str], output: Path) -> float:
 
 def main() -> None:
     """Prints one line for each image."""
-    names = sys.argv[1:] or sorted(map(str, Path(os.environ.get("TAILCALL_AUDIT_LAB", ".")).glob("kernels/vmlinuz-*")))
-    if not names:
-        sys.exit("no kernel image: name some, or set TAILCALL_AUDIT_LAB")
+    names = given_images()
     print(f"{'image':42} {'MB':>5} {'tool':>6} {'bare':>7} {'python':>7} {'audit':>7} {'/bare':>6} {'/python':>7}")
     with tempfile.TemporaryDirectory() as folder:
         for image in map(Path, names):

@@ -12,7 +12,6 @@ capstone and about a minute by its own account; it is not run here.
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
 import stat
@@ -22,6 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.images import given_images
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.kernelfiles.deb import read_deb_tree
 from tailcall_audit.analyzer.kernelfiles.package_file import read_package
@@ -136,9 +136,7 @@ def _measure(kernel: _Kernel, folder: Path) -> str:
 
 def main() -> None:
     """Prints one line for each kernel."""
-    names = sys.argv[1:] or sorted(map(str, Path(os.environ.get("TAILCALL_AUDIT_LAB", ".")).glob("kernels/vmlinuz-*")))
-    if not names:
-        sys.exit("no kernel image: name some, or set TAILCALL_AUDIT_LAB")
+    names = given_images()
     print(f"{'image':42} {'':10} {'bare boot':>9} {'probed':>8} {'ratio':>6} {'probes':>8} {'archive':>7}")
     with tempfile.TemporaryDirectory() as folder:
         for name in names:

@@ -28,6 +28,20 @@ FIX_3 = "2b5dcb31a19a2e0acd869b12c9db9b2d696ef544"
 FIX_3_SUBJECT = "bpf, x64: Fix tailcall infinite loop"
 
 
+GIT_FILES = (
+    "config",
+    "HEAD",
+    "packed-refs",
+    "shallow",
+    "info/grafts",
+    "objects/info/alternates",
+    "objects/info/commit-graph",
+    "commondir",
+    "refs/tags/v6.1",
+)
+"""Files of a repository that decide how it is read."""
+
+
 def makefile(version: str) -> bytes:
     """A kernel's top-level Makefile of a version such as 6.1.170 or 6.13.0-rc3."""
     number, _, extra = version.partition("-")
@@ -96,6 +110,21 @@ def stable_branch(path: Path, version: str = "6.1.170", bare: bool = False) -> H
     history.release(".".join(version.split(".")[:2]))
     history.commit(f"Linux {version}-base\n", {"Makefile": makefile(version)})
     return history
+
+
+def fixed_branch(path: Path) -> Path:
+    """6.6.y through 6.6.158 in a bare repository, with the fix of pitfall 6 from 6.6.157 on."""
+    history = History(path, "6.6", bare=True)
+    history.release("6.6")
+    for version, message in (
+        ("6.6.156", "mm: a fix\n"),
+        ("6.6.157", backport(FIX_6, FIX_6_SUBJECT)),
+        ("6.6.158", "x\n"),
+    ):
+        history.commit(message)
+        history.commit(f"Linux {version}\n", {"Makefile": makefile(version)})
+        history.tag(f"v{version}")
+    return history.path
 
 
 def backport(upstream: str, subject: str, body: str = "") -> str:

@@ -7,17 +7,15 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 
 from tailcall_audit.analyzer.kernelfiles.containers import unpack
 from tests.kernelfiles.images import bzimage, lz4_legacy, sized
 from tests.kernels import package_file
 from tests.mutants import small_image
+from tests.requirements import requirements
 
 _DOCS = Path(__file__).parents[1] / "docs/dependencies.md"
 _EXTRAS = ("images", "emulation", "formats", "catalog", "completion", "disk")
@@ -38,19 +36,10 @@ sys.meta_path.insert(0, Missing())
 _MAIN = "from tailcall_audit.analyzer.app.main import main; sys.exit(main(sys.argv[1:]))"
 
 
-def _requirements(name: str, extras: set[str]) -> Iterator[str]:
-    """Yields what a distribution needs for some of its extras, and what that needs in turn."""
-    for text in requires(name) or ():
-        needed = Requirement(text)
-        if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras | {""}):
-            yield re.sub(r"[-_.]+", "-", needed.name).lower()
-            yield from _requirements(needed.name, needed.extras)
-
-
 def test_every_dependency_has_its_line() -> None:
     rows = [line for line in _DOCS.read_text().splitlines() if line.startswith("| ")]
     words = {re.sub(r"[-_.]+", "-", word) for row in rows for word in re.findall(r"[a-z0-9][a-z0-9._-]*", row.lower())}
-    assert set(_requirements("tailcall-audit", set(_EXTRAS))) - words == set()
+    assert set(requirements("tailcall-audit", set(_EXTRAS))) - words == set()
 
 
 def without_extras(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -76,23 +76,19 @@ def docstrings(path: Path) -> Iterator[tuple[int, str]]:
                 yield item.lineno, item.value.value
 
 
+def every_docstring() -> Iterator[tuple[str, str]]:
+    """Every docstring of the repository, with its place."""
+    for path in files():
+        if path.suffix == ".py":
+            for line, text in docstrings(path):
+                yield f"{path.relative_to(ROOT)}:{line}", text
+
+
 def test_a_docstring_says_what_is_returned() -> None:
-    found = [
-        f"{path.relative_to(ROOT)}:{line}: {text.splitlines()[0]}"
-        for path in files()
-        if path.suffix == ".py"
-        for line, text in docstrings(path)
-        if text.startswith("Whether ")
-    ]
-    assert found == []
+    assert [
+        f"{place}: {text.splitlines()[0]}" for place, text in every_docstring() if text.startswith("Whether ")
+    ] == []
 
 
 def test_docstrings_are_wrapped() -> None:
-    found = [
-        f"{path.relative_to(ROOT)}:{line}"
-        for path in files()
-        if path.suffix == ".py"
-        for line, text in docstrings(path)
-        if any(len(part) > WIDTH for part in text.splitlines())
-    ]
-    assert found == []
+    assert [place for place, text in every_docstring() if any(len(part) > WIDTH for part in text.splitlines())] == []

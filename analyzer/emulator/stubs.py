@@ -13,7 +13,7 @@ from tailcall_audit.analyzer.emulator.calls import Call, Stub
 from tailcall_audit.analyzer.emulator.image import KernelImage
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 
-__all__ = ["STANDARD", "TRACER_ENTRIES", "allocator", "install", "returns", "tracer_entries"]
+__all__ = ["STANDARD", "TRACER_ENTRIES", "allocator", "copier", "install", "returns", "tracer_entries"]
 
 _LARGEST = 16 << 20
 """In bytes: more than any function that is run here asks for."""
@@ -55,13 +55,17 @@ def _set(call: Call) -> int:
     return call.argument(0)
 
 
-def _copy(call: Call) -> int:
-    """Does memcpy(target, source, length), and memmove()."""
-    length = call.argument(2)
-    if length > _LARGEST:
-        raise EmulationError(Why.MEMORY, f"{call.name}() of {length} bytes")
-    call.machine.write(call.argument(0), call.machine.read(call.argument(1), length))
-    return call.argument(0)
+def copier(largest: int, why: Why) -> Stub:
+    """Returns a stub for memcpy(target, source, length) and its like. A longer copy than `largest` bytes is an error."""
+
+    def stub(call: Call) -> int:
+        length = call.argument(2)
+        if length > largest:
+            raise EmulationError(why, f"{call.name}() of {length} bytes")
+        call.machine.write(call.argument(0), call.machine.read(call.argument(1), length))
+        return call.argument(0)
+
+    return stub
 
 
 _NOTHING = """
@@ -81,7 +85,9 @@ smp_text_poke_sync_each_cpu text_poke_sync perf_event_text_poke perf_event_bpf_e
 _STANDARD: dict[str, Stub] = {name: returns(0) for name in _NOTHING.split()}
 _STANDARD |= dict.fromkeys(("_raw_spin_lock_irqsave",), _keep_flags)
 _STANDARD |= dict.fromkeys(("memset", "__memset", "memset_orig"), _set)
-_STANDARD |= dict.fromkeys(("memcpy", "__memcpy", "memmove", "__memmove", "memcpy_orig", "memmove_orig"), _copy)
+_STANDARD |= dict.fromkeys(
+    ("memcpy", "__memcpy", "memmove", "__memmove", "memcpy_orig", "memmove_orig"), copier(_LARGEST, Why.MEMORY)
+)
 _STANDARD |= dict.fromkeys(("mutex_trylock", "_raw_spin_trylock", "down_read_trylock"), returns(1))
 _SIZE_FIRST = """
 __kmalloc_track_caller __kmalloc_node_track_caller __kmalloc_node_track_caller_noprof __kmalloc_track_caller_noprof

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from functools import cached_property
 
-from tailcall_audit.analyzer.exposure.code import Code
+from tailcall_audit.analyzer.exposure.code import Code, Spot
 from tailcall_audit.analyzer.exposure.types import Place
 from tailcall_audit.analyzer.programs.types import Function, Map, Program, ProgramSet, SourceLine
 
@@ -32,6 +32,11 @@ class Member:
         written = None if line is None else f"{line.file}:{line.line}"
         name = None if function is None else function.name
         return Place(self.owner.label, self.program.key, name, instruction, written)
+
+    @cached_property
+    def tail_calls(self) -> tuple[tuple[Spot, Place], ...]:
+        """Every tail call that may be reached, with its place."""
+        return tuple((spot, self.place(spot.function, spot.call.instruction)) for spot in self.code.spots())
 
     @cached_property
     def _lines(self) -> list[int]:

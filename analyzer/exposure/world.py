@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
+from tailcall_audit.analyzer.exposure.answers import possible
 from tailcall_audit.analyzer.exposure.code import Spot
 from tailcall_audit.analyzer.exposure.member import EXTENSION, TRACING, Member
-from tailcall_audit.analyzer.exposure.types import Place, State
+from tailcall_audit.analyzer.exposure.types import Finding, Place, State
 from tailcall_audit.analyzer.programs.types import Program, ProgramSet, TailCall
 
 __all__ = ["EXTENSION", "LOOK", "LOOK_AT_ATTACHED", "TRACING", "Member", "Step", "Targets", "Way", "World", "may_share"]
@@ -164,15 +165,16 @@ class World:
                         return Way(State.POSSIBLE, (), why, LOOK)
         return Way(State.NOT_MET)
 
-    def open_call(self, member: Member) -> tuple[Spot, str] | None:
-        """Returns a tail call that may lead to a program outside of the sets, with the reason; None in a closed
+    def open_link(self, member: Member, what: str) -> Iterator[Finding]:
+        """Yields a possible finding for a program that tail-calls into a prog array which unknown programs may be put
+        into. It may be part of a loop; `what` says what one of those programs does then. Yields nothing in a closed
         world.
         """
-        for spot in member.code.spots() if not self.closed else ():
+        for spot, where in member.tail_calls if not self.closed else ():
             why = self.targets(member, spot.call).others
             if why is not None:
-                return spot, why
-        return None
+                yield possible(f"as a link: {why}, and {what}", where, settle=LOOK)
+                return
 
     def loop(self, source: Member) -> Way:
         """Returns the surest path of tail calls from a program into a loop: back to itself, or a loop among the

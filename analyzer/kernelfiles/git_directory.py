@@ -58,17 +58,22 @@ def _check(place: Path) -> None:
     _check_folders(place)
 
 
+def _once(waiting: list[Path], seen: set[str]) -> Iterator[Path]:
+    """Takes paths from `waiting`, to which the caller adds meanwhile, until none is left. Each place is yielded once."""
+    while waiting:
+        path = waiting.pop()
+        real = os.path.realpath(path)
+        if real not in seen:
+            seen.add(real)
+            yield path
+
+
 def _check_folders(directory: Path) -> None:
     """Checks a git directory, the one that it shares with its main worktree, and what it borrows from."""
     seen: set[str] = set()
     count = 0
     waiting = [directory]
-    while waiting:
-        folder = waiting.pop()
-        real = os.path.realpath(folder)
-        if real in seen:
-            continue
-        seen.add(real)
+    for folder in _once(waiting, seen):
         count += _check_entries(folder, seen, _MAX_ENTRIES - count)
         for name in _READ_WHOLE:
             _check_size(folder / name)
@@ -155,12 +160,7 @@ def _named(file: Path, folder: Path) -> Iterator[Path]:
 def _check_included(config: Path) -> None:
     """Checks the files that a configuration includes (``include.path``), and those that these include."""
     waiting, seen = [config], set[str]()
-    while waiting:
-        path = waiting.pop()
-        real = os.path.realpath(path)
-        if real in seen:
-            continue
-        seen.add(real)
+    for path in _once(waiting, seen):
         if len(seen) > _MAX_INCLUDED:
             raise GitDirectoryError(f"{config} includes more than {_MAX_INCLUDED} files")
         # A path in another setting is checked too, which does no harm.

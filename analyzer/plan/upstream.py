@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import pygit2
 
-from tailcall_audit.analyzer.kernelfiles.git_directory import GitDirectoryError, check_git_directories
 from tailcall_audit.analyzer.kernelfiles.git_walk import shallow_commits
 from tailcall_audit.analyzer.kernelfiles.loose_objects import BrokenObjectError, LooseObjects, common_directory
 from tailcall_audit.analyzer.libraries import pygit2_errors
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.paths import Kind, expanded, kind_of
+from tailcall_audit.analyzer.subjects.locate_tree import open_repository
 
 __all__ = ["Lender", "lenders"]
 
@@ -83,19 +83,6 @@ def _ref(repository: pygit2.Repository, name: str) -> str | None:
     return None
 
 
-def _open(path: Path) -> pygit2.Repository | None:
-    def broken(words: str) -> AuditError:
-        return AuditError(f"--upstream {path}: its git repository cannot be opened: {words}")
-
-    try:
-        check_git_directories(path)
-    except GitDirectoryError as error:
-        raise broken(str(error)) from error
-    with pygit2_errors(broken):
-        found = pygit2.discover_repository(str(path))
-        return None if found is None else pygit2.Repository(found)
-
-
 def _own_branches(repository: pygit2.Repository, branch: str) -> dict[str, str]:
     """Returns the refs of the audited repository that have the name of the stable branch that the tree is of."""
     wanted = f"linux-{branch}.y"
@@ -113,7 +100,7 @@ def lenders(given: Sequence[str], audited: pygit2.Repository, branch: str = "") 
     for name in given:
         path = expanded(name)
         if kind_of(path) is Kind.FOLDER and (os.sep in name or (target := _ref_or_none(audited, name)) is None):
-            repository = _open(path)
+            repository = open_repository(path, f"--upstream {path}")
             if repository is None:
                 raise AuditError(
                     f"--upstream {name}: no git repository; name a clone of the kernel, or a ref of the audited tree"

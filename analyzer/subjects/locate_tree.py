@@ -125,12 +125,16 @@ def _kernel_root(path: Path) -> Path | None:
     return next((place for place in (path, *path.parents) if _is_kernel_root(place)), None)
 
 
-def open_repository(path: Path) -> pygit2.Repository | None:
-    """Opens the repository that a directory belongs to. Its owner does not matter, because nothing of it is run."""
+def open_repository(path: Path, label: str | None = None) -> pygit2.Repository | None:
+    """Opens the repository that a directory belongs to; None if there is none. Raises TreeError, which begins with
+    `label` (the path). The owner does not matter, because nothing of the repository is run.
+    """
 
     # libgit2 refuses a repository of another user as git does since CVE-2022-24765, where the danger is running its hooks.
     def broken(words: str) -> TreeError:
-        return TreeError(f"{path}: its git repository cannot be opened: {words}; check it with `git -C {path} fsck`")
+        return TreeError(
+            f"{label or path}: its git repository cannot be opened: {words}; check it with `git -C {path} fsck`"
+        )
 
     try:
         check_git_directories(path)

@@ -10,21 +10,19 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tailcall_audit.analyzer.app.commands import COMMANDS
 from tailcall_audit.probes.kernel.instructions import Insn
+from tests.app.shells import TOOL, shell
 from tests.fleet.test_rootfs import debian
 from tests.fleet.volumes import physical_volume
 from tests.programs.elf_writer import Elf
 from tests.repositories import makefile
 from tests.strategies.images import kernel
 
-ROOT = Path(__file__).resolve().parents[2]
-TOOL = f"{sys.executable} -m tailcall_audit"
 KERNEL = "--kernel 6.1.170 --arch x86_64"
 CALLS = {
     "": KERNEL,
@@ -56,7 +54,7 @@ WITH_OUTPUT = ("", "json", "list", "explain", "nodes", "plan", "exposure", "surv
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("files")
     (folder / "nodes").write_text("web-1 6.1.170\n")
-    (folder / "report").write_text(shell(f"{KERNEL} --json").stdout)
+    (folder / "report").write_text(run(f"{KERNEL} --json").stdout)
     (folder / "tree").mkdir()
     (folder / "tree/Makefile").write_bytes(makefile("6.1.170"))
     (folder / "image").write_bytes(kernel())
@@ -76,16 +74,8 @@ def ext4_of(top: Path, folder: Path) -> bytes:
     return image.read_bytes()
 
 
-def shell(call: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["bash", "-c", f"{TOOL} {call}"],
-        capture_output=True,
-        check=False,
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        encoding="utf-8",
-        errors="surrogateescape",
-    )
+def run(call: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return shell(f"{TOOL} {call}", **environment)
 
 
 def test_every_subcommand_is_called() -> None:
@@ -95,7 +85,7 @@ def test_every_subcommand_is_called() -> None:
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("where", [">/dev/full", ">&-"])
 def test_an_output_that_takes_nothing_is_exit_2_and_one_line(name: str, where: str, files: dict[str, str]) -> None:
-    done = shell(f"{CALLS[name].format(**files)} {where}")
+    done = run(f"{CALLS[name].format(**files)} {where}")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("tailcall-audit: standard output")
     assert done.stderr.count("\n") == 1
@@ -103,10 +93,10 @@ def test_an_output_that_takes_nothing_is_exit_2_and_one_line(name: str, where: s
 
 @pytest.mark.parametrize("name", CALLS)
 def test_an_ascii_locale_has_a_stand_in_for_every_letter(name: str, files: dict[str, str]) -> None:
-    done = shell(
+    done = run(
         CALLS[name].format(**files), LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="ascii", PYTHONCOERCECLOCALE="0"
     )
-    assert done.returncode == shell(CALLS[name].format(**files)).returncode
+    assert done.returncode == run(CALLS[name].format(**files)).returncode
     assert done.stdout
     assert done.stdout.isascii()
     assert "internal error" not in done.stderr
@@ -115,7 +105,7 @@ def test_an_ascii_locale_has_a_stand_in_for_every_letter(name: str, files: dict[
 @pytest.mark.parametrize("name", WITH_OUTPUT)
 @pytest.mark.parametrize("place", ["/proc/report", "/nonexistent/report", "/proc/version"])
 def test_a_folder_that_takes_nothing_is_exit_2_and_one_line(name: str, place: str, files: dict[str, str]) -> None:
-    done = shell(f"{CALLS[name].format(**files)} --output {place}")
+    done = run(f"{CALLS[name].format(**files)} --output {place}")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"tailcall-audit: --output {place}: cannot write: ")
     assert done.stderr.count("\n") == 1
@@ -123,7 +113,7 @@ def test_a_folder_that_takes_nothing_is_exit_2_and_one_line(name: str, place: st
 
 def test_without_a_place_for_settings_and_caches_the_answer_is_the_same() -> None:
     nowhere = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"), "/proc")
-    done = shell(f"{KERNEL} --json", **nowhere)
+    done = run(f"{KERNEL} --json", **nowhere)
     assert (done.returncode, done.stderr) == (1, "")
     assert json.loads(done.stdout)["targets"][0]["name"] == "6.1.170"
 
@@ -133,6 +123,6 @@ def test_what_is_said_beside_a_report_is_not_in_it(tmp_path: Path) -> None:
     folder = tmp_path / "tailcall-audit/surveys"
     folder.mkdir(parents=True)
     (folder / "stable.json").write_text("{")
-    done = shell(f"{KERNEL} --json", XDG_DATA_HOME=str(tmp_path))
+    done = run(f"{KERNEL} --json", XDG_DATA_HOME=str(tmp_path))
     assert json.loads(done.stdout)["schema_version"] == 3
     assert done.stderr.startswith("tailcall-audit: a survey is left out: ")

@@ -7,7 +7,6 @@ from __future__ import annotations
 import ast
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,23 +15,10 @@ from hypothesis import strategies as st
 
 from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.text import printable, printable_lines
+from tests.app.shells import ROOT, TOOL, shell
 
-TOOL = f"{sys.executable} -m tailcall_audit"
-ROOT = Path(__file__).resolve().parents[2]
 KERNEL = f"{TOOL} --kernel 6.1.170 --arch x86_64"
 """Affected: exit code 1."""
-
-
-def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["bash", "-c", command],
-        capture_output=True,
-        check=False,
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        encoding="utf-8",
-        errors="surrogateescape",
-    )
 
 
 @pytest.mark.parametrize("what", [KERNEL, f"{KERNEL} --json", f"{TOOL} list", f"{TOOL} --help", f"{TOOL} --version"])

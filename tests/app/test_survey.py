@@ -11,7 +11,7 @@ import pytest
 
 from tailcall_audit.analyzer.app.main import main
 from tests.reports import whole_verdicts
-from tests.repositories import FIX_6, FIX_6_SUBJECT, History, backport, makefile
+from tests.repositories import FIX_6, History, fixed_branch, makefile
 
 SCHEMA = Path(__file__).parents[2] / "analyzer/survey/survey.schema.json"
 
@@ -24,17 +24,7 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """6.6.y through 6.6.158, with the fix of pitfall 6 from 6.6.157 on; the catalogue knows it through 6.6.145."""
-    history = History(tmp_path / "linux", "6.6", bare=True)
-    history.release("6.6")
-    for version, message in (
-        ("6.6.156", "mm: a fix\n"),
-        ("6.6.157", backport(FIX_6, FIX_6_SUBJECT)),
-        ("6.6.158", "x\n"),
-    ):
-        history.commit(message)
-        history.commit(f"Linux {version}\n", {"Makefile": makefile(version)})
-        history.tag(f"v{version}")
-    return history.path
+    return fixed_branch(tmp_path / "linux")
 
 
 def _audit(capsys: pytest.CaptureFixture[str], version: str) -> dict[str, Any]:

@@ -6,8 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from tailcall_audit.analyzer.formats.registry import find_format
 from tests.exposure.test_join import on
 from tests.exposure.twins import caller, filled
 from tests.formats.examples import VIEW, whole
+from tests.requirements import requirements
 
 ROOT = Path(__file__).parents[2]
 CONTRIB = ROOT / "contrib"
@@ -97,19 +96,11 @@ def test_what_an_example_uses_is_named_by_a_commit() -> None:
     assert set(re.findall(r"uses: \S+@(\S+)", text)) == {"COMMIT"}
 
 
-def needed(name: str, extras: set[str]) -> Iterator[str]:
-    for text in requires(name) or ():
-        entry = Requirement(text)
-        if entry.marker is None or any(entry.marker.evaluate({"extra": extra}) for extra in extras | {""}):
-            yield re.sub(r"[-_.]+", "-", entry.name).lower()
-            yield from needed(entry.name, entry.extras)
-
-
 def test_every_library_is_pinned() -> None:
     lines = [line for line in (CONTRIB / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     pinned = {Requirement(line).name for line in lines}
     assert all(re.fullmatch(r"[a-z0-9-]+==[\w.]+", line) for line in lines)
-    assert set(needed("tailcall-audit", {"images", "formats"})) - {"tailcall-audit"} <= pinned
+    assert set(requirements("tailcall-audit", {"images", "formats"})) - {"tailcall-audit"} <= pinned
 
 
 def test_the_hook_calls_the_tool() -> None:

@@ -98,12 +98,17 @@ def in_a_loop_of_a_subprogram(world: Made, name: str) -> bool:
     )
 
 
+def takes_part(world: Made, name: str, start: str, end: str) -> bool:
+    """One of the two ends, or what is on the way of tail calls from the first to the second."""
+    return name in (start, end) or (name in world.chain_from(start) and end in world.chain_from(name))
+
+
 def in_a_traced_loop(world: Made, name: str) -> bool:
     """A program whose `sub` tail-calls back and is traced: it, its tracer, and what is on the way."""
     return any(
         world.kind(target).in_sub
         and target in world.chain_from(target)
-        and (name in (tracing, target) or (name in world.chain_from(target) and target in world.chain_from(name)))
+        and (name == tracing or takes_part(world, name, target, target))
         for tracing, target in world.targets.items()
         if world.kinds[tracing] == "tracer"
     )
@@ -114,7 +119,7 @@ def in_an_extension_loop(world: Made, name: str) -> bool:
     return any(
         world.kind(target).replaceable
         and target in world.chain_from(replacing)
-        and (name in (replacing, target) or (name in world.chain_from(replacing) and target in world.chain_from(name)))
+        and takes_part(world, name, replacing, target)
         for replacing, target in world.targets.items()
         if world.kinds[replacing] == "extension"
     )

@@ -189,6 +189,11 @@ def _pair(first: Callable[..., Program], other: Program, same: Program) -> tuple
 
 
 _ATTACHED: dict[str, Any] = {"kind": "cgroup_sock_addr", "attach": "cgroup_inet4_connect"}
+_EXTENSIONS = Twins(
+    "an extension that tail-calls, or not",
+    filled(replaceable(), extension()),
+    filled(replaceable(), extension(tail_calls=False)),
+)
 TWINS: dict[str, Twins] = {
     "tail-call": Twins("with and without a tail call", filled(plain("entry", tail_calls=True)), filled(plain("entry"))),
     "tail-call-in-subprogram": Twins(
@@ -282,11 +287,7 @@ TWINS: dict[str, Twins] = {
     "two-tracers-of-a-tail-calling-program": Twins(
         "two tracers, or one", filled(caller(), tracer("one"), tracer("two")), filled(caller(), tracer("one"))
     ),
-    "extension-that-tail-calls-its-target": Twins(
-        "an extension that tail-calls, or not",
-        filled(replaceable(), extension()),
-        filled(replaceable(), extension(tail_calls=False)),
-    ),
+    "extension-that-tail-calls-its-target": _EXTENSIONS,
     "extension-in-a-prog-array": Twins(
         "in a slot, or not",
         filled(
@@ -350,11 +351,7 @@ TWINS: dict[str, Twins] = {
         filled(replaceable(), extension(), slots={0: "entry"}),
         filled(replaceable(), extension(), plain(kind="xdp"), slots={0: "other"}),
     ),
-    "tail-calling-extension-of-a-program-that-keeps-the-packet": Twins(
-        "an extension that tail-calls, or not",
-        filled(replaceable(), extension()),
-        filled(replaceable(), extension(tail_calls=False)),
-    ),
+    "tail-calling-extension-of-a-program-that-keeps-the-packet": _EXTENSIONS,
     "shares-a-prog-array-with-another-type": Twins(
         "a TC program, or another XDP program",
         *_pair(lambda: _entry(kind="xdp"), plain(kind="sched_cls"), plain(kind="xdp")),

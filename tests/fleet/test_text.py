@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import os
 import tarfile
 from pathlib import Path
@@ -18,6 +17,7 @@ from tailcall_audit.analyzer.kernelfiles.logs.traces import Trace, TraceKind, Tr
 from tailcall_audit.analyzer.model import AuditError, Report
 from tailcall_audit.analyzer.subjects.subject import Fleet
 from tailcall_audit.analyzer.subjects.text import defects_like
+from tests.debs import tar
 
 BOOT = (
     "[    0.000000] Linux version 6.1.0-47-cloud-amd64 (debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0,"
@@ -247,7 +247,7 @@ def sosreport(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("mode", ["", "w", "w:gz", "w:xz"])
-def test_a_sosreport_as_a_folder_and_as_an_archive(tmp_path: Path, mode: str) -> None:
+def test_a_sosreport_as_a_folder_and_as_antar(tmp_path: Path, mode: str) -> None:
     folder = sosreport(tmp_path)
     path = folder
     if mode:
@@ -267,7 +267,7 @@ def test_what_is_hostile_is_a_reason(tmp_path: Path) -> None:
     (tmp_path / "nothing").write_text("no kernel\n" * 10)
     (tmp_path / "journal").write_bytes(b"LPKSHHRH" + bytes(5000))
     (tmp_path / "bomb.gz").write_bytes(gzip.compress(b"a line that is long enough\n" * 4_000_000, 9))
-    (tmp_path / "broken.tar").write_bytes(_archive({"a": b"x" * 2000})[:1500])
+    (tmp_path / "broken.tar").write_bytes(tar({"a": b"x" * 2000})[:1500])
     os.mkfifo(tmp_path / "pipe")
     for name, reason in {
         "nothing": "no kernel names itself in it",
@@ -281,20 +281,10 @@ def test_what_is_hostile_is_a_reason(tmp_path: Path) -> None:
             report_of(tmp_path / name)
 
 
-def _archive(files: dict[str, bytes]) -> bytes:
-    written = io.BytesIO()
-    with tarfile.open(fileobj=written, mode="w") as archive:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return written.getvalue()
-
-
 def test_a_bad_member_costs_no_other(tmp_path: Path) -> None:
     path = tmp_path / "x.tar"
     path.write_bytes(
-        _archive({"../up": BOOT.encode(), "cut.gz": gzip.compress(b"x" * 5000)[:20], "in.tar": _archive({"a": b"b"})})
+        tar({"../up": BOOT.encode(), "cut.gz": gzip.compress(b"x" * 5000)[:20], "in.tar": tar({"a": b"b"})})
     )
     report = report_of(path)
     assert [target.identity["named_in"] for target in report.targets] == [f"{path}:../up:1"]

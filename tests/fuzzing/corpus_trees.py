@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable
 
 from tests.fuzzing.nasty import blanks, nasty
-from tests.repositories import FIX_6, FIX_6_SUBJECT, INTRODUCTION_6_SUBJECT, backport, makefile
+from tests.repositories import FIX_6, FIX_6_SUBJECT, GIT_FILES, INTRODUCTION_6_SUBJECT, backport, makefile
 from tests.strategies.case import Case, Content, Fifo, Link
 from tests.strategies.repositories import history
 
@@ -163,20 +163,7 @@ def _put(path: str, content: Content) -> Callable[[dict[str, Content]], object]:
     return lambda files: files.update({path: content})
 
 
-for _place in (
-    "config",
-    "HEAD",
-    "packed-refs",
-    "shallow",
-    "info/grafts",
-    "objects/info/alternates",
-    "objects/info/commit-graph",
-    "commondir",
-    "refs/tags/v6.1",
-    "refs/heads/master",
-    "index",
-    "objects/pack/pack-1.idx",
-):
+for _place in (*GIT_FILES, "refs/heads/master", "index", "objects/pack/pack-1.idx"):
     _git(f"a pipe as {_place}", _put(_place, Fifo()), refused=True)
 _git("shallow is /dev/zero", _put("shallow", Link("/dev/zero")), refused=True)
 _git("packed-refs is /dev/zero", _put("packed-refs", Link("/dev/zero")), refused=True)

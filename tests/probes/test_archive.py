@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tailcall_audit.analyzer.kernelfiles.cpio import read_cpio
 from tailcall_audit.probes.guest import archive as initramfs
 from tailcall_audit.probes.guest.archive import InitramfsError, build_initramfs, write_cpio
+from tests.caches import ROOT, give_away, let_others_write, link
 
 NAMES = st.text("abc/._-", min_size=1, max_size=40).filter(lambda name: name != "TRAILER!!!")
 
@@ -58,6 +59,10 @@ def test_an_elf_file_without_its_sections_is_smaller_and_still_whole() -> None:
     assert initramfs._without_sections(b"no ELF at all") == b"no ELF at all"
 
 
+def let_the_group_write(path: Path) -> None:
+    path.chmod(0o664)
+
+
 def archive(folder: Path) -> Path:
     (path,) = folder.iterdir()
     return path
@@ -73,23 +78,9 @@ def change(path: Path) -> None:
     path.write_bytes(data)
 
 
-def let_others_write(path: Path) -> None:
-    path.chmod(0o664)
-
-
-def link(path: Path) -> None:
-    path.rename(path.parent.parent / "elsewhere")
-    path.symlink_to(path.parent.parent / "elsewhere")
-
-
-def give_away(path: Path) -> None:
-    os.chown(path, 65534, 65534)
-
-
-ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
-
-
-@pytest.mark.parametrize("spoil", [shorten, change, let_others_write, link, pytest.param(give_away, marks=ROOT)])
+@pytest.mark.parametrize(
+    "spoil", [shorten, change, let_others_write, let_the_group_write, link, pytest.param(give_away, marks=ROOT)]
+)
 def test_an_archive_that_may_not_be_ours_is_made_anew(spoil: Callable[[Path], None], tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     made = build_initramfs(cache)

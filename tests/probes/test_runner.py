@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import time
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +11,7 @@ from tailcall_audit.probes import defects as every
 from tailcall_audit.probes.kernel.bpf import Bpf
 from tailcall_audit.probes.probe import ABSENT, COULD_NOT_RUN, PRESENT, InconclusiveError, Probe, Result
 from tailcall_audit.probes.runner import Runner
+from tests.probes.failing import die, hang
 
 
 def probe(
@@ -39,15 +38,6 @@ def test_what_a_probe_says_arrives() -> None:
 
 def test_one_that_dies_hangs_or_fails_costs_its_own_answer_only() -> None:
     runner = Runner(in_guest=True, limit=0.3)
-
-    def hang(_: Bpf) -> Result:
-        time.sleep(60)
-        return Result(PRESENT, "")
-
-    def die(_: Bpf) -> Result:
-        os.kill(os.getpid(), signal.SIGKILL)
-        return Result(PRESENT, "")
-
     assert runner.run(probe(hang)).detail == "no answer within 0.3 s"
     assert runner.run(probe(die)).detail == f"its process was killed by signal {int(signal.SIGKILL)}"
     assert runner.run(probe(raises(MemoryError("x")))).detail == "internal error: MemoryError: x"

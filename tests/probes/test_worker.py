@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import pytest
 
 from tailcall_audit.probes.guest.worker import Worker
 from tailcall_audit.probes.kernel.bpf import Bpf
 from tailcall_audit.probes.probe import ABSENT, COULD_NOT_RUN, PRESENT, InconclusiveError, Probe, Result
+from tests.probes.failing import die, hang
 
 
 def _process(_: Bpf) -> Result:
@@ -19,16 +19,6 @@ def _process(_: Bpf) -> Result:
 
 def _unsure(_: Bpf) -> Result:
     raise InconclusiveError("why")
-
-
-def _hang(_: Bpf) -> Result:
-    time.sleep(60)
-    return Result(PRESENT, "")
-
-
-def _die(_: Bpf) -> Result:
-    os.kill(os.getpid(), signal.SIGKILL)
-    return Result(PRESENT, "")
 
 
 def _leave(_: Bpf) -> Result:
@@ -44,7 +34,7 @@ def _long(_: Bpf) -> Result:
 
 
 SOUND, UNSURE, HANG, DIE, LEAVE, FAIL, LONG = PROBES = tuple(
-    Probe(run.__name__, "nothing", run) for run in (_process, _unsure, _hang, _die, _leave, _fail, _long)
+    Probe(run.__name__, "nothing", run) for run in (_process, _unsure, hang, die, _leave, _fail, _long)
 )
 
 

@@ -10,28 +10,22 @@ from tailcall_audit.analyzer.emulator.image import KernelImage
 from tailcall_audit.analyzer.kernelfiles.binary import Binary
 from tailcall_audit.analyzer.kernelfiles.containers import unpack
 from tailcall_audit.analyzer.model import Presence
-from tailcall_audit.analyzer.readers.emulation.read import emulate, evidence_of, wanted_cases
 from tailcall_audit.analyzer.readers.emulation.registry import CASES as RUNS
 from tailcall_audit.analyzer.readers.emulation.registry import SYMBOLS
 from tailcall_audit.analyzer.readers.emulation.scene import Bench
 from tailcall_audit.analyzer.readers.emulation.stage import Outcome, run_case
 from tests.mutants import CASES, IN_6_12, IN_7_3, Case, mutation, subject, undone
+from tests.readers.emulated import presence_by_running
 
 FLAG, OTHER_FLAG = (0x80).to_bytes(4, "little"), (0x200).to_bytes(4, "little")
-
-
-def presence(elf: bytes, commit: str, catalog: Catalog) -> Presence:
-    only = frozenset((commit,))
-    found = emulate(Binary(unpack(elf, "vmlinux")), "x86_64", wanted_cases(catalog, "x86_64", only))
-    (item,) = evidence_of(catalog, found, "x86_64", "vmlinux", only)
-    return item.presence
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_what_was_taken_out_is_missed_by_running(catalog: Catalog, case: Case) -> None:
     taken = undone(case.lacks)
     assert (
-        presence(subject(case.image).mutant(mutation(case.image, case.lacks)), taken.commit, catalog) is Presence.ABSENT
+        presence_by_running(subject(case.image).mutant(mutation(case.image, case.lacks)), taken.commit, catalog)
+        is Presence.ABSENT
     )
 
 
@@ -54,4 +48,4 @@ def test_another_flag_than_the_one_of_bpf_h_is_not_the_fix(catalog: Catalog, ima
     assert answer.finding is not None, answer.why
     # Behind the fix of pitfall 4 a lost count is a lost pointer.
     assert answer.finding.outcome is Outcome.NULL_DEREFERENCE, answer.finding.story
-    assert presence(elf, "2b5dcb31a19a", catalog) is Presence.ABSENT
+    assert presence_by_running(elf, "2b5dcb31a19a", catalog) is Presence.ABSENT

@@ -18,6 +18,7 @@ from tailcall_audit.analyzer.readers.code.isa import isas
 from tailcall_audit.analyzer.readers.code.registry import findings
 from tailcall_audit.analyzer.readers.emulation.read import emulate, evidence_of, wanted_cases
 from tests.mutants import FLIPS, IN_5_10, IN_6_1_192, IN_6_12, IN_7_3, MISBEHAVING, Flip, debian_image, flipped, subject
+from tests.readers.emulated import presence_by_running
 
 X86_64 = isas()["x86_64"]
 EMITTED = {"ff672c67ee76", "2b5dcb31a19a", "116e04ba1459"}
@@ -29,13 +30,6 @@ def claims(elf: bytes) -> dict[str, Claim]:
     return {item.commit: item.claim for item in findings(X86_64, binary.functions(X86_64.functions), binary.btf)}
 
 
-def run(elf: bytes, commit: str, catalog: Catalog) -> Presence:
-    only = frozenset((commit,))
-    found = emulate(Binary(unpack(elf, "vmlinux")), "x86_64", wanted_cases(catalog, "x86_64", only))
-    (item,) = evidence_of(catalog, found, "x86_64", "vmlinux", only)
-    return item.presence
-
-
 @pytest.mark.parametrize("flip", FLIPS, ids=str)
 def test_a_shape_of_the_fix_in_code_that_does_not_work_is_not_the_fix(flip: Flip) -> None:
     kernel = subject(flip.image)
@@ -45,7 +39,7 @@ def test_a_shape_of_the_fix_in_code_that_does_not_work_is_not_the_fix(flip: Flip
 
 @pytest.mark.parametrize("flip", FLIPS, ids=str)
 def test_functions_that_are_run_miss_what_the_guest_misses(catalog: Catalog, flip: Flip) -> None:
-    assert run(subject(flip.image).mutant(flipped(flip)), flip.commit, catalog) is Presence.ABSENT
+    assert presence_by_running(subject(flip.image).mutant(flipped(flip)), flip.commit, catalog) is Presence.ABSENT
 
 
 def test_only_the_direct_tail_call_loses_the_count_where_it_keeps_the_stack(catalog: Catalog) -> None:
@@ -60,7 +54,7 @@ def test_only_the_direct_tail_call_loses_the_count_where_it_keeps_the_stack(cata
 @pytest.mark.parametrize("commit", ["ff672c67ee76", "2b5dcb31a19a"])
 def test_the_kernels_themselves_have_the_fixes_when_they_are_run(catalog: Catalog, commit: str) -> None:
     for image in {flip.image for flip in FLIPS if flip.commit == commit}:
-        assert run(subject(image).elf, commit, catalog) is Presence.PRESENT
+        assert presence_by_running(subject(image).elf, commit, catalog) is Presence.PRESENT
 
 
 @pytest.mark.parametrize("image", [IN_5_10, IN_6_1_192, IN_6_12, IN_7_3])

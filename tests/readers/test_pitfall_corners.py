@@ -160,27 +160,27 @@ def test_pitfall_4_four_corners(tmp_path: Path, oldest: Source) -> None:
     assert oldest.state("x86-hierarchy") == N
 
 
-def test_pitfall_5_panic_four_corners(before_loop_fix: Source) -> None:
-    assert before_loop_fix.state("freplace-attached-panic") == F
-    before_loop_fix.replace_function(HEADER, "resolve_prog_type", RESOLVE_5_18)
-    assert before_loop_fix.state("freplace-attached-panic") == A
-    assert before_loop_fix.state("resolve-prog-type-null-deref-load") == A
-    before_loop_fix.replace_function(HEADER, "resolve_prog_type", RESOLVE_5_17)
-    assert before_loop_fix.state("freplace-attached-panic") == N
+@pytest.mark.parametrize(
+    ("slug", "faulty", "others", "older"),
+    [
+        ("freplace-attached-panic", RESOLVE_5_18, {"resolve-prog-type-null-deref-load": A}, RESOLVE_5_17),
+        ("freplace-attached-refused", RESOLVE_6_11_RC1, {"freplace-attached-panic": F}, RESOLVE_5_18),
+    ],
+)
+def test_pitfall_5_four_corners(
+    before_loop_fix: Source, slug: str, faulty: str, others: dict[str, str], older: str
+) -> None:
+    assert before_loop_fix.state(slug) == F
+    before_loop_fix.replace_function(HEADER, "resolve_prog_type", faulty)
+    assert before_loop_fix.state(slug) == A
+    assert {other: before_loop_fix.state(other) for other in others} == others
+    before_loop_fix.replace_function(HEADER, "resolve_prog_type", older)
+    assert before_loop_fix.state(slug) == N
 
 
 def test_pitfall_5_panic_needs_both_introducing_commits(before_loop_fix: Source) -> None:
     before_loop_fix.replace_function(HEADER, "resolve_prog_type", RESOLVE_5_18)
     assert without_type_resolution(before_loop_fix).state("freplace-attached-panic") == N
-
-
-def test_pitfall_5_refused_update_four_corners(before_loop_fix: Source) -> None:
-    assert before_loop_fix.state("freplace-attached-refused") == F
-    before_loop_fix.replace_function(HEADER, "resolve_prog_type", RESOLVE_6_11_RC1)
-    assert before_loop_fix.state("freplace-attached-refused") == A
-    assert before_loop_fix.state("freplace-attached-panic") == F
-    before_loop_fix.replace_function(HEADER, "resolve_prog_type", RESOLVE_5_18)
-    assert before_loop_fix.state("freplace-attached-refused") == N
 
 
 def test_pitfall_6_four_corners(after_loop_fix: Source, before_loop_fix: Source) -> None:

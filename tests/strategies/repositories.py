@@ -7,7 +7,7 @@ import zlib
 
 from hypothesis import strategies as st
 
-from tests.repositories import FIX_6, FIX_6_SUBJECT, INTRODUCTION_6_SUBJECT, backport, makefile
+from tests.repositories import FIX_6, FIX_6_SUBJECT, GIT_FILES, INTRODUCTION_6_SUBJECT, backport, makefile
 from tests.strategies.case import Case, Content, Fifo, Link
 from tests.strategies.mutate import draw_mutated
 
@@ -73,18 +73,7 @@ _MESSAGES = st.sampled_from(
         "(cherry picked from commit " * 20,
     )
 )
-_META = (
-    "config",
-    "packed-refs",
-    "shallow",
-    "info/grafts",
-    "objects/info/alternates",
-    "objects/info/commit-graph",
-    "commondir",
-    "refs/tags/v6.1",
-    "refs/replace/x",
-    "HEAD",
-)
+_META = (*GIT_FILES, "refs/replace/x")
 _LINES = (
     b"[include]\n\tpath = config\n",
     b"[core]\n\tfsmonitor = touch RAN\n",

@@ -22,6 +22,9 @@ from tests.repositories import (
 )
 from tests.subjects.trees import report, verdict
 
+FIXED_FILES = ("kernel/bpf/arraymap.c", "kernel/bpf/trampoline.c", "include/linux/bpf.h")
+"""The files that the fix of pitfall 6 changes."""
+
 
 def test_a_clone_is_judged_by_code_and_history(clone: History) -> None:
     item = verdict(clone.path)
@@ -39,7 +42,7 @@ def test_the_log_says_fixed_and_the_code_does_not(clone: History) -> None:
 
 def test_the_code_has_the_fix_and_the_log_is_silent(clone: History) -> None:
     source, _ = kernel_source("6.1", "6.1.192-2")
-    for path in ("kernel/bpf/arraymap.c", "kernel/bpf/trampoline.c", "include/linux/bpf.h"):
+    for path in FIXED_FILES:
         clone.files[path] = (source / path).read_bytes()
     clone.commit("vendor: update bpf\n")
     clone.checkout()
@@ -50,7 +53,7 @@ def test_the_code_has_the_fix_and_the_log_is_silent(clone: History) -> None:
 
 def test_uncommitted_changes_are_what_is_audited_and_named(clone: History) -> None:
     source, _ = kernel_source("6.1", "6.1.192-2")
-    for path in ("kernel/bpf/arraymap.c", "kernel/bpf/trampoline.c", "include/linux/bpf.h"):
+    for path in FIXED_FILES:
         shutil.copyfile(source / path, clone.path / path)
     found = report(clone.path)
     assert found.verdicts[0].state is State.FIXED

@@ -29,56 +29,45 @@ def flood(connection: socket.socket, data: bytes) -> None:
         connection.sendall(data)
 
 
-def status_line(connection: socket.socket) -> None:
-    drip(connection, b"H")
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+DRIPPING = {
+    "status line": (b"", b"H"),
+    "header line": (HEAD + b"X: ", b"x"),
+    "interim answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "body with a length": (HEAD + b"Content-Length: 90000\r\n\r\n", b"x"),
+    "body without a length": (HEAD + b"\r\n", b"x"),
+    "small chunks": (CHUNKED, b"1\r\nx\r\n"),
+    "trailers": (CHUNKED + b"0\r\n", b"X: y\r\n"),
+}
+"""What is sent once, and what is sent again and again."""
+FLOODS = {
+    "size of a chunk": (CHUNKED, b"0" * 65536),
+    "many headers": (HEAD, b"X: y\r\n" * 1000),
+    "endless header": (HEAD + b"X: ", b"0" * 65536),
+}
+BODIES = {
+    "endless chunks": (CHUNKED, b"4000\r\n" + b"x" * 0x4000 + b"\r\n"),
+    "endless body": (HEAD + b"\r\n", b"x" * 65536),
+}
 
 
-def header_line(connection: socket.socket) -> None:
-    connection.sendall(HEAD + b"X: ")
-    drip(connection, b"x")
+def sending(
+    again: Callable[[socket.socket, bytes], None], start: bytes, rest: bytes
+) -> Callable[[socket.socket], None]:
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(start)
+        again(connection, rest)
+
+    return talk
 
 
-def interim_answers(connection: socket.socket) -> None:
-    drip(connection, b"HTTP/1.1 100 Continue\r\n\r\n")
-
-
-def body_with_a_length(connection: socket.socket) -> None:
-    connection.sendall(HEAD + b"Content-Length: 90000\r\n\r\n")
-    drip(connection, b"x")
-
-
-def body_without_a_length(connection: socket.socket) -> None:
-    connection.sendall(HEAD + b"\r\n")
-    drip(connection, b"x")
-
-
-def small_chunks(connection: socket.socket) -> None:
-    connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
-    drip(connection, b"1\r\nx\r\n")
-
-
-def trailers(connection: socket.socket) -> None:
-    connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n")
-    drip(connection, b"X: y\r\n")
-
-
-@pytest.mark.parametrize(
-    "talk",
-    [
-        status_line,
-        header_line,
-        interim_answers,
-        body_with_a_length,
-        body_without_a_length,
-        small_chunks,
-        trailers,
-    ],
-)
+@pytest.mark.parametrize("name", DRIPPING)
 def test_an_answer_that_never_ends_is_given_up_wherever_it_is(
-    talk: Callable[[socket.socket], None], web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetch, "_TOTAL_TIMEOUT", 0.5)
-    with serve_raw(talk) as url, pytest.raises(FetchError, match=r"cannot fetch: not whole after 0\.5 s; "):
+    expected = pytest.raises(FetchError, match=r"cannot fetch: not whole after 0\.5 s; ")
+    with serve_raw(sending(drip, *DRIPPING[name])) as url, expected:
         fetcher().get(f"{url}/x", 1 << 20)
     assert not list(tmp_path.glob("http/*"))
 
@@ -93,41 +82,14 @@ def test_redirects_without_an_end_share_one_deadline(web: Web, monkeypatch: pyte
         fetcher().get(f"{url}/x", 100)
 
 
-def long_size_of_a_chunk(connection: socket.socket) -> None:
-    connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
-    flood(connection, b"0" * 65536)
-
-
-def many_headers(connection: socket.socket) -> None:
-    connection.sendall(HEAD)
-    flood(connection, b"X: y\r\n" * 1000)
-
-
-def endless_header(connection: socket.socket) -> None:
-    connection.sendall(HEAD + b"X: ")
-    flood(connection, b"0" * 65536)
-
-
-@pytest.mark.parametrize("talk", [long_size_of_a_chunk, many_headers, endless_header])
-def test_a_flood_outside_of_the_body_is_refused_before_the_time_is_over(
-    talk: Callable[[socket.socket], None], web: Web
-) -> None:
-    with serve_raw(talk) as url, pytest.raises(FetchError, match="cannot fetch") as refused:
+@pytest.mark.parametrize("name", FLOODS)
+def test_a_flood_outside_of_the_body_is_refused_before_the_time_is_over(name: str, web: Web) -> None:
+    with serve_raw(sending(flood, *FLOODS[name])) as url, pytest.raises(FetchError, match="cannot fetch") as refused:
         fetcher().get(f"{url}/x", 1 << 20)
     assert "not whole" not in str(refused.value)
 
 
-def endless_chunks(connection: socket.socket) -> None:
-    connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
-    flood(connection, b"4000\r\n" + b"x" * 0x4000 + b"\r\n")
-
-
-def endless_body(connection: socket.socket) -> None:
-    connection.sendall(HEAD + b"\r\n")
-    flood(connection, b"x" * 65536)
-
-
-@pytest.mark.parametrize("talk", [endless_chunks, endless_body])
-def test_a_body_without_end_is_refused_at_its_limit(talk: Callable[[socket.socket], None], web: Web) -> None:
-    with serve_raw(talk) as url, pytest.raises(FetchError, match="holds more than 1 MiB"):
+@pytest.mark.parametrize("name", BODIES)
+def test_a_body_without_end_is_refused_at_its_limit(name: str, web: Web) -> None:
+    with serve_raw(sending(flood, *BODIES[name])) as url, pytest.raises(FetchError, match="holds more than 1 MiB"):
         fetcher().get(f"{url}/x", 1 << 20)

@@ -14,6 +14,7 @@ import pytest
 
 from tailcall_audit.analyzer.web import fetch
 from tailcall_audit.analyzer.web.fetch import FetchError
+from tests.caches import ROOT, give_away, let_others_write, link
 from tests.web.fetchers import age, fetcher
 from tests.web.servers import Answer, Web
 
@@ -63,31 +64,15 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-def let_others_write(path: Path) -> None:
-    path.chmod(0o666)
-
-
-def link(path: Path) -> None:
-    path.rename(path.parent.parent / "elsewhere")
-    path.symlink_to(path.parent.parent / "elsewhere")
-
-
 def make_a_fifo(path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
-
-
-def give_away(path: Path) -> None:
-    os.chown(path, 65534, 65534)
 
 
 def swap_the_address(path: Path) -> None:
     _, head, body = path.read_bytes().split(b"\n", 2)
     rest = head.replace(b"/x", b"/y") + b"\n" + body
     path.write_bytes(hashlib.sha256(rest).hexdigest().encode() + b"\n" + rest)
-
-
-ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
 
 
 @pytest.mark.parametrize(

@@ -67,11 +67,10 @@ def _direct(member: Member, in_subprogram: bool) -> Iterator[Finding]:
     """Yields the tail calls that a JIT turns into a direct jump, because the verifier knows the prog array and the
     index.
     """
-    for spot in member.code.spots():
+    for spot, where in member.tail_calls:
         if in_subprogram and spot.function is member.code.main:
             continue
         array, key = _constant(member, spot)
-        where = member.place(spot.function, spot.call.instruction)
         if (array is None or key is None) and (key is not None or spot.call.key_may_be_constant):
             yield possible(
                 f"{spot.function.name}() makes a tail call whose prog array or index the verifier may know to be constant",
@@ -102,9 +101,8 @@ def _accepted_by_tnum(entries: int) -> int:
 @named("constant-index-behind-the-end")
 def _constant_index_behind_the_end(_: World, member: Member) -> Finding:
     def found() -> Iterator[Finding]:
-        for spot in member.code.spots():
+        for spot, where in member.tail_calls:
             array, key = _constant(member, spot)
-            where = member.place(spot.function, spot.call.instruction)
             name = spot.function.name
             if array is None or key is None:
                 odd = array is None or array.max_entries & (array.max_entries - 1)
@@ -123,8 +121,7 @@ def _constant_index_behind_the_end(_: World, member: Member) -> Finding:
 @named("index-wider-than-32-bits")
 def _index_wider_than_32_bits(_: World, member: Member) -> Finding:
     def found() -> Iterator[Finding]:
-        for spot in member.code.spots():
-            where = member.place(spot.function, spot.call.instruction)
+        for spot, where in member.tail_calls:
             wide = _wide_constant(member, spot)
             if wide:
                 yield seen(spot.state, f"{spot.function.name}() tail-calls with bits above the lower 32 set", where)

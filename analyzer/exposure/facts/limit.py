@@ -10,7 +10,7 @@ from tailcall_audit.analyzer.exposure.answers import possible, seen, strongest
 from tailcall_audit.analyzer.exposure.code import Event
 from tailcall_audit.analyzer.exposure.facts.registry import named
 from tailcall_audit.analyzer.exposure.types import Finding, Place, State
-from tailcall_audit.analyzer.exposure.world import LOOK, Member, Way, World
+from tailcall_audit.analyzer.exposure.world import Member, Way, World
 from tailcall_audit.analyzer.programs.types import Function
 
 __all__: list[str] = []
@@ -152,9 +152,4 @@ def _link(world: World, member: Member) -> Iterator[Finding]:
     """Yields a possible finding for a program that tail-calls into a prog array which unknown programs may be put into:
     it may be part of a loop in which another program makes the repeated tail calls.
     """
-    found = world.open_call(member)
-    if found is not None:
-        spot, why = found
-        where = member.place(spot.function, spot.call.instruction)
-        text = f"as a link: {why}, and one of them may call subprograms that tail-call back"
-        yield possible(text, where, settle=LOOK)
+    yield from world.open_link(member, "one of them may call subprograms that tail-call back")

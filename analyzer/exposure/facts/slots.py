@@ -55,8 +55,7 @@ def _tail_call_that_fails(world: World, member: Member) -> Finding:
     """A tail call fails if the slot is empty, the index is out of range, or the limit is reached."""
 
     def found() -> Iterator[Finding]:
-        for spot in member.code.spots():
-            where = member.place(spot.function, spot.call.instruction)
+        for spot, where in member.tail_calls:
             array, key = member.map(spot.call.map), spot.call.key
             if array is not None and key is not None and key >= array.max_entries:
                 yield seen(spot.state, f"{array.name} has no slot {key}", where)
@@ -75,8 +74,7 @@ def _tail_call_that_fails(world: World, member: Member) -> Finding:
 @named("tail-call-that-is-taken")
 def _tail_call_that_is_taken(world: World, member: Member) -> Finding:
     def found() -> Iterator[Finding]:
-        for spot in member.code.spots():
-            where = member.place(spot.function, spot.call.instruction)
+        for spot, where in member.tail_calls:
             targets = world.targets(member, spot.call)
             text = f"{spot.function.name}() tail-calls {spot.call.map or 'a prog array'}[{_key(spot)}]"
             if targets.known:
@@ -164,8 +162,7 @@ def _large_prog_array(_: World, member: Member) -> Finding:
 @named("prog-array-that-is-updated")
 def _prog_array_that_is_updated(world: World, member: Member) -> Finding:
     def found() -> Iterator[Finding]:
-        for spot in member.code.spots():
-            where = member.place(spot.function, spot.call.instruction)
+        for spot, where in member.tail_calls:
             targets = world.targets(member, spot.call)
             if targets.known:
                 yield seen(spot.state, f"a program is put into {spot.call.map}[{_key(spot)}]", where)

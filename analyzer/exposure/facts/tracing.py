@@ -9,7 +9,7 @@ from itertools import combinations
 from tailcall_audit.analyzer.exposure.answers import possible, seen, strongest
 from tailcall_audit.analyzer.exposure.facts.registry import named
 from tailcall_audit.analyzer.exposure.types import Finding, State
-from tailcall_audit.analyzer.exposure.world import LOOK, LOOK_AT_ATTACHED, TRACING, Member, World
+from tailcall_audit.analyzer.exposure.world import LOOK_AT_ATTACHED, TRACING, Member, World
 
 __all__: list[str] = []
 
@@ -72,12 +72,7 @@ def _link(world: World, member: Member) -> Iterator[Finding]:
             way = min(world.way(member, target).state, world.way(target, member).state)
             for found in _target(world, target) if way is not State.NOT_MET else ():
                 yield found._replace(state=min(found.state, way))
-    found_open = world.open_call(member)
-    if found_open is not None:
-        spot, why = found_open
-        where = member.place(spot.function, spot.call.instruction)
-        text = f"as a link: {why}, and a subprogram of one of them may be traced"
-        yield possible(text, where, settle=LOOK)
+    yield from world.open_link(member, "a subprogram of one of them may be traced")
 
 
 @named("traced-subprogram-in-a-tail-call-loop")

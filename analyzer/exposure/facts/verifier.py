@@ -65,8 +65,7 @@ def _packet_pointer_across_a_call_of_a_tail_caller(world: World, member: Member)
 @named("packet-pointer-across-a-tail-call")
 def _packet_pointer_across_a_tail_call(_: World, member: Member) -> Finding:
     def found() -> Iterator[Finding]:
-        for spot in member.code.spots():
-            where = member.place(spot.function, spot.call.instruction)
+        for spot, where in member.tail_calls:
             text = f"{spot.function.name}() uses a packet pointer behind a tail call that was not taken"
             if spot.function.packet_across_calls is None:
                 yield possible(f"{text}, if so", where)
@@ -205,8 +204,7 @@ def _subprogram_of_a_callback_that_tail_calls(world: World, member: Member) -> F
 
 
 def _under(member: Member, lock: str) -> Iterator[Finding]:
-    for spot in member.code.spots():
-        where = member.place(spot.function, spot.call.instruction)
+    for spot, where in member.tail_calls:
         if spot.call.locks is None:
             yield possible(f"what is held when {spot.function.name}() makes a tail call could not be decided", where)
         elif lock in spot.call.locks:
@@ -241,8 +239,7 @@ def _rewritten_in_front_of_a_constant_tail_call(_: World, member: Member) -> Fin
         # The first one of each kind decides about all tail calls behind it.
         division = next((index for index, insn in enumerate(insns) if _is_division(insn)), end)
         other = next((index for index, insn in enumerate(insns) if _may_be_rewritten(insn)), end)
-        for spot in member.code.spots():
-            where = member.place(spot.function, spot.call.instruction)
+        for spot, where in member.tail_calls:
             array, key = member.map(spot.call.map), spot.call.key
             if array is not None and key is not None and key >= array.max_entries:
                 continue
@@ -261,8 +258,7 @@ def _rewritten_in_front_of_a_constant_tail_call(_: World, member: Member) -> Fin
 @named("calls-in-a-tail-calling-function")
 def _calls_in_a_tail_calling_function(_: World, member: Member) -> Finding:
     def found() -> Iterator[Finding]:
-        for spot in member.code.spots():
-            where = member.place(spot.function, spot.call.instruction)
+        for spot, where in member.tail_calls:
             if spot.function.calls:
                 yield seen(spot.state, f"{spot.function.name}() makes a tail call and calls a subprogram", where)
             elif any(item.helper != HELPER_TAIL_CALL for item in spot.function.helpers) or spot.function.callbacks:

@@ -8,12 +8,12 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import IO, Protocol
 
 from tailcall_audit.analyzer.model import AuditError
 
-__all__ = ["IMAGE_FOLDERS", "IMAGE_NAME", "FolderRoot", "MemoryRoot", "Root", "RootError"]
+__all__ = ["IMAGE_FOLDERS", "IMAGE_NAME", "FolderRoot", "MemoryRoot", "Root", "RootError", "follow_links"]
 
 IMAGE_FOLDERS = ("boot", "")
 """The folders that have images of kernels in a root file system."""
@@ -58,6 +58,31 @@ class Root(Protocol):
 
 def _parts(path: str) -> list[str]:
     return [part for part in path.split("/") if part not in ("", ".")]
+
+
+def follow_links(path: str, link_at: Callable[[str], str | None]) -> str | None:
+    """Returns the path that a path leads to inside of a root; None if it leads over too many links.
+
+    `link_at` returns the target of a symbolic link, None for anything else. A part that does not exist is kept.
+    """
+    waiting = _parts(path)[::-1]
+    done: list[str] = []
+    links = 0
+    while waiting:
+        part = waiting.pop()
+        if part == "..":
+            done = done[:-1]
+            continue
+        target = link_at("/".join((*done, part)))
+        if target is None:
+            done.append(part)
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            return None
+        done = [] if target.startswith("/") else done
+        waiting += _parts(target)[::-1]
+    return "/".join(done)
 
 
 class FolderRoot:
@@ -168,29 +193,9 @@ class MemoryRoot:
         self._files, self._links = files, links
         self._folders = folders
 
-    def _resolved(self, path: str) -> str | None:
-        waiting = _parts(path)[::-1]
-        done: list[str] = []
-        links = 0
-        while waiting:
-            part = waiting.pop()
-            if part == "..":
-                done = done[:-1]
-                continue
-            target = self._links.get("/".join((*done, part)))
-            if target is None:
-                done.append(part)
-                continue
-            links += 1
-            if links > _MOST_LINKS:
-                return None
-            done = [] if target.startswith("/") else done
-            waiting += _parts(target)[::-1]
-        return "/".join(done)
-
     def names(self, folder: str) -> list[str]:
         """See `Root`."""
-        place = self._resolved(folder)
+        place = follow_links(folder, self._links.get)
         if place is None:
             return []
         start = f"{place}/" if place else ""
@@ -201,7 +206,7 @@ class MemoryRoot:
 
     def read(self, path: str, limit: int) -> bytes | None:
         """See `Root`."""
-        place = self._resolved(path)
+        place = follow_links(path, self._links.get)
         found = None if place is None else self._files.get(place)
         if found is not None and len(found) > limit:
             raise RootError(f"{self.label}: {path} is larger than {limit >> 20} MiB, which no such file is")

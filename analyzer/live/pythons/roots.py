@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, NamedTuple, Protocol, Self
 
 from tailcall_audit.analyzer.kernelfiles.compression import Decompressed
+from tailcall_audit.analyzer.kernelfiles.roots.root import follow_links
 from tailcall_audit.analyzer.libraries import tar_errors
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.paths import Kind, kind_of
@@ -24,8 +25,6 @@ _MAX_ROOT = 4 << 30
 """Bytes of a root file system in an archive: a container image with a compiler has some 1 GB."""
 _MAX_MEMBERS = 1_000_000
 _MAX_HEADER = 1 << 20
-_MAX_LINKS = 40
-"""The most links that are followed, as in the kernel (path_resolution(7))."""
 _PIECE = 1 << 20
 
 
@@ -190,24 +189,10 @@ def _plain(path: str) -> str:
 
 def resolve(root: Root, path: str) -> str | None:
     """Returns the path that a path leads to, with links followed inside of the root; None if nothing is there."""
-    left = [part for part in path.split("/") if part not in ("", ".")][::-1]
-    done: list[str] = []
-    links = 0
-    while left:
-        part = left.pop()
-        if part == "..":
-            done = done[:-1]
-            continue
-        found = root.entry("/".join([*done, part]))
-        if found is None:
-            return None
-        if not found.link:
-            done.append(part)
-            continue
-        links += 1
-        if links > _MAX_LINKS:
-            return None
-        if found.link.startswith("/"):
-            done = []
-        left += [part for part in found.link.split("/") if part not in ("", ".")][::-1]
-    return "/".join(done)
+
+    def link_at(place: str) -> str | None:
+        found = root.entry(place)
+        return (found.link or None) if found is not None else None
+
+    place = follow_links(path, link_at)
+    return place if not place or root.entry(place) is not None else None

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from tailcall_audit.analyzer.emulator.calls import Call, End, Stub
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
+from tailcall_audit.analyzer.emulator.stubs import copier
 from tailcall_audit.analyzer.readers.emulation.jumps import Jump, descriptor, give, is_compiled, track, writing
 from tailcall_audit.analyzer.readers.emulation.scene import ProgramKind, Scene
 from tailcall_audit.probes.kernel.instructions import Insn, encode
@@ -70,17 +71,9 @@ def _allocate_pack(call: Call) -> int:
     return header
 
 
-def _copy(call: Call) -> int:
-    """Answers a copy into code: (destination, source, length)."""
-    length = call.argument(2)
-    if length > _LARGEST_CODE:
-        raise EmulationError(Why.UNEXPECTED_FAULT, f"{call.name}() of {length} bytes")
-    call.machine.write(call.argument(0), call.machine.read(call.argument(1), length))
-    return call.argument(0)
-
-
 def jit_stubs() -> Mapping[str, Stub]:
     """Returns the stubs for functions that a JIT calls."""
+    copies = copier(_LARGEST_CODE, Why.UNEXPECTED_FAULT)
     nothing = (
         "bpf_jit_binary_pack_finalize",
         "bpf_jit_binary_lock_ro",
@@ -91,7 +84,7 @@ def jit_stubs() -> Mapping[str, Stub]:
     return {
         "bpf_jit_binary_alloc": _allocate,
         "bpf_jit_binary_pack_alloc": _allocate_pack,
-        **dict.fromkeys(("bpf_arch_text_copy", "text_poke_copy", "aarch64_insn_copy"), _copy),
+        **dict.fromkeys(("bpf_arch_text_copy", "text_poke_copy", "aarch64_insn_copy"), copies),
         **{name: (lambda _: 0) for name in nothing},
         **writing(),
     }

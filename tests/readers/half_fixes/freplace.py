@@ -6,6 +6,9 @@ from tests.readers.half_fixes.edits import ARRAYMAP, CORE, OWNER_CHECK, TRAMPOLI
 
 __all__ = ["HALVES"]
 
+HEADER = "include/linux/bpf_verifier.h"
+_SAVED_TYPE = ("the saved type", HEADER, "resolve_prog_type", "saved_dst_prog_type", "dst_prog->type")
+
 HALVES: tuple[Half, ...] = (
     *on_x86(
         "freplace-tailcallee",
@@ -57,24 +60,16 @@ HALVES: tuple[Half, ...] = (
     *on_x86(
         "freplace-attached-refused",
         "6.12",
-        [
-            (
-                "the saved type",
-                "include/linux/bpf_verifier.h",
-                "resolve_prog_type",
-                "saved_dst_prog_type",
-                "dst_prog->type",
-            )
-        ],
+        [_SAVED_TYPE],
     ),
     *on_x86(
         "resolve-prog-type-null-deref-load",
         "6.12",
         [
-            ("the test", "include/linux/bpf_verifier.h", "resolve_prog_type", " && prog->aux->saved_dst_prog_type", ""),
+            ("the test", HEADER, "resolve_prog_type", " && prog->aux->saved_dst_prog_type", ""),
             (
                 "the type that is tested for",
-                "include/linux/bpf_verifier.h",
+                HEADER,
                 "resolve_prog_type",
                 "prog->type == BPF_PROG_TYPE_EXT && ",
                 "",
@@ -84,14 +79,6 @@ HALVES: tuple[Half, ...] = (
     *on_x86(
         "freplace-attached-panic",
         "6.12",
-        [
-            (
-                "the saved type",
-                "include/linux/bpf_verifier.h",
-                "resolve_prog_type",
-                "saved_dst_prog_type",
-                "dst_prog->type",
-            )
-        ],
+        [_SAVED_TYPE],
     ),
 )
