@@ -14,138 +14,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-BIN = Path(__file__).parents[2] / "bin"
-NOBODY = 65534
-COREUTILS = (
-    "cksum",
-    "dirname",
-    "stat",
-    "rm",
-    "mkdir",
-    "tr",
-    "grep",
-    "mv",
-    "tee",
-    "tail",
-    "cat",
-    "flock",
-    "readlink",
-    "bash",
+from tests.bin.projects import (
+    NOBODY,
+    call,
+    checkout,
+    refused,
+    works,
 )
-"""What a bare Debian has: all of these are in its essential packages."""
-
-PYPROJECT = """
-[build-system]
-requires = []
-build-backend = "backend"
-backend-path = ["."]
-[project]
-name = "small"
-version = "1"
-"""
-BACKEND = '''
-import time, zipfile
-def get_requires_for_build_editable(settings=None):
-    return []
-def build_editable(directory, settings=None, metadata=None):
-    """An installation in place, which takes a second."""
-    time.sleep(1)
-    name = "small-1-py3-none-any.whl"
-    with zipfile.ZipFile(f"{directory}/{name}", "w") as wheel:
-        wheel.writestr("small.pth", HERE + "\\n")
-        wheel.writestr("small-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: small\\nVersion: 1\\n" + NEEDS)
-        wheel.writestr("small-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nGenerator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
-        wheel.writestr("small-1.dist-info/RECORD", "")
-    return name
-import os
-HERE = os.path.dirname(os.path.abspath(__file__))
-NEEDS = ""
-'''
-
-
-def checkout(folder: Path, needs: str = "") -> Path:
-    """A small project with the real scripts; its command prints where its module is."""
-    folder.mkdir(parents=True)
-    (folder / "bin").mkdir()
-    shutil.copy(BIN / "setup.sh", folder / "bin")
-    command = folder / "bin/small"
-    command.write_text(
-        '#!/usr/bin/env bash\nset -eu\n. "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/setup.sh" ""\n'
-        'exec "$venv/bin/python" -I -c "import small; print(small.__file__)"\n'
-    )
-    command.chmod(0o755)
-    (folder / "small.py").write_text("")
-    (folder / "pyproject.toml").write_text(PYPROJECT)
-    (folder / "backend.py").write_text(BACKEND.replace('NEEDS = ""', f"NEEDS = {needs!r}"))
-    return folder
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    (tmp_path / "home").mkdir()
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def environ(home: Path) -> dict[str, str]:
-    """No package index is asked for anything, and nothing of this machine's user is read or written."""
-    path = os.pathsep.join([str(Path(sys.executable).resolve().parent), "/usr/bin", "/bin"])
-    return {"HOME": str(home), "PATH": path, "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}
-
-
-def call(
-    project: Path, environ: dict[str, str], prefix: Sequence[str] = (), timeout: float = 120
-) -> subprocess.CompletedProcess[str]:
-    # /bin/bash by its path: `env bash` would look for it on a PATH that a test has emptied.
-    return subprocess.run(
-        [*prefix, "/bin/bash", project / "bin/small"],
-        env=environ,
-        cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=timeout,
-    )
-
-
-def works(project: Path, environ: dict[str, str], prefix: Sequence[str] = ()) -> str:
-    """Runs the command, sees that it works and that the next call has nothing to do; returns what it said the first
-    time.
-    """
-    done = call(project, environ, prefix)
-    assert (done.returncode, done.stdout.strip()) == (0, f"{project}/small.py"), done.stderr
-    again = call(project, environ, prefix)
-    assert (again.returncode, again.stderr) == (0, "")
-    return done.stderr
-
-
-def refused(done: subprocess.CompletedProcess[str]) -> str:
-    """The last line of a set-up that ended with exit code 2, in words of its own and none of the shell's."""
-    assert done.returncode == 2
-    lines = done.stderr.splitlines()
-    assert all(line.startswith("tailcall-audit: ") for line in lines), lines
-    assert not re.search(r"setup\.sh: line|command not found|Traceback", done.stderr)
-    return lines[-1]
-
-
-def folder_of(tools: Sequence[str], folder: Path) -> Path:
-    """A folder for PATH with nothing but these tools of this machine."""
-    folder.mkdir()
-    for name in tools:
-        found = shutil.which(name, path="/usr/bin:/bin")
-        assert found, name
-        (folder / name).symlink_to(found)
-    return folder
-
-
-def script(path: Path, text: str) -> None:
-    path.write_text(f"#!/bin/bash\n{text}\n")
-    path.chmod(0o755)
 
 
 def test_a_first_call_says_what_it_does_and_the_next_does_nothing(tmp_path: Path, environ: dict[str, str]) -> None:
@@ -285,83 +165,6 @@ def test_a_checkout_that_others_own_is_used_from_the_cache_of_an_unprivileged_us
     finally:
         project.chmod(0o755)
         (project / "bin").chmod(0o755)
-
-
-def test_a_read_only_file_system(tmp_path: Path, environ: dict[str, str], home: Path) -> None:
-    project = checkout(tmp_path / "project")
-    mount = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && shift && exec "$@"'
-    prefix = ["unshare", "--mount", "--", "/bin/bash", "-c", mount, "bash", str(project)]
-    if subprocess.run([*prefix, "true"], check=False, capture_output=True).returncode != 0:
-        pytest.skip("no mount can be made read-only here: it takes root and unshare")
-    works(project, environ, prefix)
-    assert sorted(path.name for path in project.iterdir()) == ["backend.py", "bin", "pyproject.toml", "small.py"]
-    assert list((home / ".cache/tailcall-audit").glob("venv-*/.installed"))
-
-
-def test_a_bare_machine_without_python(tmp_path: Path, environ: dict[str, str]) -> None:
-    project = checkout(tmp_path / "project")
-    environ["PATH"] = str(folder_of(COREUTILS, tmp_path / "path"))
-    done = call(project, environ)
-    assert refused(done) == (
-        "tailcall-audit: Python 3.11 or newer is needed, and PATH has none (Debian, Ubuntu: sudo apt install python3 python3-venv)"
-    )
-    assert done.stderr.count("\n") == 1
-    assert not (project / ".venv").exists()
-
-
-def test_a_python_that_is_too_old(tmp_path: Path, environ: dict[str, str]) -> None:
-    project = checkout(tmp_path / "project")
-    path = folder_of(COREUTILS, tmp_path / "path")
-    script(path / "python3", '[ "$1" = --version ] && echo "Python 3.9.2"')
-    environ["PATH"] = str(path)
-    done = call(project, environ)
-    assert refused(done).startswith(f"tailcall-audit: Python 3.11 or newer is needed; {path}/python3 is Python 3.9.2 (")
-    assert done.stderr.count("\n") == 1
-
-
-def test_a_debian_without_its_package_for_venv(tmp_path: Path, environ: dict[str, str]) -> None:
-    project = checkout(tmp_path / "project")
-    path = folder_of(COREUTILS, tmp_path / "path")
-    # Debian's python3 without python3-venv has no ensurepip.
-    script(path / "python3", f'case "$*" in *ensurepip* | *venv*) exit 1 ;; esac; exec {sys.executable} "$@"')
-    environ["PATH"] = str(path)
-    for _ in range(2):
-        done = call(project, environ)
-        assert refused(done) == (
-            f"tailcall-audit: {path}/python3 has no module venv: install the package python3-venv"
-            " (Debian, Ubuntu: sudo apt install python3-venv)"
-        )
-        assert done.stderr.count("\n") == 1
-
-
-def test_no_network_is_one_sentence_and_the_next_call_with_one_works(tmp_path: Path, environ: dict[str, str]) -> None:
-    project = checkout(tmp_path / "project", needs="Requires-Dist: there-is-no-such-package\n")
-    # Port 9 of this machine refuses at once, as a machine without a network does.
-    offline = {**environ, "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "1"}
-    del offline["PIP_NO_INDEX"]
-    said = refused(call(project, offline))
-    assert "the package index cannot be reached. Run the same command again with a network" in said
-    assert "there-is-no-such-package" in (project / ".venv.log").read_text()
-    # An index that answers, and does not have it, is another fault.
-    assert "No matching distribution found for there-is-no-such-package" in refused(call(project, environ))
-    (project / "backend.py").write_text(BACKEND)
-    works(project, environ)
-
-
-def test_an_environment_that_works_survives_an_update_without_a_network(
-    tmp_path: Path, environ: dict[str, str]
-) -> None:
-    project = checkout(tmp_path / "project")
-    works(project, environ)
-    before = (project / "pyproject.toml").read_text()
-    (project / "pyproject.toml").write_text(before + "# newer\n")
-    (project / "backend.py").write_text(
-        BACKEND.replace('NEEDS = ""', 'NEEDS = "Requires-Dist: there-is-no-such-package\\n"')
-    )
-    refused(call(project, environ))
-    # The user goes back to the version that was there.
-    (project / "pyproject.toml").write_text(before)
-    assert works(project, environ) == ""
 
 
 def test_two_at_once_make_one_environment(tmp_path: Path, environ: dict[str, str]) -> None:

@@ -1,0 +1,89 @@
+"""What the statements about one commit come to: rank, agreement, contest."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from tailcall_audit import State
+from tailcall_audit.analyzer.model import EvidenceKind
+from tailcall_audit.analyzer.policy.facts import Facts
+from tailcall_audit.analyzer.policy.verdict import judge
+from tailcall_audit.analyzer.policy.weigh import weigh
+from tests.policy.statements import ABSENT, CATALOG, HIGH, LOW, MEDIUM, ORDER, PRESENT, UNKNOWN, say
+
+
+@pytest.mark.parametrize(("upper", "lower"), list(itertools.combinations(ORDER, 2)))
+def test_each_kind_outranks_the_next_and_shows_it(upper: EvidenceKind, lower: EvidenceKind) -> None:
+    for said, other in ((PRESENT, ABSENT), (ABSENT, PRESENT)):
+        for items in ([say(upper, said), say(lower, other)], [say(lower, other), say(upper, said)]):
+            found = weigh(items)
+            assert found.presence is said
+            assert len(found.disagreements) == 1
+            assert lower.value in found.disagreements[0]
+
+
+def test_no_evidence_is_unknown_and_not_absent() -> None:
+    assert weigh([]).presence is UNKNOWN
+    for defect in CATALOG.defects:
+        architecture = defect.architectures[0] if defect.architectures else "x86_64"
+        verdict = judge(defect, Facts([], architecture), architecture)
+        assert verdict.state is State.UNKNOWN
+        assert verdict.settle
+
+
+@pytest.mark.parametrize("kind", ORDER)
+def test_two_statements_of_one_kind_that_disagree_decide_nothing(kind: EvidenceKind) -> None:
+    for first, second in ((PRESENT, ABSENT), (ABSENT, PRESENT)):
+        found = weigh([say(kind, first), say(kind, second), say(EvidenceKind.CHANGELOG_SILENCE, second)])
+        if kind is EvidenceKind.CHANGELOG_SILENCE:
+            found = weigh([say(kind, first), say(kind, second)])
+        assert found.presence is UNKNOWN
+        text = " ".join(found.disagreements)
+        assert "says present" in text
+        assert "says absent" in text
+
+
+def test_two_statements_of_one_kind_that_agree_count_by_the_surer() -> None:
+    items = [say(EvidenceKind.SERIES, PRESENT, LOW), say(EvidenceKind.SERIES, PRESENT, MEDIUM)]
+    assert weigh(items).confidence is MEDIUM
+    assert weigh(items[::-1]).confidence is MEDIUM
+    resolved = say(EvidenceKind.HISTORY, PRESENT, HIGH, conditional=True)
+    plain = say(EvidenceKind.HISTORY, PRESENT, MEDIUM)
+    assert weigh([resolved, plain]).presence is PRESENT
+    assert weigh([resolved, plain]).confidence is MEDIUM
+
+
+def test_what_could_not_be_read_does_not_contest_what_was() -> None:
+    waiting = say(EvidenceKind.PATCH_QUEUE, UNKNOWN, unreadable=True)
+    assert weigh([waiting, say(EvidenceKind.PATCH_QUEUE, PRESENT)]).presence is PRESENT
+
+
+CONTESTED = (
+    EvidenceKind.SOURCE,
+    EvidenceKind.CODE,
+    EvidenceKind.HISTORY,
+    EvidenceKind.PATCH_QUEUE,
+    EvidenceKind.CHANGELOG,
+    EvidenceKind.SERIES,
+)
+
+
+@pytest.mark.parametrize("kind", ORDER)
+def test_what_was_read_and_not_understood_contests_another_statement_of_its_kind(kind: EvidenceKind) -> None:
+    found = weigh([say(kind, PRESENT), say(kind, UNKNOWN)])
+    assert found.presence is (UNKNOWN if kind in CONTESTED else PRESENT)
+
+
+def test_a_statement_that_rests_on_no_evidence_deserves_no_trust() -> None:
+    assert weigh([]).confidence is LOW
+    assert weigh([say(EvidenceKind.CODE, UNKNOWN)]).confidence is LOW
+    assert weigh([say(EvidenceKind.RELEASE, UNKNOWN, HIGH)]).confidence is LOW
+
+
+def test_what_is_there_on_a_condition_names_the_command_that_settles() -> None:
+    picked = say(EvidenceKind.HISTORY, PRESENT, conditional=True, settle="look at the code")
+    other = say(EvidenceKind.SOURCE, UNKNOWN, unreadable=True, settle="find the source")
+    found = weigh([other, picked])
+    assert (found.presence, found.decisive) == (UNKNOWN, picked)
