@@ -35,7 +35,7 @@ _MOST = 256 * _MIB
 """The limit for one answer, in bytes. A report with the evidence of every commit has less than 1 MiB."""
 _HEADER = struct.Struct("<cQ")
 _PROGRESS, _ITEM, _ERROR = b"p", b"i", b"e"
-_MODULES = ("tailcall_audit.analyzer.basis", "tailcall_audit.analyzer.model", "tailcall_audit.analyzer.version")
+_MODULES = tuple(f"tailcall_audit.analyzer.{name}" for name in ("basis", "evidence", "model", "version"))
 _DEFECT = "defect"
 
 

@@ -35,6 +35,7 @@ LAYERS = (
     ("analyzer.exposure.types",),
     ("analyzer.catalog",),
     ("analyzer.libraries", "analyzer.paths"),
+    ("analyzer.evidence",),
     ("analyzer", "analyzer.architecture", "analyzer.basis", "analyzer.errors", "analyzer.text", "analyzer.version"),
     ("probes.guest",),
     ("probes.runner",),

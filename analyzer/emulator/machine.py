@@ -1,7 +1,4 @@
-"""A machine with one kernel in its memory. It calls a function, lets stubs answer calls, and returns how the run ended.
-
-A piece of the kernel is mapped when the code first touches it, so a new machine for every case costs little.
-"""
+"""A machine with one kernel in its memory. It calls a function, lets stubs answer, and returns how the run ended."""
 
 from __future__ import annotations
 
@@ -12,17 +9,12 @@ import unicorn as uc
 from tailcall_audit.analyzer.emulator.calls import Budget, Call, End, Patch, Run, Stub
 from tailcall_audit.analyzer.emulator.image import KernelImage
 from tailcall_audit.analyzer.emulator.isa import Isa
+from tailcall_audit.analyzer.emulator.memory import PAGE, PIECE, STACK, Memory
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 from tailcall_audit.analyzer.emulator.watchdog import WATCHDOG
 
 __all__ = ["Machine"]
 
-_PAGE = 4096
-_PIECE = 1 << 16
-_STACK = 1 << 18
-_PATCHES = 1 << 21
-_TRANSLATED = 8 << 20
-"""Bytes for the emulator's translated code; its default is 1 GiB."""
 _ACCESS = {
     uc.UC_MEM_READ_UNMAPPED: "reads",
     uc.UC_MEM_WRITE_UNMAPPED: "writes",
@@ -33,7 +25,7 @@ _ACCESS = {
 }
 
 
-class Machine:
+class Machine(Memory):
     """A machine that is used for one case and then discarded. Raises EmulationError if a budget is used up or the
     kernel lacks something.
     """
@@ -45,15 +37,10 @@ class Machine:
         budget: Budget | None = None,
         patches: Iterable[Patch] = (),
     ) -> None:
-        self.kernel = kernel
-        self.isa = isa
-        self.budget = budget or Budget()
+        super().__init__(kernel, isa, budget or Budget(), patches)
         self.executed: list[tuple[int, int]] = []
         """Start address and size in bytes of every block of code that was run; some are listed twice."""
         self.warnings: list[int] = []
-        self._patches = tuple(patches)
-        self._memory = 0
-        self._mapped: set[int] = set()
         self._fault: tuple[int, int] | None = None
         self._trapped = False
         self._stop: str | None = None
@@ -65,94 +52,11 @@ class Machine:
         when the piece is mapped: a hook costs more than most calls.
         """
         self._entered: set[int] = set()
-        self._uc = uc.Uc(*isa.machine)
-        if isa.cpu is not None:
-            self._uc.ctl_set_cpu_model(isa.cpu)
-        self._uc.ctl_set_tcg_buffer_size(_TRANSLATED)
-        # Without this, a machine without page tables cuts addresses to the width of physical ones.
-        self._uc.ctl_set_tlb_mode(uc.UC_TLB_VIRTUAL)
-        self._heap = isa.heap
-        self._code_end = isa.patches(kernel)
-        self.map(isa.stack, _STACK)
-        self._return_to = self._code_end
-        self.map(self._code_end, _PATCHES)
-        self._code_end += _PAGE
         self._uc.hook_add(uc.UC_HOOK_MEM_UNMAPPED | uc.UC_HOOK_MEM_PROT, self._on_bad_access)
         self._uc.hook_add(uc.UC_HOOK_INSN_INVALID, self._on_invalid)
         self._uc.hook_add(uc.UC_HOOK_INTR, self._on_interrupt)
         self._uc.hook_add(uc.UC_HOOK_EDGE_GENERATED, self._on_block)
         isa.prepare(self)
-
-    # Memory
-
-    def map(self, address: int, size: int, writable: bool = True) -> None:
-        """Maps memory of whole pages, executable too; raises EmulationError beyond the budget."""
-        self._memory += size
-        if self._memory > self.budget.memory:
-            raise EmulationError(Why.MEMORY, f"more than {self.budget.memory >> 20} MiB")
-        try:
-            self._uc.mem_map(address, size, uc.UC_PROT_ALL if writable else uc.UC_PROT_READ | uc.UC_PROT_EXEC)
-        except uc.UcError as error:
-            raise EmulationError(Why.MEMORY, f"{size} bytes at {address:#x}: {error}") from error
-
-    def allocate(self, size: int) -> int:
-        """Returns the address of new zeroed memory, aligned to a page. The page after it is not mapped, so an access
-        beyond the end faults.
-        """
-        pages = max(_PAGE, (size + _PAGE - 1) & -_PAGE)
-        found = self._heap
-        self.map(found, pages)
-        self._heap += pages + _PAGE
-        return found
-
-    def allocate_code(self, size: int) -> int:
-        """Returns an address for code that the kernel emits, near its own code."""
-        found = self._code_end
-        self._code_end += (size + _PAGE - 1) & -_PAGE
-        if self._code_end > self.isa.patches(self.kernel) + _PATCHES:
-            raise EmulationError(Why.MEMORY, "more code than a JIT emits")
-        return found
-
-    def read(self, address: int, size: int) -> bytes:
-        """Returns bytes of the machine's memory; raises EmulationError at an address that is not mapped."""
-        return bytes(self._try(lambda: self._uc.mem_read(address, size), address, size))
-
-    def write(self, address: int, data: bytes) -> None:
-        """Writes bytes; raises EmulationError at an address that is not mapped."""
-        self._try(lambda: self._uc.mem_write(address, data), address, len(data))
-
-    def _try(self, access: Callable[[], bytearray | None], address: int, size: int) -> bytearray:
-        for piece in range(address & -_PIECE, address + size, _PIECE):
-            self._map_kernel(piece)
-        try:
-            return access() or bytearray()
-        except (uc.UcError, OverflowError, ValueError) as error:
-            raise EmulationError(Why.UNEXPECTED_FAULT, f"no memory at {address:#x}, {size} bytes: {error}") from error
-
-    def word(self, address: int) -> int:
-        """Returns the 64-bit number at an address."""
-        return int.from_bytes(self.read(address, 8), "little")
-
-    def _map_kernel(self, address: int) -> bool:
-        """Maps the piece of the kernel around an address. Returns False if the kernel is not there, or the piece is
-        mapped already.
-        """
-        piece = address & -_PIECE
-        if piece in self._mapped or not any(
-            item.address < piece + _PIECE and piece < item.address + item.memory for item in self.kernel.segments
-        ):
-            return False
-        self._mapped.add(piece)
-        start, end = self.kernel.text
-        self.map(piece, _PIECE, writable=not start <= piece <= end - _PIECE)
-        data = bytearray(self.kernel.read(piece, _PIECE))
-        for patch in self._patches:
-            if piece <= patch.address < piece + _PIECE:
-                data[patch.address - piece : patch.address - piece + len(patch.code)] = patch.code
-        self._uc.mem_write(piece, bytes(data[:_PIECE]))
-        for place in self._unhooked.pop(piece, ()):
-            self._hook(place)
-        return True
 
     # Registers
 
@@ -215,14 +119,18 @@ class Machine:
         """Lets stubs answer calls of the functions at these addresses."""
         self._answered |= stubs
         for address in stubs:
-            piece = address & -_PIECE
+            piece = address & -PIECE
             if piece in self._mapped or self.kernel.segment_of(address) is None:
                 self._hook(address)
             else:
                 self._unhooked.setdefault(piece, []).append(address)
 
+    def _was_mapped(self, piece: int) -> None:
+        for place in self._unhooked.pop(piece, ()):
+            self._hook(place)
+
     def _is_unhooked(self, address: int) -> bool:
-        return address in self._unhooked.get(address & -_PIECE, ())
+        return address in self._unhooked.get(address & -PIECE, ())
 
     def _hook(self, address: int) -> None:
         self._uc.hook_add(uc.UC_HOOK_CODE, self._on_call, self._answered[address], address, address)
@@ -312,7 +220,7 @@ class Machine:
             self._uc.hook_add(uc.UC_HOOK_BLOCK, self._on_entry, None, address, address)
         registers = self.isa.arguments
         rest = arguments[len(registers) :]
-        place = self.isa.stack + _STACK - _PAGE
+        place = self.isa.stack + STACK - PAGE
         self.write(place, b"".join((value & 0xFFFF_FFFF_FFFF_FFFF).to_bytes(8, "little") for value in rest) or b"\0")
         self.set_register(self.isa.stack_pointer, place)
         for register, value in zip(registers, arguments, strict=False):

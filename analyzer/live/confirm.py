@@ -21,8 +21,8 @@ from tailcall_audit.probes.defects import PROBES
 from tailcall_audit.probes.guest.boot import Guest, GuestError, GuestRun, run_in_guest
 from tailcall_audit.probes.guest.machines import Machine
 from tailcall_audit.probes.guest.qemu import find_machine, find_qemu, is_native
-from tailcall_audit.probes.kernel.bpf import machine_is_known
 from tailcall_audit.probes.kernel.privileges import missing_capabilities
+from tailcall_audit.probes.kernel.syscall import machine_is_known
 from tailcall_audit.probes.probe import Probe, Result, slug_on
 from tailcall_audit.probes.runner import Runner
 

@@ -1,4 +1,4 @@
-"""Calls bpf(2) with ctypes: maps, programs, BTF, links, test runs. Closing a session closes all its descriptors.
+"""A session of bpf(2): maps, programs, BTF, links, test runs. Closing it closes all its descriptors.
 
 The layouts of ``union bpf_attr`` are those of include/uapi/linux/bpf.h, in the machine's byte order. A kernel accepts a
 union that is shorter than its own. It accepts a longer one if the bytes that it does not know are zero.
@@ -11,20 +11,16 @@ import errno
 import os
 import struct
 
-from tailcall_audit.probes.kernel.btf import GLOBAL, STATIC
-from tailcall_audit.probes.kernel.btf_writer import Writer
+from tailcall_audit.probes.kernel.btf_writer import Function, describe_functions, function_number
 from tailcall_audit.probes.kernel.instructions import Program
+from tailcall_audit.probes.kernel.syscall import ENOTSUPP, LIBC, BpfError, buffer_of, number_of_bpf, raw_call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-__all__ = ["Bpf", "BpfError", "Function", "function_number", "machine_is_known", "raw_call"]
-
-_SYSCALL = {"x86_64": 321, "aarch64": 280, "loongarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
-_UNTESTED = {"ppc64": 361, "i686": 357, "armv7l": 386, "mips64": 5315, "sparc64": 349}
-"""Numbers of bpf(2) on architectures where no probe has been run yet, taken from their syscall tables."""
+__all__ = ["ENOTSUPP", "Bpf", "BpfError", "Function", "function_number"]
 
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE = 0, 1, 2, 3
 _PROG_LOAD, _TEST_RUN, _PROG_FD_BY_ID, _MAP_FD_BY_ID = 5, 10, 13, 14
@@ -47,79 +43,6 @@ _RECORD_SIZE = 8
 """The size of struct bpf_func_info in bytes."""
 _PACKET = bytes(64)
 _RLIMIT_MEMLOCK = 8
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-ENOTSUPP = 524
-"""A kernel-internal error number, which user space sees if the JIT or the architecture refuses an operation."""
-
-
-def _named(number: int) -> str:
-    return "ENOTSUPP" if number == ENOTSUPP else errno.errorcode.get(number, str(number))
-
-
-_REPORT = "\nVerification failed: "
-
-
-class BpfError(OSError):
-    """A bpf(2) call that the kernel refused: `errno`, the call, and the end of the verifier's log if there is one."""
-
-    def __init__(self, number: int, what: str, log: str = "") -> None:
-        super().__init__(number, f"{what}: {_named(number)}")
-        self.what = what
-        self.log = log
-
-    @property
-    def words(self) -> str:
-        """The error on one line: ``load of entry: EACCES (invalid mem access 'scalar')``."""
-        # The verifier's log ends with statistics and, since 7.3, a readable report. The objection is on the line before
-        # these.
-        objection = self.log.partition(_REPORT)[0]
-        lines = [
-            line
-            for line in objection.split("\n")
-            if line.strip() and not line.startswith(("processed ", "verification time", "stack depth"))
-        ]
-        said = f" ({lines[-1].strip()[:300]})" if lines else ""
-        return f"{self.what}: {_named(self.errno or 0)}{said}"
-
-
-class Function:
-    """How BTF describes one function of a program: its name, and whether it is global (verified separately, and
-    replaceable).
-    """
-
-    def __init__(self, name: str, is_global: bool) -> None:
-        self.name = name
-        self.is_global = is_global
-
-
-def machine_is_known() -> bool:
-    """Returns True if probes have been run on this architecture before, so that its number of bpf(2) is verified."""
-    return os.uname().machine in _SYSCALL
-
-
-def _number() -> int:
-    machine = os.uname().machine
-    number = _SYSCALL.get(machine) or _UNTESTED.get(machine)
-    if number is None:
-        raise BpfError(errno.ENOSYS, f"no number for bpf(2) on {machine} is known here")
-    return number
-
-
-def raw_call(command: int, attributes: bytes, what: str) -> tuple[int, bytes]:
-    """Makes one bpf(2) call. Returns its result and the attributes as the kernel left them. Raises BpfError."""
-    buffer = _buffer(attributes)
-    # syscall(2) takes longs. Architectures treat the upper half of a 32-bit argument differently.
-    words = (ctypes.c_long(_number()), ctypes.c_long(command), buffer, ctypes.c_long(len(attributes)))
-    result: int = _libc.syscall(*words)
-    if result < 0:
-        raise BpfError(ctypes.get_errno(), what)
-    return result, buffer.raw
-
-
-def _buffer(data: bytes) -> ctypes.Array[ctypes.c_char]:
-    return ctypes.create_string_buffer(data, len(data))
 
 
 class _Loading:
@@ -146,13 +69,13 @@ class Bpf:
     """A session. Closing it removes everything that was made in it. The methods raise BpfError."""
 
     def __init__(self) -> None:
-        _number()
+        number_of_bpf()
         self._descriptors: list[int] = []
         self.ids: list[tuple[str, int]] = []
         # Before 5.11, maps and programs count against RLIMIT_MEMLOCK. Exceeding its 64 KiB gives the same error as a
         # missing privilege.
         unlimited = struct.pack("=QQ", 0xFFFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
-        self.memlock_raised = _libc.setrlimit(_RLIMIT_MEMLOCK, unlimited) == 0
+        self.memlock_raised = LIBC.setrlimit(_RLIMIT_MEMLOCK, unlimited) == 0
 
     def __enter__(self) -> Bpf:
         return self
@@ -235,7 +158,7 @@ class Bpf:
 
     def write(self, array: int, value: bytes, index: int = 0) -> None:
         """Sets a value of an array."""
-        key, kept = _buffer(struct.pack("=I", index)), _buffer(value)
+        key, kept = buffer_of(struct.pack("=I", index)), buffer_of(value)
         attributes = struct.pack("=IIQQQ", array, 0, ctypes.addressof(key), ctypes.addressof(kept), 0)
         self._call(_MAP_UPDATE, attributes, "update of the map")
 
@@ -243,7 +166,7 @@ class Bpf:
         """Returns the first `size` bytes of an array's only value. The kernel copies the whole value, so `size` must
         cover it if it has more than 64 bytes.
         """
-        key, value = _buffer(struct.pack("=I", 0)), ctypes.create_string_buffer(max(size, 64))
+        key, value = buffer_of(struct.pack("=I", 0)), ctypes.create_string_buffer(max(size, 64))
         attributes = struct.pack("=IIQQQ", array, 0, ctypes.addressof(key), ctypes.addressof(value), 0)
         self._call(_MAP_LOOKUP, attributes, "lookup in the map")
         return value.raw[:size]
@@ -256,13 +179,7 @@ class Bpf:
         """Loads BTF for functions that take a pointer to the context and return an int. `function_number` returns their
         numbers.
         """
-        writer = Writer()
-        number = writer.integer("int", 4)
-        pointer = writer.pointer(writer.struct(context, 4, [("x", number, 0)]))
-        prototype = writer.prototype(number, [("ctx", pointer)])
-        for function in functions:
-            writer.function(function.name, prototype, GLOBAL if function.is_global else STATIC)
-        data = _buffer(writer.encode())
+        data = buffer_of(describe_functions(functions, context))
         log = ctypes.create_string_buffer(_LOG_SIZE)
         attributes = struct.pack("=QQIII", ctypes.addressof(data), ctypes.addressof(log), len(data), len(log), 1)
         try:
@@ -313,7 +230,7 @@ class Bpf:
 
     def _load(self, loading: _Loading, log: ctypes.Array[ctypes.c_char] | None) -> int:
         """Passes a program to the verifier, which writes its log into `log`."""
-        insns, license_, infos = _buffer(loading.code), _buffer(b"GPL\0"), _buffer(loading.records)
+        insns, license_, infos = buffer_of(loading.code), buffer_of(b"GPL\0"), buffer_of(loading.records)
         target, number = loading.target or (0, 0)
         attributes = struct.pack(
             "=IIQQIIQII16sIIIIQIIQIII",
@@ -357,7 +274,7 @@ class Bpf:
 
     def run(self, program: int) -> int:
         """Runs a program once on a packet of zero bytes and returns its return value."""
-        packet, out = _buffer(_PACKET), ctypes.create_string_buffer(256)
+        packet, out = buffer_of(_PACKET), ctypes.create_string_buffer(256)
         attributes = struct.pack(
             "=IIIIQQIIIIQQ",
             program,
@@ -375,14 +292,3 @@ class Bpf:
         )
         self._call(_TEST_RUN, attributes, "test run")
         return int(struct.unpack_from("=I", self._answer, 4)[0])
-
-
-_FIRST_FUNCTION = 5
-"""Type numbers in the BTF of `Bpf.btf`: 1 int, 2 the context, 3 the pointer to it, 4 the prototype, 5 the first
-function.
-"""
-
-
-def function_number(index: int) -> int:
-    """Returns the BTF number of a program's function. `index` counts the functions from 0."""
-    return _FIRST_FUNCTION + index

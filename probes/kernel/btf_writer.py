@@ -10,6 +10,7 @@ from tailcall_audit.probes.kernel.btf import (
     ENUM,
     FUNC,
     FUNC_PROTO,
+    GLOBAL,
     HEADER,
     HEADER_SIZE,
     INT,
@@ -17,11 +18,12 @@ from tailcall_audit.probes.kernel.btf import (
     MAGIC,
     NATIVE,
     PTR,
+    STATIC,
     STRUCT,
     BtfError,
 )
 
-__all__ = ["Writer"]
+__all__ = ["Function", "Writer", "describe_functions", "function_number"]
 
 
 class Writer:
@@ -89,3 +91,35 @@ class Writer:
         """Returns the finished BTF."""
         header = self._pack(HEADER, MAGIC, 1, 0, HEADER_SIZE, 0, len(self._types), len(self._types), len(self._strings))
         return header + bytes(self._types) + bytes(self._strings)
+
+
+class Function:
+    """How BTF describes one function of a program: its name, and whether it is global (verified separately, and
+    replaceable).
+    """
+
+    def __init__(self, name: str, is_global: bool) -> None:
+        self.name = name
+        self.is_global = is_global
+
+
+def describe_functions(functions: Sequence[Function], context: str) -> bytes:
+    """Returns BTF for functions that take a pointer to the context, a struct of that name, and return an int."""
+    writer = Writer()
+    number = writer.integer("int", 4)
+    pointer = writer.pointer(writer.struct(context, 4, [("x", number, 0)]))
+    prototype = writer.prototype(number, [("ctx", pointer)])
+    for function in functions:
+        writer.function(function.name, prototype, GLOBAL if function.is_global else STATIC)
+    return writer.encode()
+
+
+_FIRST_FUNCTION = 5
+"""Type numbers in the BTF of `describe_functions`: 1 int, 2 the context, 3 the pointer to it, 4 the prototype, 5 the first
+function.
+"""
+
+
+def function_number(index: int) -> int:
+    """Returns the BTF number of a program's function. `index` counts the functions from 0."""
+    return _FIRST_FUNCTION + index

@@ -14,8 +14,8 @@ import struct
 import sys
 from collections import namedtuple
 
-from tailcall_audit.probes.kernel.bpf import BpfError, raw_call
 from tailcall_audit.probes.kernel.netlink import LoadedHook, read_hooks
+from tailcall_audit.probes.kernel.syscall import BpfError, raw_call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

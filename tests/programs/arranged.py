@@ -144,7 +144,8 @@ def attach_by_netlink(program: int, action: int) -> bool:
 
 def targets(kernel: Bpf) -> None:
     """Loads two programs with one extension for both, and a tracer of the first."""
-    from tailcall_audit.probes.kernel.bpf import EXT, FENTRY, SCHED_CLS, TRACING, function_number, raw_call
+    from tailcall_audit.probes.kernel.bpf import EXT, FENTRY, SCHED_CLS, TRACING, function_number
+    from tailcall_audit.probes.kernel.syscall import raw_call
 
     array, counters = kernel.prog_array(4), kernel.array()
     found = []
@@ -186,7 +187,7 @@ def arrange() -> object:
     complaints, files = {"load": ask("prog", "loadall", "/prog.bpf.o", *pins)[1]}, {}
     complaints["xdp"] = ask("net", "attach", "xdpgeneric", "pinned", "/sys/fs/bpf/obj/passes", "dev", "lo")[1]
     path = ctypes.create_string_buffer(b"/sys/fs/bpf/obj/leaf")
-    from tailcall_audit.probes.kernel.bpf import raw_call
+    from tailcall_audit.probes.kernel.syscall import raw_call
 
     leaf, _ = raw_call(7, struct.pack("=QII", ctypes.addressof(path), 0, 0), "open of the pinned program")
     has_tc = attach_by_netlink(leaf, kernel.load(4, Assembly().set(0, 0).exit(), name="acts"))

@@ -1,9 +1,7 @@
 """Reads the root file system of a container image: an archive of ``docker save``, or an OCI layout in a folder or an
 archive.
 
-The layers are applied in order, in memory. Only files that may be relevant to a kernel are kept. A file ``.wh.NAME``
-removes NAME, and ``.wh..wh..opq`` removes everything that lower layers have in its folder (OCI image-spec, layer.md).
-Each blob of a layout must match the digest in its name.
+The layers are applied in order, in memory. Each blob of a layout must match the digest in its name.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from tailcall_audit.analyzer.kernelfiles.compression import Decompressed, Joined
+from tailcall_audit.analyzer.kernelfiles.roots.layers import Layers, broken_archive
 from tailcall_audit.analyzer.kernelfiles.roots.root import FolderRoot, MemoryRoot, RootError
 from tailcall_audit.analyzer.kernelfiles.tar import BoundedHeader
 from tailcall_audit.analyzer.libraries import parse_json, tar_errors
@@ -26,25 +24,10 @@ from tailcall_audit.probes.reading import open_file
 
 __all__ = ["roots_of_images"]
 
-_WANTED = re.compile(
-    r"(?:boot/[^/]+|(?:usr/)?lib/modules/[^/]+/(?:vmlinuz|vmlinux|Image|config)|var/lib/dpkg/status"
-    r"|(?:usr/lib/sysimage|var/lib|usr/share)/rpm/(?:rpmdb\.sqlite|Packages|Packages\.db)"
-    r"|usr/share/doc/[^/]++/changelog[^/]*+|vmlinu[xz])"
-)
-_MODULES = re.compile(r"((?:usr/)?lib/modules/[^/]+)(?:/.*+)?")
-_MOST_KEPT = 1 << 30
-_MOST_LAYER = 64 << 30
-_MOST_MEMBERS = 2_000_000
 _MOST_BLOBS = 100_000
 _MOST_LAYERS = 500
 _MOST_IMAGES = 20
 _MOST_TEXT = 16 << 20
-_GONE, _ALL_GONE = ".wh.", ".wh..wh..opq"
-
-
-def _is_wanted(path: str) -> bool:
-    of_kernel = not path.startswith("usr/share/doc/") or "linux" in path or "kernel" in path
-    return of_kernel and _WANTED.fullmatch(path) is not None
 
 
 class _Blobs(Protocol):
@@ -75,7 +58,7 @@ class _Archive:
     def __init__(self, archive: tarfile.TarFile, label: str) -> None:
         self._archive, self._label = archive, label
         self._members: dict[str, tarfile.TarInfo] = {}
-        fail = partial(_broken, label)
+        fail = partial(broken_archive, label)
         while True:
             with tar_errors(fail):
                 member = archive.next()
@@ -100,117 +83,10 @@ class _Archive:
             member = self._members.get("/".join(parts))
         if member is None or not member.isreg():
             raise RootError(f"{self._label}: there is no {name[:200]} in it")
-        with tar_errors(partial(_broken, self._label)):
+        with tar_errors(partial(broken_archive, self._label)):
             found = self._archive.extractfile(member)
         assert found is not None
         return found
-
-
-def _broken(label: str, words: str) -> RootError:
-    return RootError(f"{label}: a broken archive: {words}")
-
-
-class _Hashed:
-    """A stream that computes a digest of what is read."""
-
-    def __init__(self, source: IO[bytes], label: str) -> None:
-        self._source, self._label = source, label
-        self.digest = hashlib.sha256()
-
-    def read(self, size: int = -1, /) -> bytes:
-        with tar_errors(partial(_broken, self._label)):
-            part = self._source.read(size)
-        self.digest.update(part)
-        return part
-
-
-class _Layers:
-    """The files that exist after the layers applied so far."""
-
-    def __init__(self, label: str) -> None:
-        self.label = label
-        self.files: dict[str, bytes] = {}
-        self.links: dict[str, str] = {}
-        self.folders: set[str] = set()
-        self._kept = 0
-
-    def apply(self, stream: IO[bytes], digest: str | None) -> None:
-        """Applies a layer. Raises RootError if it is broken or does not match its digest."""
-        hashed = _Hashed(stream, self.label)
-        start = hashed.read(9)
-        plain = Decompressed(Joined(start, hashed), start, f"{self.label}: a layer", _MOST_LAYER)
-        fail = partial(_broken, self.label)
-        # A mark removes files of lower layers only, not of its own layer, wherever it is in the archive.
-        below = (dict.fromkeys(self.files), dict.fromkeys(self.links), set(self.folders))
-        with tar_errors(fail):
-            archive = tarfile.open(fileobj=plain, mode="r|", tarinfo=BoundedHeader)  # type: ignore[call-overload]  # noqa: SIM115
-        for _ in range(_MOST_MEMBERS):
-            with tar_errors(fail):
-                member = archive.next()
-            if member is None:
-                break
-            archive.members = []  # tarfile would keep every header
-            self._take(archive, member, below)
-        else:
-            raise RootError(f"{self.label}: a layer of more than {_MOST_MEMBERS:,} files")
-        while plain.read(1 << 20):
-            pass  # the digest includes data after the archive
-        while hashed.read(1 << 20):
-            pass
-        if digest is not None and digest != f"sha256:{hashed.digest.hexdigest()}":
-            raise RootError(f"{self.label}: a layer that is not what its digest {digest[:80]} says")
-
-    def _take(
-        self,
-        archive: tarfile.TarFile,
-        member: tarfile.TarInfo,
-        below: tuple[dict[str, None], dict[str, None], set[str]],
-    ) -> None:
-        parts = [part for part in member.name.split("/") if part not in ("", ".")]
-        if not parts or ".." in parts:
-            return
-        path, name, folder = "/".join(parts), parts[-1], "/".join(parts[:-1])
-        if name == _ALL_GONE:
-            self._remove(f"{folder}/" if folder else "", below)
-        elif name.startswith(_GONE):
-            gone = "/".join((*parts[:-1], name.removeprefix(_GONE)))
-            self._remove(f"{gone}/", below)
-            self._remove(gone, below)
-        elif member.issym():
-            self.links[path] = member.linkname
-            self.files.pop(path, None)
-        elif member.islnk() or member.isreg():
-            self.links.pop(path, None)
-            self._keep(archive, member, path)
-        match = _MODULES.fullmatch(path)
-        if match is not None and not name.startswith(_GONE):
-            self.folders.add(match.group(1))
-
-    def _remove(self, start: str, below: tuple[dict[str, None], dict[str, None], set[str]]) -> None:
-        whole = start.endswith("/") or not start
-        for mine, theirs in ((self.files, below[0]), (self.links, below[1])):
-            for path in [path for path in theirs if (path.startswith(start) if whole else path == start)]:
-                mine.pop(path, None)
-                theirs.pop(path)
-        self.folders -= {path for path in below[2] if (f"{path}/".startswith(start) if whole else path == start)}
-
-    def _keep(self, archive: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> None:
-        if not _is_wanted(path):
-            return
-        if member.islnk():
-            target = "/".join(part for part in member.linkname.split("/") if part not in ("", "."))
-            if target in self.files:
-                self.files[path] = self.files[target]
-            return
-        self._kept += member.size
-        if self._kept > _MOST_KEPT:
-            raise RootError(f"{self.label}: its kernels have more than {_MOST_KEPT >> 20} MiB: no image's do")
-        with tar_errors(partial(_broken, self.label)):
-            file = archive.extractfile(member)
-            self.files[path] = b"" if file is None else file.read()
-
-    def root(self) -> MemoryRoot:
-        return MemoryRoot(self.label, self.files, self.links, frozenset(self.folders))
 
 
 def _json(blobs: _Blobs, name: str, label: str) -> object:
@@ -261,7 +137,7 @@ def _roots(blobs: _Blobs, label: str) -> Iterator[MemoryRoot]:
     count = 0
     if isinstance(index, dict):
         for platform, layers in _manifests(blobs, index.get("manifests"), label):
-            made = _Layers(f"{label} ({platform})" if platform else label)
+            made = Layers(f"{label} ({platform})" if platform else label)
             for layer in layers[:_MOST_LAYERS]:
                 digest = layer.get("digest") if isinstance(layer, dict) else None
                 made.apply(blobs.stream(_blob(digest)), digest)
@@ -272,7 +148,7 @@ def _roots(blobs: _Blobs, label: str) -> Iterator[MemoryRoot]:
     elif isinstance(saved, list):
         for item in saved[:_MOST_IMAGES]:
             tags = item.get("RepoTags") if isinstance(item, dict) else None
-            made = _Layers(f"{label} ({tags[0]})" if isinstance(tags, list) and tags else label)
+            made = Layers(f"{label} ({tags[0]})" if isinstance(tags, list) and tags else label)
             names = item.get("Layers") if isinstance(item, dict) else None
             for name in (names if isinstance(names, list) else [])[:_MOST_LAYERS]:
                 made.apply(blobs.stream(str(name)), None)
@@ -295,7 +171,7 @@ def _opened(path: Path) -> Iterator[_Blobs]:
         return
     try:
         with open_file(path) as file:
-            with tar_errors(partial(_broken, f"{path} (unpack it, if it is compressed)")):
+            with tar_errors(partial(broken_archive, f"{path} (unpack it, if it is compressed)")):
                 archive = tarfile.open(fileobj=file, mode="r:", tarinfo=BoundedHeader)  # noqa: SIM115
             yield _Archive(archive, str(path))
     except OSError as error:
