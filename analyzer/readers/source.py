@@ -145,11 +145,12 @@ def changed_files(tree: KernelTree, source: SourceReader, paths: tuple[str, ...]
     for path in (*paths, "Makefile"):
         committed = head.entry_id(path)
         read = source.file(path)
-        if committed is None or read.state is ReadState.UNREADABLE:
+        # A file that is in HEAD and not on disk is unreadable: a sparse checkout leaves some out.
+        if committed is None or read.state is not ReadState.READ:
             continue
         # A checkout on Windows has CR LF where the commit has LF (core.autocrlf): the compiler sees the same code.
         same = {blob_id(read.data), blob_id(read.data.replace(b"\r\n", b"\n"))}
-        if read.state is ReadState.MISSING or committed not in same:
+        if committed not in same:
             changed.append(path)
     return changed
 

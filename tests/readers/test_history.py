@@ -7,10 +7,12 @@ from pathlib import Path
 import pygit2
 import pytest
 
+from tailcall_audit import audit
 from tailcall_audit.analyzer.catalog.types import Catalog
-from tailcall_audit.analyzer.model import Presence
+from tailcall_audit.analyzer.model import Confidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.readers import history as history_module
 from tailcall_audit.analyzer.readers.history import read_history
+from tailcall_audit.analyzer.version import parse_version
 from tests.readers.histories import about, read
 from tests.repositories import (
     FIX_3,
@@ -35,9 +37,12 @@ def test_nothing_in_a_whole_history_is_absent(catalog: Catalog, stable: History,
 
 
 def test_what_the_base_release_has_is_present_by_descent(catalog: Catalog, stable: History, walker: str) -> None:
-    item = about(read(catalog, stable.path), "ff672c67ee76")
-    assert item.presence is P
+    found = read(catalog, stable.path)
+    item = about(found, "ff672c67ee76")
+    assert (item.presence, item.confidence) == (P, Confidence.HIGH)
     assert "v6.1" in item.citation
+    base = stable.repository.references["refs/tags/v6.1"].target
+    assert found.notes == (f"history: 1 commits since tag v6.1 ({str(base)[:12]})",)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +106,11 @@ def test_what_only_looks_like_it_is_open(catalog: Catalog, stable: History, mess
 
 def test_resolved_conflicts_make_it_conditional(catalog: Catalog, stable: History) -> None:
     stable.commit(backport(FIX_6, FIX_6_SUBJECT, "[ Conflicts: kernel/bpf/arraymap.c ]\n"))
-    assert about(read(catalog, stable.path)).conditional
+    found = about(read(catalog, stable.path))
+    assert found.conditional
+    assert found.detail.endswith(", with conflicts resolved")
+    assert found.settle is not None
+    assert found.settle.startswith("git show ")
 
 
 def test_the_commit_itself_in_a_mainline_tree_is_an_ancestor(catalog: Catalog, tmp_path: Path) -> None:
@@ -283,3 +292,60 @@ def test_a_clone_that_is_cut_on_a_side_branch_proves_no_absence(catalog: Catalog
     assert about(read(catalog, history.path)).presence is A
     (history.path / ".git/shallow").write_text(f"{side}\n")
     assert about(read(catalog, history.path)).presence is U
+
+
+def _known_mainline(catalog: Catalog, commit: str) -> Catalog:
+    """The catalogue, in which mainline's v6.1 is a commit of a made history."""
+    return catalog._replace(branches={**catalog.branches, "6.1": catalog.branches["6.1"]._replace(mainline=commit)})
+
+
+def test_mainlines_own_commit_is_the_base_where_its_tag_was_moved_or_is_missing(
+    catalog: Catalog, stable: History, walker: str
+) -> None:
+    base = str(stable.repository.references["refs/tags/v6.1"].target)
+    known = _known_mainline(catalog, base)
+    found = read(known, stable.path)
+    assert found.base is not None
+    assert (found.base.how, found.base.commit) == ("tag v6.1", base)
+    stray = stable.commit("a commit elsewhere\n", parents=[])
+    stable.commit("HEAD\n", parents=[base])
+    for move in (True, False):
+        if move:
+            stable.repository.references.create("refs/tags/v6.1", stray, force=True)
+        else:
+            stable.repository.references.delete("refs/tags/v6.1")
+        found = read(known, stable.path)
+        assert found.complete
+        assert found.base is not None
+        assert (found.base.how, found.base.commit) == ("mainline's commit of v6.1", base)
+
+
+@pytest.mark.parametrize("cut", ["tag", "commit"])
+def test_a_tag_that_is_cut_off_is_not_the_base(catalog: Catalog, stable: History, walker: str, cut: str) -> None:
+    """libgit2 reads a loose object that is cut off as if it were whole, so that any of it may be wrong."""
+    commit = str(stable.repository.references["refs/tags/v6.1"].target)
+    signature = pygit2.Signature("A", "a@example.org", 1_600_000_000, 0)
+    stable.repository.references.delete("refs/tags/v6.1")
+    tag = str(stable.repository.create_tag("v6.1", commit, pygit2.enums.ObjectType.COMMIT, signature, "x" * 4096))
+    head, version = str(stable.repository.head.target), parse_version("6.1.170")
+    found = read_history(catalog, stable.repository, head, version)
+    assert found.base is not None
+    assert found.base.how == "tag v6.1"
+    name = tag if cut == "tag" else commit
+    loose = stable.path / ".git/objects" / name[:2] / name[2:]
+    loose.chmod(0o644)
+    loose.write_bytes(loose.read_bytes()[:-12])
+    found = read_history(catalog, pygit2.Repository(str(stable.path)), head, version)
+    assert found.base is None or found.base.how != "tag v6.1"
+    assert cut == "tag" or not found.complete
+
+
+def test_a_repository_without_a_commit_has_no_history(tmp_path: Path) -> None:
+    pygit2.init_repository(str(tmp_path / "linux"), initial_head="master")
+    for path in ("kernel/bpf", "include/linux"):
+        (tmp_path / "linux" / path).mkdir(parents=True)
+    (tmp_path / "linux/Makefile").write_bytes(makefile("6.1.170"))
+    (tmp_path / "linux/Kconfig").write_bytes(b"\n")
+    (report,) = audit(trees=[str(tmp_path / "linux")], arch="x86_64", only=["freplace-loop"]).targets
+    assert report.identity["upstream"] == "6.1.170"
+    assert not any(item.kind is EvidenceKind.HISTORY for item in report.verdicts[0].evidence)

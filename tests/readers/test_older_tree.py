@@ -92,3 +92,17 @@ def test_a_tree_that_is_not_whole_proves_nothing(catalog: Catalog) -> None:
 
 def test_a_commit_that_brings_no_name_is_left_open(catalog: Catalog) -> None:
     assert _without(catalog, "6.1", {}, functions=()) is None
+
+
+@pytest.mark.parametrize("folder", ["kernel/bpf", "include/linux", "arch"])
+def test_a_folder_that_cannot_be_listed_leaves_it_open(
+    catalog: Catalog, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _without(catalog, "6.1", {}) is not None
+    names = MemoryReader.names
+    monkeypatch.setattr(MemoryReader, "names", lambda self, asked: None if asked == folder else names(self, asked))
+    assert _without(catalog, "6.1", {}) is None
+
+
+def test_an_architecture_without_a_jit_is_no_gap(catalog: Catalog) -> None:
+    assert _without(catalog, "6.1", {"arch/alpha/Kconfig": b"\n"}) is not None

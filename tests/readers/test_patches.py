@@ -109,3 +109,6 @@ def test_a_patch_that_is_not_applied_is_open_and_names_the_remedy() -> None:
     assert (item.presence, item.confidence, item.unreadable) == (Presence.UNKNOWN, Confidence.LOW, True)
     assert item.settle == "quilt push -a   and audit the tree again"
     assert "carries it and is not applied" in item.detail
+    notes = read_patch_queue(CATALOG, MemoryReader(queue("", "fix.patch\n")), "6.1").notes
+    assert notes[0].startswith("patch not applied yet: debian/patches/series:1 (fix.patch) carries ")
+    assert notes[1:] == ("patch queue debian/patches/series: 0 applied, 1 not",)
