@@ -118,7 +118,7 @@ else:
 
 
 def _ids(command: int, what: str) -> Iterator[int]:
-    """Yields the ids of one kind of object. Raises BpfError if the kernel refuses to list them."""
+    """Yields the ids of one kind of object. Raises BpfError if the kernel refuses to list them, or lists too many."""
     number = 0
     for _ in range(_MAX_OBJECTS):
         try:
@@ -129,23 +129,44 @@ def _ids(command: int, what: str) -> Iterator[int]:
             raise
         (number,) = struct.unpack_from("=I", answer, 4)
         yield number
+    raise BpfError(errno.E2BIG, f"ids of {what}")
 
 
-def _each(commands: tuple[int, int], what: str, read: Callable[[int], object], notes: list[str]) -> Iterator[object]:
-    """Yields the result of `read` for the descriptor of each object. Objects that have disappeared are left out."""
+def _each(
+    commands: tuple[int, int],
+    what: str,
+    read: Callable[[int], object],
+    notes: list[str],
+    unread: Callable[[int], object] | None = None,
+) -> Iterator[object]:
+    """Yields the result of `read` for the descriptor of each object. Leaves out objects that have disappeared. For one
+    that cannot be read, adds a note and yields the result of `unread` for its id.
+    """
     for number in _ids(commands[0], what):
         try:
             descriptor, _ = raw_call(commands[1], struct.pack("=III", number, 0, 0), f"{what} {number}")
         except BpfError as error:
-            if error.errno != errno.ENOENT:
-                notes.append(f"{what} {number} cannot be opened ({error.words})")
-            continue
-        try:
-            yield read(descriptor)
-        except BpfError as error:
-            notes.append(f"{what} {number} cannot be read ({error.words})")
-        finally:
-            os.close(descriptor)
+            if error.errno == errno.ENOENT:
+                continue
+            notes.append(f"{what} {number} cannot be opened ({error.words})")
+            found = None
+        else:
+            try:
+                found = read(descriptor)
+            except BpfError as error:
+                notes.append(f"{what} {number} cannot be read ({error.words})")
+                found = None
+            finally:
+                os.close(descriptor)
+        if found is not None:
+            yield found
+        elif unread is not None:
+            yield unread(number)
+
+
+def _unread(number: int) -> LoadedProgram:
+    """Returns a program of which only its id is known."""
+    return LoadedProgram(number, 0, "", False, False, None, (), 0, (), (), 0, 0)
 
 
 def _info(descriptor: int, info: bytes, what: str) -> bytes:
@@ -311,11 +332,19 @@ def _symbols(distances: set[int]) -> dict[int, str] | None:
     return found
 
 
+def _without_unread_maps(programs: list[LoadedProgram], maps: set[int]) -> list[LoadedProgram]:
+    """Returns the programs. One with a map that was not read has no instructions: what it does there is not known."""
+    return [item if maps.issuperset(item.maps) else item._replace(instructions=None) for item in programs]
+
+
 def read_kernel() -> Loaded:
     """Returns what is loaded. Raises BpfError if the kernel refuses to list programs."""
     notes: list[str] = []
-    programs = [item for item in _each(_PROGRAMS, "program", _program, notes) if isinstance(item, LoadedProgram)]
+    listed = _each(_PROGRAMS, "program", _program, notes, _unread)
+    programs = [item for item in listed if isinstance(item, LoadedProgram)]
+    hidden = sum(1 for item in programs if item.type and item.instructions is None)
     maps = [item for item in _each(_MAPS, "map", _map, notes) if isinstance(item, LoadedMap)]
+    programs = _without_unread_maps(programs, {item.id for item in maps})
     links: list[LoadedLink] = []
     try:
         links = [item for item in _each(_LINKS, "link", _link, notes) if isinstance(item, LoadedLink)]
@@ -326,7 +355,6 @@ def read_kernel() -> Loaded:
     read = _each(_BTFS, "BTF", lambda descriptor: _btf(descriptor, wanted), notes)
     btfs = [item for item in read if isinstance(item, LoadedBtf)]
     symbols = _symbols(distances) if distances else {}
-    hidden = sum(1 for item in programs if item.instructions is None)
     if hidden:
         notes.append(f"the kernel shows no instructions of {hidden} programs (CAP_BPF and CAP_PERFMON are needed)")
     if symbols is None:
