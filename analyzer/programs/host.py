@@ -89,7 +89,14 @@ class _Host:
         mains: dict[int, int] = {}
         around = Surroundings(self.map_names, self.symbol, self._loaded.big_endian)
         for item in self._loaded.programs:
-            if item.instructions is not None:
+            missing = [number for number in item.maps if number not in self.map_names]
+            if missing:
+                # What it does with such a map depends on the map's type, and is not known.
+                shown = ", ".join(map(str, missing[:10]))
+                self.notes.append(
+                    f"what program {item.id} does is not known, because these of its maps are not: {shown}"
+                )
+            elif item.instructions is not None:
                 try:
                     codes = split(item, self._names_in(item), around, len(self._codes))
                 except ProgramsError as error:

@@ -332,11 +332,6 @@ def _symbols(distances: set[int]) -> dict[int, str] | None:
     return found
 
 
-def _without_unread_maps(programs: list[LoadedProgram], maps: set[int]) -> list[LoadedProgram]:
-    """Returns the programs. One with a map that was not read has no instructions: what it does there is not known."""
-    return [item if maps.issuperset(item.maps) else item._replace(instructions=None) for item in programs]
-
-
 def read_kernel() -> Loaded:
     """Returns what is loaded. Raises BpfError if the kernel refuses to list programs."""
     notes: list[str] = []
@@ -344,7 +339,6 @@ def read_kernel() -> Loaded:
     programs = [item for item in listed if isinstance(item, LoadedProgram)]
     hidden = sum(1 for item in programs if item.type and item.instructions is None)
     maps = [item for item in _each(_MAPS, "map", _map, notes) if isinstance(item, LoadedMap)]
-    programs = _without_unread_maps(programs, {item.id for item in maps})
     links: list[LoadedLink] = []
     try:
         links = [item for item in _each(_LINKS, "link", _link, notes) if isinstance(item, LoadedLink)]

@@ -170,6 +170,13 @@ def test_a_dump_that_is_cut_off_is_not_the_program(tmp_path: Path) -> None:
     assert "the dump of program 12 has 40 bytes of its 88, and is not used" in found.notes
 
 
+def test_a_program_whose_maps_are_not_listed_is_not_known(tmp_path: Path) -> None:
+    """Without `map show`, nothing says that the map of the program is a prog array."""
+    found = read_bpftool(write(tmp_path, {name: answer for name, answer in FILES.items() if name != "maps.json"}))
+    assert found.programs[0].functions == ()
+    assert "what program 12 does is not known, because these of its maps are not: 5" in found.notes
+
+
 @pytest.mark.parametrize(
     ("answer", "note"), [(None, "about id 12 is null"), ({"error": "no"}, "bpftool could not read")]
 )
