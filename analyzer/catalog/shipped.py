@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 from tailcall_audit.analyzer.basis import Basis
 from tailcall_audit.analyzer.catalog.check import MAX_BYTES, CatalogError
 from tailcall_audit.analyzer.catalog.commit import BranchFact
-from tailcall_audit.analyzer.catalog.types import (
-    SeriesFact,
-)
+from tailcall_audit.analyzer.catalog.load import default_catalog_path, load_series_fact, optional_version
+from tailcall_audit.analyzer.catalog.types import SeriesFact
 from tailcall_audit.analyzer.version import parse_version
 from tailcall_audit.probes.reading import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-from tailcall_audit.analyzer.catalog.load import default_catalog_path, load_series_fact, optional_version
-
 __all__ = ["shipped_branches", "shipped_facts"]
+
+_END = b"}}"
+"""The last line of `surveys.json`, which ends its facts and the whole."""
 
 
 def _surveys_path() -> str:
@@ -34,14 +34,18 @@ def _surveys_path() -> str:
 def _survey_lines() -> Mapping[str, bytes]:
     """Returns the lines of `surveys.json`, by the name that each begins with: it has the facts of a distribution, and the
     surveys, in one line each, so that an audit parses one of them. Raises CatalogError if the file is there and cannot
-    be read.
+    be read, or lacks its end.
     """
     try:
-        lines = read_file(_surveys_path(), MAX_BYTES).split(b"\n")
+        lines = read_file(_surveys_path(), MAX_BYTES).splitlines()
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise CatalogError(f"{_surveys_path()}: cannot read the shipped surveys: {error}") from error
+    if not lines or lines[-1] != _END:
+        raise CatalogError(
+            f"{_surveys_path()}: the shipped surveys are cut off: their last line is not {_END.decode()}"
+        )
     named = (line.partition(b": ") for line in lines if line.startswith(b'"'))
     return {name.strip(b'"').decode("utf-8", "replace"): rest.rstrip(b",") for name, _, rest in named}
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tailcall_audit import State, audit
+from tailcall_audit.analyzer.catalog import shipped
+from tailcall_audit.analyzer.catalog.check import CatalogError
 from tailcall_audit.analyzer.catalog.load import default_catalog_path
 from tailcall_audit.analyzer.catalog.shipped import shipped_facts
 from tailcall_audit.analyzer.catalog.types import Catalog
@@ -208,6 +210,27 @@ def test_a_survey_of_one_source_package_says_nothing_about_another(catalog: Cata
     known = with_surveys(catalog._replace(series=(), path="made"), [found])
     assert _verdict("5.15.0-10163-aws", "x86-count-offset", known) is State.FIXED
     assert _verdict("5.15.0-10163-generic", "x86-count-offset", known) is State.UNKNOWN
+
+
+def test_a_shipped_survey_that_is_cut_off_is_no_survey_without_facts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Path(default_catalog_path()).with_name("surveys.json").read_bytes()
+    path = tmp_path / "surveys.json"
+    monkeypatch.setattr(shipped, "default_catalog_path", lambda: str(tmp_path / "commits.json"))
+    for part in (b"", whole[: whole.index(b'"ubuntu": [')], whole[: whole.rindex(b"}")]):
+        path.write_bytes(part)
+        clear_shipped()
+        try:
+            with pytest.raises(CatalogError, match="cut off"):
+                shipped_facts("ubuntu")
+        finally:
+            clear_shipped()
+
+
+def clear_shipped() -> None:
+    shipped._survey_lines.cache_clear()
+    shipped_facts.cache_clear()
 
 
 def test_every_shipped_survey_is_of_a_line() -> None:
