@@ -85,7 +85,8 @@ def _in_packages(catalog: Catalog, commit: Commit, release: KernelRelease) -> Ev
     names = " to ".join(dict.fromkeys((release.builds[0].package, release.builds[-1].package)))
     detail = f"{release.release} is the package {names} by its ABI number ({release.builds_source}); {found[0].detail}"
     confidence = min(*(item.confidence for item in found), Confidence.MEDIUM)
-    return found[0]._replace(kind=EvidenceKind.RELEASE, detail=detail, confidence=confidence)
+    guessed = any(item.guessed for item in found)
+    return found[0]._replace(kind=EvidenceKind.RELEASE, detail=detail, confidence=confidence, guessed=guessed)
 
 
 def _series_of_builds(catalog: Catalog, release: KernelRelease) -> tuple[dict[str, Evidence], ...]:
@@ -95,8 +96,22 @@ def _series_of_builds(catalog: Catalog, release: KernelRelease) -> tuple[dict[st
     known = _BUILDS.of(catalog)
     if release not in known:
         named = (release._replace(package=build.package, version=build.version, builds=()) for build in release.builds)
-        known[release] = tuple({fact.commit: fact for fact in series_evidence(catalog, item)} for item in named)
+        known[release] = tuple(_by_commit(series_evidence(catalog, item)) for item in named)
     return known[release]
+
+
+def _by_commit(found: Iterable[Evidence]) -> dict[str, Evidence]:
+    """Returns evidence by the commit that it is about: the least sure of what agrees, and what is unknown where facts
+    contradict each other.
+    """
+    known: dict[str, Evidence] = {}
+    for item in found:
+        other = known.setdefault(item.commit, item)
+        if other.presence is not item.presence:
+            known[item.commit] = other._replace(presence=Presence.UNKNOWN, confidence=Confidence.LOW)
+        elif item.confidence < other.confidence:
+            known[item.commit] = item
+    return known
 
 
 def _on_top(catalog: Catalog, commit: Commit, release: KernelRelease) -> Evidence:

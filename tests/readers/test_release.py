@@ -10,7 +10,7 @@ import pytest
 from tailcall_audit.analyzer.catalog.commit import BranchFact
 from tailcall_audit.analyzer.catalog.distribution import Proof
 from tailcall_audit.analyzer.catalog.load import shipped_catalog
-from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.catalog.types import Catalog, SeriesFact
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import Build, KernelRelease, WholeSeries
 from tailcall_audit.analyzer.model import Confidence, Evidence, Presence, TargetKind
@@ -96,6 +96,18 @@ def test_an_answer_about_packages_is_as_sure_as_the_least_sure_of_them(catalog: 
         confidence=LOW,
     )
     assert low[FIX_6].confidence is LOW
+
+
+def test_facts_that_contradict_each_other_about_a_package_leave_its_abi_number_open(catalog: Catalog) -> None:
+    builds = (Build("6.1.50-1", parse_version("6.1.50")),)
+    release = _made("6.1", Proof.BASE, distro="example", builds=builds, builds_source="a list")
+    for order in ((True,), (False,), (True, False), (False, True)):
+        series = tuple(
+            SeriesFact("example", "one", "6.1", FIX_6, present, "6.1.50-1", True, "made for this test", None)
+            for present in order
+        )
+        found = _evidence(catalog._replace(series=series, path="made"), release)[FIX_6].presence
+        assert found is (U if len(order) > 1 else P if order[0] else A), order
 
 
 def _on_ended_branch(catalog: Catalog, version: str, key: str, adds: tuple[str, ...] = ()) -> Presence:
