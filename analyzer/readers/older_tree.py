@@ -31,17 +31,16 @@ class OlderTree:
         self._version = version
 
     def _paths(self) -> list[str] | None:
-        """Returns the files to look at; None if a folder cannot be listed."""
+        """Returns the files to look at; None if a folder cannot be listed. An architecture may have no JIT."""
         found: list[str] = []
         architectures = self._reader.names("arch")
         if architectures is None:
             return None
-        for folder in (*_FOLDERS, *(f"arch/{name}/net" for name in architectures)):
+        with_jit = [name for name in architectures if "net" in (self._reader.names(f"arch/{name}") or ())]
+        for folder in (*_FOLDERS, *(f"arch/{name}/net" for name in with_jit)):
             names = self._reader.names(folder)
             if names is None:
-                if folder in _FOLDERS:
-                    return None
-                continue
+                return None
             found += [f"{folder}/{name}" for name in names if name.endswith((".c", ".h", ".S"))]
         return found if len(found) <= _MAX_FILES else None
 
@@ -67,12 +66,20 @@ class OlderTree:
             word in text and form.search(text) is not None for word, form in words.items() for text in self._texts
         )
 
+    def _has_architectures(self, commit: Commit) -> bool:
+        """Returns True if the folders of the architectures that a commit's signature looks at are there: a copy of some
+        of the sources has none of their names either.
+        """
+        paths = [path.split("/") for part in commit.signature for path in part.files]
+        folders = {"/".join(path[:2]) for path in paths if path[0] == "arch"}
+        return all(self._reader.names(folder) is not None for folder in folders)
+
     def without(self, commit: Commit, citation: str) -> Evidence | None:
         """Returns the evidence that a commit is absent; None if the tree does not prove it."""
         if self._version is None or self._version >= commit.first_release:
             return None
         names = {name for part in commit.signature for name in _brought(part)}
-        if not names or self._names_one_of(names) is not False:
+        if not names or not self._has_architectures(commit) or self._names_one_of(names) is not False:
             return None
         listed = ", ".join(sorted(names))
         detail = f"{self._version} is older than {commit.first_release}, and nothing in kernel/bpf, include/linux or arch/*/net names {listed}"

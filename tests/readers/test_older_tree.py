@@ -90,6 +90,15 @@ def test_a_tree_that_is_not_whole_proves_nothing(catalog: Catalog) -> None:
     assert _without(catalog, "6.1", {"kernel/bpf/other.c": b"/" * (64 << 20)}) is None
 
 
+def test_a_copy_without_the_architecture_of_a_commit_proves_nothing(catalog: Catalog) -> None:
+    part = {"name": "it runs", "files": ["arch/x86/net/run.c"], "scope": {"functions": [["run"]]}, "present": [["x"]]}
+    commit = catalog.commits["1c123c567fb1"]._replace(signature_data=Signature([part]))
+    for there, proven in (("arch/arm64/net/bpf_jit_comp.c", False), ("arch/x86/Makefile", True)):
+        files = dict.fromkeys((*_WITNESSES, there), b"\n")
+        older = OlderTree(MemoryReader(files), UpstreamVersion(5, 10, 1))
+        assert (older.without(commit, "arch/x86/net/run.c") is not None) is proven, there
+
+
 def test_a_commit_that_brings_no_name_is_left_open(catalog: Catalog) -> None:
     assert _without(catalog, "6.1", {}, functions=()) is None
 
