@@ -20,13 +20,14 @@ from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.emulator.calls import Patch
 from tailcall_audit.analyzer.emulator.image import KernelImage
-from tailcall_audit.analyzer.emulator.reasons import Why
+from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 from tailcall_audit.analyzer.formats.lines import details
 from tailcall_audit.analyzer.kernelfiles.binary import Binary
 from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
 from tailcall_audit.analyzer.kernelfiles.containers import Kernel, unpack
 from tailcall_audit.analyzer.kernelfiles.package_file import read_package
 from tailcall_audit.analyzer.model import EvidenceKind, Presence
+from tailcall_audit.analyzer.readers.emulation.jit import judge
 from tailcall_audit.analyzer.readers.emulation.read import CaseResult, Emulation, emulate, evidence_of, wanted_cases
 from tailcall_audit.analyzer.readers.emulation.registry import CASES, SYMBOLS
 from tailcall_audit.analyzer.readers.emulation.scene import Bench
@@ -364,3 +365,8 @@ def test_an_owner_check_that_refuses_what_tail_calls_gives_no_answer(catalog: Ca
     (item,) = evidence_of(catalog, emulation, "x86_64", "it", frozenset(("1c123c567fb1",)))
     assert item.presence is Presence.UNKNOWN
     assert "that tail-calls" in item.detail
+
+
+def test_what_never_ran_is_no_chain_that_stops() -> None:
+    with pytest.raises(EmulationError):
+        judge(())

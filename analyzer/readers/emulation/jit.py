@@ -192,8 +192,12 @@ NORMAL = f"{HEALTHY} where the limit of 33 tail calls holds, stopped after {LIMI
 
 
 def judge(entries: Iterable[int]) -> Outcome:
-    """Returns the outcome that counts stand for: of the first that is not the healthy one."""
-    wrong = next((number for number in entries if number != HEALTHY), HEALTHY)
+    """Returns the outcome that counts stand for: of the first that is not the healthy one. Raises EmulationError if
+    there are none.
+    """
+    counts = tuple(entries)
+    control(bool(counts), "nothing was run")
+    wrong = next((number for number in counts if number != HEALTHY), HEALTHY)
     if wrong == HEALTHY:
         return Outcome.STOPS
     return Outcome.LOOPS if wrong > LIMIT else Outcome.MISCOUNTS
