@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from tailcall_audit import audit
+from tailcall_audit.analyzer.kernelfiles.roots import disk, lvm
 from tailcall_audit.analyzer.kernelfiles.roots.disk import Unread, roots_of_disk
+from tailcall_audit.analyzer.kernelfiles.roots.root import RootError
 from tailcall_audit.analyzer.model import AuditError, Report
 from tailcall_audit.analyzer.subjects.subject import Fleet
 from tests.fleet.test_rootfs import debian
@@ -241,3 +243,44 @@ def test_a_volume_that_is_not_read_costs_no_other(ext4: Path, tmp_path: Path) ->
     disk.write_bytes(in_partitions(good[:4096] + bytes(len(good) - 4096), ext4.read_bytes()))
     report = report_of(disk)
     assert [target.identity["release"] for target in report.targets] == RELEASES
+
+
+def test_a_group_of_volumes_that_is_broken_costs_no_other_partition(ext4: Path, tmp_path: Path) -> None:
+    broken = physical_volume({}, text="vgsys { id = ")
+    disk = tmp_path / "disk"
+    disk.write_bytes(in_partitions(broken, ext4.read_bytes()))
+    report = report_of(disk)
+    assert [target.identity["release"] for target in report.targets] == RELEASES
+    assert [item.label for item in report.skipped] == [str(disk)]
+
+
+def test_a_file_that_is_cut_off_is_not_a_short_one(ext4: Path, tmp_path: Path) -> None:
+    whole, image = ext4.read_bytes(), tmp_path / "image"
+    image.write_bytes(whole[: whole.index(b"Package: base-files") + 40])
+    for root in roots_of_disk(str(image)):
+        assert not isinstance(root, Unread)
+        with pytest.raises(RootError, match="cut off: 40 of"):
+            root.read("var/lib/dpkg/status", 100_000)
+
+
+def test_an_iso_that_is_cut_off_is_not_read(tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    made("xorriso", "-as", "mkisofs", "-quiet", "-R", "-o", str(image), str(up(tmp_path / "top")))
+    image.write_bytes(image.read_bytes()[:-2048])
+    with pytest.raises(AuditError, match="cut off"):
+        report_of(image)
+
+
+def test_the_parts_beyond_the_most_that_are_read_are_named(
+    ext4: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parted, volumes = tmp_path / "parted", tmp_path / "volumes"
+    parted.write_bytes(in_partitions(ext4.read_bytes(), b"x"))
+    volumes.write_bytes(physical_volume({"root": ext4.read_bytes(), "home": b"x"}))
+    monkeypatch.setattr(disk, "_MOST_PARTITIONS", 1)
+    monkeypatch.setattr(lvm, "_MOST_VOLUMES", 1)
+    for image, words in ((parted, "more than 1 partitions"), (volumes, "more than 1 volumes in vgsys")):
+        report = report_of(image)
+        assert [target.identity["release"] for target in report.targets] == RELEASES
+        (skipped,) = report.skipped
+        assert words in skipped.reason

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from typing import IO, Any, NamedTuple
@@ -21,6 +21,7 @@ from tailcall_audit.analyzer.kernelfiles.roots.iso import open_iso
 from tailcall_audit.analyzer.kernelfiles.roots.lvm import is_physical_volume, volumes_of
 from tailcall_audit.analyzer.kernelfiles.roots.root import RootError
 from tailcall_audit.analyzer.kernelfiles.roots.tree import TreeRoot
+from tailcall_audit.analyzer.kernelfiles.roots.volume import Volume, beyond, opened
 from tailcall_audit.analyzer.libraries import dissect_errors
 from tailcall_audit.analyzer.paths import expanded
 from tailcall_audit.probes.reading import open_file
@@ -131,7 +132,7 @@ def _has(stream: IO[bytes], place: int, mark: bytes) -> bool:
     return stream.read(len(mark)) == mark
 
 
-def _systems(stream: IO[bytes], label: str) -> Iterator[DiskRoot]:
+def _systems(stream: IO[bytes], label: str) -> Iterator[DiskRoot | Unread]:
     """Yields the file system of a partition; of Btrfs each subvolume, or the one that is mounted by default if that is
     not the top.
     """
@@ -145,23 +146,26 @@ def _systems(stream: IO[bytes], label: str) -> Iterator[DiskRoot]:
             stream.seek(0)
             system = made(stream)
             tops = [(label, system.get("/"))] if name != "Btrfs" else _subvolumes(system, label)
-        for named, top in tops:
+        for named, top in tops[:_MOST_SUBVOLUMES]:
             yield DiskRoot(named, top)
+        if len(tops) > _MOST_SUBVOLUMES:
+            yield Unread(label, beyond(label, _MOST_SUBVOLUMES, "subvolumes"))
         return
 
 
 def _subvolumes(system: Any, label: str) -> list[tuple[str, Any]]:  # noqa: ANN401
     default = system.default_subvolume
-    every = [default] if default.objectid != system.fs_tree.objectid else islice(system.subvolumes(), _MOST_SUBVOLUMES)
+    is_top = default.objectid == system.fs_tree.objectid
+    every = islice(system.subvolumes(), _MOST_SUBVOLUMES + 1) if is_top else [default]
     return [(f"{label} (subvolume {found.path})" if found.path else label, found.get("/")) for found in every]
 
 
 def _part(stream: IO[bytes], label: str, physical: list[IO[bytes]]) -> Iterator[DiskRoot | Unread]:
     """Yields the file systems of a partition or volume; a physical volume of LVM is added to `physical` instead."""
     count = 0
-    for root in _systems(stream, label):
+    for item in _systems(stream, label):
         count += 1
-        yield root
+        yield item
     if count:
         return
     with dissect_errors(broken(label)):
@@ -173,18 +177,29 @@ def _part(stream: IO[bytes], label: str, physical: list[IO[bytes]]) -> Iterator[
         yield Unread(label, RootError(f"{label}: {sealed}"))
 
 
-def _partitions(stream: IO[bytes], label: str) -> Iterator[tuple[str, IO[bytes]]]:
+def _partitions(stream: IO[bytes], label: str) -> Iterator[Volume]:
     disk = library("dissect.volume.disk.disk", "Disk")
     try:
         with dissect_errors(broken(label)):
             stream.seek(0)
-            found = list(disk(stream).partitions)[:_MOST_PARTITIONS]
+            found = list(disk(stream).partitions)
     except RootError:
         return  # the library's complaint lists each kind of table that it tried
-    for partition in found:
-        with dissect_errors(broken(label)):
-            named = f"{label} (partition {partition.number})", partition.open()
-        yield named
+    for partition in found[:_MOST_PARTITIONS]:
+        yield opened(f"{label} (partition {partition.number})", partition.open)
+    if len(found) > _MOST_PARTITIONS:
+        yield Volume(label, beyond(label, _MOST_PARTITIONS, "partitions"))
+
+
+def _contents(volumes: Iterable[Volume], physical: list[IO[bytes]]) -> Iterator[DiskRoot | Unread]:
+    """Yields the file systems of volumes, and those that cannot be read; see `_part`."""
+    for volume in volumes:
+        try:
+            if isinstance(volume.content, RootError):
+                raise volume.content
+            yield from _part(volume.content, volume.label, physical)
+        except RootError as error:
+            yield Unread(volume.label, error)
 
 
 def _parts(stream: IO[bytes], label: str) -> Iterator[DiskRoot | Unread]:
@@ -195,30 +210,17 @@ def _parts(stream: IO[bytes], label: str) -> Iterator[DiskRoot | Unread]:
         count += 1
         yield item
     if not count and not physical:
-        for named, content in _partitions(stream, label):
-            try:
-                yield from _part(content, named, physical)
-            except RootError as error:
-                yield Unread(named, error)
-    for volume in volumes_of(label, physical) if physical else ():
-        if isinstance(volume.content, RootError):
-            yield Unread(volume.label, volume.content)
-            continue
-        try:
-            yield from _part(volume.content, volume.label, [])
-        except RootError as error:
-            yield Unread(volume.label, error)
+        yield from _contents(_partitions(stream, label), physical)
+    try:
+        yield from _contents(volumes_of(label, physical), []) if physical else ()
+    except RootError as error:
+        yield Unread(label, error)
 
 
 def _of_iso(stream: IO[bytes], label: str) -> Iterator[TreeRoot[Any] | Unread]:
     root = open_iso(label, stream)
     yield root
-    for path, content in root.systems():
-        named = f"{label} ({path})"
-        try:
-            yield from _part(content, named, [])
-        except RootError as error:
-            yield Unread(named, error)
+    yield from _contents(root.systems(), [])
 
 
 @contextmanager

@@ -11,11 +11,13 @@ import io
 import re
 import stat
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import IO, Any, NamedTuple
 
 from tailcall_audit.analyzer.kernelfiles.roots.extra import broken, library
-from tailcall_audit.analyzer.kernelfiles.roots.root import IMAGE_NAME
+from tailcall_audit.analyzer.kernelfiles.roots.root import IMAGE_NAME, RootError
 from tailcall_audit.analyzer.kernelfiles.roots.tree import TreeRoot
+from tailcall_audit.analyzer.kernelfiles.roots.volume import Volume, beyond, opened
 from tailcall_audit.analyzer.libraries import dissect_errors
 
 __all__ = ["IsoRoot", "open_iso"]
@@ -109,19 +111,27 @@ class IsoRoot(TreeRoot[_Record]):
     def _with_images(self) -> list[str]:
         return list(dict.fromkeys(place for place, name, _ in self._files() if IMAGE_NAME.fullmatch(name)))
 
-    def systems(self) -> list[tuple[str, IO[bytes]]]:
-        """Returns the path and the content of every file that holds a live system."""
+    def systems(self) -> Iterator[Volume]:
+        """Yields every file that holds a live system."""
         with dissect_errors(broken(self.label)):
             found = [
                 (f"{place}/{name}".lstrip("/"), node) for place, name, node in self._files() if _SYSTEM.fullmatch(name)
             ]
-            return [(path, self._stream(node)) for path, node in found[:_MOST_SYSTEMS]]
+        for path, node in found[:_MOST_SYSTEMS]:
+            yield opened(f"{self.label} ({path})", partial(self._stream, node))
+        if len(found) > _MOST_SYSTEMS:
+            yield Volume(self.label, beyond(self.label, _MOST_SYSTEMS, "live systems"))
 
 
 def open_iso(label: str, stream: IO[bytes]) -> IsoRoot:
-    """Returns an ISO 9660 image as a root. Raises RootError if it is broken."""
+    """Returns an ISO 9660 image as a root. Raises RootError if it is broken or cut off: the library takes a file whose
+    end is missing for a shorter one.
+    """
     made = library("pycdlib", "PyCdlib")
     with dissect_errors(broken(label)):
         disk = made()
         disk.open_fp(stream)
+        size, there = disk.pvd.space_size * disk.pvd.logical_block_size(), stream.seek(0, io.SEEK_END)
+        if there < size:
+            raise RootError(f"{label}: it is cut off: {there:,} of {size:,} bytes are there")
         return IsoRoot(label, disk)

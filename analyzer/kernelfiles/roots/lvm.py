@@ -7,25 +7,19 @@ with the reason.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 from tailcall_audit.analyzer.kernelfiles.roots.extra import broken, library
 from tailcall_audit.analyzer.kernelfiles.roots.root import RootError
+from tailcall_audit.analyzer.kernelfiles.roots.volume import Volume, beyond, opened
 from tailcall_audit.analyzer.libraries import dissect_errors
 
-__all__ = ["Volume", "is_physical_volume", "volumes_of"]
+__all__ = ["is_physical_volume", "volumes_of"]
 
 _LABEL = b"LABELONE"
 _SECTOR, _SECTORS = 512, 4
 _MOST_VOLUMES = 500
 _SHOWN = "VISIBLE"
-
-
-class Volume(NamedTuple):
-    """A logical volume: what names it, and its content or the reason why it cannot be read."""
-
-    label: str
-    content: IO[bytes] | RootError
 
 
 def is_physical_volume(stream: IO[bytes]) -> bool:
@@ -62,26 +56,28 @@ def _unreadable(volume: Any) -> str | None:  # noqa: ANN401
 
 
 def _open(label: str, volume: Any) -> Volume:  # noqa: ANN401
-    try:
-        with dissect_errors(broken(label)):
-            why = _unreadable(volume)
-            if why is None:
-                return Volume(label, volume.open())
-    except RootError as error:
-        return Volume(label, error)
-    return Volume(label, RootError(f"{label}: {why}, which is not read: activate it, mount it, and use --rootfs"))
+    def content() -> IO[bytes]:
+        why = _unreadable(volume)
+        if why is not None:
+            raise RootError(f"{label}: {why}, which is not read: activate it, mount it, and use --rootfs")
+        found: IO[bytes] = volume.open()
+        return found
+
+    return opened(label, content)
 
 
 def volumes_of(label: str, streams: Sequence[IO[bytes]]) -> Iterator[Volume]:
     """Yields the volumes of the groups that physical volumes on one disk are of. Raises RootError if the metadata is
     broken.
     """
-    opened = library("dissect.volume.lvm", "LVM2")
+    group_of = library("dissect.volume.lvm", "LVM2")
     for devices in _groups(label, streams):
         with dissect_errors(broken(label)):
-            group = opened(devices).volume_group
-            name, volumes = str(group.name), group.lv[:_MOST_VOLUMES]
-        for volume in volumes:
+            group = group_of(devices).volume_group
+            name, volumes = str(group.name), list(group.lv)
+        if len(volumes) > _MOST_VOLUMES:
+            yield Volume(label, beyond(label, _MOST_VOLUMES, f"volumes in {name}"))
+        for volume in volumes[:_MOST_VOLUMES]:
             with dissect_errors(broken(label)):
                 shown, own = _SHOWN in volume.status, str(volume.name)
             if shown:

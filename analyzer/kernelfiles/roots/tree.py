@@ -92,4 +92,7 @@ class TreeRoot(Generic[_Node]):
             size = self._size(found)
             if size > limit:
                 raise RootError(f"{self.label}: {path} is larger than {limit >> 20} MiB, which no such file is")
-            return self._stream(found).read(size)
+            data = self._stream(found).read(size)
+        if len(data) != size:
+            raise RootError(f"{self.label}: {path} is cut off: {len(data):,} of {size:,} bytes are there")
+        return data
