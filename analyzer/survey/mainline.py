@@ -30,10 +30,10 @@ def _counted(batches: Iterator[Batch], progress: Callable[[str], None]) -> Itera
 
 
 def mainline_claims(
-    catalog: Catalog, repository: pygit2.Repository, name: str, progress: Callable[[str], None]
+    catalog: Catalog, repository: pygit2.Repository, name: str, notes: list[str], progress: Callable[[str], None]
 ) -> Iterator[Claim]:
     """Yields a claim for every commit of the catalogue that mainline's tags contain. Broken history raises no error: a
-    clone whose history breaks off before a commit still shows which tags contain that commit.
+    clone whose history breaks off before a commit still shows which tags contain that commit. `notes` gets the reason.
     """
     tags = {version: commit for version, commit in read_tags(repository).items() if not version.sublevel}
     wanted = {commit.id: key for key, commit in catalog.commits.items() if len(commit.id) == 40}
@@ -48,8 +48,8 @@ def mainline_claims(
             left.difference_update(batch.ids)
             if not left:
                 break
-    except WalkError:
-        pass
+    except WalkError as error:
+        notes.append(f"mainline: {error}")
     for commit, release in earliest.by_commit.items():
         source = f"GIT {name} v{release} ({tags[release][:12]})"
         yield Claim(wanted[commit], State.PRESENT_FROM, str(release), source, branch=MAINLINE, id=commit)

@@ -234,9 +234,9 @@ def survey_stable(
         LooseObjects(repository).check_all()
     except BrokenObjectError as error:
         raise SurveyError(f"{name}: {error}") from error
-    claims = list(mainline_claims(catalog, repository, name, progress)) if not branches else []
-    conflicts: list[Conflict] = []
     notes: list[str] = []
+    claims = list(mainline_claims(catalog, repository, name, notes, progress)) if not branches else []
+    conflicts: list[Conflict] = []
     reach: dict[str, str] = {}
     kept = KeptBlobs()
     for found_tags in stable_branches(read_tags(repository)):

@@ -239,6 +239,21 @@ def test_mainline_s_commits_have_the_first_tag_that_contains_them(catalog: Catal
     assert _claims(survey, "mainline", _FIX_6) == [("present-from", "6.13-rc1")]
 
 
+def test_where_mainline_s_history_breaks_off_is_noted(catalog: Catalog, tmp_path: Path) -> None:
+    history = History(tmp_path / "linux", "6.12", bare=True)
+    made = history.commit("bpf: one of the catalogue's commits\n")
+    lost = history.commit("bpf: a commit that the clone lacks\n")
+    history.release("6.13")
+    history.commit("Linux 6.13.1\n", {"Makefile": makefile("6.13.1")})
+    history.tag("v6.13.1")
+    (history.path / "objects" / lost[:2] / lost[2:]).unlink()
+    known = catalog.commits[_FIX_6]._replace(id=made)
+    ours = catalog._replace(commits={**catalog.commits, _FIX_6: known})
+    survey = survey_stable(ours, history.repository, "linux", "2026-11-25")
+    assert _claims(survey, "mainline", _FIX_6) == []
+    assert any(note.startswith("mainline: ") for note in survey.notes)
+
+
 def test_a_clone_without_stable_tags_is_refused(catalog: Catalog, stable: History) -> None:
     with pytest.raises(SurveyError, match="no tag of a stable release"):
         _survey(catalog, stable)
