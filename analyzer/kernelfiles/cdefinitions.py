@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from tailcall_audit.analyzer.kernelfiles.cscope import _KEYWORDS
+from tailcall_audit.analyzer.kernelfiles.cscope import KEYWORDS
 
 __all__ = ["function_starts", "occurrences", "struct_starts", "written_functions"]
 
@@ -55,7 +55,7 @@ def _is_call(before: bytes) -> bool:
     return (
         b"=" in before
         or before.rstrip().endswith((b",", b"&&", b"||", b"!", b"?", b".", b">"))
-        or bool(words and words[-1] in _KEYWORDS)
+        or bool(words and words[-1] in KEYWORDS)
     )
 
 

@@ -12,9 +12,9 @@ from tailcall_audit.analyzer.kernelfiles.cconstant import parse_c
 from tailcall_audit.analyzer.kernelfiles.ctokens import join_tokens, tokenize
 from tailcall_audit.analyzer.kernelfiles.deadcode import without_dead_code
 
-__all__ = ["Scope"]
+__all__ = ["KEYWORDS", "Scope"]
 
-_KEYWORDS = frozenset(
+KEYWORDS = frozenset(
     b"if for while switch return sizeof do else case goto break continue typeof __typeof__ defined".split()
 )
 
@@ -64,7 +64,7 @@ class Scope:
     @cached_property
     def calls(self) -> set[str]:
         """The names that are followed by a parenthesis in the definition, except its own."""
-        found = {name for text in self.joined for name in _CALLED.findall(text)} - _KEYWORDS
+        found = {name for text in self.joined for name in _CALLED.findall(text)} - KEYWORDS
         return {name.decode("ascii", "replace") for name in found} - {self.name}
 
 

@@ -9,10 +9,11 @@ import stat
 import tarfile
 import tempfile
 from pathlib import Path
-from typing import IO, NamedTuple, Protocol, Self
+from typing import IO, NamedTuple, Protocol
 
 from tailcall_audit.analyzer.kernelfiles.compression import Decompressed
 from tailcall_audit.analyzer.kernelfiles.roots.root import follow_links
+from tailcall_audit.analyzer.kernelfiles.tar import BoundedHeader
 from tailcall_audit.analyzer.libraries import tar_errors
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.paths import Kind, kind_of
@@ -24,7 +25,6 @@ _MAX_FILE = 128 << 20
 _MAX_ROOT = 4 << 30
 """Bytes of a root file system in an archive: a container image with a compiler has some 1 GB."""
 _MAX_MEMBERS = 1_000_000
-_MAX_HEADER = 1 << 20
 _PIECE = 1 << 20
 
 
@@ -86,18 +86,6 @@ class _Folder:
             return []
 
 
-class _Header(tarfile.TarInfo):
-    """A header that is checked before tarfile reads as much as it claims."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Returns a header; raises ValueError if it claims more than any real one does."""
-        found = super().frombuf(buf, encoding, errors)
-        if found.size < 0 or (found.type not in tarfile.SUPPORTED_TYPES and found.size > _MAX_HEADER):
-            raise ValueError(f"a header that claims {found.size:,} bytes")
-        return found
-
-
 class _Tar:
     """A root file system in a tar archive. If a name is there twice the last one counts, as with tar(1)."""
 
@@ -109,7 +97,7 @@ class _Tar:
         file = _decompressed(path)
         with tar_errors(RootError):
             # It stays open as long as this object: contents are read when they are asked for.
-            self._archive = tarfile.open(fileobj=file, mode="r:", tarinfo=_Header)  # noqa: SIM115
+            self._archive = tarfile.open(fileobj=file, mode="r:", tarinfo=BoundedHeader)  # noqa: SIM115
             while (item := self._archive.next()) is not None:
                 # tarfile keeps every header.
                 self._archive.members = []  # type: ignore[attr-defined]
