@@ -21,13 +21,13 @@ from tailcall_audit.analyzer.model import (
     Verdict,
 )
 from tailcall_audit.analyzer.policy.ageing import without_old
-from tailcall_audit.analyzer.policy.facts import Facts
+from tailcall_audit.analyzer.policy.facts import MEMORY, Facts
 from tailcall_audit.analyzer.policy.judge import judge_all
 from tailcall_audit.analyzer.policy.overruled import overruled_by_code
 from tailcall_audit.analyzer.policy.series import first_fixed_by_series, with_pending_reboots
 from tailcall_audit.analyzer.readers.registry import READERS, Reader, Reading
 from tailcall_audit.analyzer.selection import given_config, named_architecture, select_defects
-from tailcall_audit.analyzer.subjects.subject import ANY_DISTRIBUTION, Fleet, Progress, Request, Subject
+from tailcall_audit.analyzer.subjects.subject import ANY_DISTRIBUTION, Fleet, Parts, Progress, Request, Subject
 from tailcall_audit.analyzer.targets import Source, Targets, check_parameters
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ __all__ = [
     "read_facts",
 ]
 
+_FEW = 8
+"""So many kernels are each judged by themselves."""
 _HARMLESS = ("release",)
 """Sources that are only matched against a few patterns. A separate process for them would cost more than the audit."""
 
@@ -118,10 +120,25 @@ def read_facts(subject: Subject, request: Request) -> tuple[Facts, tuple[str, ..
     return facts, tuple(text for item in readings for text in item.notes)
 
 
+def _judged_alone(subject: Subject, request: Request) -> tuple[tuple[Verdict, ...], tuple[str, ...]]:
+    """Returns the verdicts on a subject, and the notes of its readers."""
+    facts, notes = read_facts(subject, request)
+    return _asked_for(judge_all(request.catalog, facts, request.defects), request, subject.architecture), notes
+
+
+def _judged_with_others(subject: Subject, request: Request) -> tuple[tuple[Verdict, ...], tuple[str, ...]]:
+    """Does the same. If many kernels are judged of which only the release is known, those that are alike share it."""
+    only_release = subject.release is not None and subject.config is None and subject.parts == Parts()
+    if not only_release or MEMORY.of(request.catalog).targets <= _FEW:
+        return _judged_alone(subject, request)
+    from tailcall_audit.analyzer.alike import judge_alike
+
+    return judge_alike(subject, request, lambda item, asked: _judged_alone(item, asked)[0]), ()
+
+
 def judge_subject(subject: Subject, request: Request) -> TargetReport:
     """Reads and judges one subject. Raises AuditError if it cannot be read."""
-    facts, read_notes = read_facts(subject, request)
-    verdicts = _asked_for(judge_all(request.catalog, facts, request.defects), request, subject.architecture)
+    verdicts, read_notes = _judged_with_others(subject, request)
     notes = [*overruled_by_code(verdicts), *subject.notes, *read_notes]
     running = subject.is_running and subject.kind is not TargetKind.HOST
     return TargetReport(

@@ -205,7 +205,7 @@ class Catalog(NamedTuple):
             return major == newest.major
         if major in _EARLIER_MINORS:
             return minor <= _EARLIER_MINORS[major]
-        return any(name == f"{major}.{minor}" for name in self.branches) or (major, minor) in ((4, 0), (4, 1))
+        return f"{major}.{minor}" in self.branches or (major, minor) in ((4, 0), (4, 1))
 
     def previous_mainline(self, version: UpstreamVersion) -> UpstreamVersion | None:
         """Returns the mainline release before this one's branch: 6.12 for 6.13-rc3, 5.19 for 6.0."""

@@ -32,6 +32,7 @@ __all__ = ["read", "release_evidence"]
 
 _SURE: Memory[tuple[UpstreamVersion, Confidence], dict[str, Evidence]] = Memory(500)
 _ABLE: Memory[tuple[UpstreamVersion, bool, Confidence], tuple[Evidence, ...]] = Memory(500)
+_ALIKE: Memory[tuple[object, ...], Evidence] = Memory(20_000)
 _BUILDS: Memory[KernelRelease, tuple[dict[str, Evidence], ...]] = Memory(1)
 _SURVEYED: Memory[str, Catalog | None] = Memory(500)
 
@@ -51,7 +52,7 @@ def _in_snapshot(catalog: Catalog, commit: Commit, release: KernelRelease) -> Ev
     later = release.vanilla_like and commit.first_release.base > release.version._replace(rc=None).base
     if evidence.presence is not Presence.ABSENT or later:
         return evidence
-    detail = f"{commit.key} came to mainline in {commit.first_release}; {release.release} is a snapshot behind {release.version}, and may have it"
+    detail = f"{commit.key} came to mainline in {commit.first_release}; {release.called} is a snapshot behind {release.version}, and may have it"
     return unknown_in_release(commit, evidence.citation, detail, release.settle)
 
 
@@ -83,7 +84,7 @@ def _in_packages(catalog: Catalog, commit: Commit, release: KernelRelease) -> Ev
     if len({item.presence for item in found}) > 1 or found[0].presence is Presence.UNKNOWN:
         return None
     names = " to ".join(dict.fromkeys((release.builds[0].package, release.builds[-1].package)))
-    detail = f"{release.release} is the package {names} by its ABI number ({release.builds_source}); {found[0].detail}"
+    detail = f"{release.called} is the package {names} by its ABI number ({release.builds_source}); {found[0].detail}"
     confidence = min(*(item.confidence for item in found), Confidence.MEDIUM)
     guessed = any(item.guessed for item in found)
     return found[0]._replace(kind=EvidenceKind.RELEASE, detail=detail, confidence=confidence, guessed=guessed)
@@ -136,11 +137,11 @@ def _on_top(catalog: Catalog, commit: Commit, release: KernelRelease) -> Evidenc
         return Evidence(EvidenceKind.RELEASE, commit.key, Presence.ABSENT, evidence.citation, detail, Confidence.LOW)
     if release.proof is Proof.BASE:
         detail = (
-            f"{release.release} proves {release.version.branch} and not which stable updates are in; {evidence.detail}"
+            f"{release.called} proves {release.version.branch} and not which stable updates are in; {evidence.detail}"
         )
     else:
         who = (
-            f"{release.release} ({' '.join(release.modified)})" if release.modified else release.distro or "this kernel"
+            f"{release.called} ({' '.join(release.modified)})" if release.modified else release.distro or "this kernel"
         )
         detail = f"not in {release.version} ({evidence.detail}), but {who} may have patches on top"
     settle = release.settle or evidence.settle or "tailcall-audit --tree PATH   on the sources that it was built from"
@@ -169,16 +170,34 @@ def _about_commits(
     catalog: Catalog, release: KernelRelease, limit: Confidence, commits: Iterable[Commit]
 ) -> Iterator[Evidence]:
     sure = _surely_in(catalog, release, limit)
-    catalogue = Basis("", catalog.date)
     # A version does not show its vendor's patches, and one of them may be a fix that the release lacks.
     absent = min(limit, Confidence.MEDIUM) if release.own_patches else limit
+    answer = _in_alike if release.shown is not None and release.proof is Proof.EXACT else _answer
     for commit in commits:
-        evidence = sure.get(commit.key)
-        if evidence is None:
-            exact = release.proof is Proof.EXACT
-            found = commit_in_release(catalog, commit, release.version) if exact else _on_top(catalog, commit, release)
-            evidence = _finished(found, absent if found.presence is Presence.ABSENT else limit, catalogue)
-        yield evidence
+        known = sure.get(commit.key)
+        yield answer(catalog, commit, release, limit, absent) if known is None else known
+
+
+def _answer(
+    catalog: Catalog, commit: Commit, release: KernelRelease, limit: Confidence, absent: Confidence
+) -> Evidence:
+    """Returns the evidence about one commit, with at most this confidence that it is there and that it is absent."""
+    exact = release.proof is Proof.EXACT
+    found = commit_in_release(catalog, commit, release.version) if exact else _on_top(catalog, commit, release)
+    return _finished(found, absent if found.presence is Presence.ABSENT else limit, Basis("", catalog.date))
+
+
+def _in_alike(
+    catalog: Catalog, commit: Commit, release: KernelRelease, limit: Confidence, absent: Confidence
+) -> Evidence:
+    """Returns the same for a release of kernel.org without a name of its own: one object for all that are alike."""
+    from tailcall_audit.analyzer.readers.alike import place_about
+
+    known = _ALIKE.of(catalog)
+    key = (commit.key, release.version.base, limit, absent, place_about(catalog, commit, release.version))
+    if key not in known:
+        known[key] = _answer(catalog, commit, release, limit, absent)
+    return known[key]
 
 
 def _surely_in(catalog: Catalog, release: KernelRelease, limit: Confidence) -> dict[str, Evidence]:

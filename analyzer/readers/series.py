@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.basis import Basis
@@ -18,7 +19,7 @@ from tailcall_audit.analyzer.readers.registry import Reading
 from tailcall_audit.analyzer.subjects.subject import Request, Subject
 from tailcall_audit.analyzer.version import build_key, parse_version
 
-__all__ = ["line_of", "read", "series_evidence"]
+__all__ = ["line_of", "matching_facts", "read", "series_evidence"]
 
 
 _KERNEL = 3
@@ -49,16 +50,32 @@ def _same_line(fact: SeriesFact, ours: tuple[int, ...], theirs: tuple[int, ...],
 
 class _Known(NamedTuple):
     """A fact, and what its comparison with builds needs: its distribution, the numbers of its build, and True in
-    `took_out` if the build lacks what the stable release that it is based on has.
+    `took_out` if the build lacks what the stable release that it is based on has. `number` is no other fact's, ever.
     """
 
+    number: int
     fact: SeriesFact
     distribution: Distribution | None
     numbers: tuple[int, ...]
     took_out: bool
 
 
+_NUMBERS = count()
 _KNOWN: Memory[tuple[tuple[str, ...], str], tuple[_Known, ...]] = Memory(500)
+
+
+class _Match(NamedTuple):
+    """A fact that holds for a build. `inherited_from` is the vendor of the original build if the build is a rebuild."""
+
+    known: _Known
+    inherited_from: str | None
+
+
+class _Matches(NamedTuple):
+    """The facts that hold for a build, and those about commits that its vendor took out of another build."""
+
+    holding: tuple[_Match, ...] = ()
+    taken_out: tuple[_Known, ...] = ()
 
 
 def _builds_match(known: _Known, name: str, ours: tuple[int, ...]) -> bool:
@@ -119,11 +136,51 @@ def _about(catalog: Catalog, names: tuple[str, ...], branch: str) -> tuple[_Know
     if (names, branch) not in answers:
         distributions = {entry.name: entry for entry in catalog.distributions}
         answers[names, branch] = tuple(
-            _Known(fact, distributions.get(fact.distro), build_key(fact.start), _took_out(catalog, fact))
+            _Known(
+                next(_NUMBERS), fact, distributions.get(fact.distro), build_key(fact.start), _took_out(catalog, fact)
+            )
             for fact in (*catalog.series, *_surveyed(catalog, names))
             if fact.distro in names and fact.base == branch
         )
     return answers[names, branch]
+
+
+def _matches(catalog: Catalog, release: KernelRelease) -> _Matches:
+    names = release.lineage or ((release.distro,) if release.distro else ())
+    if release.proof is Proof.NOTHING or not names:
+        return _Matches()
+    holding: list[_Match] = []
+    taken_out: dict[str, _Known] = {}
+    name = release.package or release.release
+    ours = build_key(name)
+    in_series: dict[tuple[str, str], bool] = {}
+    for known in _about(catalog, names, release.version.branch):
+        fact, distribution = known.fact, known.distribution
+        is_rebuild = fact.distro != names[0] or release.rebuilder is not None
+        if is_rebuild and not fact.present:
+            continue
+        if distribution is not None and distribution.by_package and release.package is None:
+            continue  # an ABI number cannot be compared with a package version
+        if known.took_out:
+            taken_out[fact.commit] = known
+        line = (fact.distro, fact.series)
+        if line not in in_series:
+            in_series[line] = _names_series(fact, distribution, release.release)
+        if in_series[line] and _builds_match(known, name, ours):
+            holding.append(_Match(known, None if not is_rebuild or distribution is None else distribution.vendor))
+    decided = {item.known.fact.commit for item in holding}
+    return _Matches(tuple(holding), tuple(known for commit, known in taken_out.items() if commit not in decided))
+
+
+def matching_facts(catalog: Catalog, release: KernelRelease) -> object:
+    """Returns what decides the series evidence of a release: releases for which it is equal have the same evidence, up to
+    their names.
+    """
+    found = _matches(catalog, release)
+    return (
+        tuple([(item.known.number, item.inherited_from) for item in found.holding]),
+        tuple([item.number for item in found.taken_out]),
+    )
 
 
 def series_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Evidence]:
@@ -133,37 +190,21 @@ def series_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Eviden
     added. A commit that a vendor was seen to take out of a stable release is unknown in its other builds of that
     branch, even if the stable release has it.
     """
-    names = release.lineage or ((release.distro,) if release.distro else ())
-    if release.proof is Proof.NOTHING or not names:
-        return
-    decided: set[str] = set()
-    taken_out: dict[str, SeriesFact] = {}
-    name = release.package or release.release
-    ours = build_key(name)
-    for known in _about(catalog, names, release.version.branch):
-        fact, distribution = known.fact, known.distribution
-        is_rebuild = fact.distro != names[0] or release.rebuilder is not None
-        if is_rebuild and not fact.present:
-            continue
-        if distribution is not None and distribution.by_package and release.package is None:
-            continue  # an ABI number cannot be compared with a package version
-        if known.took_out:
-            taken_out[fact.commit] = fact
-        if _names_series(fact, distribution, release.release) and _builds_match(known, name, ours):
-            decided.add(fact.commit)
-            yield _from(catalog, fact, None if not is_rebuild or distribution is None else distribution.vendor)
-    for commit, fact in taken_out.items():
-        if commit not in decided:
-            detail = f"{fact.start} is without {commit}, which its stable release has; whether {release.release} has it is not known"
-            yield Evidence(
-                EvidenceKind.SERIES,
-                commit,
-                Presence.UNKNOWN,
-                fact.source,
-                detail,
-                Confidence.LOW,
-                settle=release.teach or release.settle,
-            )
+    found = _matches(catalog, release)
+    for item in found.holding:
+        yield _from(catalog, item.known.fact, item.inherited_from)
+    for known in found.taken_out:
+        fact = known.fact
+        detail = f"{fact.start} is without {fact.commit}, which its stable release has; whether {release.called} has it is not known"
+        yield Evidence(
+            EvidenceKind.SERIES,
+            fact.commit,
+            Presence.UNKNOWN,
+            fact.source,
+            detail,
+            Confidence.LOW,
+            settle=release.teach or release.settle,
+        )
 
 
 def read(subject: Subject, request: Request) -> Reading:

@@ -43,7 +43,8 @@ class KernelRelease(NamedTuple):
     is the day in the build string, and `date_source` the source that says it is real. A `snapshot` is a point of
     mainline's history after `version`. `builds` are all packages that an ABI number may name; `whole_series` is set if
     the changelog of the series was read. `rebuilder` is the title of those who built it anew under its distribution's
-    name. `teach` is the command that looks the build up, if there is one.
+    name. `teach` is the command that looks the build up, if there is one. `shown` replaces `release` in the words of
+    evidence (None: `release` itself).
     """
 
     text: str
@@ -70,6 +71,12 @@ class KernelRelease(NamedTuple):
     whole_series: WholeSeries | None = None
     rebuilder: str | None = None
     teach: str | None = None
+    shown: str | None = None
+
+    @property
+    def called(self) -> str:
+        """The name of the kernel in the words of evidence."""
+        return self.release if self.shown is None else self.shown
 
 
 def shown(text: str) -> str:

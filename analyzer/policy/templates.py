@@ -1,0 +1,163 @@
+"""Verdicts with marks in place of a kernel's own words, and the verdicts on a kernel that are made of them.
+
+No rule looks at the words of evidence, only at whether there are any. Kernels whose evidence differs only in their
+names have the same verdicts, in which those names replace the marks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from tailcall_audit.analyzer.model import Disagreement, Evidence, Verdict
+
+__all__ = ["Template", "Templates"]
+
+_Words = Sequence[str]
+
+
+class _Slot(NamedTuple):
+    """A text with marks: the place of its field, and each mark with the place of the word that it stands for."""
+
+    field: int
+    text: str
+    marks: tuple[tuple[str, int], ...]
+
+
+def _fill(values: list[Any], slots: Iterable[_Slot], words: _Words) -> None:
+    """Writes the texts of the slots, with the words in place of the marks, into the fields."""
+    for field, marked, marks in slots:
+        text = marked
+        for mark, place in marks:
+            text = text.replace(mark, words[place])
+        values[field] = text
+
+
+class _Statement(NamedTuple):
+    """A piece of evidence with marks in some of its texts."""
+
+    item: Evidence
+    slots: tuple[_Slot, ...]
+
+    def of(self, words: _Words) -> Evidence:
+        values = list(self.item)
+        _fill(values, self.slots, words)
+        return Evidence._make(values)
+
+
+class _Answer(NamedTuple):
+    """A verdict with marks in it or in its evidence, and what picks its evidence from all evidence of the template.
+
+    The fields of the slots of `disagreements` are their places.
+    """
+
+    item: Verdict
+    slots: tuple[_Slot, ...]
+    evidence: Callable[[Sequence[Evidence]], tuple[Evidence, ...]]
+    disagreements: tuple[_Slot, ...]
+
+    def of(self, words: _Words, evidence: Sequence[Evidence]) -> Verdict:
+        values = list(self.item)
+        _fill(values, self.slots, words)
+        values[_EVIDENCE] = self.evidence(evidence)
+        if self.disagreements:
+            texts = [entry.text for entry in self.item.disagreements]
+            _fill(texts, self.disagreements, words)
+            pairs = zip(self.item.disagreements, texts, strict=True)
+            values[_DISAGREEMENTS] = tuple(Disagreement(entry.commit, text) for entry, text in pairs)
+        return Verdict._make(values)
+
+
+_TEXTS = tuple(Evidence._fields.index(name) for name in ("citation", "detail", "settle"))
+_OWN_TEXTS = tuple(Verdict._fields.index(name) for name in ("reason", "settle"))
+_EVIDENCE, _DISAGREEMENTS = (Verdict._fields.index(name) for name in ("evidence", "disagreements"))
+
+
+class Template(NamedTuple):
+    """The verdicts on all kernels with the same evidence. A verdict without marks is the same object for each kernel."""
+
+    statements: tuple[Evidence | _Statement, ...]
+    answers: tuple[Verdict | _Answer, ...]
+
+    def of(self, words: _Words) -> tuple[Verdict, ...]:
+        """Returns the verdicts on a kernel with these words."""
+        evidence = [item if isinstance(item, Evidence) else item.of(words) for item in self.statements]
+        return tuple([item if isinstance(item, Verdict) else item.of(words, evidence) for item in self.answers])
+
+
+class Templates:
+    """Makes templates. `mark` is what each mark begins with; a digit follows, the place of the word.
+
+    Evidence and verdicts that templates share are looked at once.
+    """
+
+    def __init__(self, mark: str) -> None:
+        self._mark = mark
+        self._marks = tuple((f"{mark}{place}", place) for place in range(10))
+        self._statements: dict[int, tuple[Evidence, Evidence | _Statement]] = {}
+        """By the identity of the evidence, which is kept so that no other one gets it."""
+        self._verdicts: dict[int, tuple[Verdict, list[Evidence | _Statement] | None]] = {}
+
+    def template(self, verdicts: Iterable[Verdict]) -> Template:
+        """Returns the template of the verdicts on one kernel whose words are marks."""
+        places: dict[int, int] = {}
+        statements: list[Evidence | _Statement] = []
+        answers: list[Verdict | _Answer] = []
+        for item in verdicts:
+            made = self._made(item)
+            if made is None:
+                answers.append(item)
+                continue
+            for entry in made:
+                if id(entry) not in places:
+                    places[id(entry)] = len(statements)
+                    statements.append(entry)
+            answers.append(self._answer(item, [places[id(entry)] for entry in made]))
+        return Template(tuple(statements), tuple(answers))
+
+    def _made(self, item: Verdict) -> list[Evidence | _Statement] | None:
+        """Returns what the evidence of a verdict is made of; None if it and the verdict have no marks."""
+        known = self._verdicts.get(id(item))
+        if known is None:
+            made = [self._statement(entry) for entry in item.evidence]
+            whole = (
+                not self._own(item)
+                and not self._disagreements(item)
+                and all(isinstance(entry, Evidence) for entry in made)
+            )
+            known = self._verdicts[id(item)] = (item, None if whole else made)
+        return known[1]
+
+    def _slots(self, texts: Iterable[tuple[int, str | None]]) -> tuple[_Slot, ...]:
+        """Returns the slots of the texts that have marks, from each text and the place of its field."""
+        found = []
+        for field, text in texts:
+            if text is not None and self._mark in text:
+                there = tuple((mark, place) for mark, place in self._marks if mark in text)
+                found.append(_Slot(field, text, there))
+        return tuple(found)
+
+    def _own(self, item: Verdict) -> tuple[_Slot, ...]:
+        return self._slots(zip(_OWN_TEXTS, (item.reason, item.settle), strict=True))
+
+    def _disagreements(self, item: Verdict) -> tuple[_Slot, ...]:
+        return self._slots((place, entry.text) for place, entry in enumerate(item.disagreements))
+
+    def _statement(self, item: Evidence) -> Evidence | _Statement:
+        known = self._statements.get(id(item))
+        if known is None:
+            slots = self._slots(zip(_TEXTS, (item.citation, item.detail, item.settle), strict=True))
+            known = self._statements[id(item)] = (item, _Statement(item, slots) if slots else item)
+        return known[1]
+
+    def _answer(self, item: Verdict, places: Sequence[int]) -> _Answer:
+        return _Answer(item, self._own(item), _picker(places), self._disagreements(item))
+
+
+def _picker(places: Sequence[int]) -> Callable[[Sequence[Evidence]], tuple[Evidence, ...]]:
+    """Returns a function that picks the evidence at these places."""
+    if len(places) > 1:
+        pick: Callable[[Sequence[Evidence]], tuple[Evidence, ...]] = itemgetter(*places)
+        return pick
+    return lambda evidence: tuple([evidence[place] for place in places])
