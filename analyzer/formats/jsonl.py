@@ -10,9 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import Any
 
-from tailcall_audit.analyzer.formats.json import whole_verdict
+from tailcall_audit.analyzer.formats.json_text import Texts, compact
 from tailcall_audit.analyzer.formats.registry import View
 from tailcall_audit.analyzer.model import Report, TargetReport
 
@@ -20,7 +19,6 @@ __all__ = ["kernel_id", "pieces", "render"]
 
 _PLACES = frozenset(("config", "image", "root", "changelog"))
 """The parts of an identity that say where something was read. They do not identify the kernel."""
-_line = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def kernel_id(target: TargetReport) -> str:
@@ -31,28 +29,29 @@ def kernel_id(target: TargetReport) -> str:
     return hashlib.sha256(json.dumps([target.kind.value, identity], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _kernel(target: TargetReport, report: Report) -> dict[str, Any]:
-    return {
+def _kernel(target: TargetReport, texts: Texts) -> str:
+    known = {
         "type": "kernel",
         "id": kernel_id(target),
         "name": target.name,
         "kind": target.kind.value,
         "identity": dict(target.identity),
         "notes": list(target.notes),
-        "verdicts": [whole_verdict(item, report.catalog) for item in target.verdicts],
     }
+    return f'{compact(known)[:-1]},"verdicts":[{",".join(map(texts.whole, target.verdicts))}]}}\n'
 
 
 def pieces(report: Report, _: View) -> Iterator[str]:
     """Yields the lines of the report."""
+    texts = Texts(report.catalog)
     for target in report.targets:
-        yield _line(_kernel(target, report)) + "\n"
+        yield _kernel(target, texts)
     identities = [kernel_id(target) for target in report.targets]
     for node in report.nodes:
         known = {"skipped": node.skipped} if node.kernel is None else {"kernel": identities[node.kernel]}
-        yield _line({"type": "node", "name": node.name, **known}) + "\n"
+        yield compact({"type": "node", "name": node.name, **known}) + "\n"
     for item in report.skipped:
-        yield _line({"type": "skipped", "label": item.label, "reason": item.reason}) + "\n"
+        yield compact({"type": "skipped", "label": item.label, "reason": item.reason}) + "\n"
 
 
 def render(report: Report, view: View) -> str:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import jsonschema
 import pytest
 
 from tailcall_audit import audit
 from tailcall_audit.analyzer.formats.json import pieces, render, report_as_data, report_schema_path
+from tailcall_audit.analyzer.formats.json_parts import whole_verdict
 from tailcall_audit.analyzer.formats.registry import View, find_format
-from tailcall_audit.analyzer.model import Report
+from tailcall_audit.analyzer.model import (
+    Agreement,
+    Disagreement,
+    Observation,
+    ObservationState,
+    Report,
+    State,
+    Waiver,
+)
 from tests.reports import whole_verdicts
 
 MANY = [f"6.1.{number}" for number in range(140, 172)]
@@ -27,6 +37,30 @@ def test_the_report_of_many_kernels_is_the_same_data_in_lines(many: Report) -> N
     jsonschema.Draft202012Validator(json.loads(report_schema_path().read_text())).validate(data)
     assert data == json.loads(json.dumps(report_as_data(many, data["tool_version"])))
     assert [json.loads(line.rstrip(","))["name"] for line in text.splitlines() if line.startswith('{"name"')] == MANY
+
+
+def test_the_text_of_many_kernels_is_what_json_writes_of_each(many: Report) -> None:
+    waiver = Waiver("freplace-tailcallee", "6.1.*", 'a "reason" in ünicode', "2030-01-01", "me")
+    every = many.targets[0].verdicts
+    seen = Observation(ObservationState.PRESENT, "ran", Agreement.CONFIRMED, State.AFFECTED, "a guest")
+    changed = (
+        every[0]._replace(waiver=waiver, disagreements=(Disagreement("0123456789ab", "no\x1b[2J"),)),
+        every[1]._replace(observation=seen, settle=None),
+        *every[2:],
+    )
+    report = many._replace(targets=(many.targets[0]._replace(verdicts=changed), *many.targets[1:]))
+    text = render(report, View())
+    assert text.isascii() and "\x1b" not in text
+    data = json.loads(text)
+    lines = [json.loads(line) for line in find_format("jsonl").render(report, View()).splitlines()]
+    for number, target in enumerate(report.targets):
+        whole = [whole_verdict(item, report.catalog) for item in target.verdicts]
+        assert lines[number]["verdicts"] == whole
+        assert [without_detail(item) for item in whole_verdicts(data, number)] == whole
+
+
+def without_detail(verdict: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in verdict.items() if name != "detail"}
 
 
 def test_a_target_is_written_before_the_next_one_is_looked_at(many: Report) -> None:
