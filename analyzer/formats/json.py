@@ -122,7 +122,7 @@ def _of_many(report: Report, tool_version: str) -> Iterator[str]:
 
 
 def pieces(report: Report, _: View) -> Iterator[str]:
-    """Yields the report as JSON text, a target at a time; everything beyond ASCII is escaped, so no terminal acts on it.
+    """Yields the report as JSON text, a target at a time. Everything beyond ASCII is escaped: no terminal acts on it.
 
     A report of a few kernels is indented; one of many has a line for each target.
     """

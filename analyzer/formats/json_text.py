@@ -153,7 +153,7 @@ class Shared:
         return map(self._texts.evidence, self._evidence)
 
     def _number(self, entry: Evidence) -> str:
-        # What tells evidence apart, in what hashes fast: the members of an enum compute their hash in Python each time.
+        # All that the text has, as values that hash fast: the members of an enum compute their hash in Python each time.
         kind, presence, confidence = id(entry.kind), id(entry.presence), id(entry.confidence)
         key = (entry.detail, entry.commit, entry.citation, entry.architecture, kind, presence, confidence)
         number = self._numbers.get(key)

@@ -75,7 +75,7 @@ _EVIDENCE, _DISAGREEMENTS = (Verdict._fields.index(name) for name in ("evidence"
 
 
 class Template(NamedTuple):
-    """The verdicts on all kernels with the same evidence. A verdict without marks is the same object for each kernel."""
+    """The verdicts on all kernels with the same evidence. A verdict without marks is one object for all of them."""
 
     statements: tuple[Evidence | _Statement, ...]
     answers: tuple[Verdict | _Answer, ...]

@@ -1,7 +1,7 @@
 """Releases about which the readers of releases say the same, but for the names in it.
 
-The kernels of a fleet differ in their names, and few of them in what is known of them: of 143 releases of 6.6.y some
-forty are told apart by a fact of the catalogue. `stand_in` gives a release whose evidence has marks in the places of
+The kernels of a fleet differ in their names, and fewer of them in what is known of them: of 143 releases of 6.6.y, some
+forty differ in a fact of the catalogue. `stand_in` gives a release whose evidence has marks in the places of
 names, and a key that is equal for all releases with that evidence.
 """
 

@@ -173,8 +173,8 @@ def _matches(catalog: Catalog, release: KernelRelease) -> _Matches:
 
 
 def matching_facts(catalog: Catalog, release: KernelRelease) -> object:
-    """Returns what decides the series evidence of a release: releases for which it is equal have the same evidence, up to
-    their names.
+    """Returns what decides the series evidence of a release. Releases for which it is equal have the same evidence,
+    except for their names.
     """
     found = _matches(catalog, release)
     return (

@@ -1,4 +1,4 @@
-"""The report as JSON: what verdicts share stands there once, and a report of many kernels is written target by target."""
+"""The report as JSON: what verdicts share is in it once, and a report of many kernels is written target by target."""
 
 from __future__ import annotations
 
