@@ -106,11 +106,12 @@ def test_what_is_no_disk_is_a_reason(ext4: Path, tmp_path: Path) -> None:
 
 
 def test_links_stay_on_the_disk(ext4: Path) -> None:
+    found = []
     for root in roots_of_disk(str(ext4)):
         assert not isinstance(root, Unread)
-        assert root.read("boot/vmlinuz-up", 100_000) is None
-        assert root.names("lib/modules") == ["6.6.10"]
-        assert root.read("../../var/lib/dpkg/status", 100_000) is not None
+        status = root.read("../../var/lib/dpkg/status", 100_000)
+        found.append((root.read("boot/vmlinuz-up", 100_000), root.names("lib/modules"), status is None))
+    assert found == [(None, ["6.6.10"], False)]
 
 
 def up(folder: Path) -> Path:

@@ -96,7 +96,19 @@ def test_what_prepares_a_process_runs_once_in_each() -> None:
     worker.close()
 
 
-def test_a_worker_that_was_never_used_has_nothing_to_end() -> None:
+def test_a_worker_starts_no_process_before_its_first_probe_and_ends_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    end = Worker._end
+
+    def noted(worker: Worker) -> int | None:
+        ended.append(worker._child)
+        return end(worker)
+
+    monkeypatch.setattr(Worker, "_end", noted)
     worker = Worker(PROBES)
     worker.close()
+    assert ended == []
+    process = int(worker.run(SOUND).detail)
     worker.close()
+    worker.close()
+    assert ended == [process]
