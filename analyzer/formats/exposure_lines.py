@@ -9,7 +9,7 @@ from tailcall_audit.analyzer.exposure.join import Cell
 from tailcall_audit.analyzer.exposure.releases import Oldest
 from tailcall_audit.analyzer.exposure.report import ExposureReport
 from tailcall_audit.analyzer.exposure.types import Exposed, Exposure, State
-from tailcall_audit.analyzer.formats.lines import programs_cell, programs_reason
+from tailcall_audit.analyzer.formats.lines import Meaning, meaning, programs_cell, programs_reason
 from tailcall_audit.analyzer.model import TargetReport, Verdict
 from tailcall_audit.analyzer.text import printable
 
@@ -140,14 +140,13 @@ def kernel_lines(target: TargetReport) -> list[str]:
     """Returns lines about what a kernel means for the programs: its hits and refusals, and its defects that the
     programs do not meet.
     """
-    wanted = ("HIT", "refused", "possible hit", "possibly refused")
     lines = [
         _kernel_line(item, item.exposed)
-        for word in wanted
+        for one in (Meaning.HIT, Meaning.REFUSED, Meaning.POSSIBLE_HIT, Meaning.POSSIBLY_REFUSED)
         for item in target.verdicts
-        if item.exposed is not None and programs_cell(item) == word
+        if item.exposed is not None and meaning(item) is one
     ]
-    missed = [item.defect.slug for item in target.verdicts if programs_cell(item) == "not reached"]
+    missed = [item.defect.slug for item in target.verdicts if meaning(item) is Meaning.NOT_REACHED]
     if missed:
         lines.append(f"  affected, and your programs do not reach it: {', '.join(dict.fromkeys(missed))}")
     return [printable(line) for line in lines or ["  nothing that these programs meet"]]

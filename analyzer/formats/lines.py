@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from tailcall_audit.analyzer.basis import Basis, age_in_days
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
     from tailcall_audit.analyzer.exposure.types import Exposed
 
 __all__ = [
+    "Meaning",
     "Row",
     "columns",
     "contradictions",
     "details",
     "facts",
     "heading",
+    "meaning",
     "programs_cell",
     "programs_reason",
     "programs_words",
@@ -83,21 +86,37 @@ def columns(verdicts: Sequence[Verdict]) -> tuple[str, ...]:
     return (*_COLUMNS[:-1], *seen, *programs, _COLUMNS[-1])
 
 
-def programs_cell(verdict: Verdict) -> str:
-    """Returns the meaning of a verdict for the given programs, in a few words."""
+class Meaning(Enum):
+    """What a verdict means for the given programs, in a few words; the worst comes first."""
+
+    HIT = "HIT"
+    REFUSED = "refused"
+    POSSIBLE_HIT = "possible hit"
+    POSSIBLY_REFUSED = "possibly refused"
+    NOT_REACHED = "not reached"
+
+
+def meaning(verdict: Verdict) -> Meaning | None:
+    """Returns what a verdict means for the given programs; None if it does not concern them, or none were given."""
     exposed = verdict.exposed
     if exposed is None:
-        return ""
+        return None
     refused = exposed.refused.refused
     if exposed.hit is True:
-        return "HIT"
+        return Meaning.HIT
     if refused == "yes":
-        return "refused"
+        return Meaning.REFUSED
     if exposed.hit is None:
-        return "possible hit"
+        return Meaning.POSSIBLE_HIT
     if refused == "possible":
-        return "possibly refused"
-    return "not reached" if verdict.state is State.AFFECTED else ""
+        return Meaning.POSSIBLY_REFUSED
+    return Meaning.NOT_REACHED if verdict.state is State.AFFECTED else None
+
+
+def programs_cell(verdict: Verdict) -> str:
+    """Returns what a verdict means for the given programs, for a table; empty if it does not concern them."""
+    found = meaning(verdict)
+    return "" if found is None else found.value
 
 
 def programs_words(verdict: Verdict) -> str:

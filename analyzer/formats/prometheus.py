@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tailcall_audit import __version__
 from tailcall_audit.analyzer.formats.extra import needs
 from tailcall_audit.analyzer.formats.kernel import Subject, subjects
-from tailcall_audit.analyzer.formats.lines import programs_cell
+from tailcall_audit.analyzer.formats.lines import Meaning, meaning
 from tailcall_audit.analyzer.formats.registry import View
 from tailcall_audit.analyzer.model import Agreement, Report, State, Verdict
 from tailcall_audit.analyzer.text import printable
@@ -66,21 +66,21 @@ def _by_program(report: Report) -> Iterator[Metric]:
 
     if not any(item.exposed is not None for target in report.targets for item in target.verdicts):
         return
-    words = {
-        "HIT": ("hit", "1 if the kernel has the defect and the programs meet it"),
-        "possible hit": ("possible_hit", "1 if the kernel may have the defect, or the programs may meet it"),
-        "refused": ("refused", "1 if a fix of the defect makes the kernel refuse one of the programs"),
-        "possibly refused": ("possibly_refused", "1 if a fix of the defect may make the kernel refuse one of them"),
-        "not reached": ("not_reached", "1 if the kernel has the defect and the programs do not reach it"),
+    texts = {
+        Meaning.HIT: "1 if the kernel has the defect and the programs meet it",
+        Meaning.POSSIBLE_HIT: "1 if the kernel may have the defect, or the programs may meet it",
+        Meaning.REFUSED: "1 if a fix of the defect makes the kernel refuse one of the programs",
+        Meaning.POSSIBLY_REFUSED: "1 if a fix of the defect may make the kernel refuse one of them",
+        Meaning.NOT_REACHED: "1 if the kernel has the defect and the programs do not reach it",
     }
     found = {
-        word: GaugeMetricFamily(f"tailcall_audit_programs_{name}", text, labels=_LABELS)
-        for word, (name, text) in words.items()
+        one: GaugeMetricFamily(f"tailcall_audit_programs_{one.name.lower()}", text, labels=_LABELS)
+        for one, text in texts.items()
     }
     for subject in subjects(report):
         for verdict in subject.target.verdicts:
-            for word, metric in found.items() if verdict.exposed is not None else ():
-                metric.add_metric(_labels(subject, verdict), float(programs_cell(verdict) == word))
+            for one, metric in found.items() if verdict.exposed is not None else ():
+                metric.add_metric(_labels(subject, verdict), float(meaning(verdict) is one))
     yield from found.values()
 
 
