@@ -52,11 +52,6 @@ def _compiled(found: ProgramSet) -> ProgramSet:
     return found._replace(programs=tuple(programs))
 
 
-def _is_unread(found: ProgramSet) -> bool:
-    """Returns True for what is in a file and cannot be read: a set without programs, and with a note that says why."""
-    return not found.programs and bool(found.notes)
-
-
 def _inputs(asked: Asked) -> list[tuple[str, str]]:
     found = [("objects", name) for name in asked.objects] + [("bpftool", name) for name in asked.bpftool]
     return found + ([("loaded", "this host")] if asked.loaded else [])
@@ -80,7 +75,7 @@ def _evaluate(
             closed = False
             yield Skipped(name, str(error))
     yield from map(outline, sets)
-    closed = closed and not any(map(_is_unread, sets))
+    closed = closed and not any(item.is_unread for item in sets)
     if any(item.programs for item in sets):
         progress("looking at what the programs do")
         yield from expose(catalog, sets, closed=closed, defects=defects)
@@ -130,9 +125,9 @@ def expose_programs(
         readable = [item for item in inputs if item[1] not in bad]
         items = _apart(readable, asked._replace(closed=False), catalog, defects, progress)
     found = [item for item in items if isinstance(item, ProgramSet)]
-    sets = tuple(item for item in found if not _is_unread(item))
+    sets = tuple(item for item in found if not item.is_unread)
     skipped += [item for item in items if isinstance(item, Skipped)]
-    skipped += [Skipped(item.label, "; ".join(item.notes)) for item in found if _is_unread(item)]
+    skipped += [Skipped(item.label, "; ".join(item.notes)) for item in found if item.is_unread]
     if not any(item.programs for item in sets):
         raise AuditError("; ".join(item.reason for item in skipped) or f"{inputs[0][1]}: there is no BPF program in it")
     exposures = tuple(item for item in items if isinstance(item, Exposure))

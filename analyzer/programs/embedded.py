@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from tailcall_audit.analyzer.programs.code import ProgramsError
 from tailcall_audit.analyzer.programs.elf_object import MACHINE
 
 __all__ = ["Embedded", "find_objects"]
@@ -27,38 +28,49 @@ _MAX_ROWS = 2_000_000
 
 
 class Embedded(NamedTuple):
-    """An object inside a file: its offset in bytes, and its bytes."""
+    """An object inside a file: its offset in bytes, and its bytes; none if it is not whole, or has implausibly many
+    sections.
+    """
 
     offset: int
     data: bytes
 
 
 def find_objects(data: bytes) -> Iterator[Embedded]:
-    """Yields the BPF objects inside a file, in file order, except the file itself. The search is limited."""
+    """Yields the BPF objects inside a file, in file order, except the file itself. Raises ProgramsError where the
+    search ends before the file does.
+    """
     place = data.find(_IDENTITY, 1)
     found = rows = 0
     for _ in range(_MAX_LOOKS):
-        if place < 0 or found == _MAX_OBJECTS or rows > _MAX_ROWS:
+        if place < 0:
             return
+        if found == _MAX_OBJECTS or rows > _MAX_ROWS:
+            break
         count = _sections(data, place)
-        rows += count
-        size = _size(data, place, count)
-        if size is not None:
+        size = None
+        if count is not None:
+            rows += count
+            size = _size(data, place, count)
             found += 1
-            yield Embedded(place, data[place : place + size])
+            yield Embedded(place, data[place : place + (size or 0)])
         place = data.find(_IDENTITY, place + (size or 1))
+    if place >= 0:
+        raise ProgramsError(f"it may have more BPF objects than are looked for, from byte {place} on")
 
 
-def _sections(data: bytes, place: int) -> int:
-    """Returns the number of sections of the BPF object at an offset, 0 if there is none."""
+def _sections(data: bytes, place: int) -> int | None:
+    """Returns the number of sections of the BPF object at an offset, 0 if they cannot be read; None if there is no
+    object.
+    """
     if place + _ROW > len(data) or data[place + 5] not in (1, 2):
-        return 0
+        return None
     kind, machine, _, _, _, table, _, header, _, _, row, count, _ = struct.unpack_from(
         _order(data, place) + _HEADER.format, data, place + 16
     )
-    if (kind, machine, header, row) != (_RELOCATABLE, MACHINE, _ROW, _ROW) or count > _MAX_SECTIONS:
-        return 0
-    return count if place + table + count * row <= len(data) else 0
+    if (kind, machine, header, row) != (_RELOCATABLE, MACHINE, _ROW, _ROW):
+        return None
+    return count if count <= _MAX_SECTIONS and place + table + count * row <= len(data) else 0
 
 
 def _order(data: bytes, place: int) -> str:

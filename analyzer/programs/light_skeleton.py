@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.programs.byteorder import decode_instructions
@@ -40,7 +41,7 @@ program or map.
 """
 _LD_IMM64, _CALL = 0x18, 0x85
 _IDX, _IDX_VALUE, _PSEUDO_CALL, _PSEUDO_KFUNC, _PSEUDO_FUNC = 5, 6, 1, 2, 4
-_MAP_CREATE, _MAP_UPDATE, _PROG_LOAD, _BTF_LOAD = 0, 2, 5, 18
+_MAP_CREATE, _PROG_LOAD, _BTF_LOAD = 0, 5, 18
 _SLEEPABLE = 16
 _RECORDS = 100_000
 
@@ -55,13 +56,19 @@ def read_light_skeletons(data: bytes, label: str) -> Iterator[ProgramSet]:
     """Yields the programs of each light skeleton in a file. For one that cannot be read, yields an empty set with a
     note.
     """
-    for pair in (*_in_header(data), *_in_executable(data)):
-        name = f"{label}, {pair.where}"
-        try:
-            loading = run_loader(decode_instructions(pair.loader, False), pair.data)
-            yield _Skeleton(loading, name).programs()
-        except (ProgramsError, BtfError) as error:
-            yield ProgramSet(name, (), (), False, (f"{pair.where} cannot be read: {error}",))
+    try:
+        for pair in chain(_in_header(data), _in_executable(data)):
+            yield _programs_of(pair, f"{label}, {pair.where}")
+    except ProgramsError as error:
+        yield ProgramSet.unread(label, str(error))
+
+
+def _programs_of(pair: _Pair, label: str) -> ProgramSet:
+    try:
+        loading = run_loader(decode_instructions(pair.loader, False), pair.data)
+        return _Skeleton(loading, label).programs()
+    except (ProgramsError, BtfError) as error:
+        return ProgramSet.unread(label, f"{pair.where} cannot be read: {error}")
 
 
 def _in_header(data: bytes) -> Iterator[_Pair]:
@@ -84,15 +91,15 @@ def _byte(match: re.Match[bytes]) -> bytes:
 
 
 def _in_executable(data: bytes) -> Iterator[_Pair]:
-    """Yields the loaders in a file, each with its data, which is located by the BTF that it contains."""
+    """Yields the loaders in a file, each with its data, which is located by the BTF that it contains. A loader without
+    an end is empty. Raises ProgramsError where there are more than are read.
+    """
     for count, match in enumerate(_LOADER.finditer(data)):
-        if count == _MAX_LOADERS:
-            return
         start = match.start()
+        if count == _MAX_LOADERS:
+            raise ProgramsError(f"more than {_MAX_LOADERS} light skeletons: those from byte {start} on are not read")
         end = data.find(_END, start, start + _MAX_LOADER)
-        if end < 0:
-            continue
-        loader = data[start : end + len(_END)]
+        loader = data[start : end + len(_END)] if end >= 0 else b""
         instructions = decode_instructions(loader, False) if len(loader) % 8 == 0 else []
         places = [insn.imm >> 32 for insn in instructions if insn.code == _LD_IMM64 and insn.src == _IDX_VALUE]
         yield _Pair(loader, _data_of(data, instructions, places), f"light skeleton at byte {start}")
@@ -240,8 +247,10 @@ class _Skeleton:
         (width,), (place,), (count,) = (
             words(attributes, width_at, "<I"), words(attributes, place_at, "<Q"), words(attributes, count_at, "<I")
         )  # fmt: skip
-        if not place or not 4 <= width <= 256 or count > _RECORDS:
+        if not place or not count:
             return []
+        if not 4 <= width <= 256 or count > _RECORDS:
+            raise ProgramsError(f"a list of {count:,} records of {width:,} bytes")
         return [words(self._loading.read(place + index * width, width), 0, layout) for index in range(count)]
 
     def _function(self, btf: Btf | None, number: int) -> tuple[str, bool | None]:

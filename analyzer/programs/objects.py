@@ -13,7 +13,7 @@ from tailcall_audit.analyzer.programs.btf_ext import BtfExt, read_btf_ext
 from tailcall_audit.analyzer.programs.byteorder import little_btf_ext
 from tailcall_audit.analyzer.programs.code import ProgramsError, Refers
 from tailcall_audit.analyzer.programs.elf_object import ElfObject
-from tailcall_audit.analyzer.programs.embedded import find_objects
+from tailcall_audit.analyzer.programs.embedded import Embedded, find_objects
 from tailcall_audit.analyzer.programs.facts import Workshop
 from tailcall_audit.analyzer.programs.light_skeleton import read_light_skeletons
 from tailcall_audit.analyzer.programs.maps import Definition, read_maps
@@ -79,14 +79,22 @@ def _without_collection() -> Iterator[None]:
 
 
 def _inside(data: bytes, label: str) -> Iterator[ProgramSet]:
-    """Yields one set for each object embedded in a file. For a broken one, yields an empty set with a note."""
-    for item in find_objects(data):
-        name = f"{label}, object at byte {item.offset}"
-        try:
-            yield read_object_bytes(item.data, name)
-        except ProgramsError as error:
-            yield ProgramSet(name, (), (), False, (f"the object at byte {item.offset} cannot be read: {error}",))
+    """Yields one set for each object embedded in a file. For what cannot be read, yields an empty set with a note."""
+    try:
+        for item in find_objects(data):
+            yield _embedded(item, f"{label}, object at byte {item.offset}")
+    except ProgramsError as error:
+        yield ProgramSet.unread(label, str(error))
     yield from read_light_skeletons(data, label)
+
+
+def _embedded(item: Embedded, label: str) -> ProgramSet:
+    if not item.data:
+        return ProgramSet.unread(label, f"the object at byte {item.offset} is cut off, or has too many sections")
+    try:
+        return read_object_bytes(item.data, label)
+    except ProgramsError as error:
+        return ProgramSet.unread(label, f"the object at byte {item.offset} cannot be read: {error}")
 
 
 def read_object_bytes(data: bytes, label: str) -> ProgramSet:

@@ -201,6 +201,16 @@ class ProgramSet(NamedTuple):
     big_endian: bool
     notes: tuple[str, ...]
 
+    @classmethod
+    def unread(cls, label: str, why: str) -> ProgramSet:
+        """Makes the set for what is in a file and cannot be read."""
+        return cls(label, (), (), False, (why,))
+
+    @property
+    def is_unread(self) -> bool:
+        """True for what is in a file and cannot be read."""
+        return not self.programs and bool(self.notes)
+
     def map(self, name: str) -> Map | None:
         """Returns the map with a name."""
         return next((item for item in self.maps if item.name == name), None)

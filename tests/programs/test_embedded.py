@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from tailcall_audit.analyzer.errors import AuditError
+from tailcall_audit.analyzer.programs import embedded, light_skeleton
 from tailcall_audit.analyzer.programs.embedded import Embedded, find_objects
-from tailcall_audit.analyzer.programs.objects import read_object
+from tailcall_audit.analyzer.programs.light_skeleton import read_light_skeletons
+from tailcall_audit.analyzer.programs.objects import read_all, read_object
 from tailcall_audit.analyzer.programs.types import ProgramSet, Slot
 from tests.programs.compiled import build
 from tests.programs.test_compiled import SOURCE
@@ -102,7 +104,44 @@ def test_objects_within_a_file_are_found_where_they_are() -> None:
     data = b"\x7fELF\x02\x01\x01" + bytes(100) + one + b"\x7fELF" + one + bytes(7)
     assert list(find_objects(data)) == [Embedded(107, one), Embedded(111 + len(one), one)]
     assert list(find_objects(one)) == []
-    assert list(find_objects(bytes(1) + one[:-1])) == []
+
+
+def test_an_object_that_is_cut_off_is_one_that_is_not_read() -> None:
+    one = tail_calling().encode()
+    for end in (-1, -64, 64):
+        data = bytes(1) + one[:end]
+        assert list(find_objects(data)) == [Embedded(1, b"")]
+        (found,) = read_all(data, "lib.a")
+        assert found.is_unread
+        assert "cut off" in found.notes[0]
+    (whole, cut) = read_all(bytes(1) + one + one[:-1], "lib.a")
+    assert (whole.is_unread, cut.is_unread) == (False, True)
+
+
+def test_where_the_search_for_objects_ends_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = tail_calling().encode()
+    data = b"\x7fELF\x02\x01\x01" + bytes(100) + one + one
+    monkeypatch.setattr(embedded, "_MAX_OBJECTS", 1)
+    first, rest = read_all(data, "lib.a")
+    assert len(first.programs) == 2
+    assert rest.is_unread
+    assert rest.notes == (f"it may have more BPF objects than are looked for, from byte {107 + len(one)} on",)
+
+
+_LOADER = bytes.fromhex(
+    "bf16000000000000bfa1000000000000070100006affffffb702000098000000b7030000000000008500000071000000"
+)
+
+
+def test_a_light_skeleton_that_is_not_read_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loader that is cut off, and more loaders than are read."""
+    (found,) = read_light_skeletons(bytes(8) + _LOADER, "demo")
+    assert found.is_unread
+    assert found.label == "demo, light skeleton at byte 8"
+    monkeypatch.setattr(light_skeleton, "_MAX_LOADERS", 1)
+    _, rest = read_light_skeletons(_LOADER * 2, "demo")
+    assert rest.is_unread
+    assert f"those from byte {len(_LOADER)} on are not read" in rest.notes[0]
 
 
 def test_a_program_without_bpf_is_refused(tmp_path: Path) -> None:
