@@ -27,6 +27,8 @@ BUILDS = (
 BRANCHES = tuple(f"5.{number}" for number in range(12, 17))
 COMMITS = 10_000
 TAGS = 100
+_TIMES = 5
+"""The smallest of so many runs counts."""
 
 
 def _stream(out: object, bases: dict[str, str]) -> None:
@@ -91,10 +93,10 @@ def main() -> None:
     repository = surveyed_repository()
     ranges = [f"v{branch}..v{branch}.{TAGS}" for branch in BRANCHES]
     log = "; ".join(f"git --git-dir={repository} log {item}" for item in ranges)
-    floor = run(["sh", "-c", log], 3)
-    survey = [sys.executable, "-m", "bench.survey_once", "--stable", str(repository)]
-    survey += [word for branch in BRANCHES for word in ("--branch", branch)]
-    found = run(survey, 3)
+    floor = run(["sh", "-c", log], _TIMES)
+    survey = [sys.executable, "-c", "from bench.survey_once import run; run()"]
+    branches = [word for branch in BRANCHES for word in ("--branch", branch)]
+    found = run([*survey, "--stable", str(repository), *branches], _TIMES)
     for what, taken in (
         (f"git log over {len(BRANCHES)} ranges of {COMMITS:,} commits", floor),
         ("tailcall-audit survey --stable", found),
@@ -105,7 +107,9 @@ def main() -> None:
     print(
         f"ratio {found.seconds / floor.seconds:.2f}, of processor time {found.processor / floor.processor:.2f} (to reach: 2)"
     )
-    everything = run(survey[:5], 1)
+    git = ["git", f"--git-dir={repository}"]
+    oldest = subprocess.run([*git, "rev-parse", "v4.2^{commit}"], check=True, capture_output=True, text=True).stdout
+    everything = run([*survey, "--oldest", oldest.strip(), "--stable", str(repository)], 1)
     whole = run(["sh", "-c", f"{log}; git --git-dir={repository} log v6.1"], 1)
     print(
         f"with mainline: {everything.seconds:.2f} s against {whole.seconds:.2f} s, ratio {everything.seconds / whole.seconds:.2f},"

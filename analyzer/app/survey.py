@@ -69,7 +69,7 @@ def _read(options: argparse.Namespace, catalog: Catalog, progress: Callable[[str
         return survey_vulns(catalog, root, root.name or str(root), day, progress)
     if options.stable is None:
         return _read_changelogs(options, catalog, day, progress)
-    from tailcall_audit.analyzer.subjects.locate_tree import open_repository
+    from tailcall_audit.analyzer.subjects.git_repository import open_repository
     from tailcall_audit.analyzer.survey.stable import survey_stable
 
     root = expanded(options.stable)

@@ -37,6 +37,7 @@ class CSource:
     def __init__(self, data: bytes) -> None:
         self._file = CText(data)
         self._cache: dict[tuple[str, bool, Assumptions], list[Scope]] = {}
+        self._wholes: dict[tuple[bytes, ...], Scope] = {}
 
     @property
     def macros(self) -> dict[str, list[Macro]]:
@@ -66,13 +67,19 @@ class CSource:
         return next(occurrences(self._file.skeleton, name.encode()), None) is not None
 
     def whole(self, assumptions: Assumptions = NO_ASSUMPTIONS) -> Scope:
-        """Returns the whole file as one scope with two texts: without, and with, the branches that may be compiled."""
+        """Returns the whole file as one scope with two texts: without, and with, the branches that may be compiled.
+
+        The assumptions seldom make a difference, and the tokens of a scope are kept with it.
+        """
         text = self._file.text
         pieces = [b"", b""]
         for start, end, state in self._spans(assumptions):
             for index, wanted in ((0, (True,)), (1, (True, None))):
                 pieces[index] += text[start:end] if state in wanted else b" ; "
-        return Scope("", 1, text, tuple(pieces), True, self._oddity())
+        texts = tuple(dict.fromkeys(pieces))
+        if texts not in self._wholes:
+            self._wholes[texts] = Scope("", 1, text, texts, True, self._oddity())
+        return self._wholes[texts]
 
     def _oddity(self) -> str | None:
         return self._file.oddities[0] if self._file.oddities else None

@@ -8,17 +8,20 @@ from collections.abc import Iterable
 __all__ = ["join_tokens", "tokenize"]
 
 _TOKEN = re.compile(
-    rb"/\*.*?(?:\*/|\Z)|//[^\n]*"
+    rb"[A-Za-z_]\w*+|[(),;{}\[\]]|\d[\w.]*+|/\*.*?(?:\*/|\Z)|//[^\n]*"
     rb'|"(?:\\.|[^"\\\n]){0,1024}+"|\'(?:\\.|[^\'\\\n]){1,8}+\''
-    rb"|[A-Za-z_]\w*|\d[\w.]*"
     rb"|->|\+\+|--|<<=|>>=|<<|>>|<=|>=|==|!=|&&|\|\||[-+*/%&|^]=|\.\.\.|##|[^\s\w]",
     re.DOTALL,
 )
+"""What most tokens are comes first."""
 
 
 def tokenize(text: bytes) -> list[bytes]:
     """Returns the tokens of C code, without comments. Never raises an error."""
-    return [token for token in _TOKEN.findall(text) if token[:2] not in (b"/*", b"//")]
+    tokens = _TOKEN.findall(text)
+    if b"/*" not in text and b"//" not in text:
+        return tokens
+    return [token for token in tokens if token[:2] not in (b"/*", b"//")]
 
 
 def join_tokens(tokens: Iterable[bytes]) -> bytes:

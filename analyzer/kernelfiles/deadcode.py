@@ -18,6 +18,8 @@ _JUMPS = frozenset(("return_statement", "goto_statement", "break_statement", "co
 _LABELS = frozenset(("labeled_statement", "case_statement"))
 _DECIDES = re.compile(rb"&&|\|\||\?|\{")
 """The node types of which a part can be dead: conditions, and statements of their own."""
+_CONSTANT = re.compile(rb"\d|true|false|NULL")
+"""What an expression needs to have a value without the values of its names."""
 _MAX_DEPTH = 150
 
 
@@ -91,6 +93,12 @@ class _Cutter:
             and not node.has_error
         )
 
+    def _value(self, node: Node) -> int | None:
+        """Returns the value of an expression, or None if it is not known, as for most."""
+        if _CONSTANT.search(self._text, node.start_byte, node.end_byte) is None:
+            return None
+        return expression_value(node)
+
     def _children(self, node: Node, depth: int) -> None:
         for child in node.named_children:
             self.visit(child, depth + 1)
@@ -99,7 +107,7 @@ class _Cutter:
         condition, then, other = (
             node.child_by_field_name(name) for name in ("condition", "consequence", "alternative")
         )
-        value = None if condition is None else expression_value(condition)
+        value = None if condition is None else self._value(condition)
         otherwise = None if other is None else next(iter(other.named_children), None)
         if condition is not None:
             self.visit(condition, depth + 1)
@@ -117,7 +125,7 @@ class _Cutter:
 
     def _loop(self, node: Node, depth: int) -> bool:
         condition, body = node.child_by_field_name("condition"), node.child_by_field_name("body")
-        never = condition is not None and node.type != "do_statement" and expression_value(condition) == 0
+        never = condition is not None and node.type != "do_statement" and self._value(condition) == 0
         if never and body is not None and not _has_label(body):
             self._cut(body)
             return False
@@ -126,7 +134,7 @@ class _Cutter:
 
     def _conditional(self, node: Node) -> None:
         condition = node.child_by_field_name("condition")
-        value = None if condition is None else expression_value(condition)
+        value = None if condition is None else self._value(condition)
         if value is not None:
             self._cut(node.child_by_field_name("alternative" if value else "consequence"))
 
@@ -137,7 +145,7 @@ class _Cutter:
             return
         decisive = sign.text == b"||"
         for one, other in ((left, right), (right, left)):
-            value = expression_value(one)
+            value = self._value(one)
             if value is not None and bool(value) is decisive:
                 self._cut(other)
 

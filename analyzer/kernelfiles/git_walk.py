@@ -107,10 +107,10 @@ def _names(headers: list[bytes]) -> list[bytes]:
     return [header.strip()[7:] for header in headers[:1]] + [header[8:-1] for header in headers[1:]]
 
 
-def _batches(command: list[str]) -> Generator[Batch, None, None]:
+def _batches(command: list[str], with_boundaries: bool = False) -> Generator[Batch, None, None]:
     for headers, parents, messages in git_columns(command, 3):
         names = _names(headers)
-        if b"-" not in {name[:1] for name in names}:
+        if not with_boundaries or b"-" not in {name[:1] for name in names}:
             yield Batch(names, parents, messages)
             continue
         inside = [place for place, name in enumerate(names) if name[:1] != b"-"]
@@ -126,18 +126,31 @@ def _walk_by_git(repository: pygit2.Repository, head: str, base: str | None, lim
     command = _list_command(repository, limit, head)
     if command is None or base is None:
         return None if command is None else _batches(command)
-    return _walk_to_base(repository, command, base, limit)
+    return _walk_to_base(repository, head, base, limit)
 
 
-def _walk_to_base(repository: pygit2.Repository, command: list[str], base: str, limit: int) -> Iterator[Batch]:
-    """Walks a stable branch as a chain of commits. From the first merge on, git sorts the commits that are not in the
-    base.
+def _until(repository: pygit2.Repository, base: str) -> list[str]:
+    """Returns the option that ends a chain at a commit older than the base; none if the base cannot be read."""
+    try:
+        LooseObjects(repository).check(base)
+        with pygit2_errors(WalkError):
+            return [f"--max-age={repository[base].peel(pygit2.Commit).commit_time}"]
+    except (BrokenObjectError, WalkError):
+        return []
+
+
+def _walk_to_base(repository: pygit2.Repository, head: str, base: str, limit: int) -> Iterator[Batch]:
+    """Walks a stable branch as a chain of commits, down to the base. From the first merge on, or from a commit that is
+    dated before the base, git sorts the commits that are not in the base.
 
     git prints a chain while it reads it. With a base to leave out, it reads the whole range before it prints the first
-    commit.
+    commit. The date only keeps git from reading on below the base.
     """
+    command = _list_command(repository, limit, *_until(repository, base), head)
+    assert command is not None  # the caller found git
     count = 0
     end = base.encode()
+    below = head.encode()
     with contextlib.closing(_batches(command)) as chain:
         for batch in chain:
             merge = len(batch.ids)
@@ -149,15 +162,19 @@ def _walk_to_base(repository: pygit2.Repository, command: list[str], base: str, 
                 return
             count += merge
             if merge < len(batch.ids):
+                below = batch.ids[merge]
                 yield batch.first(merge)
                 break
+            if batch.ids:
+                below = batch.parents[-1]
             yield batch
-        else:
-            return
-    below = batch.ids[merge].decode("ascii", "replace")
-    rest = _list_command(repository, limit - count, "--topo-order", "--boundary", below, f"^{base}")
-    assert rest is not None  # git was found for the chain
-    yield from _batches(rest)
+    if not below or count >= limit:
+        return
+    rest = _list_command(
+        repository, limit - count, "--topo-order", "--boundary", below.decode("ascii", "replace"), f"^{base}"
+    )
+    assert rest is not None
+    yield from _batches(rest, with_boundaries=True)
 
 
 def _commits_by_libgit2(repository: pygit2.Repository, head: str, base: str | None, limit: int) -> Iterator[Record]:

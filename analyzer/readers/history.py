@@ -21,7 +21,7 @@ from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Pr
 from tailcall_audit.analyzer.readers.events import Walked, follow
 from tailcall_audit.analyzer.readers.matching import Event, Matcher
 from tailcall_audit.analyzer.readers.registry import Reading
-from tailcall_audit.analyzer.subjects.locate_tree import TreeError
+from tailcall_audit.analyzer.subjects.git_repository import TreeError
 from tailcall_audit.analyzer.subjects.subject import Request, Subject
 from tailcall_audit.analyzer.version import UpstreamVersion
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from tailcall_audit.analyzer.catalog.commit import Commit, SignaturePart
 from tailcall_audit.analyzer.catalog.expression import leaves
@@ -15,9 +16,11 @@ from tailcall_audit.analyzer.readers.assumptions import assumptions_by_commit
 from tailcall_audit.analyzer.readers.older_tree import OlderTree
 from tailcall_audit.analyzer.readers.registry import Reading
 from tailcall_audit.analyzer.readers.source_part import SHARED, Part, PartReader
-from tailcall_audit.analyzer.subjects.locate_tree import KernelTree
-from tailcall_audit.analyzer.subjects.subject import Request, Subject
 from tailcall_audit.analyzer.version import UpstreamVersion
+
+if TYPE_CHECKING:
+    from tailcall_audit.analyzer.subjects.locate_tree import KernelTree
+    from tailcall_audit.analyzer.subjects.subject import Request, Subject
 
 __all__ = ["SourceReader", "changed_files", "read", "signature_files"]
 

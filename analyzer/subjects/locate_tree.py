@@ -8,21 +8,16 @@ from pathlib import Path
 
 import pygit2
 
-from tailcall_audit.analyzer.kernelfiles.git_directory import GitDirectoryError, check_git_directories
 from tailcall_audit.analyzer.kernelfiles.git_walk import shallow_commits
 from tailcall_audit.analyzer.kernelfiles.loose_objects import BrokenObjectError, LooseObjects
 from tailcall_audit.analyzer.kernelfiles.makefile import is_kernel_makefile, is_kernel_tree
 from tailcall_audit.analyzer.kernelfiles.tree_files import BlobReader, CheckoutReader, DiskReader, FileReader, ReadState
 from tailcall_audit.analyzer.libraries import pygit2_errors
-from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.paths import Kind, expanded, is_file, kind_of
+from tailcall_audit.analyzer.subjects.git_repository import TreeError, open_repository
 from tailcall_audit.probes.reading import open_file
 
-__all__ = ["KernelTree", "NoKernelTreeError", "TreeError", "built_kernel", "open_repository", "open_tree"]
-
-
-class TreeError(AuditError):
-    """A path that is no kernel tree, or a revision that it does not have."""
+__all__ = ["KernelTree", "NoKernelTreeError", "built_kernel", "open_tree"]
 
 
 class NoKernelTreeError(TreeError):
@@ -123,27 +118,6 @@ def _no_kernel_in_commit(given: str, reader: FileReader, rev: str | None) -> Tre
 def _kernel_root(path: Path) -> Path | None:
     """Returns the nearest directory at or above `path` that is a kernel's top directory."""
     return next((place for place in (path, *path.parents) if _is_kernel_root(place)), None)
-
-
-def open_repository(path: Path, label: str | None = None) -> pygit2.Repository | None:
-    """Opens the repository that a directory belongs to; None if there is none. Raises TreeError, which begins with
-    `label` (the path). The owner does not matter, because nothing of the repository is run.
-    """
-
-    # libgit2 refuses a repository of another user as git does since CVE-2022-24765, where the danger is running its hooks.
-    def broken(words: str) -> TreeError:
-        return TreeError(
-            f"{label or path}: its git repository cannot be opened: {words}; check it with `git -C {path} fsck`"
-        )
-
-    try:
-        check_git_directories(path)
-    except GitDirectoryError as error:
-        raise broken(str(error)) from error
-    with pygit2_errors(broken):
-        pygit2.option(pygit2.enums.Option.SET_OWNER_VALIDATION, 0)
-        found = pygit2.discover_repository(str(path))
-        return None if found is None else pygit2.Repository(found)
 
 
 def _check_objects(repository: pygit2.Repository, rev: str | None, path: Path) -> None:

@@ -11,7 +11,8 @@ from tailcall_audit.analyzer.kernelfiles.makefile import TreeIdentity, identity_
 from tailcall_audit.analyzer.kernelfiles.tree_files import ReadState
 from tailcall_audit.analyzer.model import Confidence, TargetKind
 from tailcall_audit.analyzer.paths import expanded, is_file
-from tailcall_audit.analyzer.subjects.locate_tree import KernelTree, NoKernelTreeError, TreeError, open_tree
+from tailcall_audit.analyzer.subjects.git_repository import TreeError
+from tailcall_audit.analyzer.subjects.locate_tree import KernelTree, NoKernelTreeError, open_tree
 from tailcall_audit.analyzer.subjects.patch_folder import patch_subject
 from tailcall_audit.analyzer.subjects.subject import OpenTree, Parts, Request, Subject, make_subject
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pygit2
 
+from tailcall_audit.analyzer.kernelfiles.git_tags import tags_of_commits
 from tailcall_audit.analyzer.kernelfiles.git_walk import Batch
 from tailcall_audit.analyzer.libraries import pygit2_errors
 from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
@@ -35,14 +36,20 @@ def read_tags(repository: pygit2.Repository) -> dict[UpstreamVersion, str]:
     """Returns the commit of every tag that names a Linux release (``v6.1``, ``v6.1.170``, ``v6.13-rc3``)."""
     found: dict[UpstreamVersion, str] = {}
     names = [name for name in repository.references if name.startswith(_PREFIX)]
+    known = tags_of_commits(repository, "v")
     for name in names[:_MAX_TAGS]:
         try:
             version = parse_version(name.removeprefix(_PREFIX))
-            with pygit2_errors(_TagError):
-                found[version] = str(repository.references[name].peel(pygit2.Commit).id)
+            found[version] = known.get(name) or _peeled(repository, name)
         except ValueError:
             continue
     return found
+
+
+def _peeled(repository: pygit2.Repository, name: str) -> str:
+    """Returns the commit of a tag; raises _TagError."""
+    with pygit2_errors(_TagError):
+        return str(repository.references[name].peel(pygit2.Commit).id)
 
 
 def stable_branches(tags: Mapping[UpstreamVersion, str]) -> tuple[BranchTags, ...]:

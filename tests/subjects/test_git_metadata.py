@@ -11,7 +11,8 @@ from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.kernelfiles.loose_objects import BrokenObjectError, LooseObjects
 from tailcall_audit.analyzer.model import Presence
 from tailcall_audit.analyzer.readers.history import read_history
-from tailcall_audit.analyzer.subjects.locate_tree import TreeError, open_tree
+from tailcall_audit.analyzer.subjects.git_repository import TreeError
+from tailcall_audit.analyzer.subjects.locate_tree import open_tree
 from tailcall_audit.analyzer.version import parse_version
 from tests.repositories import (
     FIX_6,

@@ -10,7 +10,8 @@ import pytest
 
 from tailcall_audit import State
 from tailcall_audit.analyzer.kernelfiles.tree_files import DiskReader, ReadState, blob_id
-from tailcall_audit.analyzer.subjects.locate_tree import TreeError, open_tree
+from tailcall_audit.analyzer.subjects.git_repository import TreeError
+from tailcall_audit.analyzer.subjects.locate_tree import open_tree
 from tests.repositories import (
     FIX_6,
     FIX_6_SUBJECT,

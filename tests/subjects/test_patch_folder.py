@@ -11,7 +11,7 @@ import pytest
 
 from tailcall_audit import State, audit
 from tailcall_audit.analyzer.model import TargetReport
-from tailcall_audit.analyzer.subjects.locate_tree import TreeError
+from tailcall_audit.analyzer.subjects.git_repository import TreeError
 from tests.repositories import FIX_3, FIX_3_SUBJECT, FIX_6, FIX_6_SUBJECT, History, git
 
 PANIC = "f7866c35873377313ff94398f17d425b28b71de1"

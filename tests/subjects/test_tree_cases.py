@@ -11,7 +11,8 @@ import pytest
 from tailcall_audit import State, audit
 from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.model import TargetReport
-from tailcall_audit.analyzer.subjects.locate_tree import TreeError, open_tree
+from tailcall_audit.analyzer.subjects.git_repository import TreeError
+from tailcall_audit.analyzer.subjects.locate_tree import open_tree
 from tests.kernels import kernel_source
 from tests.repositories import (
     FIX_6,
