@@ -147,7 +147,8 @@ def _survey(options: argparse.Namespace) -> int:
         survey = survey._replace(name=options.name)
     if options.source:
         survey = survey._replace(source=options.source)
-    emit(survey_as_json(survey) if options.format == "json" else render_survey(survey, catalog), options.output)
+    rendered = survey_as_json if options.format == "json" else render_survey
+    emit(rendered(survey, catalog), options.output)
     if options.write:
         folder = user_folder() if options.into is None else expanded(options.into)
         say(f"kept as {Store(folder).write(survey)}")
@@ -188,10 +189,8 @@ def _show(options: argparse.Namespace) -> int:
     from tailcall_audit.analyzer.survey.store import Store
 
     survey = Store(user_folder()).read(options.survey)
-    emit(
-        survey_as_json(survey) if options.format == "json" else render_survey(survey, load(options.catalog)),
-        options.output,
-    )
+    rendered = survey_as_json if options.format == "json" else render_survey
+    emit(rendered(survey, load(options.catalog)), options.output)
     return EXIT_CLEAN
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.survey.compare import Finding, News, compare
+from tailcall_audit.analyzer.survey.compare_series import compare_series
 from tailcall_audit.analyzer.survey.store import as_data
-from tailcall_audit.analyzer.survey.types import Claim, State, Survey
+from tailcall_audit.analyzer.survey.types import Claim, Conflict, State, Survey
 from tailcall_audit.analyzer.text import printable
 
 __all__ = ["has_conflicts", "render_survey", "render_surveys", "survey_as_json", "surveys_as_json"]
@@ -19,6 +20,7 @@ _TITLES = {
     News.LATER: "Reaches further than the catalogue",
     News.CONTRADICTION: "Contradicts the catalogue (not used by audits)",
 }
+_SERIES_TITLE = "Contradicts what is known of these builds (where they differ, an audit's answer is unknown)"
 _WORDS = {
     State.PRESENT_FROM: "from",
     State.PRESENT_BY: "by",
@@ -27,14 +29,29 @@ _WORDS = {
 }
 
 
-def survey_as_json(survey: Survey) -> str:
-    """Returns a survey as JSON, in the form that docs/surveys.md gives."""
-    return json.dumps(as_data(survey), indent=2) + "\n"
+def _findings(survey: Survey, catalog: Catalog) -> tuple[Finding, ...]:
+    return (*compare(survey, catalog), *compare_series(survey, catalog))
+
+
+def survey_as_json(survey: Survey, catalog: Catalog) -> str:
+    """Returns a survey as JSON, in the form that docs/surveys.md gives. Its conflicts are those within the source and
+    those with the catalogue.
+    """
+    against = [
+        Conflict(item.claim.commit, item.claim.where, f"{_claim_words(item.claim)}; the catalogue: {item.known}")
+        for item in _findings(survey, catalog)
+        if item.news is News.CONTRADICTION
+    ]
+    return json.dumps(as_data(survey._replace(conflicts=(*survey.conflicts, *against))), indent=2) + "\n"
 
 
 def has_conflicts(survey: Survey, catalog: Catalog) -> bool:
     """Returns True if the source contradicts itself or the catalogue."""
-    return bool(survey.conflicts) or any(item.news is News.CONTRADICTION for item in compare(survey, catalog))
+    return bool(survey.conflicts) or any(item.news is News.CONTRADICTION for item in _findings(survey, catalog))
+
+
+def _claim_words(claim: Claim) -> str:
+    return f"{_WORDS[claim.state]} {claim.release} ({claim.source})"
 
 
 def _claim_line(claim: Claim, catalog: Catalog) -> str:
@@ -59,12 +76,13 @@ def _reach_line(survey: Survey) -> str:
 
 def render_survey(survey: Survey, catalog: Catalog) -> str:
     """Returns a survey as text: a section each for what is new, what reaches further and what contradicts."""
-    found = compare(survey, catalog)
+    found = _findings(survey, catalog)
     lines = [_reach_line(survey), *(f"note: {note}" for note in survey.notes)]
-    for news, title in _TITLES.items():
-        chosen = [item for item in found if item.news is news]
+    parts = [(news, title, is_series) for news, title in _TITLES.items() for is_series in (False, True)]
+    for news, title, is_series in parts:
+        chosen = [item for item in found if item.news is news and (item.claim.series is not None) is is_series]
         if chosen:
-            lines += ["", f"{title}:"]
+            lines += ["", f"{_SERIES_TITLE if is_series and news is News.CONTRADICTION else title}:"]
             lines += [line for item in chosen for line in _finding_lines(item, catalog)]
     if survey.conflicts:
         lines += ["", "The source contradicts itself (not claimed):"]

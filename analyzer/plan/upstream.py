@@ -18,7 +18,7 @@ from tailcall_audit.analyzer.kernelfiles.loose_objects import BrokenObjectError,
 from tailcall_audit.analyzer.libraries import pygit2_errors
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.paths import Kind, expanded, kind_of
-from tailcall_audit.analyzer.subjects.locate_tree import open_repository
+from tailcall_audit.analyzer.subjects.git_repository import open_repository
 
 __all__ = ["Lender", "lenders"]
 

@@ -19,7 +19,7 @@ from tailcall_audit.analyzer.readers.registry import Reading
 from tailcall_audit.analyzer.subjects.subject import Request, Subject
 from tailcall_audit.analyzer.version import build_key, parse_version
 
-__all__ = ["line_of", "matching_facts", "read", "series_evidence"]
+__all__ = ["facts_of_series", "line_of", "matching_facts", "read", "series_evidence"]
 
 
 _KERNEL = 3
@@ -181,6 +181,16 @@ def matching_facts(catalog: Catalog, release: KernelRelease) -> object:
         tuple([(item.known.number, item.inherited_from) for item in found.holding]),
         tuple([item.number for item in found.taken_out]),
     )
+
+
+def facts_of_series(
+    catalog: Catalog, distribution: str, base: str, tag: str, build: str
+) -> Iterator[tuple[SeriesFact, bool]]:
+    """Yields what is known of the builds of a series, the shipped surveys included, and if each fact holds for a build."""
+    numbers = build_key(build)
+    for known in _about(catalog, (distribution,), base):
+        if known.fact.series == tag:
+            yield known.fact, _builds_match(known, build, numbers)
 
 
 def series_evidence(catalog: Catalog, release: KernelRelease) -> Iterator[Evidence]:

@@ -124,18 +124,23 @@ def _few(refused: list[str]) -> tuple[str, ...]:
     return (*refused[:_SHOWN], *((f"and {more:,} more files left out",) if more > 0 else ()))
 
 
+def _key(catalog: Catalog, fix: str) -> str | None:
+    """Returns the commit of the catalogue that a full id names. The catalogue has only 12 digits of some."""
+    commit = catalog.commits.get(fix[:12]) if _ID.fullmatch(fix) else None
+    return commit.key if commit is not None and fix.startswith(commit.id) else None
+
+
 def survey_vulns(
     catalog: Catalog, root: Path, name: str, date: str, progress: Callable[[str], None] = lambda _: None
 ) -> Survey:
     """Surveys a clone of vulns.git. `name` is the name of the source. Raises SurveyError if the folder is no such
     clone.
     """
-    keys = {commit.id: key for key, commit in catalog.commits.items()}
     claims: dict[tuple[str, str], Claim] = {}
     texts = _Texts(root)
     for path in _records(root, progress):
         fixes = texts.of(path).split()
-        key = keys.get(fixes[0]) if len(fixes) == 1 else None  # with two fixes, a row does not name its own
+        key = _key(catalog, fixes[0]) if len(fixes) == 1 else None  # with two fixes, a row does not name its own
         for row in _rows(texts, path) if key is not None else ():
             # A row of mainline names the release, not the release candidate: the catalogue is more precise.
             if key is None or not row.release.sublevel:

@@ -292,7 +292,7 @@ def check_survey(path: Path) -> None:
     survey = Store(path.parent).read("stable")
     text = render_survey(survey, catalog())
     assert all(letter.isprintable() or letter == "\n" for letter in text)
-    assert survey_as_json(survey).isascii()
+    assert survey_as_json(survey, catalog()).isascii()
 
 
 def check_object(path: Path) -> None:

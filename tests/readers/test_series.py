@@ -111,6 +111,42 @@ def test_a_rebuild_is_less_sure_and_names_the_owner_of_the_changelog(catalog: Ca
     assert "by the changelog of Red Hat" in rebuilt.detail
 
 
+@pytest.mark.parametrize(
+    "build",
+    [
+        "4.18.0-553.47.1.lve.el8.x86_64",  # CloudLinux, as public lists of hosts have it
+        "4.18.0-553.47.1.el8.acme1.x86_64",
+        "4.18.0-553.47.1.el8.x86_64_v2",
+        "4.18.0-553.47.1.el8_10.86ciq_lts.1.1.x86_64",
+    ],
+)
+def test_a_build_with_another_mark_in_its_name_inherits_no_absence(catalog: Catalog, build: str) -> None:
+    present, absent = (
+        SeriesFact("rhel", "el8", "4.18", _FIX_6, is_there, start, False, "made for this test", None)
+        for is_there, start in ((True, "4.18.0-500.el8"), (False, "4.18.0-553.99.1.el8_10"))
+    )
+    (found,) = _made(catalog, present, build)
+    assert (found.presence, found.confidence) == (Presence.PRESENT, Confidence.MEDIUM)
+    assert _made(catalog, absent, build) == []
+    assert len(_made(catalog, absent, "4.18.0-553.47.1.el8_10.x86_64")) == 1
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        "5.14.0-284.30.1.el9_2.x86_64",
+        "4.18.0-553.rt7.342.el8_10.x86_64",
+        "5.14.0-0.rc4.35.el9.x86_64",
+        "6.12.0-55.9.1.el10_0.aarch64+64k",
+        "6.9.0-0.rc1.20240328git.17.eln136.x86_64",
+        "5.14.0-427.13.1.el9_4",
+        "Linux version 5.14.0-427.13.1.el9_4.x86_64 (mockbuild@x86-64-05.brew.eng.rdu2.redhat.com) (GNU ld version 2.35.2-43.el9.1)",
+    ],
+)
+def test_red_hat_s_own_names_are_no_rebuild(catalog: Catalog, build: str) -> None:
+    assert parse_release(build, catalog).rebuilder is None
+
+
 def test_what_a_build_lacks_and_what_a_note_limits_is_less_sure(catalog: Catalog) -> None:
     for present, note in ((False, None), (True, "read in another release")):
         fact = SeriesFact("rhel", "el9", "5.14", _FIX_6, present, "5.14.0-427.el9", False, "made", note)

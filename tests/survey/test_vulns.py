@@ -101,3 +101,14 @@ def test_a_record_that_is_no_regular_file_is_named(catalog: Catalog, clone: Path
     assert "CVE-2024-99991.sha1 left out: not a regular file" in notes
     assert "CVE-2024-99992.sha1 left out: a link to nothing" in notes
     assert "CVE-2024-99993.sha1 left out: larger than 1 MiB" in notes
+
+
+def test_a_commit_of_which_only_twelve_digits_are_known_is_found(catalog: Catalog, clone: Path) -> None:
+    """The catalogue has 61aaa8782bec ("bpf: Fix WARNING in bpf_tracing_link_release") by these digits only."""
+    folder = clone / "cve/published/2024"
+    for name, fix in (("CVE-2024-99991", f"61aaa8782bec{'0' * 28}"), ("CVE-2024-99992", f"{_FIX[:12]}{'0' * 28}")):
+        (folder / f"{name}.sha1").write_text(f"{fix}\n")
+        (folder / f"{name}.dyad").write_text(f"0:0:6.6.200:{'2' * 40}\n")
+    survey = survey_vulns(catalog, clone, "vulns", "2026-11-26")
+    assert [claim.release for claim in survey.claims if claim.commit == "61aaa8782bec"] == ["6.6.200"]
+    assert "6.6.200" not in [claim.release for claim in survey.claims if claim.commit == _FIX[:12]]
