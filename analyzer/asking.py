@@ -1,4 +1,5 @@
-"""Audits release strings with permission to look builds up online. Each kernel is judged and looked up only once.
+"""Audits release strings, and the kernels of a list of nodes, with permission to look builds up online. Each kernel is
+judged and looked up only once.
 
 Kernels that the catalogue and the surveys decide are not looked up. Builds whose changelogs are in the same place are
 looked up by one process, which reads that place once.
@@ -6,17 +7,20 @@ looked up by one process, which reads that place once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
 
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease, ReleaseError
 from tailcall_audit.analyzer.model import AuditError, Skipped, State, TargetReport
+from tailcall_audit.analyzer.subjects.nodes import NodeKernel, subject_of_kernel
 from tailcall_audit.analyzer.subjects.online import place_of
 from tailcall_audit.analyzer.subjects.release import open_subjects
 from tailcall_audit.analyzer.subjects.subject import Request, Subject
 from tailcall_audit.analyzer.targets import Source
 
-__all__ = ["judge_asking"]
+__all__ = ["judge_asking", "look_up_nodes"]
 
 _Judged = TargetReport | AuditError | Skipped
 _Judge = Callable[[Request, Sequence[Source]], Iterator[_Judged]]
@@ -29,58 +33,63 @@ def _kernel(release: KernelRelease) -> KernelRelease:
     return release._replace(text=release.release)
 
 
+class _Kernel(NamedTuple):
+    """A kernel that may be looked up: its release, and how a request that may look it up makes it a subject."""
+
+    release: KernelRelease
+    opened: Callable[[Request], Subject]
+
+
 class _Asked:
     """The kernels that the sources name, with the report on each."""
 
-    def __init__(self, request: Request, judge: _Judge, judge_subject: _JudgeSubject) -> None:
+    def __init__(self, request: Request, judge_subject: _JudgeSubject) -> None:
         self.request = request
-        self.judge = judge
         self.judge_subject = judge_subject
-        self.reports: dict[KernelRelease, _Judged] = {}
-        self._texts: dict[KernelRelease, str] = {}
+        self.reports: dict[Hashable, _Judged] = {}
+        self._kernels: dict[Hashable, _Kernel] = {}
 
-    def add(self, text: str) -> KernelRelease:
-        """Judges a kernel by its name, unless that was done before. Raises ReleaseError if the text names no kernel."""
-        kernel = _kernel(parse_release(text, self.request.catalog))
-        if kernel not in self.reports:
-            self._texts[kernel] = text
-            (self.reports[kernel],) = self.judge(self.request._replace(online=None), [(_RELEASE, text)])
-        return kernel
+    def add(self, key: Hashable, kernel: _Kernel, judged: Callable[[Request], _Judged]) -> None:
+        """Judges a kernel without looking it up, unless that was done before."""
+        if key not in self.reports:
+            self._kernels[key] = kernel
+            self.reports[key] = judged(self.request._replace(online=None))
 
     def ask(self) -> None:
         """Looks up the kernels with unknown verdicts."""
         assert self.request.online is not None  # the caller's condition
-        places: dict[str, list[KernelRelease]] = {}
-        for kernel, report in self.reports.items():
+        places: dict[str, list[Hashable]] = {}
+        for key, report in self.reports.items():
             is_open = isinstance(report, TargetReport) and State.UNKNOWN in report.states.values()
-            place = place_of(self.request.online, self.request, kernel) if is_open else None
+            release = self._kernels[key].release
+            place = place_of(self.request.online, self.request, release) if is_open else None
             if place is not None:
-                places.setdefault(place, []).append(kernel)
-        for kernels in places.values():
-            self._ask_in_one_place(kernels)
+                places.setdefault(place, []).append(key)
+        for keys in places.values():
+            self._ask_in_one_place(keys)
 
-    def _ask_in_one_place(self, kernels: Sequence[KernelRelease]) -> None:
+    def _ask_in_one_place(self, keys: Sequence[Hashable]) -> None:
         found: list[_Judged] = []
         failure = "the process that looked it up ended early"
         try:
-            found += self._answers(kernels)
+            found += self._answers(keys)
         except AuditError as error:
             failure = str(error)
-        for place, kernel in enumerate(kernels):
+        for place, key in enumerate(keys):
             answer = found[place] if place < len(found) else None
             if isinstance(answer, TargetReport):
-                self.reports[kernel] = answer
+                self.reports[key] = answer
             else:
-                self._note(kernel, str(answer.reason) if isinstance(answer, Skipped) else str(answer or failure))
+                self._note(key, str(answer.reason) if isinstance(answer, Skipped) else str(answer or failure))
 
-    def _answers(self, kernels: Sequence[KernelRelease]) -> Iterator[_Judged]:
+    def _answers(self, keys: Sequence[Hashable]) -> Iterator[_Judged]:
         """Yields the report of each kernel, in order. Raises AuditError if the remaining ones cannot be looked up."""
-        sources = [(_RELEASE, self._texts[kernel]) for kernel in kernels]
+        kernels = [self._kernels[key] for key in keys]
 
         def judge(progress: Callable[[str], None]) -> Iterator[TargetReport | Skipped]:
             request = self.request._replace(progress=progress)
-            for source in sources:
-                yield self._look_up(request, source)
+            for kernel in kernels:
+                yield self._look_up(request, kernel)
 
         if not self.request.apart:
             yield from judge(self.request.progress)
@@ -90,33 +99,61 @@ class _Asked:
 
         yield from judge_apart(judge, LIMITS["repository"], self.request.catalog, self.request.progress)
 
-    def _note(self, kernel: KernelRelease, why: str) -> None:
-        report = self.reports[kernel]
+    def _note(self, key: Hashable, why: str) -> None:
+        report = self.reports[key]
         if isinstance(report, TargetReport):
-            self.reports[kernel] = report._replace(notes=(*report.notes, f"looked up without an answer: {why}"))
+            self.reports[key] = report._replace(notes=(*report.notes, f"looked up without an answer: {why}"))
 
-    def _look_up(self, request: Request, source: Source) -> TargetReport | Skipped:
+    def _look_up(self, request: Request, kernel: _Kernel) -> TargetReport | Skipped:
         try:
-            (subject,) = open_subjects(request, source[1])
-            return self.judge_subject(subject, request)
+            return self.judge_subject(kernel.opened(request), request)
         except AuditError as error:
-            return Skipped(source[1], str(error))
+            return Skipped(kernel.release.release, str(error))
+
+
+def _of_text(text: str, request: Request) -> Subject:
+    (subject,) = open_subjects(request, text)
+    return subject
 
 
 def judge_asking(
     request: Request, sources: Sequence[Source], judge: _Judge, judge_subject: _JudgeSubject
 ) -> Iterator[_Judged]:
     """Yields the report of every source, in order. `judge` judges a kernel without looking it up."""
-    asked = _Asked(request, judge, judge_subject)
+    asked = _Asked(request, judge_subject)
     kernels: list[KernelRelease | AuditError] = []
     for _, text in sources:
         try:
-            kernels.append(asked.add(text))
+            release = parse_release(text, request.catalog)
         except ReleaseError as error:
             kernels.append(error)
+            continue
+        kernel = _kernel(release)
+        opened = _Kernel(kernel, partial(_of_text, text))
+        asked.add(kernel, opened, lambda plain, text=text: next(iter(judge(plain, [(_RELEASE, text)]))))  # type: ignore[misc]
+        kernels.append(kernel)
     asked.ask()
-    for (_, text), kernel in zip(sources, kernels, strict=True):
-        if isinstance(kernel, AuditError):
-            yield Skipped(text, str(kernel)) if len(sources) > 1 else kernel
+    for (_, text), found in zip(sources, kernels, strict=True):
+        if isinstance(found, AuditError):
+            yield Skipped(text, str(found)) if len(sources) > 1 else found
         else:
-            yield asked.reports[kernel]
+            yield asked.reports[found]
+
+
+def _of_node(kernel: NodeKernel, request: Request) -> Subject:
+    return subject_of_kernel(request, kernel)
+
+
+def look_up_nodes(
+    request: Request, kernels: Sequence[NodeKernel], reports: Sequence[TargetReport], judge_subject: _JudgeSubject
+) -> tuple[TargetReport, ...]:
+    """Returns the reports on the kernels of nodes, in order, with the open ones looked up. `reports` were made without a
+    look-up.
+    """
+    asked = _Asked(request, judge_subject)
+    for kernel, report in zip(kernels, reports, strict=True):
+        release = _kernel(parse_release(kernel.text, request.catalog))
+        asked.add(kernel, _Kernel(release, partial(_of_node, kernel)), lambda _, report=report: report)  # type: ignore[misc]
+    asked.ask()
+    found = [asked.reports[kernel] for kernel in kernels]
+    return tuple(item for item in found if isinstance(item, TargetReport))

@@ -299,7 +299,16 @@ def _audit_named(
 def _audit_nodes(request: Request, name: str) -> Report:
     from tailcall_audit.analyzer.fleet import audit_nodes
 
-    return audit_nodes(request, name, judge_subject)
+    if request.online is None:
+        return audit_nodes(request, name, judge_subject)
+    from tailcall_audit.analyzer.asking import look_up_nodes
+
+    return audit_nodes(
+        request,
+        name,
+        judge_subject,
+        lambda kernels, reports: look_up_nodes(request, kernels, reports, judge_subject),
+    )
 
 
 def _online(repositories: Sequence[KnownRepository]) -> Online:

@@ -71,8 +71,10 @@ def check_parameters(request: Request, targets: Targets, count: int, *, has_conf
         raise UsageError("{no_live_patches} is about the nodes of a fleet, or kernels in logs: name {nodes} or {texts}")
     if has_config and (count > 1 or any(targets.fleet)):
         raise UsageError("{config} is of one kernel: name one target with it")
-    if request.online is not None and not targets.kernels:
-        raise UsageError("{online} looks up the builds that release strings name: name one with {kernels}")
+    if request.online is not None and not (targets.kernels or targets.fleet.nodes):
+        raise UsageError(
+            "{online} looks up the builds that release strings name: name one with {kernels}, or a list with {nodes}"
+        )
     if request.offline and request.online is not None:
         raise UsageError("{offline} and {online} contradict each other")
     if request.offline and request.refresh:

@@ -9,7 +9,7 @@ from tailcall_audit.analyzer.kernelfiles.cscope import KEYWORDS
 
 __all__ = ["function_starts", "occurrences", "struct_starts", "written_functions"]
 
-_WRITTEN = re.compile(rb"^[A-Za-z_][^\n;{}=]*?\b(\w+)\(", re.MULTILINE)
+_WRITTEN = re.compile(rb"\n[A-Za-z_][^\n;{}=]*?\b(\w+)\(")
 _ATTRIBUTES = re.compile(rb"\s*+(?:[A-Za-z_]\w*+\s*+(?:\([^(){};]{0,200}\)\s*+)?){0,6}\{")
 _OLD_STYLE = re.compile(rb"\s*(?:[A-Za-z_][\w\s*,\[\]]{0,300};\s*){1,20}\{")
 _PARAMETERS = re.compile(rb"\s*(?:\)\s*)?\(")
@@ -95,4 +95,4 @@ def function_starts(text: bytes, name: str) -> Iterator[tuple[int, int]]:
 
 def written_functions(text: bytes) -> set[str]:
     """Returns the names that the text may define as functions."""
-    return {match.group(1).decode("ascii", "replace") for match in _WRITTEN.finditer(text)}
+    return {match.group(1).decode("ascii", "replace") for match in _WRITTEN.finditer(b"\n" + text)}

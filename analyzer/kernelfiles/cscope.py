@@ -19,7 +19,7 @@ KEYWORDS = frozenset(
 )
 
 
-_CALLED = re.compile(rb"\0([A-Za-z_]\w*)(?=\0\(\0)")
+_CALLED = re.compile(rb"\0([A-Za-z_]\w*+)(?=\0\(\0)")
 
 
 @dataclass(frozen=True)

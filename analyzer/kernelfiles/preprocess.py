@@ -25,9 +25,10 @@ _COMMENT_OR_TEXT = re.compile(
     rb"|\"[^\"\\\n]*+(?:\\[^\n][^\"\\\n]*+)*+\"?|'[^'\\\n]*+(?:\\[^\n][^'\\\n]*+)*+'?"
 )
 """Written without alternatives for each character, which take twice the time."""
-_DIRECTIVE = re.compile(rb"(?:#|%:)[ \t\f\v]*(\w*)([^\n]*)")
-"""Begins with the mark of a directive, because that is found faster than the start of a line. The text before the mark
-must be blank.
+_DIRECTIVE = re.compile(rb"#[ \t\f\v]*(\w*)([^\n]*)")
+_ODD_DIRECTIVE = re.compile(rb"(?:#|%:)[ \t\f\v]*(\w*)([^\n]*)")
+"""Begin with the mark of a directive, because that is found faster than the start of a line, and one byte much faster
+than two forms. The text before the mark must be blank.
 """
 _BLANKS = b" \t\f\v"
 _DEFINE = re.compile(rb"[ \t]*([A-Za-z_]\w*)(\([^)\n]*\))?")
@@ -52,7 +53,7 @@ class _Directive(NamedTuple):
 
 
 def _directives(text: bytes) -> Iterator[_Directive]:
-    for match in _DIRECTIVE.finditer(text):
+    for match in (_ODD_DIRECTIVE if b"%:" in text else _DIRECTIVE).finditer(text):
         start = text.rfind(b"\n", 0, match.start()) + 1
         if not text[start : match.start()].strip(_BLANKS):
             yield _Directive(start, match.end(), match.group(1), match.group(2))

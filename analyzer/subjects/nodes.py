@@ -13,7 +13,8 @@ from tailcall_audit.analyzer.kernelfiles.release.number import build_of
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import ReleaseError
 from tailcall_audit.analyzer.model import AuditError, LivePatches, Node, TargetKind
-from tailcall_audit.analyzer.subjects.subject import Request, Subject, make_subject
+from tailcall_audit.analyzer.subjects.release import teaching_command
+from tailcall_audit.analyzer.subjects.subject import Parts, Request, Subject, make_subject
 
 __all__ = ["LIVE_PATCHES_NOTE", "NodeBatch", "NodeKernel", "Nodes", "group_nodes", "subject_of_kernel"]
 
@@ -164,9 +165,18 @@ def nodes_of_list(request: Request, name: str) -> Iterator[NodeKernel | NodeBatc
 
 
 def subject_of_kernel(request: Request, kernel: NodeKernel) -> Subject:
-    """Returns the kernel of nodes as a subject; raises ReleaseError if its text names none."""
+    """Returns the kernel of nodes as a subject, looked up where the request says so. Raises ReleaseError if its text
+    names none, and AuditError if what was found for it cannot be read.
+    """
     release = parse_release(kernel.text, request.catalog)
     notes = [note for state, note in _NOTES if state is kernel.live_patches]
+    opened = None
+    if request.online is not None:
+        found = request.online.look_up(request, release)
+        release, opened = found.release, found.changelog
+        notes += found.notes
+    else:
+        release = release._replace(teach=teaching_command(request, release))
     if kernel.architecture is None and request.arch is None:
         notes.append(_NO_ARCHITECTURE)
     subject = make_subject(
@@ -176,7 +186,9 @@ def subject_of_kernel(request: Request, kernel: NodeKernel) -> Subject:
         release=release,
         architecture=(kernel.architecture, "the list of nodes"),
         config=request.config,
+        parts=Parts(changelog=opened),
         notes=notes,
+        changelog=None if opened is None else opened.changelog.path,
         build=kernel.build,
         live_patches=kernel.live_patches.value,
     )

@@ -15,7 +15,7 @@ from tailcall_audit.analyzer.subjects.subject import ANY_DISTRIBUTION, Parts, Re
 if TYPE_CHECKING:
     from tailcall_audit.analyzer.subjects.online import Online
 
-__all__ = ["open_subjects"]
+__all__ = ["open_subjects", "teaching_command"]
 
 _MOST_TEXT = 200
 """Characters of the user's line that a suggested command repeats."""
@@ -38,7 +38,7 @@ def _refine(release: KernelRelease, config: KernelConfig) -> tuple[KernelRelease
     return release._replace(version=known.version, proof=proof, builds=(), whole_series=None), [note]
 
 
-def _teaching_command(request: Request, release: KernelRelease) -> str | None:
+def teaching_command(request: Request, release: KernelRelease) -> str | None:
     """Returns the command that finds out which commits a build has, from what its distribution publishes; None if it
     publishes nothing that can be read.
     """
@@ -81,7 +81,7 @@ def open_subjects(request: Request, text: str) -> Iterator[Subject]:
     if request.online is not None:
         yield _looked_up(request, request.online, release)
         return
-    release = release._replace(teach=_teaching_command(request, release))
+    release = release._replace(teach=teaching_command(request, release))
     config = request.config
     named = (release.architecture, release.release)
     if release.architecture is None and config is not None:
