@@ -214,9 +214,9 @@ def small_image() -> Path:
     return shared if shared.is_file() else debian_image(IN_5_10)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=2)
 def subject(image: str) -> Subject:
-    """A Debian kernel to make mutants of, read once."""
+    """A Debian kernel to make mutants of. The latest two are kept: each takes up to 100 MB."""
     return Subject.read(debian_image(image))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import struct
+import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -17,7 +18,7 @@ from tailcall_audit.analyzer.libraries import elftools_errors
 if TYPE_CHECKING:
     from elftools.elf.elffile import ELFFile
 
-__all__ = ["CountedFile", "Elf", "ElfError", "Linking", "Section", "Segment", "Symbol"]
+__all__ = ["Elf", "ElfError", "Linking", "Section", "Segment", "Symbol", "open_elf"]
 
 _EXECUTABLE = 1
 _MAX_MEMORY = 512 << 20
@@ -86,7 +87,7 @@ class Symbol(NamedTuple):
     is_function: bool
 
 
-class CountedFile(io.BytesIO):
+class _CountedFile(io.BytesIO):
     """A file in memory that can be read so many times."""
 
     def __init__(self, data: bytes) -> None:
@@ -101,6 +102,19 @@ class CountedFile(io.BytesIO):
         return super().read(size)
 
 
+def open_elf(owner: object, data: bytes) -> ELFFile:
+    """Opens an ELF file in memory. Its data is freed with `owner`; raises what pyelftools does.
+
+    The objects of pyelftools refer to each other. Without this, each kernel stays in memory until Python looks for such
+    circles, which a program with many objects rarely does.
+    """
+    from elftools.elf.elffile import ELFFile
+
+    file = _CountedFile(data)
+    weakref.finalize(owner, file.close).atexit = False
+    return ELFFile(file)
+
+
 def _errors() -> AbstractContextManager[None]:
     return elftools_errors(ElfError)
 
@@ -113,10 +127,8 @@ class Elf:
 
     @cached_property
     def _file(self) -> ELFFile:
-        from elftools.elf.elffile import ELFFile
-
         with _errors():
-            return ELFFile(CountedFile(self._data))
+            return open_elf(self, self._data)
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:

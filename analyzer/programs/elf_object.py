@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
-from tailcall_audit.analyzer.kernelfiles.elf import CountedFile
+from tailcall_audit.analyzer.kernelfiles.elf import open_elf
 from tailcall_audit.analyzer.libraries import elftools_errors
 from tailcall_audit.analyzer.programs.code import ProgramsError
 
@@ -85,13 +85,11 @@ class ElfObject:
     """A relocatable BPF object. Raises ProgramsError if the data is not one or is broken."""
 
     def __init__(self, data: bytes) -> None:
-        from elftools.elf.elffile import ELFFile
-
         if not data.startswith(b"\x7fELF"):
             raise ProgramsError("not an ELF file")
         self._data = data
         with elftools_errors(lambda words: ProgramsError(f"a broken ELF file: {words}")):
-            self._file = ELFFile(CountedFile(data))
+            self._file = open_elf(self, data)
             machine = self._file.header["e_machine"]
             kind = self._file.header["e_type"]
             number = {"EM_BPF": MACHINE, "EM_NONE": 0}.get(machine, machine)

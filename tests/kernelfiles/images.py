@@ -19,9 +19,9 @@ HEADER = 0x1000
 """Bytes of the boot sector and the set-up code in `bzimage`."""
 
 
-@functools.cache
+@functools.lru_cache(maxsize=2)
 def kernel(path: Path) -> Kernel:
-    """The kernel in an image, unpacked once."""
+    """The kernel in an image. The latest two are kept: each takes 50 MB."""
     return unpack(path.read_bytes(), path.name)
 
 
