@@ -149,16 +149,19 @@ class Collected:
         self._dumps[number] = found.dump
 
     def _take_slots(self, rows: object, number: int | None) -> None:
-        """Takes the dump of a map. Only dumps of prog arrays are used later."""
+        """Takes the dump of a map. Only dumps of prog arrays are used later. One with a row that cannot be read (bpftool
+        prints an error in place of a value) is as one that is not there.
+        """
         if number is None:
             raise ProgramsError("a dump of a map whose file has no number in its name: call it after the map's id")
         found = []
-        for row in rows if isinstance(rows, list) else ():
-            key, value = (
-                (bytes_of(row.get(name)) for name in ("key", "value")) if isinstance(row, dict) else (None, None)
-            )
-            if key is not None and value is not None and len(key) == len(value) == 4:
-                found.append((key, value))
+        for row in rows if isinstance(rows, list) else [rows]:
+            fields = row if isinstance(row, dict) else {}
+            key, value = bytes_of(fields.get("key")), bytes_of(fields.get("value"))
+            if key is None or value is None or not len(key) == len(value) == 4:
+                self._slots.pop(number, None)
+                return
+            found.append((key, value))
         big = any(key[0] == 0 and key[3] for key, _ in found) and not any(key[0] and not key[3] for key, _ in found)
         layout = ">I" if self._big or (self._big is None and big) else "<I"
         self._slots[number] = [(struct.unpack(layout, key)[0], struct.unpack(layout, value)[0]) for key, value in found]
@@ -253,13 +256,13 @@ class Collected:
         )
 
     def _map(self, row: Mapping[str, object]) -> LoadedMap:
-        number, kind, entries = _integer(row, "id"), row.get("type"), row.get("max_entries")
+        number, kind = _integer(row, "id"), row.get("type")
         slots = self._slots.get(number, [] if number in self._empty else None)
         return LoadedMap(
             number,
             map_number(kind) if isinstance(kind, str) else kind if isinstance(kind, int) else 0,
             str(row.get("name", "")),
-            entries if isinstance(entries, int) else 0,
+            _integer(row, "max_entries"),
             None if slots is None else tuple(slots),
         )
 

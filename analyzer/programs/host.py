@@ -109,7 +109,7 @@ class _Host:
         return [self._program(item, mains.get(item.id), workshop) for item in self._loaded.programs]
 
     def _program(self, item: LoadedProgram, main: int | None, workshop: Workshop) -> Program:
-        kind = program_type(item.type)
+        kind = program_type(item.type) if item.type else None
         facts = Facts((), (), (), {}, frozenset())
         if main is not None:
             facts = workshop.facts(order_of(tuple(self._codes), main), kind)
@@ -151,7 +151,7 @@ class _Host:
         )
 
 
-def _sleeps(kind: str, facts: Facts) -> bool | None:
+def _sleeps(kind: str | None, facts: Facts) -> bool | None:
     """Returns True if a program may sleep, None if that is not known: the kernel does not show it (struct
     bpf_prog_info), but some helpers can be called by no other program.
     """

@@ -156,6 +156,33 @@ def test_an_empty_prog_array_is_known_to_be_empty(tmp_path: Path) -> None:
     assert (found.maps[0].slots, found.maps[0].slots_are_all) == ((), True)
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"key": hexadecimal(b"\x02\0\0\0"), "value": {"error": "Operation not permitted"}},
+        {"key": hexadecimal(b"\x02\0\0\0")},
+        {"key": hexadecimal(b"\x02\0\0"), "value": hexadecimal(b"\x0c\0\0\0")},
+    ],
+)
+def test_a_dump_of_a_map_with_a_row_that_cannot_be_read_is_not_all_of_it(tmp_path: Path, row: object) -> None:
+    found = read_bpftool(write(tmp_path, {**FILES, "map-5.json": [*SLOTS, row]}))
+    assert (found.maps[0].slots, found.maps[0].slots_are_all) == ((), False)
+    assert "what is in the prog array jumps#5 could not be read" in found.notes
+
+
+def test_a_map_of_an_unknown_size_is_not_one_without_slots(tmp_path: Path) -> None:
+    maps = [{name: value for name, value in MAPS[0].items() if name != "max_entries"}]
+    with pytest.raises(AuditError, match="'max_entries' is no number"):
+        read_bpftool(write(tmp_path, {**FILES, "maps.json": maps}))
+
+
+def test_a_program_that_is_not_listed_is_of_an_unknown_type(tmp_path: Path) -> None:
+    """Not of a type of its own, whose programs may not sleep."""
+    found = read_bpftool(write(tmp_path, {name: answer for name, answer in FILES.items() if name != "progs.json"}))
+    assert found.programs[0].type is None
+    assert "program 12 is dumped and not listed: its type is not known" in found.notes
+
+
 def test_a_host_without_links_empties_no_map(tmp_path: Path) -> None:
     """The number of a host in a file's name is not the id of a map."""
     files = {name: content for name, content in FILES.items() if name not in ("links.json", "map-5.json")}
