@@ -97,6 +97,14 @@ def _vulnerability(defect: Defect, name: Name, items: list[_Said], catalog: Cata
     return found
 
 
+def _nodes(report: Report) -> list[dict[str, str]]:
+    """Returns a note with the number of nodes that run each kernel. Their names are not for a document that is passed
+    on.
+    """
+    titles = [printable(subject.title) for subject in subjects(report) if subject.nodes]
+    return [{"category": "details", "title": "nodes", "text": "; ".join(titles)}] if titles else []
+
+
 def _document(report: Report, view: View, digest: str) -> dict[str, Any]:
     made = datetime.fromtimestamp(view.made, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     named = bool(view.publisher and view.namespace)
@@ -124,7 +132,8 @@ def _document(report: Report, view: View, digest: str) -> dict[str, Any]:
                 "category": "general",
                 "text": f"Made by tailcall-audit {__version__} with its catalogue of {report.catalog.date}"
                 f" (SHA-256 {report.catalog.digest}).",
-            }
+            },
+            *_nodes(report),
         ],
     }
 

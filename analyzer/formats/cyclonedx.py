@@ -37,9 +37,11 @@ __all__ = ["render"]
 
 
 def _component(item: Product, subject: Subject) -> Component:
+    from cyclonedx.model import Property
     from cyclonedx.model.component import Component, ComponentType
     from packageurl import PackageURL
 
+    nodes = [Property(name="tailcall-audit:nodes", value=str(len(subject.nodes)))] if subject.nodes else []
     return Component(
         name="linux",
         version=subject.kernel.version,
@@ -48,6 +50,7 @@ def _component(item: Product, subject: Subject) -> Component:
         description=item.title,
         purl=PackageURL.from_string(item.purl),
         cpe=item.cpe,
+        properties=nodes,
     )
 
 

@@ -70,6 +70,9 @@ def _suite(subject: Subject, view: View) -> TestSuite:
     from junitparser import TestSuite
 
     suite = TestSuite(subject.kernel.name)
+    if subject.nodes:
+        suite.add_property("nodes", str(len(subject.nodes)))
+        suite.add_property("node names", subject.node_names(len(subject.nodes)))
     for verdict in subject.target.verdicts:
         suite.add_testcase(_case(subject, verdict, view))
     return suite

@@ -51,8 +51,8 @@ class Product(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """A target of a report, with its identification in a document. `nodes` are the names of those that run it, in a
-    report of a list of nodes.
+    """A target of a report, with its identification in a document. `nodes` are the sorted names of those that run it,
+    in a report of a list of nodes.
     """
 
     kernel: Kernel
@@ -65,13 +65,20 @@ class Subject(NamedTuple):
         count = len(self.nodes)
         return self.kernel.name if not count else f"{self.kernel.name} · {count:,} node{'s' if count > 1 else ''}"
 
+    def node_names(self, most: int) -> str:
+        """Returns the names of the nodes that run it, with commas between them; the first `most` of them, and how many
+        there are beside these.
+        """
+        count = len(self.nodes)
+        more = f" and {count - most:,} more" if count > most else ""
+        return f"{printable(', '.join(self.nodes[:most]))}{more}"
+
     def nodes_line(self, most: int) -> str | None:
         """Returns how many nodes run it, with the names of the first ones. None if the report has no nodes."""
         count = len(self.nodes)
         if not count:
             return None
-        more = f" and {count - most:,} more" if count > most else ""
-        return f"{count:,} node{'s' if count > 1 else ''}: {printable(', '.join(self.nodes[:most]))}{more}"
+        return f"{count:,} node{'s' if count > 1 else ''}: {self.node_names(most)}"
 
 
 def with_skipped_nodes(report: Report) -> Report:
@@ -120,7 +127,7 @@ def subjects(report: Report) -> Iterator[Subject]:
         name = _plain_name(target)
         number = seen[name] = seen.get(name, 0) + 1
         own = name if number == 1 else f"{name} ({number})"
-        yield Subject(Kernel(own, _version(target), target.identity.get("architecture")), target, tuple(names))
+        yield Subject(Kernel(own, _version(target), target.identity.get("architecture")), target, tuple(sorted(names)))
 
 
 def _cpe(target: TargetReport) -> str | None:

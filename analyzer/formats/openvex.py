@@ -47,7 +47,7 @@ def _statement(subject: Subject, verdict: Verdict, names: Mapping[str, Name], ca
         },
         "products": [_product(item) for item in products(subject, verdict)],
         "status": status.value,
-        "status_notes": printable(f"{subject.kernel.name}: {notes_of(verdict)}"),
+        "status_notes": printable(f"{subject.title}: {notes_of(verdict)}"),
     }
     if status is Status.AFFECTED:
         found["action_statement"] = remedy_of(verdict, catalog)

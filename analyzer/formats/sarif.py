@@ -26,6 +26,8 @@ __all__ = ["render"]
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _FINGERPRINT = "defectInKernel/v1"
 _SHOWN = (State.AFFECTED, State.UNKNOWN)
+_MOST_NODES = 3
+"""Names of nodes in a message. The logical location of a kernel has all of them."""
 
 
 def _rule(defect: Defect) -> dict[str, Any]:
@@ -54,6 +56,9 @@ def _level(state: State, defect: Defect) -> str:
 def _message(subject: Subject, verdict: Verdict) -> str:
     where = f" on {', '.join(verdict.architectures)}" if verdict.architectures else ""
     words = f"{subject.kernel.name}{where}: {verdict.state.value}: {verdict.reason}"
+    nodes = subject.nodes_line(_MOST_NODES)
+    if nodes is not None:
+        words = f"{words}; on {nodes}"
     words += programs_words(verdict)
     if verdict.observation is not None and verdict.observation.agreement is Agreement.CONTRADICTED:
         words += f"; a probe contradicts the prediction: {verdict.observation.detail}"
@@ -78,7 +83,7 @@ def _programs(verdict: Verdict) -> dict[str, Any]:
     return {"exposure": exposed.exposure.state.label, "hit": exposed.hit, "refused": exposed.refused.refused}
 
 
-def _result(subject: Subject, verdict: Verdict, rules: Mapping[str, int]) -> dict[str, Any]:
+def _result(subject: Subject, verdict: Verdict, rules: Mapping[str, int], places: Mapping[str, int]) -> dict[str, Any]:
     kernel, target = subject.kernel, subject.target
     return {
         "ruleId": verdict.defect.slug,
@@ -88,7 +93,7 @@ def _result(subject: Subject, verdict: Verdict, rules: Mapping[str, int]) -> dic
         "locations": [
             {
                 "physicalLocation": {"artifactLocation": {"uri": quote(kernel.name, safe="")}},
-                "logicalLocations": [{"name": kernel.name, "kind": "module"}],
+                "logicalLocations": [{"index": places[kernel.name], "name": kernel.name, "kind": "module"}],
             }
         ],
         "partialFingerprints": {_FINGERPRINT: fingerprint(target, verdict)},
@@ -101,6 +106,12 @@ def _result(subject: Subject, verdict: Verdict, rules: Mapping[str, int]) -> dic
             **_programs(verdict),
         },
     }
+
+
+def _place(subject: Subject) -> dict[str, Any]:
+    """Returns the logical location of a kernel: it has the names of all nodes that run it, once for all results."""
+    nodes = {"properties": {"nodes": [printable(name) for name in subject.nodes]}} if subject.nodes else {}
+    return {"name": subject.kernel.name, "kind": "module", **nodes}
 
 
 def _found(report: Report) -> Iterator[tuple[Subject, Verdict]]:
@@ -118,6 +129,8 @@ def render(report: Report, view: View) -> str:
     found = list(_found(report))
     defects = {verdict.defect.slug: verdict.defect for _, verdict in found}
     rules = {slug: number for number, slug in enumerate(defects)}
+    kernels = {subject.kernel.name: subject for subject, _ in found}
+    places = {name: number for number, name in enumerate(kernels)}
     notices = [{"level": "error", "message": {"text": line}} for line in skipped(report)]
     run = {
         "tool": {
@@ -136,6 +149,7 @@ def render(report: Report, view: View) -> str:
                 "toolExecutionNotifications": notices,
             }
         ],
-        "results": [_result(subject, verdict, rules) for subject, verdict in found],
+        "logicalLocations": [_place(subject) for subject in kernels.values()],
+        "results": [_result(subject, verdict, rules, places) for subject, verdict in found],
     }
     return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"

@@ -42,8 +42,9 @@ def render(report: Report, view: View) -> str:
     console = Console(
         file=written, highlight=False, soft_wrap=False, width=width, force_terminal=colours, no_color=not colours
     )
+    tables = _Tables(console)
     for target in report.targets:
-        _print_target(console, target, view)
+        _print_target(console, target, view, tables)
     for line in skipped(report):
         console.print(Text(line, style="yellow"))
     console.print(Text(facts(report), style="dim"))
@@ -64,6 +65,24 @@ def _table(verdicts: Sequence[Verdict]) -> Table:
     return table
 
 
+class _Tables:
+    """Renders tables of verdicts. Most kernels of a fleet have the table of another one, which is rendered once."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._known: dict[tuple[object, ...], str] = {}
+
+    def text(self, verdicts: Sequence[Verdict]) -> str:
+        """Returns the table with its colours, and an empty line."""
+        key = (columns(verdicts), *rows(verdicts))
+        if key not in self._known:
+            with self._console.capture() as captured:
+                self._console.print(_table(verdicts))
+                self._console.print()
+            self._known[key] = captured.get()
+        return self._known[key]
+
+
 def _print_details(console: Console, verdicts: Sequence[Verdict]) -> None:
     for item in verdicts:
         first, *rest = details(item)
@@ -73,12 +92,11 @@ def _print_details(console: Console, verdicts: Sequence[Verdict]) -> None:
         console.print()
 
 
-def _print_target(console: Console, target: TargetReport, view: View) -> None:
+def _print_target(console: Console, target: TargetReport, view: View, tables: _Tables) -> None:
     everything, explain = view.everything, view.explain
     verdicts = shown(target, everything)
     console.print(Text(heading(target), style="bold"))
-    console.print(_table(verdicts))
-    console.print()
+    console.file.write(tables.text(verdicts))
     if explain:
         _print_details(console, verdicts)
     for text in contradictions(verdicts):

@@ -16,7 +16,7 @@ from tailcall_audit.analyzer.catalog.expression import leaves
 from tailcall_audit.analyzer.formats.kernel import fingerprint, subjects
 from tailcall_audit.analyzer.formats.registry import find_format, format_names
 from tailcall_audit.analyzer.formats.status import names_of
-from tailcall_audit.analyzer.model import Report
+from tailcall_audit.analyzer.model import Node, Report
 from tests.formats.examples import HOSTILE, VIEW, by_state, hostile, plain, whole
 
 SCHEMAS = Path(__file__).with_name("schemas")
@@ -78,6 +78,43 @@ def test_sarif_is_valid() -> None:
         jsonschema.Draft4Validator(schema).validate(data)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft4Validator(schema).validate({**data, "version": "2.0.0"})
+
+
+def fleet() -> Report:
+    return plain()._replace(nodes=(Node("worker-2", 0), Node("worker-1", 0), Node("worker-3\x1b[2J", 0)))
+
+
+def test_sarif_names_the_nodes_of_a_kernel_once() -> None:
+    schema = json.loads((SCHEMAS / "sarif-2.1.0.json").read_text())
+    data = document("sarif", fleet())
+    jsonschema.Draft4Validator(schema).validate(data)
+    (run,) = data["runs"]
+    named = {place["name"]: place.get("properties") for place in run["logicalLocations"]}
+    assert named[plain().targets[0].name] == {"nodes": ["worker-1", "worker-2", "worker-3\ufffd[2J"]}
+    assert named[plain().targets[1].name] is None
+    for result in run["results"]:
+        (place,) = result["locations"][0]["logicalLocations"]
+        assert run["logicalLocations"][place["index"]]["name"] == place["name"]
+        assert ("; on 3 nodes: worker-1, worker-2, " in result["message"]["text"]) == (place["index"] == 0)
+
+
+def test_nodes_do_not_change_a_fingerprint() -> None:
+    prints = [
+        [item["partialFingerprints"] for item in document("sarif", report)["runs"][0]["results"]]
+        for report in (plain(), fleet())
+    ]
+    assert prints[0] == prints[1]
+
+
+@pytest.mark.parametrize("name", VEX)
+def test_a_vex_document_counts_the_nodes_and_names_none(name: str) -> None:
+    text = rendered(name, fleet())
+    assert "worker" not in text
+    assert ('"tailcall-audit:nodes"' if name == "cyclonedx" else f"{plain().targets[0].name} · 3 nodes") in json.dumps(
+        json.loads(text), ensure_ascii=False
+    )
+    if name == "csaf":
+        assert [error.message for error in csaf_validator().iter_errors(json.loads(text))] == []
 
 
 def csaf_validator() -> jsonschema.Draft202012Validator:

@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from junitparser import JUnitXml, TestSuite
 from prometheus_client.parser import text_string_to_metric_families
 
 from tailcall_audit import State, audit
@@ -41,7 +42,43 @@ def test_a_node_that_could_not_be_judged_is_shown(name: str) -> None:
     text = find_format(name).render(plain()._replace(nodes=nodes), VIEW)
     assert "worker-2" in text
     assert "no kernel release in its row" in text
-    assert ("worker-1" in text) == (name in ("html", "markdown"))  # the others are about kernels
+    assert "worker-1" in text
+
+
+FLEET = (Node("worker-2", 0), Node("worker-1", 0), Node("edge-1", 2), Node("=cmd|'/c calc'!A1", 2))
+
+
+def fleet() -> Report:
+    return plain()._replace(nodes=FLEET)
+
+
+def test_each_row_of_csv_names_the_nodes_that_run_its_kernel() -> None:
+    found = {(row["kernel"], row["nodes"], row["node_names"]) for row in rows(fleet())}
+    first, second, third = KERNELS
+    assert found == {(first, "2", "worker-1, worker-2"), (second, "", ""), (third, "2", "'=cmd|'/c calc'!A1, edge-1")}
+
+
+def test_a_node_that_could_not_be_judged_is_a_row_with_its_name() -> None:
+    nodes = (Node("worker-1", 0), Node("win-1", skipped="runs windows, not Linux"))
+    last = rows(plain()._replace(nodes=nodes))[-1]
+    assert (last["verdict"], last["node_names"], last["reason"]) == ("skipped", "win-1", "runs windows, not Linux")
+
+
+def test_csv_of_very_many_nodes_names_a_thousand_in_a_cell() -> None:
+    nodes = tuple(Node(f"worker-{number:04}", 0) for number in range(1234))
+    cell = rows(plain()._replace(nodes=nodes))[0]["node_names"]
+    assert cell.startswith("worker-0000, worker-0001, ") and cell.endswith("worker-0999 and 234 more")
+
+
+def properties(suite: TestSuite) -> dict[str, str]:
+    return {item.name: item.value for item in suite.properties()}  # type: ignore[no-untyped-call]
+
+
+def test_a_suite_of_junit_names_its_nodes() -> None:
+    document = JUnitXml.fromstring(find_format("junit").render(fleet(), VIEW).encode())
+    found = {suite.name: properties(suite) for suite in document}
+    assert found[KERNELS[0]] == {"nodes": "2", "node names": "worker-1, worker-2"}
+    assert found[KERNELS[1]] == {}
 
 
 def test_prometheus_counts_the_nodes() -> None:
@@ -58,7 +95,7 @@ def test_no_cell_of_csv_is_a_formula() -> None:
 
 def junit(report: Report, unknown_passes: bool = False) -> Counter[str]:
     """How many cases end in which way: none for those that pass."""
-    from junitparser import JUnitXml
+    from junitparser import JUnitXml, TestSuite
 
     text = find_format("junit").render(report, VIEW._replace(unknown_passes=unknown_passes))
     document = JUnitXml.fromstring(text.encode())
