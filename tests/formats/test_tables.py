@@ -95,7 +95,6 @@ def test_no_cell_of_csv_is_a_formula() -> None:
 
 def junit(report: Report, unknown_passes: bool = False) -> Counter[str]:
     """How many cases end in which way: none for those that pass."""
-    from junitparser import JUnitXml, TestSuite
 
     text = find_format("junit").render(report, VIEW._replace(unknown_passes=unknown_passes))
     document = JUnitXml.fromstring(text.encode())
