@@ -85,7 +85,7 @@ def _vulnerability(defect: Defect, name: Name, items: list[_Said], catalog: Cata
         "ids": [{"system_name": "tailcall-audit", "text": defect.slug}],
         "title": printable(defect.title),
         "notes": [
-            {"category": "description", "text": printable(f"{defect.title}. {defect.mechanism}")},
+            {"category": "description", "title": "defect", "text": printable(f"{defect.title}. {defect.mechanism}")},
             {"category": "details", "title": "consequence", "text": printable(defect.consequence)},
         ],
         "product_status": statuses,
@@ -130,6 +130,7 @@ def _document(report: Report, view: View, digest: str) -> dict[str, Any]:
         "notes": [
             {
                 "category": "general",
+                "title": "origin",
                 "text": f"Made by tailcall-audit {__version__} with its catalogue of {report.catalog.date}"
                 f" (SHA-256 {report.catalog.digest}).",
             },

@@ -1,4 +1,5 @@
-"""Renders a report as CSV (RFC 4180) with a header: one row for each verdict and each input or node that could not be judged.
+"""Renders a report as CSV (RFC 4180) with a header: one row for each verdict, and for each input or node that could not
+be judged.
 
 A cell that a spreadsheet would interpret as a formula gets a leading apostrophe.
 """

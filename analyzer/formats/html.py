@@ -41,6 +41,7 @@ _FEW = 12
 """Up to this number of kernels, the matrix has a column for each, and the page contains all evidence."""
 
 
+_LEGEND = "-: not affected"
 _MOST_NODES = 1000
 """Names of nodes that are listed for a kernel."""
 
@@ -152,10 +153,12 @@ def _cell(kernel: _Kernel, defect: Defect) -> _Cell:
 
 
 def _defects(kernels: Sequence[_Kernel], report: Report) -> list[Defect]:
-    """Returns the defects that concern the architecture of one of the kernels, in the catalogue's order."""
+    """Returns the defects that concern the architecture of one of the kernels, in the catalogue's order, the pitfalls
+    first.
+    """
     found = {item.verdict.defect.slug: item.verdict.defect for each in kernels for item in each.entries}
     place = {defect.slug: number for number, defect in enumerate(report.catalog.defects)}
-    return sorted(found.values(), key=lambda defect: place.get(defect.slug, len(place)))
+    return sorted(found.values(), key=lambda defect: (defect.pitfall or 99, place.get(defect.slug, len(place))))
 
 
 def _matrix(kernels: Sequence[_Kernel], report: Report) -> _Matrix:
@@ -167,13 +170,14 @@ def _matrix(kernels: Sequence[_Kernel], report: Report) -> _Matrix:
     cells = [[_cell(kernel, defect) for defect in defects] for kernel in kernels]
     if len(kernels) <= _FEW:
         names = [_Title(f"{item.pitfall} · {item.slug}" if item.pitfall else item.slug) for item in defects]
-        return _Matrix("defect", heads, list(zip(names, map(list, zip(*cells, strict=True)), strict=True)), ())
+        return _Matrix("defect", heads, list(zip(names, map(list, zip(*cells, strict=True)), strict=True)), (_LEGEND,))
     open_ones = [place for place in range(len(defects)) if any(row[place].style in _OPEN for row in cells)]
     return _Matrix(
         "kernel",
         [_Title(defects[place].slug) for place in open_ones],
         [(head, [row[place] for place in open_ones]) for head, row in zip(heads, cells, strict=True)],
         (
+            _LEGEND,
             f"{len(defects) - len(open_ones)} defects that no kernel has are left out of this table.",
             f"Of more than {_FEW} kernels, only what is affected or unknown is listed with its evidence below.",
         ),

@@ -32,6 +32,7 @@ _MARKS = {State.AFFECTED: "**affected**", State.FIXED: "fixed", State.NOT_AFFECT
 _WIDEST = 12
 """Up to this number of kernels, a matrix has a column for each; above it, a row for each."""
 
+_LEGEND = "-: not affected. Empty: the defect is in code of another architecture."
 _MOST_NODES = 50
 """Names of nodes that are listed for a kernel."""
 
@@ -71,10 +72,11 @@ def _matrix(found: Sequence[Subject], view: View) -> list[str]:
             defects[verdict.defect.slug] = verdict.defect
             cells.setdefault(verdict.defect.slug, []).append(verdict)
         by_kernel.append(cells)
+    defects = dict(sorted(defects.items(), key=lambda item: item[1].pitfall or 99))
     if len(found) <= _WIDEST:
         titles = ["defect", *(as_markdown(subject.title) for subject in found)]
         lines = [[slug, *(_cell(cells.get(slug, ())) for cells in by_kernel)] for slug in defects]
-        return _table(titles, lines)
+        return [*_table(titles, lines), "", as_markdown(_LEGEND)]
     worth = [slug for slug in defects if any(_is_open(cells.get(slug, ())) for cells in by_kernel)]
     lines = [
         [as_markdown(subject.title), *(_cell(cells.get(slug, ())) for slug in worth)]
@@ -83,7 +85,7 @@ def _matrix(found: Sequence[Subject], view: View) -> list[str]:
     return [
         *_table(["kernel", *worth], lines),
         "",
-        f"{len(defects) - len(worth)} defects that no kernel has are left out.",
+        as_markdown(f"{_LEGEND} {len(defects) - len(worth)} defects that no kernel has are left out."),
     ]
 
 

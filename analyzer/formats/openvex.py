@@ -75,6 +75,7 @@ def render(report: Report, view: View) -> str:
         "@context": _CONTEXT,
         "@id": f"{home}/vex-{digest}",
         "author": view.publisher or _AUTHOR,
+        "role": "Document Creator",
         "timestamp": datetime.fromtimestamp(view.made, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "version": 1,
         "tooling": f"tailcall-audit {__version__}, catalogue of {report.catalog.date}",

@@ -15,9 +15,10 @@ from packaging.requirements import Requirement
 from prometheus_client.parser import text_string_to_metric_families
 
 from tailcall_audit.analyzer.formats.registry import find_format
+from tailcall_audit.analyzer.model import Node
 from tests.exposure.test_join import on
 from tests.exposure.twins import caller, filled
-from tests.formats.examples import VIEW, whole
+from tests.formats.examples import VIEW, plain, whole
 from tests.requirements import requirements
 
 ROOT = Path(__file__).parents[2]
@@ -163,7 +164,8 @@ def test_the_alerts_are_about_series_that_are_written() -> None:
     prometheus = find_format("prometheus")
     # The series of programs are written only where programs were given.
     programs = on(filled(caller(2)), "6.1.170", only=("x86-hierarchy",))
-    texts = [prometheus.render(report, VIEW) for report in (whole(), programs)]
+    nodes = plain()._replace(nodes=(Node("worker-1", 0), Node("win-1", skipped="runs windows, not Linux")))
+    texts = [prometheus.render(report, VIEW) for report in (whole(), programs, nodes)]
     written = {family.name for text in texts for family in text_string_to_metric_families(text)}
     rules = [rule for group in load("prometheus/alerts.yml")["groups"] for rule in group["rules"]]
     assert len({rule["alert"] for rule in rules}) == len(rules)
