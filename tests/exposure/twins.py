@@ -284,6 +284,11 @@ TWINS: dict[str, Twins] = {
         filled(caller(), tracer()),
         filled(caller(), tracer(function="entry")),
     ),
+    "traced-subprogram-that-tail-calls": Twins(
+        "a tracer of the subprogram, or of the main function",
+        filled(caller(), tracer(), slots={}),
+        filled(caller(), tracer(function="entry"), slots={}),
+    ),
     "two-tracers-of-a-tail-calling-program": Twins(
         "two tracers, or one", filled(caller(), tracer("one"), tracer("two")), filled(caller(), tracer("one"))
     ),

@@ -96,12 +96,17 @@ def ask(*words: str) -> tuple[bytes, str]:
     """Runs bpftool; returns what it printed, and its complaint."""
     child = os.fork()
     if not child:
-        for number, name in ((1, "/answer"), (2, "/complaint")):
-            os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
-        loader = "/ld-linux-x86-64.so.2"
-        os.chmod(loader, 0o700)
-        os.execv(loader, [loader, "--library-path", "/", "/bpftool", *words])
-    os.waitpid(child, 0)
+        try:
+            for number, name in ((1, "/answer"), (2, "/complaint")):
+                os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
+            loader = "/ld-linux-x86-64.so.2"
+            os.chmod(loader, 0o700)
+            os.execv(loader, [loader, "--library-path", "/", "/bpftool", *words])
+        finally:
+            os._exit(127)
+    _, status = os.waitpid(child, 0)
+    if os.waitstatus_to_exitcode(status) in (126, 127):
+        raise OSError("bpftool cannot be started in the guest")
     with open("/answer", "rb") as file, open("/complaint", "rb") as other:
         return file.read(), other.read().decode("utf-8", "replace")
 

@@ -83,6 +83,30 @@ def _traced_subprogram_in_a_tail_call_loop(world: World, member: Member) -> Find
     return strongest(found, "it has no subprogram that tail-calls back, and traces none")
 
 
+@named("traced-subprogram-that-tail-calls")
+def _traced_subprogram_that_tail_calls(world: World, member: Member) -> Finding:
+    traces = member.is_tracer or member.program.type is None
+
+    def found() -> Iterator[Finding]:
+        for target in world.members if traces else (member,):
+            tracers = list(world.attached(target, TRACING))
+            for name, sure in _traceable(target):
+                place = target.place(target.code.functions[name])
+                for tracer, traced, attached in tracers:
+                    if traced in (name, None) and member in (target, tracer):
+                        state = min(sure, attached)
+                        text = f"{name}() makes a tail call, and {tracer.name} traces it"
+                        yield Finding(state, text, (place, tracer.place()), (), _settle(state))
+                if target is member and not world.closed:
+                    text = f"{name}() makes a tail call, and another program may trace it"
+                    yield possible(text, place, settle=LOOK_AT_ATTACHED)
+        if traces and world.may_have_other_target(member):
+            text = "it may be attached to a subprogram of another program, which tail-calls"
+            yield possible(text, member.place(), settle=_TARGET)
+
+    return strongest(found(), "it has no subprogram that tail-calls, and traces none")
+
+
 @named("two-tracers-of-a-tail-calling-program")
 def _two_tracers_of_a_tail_calling_program(world: World, member: Member) -> Finding:
     def found() -> Iterator[Finding]:
