@@ -205,7 +205,7 @@ def _decompress(data: bytes, name: str) -> tuple[str, bytes]:
     kind = compression_of(data[:9])
     if kind is None:
         raise ImageError(
-            f"{name}: not a kernel image that this tool knows (bzImage, vmlinux, arm64 or riscv64 Image, zboot, UKI, or one of them compressed);"
+            f"{name}: not a kernel image that this tool knows (bzImage, vmlinux, arm64, riscv64 or LoongArch Image, zboot, UKI, or one of them compressed);"
             f" it starts with {data[:8].hex(' ') or 'nothing'}"
         )
     try:
