@@ -65,6 +65,21 @@ def test_nodes_of_kubectl(tmp_path: Path, indent: int | None) -> None:
     assert seen(rows(tmp_path, "\n".join(map(json.dumps, nodes)))) == expected
 
 
+def test_a_page_of_a_list_is_not_all_of_it(tmp_path: Path) -> None:
+    """As `kubectl get --raw '/api/v1/nodes?limit=1'` prints it, which follows no `continue`."""
+    first, last = (
+        json.dumps({**LIST, "metadata": {"continue": more}, "items": [kubernetes(name, "6.8.0-35-generic")]})
+        for name, more in (("a", "eyJ2Ij"), ("b", ""))
+    )
+    with pytest.raises(NodesError, match="a page of a longer list"):
+        rows(tmp_path, first)
+    assert [row.name for row in rows(tmp_path, f"{first}\n{last}")] == ["a", "b"]
+    (tmp_path / "list").write_text(first)
+    report = audit(fleet=Fleet(nodes=str(tmp_path / "list")), only=["freplace-loop"])
+    assert [node.name for node in report.nodes] == ["a", f"the rest of {tmp_path / 'list'}"]
+    assert "a page of a longer list" in (report.nodes[-1].skipped or "")
+
+
 def test_a_node_that_is_none_or_has_no_kernel_is_a_row_with_its_reason(tmp_path: Path) -> None:
     pod = {"kind": "Pod", "metadata": {"name": "p"}}
     items = [kubernetes("w", "10.0.20348", system="windows"), kubernetes("new", None), pod, 7, {"x": 1}]

@@ -10,7 +10,7 @@ from typing import Any
 
 from tailcall_audit.analyzer.kernelfiles.nodes.columns import live_patches_of, row_of_columns, title
 from tailcall_audit.analyzer.kernelfiles.nodes.json_stream import Piece, json_pieces
-from tailcall_audit.analyzer.kernelfiles.nodes.types import NodeRow, named
+from tailcall_audit.analyzer.kernelfiles.nodes.types import NodeRow, NodesError, named
 
 __all__ = ["json_rows"]
 
@@ -139,14 +139,22 @@ class _Document:
         elif "tasks" not in keys:
             yield NodeRow(keys[-1], skipped="its facts name no kernel")
 
+    @property
+    def is_page(self) -> bool:
+        """True for a part of a list of Kubernetes that others follow (ListMeta.continue in the API of meta/v1)."""
+        metadata = self.rest.get("metadata")
+        return isinstance(metadata, dict) and bool(metadata.get("continue"))
+
     def end(self, number: int) -> Iterator[NodeRow]:
         if self.rows == 0:
             yield from _of_text(self.rest, self.label, number)
 
 
 def json_rows(read: Callable[[int], str], path: str) -> Iterator[NodeRow]:
-    """Yields the nodes in JSON texts. Raises NodesError for broken JSON, possibly after valid nodes."""
-    document, number = _Document(), 1
+    """Yields the nodes in JSON texts. Raises NodesError for broken JSON, possibly after valid nodes, and if pages of a list
+    are missing.
+    """
+    document, number, is_page = _Document(), 1, False
     for piece in json_pieces(read, path):
         if piece.ends and isinstance(piece.value, dict):
             rows = _of_text(piece.value, piece.label, number)
@@ -157,4 +165,9 @@ def json_rows(read: Callable[[int], str], path: str) -> Iterator[NodeRow]:
             number += 1
             yield row
         if piece.ends and (document.rows or document.rest):
+            is_page = document.is_page
             document = _Document()
+    if is_page:
+        raise NodesError(
+            f"{path}: it is a page of a longer list (metadata.continue): kubectl get nodes -o json has all"
+        )
