@@ -55,7 +55,7 @@ class _Reader:
         codes = row.get("opcodes")
         if isinstance(codes, dict):
             self._data += _encoded(codes)
-        elif "disasm" in row:
+        else:
             self._plain += 1
         if (match := _CALL.search(str(row.get("disasm", "")))) is not None:
             self._symbols[int(match[2])] = match[1]

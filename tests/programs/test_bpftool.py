@@ -197,6 +197,15 @@ def test_a_dump_that_is_cut_off_is_not_the_program(tmp_path: Path) -> None:
     assert "the dump of program 12 has 40 bytes of its 88, and is not used" in found.notes
 
 
+def test_a_dump_with_an_instruction_without_opcodes_is_not_the_program(tmp_path: Path) -> None:
+    rows = dump(translated())
+    rows[1] = {"proto": "int entry(struct __sk_buff * skb)"}
+    programs = [{name: value for name, value in PROGRAMS[0].items() if name != "bytes_xlated"}]
+    found = read_bpftool(write(tmp_path, {**FILES, "progs.json": programs, "xlated-12.json": rows}))
+    assert found.programs[0].functions == ()
+    assert any("has no opcodes" in note for note in found.notes)
+
+
 def test_a_program_whose_maps_are_not_listed_is_not_known(tmp_path: Path) -> None:
     """Without `map show`, nothing says that the map of the program is a prog array."""
     found = read_bpftool(write(tmp_path, {name: answer for name, answer in FILES.items() if name != "maps.json"}))
