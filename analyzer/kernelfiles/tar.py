@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 from tailcall_audit.analyzer.kernelfiles.compression import Readable
 from tailcall_audit.analyzer.libraries import tar_errors
 
-__all__ = ["BoundedHeader", "TarError", "TarFile", "read_tar"]
+__all__ = ["BoundedHeader", "TarError", "TarFile", "read_tar", "stream_members"]
 
 _MAX_MEMBERS = 50_000
 _MAX_NAME = 4097
@@ -69,6 +69,24 @@ class BoundedHeader(tarfile.TarInfo):
         if found.size < 0 or (found.type in _READ_WHOLE and found.size > _MAX_HEADER):
             raise TarError(f"a header that claims {found.size:,} bytes")
         return found
+
+
+def stream_members(
+    stream: Readable, fail: Callable[[str], Exception], most: int, too_many: Exception
+) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """Yields each member of an archive that is read as a stream, and the archive, which can extract that member until
+    the next one is asked for. Raises what `fail` returns for a broken archive, and `too_many` behind `most` members.
+    """
+    with tar_errors(fail):
+        archive = tarfile.open(fileobj=stream, mode="r|", tarinfo=BoundedHeader)  # type: ignore[call-overload]  # noqa: SIM115
+    for _ in range(most):
+        with tar_errors(fail):
+            member = archive.next()
+        if member is None:
+            return
+        archive.members = []  # tarfile would keep every header
+        yield archive, member
+    raise too_many
 
 
 class TarFile(NamedTuple):

@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import tarfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from tailcall_audit.analyzer.kernelfiles.compression import BrokenDataError, Decompressed, Joined, Readable
-from tailcall_audit.analyzer.kernelfiles.tar import BoundedHeader
+from tailcall_audit.analyzer.kernelfiles.tar import stream_members
 from tailcall_audit.analyzer.libraries import tar_errors
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.paths import Kind, expanded, kind_of
@@ -95,21 +94,14 @@ def _text(name: str, source: Readable, left: list[int], inside: int) -> Iterator
 
 def _members(name: str, source: Readable, left: list[int]) -> Iterator[Log]:
     fail = partial(_broken, name)
-    with tar_errors(fail):
-        archive = tarfile.open(fileobj=source, mode="r|", tarinfo=BoundedHeader)  # type: ignore[call-overload]  # noqa: SIM115
-    for _ in range(_MOST_FILES):
-        with tar_errors(fail):
-            member = archive.next()
-        if member is None:
-            return
-        archive.members = []  # tarfile would keep every header
+    too_many = LogError(f"{name}: more than {_MOST_FILES:,} files")
+    for archive, member in stream_members(source, fail, _MOST_FILES, too_many):
         if not member.isreg():
             continue
         with tar_errors(fail):
             file = archive.extractfile(member)
         if file is not None:
             yield from _guarded(f"{name}:{member.name[-200:]}", _Member(file, name), left)
-    raise LogError(f"{name}: more than {_MOST_FILES:,} files")
 
 
 def _guarded(name: str, file: Readable, left: list[int]) -> Iterator[Log]:

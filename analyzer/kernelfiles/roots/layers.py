@@ -14,7 +14,7 @@ from typing import IO
 
 from tailcall_audit.analyzer.kernelfiles.compression import Decompressed, Joined
 from tailcall_audit.analyzer.kernelfiles.roots.root import MemoryRoot, RootError
-from tailcall_audit.analyzer.kernelfiles.tar import BoundedHeader
+from tailcall_audit.analyzer.kernelfiles.tar import stream_members
 from tailcall_audit.analyzer.libraries import tar_errors
 
 __all__ = ["Layers", "broken_archive"]
@@ -73,17 +73,9 @@ class Layers:
         fail = partial(broken_archive, self.label)
         # A mark removes files of lower layers only, not of its own layer, wherever it is in the archive.
         below = (dict.fromkeys(self.files), dict.fromkeys(self.links), set(self.folders))
-        with tar_errors(fail):
-            archive = tarfile.open(fileobj=plain, mode="r|", tarinfo=BoundedHeader)  # type: ignore[call-overload]  # noqa: SIM115
-        for _ in range(_MOST_MEMBERS):
-            with tar_errors(fail):
-                member = archive.next()
-            if member is None:
-                break
-            archive.members = []  # tarfile would keep every header
+        too_many = RootError(f"{self.label}: a layer of more than {_MOST_MEMBERS:,} files")
+        for archive, member in stream_members(plain, fail, _MOST_MEMBERS, too_many):
             self._take(archive, member, below)
-        else:
-            raise RootError(f"{self.label}: a layer of more than {_MOST_MEMBERS:,} files")
         while plain.read(1 << 20):
             pass  # the digest includes data after the archive
         while hashed.read(1 << 20):
