@@ -30,7 +30,7 @@ ACCEPTED = {
     "analyzer.kernelfiles.ctokens._TOKEN": "a comment ends with the file at the latest, so that it never fails",
     "analyzer.kernelfiles.cdefinitions._WRITTEN": "a name is begun at its boundary",
     "analyzer.kernelfiles.deb._FIELD": "never fails behind the colon: a field ends at the end of a line",
-    "analyzer.kernelfiles.preprocess._COMMENT_OR_TEXT": "a comment or a text ends with the file or the line at the latest",
+    "analyzer.kernelfiles.clines._COMMENT_OR_TEXT": "a comment or a text ends with the file or the line at the latest",
     "analyzer.kernelfiles.release.build_string._UPLOAD": "reads a word, at whose end it succeeds",
     "analyzer.kernelfiles.release.package_release._EPOCH": "is searched only where it is at the start",
     "analyzer.plan.lacks._NO_CODE": "blanks are read from the start of a line, and a text ends with its line at the latest",

@@ -12,25 +12,13 @@ import itertools
 import re
 from collections.abc import Iterator
 from functools import cached_property
-from typing import NamedTuple
 
 from tailcall_audit.analyzer.kernelfiles.cconstant import Named
+from tailcall_audit.analyzer.kernelfiles.clines import Directive, directives, splice, uncommented
 from tailcall_audit.analyzer.kernelfiles.conditionals import Assumptions, Branch, Group, Macro, blank
 
 __all__ = ["CText"]
 
-_SPLICE = re.compile(rb"\\[ \t\f\v]*\n")
-_COMMENT_OR_TEXT = re.compile(
-    rb"/\*[^*]*+(?:\*(?!/)[^*]*+)*+(?:\*/|\Z)|//[^\n]*+"
-    rb"|\"[^\"\\\n]*+(?:\\[^\n][^\"\\\n]*+)*+\"?|'[^'\\\n]*+(?:\\[^\n][^'\\\n]*+)*+'?"
-)
-"""Written without alternatives for each character, which take twice the time."""
-_DIRECTIVE = re.compile(rb"#[ \t\f\v]*(\w*)([^\n]*)")
-_ODD_DIRECTIVE = re.compile(rb"(?:#|%:)[ \t\f\v]*(\w*)([^\n]*)")
-"""Begin with the mark of a directive, because that is found faster than the start of a line, and one byte much faster
-than two forms. The text before the mark must be blank.
-"""
-_BLANKS = b" \t\f\v"
 _DEFINE = re.compile(rb"[ \t]*([A-Za-z_]\w*)(\([^)\n]*\))?")
 _ODD = re.compile(rb"\bR\"|<%|%>|<:|%:|\?\?[=/'()!<>-]")
 _ODD_PARTS = (b'R"', b"<%", b"%>", b"<:", b"%:", b"??")
@@ -43,71 +31,13 @@ _MAX_DIRECTIVES = 30_000
 _MAX_NESTING = 60
 
 
-class _Directive(NamedTuple):
-    """A preprocessor line: its start and end, its word, and the text after the word."""
-
-    start: int
-    end: int
-    word: bytes
-    rest: bytes
-
-
-def _directives(text: bytes) -> Iterator[_Directive]:
-    for match in (_ODD_DIRECTIVE if b"%:" in text else _DIRECTIVE).finditer(text):
-        start = text.rfind(b"\n", 0, match.start()) + 1
-        if not text[start : match.start()].strip(_BLANKS):
-            yield _Directive(start, match.end(), match.group(1), match.group(2))
-
-
-def _splice(text: bytes) -> bytes:
-    """Returns the text with continued lines joined; the line breaks follow the joined line, so line numbers stay right."""
-    out: list[bytes] = []
-    position = 0
-    for match in _SPLICE.finditer(text):
-        if match.start() < position:
-            continue
-        start = max(position, text.rfind(b"\n", position, match.start()) + 1)
-        end = _end_of_lines(text, match.end())
-        lines = text[start:end]
-        out += [text[position:start], _SPLICE.sub(b"", lines.removesuffix(b"\n")), b"\n" * lines.count(b"\n")]
-        position = end
-    return b"".join((*out, text[position:])) if out else text
-
-
-def _end_of_lines(text: bytes, start: int) -> int:
-    """Returns the end of the first line from a position on that is not continued, behind its line break."""
-    while True:
-        end = text.find(b"\n", start)
-        if end < 0:
-            return len(text)
-        if not text[start:end].rstrip(_BLANKS).endswith(b"\\"):
-            return end + 1
-        start = end + 1
-
-
-def _uncommented(text: bytes) -> tuple[bytes, bytes]:
-    """Returns the text with its comments blanked, and the same with strings and characters blanked too."""
-    kept: list[bytes] = []
-    bare: list[bytes] = []
-    position = 0
-    for match in _COMMENT_OR_TEXT.finditer(text):
-        found = match.group()
-        nothing = blank(found) if b"\n" in found else b" " * len(found)
-        before = text[position : match.start()]
-        kept += (before, nothing if found[:1] == b"/" else found)
-        bare += (before, nothing)
-        position = match.end()
-    rest = text[position:]
-    return b"".join((*kept, rest)), b"".join((*bare, rest))
-
-
 class CText:
     """One C file after splicing and without comments. `oddities` has the reasons if the file cannot be followed."""
 
     def __init__(self, data: bytes) -> None:
-        text = _splice(data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n"))
+        text = splice(data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n"))
         self.oddities: list[str] = []
-        self.text, self.skeleton = _uncommented(text)
+        self.text, self.skeleton = uncommented(text)
         if any(part in text for part in _ODD_PARTS) and (_ODD.search(self.skeleton) or _RAW_STRING.search(self.text)):
             self.oddities.append("digraphs, trigraphs or raw strings")
         self.groups: list[Group] = []
@@ -122,7 +52,7 @@ class CText:
         first = True
         guard: Group | None = None
         guard_name: list[bytes] = []
-        for number, line in enumerate(_directives(self.text)):
+        for number, line in enumerate(directives(self.text)):
             if number >= _MAX_DIRECTIVES:
                 self.oddities.append(f"more than {_MAX_DIRECTIVES} preprocessor lines")
                 break
@@ -146,7 +76,7 @@ class CText:
         if guard is not None and len(guard.branches) == 1 and not self.text[guard.end :].strip():
             guard.guard = True
 
-    def _open(self, stack: list[Group], word: bytes, rest: bytes, line: _Directive) -> None:
+    def _open(self, stack: list[Group], word: bytes, rest: bytes, line: Directive) -> None:
         if len(stack) >= _MAX_NESTING:
             self.oddities.append(f"conditionals nested more than {_MAX_NESTING} deep")
             return
@@ -154,7 +84,7 @@ class CText:
         (stack[-1].branches[-1].groups if stack else self.groups).append(group)
         stack.append(group)
 
-    def _next(self, stack: list[Group], word: bytes, rest: bytes, line: _Directive) -> None:
+    def _next(self, stack: list[Group], word: bytes, rest: bytes, line: Directive) -> None:
         if not stack or (word != b"endif" and stack[-1].branches[-1].word == b"else"):
             self.oddities.append(f"an #{word.decode('ascii', 'replace')} without its #if")
             return
@@ -166,7 +96,7 @@ class CText:
         else:
             group.branches.append(Branch(word, rest, line.end))
 
-    def _other(self, line: _Directive) -> None:
+    def _other(self, line: Directive) -> None:
         word = line.word
         if word == b"define":
             head = _DEFINE.match(line.rest)
