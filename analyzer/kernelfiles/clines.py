@@ -45,8 +45,8 @@ def directives(text: bytes) -> Iterator[Directive]:
 
 
 def splice(text: bytes) -> bytes:
-    """Returns the text with continued lines joined. The line breaks follow the joined line, so that the numbers of lines
-    stay right.
+    """Returns the text with continued lines joined. The line breaks follow the joined line, so that the numbers of
+    lines stay right.
     """
     out: list[bytes] = []
     position = 0
