@@ -74,7 +74,7 @@ def checkout(folder: Path, needs: str = "") -> Path:
 
 
 def call(
-    project: Path, environ: dict[str, str], prefix: Sequence[str] = (), timeout: float = 120
+    project: Path, environ: dict[str, str], prefix: Sequence[str] = (), timeout: float = 600
 ) -> subprocess.CompletedProcess[str]:
     # /bin/bash by its path: `env bash` would look for it on a PATH that a test has emptied.
     return subprocess.run(
