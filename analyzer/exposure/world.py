@@ -113,7 +113,7 @@ class World:
         sharing = tuple(item for item in self.members if may_share(item.program, member.program)) if self.closed else ()
         if array is None:
             return Targets((), sharing, "which prog array it uses is not known")
-        if call.key is not None and call.key >= array.max_entries:
+        if array.is_without(call.key):
             return Targets((), (), None)
         slots = [slot for slot in array.slots if call.key is None or slot.key == call.key]
         found = [(slot.key, self.member(member.owner, slot.program)) for slot in slots]

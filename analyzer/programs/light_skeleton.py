@@ -176,7 +176,9 @@ class _Skeleton:
         kind, _, _, entries = words(call.attributes, 0, "<IIII")
         name = map_type(kind)
         slots: tuple[Slot, ...] = ()
-        return Map(self._maps[call.descriptor], name, entries, slots, False, False if name == "prog_array" else None)
+        return Map(
+            self._maps[call.descriptor], name, entries or None, slots, False, False if name == "prog_array" else None
+        )
 
     def _program(self, call: Call, main: int, workshop: Workshop) -> Program:
         attributes = call.attributes
@@ -271,13 +273,13 @@ class _Skeleton:
         distance = low - (1 << 32) if low >> 31 else low
         target = number.get(slot + 1 + distance)
         if insn.code == _CALL and insn.src == _PSEUDO_CALL:
-            return Reference(Refers.UNKNOWN, "") if target is None else Reference(Refers.FUNCTION, "", target)
+            return Reference(Refers.FUNCTION, "", _found(target))
         if insn.code == _CALL and insn.src == _PSEUDO_KFUNC:
             return Reference(Refers.KFUNC, "")
         if insn.code != _LD_IMM64 or not insn.src:
             return None
         if insn.src == _PSEUDO_FUNC:
-            return Reference(Refers.UNKNOWN, "") if target is None else Reference(Refers.ADDRESS, "", target)
+            return Reference(Refers.ADDRESS, "", _found(target))
         (table,) = words(attributes, 120, "<Q")
         descriptor = low
         if insn.src in (_IDX, _IDX_VALUE) and table and low < 1024:
@@ -288,3 +290,9 @@ class _Skeleton:
         if insn.src in (_IDX_VALUE, 2):
             return Reference(Refers.VALUE, name, 0, insn.imm >> 32, name.endswith(".rodata"))
         return Reference(Refers.MAP, name)
+
+
+def _found(target: int | None) -> int:
+    if target is None:
+        raise ProgramsError("a call goes to where no function begins")
+    return target

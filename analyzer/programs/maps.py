@@ -50,24 +50,27 @@ def data_section(section: Section) -> bool:
     return _DATA.fullmatch(section.name) is not None
 
 
-def read_maps(elf: ElfObject, btf: Btf | None, notes: list[str]) -> tuple[Definition, ...]:
-    """Returns every map that an object defines. Adds a note for each that cannot be read."""
+def read_maps(elf: ElfObject, btf: Btf | None) -> tuple[Definition, ...]:
+    """Returns every map that an object defines. Raises ProgramsError if one cannot be read: what a program does with it
+    is not known then.
+    """
     found: list[Definition] = []
     for section in elf.sections:
         if section.name == ".maps":
             try:
                 found += _from_btf(elf, section, btf)
             except (BtfError, ProgramsError) as error:
-                notes.append(f"the maps in .maps cannot be read: {error}")
-                found += _unread(elf, section)
+                raise ProgramsError(f"the maps in .maps cannot be read: {error}") from error
         elif _LEGACY.fullmatch(section.name):
-            found += _legacy(elf, section, notes)
+            found += _legacy(elf, section)
         elif data_section(section) and section.size:
             frozen = section.name.startswith(_FROZEN)
             found.append(Definition(section.name, "array", 1, section.number, 0, (), frozen))
     if any(symbol.section == 0 and symbol.name.startswith("LINUX_") for symbol in elf.symbols):
         found.append(Definition(".kconfig", "array", 1, 0, 0, (), True))
-    return tuple(found[:_MAX_MAPS])
+    if len(found) > _MAX_MAPS:
+        raise ProgramsError(f"more than {_MAX_MAPS:,} maps")
+    return tuple(found)
 
 
 def _symbols_in(elf: ElfObject, section: Section) -> list[Symbol]:
@@ -75,11 +78,6 @@ def _symbols_in(elf: ElfObject, section: Section) -> list[Symbol]:
         (item for item in elf.symbols if item.section == section.number and item.kind != SECTION and item.name),
         key=lambda item: item.value,
     )
-
-
-def _unread(elf: ElfObject, section: Section) -> Iterator[Definition]:
-    for symbol in _symbols_in(elf, section):
-        yield Definition(symbol.name, "unspec", 0, section.number, symbol.value, ())
 
 
 class _Variable(NamedTuple):
@@ -108,6 +106,8 @@ def _from_btf(elf: ElfObject, section: Section, btf: Btf | None) -> list[Definit
     if btf is None:
         raise ProgramsError("the object has no BTF that can be read")
     rows = variables(btf, section.name)
+    if section.size and not rows:
+        raise ProgramsError("its BTF has none of them")
     offsets = _offsets(elf, section)
     relocations = sorted((item.offset, item.symbol) for item in elf.relocations(section))
     found = []
@@ -153,25 +153,19 @@ def _integer(btf: Btf, number: int) -> int:
     return btf.array(btf.resolve(btf.type(pointer).value))[2]
 
 
-def _legacy(elf: ElfObject, section: Section, notes: list[str]) -> Iterator[Definition]:
+def _legacy(elf: ElfObject, section: Section) -> Iterator[Definition]:
     """Yields the maps in a table. libbpf's struct bpf_map_def begins like iproute2's struct bpf_elf_map (type, key
-    size, value size, entries, flags, id).
+    size, value size, entries, flags, id). Raises ProgramsError.
     """
-    try:
-        data = elf.content(section)
-    except ProgramsError as error:
-        notes.append(str(error))
-        return
+    data = elf.content(section)
     symbols = _symbols_in(elf, section)
     if not symbols or len(data) // len(symbols) < 16:
-        notes.append(f"the maps in {section.name!r} cannot be read: no symbol for each of them")
-        return
+        raise ProgramsError(f"the maps in {section.name!r} cannot be read: no symbol for each of them")
     width = len(data) // len(symbols)
     order = ">" if elf.big_endian else "<"
     for symbol in symbols:
         if symbol.value + min(width, 16) > len(data):
-            notes.append(f"map {symbol.name} lies outside of {section.name!r}")
-            continue
+            raise ProgramsError(f"map {symbol.name} lies outside of {section.name!r}")
         kind, _, _, entries = struct.unpack_from(f"{order}4I", data, symbol.value)
         number = None
         if width >= 36 and symbol.value + 24 <= len(data):

@@ -102,8 +102,8 @@ def read_object_bytes(data: bytes, label: str) -> ProgramSet:
     elf = ElfObject(data)
     notes: list[str] = []
     btf, extra = _types(elf, notes)
-    definitions = read_maps(elf, btf, notes)
-    linked = link(elf, btf, extra, definitions, notes)
+    definitions = read_maps(elf, btf)
+    linked = link(elf, btf, extra, definitions)
     programs = _Programs(elf, linked, definitions, label, read_struct_ops(elf, btf, notes))
     found = tuple(programs.make(number) for number in programs.mains())
     maps = tuple(programs.map(item) for item in definitions)
@@ -233,7 +233,7 @@ class _Programs:
         return Map(
             item.name,
             item.type,
-            item.max_entries,
+            item.max_entries or None,
             tuple(slots) if is_programs else (),
             False,
             # A program can use a prog array only for tail calls (check_map_func_compatibility()).

@@ -19,6 +19,10 @@ __all__ = ["Linked", "Place", "link", "order_of"]
 
 _LD_IMM64, _CALL = 0x18, 0x85
 _PSEUDO_CALL = 1
+_LAST = frozenset((0x95, 0x05, 0x06, 0x0D, _CALL))
+"""The last instruction of a function: an exit, an unconditional jump, or the call of a kfunc that does not return
+(check_subprogs() in kernel/bpf/verifier.c; the kfunc is bpf_throw, or clang's __bpf_trap).
+"""
 _MAX_FUNCTIONS = 50_000
 
 
@@ -46,13 +50,11 @@ class _Linker:
         btf: Btf | None,
         extra: BtfExt | None,
         definitions: tuple[Definition, ...],
-        notes: list[str],
     ) -> None:
         self._elf = elf
         self._btf = btf
         self._extra = extra
         self._lines = None if btf is None else Lines(btf)
-        self._notes = notes
         self._maps = {(item.section, item.offset): item for item in definitions}
         self._sorted: dict[str, list[int]] = {}
         self._types: dict[tuple[str, int], int] = {}
@@ -63,18 +65,19 @@ class _Linker:
 
     def _find(self) -> Iterator[Place]:
         """Yields the functions of every code section. Without function symbols, a section is split as its BTF says, or
-        is one function.
+        is one function. Raises ProgramsError if a function lies outside of the code.
         """
         by_section: dict[int, dict[int, Symbol]] = {}
         for symbol in self._elf.symbols:
-            if symbol.is_function:
+            if symbol.is_function and symbol.section:
+                self._check(symbol)
                 by_section.setdefault(symbol.section, {}).setdefault(symbol.value, symbol)
         count = 0
         for section in self._elf.sections:
             if not section.is_code or not section.size:
                 continue
             symbols = by_section.get(section.number, {})
-            starts = sorted(start for start in symbols if start < section.size and start % 8 == 0)
+            starts = sorted(symbols)
             if not starts and self._extra is not None:
                 infos = self._extra.functions.get(section.name, ())
                 starts = sorted({item.offset for item in infos if item.offset < section.size and item.offset % 8 == 0})
@@ -85,6 +88,13 @@ class _Linker:
                 if count > _MAX_FUNCTIONS:
                     raise ProgramsError(f"more than {_MAX_FUNCTIONS} functions")
                 yield Place(section, start, end, symbols.get(start))
+
+    def _check(self, symbol: Symbol) -> None:
+        sections = self._elf.sections
+        section = sections[symbol.section] if symbol.section < len(sections) else None
+        is_whole = section is not None and section.is_code and symbol.value + max(symbol.size, 8) <= section.size
+        if not is_whole or symbol.value % 8:
+            raise ProgramsError(f"function {symbol.name} lies outside of its section")
 
     def codes(self) -> Iterator[Code]:
         """Yields the code of every function."""
@@ -98,6 +108,10 @@ class _Linker:
 
     def _code(self, place: Place, rows: dict[int, Relocation], data: bytes) -> Code:
         instructions = decode_instructions(data[place.start : place.end], self._elf.big_endian)
+        if not instructions or instructions[-1].code not in _LAST:
+            raise ProgramsError(
+                f"the code of section {place.section.name!r} that ends at byte {place.end} does not return"
+            )
         references: dict[int, Reference] = {}
         by_offset: dict[int, int] = {}
         offset = place.start
@@ -154,6 +168,8 @@ class _Linker:
         if not 0 <= row.symbol < len(self._elf.symbols):
             raise ProgramsError(f"a relocation of section {place.section.name!r} names no symbol")
         symbol = self._elf.symbols[row.symbol]
+        if symbol.section == 0 and not symbol.name:
+            raise ProgramsError(f"a relocation of section {place.section.name!r} names no symbol")
         if symbol.section == 0:
             if insn.code == _CALL:
                 return Reference(Refers.KFUNC, symbol.name)
@@ -173,20 +189,19 @@ class _Linker:
             return Reference(Refers.MAP, found.name)
         return Reference(Refers.UNKNOWN, symbol.name)
 
-    def _function(self, kind: Refers, section: int, offset: int) -> Reference | None:
+    def _function(self, kind: Refers, section: int, offset: int) -> Reference:
         number = self.index.get((section, offset))
         if number is None:
-            self._notes.append(f"a call goes to byte {offset} of section {section}, where no function begins")
-            return Reference(Refers.UNKNOWN, f"section {section}, byte {offset}")
+            raise ProgramsError(f"a call goes to byte {offset} of section {section}, where no function begins")
         place = self.places[number]
         return Reference(kind, place.section.name if place.symbol is None else place.symbol.name, number)
 
 
-def link(
-    elf: ElfObject, btf: Btf | None, extra: BtfExt | None, definitions: tuple[Definition, ...], notes: list[str]
-) -> Linked:
-    """Returns the functions of an object. Raises ProgramsError if a table is broken."""
-    linker = _Linker(elf, btf, extra, definitions, notes)
+def link(elf: ElfObject, btf: Btf | None, extra: BtfExt | None, definitions: tuple[Definition, ...]) -> Linked:
+    """Returns the functions of an object. Raises ProgramsError if a table is broken or a part of the code is not there: no
+    loader takes such an object.
+    """
+    linker = _Linker(elf, btf, extra, definitions)
     codes = tuple(linker.codes())
     return Linked(codes, linker.places, linker.index)
 

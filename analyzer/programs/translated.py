@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.programs.byteorder import decode_instructions
-from tailcall_audit.analyzer.programs.code import Code, Reference, Refers
+from tailcall_audit.analyzer.programs.code import Code, ProgramsError, Reference, Refers
 from tailcall_audit.analyzer.programs.names import helper_number
 from tailcall_audit.analyzer.programs.types import SourceLine
 from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL, Insn
@@ -118,11 +118,9 @@ class _Splitter:
             target = self._number.get(slot + 1 + insn.off)
             if target is None and 0 <= insn.imm < len(self._starts):
                 target = insn.imm  # the distance exceeds 16 bits; `imm` is the function's number
-            return (
-                Reference(Refers.UNKNOWN, "")
-                if target is None
-                else Reference(Refers.FUNCTION, "", self._first + target)
-            )
+            if target is None:
+                raise ProgramsError(f"the call in slot {slot} goes to where no function begins")
+            return Reference(Refers.FUNCTION, "", self._first + target)
         if insn.src == 0 and insn.imm == HELPER_TAIL_CALL:
             return None
         symbol = self._around.symbol(insn)

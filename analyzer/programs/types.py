@@ -125,15 +125,20 @@ class Map(NamedTuple):
     """A map. For a prog array, `slots` are the slots known to be filled; `slots_are_all` is True if no others are.
 
     An object file's initialiser shows what is filled at load time. What user space adds later is unknown
-    (`slots_are_all` is False). On a host, the slots are those at the time of reading.
+    (`slots_are_all` is False). On a host, the slots are those at the time of reading. `max_entries` is None if user
+    space sets it when it loads the object.
     """
 
     name: str
     type: str
-    max_entries: int
+    max_entries: int | None
     slots: tuple[Slot, ...]
     slots_are_all: bool
     updated_by_programs: bool | None
+
+    def is_without(self, key: int | None) -> bool:
+        """Returns True if it surely has no such slot."""
+        return key is not None and self.max_entries is not None and key >= self.max_entries
 
 
 class Attachment(NamedTuple):

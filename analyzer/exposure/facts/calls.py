@@ -77,7 +77,7 @@ def _direct(member: Member, in_subprogram: bool) -> Iterator[Finding]:
                 where,
                 settle="a constant of the source, or the log of the verifier",
             )
-        elif array is not None and key is not None and key < array.max_entries:
+        elif array is not None and key is not None and not array.is_without(key):
             yield seen(spot.state, f"{spot.function.name}() tail-calls {array.name}[{key}], a constant index", where)
 
 
@@ -104,16 +104,15 @@ def _constant_index_behind_the_end(_: World, member: Member) -> Finding:
         for spot, where in member.tail_calls:
             array, key = _constant(member, spot)
             name = spot.function.name
-            if array is None or key is None:
-                odd = array is None or array.max_entries & (array.max_entries - 1)
+            entries = None if array is None else array.max_entries
+            if array is None or entries is None or key is None:
+                odd = entries is None or entries & (entries - 1)
                 if odd and (key is not None or spot.call.key_may_be_constant):
                     yield possible(
                         f"{name}() makes a tail call whose index the verifier may know to be constant", where
                     )
-            elif array.max_entries <= key <= _accepted_by_tnum(array.max_entries):
-                yield seen(
-                    spot.state, f"{name}() tail-calls {array.name}[{key}], which has {array.max_entries} entries", where
-                )
+            elif entries <= key <= _accepted_by_tnum(entries):
+                yield seen(spot.state, f"{name}() tail-calls {array.name}[{key}], which has {entries} entries", where)
 
     return strongest(found(), "no tail call of it has a constant index just behind the end of its prog array")
 

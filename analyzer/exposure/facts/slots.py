@@ -31,12 +31,13 @@ def _empty(world: World, member: Member, spot: Spot) -> Finding | None:
     where = member.place(spot.function, spot.call.instruction)
     array, targets = member.map(spot.call.map), world.targets(member, spot.call)
     name = array.name if array is not None else "a prog array"
-    unsure = targets.others is not None
+    entries = None if array is None else array.max_entries
+    unsure = targets.others is not None or entries is None
     empty = None
-    if array is not None and (array.slots_are_all or not unsure):
+    if array is not None and entries is not None and (array.slots_are_all or not unsure):
         filled = {slot.key for slot in array.slots}
-        wanted = range(array.max_entries) if spot.call.key is None else [spot.call.key]
-        empty = next((key for key in wanted if key < array.max_entries and key not in filled), None)
+        wanted = range(entries) if spot.call.key is None else [spot.call.key]
+        empty = next((key for key in wanted if key < entries and key not in filled), None)
     if empty is not None:
         text = f"{spot.function.name}() tail-calls {name}[{_key(spot)}]"
         return seen(spot.state, f"{text}; slot {empty} is empty", where)
@@ -57,7 +58,7 @@ def _tail_call_that_fails(world: World, member: Member) -> Finding:
     def found() -> Iterator[Finding]:
         for spot, where in member.tail_calls:
             array, key = member.map(spot.call.map), spot.call.key
-            if array is not None and key is not None and key >= array.max_entries:
+            if array is not None and array.is_without(key):
                 yield seen(spot.state, f"{array.name} has no slot {key}", where)
             elif (empty := _empty(world, member, spot)) is not None:
                 yield empty
@@ -133,8 +134,8 @@ def _tail_callee_without_a_frame(world: World, member: Member) -> Finding:
     return strongest(found(), "no tail call of it leads to a program without a stack frame")
 
 
-def _arrays_of(member: Member) -> dict[str, int]:
-    """Returns the number of entries of each prog array of a program, by name."""
+def _arrays_of(member: Member) -> dict[str, int | None]:
+    """Returns the number of entries of each prog array of a program, by name; None if it is not known."""
     names = {*member.program.maps, *(spot.call.map for spot in member.code.spots() if spot.call.map)}
     arrays = (member.owner.map(name) for name in names)
     return {array.name: array.max_entries for array in arrays if array is not None and array.type == "prog_array"}
@@ -143,19 +144,22 @@ def _arrays_of(member: Member) -> dict[str, int]:
 @named("large-prog-array")
 def _large_prog_array(_: World, member: Member) -> Finding:
     arrays = _arrays_of(member)
+    sizes = {name: entries for name, entries in arrays.items() if entries is not None}
+    name, entries = max(sizes.items(), key=lambda item: item[1], default=("", 0))
+    text = f"{name} has {entries:,} entries"
+    if entries >= _LARGE:
+        return met(text, member.place())
+    if len(sizes) < len(arrays):
+        return possible("the size of its prog array is decided when it is loaded", member.place())
+    if any(spot.call.map is None for spot in member.code.spots()):
+        return possible("which prog array it uses is not known", member.place())
     if arrays:
-        name, entries = max(arrays.items(), key=lambda item: item[1])
-        text = f"{name} has {entries:,} entries"
-        if entries >= _LARGE:
-            return met(text, member.place())
         if entries < _SMALL:
             return not_met(f"no prog array of it has more than {entries} entries")
         settle = "clear it on the machine and look for a stall warning"
         return possible(
             f"{text}: how long it takes to clear them depends on the machine", member.place(), settle=settle
         )
-    if any(spot.call.map is None for spot in member.code.spots()):
-        return possible("which prog array it uses is not known", member.place())
     return not_met("it has no prog array")
 
 

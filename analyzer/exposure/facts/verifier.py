@@ -241,7 +241,7 @@ def _rewritten_in_front_of_a_constant_tail_call(_: World, member: Member) -> Fin
         other = next((index for index, insn in enumerate(insns) if _may_be_rewritten(insn)), end)
         for spot, where in member.tail_calls:
             array, key = member.map(spot.call.map), spot.call.key
-            if array is not None and key is not None and key >= array.max_entries:
+            if array is not None and array.is_without(key):
                 continue
             if key is None and not spot.call.key_may_be_constant:
                 continue
