@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Parser", "SafeParser", "did_you_mean"]
 
+_KERNEL = "--kernel"
+_LONG = 100
+"""Words of a command line that argparse reads in no time."""
+
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """Returns "; did you mean X?" for the closest known word, or nothing if none is close."""
@@ -44,6 +48,26 @@ class SafeParser(argparse.ArgumentParser):
             show(printable_lines(message))
 
 
+def _kernels_of(arguments: Sequence[str]) -> tuple[list[str], Sequence[str]]:
+    """Returns the kernels of a long command line, and the rest of it. argparse looks through all options for each one,
+    so that ten thousand of them take it seconds.
+
+    A command line in which argparse may find a fault, or the option in two spellings, is left to it.
+    """
+    if len(arguments) < _LONG or "--" in arguments or any(word.startswith(f"{_KERNEL}=") for word in arguments):
+        return [], arguments
+    kernels, rest, words = [], [], iter(arguments)
+    for word in words:
+        if word != _KERNEL:
+            rest.append(word)
+            continue
+        kernel = next(words, "-")
+        if kernel.startswith("-"):
+            return [], arguments
+        kernels.append(kernel)
+    return kernels, rest
+
+
 class Parser(SafeParser):
     """The parser of a subcommand."""
 
@@ -59,7 +83,10 @@ class Parser(SafeParser):
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Returns the options. On wrong ones, prints the fault and the closest known option, and exits with 2."""
-        options, rest = self.parse_known_args(arguments)
+        kernels, few = _kernels_of(arguments) if _KERNEL in self._option_string_actions else ([], arguments)
+        options, rest = self.parse_known_args(few)
+        if kernels:
+            options.kernel = kernels
         if rest:
             unknown = next((word for word in rest if word.startswith("-")), rest[0])
             known = [option for option in self._option_string_actions if option.startswith("--")]
