@@ -51,6 +51,7 @@ class Code:
         self.functions = {function.name: function for function in program.functions}
         self.main = program.functions[0] if program.functions else None
         self.reached = self._reached()
+        self._below: dict[str, frozenset[str]] = {}
         self.tail_calling = self._tail_calling()
         """Function name to how sure it is that the function, or one that it calls, makes a tail call. Functions that
         make none are left out.
@@ -109,6 +110,11 @@ class Code:
             for call in function.tail_calls
         )
 
+    @cached_property
+    def surest(self) -> State:
+        """How sure it is that the program makes a tail call."""
+        return max((spot.state for spot in self._spots), default=State.NOT_MET)
+
     def calls_of_tail_callers(self) -> Iterator[tuple[Function, CallSite, State]]:
         """Yields the calls of subprograms that make a tail call, directly or in a function that they call, each with
         the calling function.
@@ -136,6 +142,11 @@ class Code:
 
     def below(self, name: str) -> frozenset[str]:
         """Returns the functions that a function may call, including itself. Callbacks are not followed."""
+        if name not in self._below:
+            self._below[name] = self._find_below(name)
+        return self._below[name]
+
+    def _find_below(self, name: str) -> frozenset[str]:
         seen: set[str] = set()
         open_ends = [name]
         while open_ends:
@@ -148,13 +159,15 @@ class Code:
 
     def path_to(self, name: str) -> tuple[str, ...]:
         """Returns the call path from the main program to a function, both included; empty if there is none."""
-        if self.main is None:
-            return ()
-        paths: dict[str, tuple[str, ...]] = {self.main.name: (self.main.name,)}
-        open_ends = [self.main.name]
+        return self._paths.get(name, ())
+
+    @cached_property
+    def _paths(self) -> dict[str, tuple[str, ...]]:
+        paths = {self.main.name: (self.main.name,)} if self.main is not None else {}
+        open_ends = list(paths)
         for found in open_ends:
             for callee, _ in _leaving(self.functions[found]):
                 if callee in self.functions and callee not in paths:
                     paths[callee] = (*paths[found], callee)
                     open_ends.append(callee)
-        return paths.get(name, ())
+        return paths

@@ -25,13 +25,17 @@ class Member:
         self.program = program
         self.name = name
         self.code = Code(program)
+        self._places: dict[tuple[str | None, int | None], Place] = {}
 
     def place(self, function: Function | None = None, instruction: int | None = None) -> Place:
         """Returns the place of a function or an instruction in this program."""
-        line = None if instruction is None else self._line_of(instruction)
-        written = None if line is None else f"{line.file}:{line.line}"
         name = None if function is None else function.name
-        return Place(self.owner.label, self.program.key, name, instruction, written)
+        key = (name, instruction)
+        if key not in self._places:
+            line = None if instruction is None else self._line_of(instruction)
+            written = None if line is None else f"{line.file}:{line.line}"
+            self._places[key] = Place(self.owner.label, self.program.key, name, instruction, written)
+        return self._places[key]
 
     @cached_property
     def tail_calls(self) -> tuple[tuple[Spot, Place], ...]:
@@ -51,9 +55,18 @@ class Member:
         """True if the program's instructions are known."""
         return bool(self.program.functions)
 
+    @cached_property
+    def _maps(self) -> dict[str, Map]:
+        return {item.name: item for item in reversed(self.owner.maps)}
+
     def map(self, name: str | None) -> Map | None:
         """Returns the map with a name."""
-        return None if name is None else self.owner.map(name)
+        return None if name is None else self._maps.get(name)
+
+    @cached_property
+    def storages(self) -> frozenset[tuple[int, str]]:
+        """The cgroup storages of the program. Equal names in different sets are different storages."""
+        return frozenset((id(self.owner), name) for name in self.program.cgroup_storage)
 
     @property
     def is_tracer(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.catalog.types import Catalog
@@ -9,7 +11,7 @@ from tailcall_audit.analyzer.exposure.join import Row
 from tailcall_audit.analyzer.exposure.releases import Oldest
 from tailcall_audit.analyzer.exposure.types import Exposure
 from tailcall_audit.analyzer.model import Report, Skipped
-from tailcall_audit.analyzer.programs.types import Program, ProgramSet
+from tailcall_audit.analyzer.programs.types import Program, ProgramSet, SourceLine
 
 __all__ = ["ExposureReport", "outline"]
 
@@ -34,7 +36,9 @@ class ExposureReport(NamedTuple):
 
 
 def outline(found: ProgramSet) -> ProgramSet:
-    """Returns a set without its code, as a report shows it. Source lines are kept for calls only."""
+    """Returns a set without its code and the calls of helpers, as a report shows it. Source lines are kept for calls
+    only.
+    """
     return found._replace(programs=tuple(map(_outlined, found.programs)))
 
 
@@ -48,5 +52,14 @@ def _outlined(program: Program) -> Program:
             *(call.instruction for call in function.tail_calls),
         )
     }
-    lines = {place: line for place in sorted(places) if (line := program.line_of(place)) is not None}
-    return program._replace(instructions=(), lines=lines)
+    functions = tuple(function._replace(helpers=()) for function in program.functions)
+    return program._replace(instructions=(), functions=functions, lines=dict(_lines_of(program, sorted(places))))
+
+
+def _lines_of(program: Program, places: Iterable[int]) -> Iterator[tuple[int, SourceLine]]:
+    """Yields instructions with their source lines."""
+    known = sorted(program.lines)
+    for place in places:
+        before = bisect_right(known, place)
+        if before:
+            yield place, program.lines[known[before - 1]]

@@ -76,9 +76,10 @@ def compared(
     def found() -> Iterator[Finding]:
         for item in meetings_of(world, member):
             if item.caller is not item.other:
-                state = min(item.state, differ(item.caller, item.other))
+                state = differ(item.caller, item.other)
                 if state is State.NOT_MET:
                     continue
+                state = min(item.state, state)
                 text = f"{item.caller.name} and {item.other.name} meet in {item.array}: {words}"
                 places = (item.caller.place(), item.other.place())
                 settle = decides if decides is not None and item.state is State.MET else _LOOK

@@ -4,6 +4,7 @@ add to these.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
@@ -11,8 +12,9 @@ from typing import NamedTuple
 from tailcall_audit.analyzer.exposure.answers import possible
 from tailcall_audit.analyzer.exposure.code import Spot
 from tailcall_audit.analyzer.exposure.member import EXTENSION, TRACING, Member
-from tailcall_audit.analyzer.exposure.types import Finding, Place, State
-from tailcall_audit.analyzer.programs.types import Program, ProgramSet, TailCall
+from tailcall_audit.analyzer.exposure.paths import Paths, Step, Way
+from tailcall_audit.analyzer.exposure.types import Finding, State
+from tailcall_audit.analyzer.programs.types import ProgramSet, TailCall
 
 __all__ = ["EXTENSION", "LOOK", "LOOK_AT_ATTACHED", "TRACING", "Member", "Step", "Targets", "Way", "World", "may_share"]
 
@@ -20,21 +22,6 @@ LOOK = "tailcall-audit exposure --loaded shows what the host has; --closed says 
 """The advice for "possible" findings: how to learn which programs are in a prog array."""
 LOOK_AT_ATTACHED = "tailcall-audit exposure --loaded shows what is attached; --closed says that nothing else is"
 """The same, for which programs are attached."""
-
-
-class Step(NamedTuple):
-    """A tail call from one program to another. `state` is met if the slot surely holds the target."""
-
-    source: Member
-    spot: Spot
-    key: int | None
-    target: Member
-    state: State
-
-    def __str__(self) -> str:
-        call = self.spot.call
-        key = "…" if self.key is None else str(self.key)
-        return f"{self.source.name}: {self.spot.function.name}() tail-calls {call.map or 'a prog array'}[{key}], which is {self.target.name}"
 
 
 class Targets(NamedTuple):
@@ -47,31 +34,12 @@ class Targets(NamedTuple):
     others: str | None
 
 
-class Way(NamedTuple):
-    """A path of tail calls from one program to another. `why` says what is not known of a possible path."""
-
-    state: State
-    steps: tuple[Step, ...] = ()
-    why: str = ""
-    settle: str | None = None
-
-    @property
-    def chain(self) -> tuple[str, ...]:
-        """The steps in words."""
-        return tuple(map(str, self.steps))
-
-    @property
-    def places(self) -> tuple[Place, ...]:
-        """The places of the tail calls."""
-        return tuple(step.source.place(step.spot.function, step.spot.call.instruction) for step in self.steps)
-
-
-def may_share(first: Program, second: Program) -> bool:
-    """Returns False if two programs can never share a prog array, because both types are known and differ.
+def may_share(first: str | None, second: str | None) -> bool:
+    """Returns False if programs of two types can never share a prog array, because both types are known and differ.
 
     An extension program has the type of its target, which may be unknown.
     """
-    kinds = {first.type, second.type}
+    kinds = {first, second}
     return len(kinds) == 1 or None in kinds or EXTENSION in kinds
 
 
@@ -85,14 +53,19 @@ class World:
 
     def __init__(self, sets: Sequence[ProgramSet], closed: bool = False) -> None:
         self.sets = tuple(sets)
-        keys = [program.key for owner in sets for program in owner.programs]
+        keys = Counter(program.key for owner in sets for program in owner.programs)
         self.members = tuple(
-            Member(owner, program, program.key if keys.count(program.key) == 1 else f"{owner.label}: {program.key}")
+            Member(owner, program, program.key if keys[program.key] == 1 else f"{owner.label}: {program.key}")
             for owner in sets
             for program in owner.programs
         )
         self.closed = closed and all(member.is_read for member in self.members)
-        self._targets: dict[int, Targets] = {}
+        self._targets: dict[tuple[int, str | None, int | None, str | None], Targets] = {}
+        self._sharing: dict[str | None, tuple[Member, ...]] = {}
+        self._ways: dict[tuple[Member, Member, frozenset[str] | None], Way] = {}
+        self._loops: dict[Member, Way] = {}
+        self._attached: dict[tuple[Member, str], tuple[tuple[Member, str | None, State], ...]] = {}
+        self._attachments: dict[tuple[Member, Member], tuple[tuple[str | None, State], ...]] = {}
 
     def member(self, owner: ProgramSet, key: str | None) -> Member | None:
         """Returns the program with a key in a set."""
@@ -104,13 +77,20 @@ class World:
 
     def targets(self, member: Member, call: TailCall) -> Targets:
         """Returns the possible targets of a tail call of a program."""
-        if id(call) not in self._targets:
-            self._targets[id(call)] = self._find_targets(member, call)
-        return self._targets[id(call)]
+        key = (id(member.owner), call.map, call.key, member.program.type)
+        if key not in self._targets:
+            self._targets[key] = self._find_targets(member, call)
+        return self._targets[key]
+
+    def _sharing_with(self, kind: str | None) -> tuple[Member, ...]:
+        """Returns the programs that may share a prog array with a program of a type."""
+        if kind not in self._sharing:
+            self._sharing[kind] = tuple(item for item in self.members if may_share(item.program.type, kind))
+        return self._sharing[kind]
 
     def _find_targets(self, member: Member, call: TailCall) -> Targets:
         array = member.map(call.map)
-        sharing = tuple(item for item in self.members if may_share(item.program, member.program)) if self.closed else ()
+        sharing = self._sharing_with(member.program.type) if self.closed else ()
         if array is None:
             return Targets((), sharing, "which prog array it uses is not known")
         if array.is_without(call.key):
@@ -147,16 +127,39 @@ class World:
         """Returns the tail calls of a program that lead, or may lead, to programs of the sets."""
         return self._steps[member]
 
+    @cached_property
+    def _steps_at(self) -> dict[Member, list[Step]]:
+        found: dict[Member, list[Step]] = {member: [] for member in self.members}
+        for member in self.members:
+            for step in self._steps[member]:
+                found[member].append(step)
+                if step.target is not member:
+                    found[step.target].append(step)
+        return found
+
+    def steps_at(self, member: Member) -> Sequence[Step]:
+        """Returns the tail calls that lead from or to a program, in the order of the programs that make them."""
+        return self._steps_at[member]
+
+    @cached_property
+    def _paths(self) -> Paths:
+        return Paths(self._steps)
+
     def way(self, source: Member, target: Member, within: frozenset[str] | None = None) -> Way:
         """Returns the surest path of tail calls from a program to another, or back to itself.
 
         `within` names the functions of `source` whose tail calls may start the path (None: all).
         """
+        key = (source, target, within)
+        if key not in self._ways:
+            self._ways[key] = self._find_way(source, target, within)
+        return self._ways[key]
+
+    def _find_way(self, source: Member, target: Member, within: frozenset[str] | None) -> Way:
         for least in (State.MET, State.POSSIBLE):
-            steps = self._shortest(source, target, within, least)
+            steps = self._paths.shortest(source, target, least, within)
             if steps:
-                state = min(step.state for step in steps)
-                return Way(state, steps, *self._doubts(steps))
+                return Way(min(step.state for step in steps), steps, *self._doubts(steps))
         if not self.closed:
             for spot in source.code.spots():
                 if within is None or spot.function.name in within:
@@ -180,12 +183,19 @@ class World:
         """Returns the surest path of tail calls from a program into a loop: back to itself, or a loop among the
         programs that it reaches.
         """
+        if source not in self._loops:
+            self._loops[source] = self._find_loop(source)
+        return self._loops[source]
+
+    def _find_loop(self, source: Member) -> Way:
+        paths = self._paths
         for least in (State.MET, State.POSSIBLE):
-            behind = self._reachable[least][source]
-            ends = [source] if source in behind else [item for item in behind if item in self._reachable[least][item]]
-            for end in sorted(ends, key=lambda item: item.name)[:1]:
-                there = () if end is source else self._shortest(source, end, None, least)
-                steps = (*there, *self._shortest(end, end, None, least))
+            behind = paths.reached(source, least)
+            ends = [source] if source in behind else [item for item in behind if item in paths.reached(item, least)]
+            if ends:
+                end = min(ends, key=lambda item: item.name)
+                there = () if end is source else paths.shortest(source, end, least)
+                steps = (*there, *paths.shortest(end, end, least))
                 return Way(min(step.state for step in steps), steps, *self._doubts(steps))
         return self.way(source, source)
 
@@ -201,51 +211,19 @@ class World:
         return "", None
 
     @cached_property
-    def _reachable(self) -> dict[State, dict[Member, frozenset[Member]]]:
-        """The programs that each program can reach, by the state that every step must have at least."""
-        return {
-            least: {member: frozenset(self._walk(member, least)) for member in self.members}
-            for least in (State.MET, State.POSSIBLE)
-        }
-
-    def _walk(self, member: Member, least: State) -> set[Member]:
-        seen: set[Member] = set()
-        open_ends = [member]
-        while open_ends:
-            for step in self._steps[open_ends.pop()]:
-                if step.state >= least and step.target not in seen:
-                    seen.add(step.target)
-                    open_ends.append(step.target)
-        return seen
-
-    def _shortest(
-        self, source: Member, target: Member, within: frozenset[str] | None, least: State
-    ) -> tuple[Step, ...]:
-        if target not in self._reachable[least][source]:
-            return ()
-        ways: dict[Member, tuple[Step, ...]] = {}
-        for step in self._steps[source]:
-            if step.state >= least and (within is None or step.spot.function.name in within):
-                ways.setdefault(step.target, (step,))
-        open_ends = list(ways)
-        for found in open_ends:
-            if target in ways:
-                break
-            for step in self._steps[found]:
-                if step.state >= least and step.target not in ways:
-                    ways[step.target] = (*ways[found], step)
-                    open_ends.append(step.target)
-        return ways.get(target, ())
-
-    @cached_property
     def _by_type(self) -> dict[str | None, tuple[Member, ...]]:
         kinds = {member.program.type for member in self.members}
         return {kind: tuple(item for item in self.members if item.program.type == kind) for kind in kinds}
 
-    def attached(self, member: Member, kind: str) -> Iterator[tuple[Member, str | None, State]]:
-        """Yields the programs of a type that are attached, or may be attached, to a program of the sets. Each comes
+    def attached(self, member: Member, kind: str) -> tuple[tuple[Member, str | None, State], ...]:
+        """Returns the programs of a type that are attached, or may be attached, to a program of the sets. Each comes
         with the function that it is attached to (None: not known), once for each function.
         """
+        if (member, kind) not in self._attached:
+            self._attached[member, kind] = tuple(self._find_attached(member, kind))
+        return self._attached[member, kind]
+
+    def _find_attached(self, member: Member, kind: str) -> Iterator[tuple[Member, str | None, State]]:
         for other in (*self._by_type.get(kind, ()), *self._by_type.get(None, ())):
             if other is not member and (other.program.type is None or kind != TRACING or other.is_tracer):
                 for function, state in self.attachments(other, member):
@@ -258,6 +236,12 @@ class World:
         An object gives only the name of a function. The loader chooses the program, or the kernel, that has this
         function.
         """
+        key = (attached, target)
+        if key not in self._attachments:
+            self._attachments[key] = self._find_attachments(attached, target)
+        return self._attachments[key]
+
+    def _find_attachments(self, attached: Member, target: Member) -> tuple[tuple[str | None, State], ...]:
         if not attached.program.attachments:
             return ((None, State.POSSIBLE),)
         found: dict[tuple[str | None, State], None] = {}

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from tailcall_audit.analyzer.exposure.answers import met, not_met, possible, strongest
 from tailcall_audit.analyzer.exposure.facts.registry import named
-from tailcall_audit.analyzer.exposure.sharing import compared, meetings_of, world_meetings
+from tailcall_audit.analyzer.exposure.sharing import Meeting, compared, meetings_of, world_meetings
 from tailcall_audit.analyzer.exposure.types import Finding, State
 from tailcall_audit.analyzer.exposure.world import EXTENSION, TRACING, Member, World
 
@@ -32,6 +32,7 @@ def _unless_equal(first: object, second: object) -> State:
     return State.NOT_MET if first == second else State.MET
 
 
+@lru_cache(maxsize=4096)
 def _target_type(world: World, extension: Member) -> str | None:
     """Returns the type of the program that an extension extends, None if it is not known."""
     for item in world.members:
@@ -141,18 +142,13 @@ def _of_cgroup(member: Member) -> bool:
     return kind is None or kind.startswith(_CGROUP)
 
 
-def _storages(member: Member) -> frozenset[tuple[int, str]]:
-    """Returns the cgroup storages of a program. Equal names in different sets are different storages."""
-    return frozenset((id(member.owner), name) for name in member.program.cgroup_storage)
-
-
 @named("shares-a-prog-array-across-cgroup-storages")
 def _shares_a_prog_array_across_cgroup_storages(world: World, member: Member) -> Finding:
     def differ(caller: Member, other: Member) -> State:
         # A program without storage reads none. A caller without storage passes none on.
-        if not _storages(other) or _storages(caller) == _storages(other):
+        if not other.storages or caller.storages == other.storages:
             return State.NOT_MET
-        return State.MET if _storages(caller) or caller.program.type is not None else State.POSSIBLE
+        return State.MET if caller.storages or caller.program.type is not None else State.POSSIBLE
 
     outside = State.POSSIBLE if _of_cgroup(member) else State.NOT_MET
     words = "they use different cgroup storages"
@@ -165,38 +161,50 @@ def _shares_a_prog_array_across_cgroup_storages(world: World, member: Member) ->
 def _storageless_tail_caller_in_a_prog_array_with_storage(world: World, member: Member) -> Finding:
     def found() -> Iterator[Finding]:
         for item in meetings_of(world, member):
-            tail_calls = max((spot.state for spot in item.other.code.spots()), default=State.NOT_MET)
-            state = min(item.state, tail_calls)
-            fits = _storages(item.caller) and not _storages(item.other)
+            state = min(item.state, item.other.code.surest)
+            fits = item.caller.storages and not item.other.storages
             if fits and state is not State.NOT_MET:
                 text = f"{item.other.name} has no cgroup storage, tail-calls on, and is in {item.array} of {item.caller.name}, which has one"
                 places = (item.other.place(), item.caller.place())
                 yield met(text, *places) if state is State.MET else possible(f"{text}, if so", *places)
-        if not world.closed and _of_cgroup(member) and (any(member.code.spots()) or _storages(member)):
+        if not world.closed and _of_cgroup(member) and (any(member.code.spots()) or member.storages):
             yield possible("it may meet such a program in a prog array", member.place())
 
     return strongest(found(), "no program without storage that tail-calls is in a prog array of one with storage")
 
 
+@lru_cache(maxsize=4)
+def _bridges(world: World) -> dict[Member, list[tuple[Meeting, Meeting]]]:
+    """Returns, for each program, the pairs of tail calls from a cgroup storage over a program without one to another
+    storage in which the program takes part.
+    """
+    second: dict[Member, list[Meeting]] = {}
+    for item in world_meetings(world):
+        if not item.both_call and item.other.storages:
+            second.setdefault(item.caller, []).append(item)
+    found: dict[Member, list[tuple[Meeting, Meeting]]] = {}
+    for one in world_meetings(world):
+        if one.both_call or not one.caller.storages or one.other.storages:
+            continue
+        for two in second.get(one.other, ()):
+            if two.other.storages != one.caller.storages:
+                for member in {one.caller, one.other, two.other}:
+                    found.setdefault(member, []).append((one, two))
+    return found
+
+
 @named("bridge-between-cgroup-storages")
 def _bridge_between_cgroup_storages(world: World, member: Member) -> Finding:
     def found() -> Iterator[Finding]:
-        meeting = world_meetings(world) if any(item.program.cgroup_storage for item in world.members) else ()
-        first = [item for item in meeting if _storages(item.caller) and not _storages(item.other)]
-        for one in first:
-            for two in world_meetings(world):
-                joined = two.caller is one.other and not one.both_call and not two.both_call
-                if not joined or not _storages(two.other) or _storages(two.other) == _storages(one.caller):
-                    continue
-                if member in (one.caller, one.other, two.other):
-                    state = min(one.state, two.state)
-                    text = f"{one.caller.name} and {two.other.name} have different cgroup storages, and {one.other.name}, which has none, is between them"
-                    chain = (
-                        f"{one.caller.name} tail-calls {one.array}, which holds {one.other.name}",
-                        f"{one.other.name} tail-calls {two.array}, which holds {two.other.name}",
-                    )
-                    places = (one.caller.place(), one.other.place(), two.other.place())
-                    yield Finding(state, text, places, chain)
+        for one, two in _bridges(world).get(member, ()):
+            state = min(one.state, two.state)
+            text = f"{one.caller.name} and {two.other.name} have different cgroup storages, and {one.other.name}, which has none, is between them"
+            chain = (
+                f"{one.caller.name} tail-calls {one.array}, which holds {one.other.name}",
+                f"{one.other.name} tail-calls {two.array}, which holds {two.other.name}",
+            )
+            places = (one.caller.place(), one.other.place(), two.other.place())
+            yield Finding(state, text, places, chain)
         if not world.closed and _of_cgroup(member):
             yield possible(
                 "another program without storage may be between it and one with another storage", member.place()

@@ -31,13 +31,11 @@ def _pairs(member: Member) -> Iterator[tuple[Function, Event, Event, State]]:
         for first in events:
             if first.callee is None:
                 continue
-            behind = member.code.flow.behind(first.instruction, function)
             for second in events:
-                if second.instruction in behind:
+                if member.code.flow.follows(first.instruction, second.instruction, function):
                     yield function, first, second, min(reached, first.state, second.state)
 
 
-@lru_cache(maxsize=4096)
 def _doubling(member: Member) -> tuple[Function, Event, Event, State] | None:
     """Returns the surest pair of `_pairs`."""
     return max(_pairs(member), key=lambda pair: pair[3], default=None)
@@ -52,34 +50,63 @@ def _words(pair: tuple[Function, Event, Event, State]) -> str:
     return f"{function.name}() calls {first.callee}() and then {second.callee}(), which both make tail calls"
 
 
-def _runs(member: Member, name: str, above: frozenset[str] = frozenset()) -> int:
-    """Returns how often a function is called at most in one run of its program."""
-    main = member.code.main
-    if main is not None and name == main.name:
-        return 1
-    if name in above:
-        return _MANY
-    times = 0
-    for function, _ in member.code.called():
-        if any(site.callee == name for site in function.callbacks):
-            return _MANY
-        for site in function.calls:
-            if site.callee == name:
-                looped = site.instruction in member.code.flow.behind(site.instruction, function)
-                times += _MANY if looped else _runs(member, function.name, above | {name})
-    return min(times, _MANY)
+def _is_looped(member: Member, function: Function, instruction: int) -> bool:
+    return member.code.flow.follows(instruction, instruction, function)
 
 
 @lru_cache(maxsize=4096)
-def _most(world: World, member: Member) -> int:
-    """Returns how many tail calls one run of a program can make at most, if the program leads into no loop."""
+def _runs(member: Member) -> dict[str, int]:
+    """Returns how often each function is called at most in one run of its program."""
+    called = list(member.code.called())
+    main = member.code.main
+    runs = {} if main is None else {main.name: 1}
+    calls: dict[str, list[tuple[Function, int]]] = {}
+    for function, _ in called:
+        for site in function.calls:
+            calls.setdefault(site.callee, []).append((function, site.instruction))
+        runs |= {site.callee: _MANY for site in function.callbacks if main is None or site.callee != main.name}
+    # Each round settles the functions whose callers are settled. What is left is part of a recursion, or below one.
+    left = [function.name for function, _ in called if function.name not in runs]
+    settled = True
+    while settled:
+        ready = [name for name in left if all(caller.name in runs for caller, _ in calls.get(name, ()))]
+        settled = bool(ready)
+        for name in ready:
+            times = (_MANY if _is_looped(member, *call) else runs[call[0].name] for call in calls.get(name, ()))
+            runs[name] = min(sum(times), _MANY)
+        left = [name for name in left if name not in runs]
+    return runs | dict.fromkeys(left, _MANY)
+
+
+@lru_cache(maxsize=4)
+def _counts(world: World) -> dict[Member, int]:
+    """Returns how many tail calls one run of each program can make at most. Programs that lead into a loop are left
+    out.
+    """
+    found: dict[Member, int] = {}
+    open_ends = [member for member in world.members if world.loop(member).state is State.NOT_MET]
+    while open_ends:
+        member = open_ends[-1]
+        missing = [step.target for step in world.steps(member) if step.target not in found]
+        if missing:
+            open_ends += missing
+            continue
+        found[open_ends.pop()] = _count(world, member, found)
+    return found
+
+
+def _count(world: World, member: Member, below: dict[Member, int]) -> int:
+    """Returns the number for one program, given those of its targets."""
+    longest: dict[int, int] = {}
+    for step in world.steps(member):
+        at = step.spot.call.instruction
+        longest[at] = max(longest.get(at, 0), 1 + below[step.target])
     total = 0
     for spot in member.code.spots():
-        targets = {step.target for step in world.steps(member) if step.spot == spot}
-        if targets:
-            below = max(_most(world, target) for target in targets)
-            looped = spot.call.instruction in member.code.flow.behind(spot.call.instruction, spot.function)
-            total += (_MANY if looped else _runs(member, spot.function.name)) * (1 + below)
+        at = spot.call.instruction
+        if at in longest:
+            times = _MANY if _is_looped(member, spot.function, at) else _runs(member)[spot.function.name]
+            total += times * longest[at]
     return min(total, _MANY)
 
 
@@ -93,13 +120,15 @@ class _Start(NamedTuple):
 
 def _in_a_loop(world: World, member: Member, starts: Callable[[Member], _Start | None]) -> Iterator[Finding]:
     """Yields the findings about a program on the way from what bypasses the count into a loop."""
-    for other in world.members:
+    loop = world.loop(member)
+    for other in world.members if loop.state is not State.NOT_MET else (member,):
         start = starts(other)
         if start is None:
             continue
         there = Way(State.MET) if other is member else world.way(other, member)
-        loop = world.loop(member)
         state = min(start.state, there.state, loop.state)
+        if state is State.NOT_MET and other is not member:
+            continue
         where = (*start.places, *there.places, *loop.places)
         chain = (f"{other.name}: {start.words}", *there.chain, *loop.chain)
         text = f"{start.words if other is member else chain[0]}, and its tail calls lead into a loop"
@@ -108,12 +137,13 @@ def _in_a_loop(world: World, member: Member, starts: Callable[[Member], _Start |
             yield possible(f"{text}, if so: {why}", *where, settle=there.settle or loop.settle, chain=chain)
         elif state is not State.NOT_MET:
             yield seen(state, text, *where, chain=chain)
-        elif other is member and _most(world, member) > _LIMIT:
+        elif other is member and _counts(world).get(member, 0) > _LIMIT:
             text = f"{start.words}: more than {_LIMIT} tail calls in one run cannot be ruled out"
             yield possible(text, *start.places)
     yield from _link(world, member)
 
 
+@lru_cache(maxsize=4096)
 def _siblings(member: Member) -> _Start | None:
     pair = _doubling(member)
     if pair is None:
@@ -124,6 +154,7 @@ def _siblings(member: Member) -> _Start | None:
     )
 
 
+@lru_cache(maxsize=4096)
 def _in_a_subprogram(member: Member) -> _Start | None:
     spots = [spot for spot in member.code.spots() if spot.function is not member.code.main]
     if not spots:

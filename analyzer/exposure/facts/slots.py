@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from tailcall_audit.analyzer.exposure.answers import met, not_met, possible, seen, strongest
 from tailcall_audit.analyzer.exposure.code import Spot
@@ -89,17 +90,17 @@ def _tail_call_that_is_taken(world: World, member: Member) -> Finding:
 
 def _entered(world: World, member: Member) -> Iterator[Finding]:
     """Yields how the program can be the target of a tail call."""
-    for other in world.members:
-        for step in world.steps(other) if other is not member else ():
-            if step.target is member:
-                text = f"{other.name} may tail-call it" if step.state is State.POSSIBLE else str(step)
-                yield Finding(step.state, text, (member.place(),), (), _LOOK if step.state is State.POSSIBLE else None)
+    for step in world.steps_at(member):
+        if step.source is not member:
+            text = f"{step.source.name} may tail-call it" if step.state is State.POSSIBLE else str(step)
+            yield Finding(step.state, text, (member.place(),), (), _LOOK if step.state is State.POSSIBLE else None)
     if not world.closed:
         yield possible(
             "another program may tail-call it, once it is put into its prog array", member.place(), settle=_LOOK
         )
 
 
+@lru_cache(maxsize=4096)
 def _without_frame(program: Member) -> State:
     """Returns how sure it is that a program needs no stack frame: it uses no stack, no calls and no saved registers."""
     main = program.code.main
@@ -118,14 +119,11 @@ def _of(member: Member, function: Function) -> Iterator[Insn]:
 @named("tail-callee-without-a-frame")
 def _tail_callee_without_a_frame(world: World, member: Member) -> Finding:
     def found() -> Iterator[Finding]:
-        for source in world.members:
-            for step in world.steps(source):
-                if member in (step.source, step.target):
-                    state = min(step.state, _without_frame(step.target))
-                    place = source.place(step.spot.function, step.spot.call.instruction)
-                    text = f"{step}, and needs no stack frame"
-                    if state is not State.NOT_MET:
-                        yield Finding(state, text, (place,), (), _LOOK if state is State.POSSIBLE else None)
+        for step in world.steps_at(member):
+            state = min(step.state, _without_frame(step.target))
+            if state is not State.NOT_MET:
+                text = f"{step}, and needs no stack frame"
+                yield Finding(state, text, (step.place,), (), _LOOK if state is State.POSSIBLE else None)
         if not world.closed and (any(member.code.spots()) or _without_frame(member) is not State.NOT_MET):
             yield possible(
                 "a tail call between it and another program may lead to one without a stack frame", member.place()

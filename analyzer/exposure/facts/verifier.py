@@ -22,6 +22,7 @@ _ALU64, _LDX, _STX, _JMP, _JMP32 = 7, 1, 3, 5, 6
 _MOV = 0xBF
 _MODULO_OR_DIVISION = (0x30, 0x90)
 _LD_IMM64, _CALL, _PSEUDO_CALL = 0x18, 0x85, 1
+_CALLER_SAVED, _ARGUMENTS = frozenset(range(6)), frozenset(range(1, 6))
 _PREEMPT, _RCU = "preempt", "rcu"
 _GIVEN = "another program's extension may replace it and tail-call"
 
@@ -87,7 +88,7 @@ def _uses_what_a_tail_caller_returns(world: World, member: Member) -> Finding:
     def found() -> Iterator[Finding]:
         for function, site, state, words in _calls(world, member):
             where = member.place(function, site.instruction)
-            used = sorted(member.code.flow.used_behind(site.instruction, function, 0))
+            used = member.code.flow.used_behind(site.instruction, function, 0)
             offsets = [index for index in used if _is_offset(member, index, 0)]
             if offsets and state is State.MET:
                 text = f"{words}, and adds what it returns to another value without a check"
@@ -105,7 +106,7 @@ def _decided_by(member: Member, function: Function, site: CallSite) -> int | Non
     callee = member.code.functions.get(site.callee)
     if callee is None or callee.is_global is not False or callee.returned is None:
         return None
-    for index in sorted(member.code.flow.used_behind(site.instruction, function, 0)):
+    for index in member.code.flow.used_behind(site.instruction, function, 0):
         insn = member.program.instructions[index]
         compares = insn.code & 7 in (_JMP, _JMP32) and insn.code & 0xF0 in COMPARISONS and not insn.code & _REGISTER
         if compares and insn.dst == 0:
@@ -131,32 +132,39 @@ def _call_of_a_tail_caller(world: World, member: Member) -> Finding:
     return strongest(found(), "it calls no subprogram that may tail-call")
 
 
-def _stack_pointers(member: Member, function: Function, until: int) -> frozenset[int]:
-    """Returns the registers that hold a pointer into the stack directly before an instruction. Jumps are not
-    followed.
+def _stack_pointers(member: Member, function: Function) -> dict[int, frozenset[int]]:
+    """Returns the registers that hold a pointer into the stack directly before each call of a function, by its
+    instruction. Jumps are not followed. The result is empty if the function takes no pointer into its stack.
     """
+    insns = member.program.instructions[function.start : function.end]
+    if not any(insn.code == _MOV and insn.src == FP for insn in insns):
+        return {}
     held: set[int] = set()
-    for index in range(function.start, until):
-        insn = member.program.instructions[index]
-        if insn.code == _MOV:
+    found: dict[int, frozenset[int]] = {}
+    for index, insn in enumerate(insns, function.start):
+        code = insn.code
+        if code == _MOV:
             (held.add if insn.src == FP or insn.src in held else held.discard)(insn.dst)
-        elif insn.code & 7 == _LDX or insn.code == _LD_IMM64:
+        elif code & 7 == _LDX or code == _LD_IMM64:
             held.discard(insn.dst)
-        elif insn.code == _CALL:
-            held -= set(range(6))
-    return frozenset(held)
+        elif code == _CALL:
+            found[index] = frozenset(held)
+            held -= _CALLER_SAVED
+    return found
 
 
 @named("stack-handed-to-a-tail-caller")
 def _stack_handed_to_a_tail_caller(world: World, member: Member) -> Finding:
     def found() -> Iterator[Finding]:
+        pointers: dict[str, dict[int, frozenset[int]]] = {}
         for function, site, state, words in _calls(world, member):
-            insns = member.program.instructions[function.start : function.end]
-            if not any(insn.code == _MOV and insn.src == FP for insn in insns):
+            if function.name not in pointers:
+                pointers[function.name] = _stack_pointers(member, function)
+            held = pointers[function.name].get(site.instruction)
+            if held is None:
                 continue
             where = member.place(function, site.instruction)
-            handed = _stack_pointers(member, function, site.instruction) & set(range(1, 6))
-            if handed and state is State.MET:
+            if held & _ARGUMENTS and state is State.MET:
                 yield met(f"{words} and gets a pointer into the caller's stack", where)
             else:
                 yield possible(f"{words} and may get a pointer into the caller's stack", where)
