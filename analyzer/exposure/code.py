@@ -163,7 +163,7 @@ class Code:
 
     @cached_property
     def _paths(self) -> dict[str, tuple[str, ...]]:
-        paths = {self.main.name: (self.main.name,)} if self.main is not None else {}
+        paths: dict[str, tuple[str, ...]] = {self.main.name: (self.main.name,)} if self.main is not None else {}
         open_ends = list(paths)
         for found in open_ends:
             for callee, _ in _leaving(self.functions[found]):

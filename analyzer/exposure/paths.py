@@ -67,38 +67,49 @@ class Paths:
     def __init__(self, steps: Mapping[Member, tuple[Step, ...]]) -> None:
         self._steps = steps
         self._edges: dict[tuple[Member, State], dict[Member, Step]] = {}
-        self._trees: dict[tuple[Member, frozenset[str] | None, State], _Tree] = {}
+        self._trees: dict[tuple[Member, State], _Tree] = {}
 
     def _edges_of(self, member: Member, least: State) -> dict[Member, Step]:
         """Returns the first step from a program to each of its targets."""
         key = (member, least)
         if key not in self._edges:
-            self._edges[key] = found = {}
+            found: dict[Member, Step] = {}
             for step in self._steps[member]:
                 if step.state >= least:
                     found.setdefault(step.target, step)
+            self._edges[key] = found
         return self._edges[key]
 
-    def _tree(self, source: Member, within: frozenset[str] | None, least: State) -> _Tree:
+    def _first(self, source: Member, within: frozenset[str], least: State) -> dict[Member, Step]:
+        """Returns the first step to each target, of those in some functions."""
+        found: dict[Member, Step] = {}
+        for step in self._steps[source]:
+            if step.state >= least and step.spot.function.name in within:
+                found.setdefault(step.target, step)
+        return found
+
+    def _search(self, first: dict[Member, Step], least: State, until: Member | None) -> _Tree:
         """Searches breadth first, so that the way to each program is a shortest one."""
-        key = (source, within, least)
+        found: _Tree = {target: (None, step) for target, step in first.items()}
+        open_ends = list(found)
+        for member in open_ends:
+            if until in found:
+                break
+            for target, step in self._edges_of(member, least).items():
+                if target not in found:
+                    found[target] = (member, step)
+                    open_ends.append(target)
+        return found
+
+    def _tree(self, source: Member, least: State) -> _Tree:
+        key = (source, least)
         if key not in self._trees:
-            found: _Tree = {}
-            for step in self._steps[source] if within is not None else self._edges_of(source, least).values():
-                if step.state >= least and (within is None or step.spot.function.name in within):
-                    found.setdefault(step.target, (None, step))
-            open_ends = list(found)
-            for member in open_ends:
-                for target, step in self._edges_of(member, least).items():
-                    if target not in found:
-                        found[target] = (member, step)
-                        open_ends.append(target)
-            self._trees[key] = found
+            self._trees[key] = self._search(self._edges_of(source, least), least, None)
         return self._trees[key]
 
     def reached(self, source: Member, least: State) -> Mapping[Member, object]:
         """Returns the programs that a program leads to, the nearest first; itself only by a loop."""
-        return self._tree(source, None, least)
+        return self._tree(source, least)
 
     def shortest(
         self, source: Member, target: Member, least: State, within: frozenset[str] | None = None
@@ -107,7 +118,9 @@ class Paths:
 
         `within` names the functions of `source` whose tail calls may start it (None: all).
         """
-        tree = self._tree(source, within, least)
+        tree = self._tree(source, least)
+        if within is not None and target in tree:
+            tree = self._search(self._first(source, within, least), least, target)
         steps: list[Step] = []
         at: Member | None = target if target in tree else None
         while at is not None:

@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.exposure.answers import possible
-from tailcall_audit.analyzer.exposure.code import Spot
 from tailcall_audit.analyzer.exposure.member import EXTENSION, TRACING, Member
 from tailcall_audit.analyzer.exposure.paths import Paths, Step, Way
 from tailcall_audit.analyzer.exposure.types import Finding, State

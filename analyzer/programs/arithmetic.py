@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import eq, ge, gt, le, lt, ne
+
 from tailcall_audit.analyzer.programs.values import (
     TOP,
     Context,
@@ -22,8 +24,14 @@ _ADD, _SUB, _MUL, _OR, _AND, _LSH, _RSH, _XOR = 0x00, 0x10, 0x20, 0x40, 0x50, 0x
 _JEQ, _JGT, _JGE, _JNE, _JSGT, _JSGE, _JLT, _JLE, _JSLT, _JSLE = (
     0x10, 0x20, 0x30, 0x50, 0x60, 0x70, 0xA0, 0xB0, 0xC0, 0xD0
 )  # fmt: skip
+_MOVES = frozenset((_ADD, _SUB))
+_BOUNDED = frozenset((_AND, _MUL, _LSH, _RSH))
+_KEPT = frozenset((Packet, MapValue, Memory))
+"""Types of pointers that are the same value wherever they are moved to."""
 _UNSIGNED = {_JSGT: _JGT, _JSGE: _JGE, _JSLT: _JLT, _JSLE: _JLE}
 _NEGATED = {_JEQ: _JNE, _JNE: _JEQ, _JGT: _JLE, _JLE: _JGT, _JGE: _JLT, _JLT: _JGE}
+_SIGNED_NEGATED = {_JSGT: _JSLE, _JSLE: _JSGT, _JSGE: _JSLT, _JSLT: _JSGE}
+_HOLDS = {_JEQ: eq, _JNE: ne, _JGT: gt, _JGE: ge, _JLT: lt, _JLE: le}
 COMPARISONS = frozenset((*_NEGATED, *_UNSIGNED))
 """The conditional jumps that are evaluated: all except those that test bits."""
 HALF = (1 << 32) - 1
@@ -35,35 +43,32 @@ def compute(place: int, insn: Insn, left: Value, right: Value, wide: bool) -> Va
     """Returns the result of arithmetic: exact for two constants, a pointer if a pointer is moved, otherwise a
     number.
     """
-    operation = insn.code & 0xF0
-    if operation in (_ADD, _SUB) and wide:
-        moved, by = (left, right) if not isinstance(left, int | Number) else (right, left)
-        if isinstance(moved, Packet):
+    operation = insn[0] & 0xF0
+    if operation in _MOVES and wide:
+        moved, by = (right, left) if type(left) is int or type(left) is Number else (left, right)
+        if moved is None or type(moved) in _KEPT:
             return moved
-        if isinstance(moved, Frame):
-            if moved.offset is None or not isinstance(by, int):
-                return Frame(None)
-            step = by - (1 << 64) if by >> 63 else by
-            return Frame(moved.offset + (step if operation == _ADD else -step))
-        if isinstance(moved, Context) and isinstance(by, int):
-            step = by - (1 << 64) if by >> 63 else by
-            return Context(moved.offset + (step if operation == _ADD else -step))
-        if isinstance(moved, MapValue | Memory):
-            return moved
-        if moved is None:
-            return None
-    if isinstance(left, int) and isinstance(right, int):
+        if type(moved) is Frame:
+            return Frame(None if moved.offset is None or type(by) is not int else moved.offset + _step(operation, by))
+        if type(moved) is Context and type(by) is int:
+            return Context(moved.offset + _step(operation, by))
+    if type(left) is int and type(right) is int:
         found = _exact(operation, left, right, wide)
         if found is not None:
             return found
     maybe = may_be_constant(left) and may_be_constant(right)
-    if operation in (_AND, _MUL, _LSH, _RSH):
-        unsure = any(isinstance(value, Number) and value.maybe for value in (left, right))
-        maybe = maybe or unsure
-        if operation == _AND and (isinstance(left, int) or isinstance(right, int)):
+    if operation in _BOUNDED:
+        maybe = maybe or (type(left) is Number and left[3]) or (type(right) is Number and right[3])
+        if operation == _AND and (type(left) is int or type(right) is int):
             high = min(bounds(left)[1], bounds(right)[1])
-            return 0 if high == 0 else Number(place, 0, high, maybe)
+            return 0 if high == 0 else _new(Number, (place, 0, high, maybe))
     return _new(Number, (place, 0, TOP if wide else HALF, maybe))
+
+
+def _step(operation: int, by: int) -> int:
+    """Returns by how many bytes a pointer is moved."""
+    step = by - (1 << 64) if by >> 63 else by
+    return step if operation == _ADD else -step
 
 
 def _exact(operation: int, left: int, right: int, wide: bool) -> int | None:
@@ -102,20 +107,12 @@ def decide(operation: int, left: int, right: int, narrow: bool) -> bool:
         operation = _UNSIGNED[operation]
     elif narrow:
         left, right = left & HALF, right & HALF
-    return {
-        _JEQ: left == right,
-        _JNE: left != right,
-        _JGT: left > right,
-        _JGE: left >= right,
-        _JLT: left < right,
-        _JLE: left <= right,
-    }[operation]
+    return bool(_HOLDS[operation](left, right))
 
 
 def negated(operation: int) -> int:
     """Returns the comparison that is true exactly when another is false."""
-    signed = {_JSGT: _JSLE, _JSLE: _JSGT, _JSGE: _JSLT, _JSLT: _JSGE}
-    return signed.get(operation) or _NEGATED[operation]
+    return _SIGNED_NEGATED.get(operation) or _NEGATED[operation]
 
 
 SWAPPED = {

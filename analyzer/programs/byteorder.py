@@ -6,8 +6,9 @@ converts the section (Linux Documentation/bpf/btf.rst).
 
 from __future__ import annotations
 
-import struct
+import sys
 from array import array
+from functools import partial
 
 from tailcall_audit.analyzer.programs.code import ProgramsError
 from tailcall_audit.probes.kernel.instructions import Insn
@@ -15,6 +16,17 @@ from tailcall_audit.probes.kernel.instructions import Insn
 __all__ = ["decode_instructions", "little_btf_ext"]
 
 _LD_IMM64 = 0x18
+_LOW, _HIGH = bytes(byte & 15 for byte in range(256)), bytes(byte >> 4 for byte in range(256))
+_as_insn = partial(tuple.__new__, Insn)
+"""Makes an instruction of its five fields, without a check of them: there is one for each instruction."""
+
+
+def _column(kind: str, data: bytes, big_endian: bool) -> array[int]:
+    """Returns the second number of 16 bits ("h", the offset) or of 32 bits ("i", the immediate) of each instruction."""
+    numbers = array(kind, data)
+    if big_endian != (sys.byteorder == "big"):
+        numbers.byteswap()
+    return numbers[1::4] if kind == "h" else numbers[1::2]
 
 
 def _swapped(data: bytes) -> bytes:
@@ -37,16 +49,18 @@ def decode_instructions(data: bytes, big_endian: bool) -> list[Insn]:
     """
     if len(data) % 8:
         raise ProgramsError(f"{len(data)} bytes are no whole number of instructions")
+    codes, registers = bytes(data[::8]), bytes(data[1::8])
+    low, high = registers.translate(_LOW), registers.translate(_HIGH)
+    dst, src = (high, low) if big_endian else (low, high)
+    fields = zip(codes, dst, src, _column("h", data, big_endian), _column("i", data, big_endian), strict=True)
+    rows = list(map(_as_insn, fields))
     found: list[Insn] = []
-    add, new = found.append, tuple.__new__  # which makes a named tuple without a check of its fields
-    rows = struct.iter_unpack(">BBhi" if big_endian else "<BBhi", data)
-    for code, registers, off, imm in rows:
-        dst, src = (registers >> 4, registers & 15) if big_endian else (registers & 15, registers >> 4)
-        if code == _LD_IMM64:
-            second = next(rows, None)
-            if second is None:
-                raise ProgramsError("the second half of a 64-bit immediate is missing")
-            add(new(Insn, (code, dst, src, off, second[3] << 32 | imm & 0xFFFFFFFF)))
-        else:
-            add(new(Insn, (code, dst, src, off, imm)))
-    return found
+    start, wide = 0, codes.find(_LD_IMM64)
+    while wide >= 0:
+        if wide + 1 == len(rows):
+            raise ProgramsError("the second half of a 64-bit immediate is missing")
+        first = rows[wide]
+        found += rows[start:wide]
+        found.append(first._replace(imm=rows[wide + 1].imm << 32 | first.imm & 0xFFFFFFFF))
+        start, wide = wide + 2, codes.find(_LD_IMM64, wide + 2)
+    return found + rows[start:]

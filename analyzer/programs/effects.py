@@ -4,10 +4,12 @@ subprograms, the stack, and packet pointers that are used behind a call.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tailcall_audit.analyzer.programs.arithmetic import HALF, compute
 from tailcall_audit.analyzer.programs.code import Code, Reference, Refers
 from tailcall_audit.analyzer.programs.seen import CHANGES_PACKET, Layout
-from tailcall_audit.analyzer.programs.state import FP, State, cross, drop_packets, forget_written
+from tailcall_audit.analyzer.programs.state import FP, Slots, State, cross, drop_packets, forget_written
 from tailcall_audit.analyzer.programs.values import (
     TOP,
     Address,
@@ -24,7 +26,12 @@ from tailcall_audit.analyzer.programs.values import (
 )
 from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL, Insn
 
-__all__ = ["Effects"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Handler = Callable[["Effects", int, Insn, State], None]
+
+__all__ = ["HANDLERS", "Effects"]
 
 _LD_IMM64, _CALL, _CALL_REGISTER = 0x18, 0x85, 0x8D
 _LDX, _ST, _STX, _ALU, _ALU64 = 1, 2, 3, 4, 7
@@ -34,7 +41,11 @@ _FORGOTTEN: list[Value] = [Number(None)] * 5
 _new = tuple.__new__
 """Makes a named tuple without the check of its fields: there is one for each instruction."""
 _ATOMIC, _LOAD_ACQUIRE = 0xC0, 0x100
-_MOV = 0xB0
+_MOV, _MOVE = 0xB0, 0xBF
+_UNBOUNDED = frozenset((0x00, 0x10))
+"""Additions and subtractions of a constant: the result is any number."""
+_WORD = 8
+_POINTERS, _NUMBERS = frozenset((Frame, Packet)), frozenset((int, Number))
 
 
 class Effects:
@@ -58,142 +69,141 @@ class Effects:
         self.is_vague = False
         self._called = False
 
-    def apply(self, place: int, insn: Insn, state: State) -> None:
-        """Changes a state by the instruction at a place."""
-        code = insn[0]
-        kind = code & 7
-        if kind in (_ALU64, _ALU):
-            self._alu(place, insn, state[0])
-        elif kind == _LDX:
-            self._load(place, insn, state)
-        elif kind in (_ST, _STX):
-            self._store(place, insn, state)
-        elif code == _LD_IMM64:
-            state.registers[insn.dst] = self._wide(place, insn)
-        elif code in (_CALL, _CALL_REGISTER):
-            self._call(place, insn, state)
-        elif kind == 0:  # the old loads from a packet (BPF_ABS, BPF_IND)
-            state.registers[0] = Number(place)
-
-    def _wide(self, place: int, insn: Insn) -> Value:
+    def wide(self, place: int, insn: Insn, state: State) -> None:
+        """Applies a load of a 64-bit constant, a map or an address."""
         reference = self._code.references.get(place)
+        value: Value
         if reference is None:
-            return insn.imm & TOP if place not in self._code.constant else Number(place, maybe=True)
-        if reference.kind is Refers.MAP:
-            return MapPointer(reference.name)
-        if reference.kind is Refers.VALUE:
-            return MapValue(reference.frozen)
-        if reference.kind is Refers.ADDRESS:
-            return Address(reference.target)
-        return MapValue(True) if reference.frozen else Number(place, maybe=True)
+            value = insn.imm & TOP if place not in self._code.constant else Number(place, maybe=True)
+        elif reference.kind is Refers.MAP:
+            value = MapPointer(reference.name)
+        elif reference.kind is Refers.VALUE:
+            value = MapValue(reference.frozen)
+        elif reference.kind is Refers.ADDRESS:
+            value = Address(reference.target)
+        else:
+            value = MapValue(True) if reference.frozen else Number(place, maybe=True)
+        if insn.dst <= FP:
+            state[0][insn.dst] = value
 
-    def _alu(self, place: int, insn: Insn, registers: list[Value]) -> None:
+    def move(self, place: int, insn: Insn, state: State) -> None:
+        """Applies a copy of a register, 64 bits wide."""
+        _, dst, src, off, _ = insn
+        if off or dst > FP or src > FP:
+            self.calculate(place, insn, state)
+        else:
+            state[0][dst] = state[0][src]
+
+    def calculate(self, place: int, insn: Insn, state: State) -> None:
+        """Applies arithmetic."""
         code, dst, src, off, imm = insn
         if dst > FP:
             return
+        registers = state[0]
         wide = code & 7 == _ALU64
         other: Value
         if code & 8:
             other = registers[src] if src <= FP else None
         else:
             other = Number(place, maybe=True) if place in self._code.constant else imm & TOP
-        if code & 0xF0 == _MOV and off == 0 and (wide or isinstance(other, int)):
-            registers[dst] = other if wide or not isinstance(other, int) else other & HALF
+        left = registers[dst]
+        if type(left) is Number and type(other) is int and code & 0xF0 in _UNBOUNDED:
+            registers[dst] = _new(Number, (place, 0, TOP if wide else HALF, left[3]))
+        elif code & 0xF0 == _MOV and off == 0 and (wide or type(other) is int):
+            registers[dst] = other if wide or type(other) is not int else other & HALF
         else:
-            registers[dst] = compute(place, insn, registers[dst], other, wide)
+            registers[dst] = compute(place, insn, left, other, wide)
 
-    def _load(self, place: int, insn: Insn, state: State) -> None:
-        base = state.registers[insn.src] if insn.src <= FP else None
-        width = _WIDTHS[insn.code & 0x18]
-        self._uses(base, insn.off)
+    def load(self, place: int, insn: Insn, state: State) -> None:
+        """Applies a load from memory."""
+        code, dst, src, off, _ = insn
+        width = _WIDTHS[code & 0x18]
+        base = state[0][src] if src <= FP else None
         value: Value = _new(Number, (place, 0, _HIGHEST[width], False))
-        if isinstance(base, Frame):
-            value = None if base.offset is None else state.slots.get((base.offset + insn.off, width))
-            if value is None and width < 8:
-                value = Number(place, 0, (1 << 8 * width) - 1)
-        elif isinstance(base, MapValue) and base.frozen:
-            value = Number(place, 0, (1 << 8 * width) - 1, True)
-        elif isinstance(base, Context) and self._layout.packet is None and width == 8:
-            value = None
-        elif isinstance(base, Context) and self._layout.packet and base.offset + insn.off in self._layout.packet:
-            value = Packet(frozenset()) if width >= 4 else value
-        elif (base is None or isinstance(base, Memory)) and width == 8:
-            value = None
-        if insn.dst < FP:
-            state.registers[insn.dst] = value
+        if type(base) is Frame:
+            self._uses(base, off)
+            kept = None if base[0] is None else state.slots.get((base[0] + off, width))
+            value = kept if kept is not None or width == _WORD else value
+        elif type(base) is Context:
+            value = self._from_context(base[0] + off, width, value)
+        elif base is None or type(base) is Memory:
+            self.is_vague = self.is_vague or (base is None and self._called)
+            value = None if width == 8 else value
+        elif type(base) is Packet:
+            self.crossed |= base[0]
+        elif type(base) is MapValue and base[0]:
+            value = Number(place, 0, _HIGHEST[width], True)
+        if dst < FP:
+            state[0][dst] = value
 
-    def _store(self, place: int, insn: Insn, state: State) -> None:
-        base = state.registers[insn.dst] if insn.dst <= FP else None
-        width = _WIDTHS[insn.code & 0x18]
-        self._uses(base, insn.off)
-        if insn.code & 0xE0 == _ATOMIC and insn.imm == _LOAD_ACQUIRE:
-            self._load(place, insn, state)
-            return
-        if insn.code & 0xE0 == _ATOMIC:
-            value: Value = None
-            if insn.imm & 1 and insn.src < FP:  # BPF_FETCH
-                state.registers[insn.src] = Number(place)
-            if insn.imm & 0xF0 == 0xF0:
-                state.registers[0] = Number(place)  # BPF_CMPXCHG
-        elif insn.code & 7 == _ST:
-            value = insn.imm & ((1 << 8 * width) - 1) if place not in self._code.constant else Number(place, maybe=True)
-        else:
-            value = state.registers[insn.src] if insn.src <= FP else None
-        if not isinstance(base, Frame):
-            return
-        if base.offset is None:
-            state.slots.clear()
-            return
-        start = base.offset + insn.off
-        for offset, size in list(state.slots):
-            if offset < start + width and start < offset + size:
-                del state.slots[offset, size]
-        if value is not None and (
-            width == 8 or (isinstance(value, int | Number) and bounds(value)[1] >> 8 * width == 0)
-        ):
-            state.slots[start, width] = value
+    def _from_context(self, offset: int, width: int, value: Value) -> Value:
+        """Returns what a load from the context reads: a packet pointer, what may be one, or a number."""
+        packet = self._layout.packet
+        if packet is None:
+            return None if width == _WORD else value
+        return Packet(frozenset()) if offset in packet and width >= _WORD // 2 else value
+
+    def store(self, place: int, insn: Insn, state: State) -> None:
+        """Applies a store to memory, or an atomic operation."""
+        code, dst, src, off, imm = insn
+        registers = state[0]
+        base = registers[dst] if dst <= FP else None
+        width = _WIDTHS[code & 0x18]
+        self._uses(base, off)
+        value: Value = None
+        if code & 0xE0 == _ATOMIC:
+            if imm == _LOAD_ACQUIRE:
+                self.load(place, insn, state)
+                return
+            if imm & 1 and src < FP:  # BPF_FETCH
+                registers[src] = Number(place)
+            if imm & 0xF0 == 0xF0:
+                registers[0] = Number(place)  # BPF_CMPXCHG
+        elif code & 7 == _ST:
+            value = imm & ((1 << 8 * width) - 1) if place not in self._code.constant else Number(place, maybe=True)
+        elif src <= FP:
+            value = registers[src]
+        if type(base) is Frame:
+            _keep(state.slots, None if base[0] is None else base[0] + off, width, value)
 
     def _uses(self, base: Value, offset: int) -> None:
         """Records that memory at a pointer is read or written."""
-        if isinstance(base, Frame):
-            if base.offset is None:
+        if type(base) is Frame:
+            if base[0] is None:
                 self.varies = True
-            else:
-                self.depth = max(self.depth, -(base.offset + offset))
-        elif isinstance(base, Packet):
-            self.crossed |= base.crossed
+            elif -(base[0] + offset) > self.depth:
+                self.depth = -(base[0] + offset)
+        elif type(base) is Packet:
+            self.crossed |= base[0]
         elif base is None and self._called:
             self.is_vague = True
 
-    def _call(self, place: int, insn: Insn, state: State) -> None:
-        registers = state.registers
+    def old_load(self, place: int, insn: Insn, state: State) -> None:
+        """Applies one of the old loads from a packet (BPF_ABS, BPF_IND)."""
+        state[0][0] = Number(place)
+
+    def call(self, place: int, insn: Insn, state: State) -> None:
+        """Applies a call of a helper, a kfunc or a subprogram."""
+        registers = state[0]
         reference = self._code.references.get(place)
         given = tuple(registers[1:6])
         helper = _helper(insn, reference)
         own = reference is not None and reference.kind is Refers.FUNCTION
-        addresses = tuple(value.function for value in given if isinstance(value, Address))
-        if addresses:
+        kinds = set(map(type, given))
+        addresses: tuple[int, ...] = ()
+        if Address in kinds:
+            addresses = tuple([value.function for value in given if isinstance(value, Address)])
             self.addresses[place] = addresses
-        for value in given:
-            if isinstance(value, Frame):
-                self._uses(value, 0)
-            elif isinstance(value, Packet):
-                self.crossed |= value.crossed
+        if Frame in kinds or Packet in kinds:
+            for value in given:
+                if type(value) in _POINTERS:
+                    self._uses(value, 0)
         if own:
-            known = self.arguments.get(place)
-            handed = tuple(map(_handed, given))
-            self.arguments[place] = (
-                handed if known is None else tuple(join(a, b, True, False) for a, b in zip(known, handed, strict=True))
-            )
+            self._record_arguments(place, given)
         if helper == HELPER_TAIL_CALL:
-            before = self.tail_calls.get(place)
-            found = (given[1], given[2])
-            self.tail_calls[place] = (
-                found
-                if before is None
-                else (join(before[0], found[0], True, True), join(before[1], found[1], True, bool(self.undecided)))
-            )
-        forget_written(state, given, own or bool(addresses))
+            self._record_tail_call(place, given[1], given[2])
+        if Frame in kinds:
+            forget_written(state, given, own or bool(addresses))
         if own or helper == HELPER_TAIL_CALL or addresses:
             self._called = True
             cross(state, place)
@@ -202,12 +212,38 @@ class Effects:
         registers[0] = _new(Number, (place, 0, TOP, own))
         registers[1:6] = _FORGOTTEN
 
+    def _record_arguments(self, place: int, given: tuple[Value, ...]) -> None:
+        known = self.arguments.get(place)
+        handed = tuple(map(_handed, given))
+        self.arguments[place] = (
+            handed if known is None else tuple(join(a, b, True, False) for a, b in zip(known, handed, strict=True))
+        )
+
+    def _record_tail_call(self, place: int, chosen: Value, key: Value) -> None:
+        before = self.tail_calls.get(place)
+        self.tail_calls[place] = (
+            (chosen, key)
+            if before is None
+            else (join(before[0], chosen, True, True), join(before[1], key, True, bool(self.undecided)))
+        )
+
 
 def _helper(insn: Insn, reference: Reference | None) -> int | None:
     """Returns the number of the helper that is called, None if it is not a helper or not known."""
     if reference is None:
         return insn.imm if insn.code == _CALL and insn.src == 0 else None
     return reference.target if reference.kind is Refers.HELPER else None
+
+
+def _keep(slots: Slots, start: int | None, width: int, value: Value) -> None:
+    """Stores a value into a stack slot (None: into an unknown one), and forgets what it overwrites."""
+    if start is None:
+        slots.clear()
+        return
+    for offset, size in [key for key in slots if key[0] < start + width and start < key[0] + key[1]]:
+        del slots[offset, size]
+    if value is not None and (width == _WORD or (type(value) in _NUMBERS and bounds(value)[1] >> 8 * width == 0)):
+        slots[start, width] = value
 
 
 def _handed(value: Value) -> Value:
@@ -219,3 +255,22 @@ def _handed(value: Value) -> Value:
     if isinstance(value, Packet):
         return Packet(frozenset())
     return Memory() if isinstance(value, Frame) else value
+
+
+def _nothing(effects: Effects, place: int, insn: Insn, state: State) -> None:
+    """Applies an instruction that changes no register and no slot: a jump."""
+
+
+def _handler(code: int) -> Handler:
+    kind = code & 7
+    if code in (_CALL, _CALL_REGISTER):
+        return Effects.call
+    if code == _LD_IMM64:
+        return Effects.wide
+    if kind in (_ALU, _ALU64):
+        return Effects.move if code == _MOVE else Effects.calculate
+    return {_LDX: Effects.load, _ST: Effects.store, _STX: Effects.store, 0: Effects.old_load}.get(kind, _nothing)
+
+
+HANDLERS: tuple[Handler, ...] = tuple(map(_handler, range(256)))
+"""What applies an instruction to a state, by its opcode."""

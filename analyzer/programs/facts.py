@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.programs.code import Code, Reference, Refers
-from tailcall_audit.analyzer.programs.flow import Graph, graph_of
+from tailcall_audit.analyzer.programs.flow import Graph, graph_of, slots_of
 from tailcall_audit.analyzer.programs.locks import Calls, calls_in, held_at_tail_calls
 from tailcall_audit.analyzer.programs.registers import interpret
 from tailcall_audit.analyzer.programs.seen import Layout, Seen
@@ -99,6 +99,22 @@ class Workshop:
             self._sites[key] = sites_of(self._codes[number], self._graph(number), seen)
         return self._sites[key]
 
+    def order(self, main: int) -> tuple[int, ...]:
+        """Returns the functions of a program in the order in which libbpf lays them out: depth first, each where it is
+        first referred to.
+        """
+        found: dict[int, None] = {main: None}
+        # An explicit stack of iterators replaces recursion, because a file can nest calls to any depth.
+        stack = [iter(self._targets(main))]
+        while stack:
+            target = next(stack[-1], None)
+            if target is None:
+                stack.pop()
+            elif target not in found:
+                found[target] = None
+                stack.append(iter(self._targets(target)))
+        return tuple(found)
+
     def facts(self, order: tuple[int, ...], kind: str | None) -> Facts:
         """Returns the facts about a program. `order` lists its functions as they are laid out one after the other;
         `kind` is its type.
@@ -169,9 +185,8 @@ class Workshop:
     def _targets(self, number: int) -> tuple[int, ...]:
         """Returns the functions that a function calls or takes the address of, each once, in order."""
         if number not in self._leaving:
-            self._leaving[number] = tuple(
-                dict.fromkeys(item.target for item in self._filled_in(number).leaving.values())
-            )
+            leaving = sorted(self._filled_in(number).leaving.items())
+            self._leaving[number] = tuple(dict.fromkeys(item.target for _, item in leaving))
         return self._leaving[number]
 
     def _interpret(self, order: tuple[int, ...], layout: Layout) -> dict[int, Seen]:
@@ -246,16 +261,15 @@ class Workshop:
                 leaving[place] = reference
             else:
                 instructions[place] = self._resolved(instructions[place], reference)
-        slots: dict[int, int] = {}
-        position = 0
-        for place, insn in enumerate(code.instructions):
-            if place in leaving:
-                slots[place] = position
-            position += 2 if insn[0] == _LD_IMM64 else 1
+        starts = slots_of(code.instructions)
+        slots = {place: starts[place] for place in leaving}
+        length = starts[-1] + 1 + (code.instructions[-1].code == _LD_IMM64) if starts else 0
         references = code.references.values()
-        maps = tuple(item.name for item in references if item.kind in (Refers.MAP, Refers.VALUE) and item.name)
+        maps = tuple(
+            dict.fromkeys(item.name for item in references if item.kind in (Refers.MAP, Refers.VALUE) and item.name)
+        )
         kfuncs = frozenset(item.name for item in references if item.kind is Refers.KFUNC)
-        return _Filled(instructions, leaving, slots, position, maps, kfuncs)
+        return _Filled(instructions, leaving, slots, length, maps, kfuncs)
 
     def _resolved(self, insn: Insn, reference: Reference) -> Insn:
         """Returns an instruction with its reference to a map, helper or kfunc filled in."""

@@ -16,7 +16,6 @@ from tailcall_audit.analyzer.programs.btf_ext import Lines
 from tailcall_audit.analyzer.programs.code import Code, ProgramsError
 from tailcall_audit.analyzer.programs.facts import Facts, Workshop
 from tailcall_audit.analyzer.programs.names import helper_number, map_type, program_type
-from tailcall_audit.analyzer.programs.relocations import order_of
 from tailcall_audit.analyzer.programs.translated import Names, Surroundings, split
 from tailcall_audit.analyzer.programs.types import Map, Program, ProgramSet, Slot
 from tailcall_audit.probes.kernel.btf import BtfError
@@ -112,7 +111,7 @@ class _Host:
         kind = program_type(item.type) if item.type else None
         facts = Facts((), (), (), {}, frozenset())
         if main is not None:
-            facts = workshop.facts(order_of(tuple(self._codes), main), kind)
+            facts = workshop.facts(workshop.order(main), kind)
         storages = {self.map_names[number] for number in item.maps if self._kinds.get(number) in _STORAGES}
         return Program(
             self.key(item.id) or str(item.id),

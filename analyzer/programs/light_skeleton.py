@@ -15,7 +15,6 @@ from tailcall_audit.analyzer.programs.code import Code, ProgramsError, Reference
 from tailcall_audit.analyzer.programs.facts import Workshop
 from tailcall_audit.analyzer.programs.loader import Call, Loading, run_loader, words
 from tailcall_audit.analyzer.programs.names import attach_type, map_type, program_type
-from tailcall_audit.analyzer.programs.relocations import order_of
 from tailcall_audit.analyzer.programs.types import Map, Program, ProgramSet, Slot, SourceLine
 from tailcall_audit.probes.kernel import btf as kinds
 from tailcall_audit.probes.kernel.btf import GLOBAL, Btf, BtfError
@@ -184,7 +183,7 @@ class _Skeleton:
         attributes = call.attributes
         kind = program_type(words(attributes, 0, "<I")[0])
         (expected,), (flags,) = words(attributes, 68, "<I"), words(attributes, 44, "<I")
-        facts = workshop.facts(order_of(tuple(self._codes), main), kind)
+        facts = workshop.facts(workshop.order(main), kind)
         name = self._codes[main].name
         kinds_of = {self._maps[item.descriptor]: map_type(words(item.attributes, 0, "<I")[0])
                     for item in self._loading.calls if item.command == _MAP_CREATE}  # fmt: skip

@@ -6,11 +6,12 @@ tracked through calls of static subprograms, which may take a lock and return wi
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.programs.code import Code, Refers
-from tailcall_audit.analyzer.programs.flow import Graph
+from tailcall_audit.analyzer.programs.flow import Graph, opcodes_of
 from tailcall_audit.analyzer.programs.names import helper_number
 from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL
 
@@ -30,7 +31,7 @@ _KFUNCS = {
     "bpf_res_spin_unlock_irqrestore": {_SPIN: -1, _IRQ: -1},
 }
 _HELPERS = {helper_number("spin_lock"): {_SPIN: 1}, helper_number("spin_unlock"): {_SPIN: -1}}
-_CALL = 0x85
+_ANY_CALL = re.compile(rb"\x85")
 _Counts = tuple[int | None, ...]
 """For each lock of `NAMES`, how many times it was taken since the function was entered; None if paths differ."""
 _NOTHING: _Counts = (0, 0, 0, 0)
@@ -111,7 +112,7 @@ def _within(code: Code, graph: Graph, calls: tuple[int, ...], exits: dict[int, _
 
 def calls_in(code: Code) -> Calls:
     """Returns the calls in a function."""
-    at = tuple([place for place, insn in enumerate(code.instructions) if insn[0] == _CALL])
+    at = tuple([match.start() for match in _ANY_CALL.finditer(opcodes_of(code.instructions))])
     tail = tuple([place for place in at if _is_tail_call(code, place)])
     return Calls(at, tail, any(_change(code, place) != _NOTHING for place in at))
 

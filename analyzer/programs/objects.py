@@ -17,7 +17,7 @@ from tailcall_audit.analyzer.programs.embedded import Embedded, find_objects
 from tailcall_audit.analyzer.programs.facts import Workshop
 from tailcall_audit.analyzer.programs.light_skeleton import read_light_skeletons
 from tailcall_audit.analyzer.programs.maps import Definition, read_maps
-from tailcall_audit.analyzer.programs.relocations import Linked, Place, link, order_of
+from tailcall_audit.analyzer.programs.relocations import Linked, Place, link
 from tailcall_audit.analyzer.programs.sections import read_section_name
 from tailcall_audit.analyzer.programs.struct_ops import read_struct_ops
 from tailcall_audit.analyzer.programs.types import Attachment, Map, Program, ProgramSet, Slot
@@ -75,6 +75,9 @@ def _without_collection() -> Iterator[None]:
         yield
     finally:
         if was_on:
+            # This moves everything into the oldest generation, so that the next search does not go through all of it.
+            gc.freeze()
+            gc.unfreeze()
             gc.enable()
 
 
@@ -198,8 +201,7 @@ class _Programs:
         place, code = self._linked.places[number], self._linked.codes[number]
         says = read_section_name(place.section.name)
         member = self._members.get((place.section.number, place.start))
-        order = order_of(self._linked.codes, number)
-        facts = self._workshop.facts(order, says.type)
+        facts = self._workshop.facts(self._workshop.order(number), says.type)
         kinds = {name: self._types.get(name, "") for name in facts.maps}
         return Program(
             self._keys[number],

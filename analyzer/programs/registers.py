@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import heapq
 
-from tailcall_audit.analyzer.programs.arithmetic import COMPARISONS, decide, negated
+from tailcall_audit.analyzer.programs.arithmetic import COMPARISONS, decide
 from tailcall_audit.analyzer.programs.code import Code
-from tailcall_audit.analyzer.programs.effects import Effects
+from tailcall_audit.analyzer.programs.effects import HANDLERS, Effects
 from tailcall_audit.analyzer.programs.flow import Graph
 from tailcall_audit.analyzer.programs.seen import Layout, Seen
-from tailcall_audit.analyzer.programs.state import FP, State, forget_identities, merge, refine
+from tailcall_audit.analyzer.programs.state import FP, State, forget_identities, merge, merge_into, split
 from tailcall_audit.analyzer.programs.values import TOP, Frame, Number, Value, join, may_be_constant
 from tailcall_audit.probes.kernel.instructions import Insn
 
@@ -36,7 +36,28 @@ class _Interpreter:
         self._returned: list[Value] = []
         self._is_dead = False
 
+    def run_forward(self) -> Seen | None:
+        """Interprets a function without loops, each block once, after all that lead to it. Returns None if there is a
+        loop, or a block that nothing leads to.
+        """
+        blocks = self._graph.blocks
+        if any(follower <= index for index, block in enumerate(blocks) for follower in block.after):
+            return None
+        states: list[State | None] = [self._entry, *[None] * (len(blocks) - 1)]
+        for index in range(len(blocks)):
+            state, states[index] = states[index], None
+            if state is None:
+                return None
+            for follower, behind in self._block(index, state):
+                known = states[follower]
+                if known is None:
+                    states[follower] = behind
+                else:
+                    merge_into(follower, known, behind, False, maybe=bool(self._effects.undecided))
+        return self._seen(frozenset(range(len(blocks))), True)
+
     def run(self) -> Seen:
+        """Interprets any function."""
         blocks = self._graph.blocks
         states: dict[int, State] = {0: self._entry}
         visits = [0] * len(blocks)
@@ -97,9 +118,10 @@ class _Interpreter:
         """Interprets a block. Returns the following blocks with the states in which they begin."""
         block = self._graph.blocks[index]
         instructions = self._code.instructions
-        apply = self._effects.apply
+        effects = self._effects
         for place in range(block.start, block.end):
-            apply(place, instructions[place], state)
+            insn = instructions[place]
+            HANDLERS[insn[0]](effects, place, insn, state)
         return self._follow(index, instructions[block.end - 1], state)
 
     def _follow(self, index: int, insn: Insn, state: State) -> list[tuple[int, State]]:
@@ -118,14 +140,12 @@ class _Interpreter:
             right = state.registers[insn.src] if insn.src <= FP else None
         elif self._code.instructions and self._graph.blocks[index].end - 1 in self._code.constant:
             right = Number(None, maybe=True)
-        if isinstance(left, int) and isinstance(right, int):
+        if type(left) is int and type(right) is int:
             taken = decide(operation, left, right, narrow)
             return [(after[0] if taken else after[1], state)]
         if may_be_constant(left) and may_be_constant(right):
             self._effects.undecided.add(index)
-        jumps, falls = state.copy(), state
-        refine(jumps, left, operation, right, narrow)
-        refine(falls, left, negated(operation), right, narrow)
+        jumps, falls = split(state, left, operation, right, narrow)
         return [(after[0], jumps), (after[1], falls)]
 
 
@@ -134,4 +154,5 @@ def interpret(code: Code, graph: Graph, arguments: tuple[Value, ...], layout: La
     length.
     """
     budget = 40 * len(code.instructions) + 10_000
-    return _Interpreter(code, graph, arguments, layout, budget).run()
+    found = _Interpreter(code, graph, arguments, layout, budget).run_forward()
+    return _Interpreter(code, graph, arguments, layout, budget).run() if found is None else found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -10,14 +11,17 @@ from tailcall_audit.analyzer.programs.btf_ext import BtfExt, Lines
 from tailcall_audit.analyzer.programs.byteorder import decode_instructions
 from tailcall_audit.analyzer.programs.code import Code, ProgramsError, Reference, Refers
 from tailcall_audit.analyzer.programs.elf_object import ElfObject, Relocation, Section, Symbol
+from tailcall_audit.analyzer.programs.flow import indexes_by_slot, opcodes_of, slots_of
 from tailcall_audit.analyzer.programs.maps import Definition, data_section
 from tailcall_audit.probes.kernel import btf as kinds
 from tailcall_audit.probes.kernel.btf import GLOBAL, Btf, BtfError
 from tailcall_audit.probes.kernel.instructions import Insn
 
-__all__ = ["Linked", "Place", "link", "order_of"]
+__all__ = ["Linked", "Place", "link"]
 
-_LD_IMM64, _CALL = 0x18, 0x85
+_CALL = 0x85
+_REFERRING = re.compile(rb"[\x18\x85]")
+"""Matches the opcodes of a 64-bit immediate and of a call, which may refer to something."""
 _PSEUDO_CALL = 1
 _LAST = frozenset((0x95, 0x05, 0x06, 0x0D, _CALL))
 """The last instruction of a function: an exit, an unconditional jump, or the call of a kfunc that does not return
@@ -113,24 +117,22 @@ class _Linker:
                 f"the code of section {place.section.name!r} that ends at byte {place.end} does not return"
             )
         references: dict[int, Reference] = {}
-        by_offset: dict[int, int] = {}
-        offset = place.start
-        for index, insn in enumerate(instructions):
-            by_offset[offset] = index
-            code = insn.code
-            if code in (_LD_IMM64, _CALL):
-                found = self._refers(insn, place, offset, rows.get(offset))
-                if found is not None:
-                    references[index] = found
-            offset += 16 if code == _LD_IMM64 else 8
+        slots = slots_of(instructions)
+        for index in [match.start() for match in _REFERRING.finditer(opcodes_of(instructions))]:
+            offset = place.start + 8 * slots[index]
+            found = self._refers(instructions[index], place, offset, rows.get(offset))
+            if found is not None:
+                references[index] = found
         name, is_global = self._named(place)
         lines, constant = {}, frozenset[int]()
         if self._extra is not None and self._lines is not None:
+            by_slot = indexes_by_slot(slots)
             for row in self._rows_of(place):
-                if (at := by_offset.get(row[0])) is not None:
-                    lines[at] = self._lines.line(*row[1:])
-            relocated = self._extra.relocated.get(place.section.name, ())
-            constant = frozenset(by_offset[at] for at in relocated if at in by_offset)
+                at, within = divmod(row[0] - place.start, 8)
+                if not within and at in by_slot:
+                    lines[by_slot[at]] = self._lines.line(*row[1:])
+            relocated = (divmod(at - place.start, 8) for at in self._extra.relocated.get(place.section.name, ()))
+            constant = frozenset(by_slot[at] for at, within in relocated if not within and at in by_slot)
         return Code(name, tuple(instructions), references, is_global, lines, constant)
 
     def _rows_of(self, place: Place) -> list[tuple[int, int, int, int]]:
@@ -204,22 +206,3 @@ def link(elf: ElfObject, btf: Btf | None, extra: BtfExt | None, definitions: tup
     linker = _Linker(elf, btf, extra, definitions)
     codes = tuple(linker.codes())
     return Linked(codes, linker.places, linker.index)
-
-
-def order_of(codes: tuple[Code, ...], main: int) -> tuple[int, ...]:
-    """Returns the functions of a program in the order in which libbpf lays them out: depth first, each where it is
-    first referred to.
-    """
-    found: dict[int, None] = {main: None}
-    # An explicit stack of iterators replaces recursion, because a file can nest calls to any depth.
-    stack = [iter(sorted(codes[main].references.items()))]
-    while stack:
-        item = next(stack[-1], None)
-        if item is None:
-            stack.pop()
-            continue
-        reference = item[1]
-        if reference.kind in (Refers.FUNCTION, Refers.ADDRESS) and reference.target not in found:
-            found[reference.target] = None
-            stack.append(iter(sorted(codes[reference.target].references.items())))
-    return tuple(found)

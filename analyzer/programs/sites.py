@@ -5,10 +5,11 @@ A function that many programs share is looked through once. In each program, its
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.programs.code import Code, Reference, Refers
-from tailcall_audit.analyzer.programs.flow import Graph, surely_reached
+from tailcall_audit.analyzer.programs.flow import Graph, opcodes_of, surely_reached
 from tailcall_audit.analyzer.programs.seen import Seen
 from tailcall_audit.analyzer.programs.types import (
     CallbackSite,
@@ -24,6 +25,12 @@ from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL, Insn
 __all__ = ["Sites", "sites_of"]
 
 _LD_IMM64, _CALL, _CALL_REGISTER = 0x18, 0x85, 0x8D
+_PSEUDO_CALL = 1
+_LOOKED_AT = re.compile(b"[%c%c%c]" % (_LD_IMM64, _CALL, _CALL_REGISTER))
+_DIVISION = re.compile(rb"[\x3c\x3f\x9c\x9f]")
+"""Matches the opcodes of a division or a modulo by a register."""
+_LOAD = re.compile(b"[%s]" % re.escape(bytes(range(1, 256, 8))))
+"""Matches the opcodes of loads from memory (BPF_LDX)."""
 _new = tuple.__new__
 """Makes a named tuple without the check of its fields: a large object has half a million."""
 _Held = dict[int, frozenset[str] | None]
@@ -48,6 +55,8 @@ class Sites(NamedTuple):
     callbacks: tuple[_Target, ...]
     helpers: tuple[tuple[int, int | None, str | None, Reach], ...]
     tail_calls: tuple[TailCall, ...]
+    division: int | None
+    rewritable: int | None
 
     def function(self, name: str, start: int, names: dict[int, str], held: _Held) -> Function:
         """Returns the facts about the function in a program where it begins at the instruction `start`. `names` are
@@ -79,6 +88,8 @@ class Sites(NamedTuple):
             ),
             None if crossed is None else tuple(sorted(start + place for place in crossed)),
             self.seen.returned if isinstance(self.seen.returned, int) else None,
+            None if self.division is None else start + self.division,
+            None if self.rewritable is None else start + self.rewritable,
         )
 
 
@@ -86,9 +97,8 @@ class _Reaches:
     """How sure it is that the verifier keeps each call, and each instruction that loads an address."""
 
     def __init__(self, code: Code, graph: Graph, seen: Seen) -> None:
-        self.places = [
-            place for place, insn in enumerate(code.instructions) if insn[0] in (_CALL, _CALL_REGISTER, _LD_IMM64)
-        ]
+        self.opcodes = opcodes_of(code.instructions)
+        self.places = [match.start() for match in _LOOKED_AT.finditer(self.opcodes)]
         self._block_of: dict[int, int] = {}
         index = 0
         blocks = graph.blocks
@@ -129,7 +139,26 @@ def sites_of(code: Code, graph: Graph, seen: Seen) -> Sites:
         if reference.kind is Refers.ADDRESS and reference.target not in handed:
             # The address is used elsewhere, for example stored in a struct.
             callbacks.append(_Target(place, reference.target, None, reaches.of(place)))
-    return Sites(code, seen, tuple(calls), tuple(callbacks), tuple(helpers), tuple(tail_calls))
+    return Sites(
+        code, seen, tuple(calls), tuple(callbacks), tuple(helpers), tuple(tail_calls), *_rewritten(code, reaches)
+    )
+
+
+def _rewritten(code: Code, reaches: _Reaches) -> tuple[int | None, int | None]:
+    """Returns the first instruction that the verifier rewrites for sure, and the first that it may rewrite."""
+    division, load = _DIVISION.search(reaches.opcodes), _LOAD.search(reaches.opcodes)
+    called = (place for place in reaches.places if _may_be_inlined(code, place))
+    found = [item.start() for item in (division, load) if item is not None]
+    found += [place for place in (next(called, None),) if place is not None]
+    return (None if division is None else division.start()), min(found, default=None)
+
+
+def _may_be_inlined(code: Code, place: int) -> bool:
+    """Returns True for a call of a helper or a kfunc."""
+    insn, reference = code.instructions[place], code.references.get(place)
+    if insn.code != _CALL or (reference is not None and reference.kind is Refers.FUNCTION):
+        return False
+    return insn.src != _PSEUDO_CALL or (reference is not None and reference.kind in (Refers.HELPER, Refers.KFUNC))
 
 
 def _tail_call(seen: Seen, place: int, reach: Reach) -> TailCall:

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tailcall_audit.analyzer.programs.arithmetic import SWAPPED, narrowed
+from tailcall_audit.analyzer.programs.arithmetic import SWAPPED, narrowed, negated
 from tailcall_audit.analyzer.programs.values import Frame, Number, Packet, Value, join
 
-__all__ = ["FP", "State", "cross", "drop_packets", "forget_identities", "forget_written", "merge", "refine"]
+__all__ = [
+    "FP",
+    "Slots",
+    "State",
+    "cross",
+    "drop_packets",
+    "forget_identities",
+    "forget_written",
+    "merge",
+    "merge_into",
+    "split",
+]
 
 FP = 10
 """The register that points to the stack."""
@@ -35,51 +46,65 @@ def merge(block: int, known: State, state: State, widen: bool, maybe: bool) -> S
 
     `widen` and `maybe` are those of `join`.
     """
-    ours, theirs = known.registers, state.registers
-    same_slots = known.slots == state.slots
+    merged = known.copy()
+    merge_into(block, merged, state, widen, maybe)
+    return None if merged == known else merged
+
+
+def merge_into(block: int, known: State, state: State, widen: bool, maybe: bool) -> None:
+    """Changes the known state of a block into the one that holds on both ways into it."""
+    ours, theirs = known[0], state[0]
+    same_slots = known[1] == state[1]
     if same_slots and ours == theirs:
-        return None
-    registers = ours.copy()
-    for number, one in enumerate(ours):
-        two = theirs[number]
-        value = one if one is two else join(one, two, widen, maybe)
+        return
+    for number, (one, two) in enumerate(zip(ours, theirs, strict=True)):
+        value = one
+        if one is not two:
+            value = join(one, two, widen, maybe)
+        elif type(one) is not Number or one[0] is not None:
+            continue
         if type(value) is Number and value[0] is None:
             # From here on, the different values of the two ways count as one number with one identity.
             value = _new(Number, (-1 - (block * 16 + number), value[1], value[2], value[3]))
-        registers[number] = value
-    slots = known.slots if same_slots else _merged_slots(known.slots, state.slots, widen, maybe)
-    if registers == ours and slots == known.slots:
-        return None
-    return State(registers, slots.copy() if same_slots else slots)
+        ours[number] = value
+    if not same_slots:
+        _merge_slots(known[1], state[1], widen, maybe)
 
 
-def _merged_slots(ours: Slots, theirs: Slots, widen: bool, maybe: bool) -> Slots:
-    """Returns the slots that hold on both ways. A packet pointer that is stored on one way only is kept, too."""
-    slots = {key: join(value, theirs[key], widen, maybe) for key, value in ours.items() if key in theirs}
-    for mine, other in ((ours, theirs), (theirs, ours)):
-        for key, value in mine.items():
-            if key not in other and isinstance(value, Packet):
-                slots[key] = value
-    return slots
+def _merge_slots(ours: Slots, theirs: Slots, widen: bool, maybe: bool) -> None:
+    """Keeps the slots that hold on both ways. A packet pointer that is stored on one way only is kept, too."""
+    for key, value in list(ours.items()):
+        if key in theirs:
+            there = theirs[key]
+            if value is not there:
+                ours[key] = join(value, there, widen, maybe)
+        elif type(value) is not Packet:
+            del ours[key]
+    for key, value in theirs.items():
+        if type(value) is Packet and key not in ours:
+            ours[key] = value
 
 
-def refine(state: State, left: Value, operation: int, right: Value, narrow: bool) -> None:
-    """Narrows a number and its copies, given that a comparison with a constant is true."""
-    if isinstance(left, int) and isinstance(right, Number):
+def split(state: State, left: Value, operation: int, right: Value, narrow: bool) -> tuple[State, State]:
+    """Returns the states behind a comparison: where it is true and where it is false. In each, a number that is
+    compared with a constant is narrowed, with its copies. The given state becomes the second one.
+    """
+    jumps = state.copy()
+    if type(left) is int and type(right) is Number:
         left, right, operation = right, left, SWAPPED.get(operation, operation)
-    if not isinstance(left, Number) or not isinstance(right, int) or left.identity is None:
-        return
-    found = narrowed(left, operation, right, narrow)
-    if found is left:
-        return
-    registers, slots = state
+    if type(left) is not Number or type(right) is not int or left[0] is None:
+        return jumps, state
+    taken, not_taken = (narrowed(left, way, right, narrow) for way in (operation, negated(operation)))
     identity = left[0]
-    for number, value in enumerate(registers):
-        if type(value) is Number and value[0] == identity:
-            registers[number] = found
-    for key, value in slots.items():
-        if type(value) is Number and value[0] == identity:
-            slots[key] = found
+    registers = [place for place, value in enumerate(state[0]) if type(value) is Number and value[0] == identity]
+    slots = [place for place, value in state[1].items() if type(value) is Number and value[0] == identity]
+    for behind, value in ((jumps, taken), (state, not_taken)):
+        if value is not left:
+            for number in registers:
+                behind[0][number] = value
+            for key in slots:
+                behind[1][key] = value
+    return jumps, state
 
 
 def forget_identities(state: State) -> None:
@@ -98,15 +123,16 @@ def forget_written(state: State, given: tuple[Value, ...], follows: bool) -> Non
     """Forgets the stack slots that a call may write: those at or above a stack pointer that it gets. With `follows`,
     the call may also write through stack pointers that are stored in slots.
     """
-    pointers = [value for value in given if isinstance(value, Frame)]
+    pointers = [value[0] for value in given if type(value) is Frame]
     if not pointers:
         return
     if follows:
-        pointers += [value for value in state.slots.values() if isinstance(value, Frame)]
-    if any(value.offset is None for value in pointers):
+        pointers += [value[0] for value in state.slots.values() if type(value) is Frame]
+    known = [offset for offset in pointers if offset is not None]
+    if len(known) < len(pointers):
         state.slots.clear()
         return
-    lowest = min(value.offset for value in pointers if value.offset is not None)
+    lowest = min(known)
     for offset, size in list(state.slots):
         if offset + size > lowest:
             del state.slots[offset, size]
@@ -115,10 +141,10 @@ def forget_written(state: State, given: tuple[Value, ...], follows: bool) -> Non
 def cross(state: State, place: int) -> None:
     """Records a call in every packet pointer that is kept across it."""
     for number, value in enumerate(state.registers):
-        if isinstance(value, Packet):
+        if type(value) is Packet:
             state.registers[number] = Packet(value.crossed | {place})
     for key, value in state.slots.items():
-        if isinstance(value, Packet):
+        if type(value) is Packet:
             state.slots[key] = Packet(value.crossed | {place})
 
 

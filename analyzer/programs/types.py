@@ -96,7 +96,8 @@ class Function(NamedTuple):
     unknown offset. `is_global` is None if no BTF decides it. `packet_across_calls` are the calls (of subprograms, of
     helpers that call back, and tail calls) across which a packet pointer that was checked before is used again; None if
     that could not be decided. `returned` is the number (64 bits, unsigned) that it returns on all of its own paths,
-    None if they do not return one constant.
+    None if they do not return one constant. `division` is the first instruction that divides by a register, which the
+    verifier replaces by several, and `rewritable` the first that it may replace: this, a load or a call of a helper.
     """
 
     name: str
@@ -110,6 +111,8 @@ class Function(NamedTuple):
     tail_calls: tuple[TailCall, ...]
     packet_across_calls: tuple[int, ...] | None
     returned: int | None = None
+    division: int | None = None
+    rewritable: int | None = None
 
 
 class Slot(NamedTuple):

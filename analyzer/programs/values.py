@@ -90,26 +90,27 @@ class Packet(NamedTuple):
     tag: str = "packet"
 
 
+_NUMBERS = frozenset((int, Number))
 Value = int | Number | Frame | MapPointer | MapValue | Address | Context | Memory | Packet | None
 
 
 def bounds(value: Value) -> tuple[int, int]:
     """Returns the least and the greatest number that a value can be."""
-    if isinstance(value, int):
+    if type(value) is int:
         return value, value
-    return (value.low, value.high) if isinstance(value, Number) else (0, TOP)
+    return (value[1], value[2]) if type(value) is Number else (0, TOP)
 
 
 def may_be_constant(value: Value) -> bool:
     """Returns True for a constant and for a value that may be constant when the program is loaded."""
-    return isinstance(value, int) or (isinstance(value, Number) and value.maybe)
+    return type(value) is int or (type(value) is Number and value[3])
 
 
 def join(first: Value, second: Value, widen: bool, maybe: bool) -> Value:
     """Returns what holds for both values. `widen` gives up ranges, so that the interpretation of loops ends. `maybe` is
     True if one of the paths may be removed when the program is loaded.
     """
-    if first == second:
+    if first is second or first == second:
         return first
     if type(first) is Number and type(second) is Number:
         unsure = maybe or first[3] or second[3]
@@ -117,7 +118,7 @@ def join(first: Value, second: Value, widen: bool, maybe: bool) -> Value:
             return _new(Number, (None, 0, TOP, unsure))
         low = first[1] if first[1] < second[1] else second[1]
         return _new(Number, (None, low, first[2] if first[2] > second[2] else second[2], unsure))
-    if isinstance(first, Packet) or isinstance(second, Packet):
+    if type(first) is Packet or type(second) is Packet:
         crossed = frozenset[int]()
         for value in (first, second):
             if isinstance(value, Packet):
@@ -127,11 +128,11 @@ def join(first: Value, second: Value, widen: bool, maybe: bool) -> Value:
         return None
     if isinstance(first, Frame) and isinstance(second, Frame):
         return Frame(None)
-    if not isinstance(first, int | Number) or not isinstance(second, int | Number):
+    if type(first) not in _NUMBERS or type(second) not in _NUMBERS:
         return Number(None, maybe=maybe) if not isinstance(first, Memory) and not isinstance(second, Memory) else None
     low, high = 0, TOP
     if not widen:
         (low, high), (other_low, other_high) = bounds(first), bounds(second)
         low, high = min(low, other_low), max(high, other_high)
-    unsure = maybe or (isinstance(first, Number) and first.maybe) or (isinstance(second, Number) and second.maybe)
+    unsure = maybe or (type(first) is Number and first[3]) or (type(second) is Number and second[3])
     return _new(Number, (None, low, high, unsure))

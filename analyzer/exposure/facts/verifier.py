@@ -13,15 +13,14 @@ from tailcall_audit.analyzer.exposure.types import Finding, State
 from tailcall_audit.analyzer.exposure.world import EXTENSION, LOOK_AT_ATTACHED, TRACING, Member, World
 from tailcall_audit.analyzer.programs.arithmetic import COMPARISONS
 from tailcall_audit.analyzer.programs.types import CallSite, Function
-from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL, Insn
+from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL
 
 __all__: list[str] = []
 
 _ADD, _SUB, _REGISTER = 0x00, 0x10, 0x08
 _ALU64, _LDX, _STX, _JMP, _JMP32 = 7, 1, 3, 5, 6
 _MOV = 0xBF
-_MODULO_OR_DIVISION = (0x30, 0x90)
-_LD_IMM64, _CALL, _PSEUDO_CALL = 0x18, 0x85, 1
+_LD_IMM64, _CALL = 0x18, 0x85
 _CALLER_SAVED, _ARGUMENTS = frozenset(range(6)), frozenset(range(1, 6))
 _PREEMPT, _RCU = "preempt", "rcu"
 _GIVEN = "another program's extension may replace it and tail-call"
@@ -229,24 +228,15 @@ def _tail_call_in_an_rcu_section(_: World, member: Member) -> Finding:
     return strongest(_under(member, _RCU), "it makes no tail call in an RCU read section")
 
 
-def _is_division(insn: Insn) -> bool:
-    return bool(insn.code & 7 in (4, _ALU64) and insn.code & 0xF0 in _MODULO_OR_DIVISION and insn.code & _REGISTER)
-
-
-def _may_be_rewritten(insn: Insn) -> bool:
-    return insn.code & 7 == _LDX or (insn.code == _CALL and insn.src != _PSEUDO_CALL) or _is_division(insn)
-
-
 @named("rewritten-in-front-of-a-constant-tail-call")
 def _rewritten_in_front_of_a_constant_tail_call(_: World, member: Member) -> Finding:
     """The verifier replaces some instructions by several: divisions by a register always, loads and calls sometimes."""
 
     def found() -> Iterator[Finding]:
-        insns = member.program.instructions
-        end = len(insns)
         # The first one of each kind decides about all tail calls behind it.
-        division = next((index for index, insn in enumerate(insns) if _is_division(insn)), end)
-        other = next((index for index, insn in enumerate(insns) if _may_be_rewritten(insn)), end)
+        functions, end = member.program.functions, len(member.program.instructions)
+        division = min((item.division for item in functions if item.division is not None), default=end)
+        other = min((item.rewritable for item in functions if item.rewritable is not None), default=end)
         for spot, where in member.tail_calls:
             array, key = member.map(spot.call.map), spot.call.key
             if array is not None and array.is_without(key):
