@@ -52,6 +52,11 @@ def _compiled(found: ProgramSet) -> ProgramSet:
     return found._replace(programs=tuple(programs))
 
 
+def _reason(error: AuditError, name: str) -> str:
+    """Returns the reason of an error without the name of the input, which the report shows in front of it."""
+    return str(error).removeprefix(f"{name}: ")
+
+
 def _inputs(asked: Asked) -> list[tuple[str, str]]:
     found = [("objects", name) for name in asked.objects] + [("bpftool", name) for name in asked.bpftool]
     return found + ([("loaded", "this host")] if asked.loaded else [])
@@ -73,7 +78,7 @@ def _evaluate(
             sets += (_compiled(item) if asked.compiled else item for item in _read(kind, name))
         except AuditError as error:
             closed = False
-            yield Skipped(name, str(error))
+            yield Skipped(name, _reason(error, name))
     yield from map(outline, sets)
     closed = closed and not any(item.is_unread for item in sets)
     if any(item.programs for item in sets):
@@ -101,7 +106,12 @@ def _one_by_one(
         try:
             _apart([item], asked, catalog, (), progress)
         except AuditError as error:
-            yield Skipped(item[1], str(error))
+            yield Skipped(item[1], _reason(error, item[1]))
+
+
+def _said(item: Skipped) -> str:
+    """Returns the label and the reason, once if the reason has the label."""
+    return item.reason if item.label in item.reason else f"{item.label}: {item.reason}"
 
 
 def expose_programs(
@@ -129,6 +139,6 @@ def expose_programs(
     skipped += [item for item in items if isinstance(item, Skipped)]
     skipped += [Skipped(item.label, "; ".join(item.notes)) for item in found if item.is_unread]
     if not any(item.programs for item in sets):
-        raise AuditError("; ".join(item.reason for item in skipped) or f"{inputs[0][1]}: there is no BPF program in it")
+        raise AuditError("; ".join(map(_said, skipped)) or f"{inputs[0][1]}: there is no BPF program in it")
     exposures = tuple(item for item in items if isinstance(item, Exposure))
     return ExposureReport(sets, exposures, tuple(skipped), asked.closed and not skipped, catalog)

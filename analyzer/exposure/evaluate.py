@@ -78,7 +78,8 @@ def _of_set(members: Sequence[Member], findings: Sequence[Finding]) -> Finding:
     where = tuple(dict.fromkeys((*first.where, *(place for _, item in best for place in item.where))))
     others = [item.name for item, _ in best if item is not member]
     also = f" (so does {others[0]})" if len(others) == 1 else f" (so do {len(others)} others)" if others else ""
-    return first._replace(reason=f"{member.name}: {first.reason}{also}", where=where)
+    begins = f"{member.name}: "
+    return first._replace(reason=f"{begins}{first.reason.removeprefix(begins)}{also}", where=where)
 
 
 def _refusals(catalog: Catalog, defect: Defect, members: Sequence[Member], values: _Values) -> Iterable[Refusal]:

@@ -68,6 +68,14 @@ def is_shown(found: ExposureReport, item: Exposure) -> bool:
     return not _is_elsewhere(found, item) and (item.state is not State.NOT_MET or bool(item.refusals))
 
 
+def _because(item: Exposure) -> str:
+    """Returns why a defect is shown: for one that is not met, why a fix of it refuses a program."""
+    if item.state is State.NOT_MET and item.refusals:
+        refusal = max(item.refusals, key=lambda found: found.finding.state)
+        return f"fix {refusal.commit}: {refusal.finding.reason}"
+    return item.finding.reason
+
+
 def exposure_rows(found: ExposureReport, everything: bool) -> list[ExposureRow]:
     """Returns a row for each defect, the surest first. `everything` adds the defects that are not met.
 
@@ -77,7 +85,7 @@ def exposure_rows(found: ExposureReport, everything: bool) -> list[ExposureRow]:
     first: dict[str, str] = {}
     rows = []
     for item in _ordered(found, everything):
-        reason = item.finding.reason
+        reason = _because(item)
         same = first.setdefault(reason, item.defect)
         because = reason if same == item.defect else f"as {same}"
         refused = "" if item.refused is State.NOT_MET else item.refused.refused

@@ -1,4 +1,4 @@
-"""Turns bpftool's answers into records of a kernel (`probes/kernel/loaded.py`). The kind of an answer follows from its
+"""Turns bpftool's answers into records of a kernel (`probes/kernel/records.py`). The kind of an answer follows from its
 members.
 """
 
@@ -12,8 +12,8 @@ from tailcall_audit.analyzer.programs.bpftool_dumps import Dump, bytes_of, is_bi
 from tailcall_audit.analyzer.programs.code import ProgramsError
 from tailcall_audit.analyzer.programs.names import attach_number, link_number, map_number, program_number
 from tailcall_audit.analyzer.programs.translated import Names
-from tailcall_audit.probes.kernel.loaded import Loaded, LoadedBtf, LoadedLink, LoadedMap, LoadedProgram
 from tailcall_audit.probes.kernel.netlink import LoadedHook
+from tailcall_audit.probes.kernel.records import Loaded, LoadedBtf, LoadedLink, LoadedMap, LoadedProgram
 
 __all__ = ["Collected"]
 

@@ -20,7 +20,7 @@ from tailcall_audit.analyzer.programs.translated import Names, Surroundings, spl
 from tailcall_audit.analyzer.programs.types import Map, Program, ProgramSet, Slot
 from tailcall_audit.probes.kernel.btf import BtfError
 from tailcall_audit.probes.kernel.instructions import Insn
-from tailcall_audit.probes.kernel.loaded import Loaded, LoadedMap, LoadedProgram
+from tailcall_audit.probes.kernel.records import Loaded, LoadedMap, LoadedProgram
 
 __all__ = ["programs_of"]
 

@@ -41,6 +41,8 @@ def read_object(path: str) -> tuple[ProgramSet, ...]:
     """
     try:
         data = read_file(path, _MAX_FILE)
+    except IsADirectoryError as error:
+        raise AuditError(f"{path}: a folder: name the files in it, or --bpftool {path} for bpftool's JSON") from error
     except OSError as error:
         raise AuditError(f"{path}: cannot read: {error.strerror or error}") from error
     try:

@@ -15,7 +15,7 @@ from tailcall_audit.analyzer.programs.code import Code, ProgramsError, Reference
 from tailcall_audit.analyzer.programs.names import helper_number
 from tailcall_audit.analyzer.programs.types import SourceLine
 from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL, Insn
-from tailcall_audit.probes.kernel.loaded import LoadedProgram
+from tailcall_audit.probes.kernel.records import LoadedProgram
 
 __all__ = ["Names", "Surroundings", "split"]
 

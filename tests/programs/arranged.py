@@ -18,7 +18,8 @@ from tailcall_audit.analyzer.kernelfiles.deb import read_deb_tree
 from tailcall_audit.probes.kernel.bpf import Bpf, Function
 from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL
 from tailcall_audit.probes.kernel.instructions import Program as Assembly
-from tailcall_audit.probes.kernel.loaded import Loaded, read_kernel
+from tailcall_audit.probes.kernel.loaded import read_kernel
+from tailcall_audit.probes.kernel.records import Loaded
 from tests.kernels import package_file
 from tests.mutants import IN_6_1, IN_6_12, debian_image
 from tests.programs.bpftool_package import bpftool_files

@@ -8,9 +8,9 @@ import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tailcall_audit.probes.kernel import loaded, netlink
-from tailcall_audit.probes.kernel.loaded import Loaded, LoadedBtf, LoadedLink, LoadedMap, LoadedProgram
+from tailcall_audit.probes.kernel import loaded, netlink, objects, records
 from tailcall_audit.probes.kernel.netlink import LoadedHook
+from tailcall_audit.probes.kernel.records import Loaded, LoadedBtf, LoadedLink, LoadedMap, LoadedProgram
 from tests.first_process import boot
 
 _SCRIPT = """
@@ -47,7 +47,7 @@ def in_guest(
     """
     source = "\n\n".join(textwrap.dedent(inspect.getsource(item)) for item in (*beside, function))
     script = _SCRIPT.format(source=source, name=function.__name__)
-    paths = [Path(inspect.getfile(module)) for module in (loaded, netlink)]
+    paths = [Path(inspect.getfile(module)) for module in (loaded, netlink, objects, records)]
     modules = [(f"tailcall-audit/tailcall_audit/probes/kernel/{path.name}", path.read_bytes()) for path in paths]
     answer = boot(image, script, [*modules, *files], append, seconds=900)
     text = answer.written
