@@ -110,10 +110,21 @@ class Source(NamedTuple):
 _STACK = 'SEC("tc") int entry(struct __sk_buff *skb) { volatile KIND seen = 1; step(skb); return seen; }'
 _INDEX = 'SEC("tc") int entry(struct __sk_buff *skb) { bpf_tail_call(skb, &jmp, KEY); return 0; }'
 _TAIL_CALL = "bpf_tail_call(skb, &jmp, 0)"
+_DIVIDED = """
+static __noinline unsigned int ask(struct __sk_buff *skb) { return skb->len; }
+SEC("tc") int entry(struct __sk_buff *skb)
+{
+	skb->mark = 1000 OPERATION (ask(skb) | 1);
+	bpf_tail_call(skb, &jmp, 0);
+	return 0;
+}
+"""
+"""The verifier replaces a division by a register by several instructions: the tail call behind it moves."""
 SOURCES = (
     Source("x86-count-offset", _HEAD + _STACK, (("KIND", "int"),), (("KIND", "long"),)),
     Source("tailcall-pkt-pointers", _HEAD + _PACKET, (("SEEN", "*data"),), (("SEEN", "0"),)),
     Source("tailcall-verifier-return-model", _HEAD + _BRANCH, (("BODY", f"{_TAIL_CALL};"),), (("BODY", ";"),)),
+    Source("mixed-tailcall-subprog-null-deref", _HEAD + _DIVIDED, (("OPERATION", "/"),), (("OPERATION", "*"),)),
     Source("poke-desc-tnum-oob", _HEAD + _INDEX, (("KEY", "3"),), (("KEY", "2"),)),
     Source("tailcall-compat-expected-attach-type", _CONNECT, (("VERSION", "6"),), (("VERSION", "4"),)),
     Source("tailcall-direct-in-callback", _HEAD + _LOOP, (("BODY", f"{_TAIL_CALL};"),), (("BODY", "step(skb);"),)),
