@@ -115,6 +115,12 @@ class Code:
         """How sure it is that the program makes a tail call."""
         return max((spot.state for spot in self._spots), default=State.NOT_MET)
 
+    @cached_property
+    def kfuncs(self) -> frozenset[str]:
+        """The kernel functions that the program calls, by their names."""
+        calls = (call.kfunc for function in self.program.functions for call in function.helpers)
+        return frozenset(name.partition("___")[0] for name in calls if name)
+
     def calls_of_tail_callers(self) -> Iterator[tuple[Function, CallSite, State]]:
         """Yields the calls of subprograms that make a tail call, directly or in a function that they call, each with
         the calling function.

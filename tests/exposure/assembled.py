@@ -27,7 +27,13 @@ _PSEUDO_CALL, _PSEUDO_KFUNC = 1, 2
 JMP, VALUES, OTHER, RODATA = 1, 2, 3, 4
 """Descriptors that stand for the maps "jmp", "values", "other" and ".rodata"."""
 _NAMES = {JMP: "jmp", VALUES: "values", OTHER: "other", RODATA: ".rodata"}
-KFUNCS = ("bpf_rcu_read_lock", "bpf_rcu_read_unlock", "bpf_preempt_disable", "bpf_preempt_enable")
+KFUNCS = (
+    "bpf_rcu_read_lock",
+    "bpf_rcu_read_unlock",
+    "bpf_preempt_disable",
+    "bpf_preempt_enable",
+    "bpf_dynptr_from_skb",
+)
 
 
 def entry(name: str = "entry") -> Assembler:

@@ -65,7 +65,9 @@ def test_an_extension_that_an_object_has_without_its_target_is_possible() -> Non
     name = "extension-without-a-known-target"
     unknown = made(plain("x", kind="ext", attachment=Attachment(None, None, "sub")))
     known = filled(replaceable(), extension())
+    refused = made(plain("x", kind="ext", has_target=False))
     assert state(name, unknown, closed=True) is State.POSSIBLE
+    assert state(name, refused, closed=True) is State.POSSIBLE
     assert state(name, known, closed=False) is State.NOT_MET
 
 

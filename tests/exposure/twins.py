@@ -142,6 +142,11 @@ def locked(take: str, give_back: str, early: bool) -> Program:
     return assembled(leave(code))
 
 
+def dynptr(has_target: bool) -> Program:
+    """An extension that asks for a dynptr of the packet, loaded for a program that it extends or for none."""
+    return assembled(leave(kfunc(entry(), "bpf_dynptr_from_skb")), kind="ext", has_target=has_target)
+
+
 def divided(divides: bool) -> Program:
     """A program that divides by a register in front of a call whose subprogram tail-calls, or subtracts."""
     code = entry().set(R7, 8).set(R8, 2)
@@ -307,8 +312,8 @@ TWINS: dict[str, Twins] = {
     ),
     "extension-without-a-known-target": Twins(
         "loaded without a target, or with one",
-        filled(plain("entry", kind="ext", has_target=False)),
-        filled(plain("entry", kind="ext", has_target=True)),
+        filled(dynptr(has_target=False)),
+        filled(dynptr(has_target=True)),
     ),
     "shares-a-prog-array-across-hooks": Twins(
         "functions of two prototypes, or of one",

@@ -173,7 +173,7 @@ def test_a_branch_on_what_is_returned_is_removed_where_the_verifier_knows_the_fa
 @pytest.mark.parametrize("kernel", [_5_10, _6_1, _6_12, _7_3])
 def test_an_extension_without_a_target_is_refused_by_a_kernel_without_the_defect(kernel: str) -> None:
     scenario = "an extension without a target"
-    assert said(scenario).state is State.MET
+    assert said(scenario).state is State.POSSIBLE, "it calls nothing for which the kernel asks for its target's type"
     assert outcomes(named_image(kernel))[scenario, False].errno == "EINVAL"
     assert outcomes(named_image(kernel))[scenario, True].value == 1
 

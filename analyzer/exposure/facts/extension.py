@@ -17,6 +17,11 @@ _LOOK = "what is attached and in the prog arrays at run time: tailcall-audit exp
 _CHANGES_PACKET = frozenset((9, 10, 11, 13, 18, 19, 31, 38, 39, 43, 44, 50, 54, 63, 65, 73, 74, 75, 76, 90, 91, 143))
 """Numbers of the helpers that move packet data: bpf_helper_changes_pkt_data() in net/core/filter.c of Linux 6.12."""
 
+_ASK_FOR_THE_TYPE = frozenset(("bpf_dynptr_from_skb",))
+"""Kernel functions for whose call the verifier asks for the type of the target before it looks whether there is one:
+specialize_kfunc() in kernel/bpf/verifier.c, by Linux kernel commit b5964b968ac6 ("bpf: Add skb dynptrs") (in v6.4).
+"""
+
 
 def _replaceable(member: Member, in_calls: bool) -> Iterator[tuple[str, State]]:
     """Yields the functions that an extension can replace: global functions of a program that is not an extension
@@ -108,8 +113,12 @@ def _extension_without_a_known_target(_: World, member: Member) -> Finding:
     known = any(item.program is not None for item in member.program.attachments)
     if known or member.program.has_target:
         return not_met("it is loaded for the program that it extends")
+    without = "an extension program that is loaded without the program that it extends"
     if member.program.has_target is False:
-        return met("an extension program that is loaded without the program that it extends", member.place())
+        asks = member.code.kfuncs & _ASK_FOR_THE_TYPE
+        if asks:
+            return met(f"{without}, and calls {min(asks)}()", member.place())
+        return possible(f"{without}: it is refused, unless the kernel asks for its target's type first", member.place())
     return possible(
         "an extension program is an oops here when it is loaded without its target, which the loader names",
         member.place(),
