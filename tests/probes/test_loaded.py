@@ -12,7 +12,7 @@ import struct
 import pytest
 
 from tailcall_audit.analyzer.programs.host import programs_of
-from tailcall_audit.probes.kernel import loaded
+from tailcall_audit.probes.kernel import loaded, objects, records
 from tailcall_audit.probes.kernel.bpf import BpfError
 from tailcall_audit.probes.kernel.instructions import Program, encode
 
@@ -74,8 +74,8 @@ def no_netlink(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loaded, "read_hooks", lambda _: ())
 
 
-def read(monkeypatch: pytest.MonkeyPatch, kernel: Kernel) -> loaded.Loaded:
-    monkeypatch.setattr(loaded, "raw_call", kernel.call)
+def read(monkeypatch: pytest.MonkeyPatch, kernel: Kernel) -> records.Loaded:
+    monkeypatch.setattr(objects, "raw_call", kernel.call)
     return loaded.read_kernel()
 
 
@@ -119,6 +119,6 @@ def test_a_program_that_is_gone_meanwhile_is_left_out(monkeypatch: pytest.Monkey
 
 
 def test_a_list_without_an_end_is_an_error_and_not_a_short_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loaded, "_MAX_OBJECTS", 2)
+    monkeypatch.setattr(objects, "_MAX_OBJECTS", 2)
     with pytest.raises(BpfError, match="E2BIG"):
         read(monkeypatch, Kernel({5: (), 6: (), 7: ()}))
