@@ -2,8 +2,8 @@
 
 This script makes the objects: 100 programs and 60 subprograms of about 1,000 instructions each, with tail calls, packet
 accesses, spills and calls, relocations, BTF and a source line for every second instruction; 4 MB. Goal: under 2 s of
-processor time. A second one is dense: 4 MB of instructions without a source line, three times as many. What the first one
-exposes is measured, too: all programs tail-call into one prog array, which holds 32 of them.
+processor time. A second one is dense: 4 MB of instructions without a source line, three times as many. What the first
+one exposes is measured, too: all programs tail-call into one prog array, which holds 32 of them.
 """
 
 from __future__ import annotations
@@ -134,6 +134,7 @@ def main() -> None:
         expose(catalog, [found], closed=closed)
         world = "closed" if closed else "open"
         print(f"{world} world: what it exposes in {_seconds() - before:.2f} s of processor time")
+    del found
     measure(datapath(parts=_DENSE, has_lines=False), "dense")
 
 
