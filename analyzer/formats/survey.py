@@ -8,7 +8,6 @@ from pathlib import Path
 
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.survey.compare import Finding, News, compare
-from tailcall_audit.analyzer.survey.compare_series import compare_series
 from tailcall_audit.analyzer.survey.store import as_data
 from tailcall_audit.analyzer.survey.types import Claim, Conflict, State, Survey
 from tailcall_audit.analyzer.text import printable
@@ -30,6 +29,10 @@ _WORDS = {
 
 
 def _findings(survey: Survey, catalog: Catalog) -> tuple[Finding, ...]:
+    if not any(claim.series for claim in survey.claims):
+        return compare(survey, catalog)
+    from tailcall_audit.analyzer.survey.compare_series import compare_series  # a survey of branches does not need it
+
     return (*compare(survey, catalog), *compare_series(survey, catalog))
 
 

@@ -23,11 +23,12 @@ def without_old(evidence: Iterable[Evidence], days: int, today: str, teach: str 
             yield item
             continue
         age = age_in_days(item.basis.date, today)
+        old = "1 day" if age == 1 else f"{age} days"
         lacked = item.kind is EvidenceKind.SERIES and item.presence is Presence.ABSENT
         yield item._replace(
             presence=Presence.UNKNOWN,
             confidence=Confidence.LOW,
-            detail=f"{item.detail or item.citation}; that rests on {item.basis}, which is {age} days old (--max-age {days})",
+            detail=f"{item.detail or item.citation}; that rests on {item.basis}, which is {old} old (--max-age {days})",
             settle=teach or _FETCHED,
             unreadable=not lacked,
             conditional=False,

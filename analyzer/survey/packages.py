@@ -15,7 +15,7 @@ from tailcall_audit.analyzer.catalog.expression import leaves
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import ChangelogError
 from tailcall_audit.analyzer.kernelfiles.release.package_release import upstream_of
-from tailcall_audit.analyzer.model import Evidence, Presence
+from tailcall_audit.analyzer.model import Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.changelog import listed_evidence, mentioning_versions
 from tailcall_audit.analyzer.readers.changelog_silence import silent_evidence
 from tailcall_audit.analyzer.readers.series import line_of
@@ -33,11 +33,14 @@ _WHOLE = re.compile(r"\d+\.\d+\.\d+-", re.ASCII)
 
 
 class _Build(NamedTuple):
-    """One version of a series, and the state of every commit that its changelog decides."""
+    """One version of a series, and the state of every commit that its changelog decides. `reverted` are the commits that
+    an entry takes back.
+    """
 
     version: str
     states: dict[str, bool]
     sources: dict[str, str]
+    reverted: frozenset[str]
 
 
 def _evidence(opened: OpenChangelog) -> Iterator[Evidence]:
@@ -53,6 +56,9 @@ def _build(opened: OpenChangelog, version: str) -> _Build:
         version,
         {item.commit: item.presence is Presence.PRESENT for item in kept},
         {item.commit: item.detail for item in kept},
+        frozenset(
+            item.commit for item in kept if item.presence is Presence.ABSENT and item.kind is EvidenceKind.CHANGELOG
+        ),
     )
 
 
@@ -129,10 +135,10 @@ def _claims(
         lines.setdefault(line, []).append(build)
     for commit in dict.fromkeys(key for build in builds for key in build.states):
         for line, members in lines.items():
-            there = _inherited(lines.get((), []), line, commit) if line else None
-            if there is None and commit in dated:
+            before = _inherited(lines.get((), []), line, commit) if line else _UNKNOWN
+            if before.there is None and commit in dated:
                 yield from _before_it_was_listed(series, commit, members, prefix)
-            yield from _line_claims(series, commit, members, there, prefix)
+            yield from _line_claims(series, commit, members, before, prefix)
 
 
 def _before_it_was_listed(series: Series, commit: str, builds: Sequence[_Build], prefix: str) -> Iterator[Claim]:
@@ -144,32 +150,51 @@ def _before_it_was_listed(series: Series, commit: str, builds: Sequence[_Build],
         yield Claim(commit, State.ABSENT_THROUGH, builds[first - 1].version, words, series=str(series))
 
 
-def _inherited(main: Sequence[_Build], line: tuple[int, ...], commit: str) -> bool | None:
-    """Returns the main line's state of a commit at the point where a z-stream branches off; None if it is not known."""
-    found = None
+class _State(NamedTuple):
+    """A build's state of a commit: present, absent or not known, and True in `reverted` if an entry takes it back."""
+
+    there: bool | None
+    reverted: bool = False
+
+
+_UNKNOWN = _State(None)
+
+
+def _state(build: _Build, commit: str) -> _State:
+    return _State(build.states.get(commit), commit in build.reverted)
+
+
+def _inherited(main: Sequence[_Build], line: tuple[int, ...], commit: str) -> _State:
+    """Returns the main line's state of a commit at the point where a z-stream branches off."""
+    found = _UNKNOWN
     for build in main:
         if build_key(build.version) <= line:
-            found = build.states.get(commit)
+            found = _state(build, commit)
     return found
 
 
-def _line_claims(
-    series: Series, commit: str, builds: Sequence[_Build], there: bool | None, prefix: str
-) -> Iterator[Claim]:
+def _line_claims(series: Series, commit: str, builds: Sequence[_Build], before: _State, prefix: str) -> Iterator[Claim]:
+    """Yields the claims about the builds of one line, whose state before the first of them is `before`.
+
+    An entry that takes a commit back shows that earlier builds may have had it, listed or not: the base release may
+    have brought it. Such an absence says nothing about earlier builds.
+    """
     absent: _Build | None = None
     for build in builds:
-        state = build.states.get(commit)
-        if state is None:
-            absent = None
-        elif state is not there and (state or there):
+        state = _state(build, commit)
+        begins = state.there is True and before.there is not True
+        ends = state.there is False and (before.there is True or (state.reverted and not before.reverted))
+        if begins or ends:
             if absent is not None:
                 yield _absent_through(series, commit, absent, prefix)
-            word = State.PRESENT_FROM if state else State.REVERTED_IN
+            word = State.PRESENT_FROM if begins else State.REVERTED_IN
             yield Claim(commit, word, build.version, shortened(f"{prefix}{build.sources[commit]}"), series=str(series))
             absent = None
-        elif not state:
+        elif state.there is None:
+            absent = None
+        elif not state.there and not state.reverted:
             absent = build
-        there = state
+        before = state
     if absent is not None:
         yield _absent_through(series, commit, absent, prefix)
 

@@ -95,17 +95,23 @@ def _changes(
     """Returns the claims about a commit that follow from its events, oldest first.
 
     `starts_with` is True if the base release has the commit. A commit that is reverted and applied again between two
-    releases is in both. If one event cannot be interpreted, there is a conflict and no claims. A commit that came after
-    a release whose tag is missing is present by the next one; several changes around such a release make no claims.
+    releases is in both. If one event cannot be interpreted, there is a conflict and no claims; so it is with the revert
+    of a commit that nothing before it brings, which came in an unknown form. A commit that came after a release whose
+    tag is missing is present by the next one; several changes around such a release make no claims.
     """
     by_release: dict[UpstreamVersion, Event] = {}
+    present = starts_with
     for event in events:
         release = branch.release_of(event)
         if release is None:
             continue
-        if event.effect is None:
-            where = f"{branch.tags.branch}.y"
-            return [], Conflict(key, where, f'{event.id[:12]} ("{event.subject}") in {release} {event.how}')
+        unseen = event.effect is False and not present
+        if event.effect is None or unseen:
+            words = f'{event.id[:12]} ("{event.subject}") in {release} {event.how}'
+            return [], Conflict(
+                key, f"{branch.tags.branch}.y", f"{words}, and nothing before it brings it" if unseen else words
+            )
+        present = event.effect
         by_release[release] = event  # the last one before a release decides
     claims: list[Claim] = []
     there = starts_with

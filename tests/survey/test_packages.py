@@ -117,3 +117,35 @@ def test_a_changelog_of_an_unknown_vendor_is_refused(catalog: Catalog) -> None:
     text = "linux-frobnicate (6.1.100-1) unstable; urgency=low\n\n  * a fix\n\n -- A <a@b.c>  Mon, 01 Jul 2024 00:00:00 +0000\n"
     with pytest.raises(SurveyError, match="no distribution that the catalogue knows"):
         survey_changelogs(catalog, [_opened(catalog, text)], "x", "changelog", "2026-11-25")
+
+
+_INTRODUCER = "4a9c7bbe2ed4"
+_INTRODUCES = "bpf: Resolve to prog->aux->dst_prog->type only for BPF_PROG_TYPE_EXT"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_revert_of_what_was_never_listed_says_nothing_about_earlier_builds(catalog: Catalog, whole: bool) -> None:
+    """The builds before the revert may have had it: a rebase brought it, or the changelog is cut off below its entry."""
+    text = f'* Fri Mar 03 2023 N N <n@example.org> [5.14.0-290.el9]\n- Revert "{_INTRODUCES}" (N N) [9]\n\n' + (
+        RHEL.split("\n\n", 2)[2] if whole else RHEL.split("\n\n", 2)[2].rsplit("\n\n", 2)[0]
+    )
+    found = survey_changelogs(catalog, [_opened(catalog, text)], "rhel", "changelog", "2026-11-26")
+    claims = _claims(found, _INTRODUCER)
+    assert ("reverted-in", "5.14.0-290.el9") in claims
+    assert ("absent-through", "5.14.0-290.el9") not in claims
+    known = with_surveys(catalog._replace(series=(), path="made"), [found])
+    assert not [fact for fact in known.series if fact.commit == _INTRODUCER]
+    report = audit(kernels=["5.14.0-234.el9.x86_64"], catalog=known, only=["resolve-prog-type-null-deref-load"])
+    assert report.targets[0].states == {"resolve-prog-type-null-deref-load": Verdict.UNKNOWN}
+
+
+def test_a_revert_of_what_the_base_has_makes_no_earlier_build_safe(catalog: Catalog) -> None:
+    """be8704ff07d2 (dynamic program extensions) is in mainline since 5.6."""
+    text = (
+        '* Fri Mar 03 2023 N N <n@example.org> [5.14.0-290.el9]\n- Revert "bpf: Introduce dynamic program extensions" (N N)\n\n'
+        + RHEL.split("\n\n", 2)[2]
+    )
+    found = survey_changelogs(catalog, [_opened(catalog, text)], "rhel", "changelog", "2026-11-26")
+    known = with_surveys(catalog._replace(series=(), path="made"), [found])
+    before = audit(kernels=["5.14.0-234.el9.x86_64"], catalog=known).targets[0]
+    assert all("be8704ff07d2" not in item.brief for item in before.verdicts if item.state is Verdict.NOT_AFFECTED)

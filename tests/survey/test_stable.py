@@ -87,6 +87,28 @@ def test_a_revert_and_a_re_application_between_two_tags_leave_it_there(catalog: 
     assert _claims(_survey(catalog, stable), "6.1", _FIX_6) == [("present-from", "6.1.1")]
 
 
+def test_the_revert_of_what_came_in_an_unknown_form_claims_no_absence(catalog: Catalog, stable: History) -> None:
+    """Until the revert the branch had it: under a rewritten subject, and without the id of the original."""
+    stable.commit("bpf: something else altogether\n")
+    _stable_release(stable, "6.1.1")
+    _stable_release(stable, "6.1.2")
+    stable.commit(f'Revert "{FIX_6_SUBJECT}"\n\nIt breaks things.\n')
+    _stable_release(stable, "6.1.3")
+    survey = _survey(catalog, stable)
+    assert _claims(survey, "6.1", _FIX_6) == []
+    (conflict,) = [item for item in survey.conflicts if item.commit == _FIX_6]
+    assert "in 6.1.3 reverts it, and nothing before it brings it" in conflict.words
+    assert _claims(survey, "6.1", _FIX_3) == [("absent-through", "6.1.3")]
+
+
+def test_the_revert_of_what_the_base_has_is_a_claim(catalog: Catalog, stable: History) -> None:
+    key = "be8704ff07d2"  # in mainline since 5.6
+    commit = catalog.commits[key]
+    stable.commit(f'Revert "{commit.subject}"\n\nThis reverts commit {commit.id}.\n')
+    _stable_release(stable, "6.1.1")
+    assert _claims(_survey(catalog, stable), "6.1", key) == [("reverted-in", "6.1.1")]
+
+
 def test_a_branch_whose_newest_release_is_a_merge_is_read(catalog: Catalog, stable: History) -> None:
     _stable_release(stable, "6.1.1")
     below = str(stable.repository.head.target)
