@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.kernelfiles.cconstant import condition_value
@@ -57,6 +58,12 @@ def is_body(fragment: str) -> bool:
     return fragment.startswith("{") and fragment.endswith("}")
 
 
+@lru_cache(maxsize=4096)
+def _needle(text: str) -> bytes:
+    """Returns the tokens of a fragment as one string. The catalogue's own fragments are looked for in every tree."""
+    return join_tokens(tokenize(text.encode()))
+
+
 def _occurs(needle: bytes, stream: bytes, least: int) -> bool:
     if least == 1:
         return needle in stream
@@ -67,13 +74,13 @@ def _occurs(needle: bytes, stream: bytes, least: int) -> bool:
 def _fragment(fragment: str, unit_list: Sequence[Unit]) -> tuple[bool, bool]:
     """Returns two truths about a fragment: it surely holds; it may hold."""
     if is_body(fragment):
-        needle = join_tokens(tokenize(fragment.encode()))
+        needle = _needle(fragment)
         hits = [stream.endswith(needle) for unit in unit_list if unit.main for stream in unit.streams]
         return bool(hits) and all(hits), any(hits)
     text = fragment.removeprefix("!") if is_negated(fragment) else fragment
     counted = _TIMES.match(text)
     least, text = (int(counted.group(1)), text[counted.end() :]) if counted is not None else (1, text)
-    needle = join_tokens(tokenize(text.encode()))
+    needle = _needle(text)
     found = [[_occurs(needle, stream, least) for stream in unit.streams] for unit in unit_list]
     surely, maybe = any(all(hits) for hits in found if hits), any(any(hits) for hits in found)
     return (not maybe, not surely) if is_negated(fragment) else (surely, maybe)

@@ -18,7 +18,7 @@ from tailcall_audit.analyzer.kernelfiles.cscope import Scope
 from tailcall_audit.analyzer.kernelfiles.csource import CSource
 from tailcall_audit.analyzer.kernelfiles.tree_files import FileRead, FileReader, ReadState
 from tailcall_audit.analyzer.model import Presence
-from tailcall_audit.analyzer.readers.signature import Unit, in_words, match_forms, standing_macro, units
+from tailcall_audit.analyzer.readers.signature import Forms, Unit, in_words, match_forms, standing_macro, units
 
 __all__ = ["SHARED", "Part", "PartReader"]
 
@@ -56,10 +56,25 @@ class _Definition:
 
 
 _Key = tuple[str, int, bool, Assumptions]
-_UNITS: WeakKeyDictionary[CSource, dict[_Key, tuple[list[Unit], str | None]]] = WeakKeyDictionary()
-"""The units made from the definitions of a file, kept as long as the parsed file: the tips of several branches share
-files.
-"""
+
+
+class _Units:
+    """The units made from a definition, the reason if one of them cannot be read, and the forms that were looked for."""
+
+    def __init__(self, units: list[Unit], odd: str | None) -> None:
+        self.units = units
+        self.odd = odd
+        self._found: dict[tuple[tuple[str, ...], ...], Forms] = {}
+
+    def match(self, alternatives: tuple[tuple[str, ...], ...]) -> Forms:
+        """Returns which alternatives hold, looked for only once."""
+        if alternatives not in self._found:
+            self._found[alternatives] = match_forms(alternatives, self.units)
+        return self._found[alternatives]
+
+
+_UNITS: WeakKeyDictionary[CSource, dict[_Key, _Units]] = WeakKeyDictionary()
+"""The units of the definitions of a file, kept as long as the parsed file: the tips of several branches share files."""
 
 
 @lru_cache(maxsize=48)
@@ -193,14 +208,14 @@ class PartReader:
         key = (scope.name, scope.line, part.follow, assumptions)
         known = _UNITS.setdefault(source, {})
         if key not in known:
-            known[key] = units(source, scope, part.follow, assumptions)
-        unit_list, odd = known[key]
-        odd = scope.oddity or odd
+            known[key] = _Units(*units(source, scope, part.follow, assumptions))
+        unit_list = known[key].units
+        odd = scope.oddity or known[key].odd
         if odd is not None:
             return unknown(f"cannot be followed: {odd}")
         if scope.texts is None:
             return unknown("has more conditionals than can be tried")
-        present, absent = match_forms(part.present, unit_list), match_forms(part.absent, unit_list)
+        present, absent = known[key].match(part.present), known[key].match(part.absent)
         if present.maybe and absent.maybe:
             surely = present.sure and absent.sure
             return unknown(
