@@ -149,8 +149,6 @@ def _large_prog_array(_: World, member: Member) -> Finding:
         return met(text, member.place())
     if len(sizes) < len(arrays):
         return possible("the size of its prog array is decided when it is loaded", member.place())
-    if any(spot.call.map is None for spot in member.code.spots()):
-        return possible("which prog array it uses is not known", member.place())
     if arrays:
         if entries < _SMALL:
             return not_met(f"no prog array of it has more than {entries} entries")
@@ -158,6 +156,8 @@ def _large_prog_array(_: World, member: Member) -> Finding:
         return possible(
             f"{text}: how long it takes to clear them depends on the machine", member.place(), settle=settle
         )
+    if any(spot.call.map is None for spot in member.code.spots()):
+        return possible("which prog array it uses is not known", member.place())
     return not_met("it has no prog array")
 
 
