@@ -56,7 +56,7 @@ def joined(
     from tailcall_audit.analyzer.exposure.join import join, matrix
     from tailcall_audit.analyzer.exposure.releases import oldest_without_hit
 
-    arch = None if architecture is None else normalize_architecture(architecture)
+    arch = _architecture(report) if architecture is None else normalize_architecture(architecture)
     found = found._replace(architecture=arch)
     wanted = None if every_branch else _branches(report)
     oldest = tuple(
@@ -68,6 +68,12 @@ def joined(
         return found._replace(oldest=oldest)
     both = join(report, found.exposures)
     return found._replace(report=both, rows=matrix(both, found.exposures), oldest=oldest)
+
+
+def _architecture(report: Report | None) -> str | None:
+    """Returns the architecture of all kernels of a report, None if they have several or it is not known of one."""
+    names = {target.identity.get("architecture") for target in report.targets} if report is not None else set()
+    return names.pop() if len(names) == 1 else None
 
 
 def _branches(report: Report | None) -> set[str]:

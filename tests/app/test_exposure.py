@@ -84,6 +84,16 @@ def test_exit_codes_with_kernels(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "exposure", "packet.o", "--kernel", "6.12.94", *refused)[0] == 1
 
 
+def test_kernels_of_one_architecture_ask_for_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    """Loops of tail calls were never bounded on LoongArch's 6.12, which is no matter for a kernel of Debian's amd64."""
+    arguments = ("exposure", "one.o", "--closed", "--jit", "--pitfalls", "--kernel")
+    _, out, _ = run(capsys, *arguments, "6.12.117+deb13-amd64")
+    assert "loongarch" not in out
+    assert "6.12.y  6.12" in out
+    _, out, _ = run(capsys, *arguments, "6.12.117+deb13-amd64", "--kernel", "6.12.117+deb13-arm64")
+    assert "loongarch-tailcall-hierarchy" in out
+
+
 def test_the_json_is_what_the_issue_asks_for(capsys: pytest.CaptureFixture[str]) -> None:
     code, data = as_json(capsys, "two.o", "--closed", "--jit", "--kernel", "6.1.170", "--arch", "x86_64")
     assert code == 1
