@@ -31,7 +31,7 @@ _MAX_LINKS = 40
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 
 
-def write_file(path: str | os.PathLike[str], data: bytes) -> None:
+def write_file(path: str | os.PathLike[str], data: bytes | bytearray) -> None:
     """Writes `data` to `path`; raises OSError.
 
     A regular file is replaced atomically: a reader sees the old or the new content, and a failure leaves the old
@@ -108,7 +108,7 @@ def _own_descriptor(name: str) -> int | None:
     return None
 
 
-def _write(descriptor: int, data: bytes) -> None:
+def _write(descriptor: int, data: bytes | bytearray) -> None:
     rest = memoryview(data)
     while rest:
         try:
@@ -129,7 +129,7 @@ def _undisturbed() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _replace(target: str, data: bytes, existing: int | None) -> None:
+def _replace(target: str, data: bytes | bytearray, existing: int | None) -> None:
     """Replaces `target` with a new file. `existing` is a descriptor of the old file, if there is one."""
     parent, last = os.path.split(target)
     if not last:
@@ -145,7 +145,7 @@ def _replace(target: str, data: bytes, existing: int | None) -> None:
         os.close(folder)
 
 
-def replace_in(folder: int, name: str, data: bytes) -> None:
+def replace_in(folder: int, name: str, data: bytes | bytearray) -> None:
     """Writes a file that only its owner can read, and replaces anything of that name in a folder; raises OSError.
 
     `folder` is a descriptor. A link is replaced, not followed.
@@ -153,7 +153,7 @@ def replace_in(folder: int, name: str, data: bytes) -> None:
     _put(folder, name, data, 0o600, None)
 
 
-def _put(folder: int, name: str, data: bytes, mode: int, prepare: Callable[[int], None] | None) -> None:
+def _put(folder: int, name: str, data: bytes | bytearray, mode: int, prepare: Callable[[int], None] | None) -> None:
     """Writes a new file, calls `prepare` with its descriptor, and renames the file to `name`."""
     temporary = f"{TEMPORARY}{os.urandom(8).hex()}"
     with _undisturbed():

@@ -91,13 +91,15 @@ class Progress:
                 sys.stderr.flush()
 
 
-def _write_file(name: str, text: str) -> None:
-    """Writes a report to a file; raises AuditError."""
+def _write_file(name: str, pieces: Iterable[str]) -> None:
+    """Writes a report to a file; raises AuditError. The report is in memory once."""
     from tailcall_audit.probes.writing import write_file
 
-    path = os.path.expanduser(name)
+    path, data = os.path.expanduser(name), bytearray()
+    for piece in pieces:
+        data += piece.encode("utf-8", "replace")
     try:
-        write_file(path, text.encode("utf-8", "replace"))
+        write_file(path, data)
     except OSError as error:
         raise AuditError(f"--output {path}: cannot write: {error.strerror or error}") from error
 
@@ -112,7 +114,7 @@ def emit_pieces(pieces: Iterable[str], output: str | None) -> None:
     if output is None:
         show(pieces)
     else:
-        _write_file(output, "".join(pieces))
+        _write_file(output, pieces)
 
 
 def now() -> float:
