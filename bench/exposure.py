@@ -17,7 +17,8 @@ from tailcall_audit.analyzer.catalog.load import shipped_catalog
 from tailcall_audit.analyzer.exposure.evaluate import expose
 from tailcall_audit.analyzer.programs.objects import read_object
 from tailcall_audit.analyzer.programs.types import ProgramSet
-from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL, Insn, Program
+from tailcall_audit.probes.kernel.assembler import HELPER_TAIL_CALL, Program
+from tailcall_audit.probes.kernel.instructions import Insn
 from tests.programs.elf_writer import LOCAL, R_CALL, Definition, Elf, Line, Sym, Types, program, with_btf, with_maps
 
 _PROGRAMS, _SUBPROGRAMS, _PARTS, _DENSE = 100, 60, 48, 200
@@ -30,7 +31,7 @@ def _part(
     """Adds about a dozen instructions that are typical of a datapath. Records the slots that call a subprogram or load
     a map.
     """
-    start = _length_of(assembly)
+    start = assembly.slots
     offset = 8 * choice.randrange(1, 60)
     assembly.load(4, 7, 6, 76).load(4, 8, 6, 80).mov(1, 7).alu(1, "+", 34).jump_if_reg(1, ">", 8, f"{label}-out")
     assembly.load(2, 2, 7, 12).alu(2, "&", 0xFF).store(8, 10, -offset, 2).jump_if(2, "==", 8, f"{label}-out")
@@ -97,10 +98,6 @@ def datapath(
     elf.section("license", b"GPL\0")
     elf.symbols.append(Sym("", ".text", 0, 0, 3, LOCAL))
     return elf.encode()
-
-
-def _length_of(assembly: Program) -> int:
-    return assembly._slots
 
 
 def _seconds() -> float:

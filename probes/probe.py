@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+from tailcall_audit.probes.records import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,9 +60,13 @@ if TYPE_CHECKING:
         safe: Callable[[Bpf], Result] | None = None
         twins: tuple[tuple[str, str], ...] = ()
 else:
-    # typing.NamedTuple would load typing at every start, which takes a tenth of a second in an emulated guest.
-    Result = namedtuple("Result", "state detail conclusive lacks", defaults=(True, ""))
-    Probe = namedtuple("Probe", "slug loads run hazard panics_in safe twins", defaults=(None, (), None, ()))
+    Result = record(__name__, "Result", ("state", "detail", "conclusive", "lacks"), (True, ""))
+    Probe = record(
+        __name__,
+        "Probe",
+        ("slug", "loads", "run", "hazard", "panics_in", "safe", "twins"),
+        (None, (), None, ()),
+    )
 
 
 def slug_on(probe: Probe, architecture: str) -> str:

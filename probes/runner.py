@@ -8,16 +8,15 @@ import struct
 import time
 
 from tailcall_audit.probes.guest.frames import SEPARATOR
-from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
-from tailcall_audit.probes.kernel.privileges import refusal_in_words
-from tailcall_audit.probes.probe import ABSENT, COULD_NOT_RUN, InconclusiveError, Probe, Result, UnreachableError
+from tailcall_audit.probes.observe import left_in_kernel, observe
+from tailcall_audit.probes.probe import COULD_NOT_RUN, Probe, Result
 from tailcall_audit.probes.processes import fork_worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["TIME_LIMIT", "Runner", "ended", "gone", "left_in_kernel", "observe", "pack", "readable", "unpack"]
+__all__ = ["TIME_LIMIT", "Runner"]
 
 TIME_LIMIT = 20.0
 """Seconds for one probe: the slowest takes 0.2 s in an emulated guest."""
@@ -29,29 +28,7 @@ _POLLIN = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def observe(probe: Probe, in_guest: bool) -> tuple[Result, list[tuple[str, int]]]:
-    """Runs a probe in this process. On a host the safe variant replaces a hazardous probe; no option overrides that."""
-    run = probe.run if in_guest or probe.hazard is None else probe.safe
-    if run is None:
-        return Result(COULD_NOT_RUN, "only in a guest", False), []
-    ids: list[tuple[str, int]] = []
-    try:
-        with Bpf() as kernel:
-            ids = kernel.ids
-            try:
-                result = run(kernel)
-            except BpfError as error:
-                result = Result(COULD_NOT_RUN, f"unexpected: {refusal_in_words(kernel, error)}", False)
-    except UnreachableError as reason:
-        result = Result(ABSENT, str(reason), False, reason.lacks)
-    except InconclusiveError as reason:
-        result = Result(COULD_NOT_RUN, str(reason), False)
-    except OSError as error:
-        result = Result(COULD_NOT_RUN, str(error), False)
-    return result, ids
-
-
-def pack(result: Result, ids: Sequence[tuple[str, int]]) -> bytes:
+def _pack(result: Result, ids: Sequence[tuple[str, int]]) -> bytes:
     """Returns a result and the objects made, by kind and number, as bytes for another process."""
     objects = ",".join(f"{kind}:{number}" for kind, number in ids)
     return SEPARATOR.join(
@@ -59,14 +36,14 @@ def pack(result: Result, ids: Sequence[tuple[str, int]]) -> bytes:
     ).encode("utf-8", "replace")
 
 
-def unpack(data: bytes) -> tuple[Result, list[tuple[str, int]]]:
-    """Returns what `pack` packed; raises ValueError if it is cut off."""
+def _unpack(data: bytes) -> tuple[Result, list[tuple[str, int]]]:
+    """Returns what `_pack` packed; raises ValueError if it is cut off."""
     state, detail, conclusive, lacks, objects = data.decode("utf-8", "replace").split(SEPARATOR)
     pairs = [item.split(":") for item in objects.split(",") if item]
     return Result(state, detail, bool(conclusive), lacks), [(kind, int(number)) for kind, number in pairs]
 
 
-def readable(reader: int, seconds: float) -> bool:
+def _readable(reader: int, seconds: float) -> bool:
     """Returns True once there is something to read, or the other end is closed; False after this time."""
     # poll(2), no loop with sleep: an emulated guest has one processor, and a loop takes time from the child.
     entry = ctypes.create_string_buffer(struct.pack("=ihh", reader, _POLLIN, 0), 8)
@@ -74,7 +51,7 @@ def readable(reader: int, seconds: float) -> bool:
     return ready > 0
 
 
-def gone(child: int, seconds: float) -> int | None:
+def _gone(child: int, seconds: float) -> int | None:
     """Returns the status of a child that ends within this time, else None."""
     end = time.monotonic() + seconds
     while True:
@@ -86,28 +63,11 @@ def gone(child: int, seconds: float) -> int | None:
         time.sleep(0.001)
 
 
-def ended(status: int) -> str:
+def _ended(status: int) -> str:
     """Returns how a child ended that gave no answer."""
     if os.WIFSIGNALED(status):
         return f"its process was killed by signal {os.WTERMSIG(status)}"
     return f"its process ended with {os.waitstatus_to_exitcode(status)} and no answer"
-
-
-def left_in_kernel(made: Sequence[tuple[str, int]]) -> list[str] | None:
-    """Returns the objects, by kind and number, that the kernel still has after a moment: an empty list if all were
-    freed, None without CAP_SYS_ADMIN.
-    """
-    try:
-        with Bpf() as kernel:
-            left = list(made)
-            for _ in range(50):
-                left = [(kind, number) for kind, number in left if kernel.exists(kind, number)]
-                if not left:
-                    break
-                time.sleep(0.02)  # programs and maps are freed after a grace period
-            return [f"{kind} {number}" for kind, number in left]
-    except (BpfError, OSError):
-        return None
 
 
 class Runner:
@@ -135,25 +95,25 @@ class Runner:
             )
         if data:
             try:
-                result, made = unpack(data)
+                result, made = _unpack(data)
             except ValueError:
                 return Result(COULD_NOT_RUN, "its process gave an answer that is cut off", False)
             self._made += made
             return result
         if late:
             return Result(COULD_NOT_RUN, f"no answer within {self._limit:g} s", False)
-        return Result(COULD_NOT_RUN, ended(status), False)
+        return Result(COULD_NOT_RUN, _ended(status), False)
 
     def _answer(self, probe: Probe, writer: int) -> None:
         """Runs the probe in its child process and writes the result to the pipe."""
         try:
             if self._prepare is not None:
                 self._prepare()
-            data = pack(*observe(probe, self._in_guest))
+            data = _pack(*observe(probe, self._in_guest))
             while data:
                 data = data[os.write(writer, data) :]
         except BaseException as error:
-            text = pack(Result(COULD_NOT_RUN, f"internal error: {type(error).__name__}: {error}", False), ())
+            text = _pack(Result(COULD_NOT_RUN, f"internal error: {type(error).__name__}: {error}", False), ())
             os.write(writer, text)
             raise
 
@@ -163,7 +123,7 @@ class Runner:
         parts: list[bytes] = []
         late = False
         while True:
-            ready = readable(reader, end - time.monotonic())
+            ready = _readable(reader, end - time.monotonic())
             part = os.read(reader, _CHUNK) if ready else b""
             parts.append(part)
             if ready and not part:
@@ -173,7 +133,7 @@ class Runner:
                     break
                 os.kill(child, _SIGKILL)
                 late, end = True, time.monotonic() + _PATIENCE
-        status = gone(child, _PATIENCE)
+        status = _gone(child, _PATIENCE)
         return (b"", None, True) if status is None else (b"".join(parts), status, late)
 
     def leftovers(self) -> list[str] | None:

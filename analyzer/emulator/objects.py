@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tailcall_audit.analyzer.emulator.machine import Machine
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
-from tailcall_audit.probes.kernel import btf as kinds
+from tailcall_audit.probes.kernel import btf_format as kinds
 from tailcall_audit.probes.kernel.btf import Btf, BtfError
 
 __all__ = ["Field", "Layout", "Objects"]

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from tailcall_audit.analyzer.programs.names import attach_type, program_type
 from tailcall_audit.analyzer.programs.types import Attachment
-from tailcall_audit.probes.kernel import btf as kinds
-from tailcall_audit.probes.kernel.btf import GLOBAL, Btf, BtfError
+from tailcall_audit.probes.kernel import btf_format as kinds
+from tailcall_audit.probes.kernel.btf import Btf, BtfError
+from tailcall_audit.probes.kernel.btf_format import GLOBAL
 from tailcall_audit.probes.kernel.records import Loaded, LoadedLink, LoadedProgram
 
 __all__ = ["Attachments", "Typed", "Types"]

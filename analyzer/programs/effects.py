@@ -24,7 +24,8 @@ from tailcall_audit.analyzer.programs.values import (
     bounds,
     join,
 )
-from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL, Insn
+from tailcall_audit.probes.kernel.assembler import HELPER_TAIL_CALL
+from tailcall_audit.probes.kernel.instructions import Insn
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,8 +16,9 @@ from tailcall_audit.analyzer.programs.facts import Workshop
 from tailcall_audit.analyzer.programs.loader import Call, Loading, run_loader, words
 from tailcall_audit.analyzer.programs.names import attach_type, map_type, program_type
 from tailcall_audit.analyzer.programs.types import Map, Program, ProgramSet, Slot, SourceLine
-from tailcall_audit.probes.kernel import btf as kinds
-from tailcall_audit.probes.kernel.btf import GLOBAL, Btf, BtfError
+from tailcall_audit.probes.kernel import btf_format as kinds
+from tailcall_audit.probes.kernel.btf import Btf, BtfError
+from tailcall_audit.probes.kernel.btf_format import GLOBAL
 from tailcall_audit.probes.kernel.instructions import Insn
 
 __all__ = ["read_light_skeletons"]

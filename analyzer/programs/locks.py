@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tailcall_audit.analyzer.programs.code import Code, Refers
 from tailcall_audit.analyzer.programs.flow import Graph, opcodes_of
 from tailcall_audit.analyzer.programs.names import helper_number
-from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL
+from tailcall_audit.probes.kernel.assembler import HELPER_TAIL_CALL
 
 __all__ = ["Calls", "Held", "calls_in", "held_at_tail_calls"]
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tailcall_audit.analyzer.programs.code import ProgramsError
 from tailcall_audit.analyzer.programs.elf_object import SECTION, ElfObject, Section, Symbol
 from tailcall_audit.analyzer.programs.names import map_type
-from tailcall_audit.probes.kernel import btf as kinds
+from tailcall_audit.probes.kernel import btf_format as kinds
 from tailcall_audit.probes.kernel.btf import Btf, BtfError
 
 __all__ = ["Definition", "Initialiser", "data_section", "read_maps"]

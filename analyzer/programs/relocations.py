@@ -13,8 +13,9 @@ from tailcall_audit.analyzer.programs.code import Code, ProgramsError, Reference
 from tailcall_audit.analyzer.programs.elf_object import ElfObject, Relocation, Section, Symbol
 from tailcall_audit.analyzer.programs.flow import indexes_by_slot, opcodes_of, slots_of
 from tailcall_audit.analyzer.programs.maps import Definition, data_section
-from tailcall_audit.probes.kernel import btf as kinds
-from tailcall_audit.probes.kernel.btf import GLOBAL, Btf, BtfError
+from tailcall_audit.probes.kernel import btf_format as kinds
+from tailcall_audit.probes.kernel.btf import Btf, BtfError
+from tailcall_audit.probes.kernel.btf_format import GLOBAL
 from tailcall_audit.probes.kernel.instructions import Insn
 
 __all__ = ["Linked", "Place", "link"]

@@ -20,7 +20,8 @@ from tailcall_audit.analyzer.programs.types import (
     TailCall,
 )
 from tailcall_audit.analyzer.programs.values import MapPointer, may_be_constant
-from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL, Insn
+from tailcall_audit.probes.kernel.assembler import HELPER_TAIL_CALL
+from tailcall_audit.probes.kernel.instructions import Insn
 
 __all__ = ["Sites", "sites_of"]
 

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from tailcall_audit.analyzer.programs.code import ProgramsError
 from tailcall_audit.analyzer.programs.elf_object import ElfObject
 from tailcall_audit.analyzer.programs.maps import variables
-from tailcall_audit.probes.kernel import btf as kinds
+from tailcall_audit.probes.kernel import btf_format as kinds
 from tailcall_audit.probes.kernel.btf import Btf, BtfError
 
 __all__ = ["read_struct_ops"]

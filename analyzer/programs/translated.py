@@ -14,7 +14,8 @@ from tailcall_audit.analyzer.programs.byteorder import decode_instructions
 from tailcall_audit.analyzer.programs.code import Code, ProgramsError, Reference, Refers
 from tailcall_audit.analyzer.programs.names import helper_number
 from tailcall_audit.analyzer.programs.types import SourceLine
-from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL, Insn
+from tailcall_audit.probes.kernel.assembler import HELPER_TAIL_CALL
+from tailcall_audit.probes.kernel.instructions import Insn
 from tailcall_audit.probes.kernel.records import LoadedProgram
 
 __all__ = ["Names", "Surroundings", "split"]

@@ -13,7 +13,7 @@ from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.registry import Reading
 from tailcall_audit.analyzer.subjects.subject import Request, Subject
-from tailcall_audit.probes.kernel import btf as kinds
+from tailcall_audit.probes.kernel import btf_format as kinds
 from tailcall_audit.probes.kernel.btf import Btf, BtfError
 from tailcall_audit.probes.reading import open_file
 

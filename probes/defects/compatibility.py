@@ -7,8 +7,8 @@ all others with the owner. No program is run: the observation is that a program 
 
 from __future__ import annotations
 
+from tailcall_audit.probes.kernel.assembler import R1, R6, Program
 from tailcall_audit.probes.kernel.bpf import Bpf
-from tailcall_audit.probes.kernel.instructions import R1, R6, Program
 from tailcall_audit.probes.kernel.programs import refusal_of_put, return_value, tail_call
 from tailcall_audit.probes.probe import InconclusiveError
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 
 from tailcall_audit.probes.kernel import bpf
+from tailcall_audit.probes.kernel.assembler import R1, R6, Program
 from tailcall_audit.probes.kernel.bpf import ENOTSUPP, Bpf, BpfError, Function, function_number
-from tailcall_audit.probes.kernel.instructions import R1, R6, Program
 from tailcall_audit.probes.kernel.privileges import refusal_in_words
 from tailcall_audit.probes.kernel.programs import (
     adjust_head,

@@ -13,8 +13,8 @@ from __future__ import annotations
 import errno
 
 from tailcall_audit.probes.kernel import bpf
+from tailcall_audit.probes.kernel.assembler import R2, Program
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
-from tailcall_audit.probes.kernel.instructions import R2, Program
 from tailcall_audit.probes.kernel.privileges import refusal_in_words
 from tailcall_audit.probes.kernel.programs import HEALTHY, LIMIT, control, count_entry, expect, return_value, tail_call
 from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Probe, Result

@@ -10,11 +10,9 @@ until Linux kernel commit c0fcc955ff82 ("LoongArch: BPF: Fix the tailcall hierar
 
 from __future__ import annotations
 
-from functools import partial
-
 from tailcall_audit.probes.kernel import bpf
 from tailcall_audit.probes.kernel.bpf import Bpf
-from tailcall_audit.probes.kernel.programs import HEALTHY, control, count_chain, expect
+from tailcall_audit.probes.kernel.programs import HEALTHY, bound, control, count_chain, expect
 from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Probe, Result
 
 __all__ = ["PROBE"]
@@ -27,7 +25,7 @@ def _run(kernel: Bpf) -> Result:
     seen = {
         f"{name}, {'indirect' if indirect else 'direct'}": expect(
             kernel,
-            partial(count_chain, kernel, bpf.SOCKET_FILTER, through_subprogram=True, calls=calls, indirect=indirect),
+            bound(count_chain, kernel, bpf.SOCKET_FILTER, through_subprogram=True, calls=calls, indirect=indirect),
             f"a program with {name} of a subprogram",
         )
         for calls, name in _CALLS

@@ -13,8 +13,8 @@ from __future__ import annotations
 import struct
 
 from tailcall_audit.probes.kernel import bpf
+from tailcall_audit.probes.kernel.assembler import HELPER_TAIL_CALL, R1, R2, R3, R6, Program
 from tailcall_audit.probes.kernel.bpf import Bpf
-from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL, R1, R2, R3, R6, Program
 from tailcall_audit.probes.kernel.programs import HEALTHY, control, count_entry, expect, return_value
 from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Probe, Result
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tailcall_audit.probes.kernel import bpf
+from tailcall_audit.probes.kernel.assembler import HELPER_TAIL_CALL, R1, R2, R3, R6, Program
 from tailcall_audit.probes.kernel.bpf import Bpf
-from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL, R1, R2, R3, R6, Program
 from tailcall_audit.probes.kernel.programs import count_entry, needs_jit, return_value
 from tailcall_audit.probes.probe import InconclusiveError, Result
 

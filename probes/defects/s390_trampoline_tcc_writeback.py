@@ -11,12 +11,10 @@ back.
 
 from __future__ import annotations
 
-from functools import partial
-
 from tailcall_audit.probes.defects.x86_trampoline_loop import traced
 from tailcall_audit.probes.kernel import bpf
 from tailcall_audit.probes.kernel.bpf import Bpf
-from tailcall_audit.probes.kernel.programs import HEALTHY, control, count_chain, expect
+from tailcall_audit.probes.kernel.programs import HEALTHY, bound, control, count_chain, expect
 from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Probe, Result
 
 __all__ = ["PROBE"]
@@ -27,7 +25,7 @@ _TRACERS = (((bpf.FENTRY,), "fentry"), ((bpf.FEXIT,), "fexit"), ((bpf.FENTRY, bp
 def _run(kernel: Bpf) -> Result:
     control(kernel)
     what = "a program that calls a subprogram twice"
-    untraced = expect(kernel, partial(count_chain, kernel, bpf.SOCKET_FILTER, through_subprogram=True, calls=2), what)
+    untraced = expect(kernel, bound(count_chain, kernel, bpf.SOCKET_FILTER, through_subprogram=True, calls=2), what)
     if untraced != HEALTHY:
         raise InconclusiveError(f"{what} is entered {untraced} times untraced, so a trampoline cannot be judged")
     seen = {

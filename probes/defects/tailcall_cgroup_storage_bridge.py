@@ -12,14 +12,12 @@ kernels that do not compare storages at all (`tailcall_cgroup_storage_oob`).
 
 from __future__ import annotations
 
-from functools import partial
-
 from tailcall_audit.probes.defects.compatibility import must_enter
 from tailcall_audit.probes.defects.tailcall_cgroup_storage_oob import storage, user
 from tailcall_audit.probes.kernel import bpf
+from tailcall_audit.probes.kernel.assembler import R1, R6, Program
 from tailcall_audit.probes.kernel.bpf import Bpf
-from tailcall_audit.probes.kernel.instructions import R1, R6, Program
-from tailcall_audit.probes.kernel.programs import expect, load_simple, refusal_of_put, return_value, tail_call
+from tailcall_audit.probes.kernel.programs import bound, expect, load_simple, refusal_of_put, return_value, tail_call
 from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Probe, Result, UnreachableError
 
 __all__ = ["PROBE"]
@@ -46,7 +44,7 @@ def _run(kernel: Bpf) -> Result:
     for through, what in ((True, "from a subprogram"), (False, "itself")):
         try:
             bridge = expect(
-                kernel, partial(_bridge, kernel, through), f"a program without a storage that tail-calls {what}"
+                kernel, bound(_bridge, kernel, through), f"a program without a storage that tail-calls {what}"
             )
         except UnreachableError:
             # The architecture has no tail calls in subprograms: only the direct form is left.

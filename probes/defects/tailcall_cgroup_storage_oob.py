@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from tailcall_audit.probes.defects.compatibility import must_enter
 from tailcall_audit.probes.kernel import bpf
+from tailcall_audit.probes.kernel.assembler import R1, R2, R6, Program
 from tailcall_audit.probes.kernel.bpf import Bpf
-from tailcall_audit.probes.kernel.instructions import R1, R2, R6, Program
 from tailcall_audit.probes.kernel.programs import expect, refusal_of_put, return_value, tail_call
 from tailcall_audit.probes.probe import ABSENT, PRESENT, Probe, Result
 

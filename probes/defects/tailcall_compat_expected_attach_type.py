@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from tailcall_audit.probes.defects.compatibility import must_enter, owner
 from tailcall_audit.probes.kernel import bpf
+from tailcall_audit.probes.kernel.assembler import Program
 from tailcall_audit.probes.kernel.bpf import Bpf
-from tailcall_audit.probes.kernel.instructions import Program
 from tailcall_audit.probes.kernel.programs import expect, refusal_of_put, return_value
 from tailcall_audit.probes.probe import ABSENT, PRESENT, Probe, Result
 

@@ -16,8 +16,8 @@ import errno
 
 from tailcall_audit.probes.defects import tailcall_verifier_return_model
 from tailcall_audit.probes.kernel import bpf
+from tailcall_audit.probes.kernel.assembler import FP, R1, R2, R3, R4, R6, Program
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError, Function
-from tailcall_audit.probes.kernel.instructions import FP, R1, R2, R3, R4, R6, Program
 from tailcall_audit.probes.kernel.privileges import refusal_in_words
 from tailcall_audit.probes.kernel.programs import expect, out_of_reach, return_value, tail_call
 from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Probe, Result

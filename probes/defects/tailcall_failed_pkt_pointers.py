@@ -14,8 +14,8 @@ from __future__ import annotations
 import errno
 
 from tailcall_audit.probes.kernel import bpf
+from tailcall_audit.probes.kernel.assembler import R0, R1, R2, R6, R7, R8, Program
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
-from tailcall_audit.probes.kernel.instructions import R0, R1, R2, R6, R7, R8, Program
 from tailcall_audit.probes.kernel.privileges import refusal_in_words
 from tailcall_audit.probes.kernel.programs import expect, return_value, tail_call
 from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Probe, Result

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from tailcall_audit.probes.defects.verifier import judge
 from tailcall_audit.probes.kernel import bpf
+from tailcall_audit.probes.kernel.assembler import R0, R1, R2, R6, R7, R8, Program
 from tailcall_audit.probes.kernel.bpf import Bpf
-from tailcall_audit.probes.kernel.instructions import R0, R1, R2, R6, R7, R8, Program
 from tailcall_audit.probes.kernel.programs import return_value, subprogram
 from tailcall_audit.probes.probe import Probe, Result
 

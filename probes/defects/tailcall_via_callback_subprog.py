@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from tailcall_audit.probes.defects.verifier import judge
 from tailcall_audit.probes.kernel import bpf
+from tailcall_audit.probes.kernel.assembler import FP, R1, R2, R3, R4, Program
 from tailcall_audit.probes.kernel.bpf import Bpf, Function
-from tailcall_audit.probes.kernel.instructions import FP, R1, R2, R3, R4, Program
 from tailcall_audit.probes.kernel.programs import return_value, subprogram
 from tailcall_audit.probes.probe import Probe, Result
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import errno
 
+from tailcall_audit.probes.kernel.assembler import Program
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError, Function
-from tailcall_audit.probes.kernel.instructions import Program
 from tailcall_audit.probes.kernel.privileges import refusal_in_words
 from tailcall_audit.probes.kernel.programs import out_of_reach
 from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Result

@@ -12,13 +12,12 @@ do_jit() decides: Linux kernel commit ff672c67ee76 ("bpf, x86: Fix tail call cou
 
 from __future__ import annotations
 
-from functools import partial
-
 from tailcall_audit.probes.kernel import bpf
+from tailcall_audit.probes.kernel.assembler import FP, R1, R6, Program
 from tailcall_audit.probes.kernel.bpf import Bpf
-from tailcall_audit.probes.kernel.instructions import FP, R1, R6, Program
 from tailcall_audit.probes.kernel.programs import (
     HEALTHY,
+    bound,
     control,
     count_entry,
     expect,
@@ -70,9 +69,9 @@ def _run(kernel: Bpf) -> Result:
     what = "a caller with 4 bytes of stack"
     for indirect in (False, True):
         way = "indirect" if indirect else "direct"
-        seen[f"{way}, above zeros"] = expect(kernel, partial(_pattern, kernel, 0, indirect), what)
-        seen[f"{way}, above ones"] = expect(kernel, partial(_pattern, kernel, -1, indirect), what)
-        seen[f"{way}, alone"] = expect(kernel, partial(_alone, kernel, indirect), what)
+        seen[f"{way}, above zeros"] = expect(kernel, bound(_pattern, kernel, 0, indirect), what)
+        seen[f"{way}, above ones"] = expect(kernel, bound(_pattern, kernel, -1, indirect), what)
+        seen[f"{way}, alone"] = expect(kernel, bound(_alone, kernel, indirect), what)
     wrong = {way: entries for way, entries in seen.items() if entries != HEALTHY}
     counts = ", ".join(f"{entries} ({way})" for way, entries in (wrong or seen).items())
     if wrong:

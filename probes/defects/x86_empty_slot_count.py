@@ -15,8 +15,8 @@ from __future__ import annotations
 import struct
 
 from tailcall_audit.probes.kernel import bpf
+from tailcall_audit.probes.kernel.assembler import Program
 from tailcall_audit.probes.kernel.bpf import Bpf
-from tailcall_audit.probes.kernel.instructions import Program
 from tailcall_audit.probes.kernel.programs import HEALTHY, control, count_entry, expect, return_value, tail_call
 from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Probe, Result
 

@@ -12,11 +12,9 @@ its own.
 
 from __future__ import annotations
 
-from functools import partial
-
 from tailcall_audit.probes.kernel import bpf
 from tailcall_audit.probes.kernel.bpf import Bpf
-from tailcall_audit.probes.kernel.programs import HEALTHY, control, count_chain, expect
+from tailcall_audit.probes.kernel.programs import HEALTHY, bound, control, count_chain, expect
 from tailcall_audit.probes.probe import ABSENT, PRESENT, Probe, Result
 
 __all__ = ["PROBE"]
@@ -24,9 +22,12 @@ __all__ = ["PROBE"]
 
 def _run(kernel: Bpf) -> Result:
     control(kernel)
-    twice = partial(count_chain, kernel, bpf.SOCKET_FILTER, through_subprogram=True, calls=2)
+
+    def twice(indirect: bool) -> int:
+        return count_chain(kernel, bpf.SOCKET_FILTER, through_subprogram=True, calls=2, indirect=indirect)
+
     seen = {
-        way: expect(kernel, partial(twice, indirect=indirect), "a program that calls a subprogram twice")
+        way: expect(kernel, bound(twice, indirect), "a program that calls a subprogram twice")
         for way, indirect in (("direct", False), ("indirect", True))
     }
     wrong = {way: entries for way, entries in seen.items() if entries != HEALTHY}

@@ -13,12 +13,10 @@ The program is the same on s390x, where a192103a1146 (in v6.6) decides.
 
 from __future__ import annotations
 
-from functools import partial
-
 from tailcall_audit.probes.kernel import bpf
+from tailcall_audit.probes.kernel.assembler import R1, R2, Program
 from tailcall_audit.probes.kernel.bpf import Bpf, function_number
-from tailcall_audit.probes.kernel.instructions import R1, R2, Program
-from tailcall_audit.probes.kernel.programs import HEALTHY, chain, control, expect, return_value
+from tailcall_audit.probes.kernel.programs import HEALTHY, bound, chain, control, expect, return_value
 from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Probe, Result
 
 __all__ = ["PROBE", "traced"]
@@ -47,8 +45,8 @@ def traced(kernel: Bpf, kinds: tuple[int, ...], indirect: bool, calls: int = 1) 
     entry = expect(kernel, lambda: kernel.load(bpf.SOCKET_FILTER, program, name="traced"), "a program to trace")
     hits = [kernel.array() for _ in kinds]
     for kind, counter in zip(kinds, hits, strict=True):
-        loaded = expect(kernel, partial(tracer, kernel, entry, kind, counter), "load of the tracer")
-        expect(kernel, partial(kernel.attach, loaded, kind), "attaching the tracer")
+        loaded = expect(kernel, bound(tracer, kernel, entry, kind, counter), "load of the tracer")
+        expect(kernel, bound(kernel.attach, loaded, kind), "attaching the tracer")
     kernel.put(array, 0, entry)
     kernel.run(entry)
     entries = kernel.count(counters)

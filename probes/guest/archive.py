@@ -39,7 +39,8 @@ _LOADED = """\
 import ctypes, os, sys
 sys.path.append(sys.argv[1])
 print("library folder", os.path.dirname(os.__file__), sep="\\t")
-import tailcall_audit.probes.guest.first_process
+import tailcall_audit.probes.guest.first_process, tailcall_audit.probes.runner
+from tailcall_audit.probes.defects import PROBES
 class Info(ctypes.Structure):
     _fields_ = [("address", ctypes.c_void_p), ("name", ctypes.c_char_p)]
 names = []

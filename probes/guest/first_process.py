@@ -15,14 +15,15 @@ import struct
 import sys
 import time
 
-from tailcall_audit.probes.defects import PROBES
+from tailcall_audit.probes.defects import load_probes
 from tailcall_audit.probes.guest.frames import frame, short
-from tailcall_audit.probes.guest.worker import Worker
-from tailcall_audit.probes.runner import TIME_LIMIT, Runner
+from tailcall_audit.probes.guest.inline import Inline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from tailcall_audit.probes.runner import Runner
 
 __all__ = ["main"]
 
@@ -125,18 +126,23 @@ def _switch_jit_on(asked: str) -> str:
     return at_boot
 
 
+def _runner(options: dict[str, str]) -> Runner | Inline:
+    """Returns what runs the probes: this process, unless they are to have a process of their own each, as on a host."""
+    if "as_host" not in options and "caps" not in options:
+        return Inline()
+    from tailcall_audit.probes.runner import TIME_LIMIT, Runner
+
+    prepare = _become_nobody([name for name in options["caps"].split(",") if name]) if "caps" in options else None
+    return Runner(in_guest="as_host" not in options, limit=float(options.get("limit", TIME_LIMIT)), prepare=prepare)
+
+
 def _run(report: _Report, options: dict[str, str]) -> None:
     asked = options.get("sysctl", "")
     jit_at_boot = _switch_jit_on(asked)
     _set(asked)
     only = options.get("only", "").split(",")
-    prepare = _become_nobody([name for name in options["caps"].split(",") if name]) if "caps" in options else None
-    limit = float(options.get("limit", TIME_LIMIT))
-    runner: Runner | Worker
-    if "as_host" in options:
-        runner = Runner(in_guest=False, limit=limit, prepare=prepare)
-    else:
-        runner = Worker(PROBES, limit=limit, prepare=prepare)
+    probes = load_probes(lambda slug: only == [""] or slug in only or short(slug) in only)
+    runner = _runner(options)
     system = os.uname()
     report.send(
         "hello",
@@ -149,9 +155,7 @@ def _run(report: _Report, options: dict[str, str]) -> None:
         str(os.sysconf("SC_PAGE_SIZE")),
     )
     began = time.monotonic()
-    for probe in PROBES:
-        if only != [""] and probe.slug not in only and short(probe.slug) not in only:
-            continue
+    for probe in probes:
         report.send("start", probe.slug, drain=probe.hazard is not None)
         result = runner.run(probe)
         report.send("result", probe.slug, result.state, result.detail, "1" if result.conclusive else "", result.lacks)

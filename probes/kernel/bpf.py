@@ -11,8 +11,8 @@ import errno
 import os
 import struct
 
+from tailcall_audit.probes.kernel.assembler import Program
 from tailcall_audit.probes.kernel.btf_writer import Function, describe_functions, function_number
-from tailcall_audit.probes.kernel.instructions import Program
 from tailcall_audit.probes.kernel.syscall import ENOTSUPP, LIBC, BpfError, buffer_of, number_of_bpf, raw_call
 
 TYPE_CHECKING = False
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["ENOTSUPP", "Bpf", "BpfError", "Function", "function_number"]
 
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE = 0, 1, 2, 3
-_PROG_LOAD, _TEST_RUN, _PROG_FD_BY_ID, _MAP_FD_BY_ID = 5, 10, 13, 14
+_PROG_LOAD, _TEST_RUN, _PROG_NEXT_ID, _MAP_NEXT_ID = 5, 10, 11, 12
 _INFO_BY_FD, _RAW_TRACEPOINT_OPEN, _BTF_LOAD, _LINK_CREATE = 15, 17, 18, 28
 
 ARRAY, PROG_ARRAY, CGROUP_STORAGE, ARENA = 2, 3, 19, 33
@@ -43,6 +43,17 @@ _RECORD_SIZE = 8
 """The size of struct bpf_func_info in bytes."""
 _PACKET = bytes(64)
 _RLIMIT_MEMLOCK = 8
+
+
+_logs: list[ctypes.Array[ctypes.c_char]] = []
+
+
+def _log() -> ctypes.Array[ctypes.c_char]:
+    """Returns the buffer for the verifier's log. There is one in a process: the memory of a new one has to be cleared."""
+    if not _logs:
+        _logs.append(ctypes.create_string_buffer(_LOG_SIZE))
+    _logs[0][0] = b"\0"
+    return _logs[0]
 
 
 class _Loading:
@@ -116,18 +127,24 @@ class Bpf:
         self._call(_INFO_BY_FD, struct.pack("=IIQ", program, len(info), ctypes.addressof(info)), "program info")
         return bool(struct.unpack_from("=I", info.raw, 16)[0])
 
-    def exists(self, kind: str, number: int) -> bool:
-        """Returns True if the kernel still has a program ("prog") or map ("map") with this id. Requires
+    def numbers(self, kind: str, first: int, last: int) -> set[int]:
+        """Returns the ids from `first` to `last` of the kernel's programs ("prog") or maps ("map"). Requires
         CAP_SYS_ADMIN.
         """
-        command = _PROG_FD_BY_ID if kind == "prog" else _MAP_FD_BY_ID
-        try:
-            os.close(self._call(command, struct.pack("=III", number, 0, 0), f"{kind} by number"))
-        except BpfError as error:
-            if error.errno == errno.ENOENT:
-                return False
-            raise
-        return True
+        command = _PROG_NEXT_ID if kind == "prog" else _MAP_NEXT_ID
+        found: set[int] = set()
+        number = first - 1
+        while number < last:
+            try:
+                self._call(command, struct.pack("=III", number, 0, 0), f"next {kind}")
+            except BpfError as error:
+                if error.errno == errno.ENOENT:
+                    break
+                raise
+            number = int(struct.unpack_from("=I", self._answer, 4)[0])
+            if number <= last:
+                found.add(number)
+        return found
 
     def map(self, kind: int, key: int, value: int, entries: int, flags: int = 0, extra: int = 0) -> int:
         """Creates a map and returns its descriptor. `key` and `value` are sizes in bytes, `flags` are BPF_F_* of maps,
@@ -180,12 +197,20 @@ class Bpf:
         numbers.
         """
         data = buffer_of(describe_functions(functions, context))
-        log = ctypes.create_string_buffer(_LOG_SIZE)
-        attributes = struct.pack("=QQIII", ctypes.addressof(data), ctypes.addressof(log), len(data), len(log), 1)
         try:
-            return self._keep(self._call(_BTF_LOAD, attributes, "load of BTF"))
-        except BpfError as error:
-            raise BpfError(error.errno or 0, error.what, log.value.decode("utf-8", "replace")) from None
+            return self._load_btf(data, None)
+        except BpfError:
+            log = _log()
+            try:
+                return self._load_btf(data, log)  # load again, to get the log
+            except BpfError as error:
+                raise BpfError(error.errno or 0, error.what, log.value.decode("utf-8", "replace")) from None
+
+    def _load_btf(self, data: ctypes.Array[ctypes.c_char], log: ctypes.Array[ctypes.c_char] | None) -> int:
+        """Passes BTF to the kernel, which writes a log into `log`."""
+        address, size, level = (ctypes.addressof(log), len(log), 1) if log is not None else (0, 0, 0)
+        attributes = struct.pack("=QQIII", ctypes.addressof(data), address, len(data), size, level)
+        return self._keep(self._call(_BTF_LOAD, attributes, "load of BTF"))
 
     def load(
         self,
@@ -217,10 +242,10 @@ class Bpf:
                 struct.pack("=II", offset, function_number(index))
                 for index, offset in enumerate(program.functions.values())
             )
-        log = ctypes.create_string_buffer(_LOG_SIZE)
         try:
             descriptor = self._load(loading, None)
         except BpfError:
+            log = _log()
             try:
                 descriptor = self._load(loading, log)  # load again, to get the verifier's log
             except BpfError as error:

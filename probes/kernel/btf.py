@@ -1,51 +1,42 @@
-"""Reads BTF, the kernel's type data, of kernels and of programs. Also defines the constants for writing it.
+"""Reads BTF, the kernel's type data, of kernels and of programs.
 
 The format is described in the kernel's Documentation/bpf/btf.rst: a header, the types (12 bytes each, followed by data
-that depends on the kind), and a string table. Imports only the standard library, because a guest has nothing else.
+that depends on the kind), and a string table.
 """
 
 from __future__ import annotations
 
 import struct
-import sys
 from array import array
-from collections import namedtuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import NamedTuple
+from tailcall_audit.probes.kernel.btf_format import (
+    ARRAY,
+    CONST,
+    DATASEC,
+    DECL_TAG,
+    ENUM,
+    ENUM64,
+    FUNC,
+    FUNC_PROTO,
+    HEADER,
+    HEADER_SIZE,
+    INT,
+    MAGIC,
+    NATIVE,
+    RESTRICT,
+    STRUCT,
+    TYPE_TAG,
+    TYPEDEF,
+    UNION,
+    VAR,
+    VOLATILE,
+    BtfError,
+)
 
 __all__ = ["Btf", "BtfError", "Member", "Type"]
 
-MAGIC = 0xEB9F
-HEADER = "HBBIIIII"
-HEADER_SIZE = 24
-NATIVE = "<" if sys.byteorder == "little" else ">"
-(
-    INT,
-    PTR,
-    ARRAY,
-    STRUCT,
-    UNION,
-    ENUM,
-    FWD,
-    TYPEDEF,
-    VOLATILE,
-    CONST,
-    RESTRICT,
-    FUNC,
-    FUNC_PROTO,
-    VAR,
-    DATASEC,
-    FLOAT,
-    DECL_TAG,
-    TYPE_TAG,
-    ENUM64,
-) = range(1, 20)
-STATIC, GLOBAL = 0, 1
-"""Values of enum btf_func_linkage."""
-INT_SIGNED = 1 << 24
 # The bytes that follow the twelve bytes of a type: a fixed number, and a number for each of its members.
 _EXTRA = {INT: (4, 0), ARRAY: (12, 0), STRUCT: (0, 12), UNION: (0, 12), ENUM: (0, 8), FUNC_PROTO: (0, 8), VAR: (4, 0)} | {
     DATASEC: (0, 12), DECL_TAG: (4, 0), ENUM64: (0, 12)
@@ -57,35 +48,26 @@ _MAX_NAME = 1024
 _MAX_LOOKS = 4096
 
 
-class BtfError(ValueError):
-    """Data that is not BTF, or broken BTF."""
+class Member(NamedTuple):
+    """A member of a struct or union. `offset` is in bits from the start of the outermost struct. `size` is the
+    width of a bit field in bits, 0 for other members.
+    """
+
+    name: str
+    type: int
+    offset: int
+    size: int
 
 
-if TYPE_CHECKING:
+class Type(NamedTuple):
+    """A type. Depending on its kind, `value` is its size in bytes or the number of the type that it refers to."""
 
-    class Member(NamedTuple):
-        """A member of a struct or union. `offset` is in bits from the start of the outermost struct. `size` is the
-        width of a bit field in bits, 0 for other members.
-        """
-
-        name: str
-        type: int
-        offset: int
-        size: int
-
-    class Type(NamedTuple):
-        """A type. Depending on its kind, `value` is its size in bytes or the number of the type that it refers to."""
-
-        name: str
-        kind: int
-        value: int
-        members: int
-        flag: bool
-        position: int
-else:
-    # With typing.NamedTuple, each start in an emulated guest would load typing, which takes a tenth of a second.
-    Member = namedtuple("Member", "name type offset size")
-    Type = namedtuple("Type", "name kind value members flag position")
+    name: str
+    kind: int
+    value: int
+    members: int
+    flag: bool
+    position: int
 
 
 class Btf:

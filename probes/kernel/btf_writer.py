@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 
-from tailcall_audit.probes.kernel.btf import (
+from tailcall_audit.probes.kernel.btf_format import (
     CONST,
     ENUM,
     FUNC,
@@ -22,6 +21,10 @@ from tailcall_audit.probes.kernel.btf import (
     STRUCT,
     BtfError,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Function", "Writer", "describe_functions", "function_number"]
 
@@ -103,15 +106,22 @@ class Function:
         self.is_global = is_global
 
 
+_described: dict[tuple[str, tuple[tuple[str, bool], ...]], bytes] = {}
+"""BTF that was written before, by its context and its functions: many programs have the same."""
+
+
 def describe_functions(functions: Sequence[Function], context: str) -> bytes:
     """Returns BTF for functions that take a pointer to the context, a struct of that name, and return an int."""
-    writer = Writer()
-    number = writer.integer("int", 4)
-    pointer = writer.pointer(writer.struct(context, 4, [("x", number, 0)]))
-    prototype = writer.prototype(number, [("ctx", pointer)])
-    for function in functions:
-        writer.function(function.name, prototype, GLOBAL if function.is_global else STATIC)
-    return writer.encode()
+    key = (context, tuple((function.name, function.is_global) for function in functions))
+    if key not in _described:
+        writer = Writer()
+        number = writer.integer("int", 4)
+        pointer = writer.pointer(writer.struct(context, 4, [("x", number, 0)]))
+        prototype = writer.prototype(number, [("ctx", pointer)])
+        for function in functions:
+            writer.function(function.name, prototype, GLOBAL if function.is_global else STATIC)
+        _described[key] = writer.encode()
+    return _described[key]
 
 
 _FIRST_FUNCTION = 5

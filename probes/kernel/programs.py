@@ -11,19 +11,24 @@ import errno
 import os
 
 from tailcall_audit.probes.kernel import bpf
+from tailcall_audit.probes.kernel.assembler import HELPER_TAIL_CALL, R0, R1, R2, R3, R6, Program
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
-from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL, R0, R1, R2, R3, R6, Program
 from tailcall_audit.probes.kernel.privileges import refusal_in_words
 from tailcall_audit.probes.probe import InconclusiveError, UnreachableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
 
 __all__ = [
     "HEALTHY",
     "LIMIT",
     "adjust_head",
+    "bound",
     "chain",
     "control",
     "count_chain",
@@ -217,6 +222,11 @@ def control(kernel: Bpf, kind: int = bpf.SOCKET_FILTER, *, subprograms: bool = T
                     f"control: {name} {how} was entered {entries} times instead of {HEALTHY}, so nothing else can be judged"
                 )
             _healthy.add((kind, through, indirect))
+
+
+def bound(call: Callable[P, R], *values: P.args, **named: P.kwargs) -> Callable[[], R]:
+    """Returns a call with these arguments, for `expect`. A guest would have to load functools for functools.partial."""
+    return lambda: call(*values, **named)
 
 
 def expect(kernel: Bpf, call: Callable[[], int | None], what: str) -> int:

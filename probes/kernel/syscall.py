@@ -9,6 +9,9 @@ import os
 __all__ = ["ENOTSUPP", "LIBC", "BpfError", "buffer_of", "machine_is_known", "number_of_bpf", "raw_call"]
 
 LIBC = ctypes.CDLL(None, use_errno=True)
+# syscall(2) takes longs. Architectures treat the upper half of a 32-bit argument differently.
+LIBC.syscall.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_long)
+LIBC.syscall.restype = ctypes.c_long
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "loongarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
 _UNTESTED = {"ppc64": 361, "i686": 357, "armv7l": 386, "mips64": 5315, "sparc64": 349}
 """Numbers of bpf(2) on architectures where no probe has been run yet, taken from their syscall tables."""
@@ -61,12 +64,16 @@ def number_of_bpf() -> int:
     return number
 
 
+_known_number = 0
+"""The number of bpf(2) here, once it was looked up."""
+
+
 def raw_call(command: int, attributes: bytes, what: str) -> tuple[int, bytes]:
     """Makes one bpf(2) call. Returns its result and the attributes as the kernel left them. Raises BpfError."""
+    global _known_number  # noqa: PLW0603
+    _known_number = _known_number or number_of_bpf()
     buffer = buffer_of(attributes)
-    # syscall(2) takes longs. Architectures treat the upper half of a 32-bit argument differently.
-    words = (ctypes.c_long(number_of_bpf()), ctypes.c_long(command), buffer, ctypes.c_long(len(attributes)))
-    result: int = LIBC.syscall(*words)
+    result: int = LIBC.syscall(_known_number, command, buffer, len(attributes))
     if result < 0:
         raise BpfError(ctypes.get_errno(), what)
     return result, buffer.raw

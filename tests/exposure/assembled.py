@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from tailcall_audit.analyzer.programs.code import Code, Reference, Refers
 from tailcall_audit.analyzer.programs.facts import Workshop
 from tailcall_audit.analyzer.programs.types import Attachment, Map, Program, ProgramSet, Slot
-from tailcall_audit.probes.kernel.instructions import (
+from tailcall_audit.probes.kernel.assembler import (
     HELPER_TAIL_CALL,
     PSEUDO_FUNC,
     PSEUDO_MAP_FD,
@@ -18,7 +18,7 @@ from tailcall_audit.probes.kernel.instructions import (
     R3,
     R6,
 )
-from tailcall_audit.probes.kernel.instructions import Program as Assembler
+from tailcall_audit.probes.kernel.assembler import Program as Assembler
 
 __all__ = ["JMP", "KFUNCS", "VALUES", "array", "assembled", "entry", "kfunc", "leave", "made", "tail_call"]
 

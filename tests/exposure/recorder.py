@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from tailcall_audit.analyzer.programs.types import Attachment, Map, Program, ProgramSet, Slot
 from tailcall_audit.probes.kernel import bpf
+from tailcall_audit.probes.kernel.assembler import Program as Assembler
 from tailcall_audit.probes.kernel.bpf import Bpf, Function, function_number
-from tailcall_audit.probes.kernel.instructions import Program as Assembler
 from tests.exposure.assembled import KFUNCS, assembled
 
 __all__ = ["recorded"]

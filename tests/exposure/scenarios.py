@@ -19,8 +19,8 @@ from tailcall_audit.probes.defects.tailcall_via_callback_subprog import _FUNCTIO
 from tailcall_audit.probes.defects.tailcall_via_callback_subprog import _program as calls_back
 from tailcall_audit.probes.defects.x86_trampoline_loop import tracer
 from tailcall_audit.probes.kernel import bpf
+from tailcall_audit.probes.kernel.assembler import FP, R0, R1, R2, R6, Program
 from tailcall_audit.probes.kernel.bpf import Bpf, Function, function_number
-from tailcall_audit.probes.kernel.instructions import FP, R0, R1, R2, R6, Program
 from tailcall_audit.probes.kernel.programs import chain, count_entry, load_simple, return_value, subprogram, tail_call
 
 __all__ = ["SCENARIOS"]

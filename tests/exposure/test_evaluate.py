@@ -11,7 +11,7 @@ from tailcall_audit.analyzer.exposure.evaluate import expose, finding_of
 from tailcall_audit.analyzer.exposure.types import Exposure, Finding, State
 from tailcall_audit.analyzer.exposure.world import World
 from tailcall_audit.analyzer.programs.types import ProgramSet
-from tailcall_audit.probes.kernel.instructions import FP, R1, R6
+from tailcall_audit.probes.kernel.assembler import FP, R1, R6
 from tests.exposure.assembled import assembled, entry, leave, made, tail_call
 from tests.exposure.twins import TWINS, caller, divided, filled, plain, sub
 

@@ -14,7 +14,7 @@ from tailcall_audit.analyzer.exposure.facts.registry import facts, named
 from tailcall_audit.analyzer.exposure.types import State
 from tailcall_audit.analyzer.exposure.world import World
 from tailcall_audit.analyzer.programs.types import Attachment, ProgramSet
-from tailcall_audit.probes.kernel.instructions import R1, R6
+from tailcall_audit.probes.kernel.assembler import R1, R6
 from tests.exposure.assembled import array, assembled, entry, kfunc, leave, made
 from tests.exposure.twins import TWINS, caller, extension, filled, plain, replaceable, sub, tracer
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tailcall_audit.analyzer.programs.types import Attachment, Program, ProgramSet
-from tailcall_audit.probes.kernel.instructions import FP, HELPER_TAIL_CALL, R0, R1, R2, R3, R4, R6, R7, R8
-from tailcall_audit.probes.kernel.instructions import Program as Assembler
+from tailcall_audit.probes.kernel.assembler import FP, HELPER_TAIL_CALL, R0, R1, R2, R3, R4, R6, R7, R8
+from tailcall_audit.probes.kernel.assembler import Program as Assembler
 from tests.exposure.assembled import JMP, OTHER, VALUES, array, assembled, entry, kfunc, leave, made, tail_call
 
 __all__ = ["TWINS", "Twins", "caller", "extension", "filled", "plain", "tracer"]

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailcall_audit.probes.kernel import btf
-from tailcall_audit.probes.kernel.btf import FUNC, STRUCT, Btf, BtfError, Member
+from tailcall_audit.probes.kernel import btf_format as btf
+from tailcall_audit.probes.kernel.btf import Btf, BtfError, Member
+from tailcall_audit.probes.kernel.btf_format import FUNC, STRUCT
 from tailcall_audit.probes.kernel.btf_writer import Writer
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=12)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailcall_audit.probes.kernel import instructions as asm
-from tailcall_audit.probes.kernel.instructions import AssemblyError, Insn, Program, decode, encode
+from tailcall_audit.probes.kernel.assembler import PSEUDO_FUNC, AssemblyError, Program
+from tailcall_audit.probes.kernel.instructions import Insn, decode, encode
 
 NARROW = st.builds(
     Insn,
@@ -88,7 +88,7 @@ def test_calls_and_functions_count_wide_instructions_as_two() -> None:
 
 def test_a_function_address_is_relative() -> None:
     program = Program().function("entry").function_address(2, "callback").exit().function("callback").exit()
-    assert program.insns[0] == Insn(0x18, 2, asm.PSEUDO_FUNC, 0, 2)
+    assert program.insns[0] == Insn(0x18, 2, PSEUDO_FUNC, 0, 2)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ import pytest
 
 from tailcall_audit.analyzer.programs.host import programs_of
 from tailcall_audit.probes.kernel import loaded, objects, records
+from tailcall_audit.probes.kernel.assembler import Program
 from tailcall_audit.probes.kernel.bpf import BpfError
-from tailcall_audit.probes.kernel.instructions import Program, encode
+from tailcall_audit.probes.kernel.instructions import encode
 
 _NEXT_PROGRAM, _NEXT_MAP, _PROGRAM, _MAP, _INFO = 11, 12, 13, 14, 15
 _XDP, _HASH = 6, 1

@@ -16,8 +16,8 @@ from tailcall_audit.probes.defects import (
     loongarch_tailcall_jump_offset,
 )
 from tailcall_audit.probes.kernel import programs
+from tailcall_audit.probes.kernel.assembler import Program
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
-from tailcall_audit.probes.kernel.instructions import Program
 from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Result
 
 _CALL, _PSEUDO_CALL = 0x85, 1

@@ -9,8 +9,8 @@ import errno
 import pytest
 
 from tailcall_audit.probes.defects.freplace import attach_extension
+from tailcall_audit.probes.kernel.assembler import Program
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
-from tailcall_audit.probes.kernel.instructions import Program
 from tailcall_audit.probes.kernel.programs import control, out_of_reach
 from tailcall_audit.probes.probe import InconclusiveError, UnreachableError
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.kernelfiles.deb import read_deb_tree
+from tailcall_audit.probes.kernel.assembler import HELPER_TAIL_CALL
+from tailcall_audit.probes.kernel.assembler import Program as Assembly
 from tailcall_audit.probes.kernel.bpf import Bpf, Function
-from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL
-from tailcall_audit.probes.kernel.instructions import Program as Assembly
 from tailcall_audit.probes.kernel.loaded import read_kernel
 from tailcall_audit.probes.kernel.records import Loaded
 from tests.kernels import package_file

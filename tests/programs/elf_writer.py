@@ -7,9 +7,10 @@ from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tailcall_audit.probes.kernel.btf import GLOBAL, STATIC
+from tailcall_audit.probes.kernel.assembler import Program
+from tailcall_audit.probes.kernel.btf_format import GLOBAL, STATIC
 from tailcall_audit.probes.kernel.btf_writer import Writer
-from tailcall_audit.probes.kernel.instructions import Insn, Program
+from tailcall_audit.probes.kernel.instructions import Insn
 
 _SHF_ALLOC, _SHF_EXEC, _SHF_WRITE = 2, 4, 1
 R_64, R_CALL = 1, 10

@@ -16,8 +16,8 @@ from tests.first_process import boot
 _SCRIPT = """
 import struct
 from tailcall_audit.probes.kernel.bpf import Bpf, Function
-from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL
-from tailcall_audit.probes.kernel.instructions import Program as Assembly
+from tailcall_audit.probes.kernel.assembler import HELPER_TAIL_CALL
+from tailcall_audit.probes.kernel.assembler import Program as Assembly
 from tailcall_audit.probes.kernel.loaded import read_kernel
 
 {source}

@@ -12,7 +12,8 @@ import pytest
 from tailcall_audit.analyzer.errors import AuditError
 from tailcall_audit.analyzer.programs.bpftool import read_bpftool
 from tailcall_audit.analyzer.programs.types import Attachment, ProgramSet, Reach, Slot
-from tailcall_audit.probes.kernel.instructions import Insn, Program
+from tailcall_audit.probes.kernel.assembler import Program
+from tailcall_audit.probes.kernel.instructions import Insn
 from tests.programs.elf_writer import encode
 
 _CALL_SUB = Insn(0x85, 0, 1, 0, 1)

@@ -8,9 +8,9 @@ import pytest
 
 from tailcall_audit.analyzer.programs.host import programs_of
 from tailcall_audit.analyzer.programs.types import Attachment, Program, ProgramSet, Reach, Slot
+from tailcall_audit.probes.kernel.assembler import HELPER_TAIL_CALL
+from tailcall_audit.probes.kernel.assembler import Program as Assembly
 from tailcall_audit.probes.kernel.bpf import Bpf, Function
-from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL
-from tailcall_audit.probes.kernel.instructions import Program as Assembly
 from tailcall_audit.probes.kernel.loaded import read_kernel
 from tests.mutants import IN_6_1, IN_6_12, IN_7_3, debian_image
 from tests.programs.guest import in_guest, loaded_in

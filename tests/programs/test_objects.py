@@ -8,7 +8,7 @@ from tailcall_audit.analyzer.errors import AuditError
 from tailcall_audit.analyzer.programs.code import ProgramsError
 from tailcall_audit.analyzer.programs.objects import read_object, read_object_bytes
 from tailcall_audit.analyzer.programs.types import CallSite, Function, Reach, Slot
-from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL, Program
+from tailcall_audit.probes.kernel.assembler import HELPER_TAIL_CALL, Program
 from tests.programs.elf_writer import LOCAL, R_CALL, Definition, Elf, Line, Sym, Types, program, with_btf, with_maps
 
 PROG_ARRAY = 3

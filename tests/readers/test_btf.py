@@ -13,7 +13,8 @@ from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Pr
 from tailcall_audit.analyzer.readers.btf import btf_evidence, btf_presence, read
 from tailcall_audit.analyzer.readers.code.members import place_of
 from tailcall_audit.analyzer.subjects.subject import Parts, Request, make_subject
-from tailcall_audit.probes.kernel.btf import GLOBAL, Btf
+from tailcall_audit.probes.kernel.btf import Btf
+from tailcall_audit.probes.kernel.btf_format import GLOBAL
 from tailcall_audit.probes.kernel.btf_writer import Writer
 
 KEY = "d6083f040d5d"

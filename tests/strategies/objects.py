@@ -8,7 +8,8 @@ import json
 
 from hypothesis import strategies as st
 
-from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL, Insn, Program
+from tailcall_audit.probes.kernel.assembler import HELPER_TAIL_CALL, Program
+from tailcall_audit.probes.kernel.instructions import Insn
 from tests.programs.elf_writer import (
     LOCAL,
     R_CALL,

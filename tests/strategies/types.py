@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from tailcall_audit.probes.kernel import btf
+from tailcall_audit.probes.kernel import btf_format as btf
 from tailcall_audit.probes.kernel.btf_writer import Writer
 from tests.strategies.case import Case
 from tests.strategies.mutate import mutated

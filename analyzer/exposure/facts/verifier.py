@@ -13,7 +13,7 @@ from tailcall_audit.analyzer.exposure.types import Finding, State
 from tailcall_audit.analyzer.exposure.world import EXTENSION, LOOK_AT_ATTACHED, TRACING, Member, World
 from tailcall_audit.analyzer.programs.arithmetic import COMPARISONS
 from tailcall_audit.analyzer.programs.types import CallSite, Function
-from tailcall_audit.probes.kernel.instructions import HELPER_TAIL_CALL
+from tailcall_audit.probes.kernel.assembler import HELPER_TAIL_CALL
 
 __all__: list[str] = []
 

@@ -25,7 +25,8 @@ from tailcall_audit.analyzer.readers.emulation.compiler import (
 from tailcall_audit.analyzer.readers.emulation.jumps import RUN, Jump, put
 from tailcall_audit.analyzer.readers.emulation.scene import Scene
 from tailcall_audit.analyzer.readers.emulation.stage import Case, Finding, Outcome, Stage, control
-from tailcall_audit.probes.kernel.instructions import FP, R0, R1, R2, R3, R6, Insn, encode
+from tailcall_audit.probes.kernel.assembler import FP, R0, R1, R2, R3, R6
+from tailcall_audit.probes.kernel.instructions import Insn, encode
 from tailcall_audit.probes.kernel.programs import HEALTHY, LIMIT
 
 __all__ = [

@@ -26,7 +26,8 @@ from tailcall_audit.analyzer.readers.emulation.jit import (
 from tailcall_audit.analyzer.readers.emulation.jumps import put
 from tailcall_audit.analyzer.readers.emulation.scene import Scene
 from tailcall_audit.analyzer.readers.emulation.stage import Case, Finding, Outcome, Stage, control
-from tailcall_audit.probes.kernel.instructions import R0, R1, R2, Insn
+from tailcall_audit.probes.kernel.assembler import R0, R1, R2
+from tailcall_audit.probes.kernel.instructions import Insn
 from tailcall_audit.probes.kernel.programs import HEALTHY
 
 __all__ = [

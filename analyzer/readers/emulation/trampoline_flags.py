@@ -24,7 +24,8 @@ from tailcall_audit.analyzer.readers.emulation.trampoline import (
     link_of,
     traced,
 )
-from tailcall_audit.probes.kernel.instructions import R0, Insn, encode
+from tailcall_audit.probes.kernel.assembler import R0
+from tailcall_audit.probes.kernel.instructions import Insn, encode
 
 __all__ = ["CASES", "SYMBOLS"]
 
