@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tailcall_audit.probes.guest.archive import build_initramfs, write_cpio
+from tailcall_audit.probes.guest.archive import build_initramfs, interpreter, write_cpio
 from tailcall_audit.probes.guest.machines import MACHINES
 from tailcall_audit.probes.guest.qemu import GuestError, find_qemu
 from tests.kernels import cache_directory
@@ -58,9 +58,7 @@ def boot(image: Path, script: str, files: Iterable[tuple[str, bytes]], append: s
     with tempfile.TemporaryDirectory() as name:
         archive, answer = Path(name) / "initramfs", Path(name) / "answer"
         base = build_initramfs(cache_directory() / "guest").read_bytes()
-        options = base.index(b" -PSBs\nimport gc, sys\n")
-        python = base[base.rindex(b"#!", 0, options) + 2 : options].decode()
-        init = _START.format(python=python) + script + _END
+        init = _START.format(python=interpreter()) + script + _END
         members = [(path, 0o100644, data, (0, 0)) for path, data in files]
         archive.write_bytes(base + write_cpio([*members, ("init", 0o100755, init.encode(), (0, 0))]))
         command = [

@@ -21,7 +21,7 @@ from bench.mutation.remote import Debugger, Monitor, RemoteError
 from bench.mutation.subject import Edit, MutationError, Subject
 from tailcall_audit.analyzer.kernelfiles.binary import Function
 from tailcall_audit.probes.defects import PROBES
-from tailcall_audit.probes.guest.archive import build_initramfs
+from tailcall_audit.probes.guest.archive import INIT_WORDS, build_initramfs
 from tailcall_audit.probes.guest.boot import find_qemu
 from tailcall_audit.probes.guest.console import oops
 from tailcall_audit.probes.guest.frames import parse
@@ -117,8 +117,9 @@ class Frozen:
         moment.
         """
         old = self._debugger.read(self._words, 1024).partition(b"\0")[0]
-        before, mark, names = old.partition(_ONLY.encode())
-        new = before + mark + ",".join(slugs).encode().ljust(len(names), b",")
+        before, mark, after = old.partition(_ONLY.encode())
+        names, space, rest = after.partition(b" ")
+        new = before + mark + ",".join(slugs).encode().ljust(len(names), b",") + space + rest
         if not mark or len(new) != len(old):
             raise RemoteError("the guest's kernel has another command line")
         self._debugger.write(self._words, new)
@@ -181,7 +182,7 @@ def _command(qemu: Qemu, folder: Path, functions: Iterable[Function], slugs: Seq
         *("-kernel", str(folder / "kernel"), "-initrd", str(archive)),
         *("-drive", f"if=none,format=qcow2,file={folder / 'state'}"),
         *("-qmp", lines[0], "-gdb", lines[1], "-dfilter", ranges or "0+1", "-D", str(folder / "log")),
-        *("-append", f"{_WORDS} tca.results={machine.results} {_ONLY}{','.join(slugs)}"),
+        *("-append", f"{_WORDS} tca.results={machine.results} {_ONLY}{','.join(slugs)} {INIT_WORDS}"),
     ]
 
 

@@ -9,6 +9,8 @@ QEMU copies. Every file keeps its place, so that the interpreter finds its parts
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import marshal
 import os
 import stat
 import struct
@@ -25,11 +27,13 @@ from tailcall_audit.probes.reading import read_file
 from tailcall_audit.probes.writing import TEMPORARY
 
 __all__ = [
+    "INIT_WORDS",
     "InitramfsError",
     "Loaded",
     "Member",
     "build_initramfs",
-    "init_script",
+    "init_files",
+    "interpreter",
     "keep_archive",
     "loaded_by_a_guest",
     "write_cpio",
@@ -60,7 +64,19 @@ for name, module in sorted(sys.modules.items()):
 """
 """A script that the guest's interpreter runs on this host: it prints the files and modules that a guest loads."""
 
-_INIT = "#!{python} -PSBs\nimport gc, sys\ngc.disable()\nsys.path.insert(0, '/tailcall-audit')\nfrom tailcall_audit.probes.guest.first_process import main\nmain()\n"
+_START = """\
+import gc, sys
+gc.disable()
+sys.path.insert(0, '/tailcall-audit')
+from tailcall_audit.probes.guest.first_process import main
+main()
+"""
+_START_PLACE = "/tailcall-audit/start"
+INIT_WORDS = f"-- -PSBs {_START_PLACE}"
+"""The last words of a guest's command line: the kernel passes what is behind ``--`` to the first process. That is Python
+itself, and no script that names it: in an emulated guest, the compiler of its five lines takes a twentieth of a second.
+"""
+_INIT = "/init"
 _FOLDER = "/tailcall-audit"
 _PACKAGE = "tailcall_audit"
 _TIMEOUT = 60
@@ -167,7 +183,7 @@ def build_initramfs(cache: Path) -> Path:
     content does not match, is made anew. Takes 0.3 s if nothing has changed, because the interpreter is asked each time
     what it loads.
     """
-    python, root = _interpreter(), _root()
+    python, root = interpreter(), _root()
     parts = _parts(python, root)
     files, sources = _places(python, root, parts)
 
@@ -176,14 +192,13 @@ def build_initramfs(cache: Path) -> Path:
         found |= dict(zip(sources, _bytecode(python, list(sources.values())), strict=True))
         # os is frozen into the interpreter, but its file is the mark by which it knows its library's folder.
         found |= {f"{row[1]}/os.py": b"" for row in parts if row[0] == "library folder"}
-        found["/init"] = init_script(python)
-        return found
+        return found | init_files(python, compiled=True)
 
     return keep_archive(cache, _digest({**files, **sources}), contents)
 
 
-def _interpreter() -> str:
-    """Returns the running Python. A virtual environment's is a link: it finds its library from where it really is."""
+def interpreter() -> str:
+    """Returns the path of the running Python, which guests of this architecture get. A virtual environment's is a link: it finds its library from where it really is."""
     return os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
 
 
@@ -194,14 +209,20 @@ def _root() -> Path:
     return Path(os.path.abspath(__file__)).parents[3]
 
 
-def init_script(python: str) -> bytes:
-    """Returns the first process of a guest, which is run by the Python at this place there."""
-    return _INIT.format(python=python).encode()
+def init_files(python: str, *, compiled: bool) -> dict[str, bytes]:
+    """Returns the first process of a guest, a link to the Python at this place there, and what that Python runs: as byte
+    code if it has the running version. It tells the two apart by their first bytes.
+    """
+    data = _START.encode()
+    if compiled:
+        code = compile(_START, _START_PLACE, "exec", dont_inherit=True, optimize=2)
+        data = importlib.util.MAGIC_NUMBER + b"\1\0\0\0" + bytes(8) + marshal.dumps(code)
+    return {_INIT: python.encode(), _START_PLACE: data}
 
 
 def loaded_by_a_guest() -> Loaded:
     """Returns what the running Python loads for a guest; raises InitramfsError."""
-    python, root = _interpreter(), _root()
+    python, root = interpreter(), _root()
     parts = _parts(python, root)
     _, sources = _places(python, root, parts)
     ours = {place.removesuffix("c"): origin for place, origin in sources.items() if place.startswith(f"{_FOLDER}/")}
@@ -266,7 +287,8 @@ def _members(contents: Mapping[str, bytes]) -> list[Member]:
     members.append(("dev/null", stat.S_IFCHR | 0o666, b"", (1, 3)))
     members.append(("dev/urandom", stat.S_IFCHR | 0o666, b"", (1, 9)))
     members += [
-        (place.lstrip("/"), stat.S_IFREG | 0o755, content, (0, 0)) for place, content in sorted(contents.items())
+        (place.lstrip("/"), (stat.S_IFLNK if place == _INIT else stat.S_IFREG) | 0o755, content, (0, 0))
+        for place, content in sorted(contents.items())
     ]
     return members
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tailcall_audit.probes.defects import PROBES
+from tailcall_audit.probes.guest.archive import INIT_WORDS
 from tailcall_audit.probes.guest.console import oops, why_not
 from tailcall_audit.probes.guest.frames import parse, short
 from tailcall_audit.probes.guest.machines import Machine
@@ -132,7 +133,10 @@ def _command(qemu: Qemu, machine: Machine, guest: Guest, words: str, files: Sequ
         ),
         *("-serial", "stdio", *second),
         *("-kernel", f"/dev/fd/{image}", "-initrd", f"/dev/fd/{initramfs}"),
-        *("-append", " ".join(filter(None, (machine.command_line, _COMMAND_LINE, line, guest.append, words)))),
+        *(
+            "-append",
+            " ".join(filter(None, (machine.command_line, _COMMAND_LINE, line, guest.append, words, INIT_WORDS))),
+        ),
     ]
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from tailcall_audit.analyzer.kernelfiles.elf import Elf, ElfError, Linking
 from tailcall_audit.analyzer.live.pythons.roots import Root, RootError, resolve
-from tailcall_audit.probes.guest.archive import Loaded, init_script
+from tailcall_audit.probes.guest.archive import Loaded, init_files
 from tailcall_audit.probes.guest.machines import Machine
 from tailcall_audit.probes.reading import read_file
 
@@ -67,7 +67,7 @@ def choose(root: Root, machine: Machine, loaded: Loaded) -> Chosen:
     contents |= _libraries(root, [path.lstrip("/") for path, data in contents.items() if data[:4] == b"\x7fELF"])
     for where, origin in loaded.sources.items():
         contents |= _source(where, read_file(origin, _MAX_SOURCE), compiles)
-    contents["/init"] = init_script(f"/{place.interpreter}")
+    contents |= init_files(f"/{place.interpreter}", compiled=compiles)
     return Chosen(contents, place.version)
 
 

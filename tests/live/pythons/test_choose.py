@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -51,7 +52,8 @@ def test_the_libraries_that_are_named_come_along(machine: Machine, tmp_path: Pat
     assert f"/usr/lib/{RUNNING}/lib-dynload/_ctypes.cpython-x.so" in places
     assert f"/usr/lib/{RUNNING}/struct.pyc" in places
     assert "/tailcall-audit/tailcall_audit/probes/guest/first_process.pyc" in places
-    assert chosen.contents["/init"].startswith(f"#!/usr/bin/{RUNNING} ".encode())
+    assert chosen.contents["/init"] == f"/usr/bin/{RUNNING}".encode()
+    assert chosen.contents["/tailcall-audit/start"].startswith(importlib.util.MAGIC_NUMBER)
 
 
 def test_a_python_of_another_version_gets_sources_and_what_they_import(tmp_path: Path) -> None:
@@ -64,6 +66,7 @@ def test_a_python_of_another_version_gets_sources_and_what_they_import(tmp_path:
     assert f"/usr/lib/{other}/extra.py" in chosen.contents
     assert f"/usr/lib/{other}/lazy.py" not in chosen.contents
     assert not [place for place in chosen.contents if place.endswith(".pyc")]
+    assert b"first_process import main" in chosen.contents["/tailcall-audit/start"]
 
 
 def test_a_root_of_another_architecture_is_refused(tmp_path: Path) -> None:
