@@ -5,6 +5,8 @@ A frame is ``~TCA NUMBER CHECKSUM HEX``. Anything else on its line is noise.
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,15 +16,13 @@ __all__ = ["SEPARATOR", "checksum", "frame", "parse", "short"]
 SEPARATOR = "\x1f"
 MARK = "~TCA "
 _MAX_FIELD = 2000
+_PRIME = 65521
 
 
 def checksum(data: bytes) -> int:
     """Adler-32, without zlib: a guest loads as little as it can."""
-    low, high = 1, 0
-    for byte in data:
-        low = (low + byte) % 65521
-        high = (high + low) % 65521
-    return high << 16 | low
+    lows = [*accumulate(data, initial=1)]
+    return (sum(lows) - 1) % _PRIME << 16 | lows[-1] % _PRIME
 
 
 def short(slug: str) -> str:
