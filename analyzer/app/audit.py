@@ -14,6 +14,7 @@ from tailcall_audit.analyzer.app.settings import SETTINGS_VARIABLE, Settings, fi
 from tailcall_audit.analyzer.app.shared import (
     EXIT_CLEAN,
     Progress,
+    check_guest_python,
     emit,
     emit_pieces,
     known_repositories,
@@ -82,6 +83,7 @@ def _check(options: argparse.Namespace) -> None:
     for name, given in guest.items():
         if given and options.confirm != "vm":
             raise AuditError(f"{name} is about the guest that is booted: add --confirm=vm")
+    check_guest_python(options)
     fetches = options.package or options.repo or options.changelog or options.online
     for name, given in {"--offline": options.offline, "--refresh": options.refresh}.items():
         if given and not fetches:

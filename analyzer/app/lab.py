@@ -14,6 +14,7 @@ from tailcall_audit.analyzer.app.shared import (
     add_choice_options,
     add_format_options,
     add_guest_options,
+    check_guest_python,
     emit,
     load_with_surveys,
     make_guests,
@@ -71,6 +72,7 @@ def run(arguments: Sequence[str]) -> int:
     from tailcall_audit.analyzer.live.lab import run_lab
 
     options = parser().read(arguments)
+    check_guest_python(options)
     settings = fill(options, GATE_SETTINGS)
     options.severity = severity_of(settings.values["severity"])
     catalog = load_with_surveys(options.catalog, options.surveys)

@@ -36,6 +36,7 @@ __all__ = [
     "add_choice_options",
     "add_format_options",
     "add_guest_options",
+    "check_guest_python",
     "emit",
     "emit_pieces",
     "known_repositories",
@@ -132,6 +133,14 @@ def now() -> float:
 def names(options: argparse.Namespace) -> list[str]:
     """Returns the defects that --only names."""
     return [name for names in options.only for name in names.split(",") if name or len(names) < 2]
+
+
+def check_guest_python(options: argparse.Namespace) -> None:
+    """Raises AuditError if what --guest-python names holds no Python. Called first: an audit may take a minute."""
+    if options.guest_python:
+        from tailcall_audit.analyzer.live.pythons.choose import check_root
+
+        check_root(expanded(options.guest_python))
 
 
 def make_guests(options: argparse.Namespace) -> Guests:

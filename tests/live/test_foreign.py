@@ -180,6 +180,8 @@ def test_without_a_python_the_message_has_both_ways(
         (["guest", "fetch", "pdp11"], "unknown architecture 'pdp11'"),
         (["guest", "fetch", "sparc64"], "no guest of sparc64 can be booted"),
         (["--kernel", "6.1.170", "--guest-python", "/"], "--guest-python is about the guest that is booted"),
+        (["lab", "/dev/zero", "--guest-python", "/proc"], "/proc: no Python 3 in it"),
+        (["--image", "/dev/zero", "--confirm=vm", "--guest-python", "/nowhere"], "/nowhere: no such file"),
     ],
 )
 def test_wrong_usage(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

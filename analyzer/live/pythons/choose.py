@@ -13,15 +13,16 @@ import marshal
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.kernelfiles.elf import Elf, ElfError, Linking
-from tailcall_audit.analyzer.live.pythons.roots import Root, RootError, resolve
+from tailcall_audit.analyzer.live.pythons.roots import Root, RootError, open_root, resolve
 from tailcall_audit.probes.guest.archive import Loaded, init_files
 from tailcall_audit.probes.guest.machines import Machine
 from tailcall_audit.probes.reading import read_file
 
-__all__ = ["Chosen", "choose"]
+__all__ = ["Chosen", "check_root", "choose"]
 
 _OLDEST = (3, 11)
 _PREFIXES = ("usr", "usr/local", "")
@@ -52,10 +53,6 @@ def choose(root: Root, machine: Machine, loaded: Loaded) -> Chosen:
     linking = _linking(root, place.interpreter)
     if linking is None or (linking.machine, linking.byte_order) != machine.elf:
         raise RootError(f"{root.name}: its {place.interpreter} is no program for {machine.architecture}")
-    if place.version < _OLDEST:
-        raise RootError(
-            f"{root.name}: its Python is {_shown(place.version)}, and the probes need {_shown(_OLDEST)} or newer"
-        )
     compiles = place.version == sys.version_info[:2]
     contents = {f"/{place.interpreter}": root.content(place.interpreter), f"/{place.library}/os.py": b""}
     for path in sorted(_modules(root, place, loaded.names)):
@@ -69,6 +66,12 @@ def choose(root: Root, machine: Machine, loaded: Loaded) -> Chosen:
         contents |= _source(where, read_file(origin, _MAX_SOURCE), compiles)
     contents |= init_files(f"/{place.interpreter}", compiled=compiles)
     return Chosen(contents, place.version)
+
+
+def check_root(path: Path) -> None:
+    """Raises RootError if what a path names is no root file system, or holds no Python for a guest of any architecture."""
+    root = open_root(path)
+    _find(root)
 
 
 def _shown(version: tuple[int, ...]) -> str:
@@ -90,7 +93,12 @@ def _find(root: Root) -> _Place:
     found.sort(key=lambda place: (place.version == running, place.version))
     if not found:
         raise RootError(f"{root.name}: no Python 3 in it (usr/bin/python3.N with usr/lib/python3.N, or in usr/local)")
-    return found[-1]
+    newest = found[-1]
+    if newest.version < _OLDEST:
+        raise RootError(
+            f"{root.name}: its Python is {_shown(newest.version)}, and the probes need {_shown(_OLDEST)} or newer"
+        )
+    return newest
 
 
 def _source(place: str, data: bytes, compiles: bool) -> dict[str, bytes]:

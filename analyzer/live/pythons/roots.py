@@ -95,13 +95,16 @@ class _Tar:
         self._members: dict[str, tarfile.TarInfo] = {}
         self._inside: dict[str, set[str]] = {}
         file = _decompressed(path)
-        with tar_errors(RootError):
+        with tar_errors(self._broken):
             # It stays open as long as this object: contents are read when they are asked for.
             self._archive = tarfile.open(fileobj=file, mode="r:", tarinfo=BoundedHeader)  # noqa: SIM115
             while (item := self._archive.next()) is not None:
                 # tarfile keeps every header.
                 self._archive.members = []  # type: ignore[attr-defined]
                 self._add(item)
+
+    def _broken(self, reason: str) -> RootError:
+        return RootError(f"{self.name}: no root file system in a tar archive, or a broken one: {reason}")
 
     def _add(self, item: tarfile.TarInfo) -> None:
         name = _plain(item.name)
@@ -136,7 +139,7 @@ class _Tar:
             raise RootError(f"{self.name}: no file {path} in it")
         if item.size > _MAX_FILE:
             raise RootError(f"{self.name}: {path} has {item.size:,} bytes, more than a guest is given")
-        with tar_errors(RootError):
+        with tar_errors(self._broken):
             file = self._archive.extractfile(item)
             return b"" if file is None else file.read()
 

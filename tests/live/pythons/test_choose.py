@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tailcall_audit.analyzer.live.pythons.choose import choose
+from tailcall_audit.analyzer.live.pythons.choose import check_root, choose
 from tailcall_audit.analyzer.live.pythons.roots import RootError, open_root
 from tailcall_audit.probes.guest.archive import loaded_by_a_guest
 from tailcall_audit.probes.guest.machines import MACHINES, Machine
@@ -96,3 +96,16 @@ def test_a_broken_program_is_an_error_and_no_crash(tmp_path: Path) -> None:
     python.write_bytes(python.read_bytes()[:70])
     with pytest.raises(RootError):
         choose(open_root(path), machine, loaded_by_a_guest())
+
+
+def test_a_root_is_checked_for_any_architecture_before_a_kernel_is_read(tmp_path: Path) -> None:
+    for machine in MACHINES:
+        check_root(root(tmp_path / machine.architecture, machine))
+    with pytest.raises(RootError, match=r"its Python is 3\.9"):
+        check_root(root(tmp_path / "old", MACHINES[0], "python3.9"))
+    with pytest.raises(RootError, match="/nowhere: no such file"):
+        check_root(tmp_path / "nowhere")
+    for name, data in (("empty", b""), ("text.tar", b"no archive\n")):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(RootError, match=f"/{name}: no root file system in a tar archive, or a broken one: "):
+            check_root(tmp_path / name)
