@@ -1,5 +1,5 @@
-"""Makes named tuples for a guest: collections.namedtuple compiles code for each, and loads three modules for that. In an
-emulated guest, that takes a tenth of a second.
+"""Makes named tuples for a guest: collections.namedtuple compiles code for each, and loads three modules for that. In
+an emulated guest, that takes a tenth of a second.
 """
 
 from __future__ import annotations

@@ -198,7 +198,9 @@ def build_initramfs(cache: Path) -> Path:
 
 
 def interpreter() -> str:
-    """Returns the path of the running Python, which guests of this architecture get. A virtual environment's is a link: it finds its library from where it really is."""
+    """Returns the path of the running Python, which guests of this architecture get. A virtual environment's is a link: it
+    finds its library from where it really is.
+    """
     return os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
 
 
@@ -210,8 +212,8 @@ def _root() -> Path:
 
 
 def init_files(python: str, *, compiled: bool) -> dict[str, bytes]:
-    """Returns the first process of a guest, a link to the Python at this place there, and what that Python runs: as byte
-    code if it has the running version. It tells the two apart by their first bytes.
+    """Returns the first process of a guest, a link to the Python at this place there, and what that Python runs: as
+    byte code if it has the running version. It tells the two apart by their first bytes.
     """
     data = _START.encode()
     if compiled:

@@ -1,5 +1,5 @@
-"""Runs probes in the first process of a guest. In emulation, a process for each probe, or a second one for all, would take
-a quarter of their time: its memory is copied page by page.
+"""Runs probes in the first process of a guest. In emulation, a process for each probe, or a second one for all, would
+take a part of their time: its memory is copied page by page.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ __all__ = ["Inline"]
 class Inline:
     """Runs probes in this process, and records the objects that they made in the kernel.
 
-    If a probe ends the first process, the kernel panics: that costs one boot, as a probe that panics the kernel does, and
-    the result of this probe. One that hangs is given up with its guest. Controls that several probes share run once:
+    If a probe ends the first process, the kernel panics: that costs one boot, as a probe that panics the kernel does,
+    and the result of this probe. One that hangs is given up with its guest. Controls that several probes share run once:
     `tailcall_audit.probes.kernel.programs.control` remembers what it saw.
     """
 
@@ -31,5 +31,5 @@ class Inline:
         return result
 
     def leftovers(self) -> list[str] | None:
-        """Returns the objects of the probes that the kernel still has after a moment: an empty list if all were freed."""
+        """Returns the objects of the probes that the kernel still has after a moment: none if all were freed."""
         return left_in_kernel(self._made)

@@ -49,7 +49,7 @@ _logs: list[ctypes.Array[ctypes.c_char]] = []
 
 
 def _log() -> ctypes.Array[ctypes.c_char]:
-    """Returns the buffer for the verifier's log. There is one in a process: the memory of a new one has to be cleared."""
+    """Returns the buffer for the verifier's log, the only one of this process: a new one would have to be cleared."""
     if not _logs:
         _logs.append(ctypes.create_string_buffer(_LOG_SIZE))
     _logs[0][0] = b"\0"

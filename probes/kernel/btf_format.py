@@ -1,5 +1,5 @@
-"""The constants of BTF, the kernel's type data, and its error: what the reader (`tailcall_audit.probes.kernel.btf`) and the
-writer share. A guest loads the writer only.
+"""The constants of BTF, the kernel's type data, and its error: what the reader (`tailcall_audit.probes.kernel.btf`) and
+the writer share. A guest loads the writer only.
 
 The format is described in the kernel's Documentation/bpf/btf.rst.
 """

@@ -69,7 +69,7 @@ def choose(root: Root, machine: Machine, loaded: Loaded) -> Chosen:
 
 
 def check_root(path: Path) -> None:
-    """Raises RootError if what a path names is no root file system, or holds no Python for a guest of any architecture."""
+    """Raises RootError if a path names no root file system, or one without a Python for a guest of any architecture."""
     root = open_root(path)
     _find(root)
 
