@@ -39,12 +39,12 @@ LAYERS = (
     ("analyzer", "analyzer.architecture", "analyzer.basis", "analyzer.errors", "analyzer.text", "analyzer.version"),
     ("probes.guest",),
     ("probes.runner",),
-    ("probes.guest.frames",),
+    ("probes.guest.frames", "probes.observe"),
     ("probes.defects",),
     ("probes.kernel.programs",),
     ("probes.probe",),
     ("probes.kernel",),
-    ("probes", "probes.private_folder", "probes.processes", "probes.reading", "probes.writing"),
+    ("probes", "probes.private_folder", "probes.processes", "probes.reading", "probes.records", "probes.writing"),
 )
 """The highest layer first. A module is in the layer with the longest name that it is or begins with (the packages at
 the top are only themselves); it imports what is in its own layer or below. Nothing in `probes` can import what is in

@@ -213,7 +213,7 @@ def _root() -> Path:
 
 def init_files(python: str, *, compiled: bool) -> dict[str, bytes]:
     """Returns the first process of a guest, a link to the Python at this place there, and what that Python runs: as
-    byte code if it has the running version. It tells the two apart by their first bytes.
+    byte code if it has the running version, as source otherwise.
     """
     data = _START.encode()
     if compiled:
