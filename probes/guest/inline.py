@@ -13,9 +13,9 @@ __all__ = ["Inline"]
 class Inline:
     """Runs probes in this process, and records the objects that they made in the kernel.
 
-    If a probe ends the first process, the kernel panics: that costs one boot, as a probe that panics the kernel does,
-    and the result of this probe. One that hangs is given up with its guest. Controls that several probes share run once:
-    `tailcall_audit.probes.kernel.programs.control` remembers what it saw.
+    If a probe ends the first process, the kernel panics. That costs one boot, as a probe that panics the kernel does,
+    and the result of this probe. One that hangs is given up with its guest. Controls that several probes share run
+    once: `tailcall_audit.probes.kernel.programs.control` remembers what it saw.
     """
 
     def __init__(self) -> None:

@@ -11,10 +11,6 @@ from __future__ import annotations
 import struct
 import sys
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from tailcall_audit.probes.kernel.instructions import Insn
-
 __all__ = [
     "FP",
     "HELPER_TAIL_CALL",
@@ -201,10 +197,3 @@ class Program:
         for place, label in self._addresses:
             _IMMEDIATE.pack_into(code, place + _IMMEDIATE_AT, self._distance(place, label))
         return bytes(code)
-
-    @property
-    def insns(self) -> list[Insn]:
-        """Returns the instructions with resolved labels. Raises AssemblyError if a label is unknown or too far away."""
-        from tailcall_audit.probes.kernel.instructions import decode
-
-        return decode(self.encode())

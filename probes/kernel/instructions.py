@@ -9,9 +9,9 @@ import sys
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from tailcall_audit.probes.kernel.assembler import LD_IMM64, AssemblyError, within
+from tailcall_audit.probes.kernel.assembler import LD_IMM64, AssemblyError, Program, within
 
-__all__ = ["Insn", "decode", "encode"]
+__all__ = ["Insn", "decode", "encode", "insns_of"]
 
 _MARKS = {"little": "<", "big": ">"}
 
@@ -75,3 +75,8 @@ def decode(data: bytes, order: str = sys.byteorder) -> list[Insn]:
         dst, src = (first, second) if order == "little" else (second, first)
         found.append(Insn(code, dst, src, off, imm))
     return found
+
+
+def insns_of(program: Program) -> list[Insn]:
+    """Returns the instructions of a program with resolved labels. Raises AssemblyError as its `encode` does."""
+    return decode(program.encode())

@@ -19,6 +19,7 @@ from tailcall_audit.probes.kernel.assembler import (
     R6,
 )
 from tailcall_audit.probes.kernel.assembler import Program as Assembler
+from tailcall_audit.probes.kernel.instructions import insns_of
 
 __all__ = ["JMP", "KFUNCS", "VALUES", "array", "assembled", "entry", "kfunc", "leave", "made", "tail_call"]
 
@@ -58,7 +59,7 @@ def kfunc(code: Assembler, name: str) -> Assembler:
 
 def codes_of(code: Assembler, global_functions: frozenset[str], maps: Mapping[int, str] = _NAMES) -> list[Code]:
     """Cuts a program into its functions, and says what their instructions refer to."""
-    insns = code.insns
+    insns = insns_of(code)
     slots, slot = [], 0
     for insn in insns:
         slots.append(slot)

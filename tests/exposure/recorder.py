@@ -9,6 +9,7 @@ from tailcall_audit.analyzer.programs.types import Attachment, Map, Program, Pro
 from tailcall_audit.probes.kernel import bpf
 from tailcall_audit.probes.kernel.assembler import Program as Assembler
 from tailcall_audit.probes.kernel.bpf import Bpf, Function, function_number
+from tailcall_audit.probes.kernel.instructions import insns_of
 from tests.exposure.assembled import KFUNCS, assembled
 
 __all__ = ["recorded"]
@@ -114,7 +115,7 @@ class _Recorder:
 
 
 def _uses(program: Assembler, descriptor: int) -> bool:
-    return any(insn.code == 0x18 and insn.src == 1 and insn.imm == descriptor for insn in program.insns)
+    return any(insn.code == 0x18 and insn.src == 1 and insn.imm == descriptor for insn in insns_of(program))
 
 
 def recorded(scenario: Callable[[Bpf], Any]) -> ProgramSet:

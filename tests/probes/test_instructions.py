@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailcall_audit.probes.kernel.assembler import PSEUDO_FUNC, AssemblyError, Program
-from tailcall_audit.probes.kernel.instructions import Insn, decode, encode
+from tailcall_audit.probes.kernel.instructions import Insn, decode, encode, insns_of
 
 NARROW = st.builds(
     Insn,
@@ -83,18 +83,18 @@ def test_known_encodings_of_big_endian_machines(insn: Insn, expected: str) -> No
 def test_calls_and_functions_count_wide_instructions_as_two() -> None:
     program = Program().function("entry").map_fd(1, 3).call("sub").exit().function("sub").set(0, 1).exit()
     assert program.functions == {"entry": 0, "sub": 4}
-    assert program.insns[1] == Insn(0x85, 0, 1, 0, 1)
+    assert insns_of(program)[1] == Insn(0x85, 0, 1, 0, 1)
 
 
 def test_a_function_address_is_relative() -> None:
     program = Program().function("entry").function_address(2, "callback").exit().function("callback").exit()
-    assert program.insns[0] == Insn(0x18, 2, PSEUDO_FUNC, 0, 2)
+    assert insns_of(program)[0] == Insn(0x18, 2, PSEUDO_FUNC, 0, 2)
 
 
 @pytest.mark.parametrize(
     "program",
     [
-        lambda: Program().jump("nowhere").insns,
+        lambda: insns_of(Program().jump("nowhere")),
         lambda: Program().label("a").label("a"),
         lambda: Program().set(0, 1 << 31).encode(),
         lambda: Program().load(8, 0, 1, 1 << 15).encode(),

@@ -15,11 +15,11 @@ from tailcall_audit.analyzer.programs.host import programs_of
 from tailcall_audit.probes.kernel import loaded, objects, records
 from tailcall_audit.probes.kernel.assembler import Program
 from tailcall_audit.probes.kernel.bpf import BpfError
-from tailcall_audit.probes.kernel.instructions import encode
+from tailcall_audit.probes.kernel.instructions import encode, insns_of
 
 _NEXT_PROGRAM, _NEXT_MAP, _PROGRAM, _MAP, _INFO = 11, 12, 13, 14, 15
 _XDP, _HASH = 6, 1
-CODE = encode(Program().set(0, 2).exit().insns)
+CODE = encode(insns_of(Program().set(0, 2).exit()))
 
 
 class Kernel:

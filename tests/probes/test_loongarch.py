@@ -18,6 +18,7 @@ from tailcall_audit.probes.defects import (
 from tailcall_audit.probes.kernel import programs
 from tailcall_audit.probes.kernel.assembler import Program
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
+from tailcall_audit.probes.kernel.instructions import insns_of
 from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Result
 
 _CALL, _PSEUDO_CALL = 0x85, 1
@@ -67,7 +68,7 @@ class Counting(Bpf):
         return True
 
     def load(self, kind: int, program: Program, *, name: str = "", **_: object) -> int:
-        calls = sum(insn.code == _CALL and insn.src == _PSEUDO_CALL for insn in program.insns)
+        calls = sum(insn.code == _CALL and insn.src == _PSEUDO_CALL for insn in insns_of(program))
         self.last = calls if name == "chain" else name
         return 102
 

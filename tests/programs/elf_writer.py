@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tailcall_audit.probes.kernel.assembler import Program
 from tailcall_audit.probes.kernel.btf_format import GLOBAL, STATIC
 from tailcall_audit.probes.kernel.btf_writer import Writer
-from tailcall_audit.probes.kernel.instructions import Insn
+from tailcall_audit.probes.kernel.instructions import Insn, insns_of
 
 _SHF_ALLOC, _SHF_EXEC, _SHF_WRITE = 2, 4, 1
 R_64, R_CALL = 1, 10
@@ -247,7 +247,7 @@ def _swapped(data: bytes) -> bytes:
 
 def program(assembly: Program) -> tuple[list[Insn], list[tuple[str, int, int]]]:
     """Returns the instructions of a program, and its functions by name, start and end in slots."""
-    insns = assembly.insns
+    insns = insns_of(assembly)
     end = sum(2 if insn.code == 0x18 else 1 for insn in insns)
     starts = [*assembly.functions.values(), end]
     return insns, [

@@ -13,7 +13,7 @@ from tailcall_audit.analyzer.errors import AuditError
 from tailcall_audit.analyzer.programs.bpftool import read_bpftool
 from tailcall_audit.analyzer.programs.types import Attachment, ProgramSet, Reach, Slot
 from tailcall_audit.probes.kernel.assembler import Program
-from tailcall_audit.probes.kernel.instructions import Insn
+from tailcall_audit.probes.kernel.instructions import Insn, insns_of
 from tests.programs.elf_writer import encode
 
 _CALL_SUB = Insn(0x85, 0, 1, 0, 1)
@@ -22,8 +22,8 @@ _CALL_SUB = Insn(0x85, 0, 1, 0, 1)
 
 def translated() -> list[Insn]:
     """A main program that calls a subprogram and a helper, and a subprogram that tail-calls slot 1 of map 5."""
-    main = Program().function("entry").mov(6, 1).helper(-12345).set(0, 0).exit().insns
-    sub = Program().function("sub").set(3, 1).map_fd(2, 5).helper(12).set(0, 0).exit().insns
+    main = insns_of(Program().function("entry").mov(6, 1).helper(-12345).set(0, 0).exit())
+    sub = insns_of(Program().function("sub").set(3, 1).map_fd(2, 5).helper(12).set(0, 0).exit())
     main.insert(1, _CALL_SUB._replace(off=3))
     return main + sub
 

@@ -9,6 +9,7 @@ from tailcall_audit.analyzer.programs.code import ProgramsError
 from tailcall_audit.analyzer.programs.objects import read_object, read_object_bytes
 from tailcall_audit.analyzer.programs.types import CallSite, Function, Reach, Slot
 from tailcall_audit.probes.kernel.assembler import HELPER_TAIL_CALL, Program
+from tailcall_audit.probes.kernel.instructions import insns_of
 from tests.programs.elf_writer import LOCAL, R_CALL, Definition, Elf, Line, Sym, Types, program, with_btf, with_maps
 
 PROG_ARRAY = 3
@@ -62,7 +63,7 @@ def test_subprograms_are_put_behind_their_program_in_the_order_of_libbpf() -> No
     )
     with_program(elf, ".text", text)
     main = Program().function("main").helper(7).call("placeholder").call("placeholder").exit().label("placeholder")
-    insns = main.insns
+    insns = insns_of(main)
     insns[1], insns[2] = (item._replace(imm=-1) for item in insns[1:3])
     elf.code("socket", insns, ("main", 0, 4))
     elf.relocate("socket", 8, "three", R_CALL).relocate("socket", 16, "one", R_CALL)
@@ -85,7 +86,7 @@ def test_a_call_of_a_static_function_names_its_section() -> None:
     elf = Elf()
     with_program(elf, ".text", Program().function("a").set(0, 1).exit().function("b").set(0, 2).exit(), local=True)
     elf.symbols.append(Sym("", ".text", 0, 0, 3, LOCAL))
-    insns = Program().function("main").call("there").label("there").exit().insns
+    insns = insns_of(Program().function("main").call("there").label("there").exit())
     insns[0] = insns[0]._replace(imm=1)  # the third instruction of the section
     elf.code("xdp", insns, ("main", 0, 2)).relocate("xdp", 0, "", R_CALL)
     (found,) = read_object_bytes(elf.encode(), "a.o").programs
@@ -108,7 +109,7 @@ def test_a_callback_is_no_call() -> None:
 
 def test_kernel_functions_are_named() -> None:
     elf = Elf()
-    insns = Program().function("main").call("main").exit().insns
+    insns = insns_of(Program().function("main").call("main").exit())
     elf.code("tc", [insns[0]._replace(imm=-1), insns[1]], ("main", 0, 2))
     elf.symbols.append(Sym("bpf_rcu_read_lock", None))
     elf.relocate("tc", 0, "bpf_rcu_read_lock", R_CALL)
@@ -144,7 +145,7 @@ def test_functions_of_linked_objects_may_share_a_name() -> None:
     insns, _ = program(text)
     elf.code(".text", insns, ("same", 0, 2), ("same", 2, 4), local=True)
     elf.symbols.append(Sym("", ".text", 0, 0, 3, LOCAL))
-    main = Program().function("main").call("x").call("x").exit().label("x").insns
+    main = insns_of(Program().function("main").call("x").call("x").exit().label("x"))
     elf.code("tc", [main[0]._replace(imm=-1), main[1]._replace(imm=1), main[2]], ("main", 0, 3))
     elf.relocate("tc", 0, "", R_CALL).relocate("tc", 8, "", R_CALL)
     (found,) = read_object_bytes(elf.encode(), "a.o").programs

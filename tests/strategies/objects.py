@@ -9,7 +9,7 @@ import json
 from hypothesis import strategies as st
 
 from tailcall_audit.probes.kernel.assembler import HELPER_TAIL_CALL, Program
-from tailcall_audit.probes.kernel.instructions import Insn
+from tailcall_audit.probes.kernel.instructions import Insn, insns_of
 from tests.programs.elf_writer import (
     LOCAL,
     R_CALL,
@@ -79,7 +79,7 @@ def objects(draw: st.DrawFn) -> bytes:
         assembly = Program().function("main").mov(6, 1).set(3, draw(st.integers(-2, 40))).map_fd(2, 0)
         insns, functions = program(assembly.helper(HELPER_TAIL_CALL).mov(1, 6).call("main").set(0, 0).exit())
         elf.code(section, insns, *functions)
-    elf.code(".text", Program().function("sub").set(0, 1).exit().insns, ("sub", 0, 2), local=draw(st.booleans()))
+    elf.code(".text", insns_of(Program().function("sub").set(0, 1).exit()), ("sub", 0, 2), local=draw(st.booleans()))
     elf.symbols += [Sym("bpf_rcu_read_lock", None), Sym("", ".text", 0, 0, 3, LOCAL)]
     if draw(st.booleans()):
         with_maps(elf, types, [Definition("jumps", draw(st.integers(0, 40)), 4, ((draw(st.integers(0, 9)), "main"),))])
