@@ -5,6 +5,7 @@ request.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["parser", "run"]
 
 EXIT_CONFLICTS = 1
+_GARBAGE = 1_000_000
+"""Objects that are made before Python looks for cycles among them."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -52,6 +55,9 @@ def _read_apart(options: argparse.Namespace, catalog: Catalog, progress: Callabl
     limits = LIMITS["tree"] if options.stable is not None else LIMITS["repository"]
 
     def read(report: Callable[[str], None]) -> Iterator[Survey]:
+        # What the process began with is not garbage, and a survey makes few cycles: looking for them took a tenth of its time.
+        gc.freeze()
+        gc.set_threshold(_GARBAGE, 20, 100)
         yield _read(options, catalog, report)
 
     found = list(work_apart(read, limits, catalog, progress, (Survey,)))
