@@ -10,8 +10,8 @@ it now always goes, has no effect and is not run. With `--boot` each mutant is b
 
 The results of guests are stored in FOLDER, so the next run continues one that was interrupted or that ended after
 `--seconds`. Judges judge every mutant whose guest shows a defect that the unchanged kernel does not have, and one in
-twenty of the others. Their answers are stored too; `--again` asks the judges again without running a guest. `--sample`
-is the small fixed sample of CI: prog_fd_array_get_ptr() of 6.12.
+twenty of the others. Their answers are stored too, each version of the tool has its own; `--again` asks the judges
+again without running a guest. `--sample` is the small fixed sample of CI: prog_fd_array_get_ptr() of 6.12.
 
 Goal: the code signatures call no mutant fixed (or not affected) whose guest shows the defect.
 """

@@ -20,6 +20,7 @@ from tailcall_audit.probes.probe import ABSENT, COULD_NOT_RUN, Result
 
 __all__ = ["UNTOUCHED", "Lab", "Work"]
 
+_ROOT = Path(__file__).resolve().parents[2]
 UNCHANGED = "unchanged"
 UNTOUCHED = "what is changed does not run"
 """The remark for a mutant that gets the results of the unchanged kernel."""
@@ -84,15 +85,17 @@ def _by_probes(mutants: Sequence[_Mutant]) -> dict[tuple[str, ...], list[_Mutant
 
 class Lab:
     """Fills the tables in a folder. `booted` has the results of guests that were booted from the start, `frozen` of
-    those that started from the frozen guest.
+    those that started from the frozen guest. A judge's table has the version of the tool in its name: an older tool's
+    answers say nothing about this one.
     """
 
     def __init__(self, folder: Path, judges: Sequence[Judge], *, again: bool = False) -> None:
         self.booted = Table(folder / "guests.tsv", SLUGS, Seen)
         self.frozen = Table(folder / "frozen.tsv", SLUGS, Seen)
         self.verdicts: dict[str, Table[State]] = {}
+        version = _version_of_tool() if judges else ""
         for judge in judges:
-            path = folder / f"judge-{judge.name}.tsv"
+            path = folder / f"judge-{judge.name}-{version}.tsv"
             if again:
                 path.unlink(missing_ok=True)
             self.verdicts[judge.name] = Table(path, SLUGS, State)
@@ -165,6 +168,14 @@ class Lab:
             shown[slug] is Seen.PRESENT and itself.get(slug) is not Seen.PRESENT for slug in slugs_of(key.function)
         )
         return has_new or int(hashlib.sha256("\0".join(key).encode()).hexdigest(), 16) % _ONE_IN == 0
+
+
+def _version_of_tool() -> str:
+    """Returns a digest of the analyzer's modules and of its facts."""
+    digest = hashlib.sha256()
+    for path in (*sorted((_ROOT / "analyzer").rglob("*.py")), _ROOT / "commits.json"):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _keep(table: Table[Seen], key: Key, show: Callable[[], Mapping[str, Result]]) -> None:
