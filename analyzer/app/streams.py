@@ -76,9 +76,8 @@ def _abandon(stream: TextIO) -> None:
 
 @contextmanager
 def showing() -> Iterator[None]:
-    """A block that writes to standard output. Raises OutputError if that fails.
-
-    A reader that closes the pipe early (``| head``) is not a failure: the exit code stays that of the answer.
+    """A block that writes to standard output. Raises OutputError if that fails: a reader that closes the pipe early
+    (``| head``) has not seen the whole answer.
     """
     stream = sys.stdout
     if stream is None:
@@ -86,8 +85,6 @@ def showing() -> Iterator[None]:
     try:
         yield
         stream.flush()
-    except BrokenPipeError:
-        _abandon(stream)
     except OSError as error:
         _abandon(stream)
         raise OutputError(f"standard output: cannot write: {error.strerror or error}") from error
