@@ -160,7 +160,7 @@ def divided(divides: bool) -> Program:
 def indexed(register_wide: bool) -> Program:
     """A program that tail-calls with index 0, whose register has bits above the lower 32, or not."""
     code = entry().mov(R1, R6).map_fd(R2, JMP)
-    code._add(0x18, R3, imm=(1 << 32) if register_wide else 0)
+    code._add_wide(R3, 0, (1 << 32) if register_wide else 0)
     return assembled(leave(code.helper(HELPER_TAIL_CALL)))
 
 
