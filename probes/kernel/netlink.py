@@ -11,7 +11,8 @@ import ctypes
 import errno
 import os
 import struct
-from collections import namedtuple
+
+from tailcall_audit.probes.records import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
         what: str
         where: int
 else:
-    LoadedHook = namedtuple("LoadedHook", "program what where")
+    LoadedHook = record(__name__, "LoadedHook", ("program", "what", "where"))
 
 __all__ = ["LoadedHook", "read_hooks"]
 

@@ -4,9 +4,8 @@ the machine's byte order.
 
 from __future__ import annotations
 
-from collections import namedtuple
-
 from tailcall_audit.probes.kernel.netlink import LoadedHook
+from tailcall_audit.probes.records import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,11 +80,19 @@ if TYPE_CHECKING:
         notes: tuple[str, ...]
         hooks: tuple[LoadedHook, ...] = ()
 else:
-    # With typing.NamedTuple, each start in an emulated guest would load typing, which takes a tenth of a second.
-    LoadedProgram = namedtuple(
-        "LoadedProgram", "id type name jited gpl instructions maps btf functions lines target_btf target_type"
+    LoadedProgram = record(
+        __name__,
+        "LoadedProgram",
+        (
+            *("id", "type", "name", "jited", "gpl", "instructions", "maps", "btf", "functions", "lines"),
+            *("target_btf", "target_type"),
+        ),
     )
-    LoadedMap = namedtuple("LoadedMap", "id type name entries slots")
-    LoadedLink = namedtuple("LoadedLink", "id type program attach_type target target_type where")
-    LoadedBtf = namedtuple("LoadedBtf", "id name is_kernel data")
-    Loaded = namedtuple("Loaded", "programs maps links btfs symbols big_endian notes hooks", defaults=((),))
+    LoadedMap = record(__name__, "LoadedMap", ("id", "type", "name", "entries", "slots"))
+    LoadedLink = record(
+        __name__, "LoadedLink", ("id", "type", "program", "attach_type", "target", "target_type", "where")
+    )
+    LoadedBtf = record(__name__, "LoadedBtf", ("id", "name", "is_kernel", "data"))
+    Loaded = record(
+        __name__, "Loaded", ("programs", "maps", "links", "btfs", "symbols", "big_endian", "notes", "hooks"), ((),)
+    )
