@@ -5,6 +5,7 @@ optional.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from string import ascii_uppercase
 from textwrap import wrap
 from typing import NamedTuple
 
@@ -105,6 +106,13 @@ def _table(
     return aligned(table)
 
 
+def _lettered(columns: Sequence[_Column]) -> tuple[list[_Column], list[str]]:
+    """Returns the columns with letters for titles, and lines that say what each letter stands for."""
+    lettered = [_Column(letter, slugs) for letter, (_, slugs) in zip(ascii_uppercase, columns, strict=False)]
+    legend = wrap(", ".join(f"{item.title}\0{item.slugs[0]}" for item in lettered), _WIDTH, break_on_hyphens=False)
+    return lettered, [line.replace("\0", ": ") for line in legend]
+
+
 def _unread(report: Report) -> list[str]:
     """Returns a line for each reason why nodes could not be judged, with the number of nodes."""
     reasons: dict[str, list[str]] = {}
@@ -156,7 +164,12 @@ def render(report: Report, view: View) -> str:
     """Returns the report on a fleet as text."""
     kernels = _kernels(report)
     columns, others = _columns(report, view.everything)
-    out = [*_table(kernels, columns, others, view.everything), ""]
+    table = _table(kernels, columns, others, view.everything)
+    legend: list[str] = []
+    if not others and max(map(len, table)) > _WIDTH:
+        columns, legend = _lettered(columns)
+        table = _table(kernels, columns, others, view.everything)
+    out = [*table, "", *legend]
     if view.explain:
         out += _details(kernels, view)
     if others:

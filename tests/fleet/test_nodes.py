@@ -361,6 +361,20 @@ def test_the_table_the_json_and_the_lines(tmp_path: Path, capsys: pytest.Capture
     assert again == find_format("jsonl").render(report, View())
 
 
+def test_columns_that_do_not_fit_into_a_line_have_letters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "nodes"
+    path.write_text("db-1 5.14.0-427.13.1.el9_4.x86_64\nweb-1 6.1.170\n")
+    assert main(["--nodes", str(path), "--arch", "x86_64", "--pitfalls", "--quiet"]) == 1
+    table, rest = capsys.readouterr().out.split("\n\n", 1)
+    head, first, _ = table.splitlines()
+    assert head.split() == ["NODES", "KERNEL", "ARCH", *"ABCDEFG"]
+    # 6.1.170 has pitfalls 4 and 6 only.
+    assert first.split() == ["1", "6.1.170", "x86_64", *["fixed"] * 3, "AFFECTED", "fixed", "fixed", "AFFECTED"]
+    legend = rest.partition("\n- not-affected")[0].replace("\n", " ")
+    named = dict(part.split(": ") for part in legend.split(", "))
+    assert (named["D"], named["G"]) == ("x86-hierarchy", "freplace-loop")
+
+
 def test_the_exit_code_is_that_of_the_worst_kernel(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "nodes"
     for lines, code in ((["a 7.3.4", "b 6.1.170"], 1), (["a 7.3.4"], 0), (["a 7.3.4", "b nothing"], 3)):
