@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,9 @@ from tailcall_audit.analyzer.exposure.answers import not_met
 from tailcall_audit.analyzer.exposure.facts.registry import facts, named
 from tailcall_audit.analyzer.exposure.types import State
 from tailcall_audit.analyzer.exposure.world import World
-from tailcall_audit.analyzer.programs.types import Attachment, ProgramSet
+from tailcall_audit.analyzer.programs.types import Attachment, Program, ProgramSet
 from tailcall_audit.probes.kernel.assembler import R1, R6
-from tests.exposure.assembled import array, assembled, entry, kfunc, leave, made
+from tests.exposure.assembled import OTHER, VALUES, array, assembled, entry, kfunc, leave, made
 from tests.exposure.twins import TWINS, caller, extension, filled, plain, replaceable, sub, tracer
 
 _FOLDER = Path(__file__).parents[2] / "analyzer/exposure"
@@ -165,3 +166,19 @@ def test_no_defect_and_no_commit_is_named_in_the_code() -> None:
             if node.value in slugs or commits.search(node.value):
                 found.append(f"{path.name}:{node.lineno}: {node.value}")
     assert found == []
+
+
+def _cgroup(name: str, storages: tuple[str, ...] = (), **more: Any) -> Program:
+    return plain(name, kind="cgroup_skb", storages=storages, tail_calls=True, **more)
+
+
+@pytest.mark.parametrize(("last", "expected"), [("two", State.MET), ("one", State.NOT_MET)])
+def test_a_bridge_may_have_several_programs_without_a_storage(last: str, expected: State) -> None:
+    programs = (_cgroup("a", ("one",)), _cgroup("b", array=OTHER), _cgroup("c", array=VALUES))
+    end = plain("d", kind="cgroup_skb", storages=(last,))
+    maps = (array({0: "b"}), array({0: "c"}, name="other"), array({0: "d"}, name="values"))
+    world = World([made(*programs, end, maps=maps)], closed=True)
+    found = [facts()["bridge-between-cgroup-storages"](world, member) for member in world.members]
+    assert [item.state for item in found] == [expected] * 4
+    if expected is State.MET:
+        assert "a and d have different cgroup storages, and b, c, which have none, are between them" in found[2].reason

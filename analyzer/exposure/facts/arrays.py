@@ -4,8 +4,9 @@ misses.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import permutations
 
 from tailcall_audit.analyzer.exposure.answers import met, not_met, possible, strongest
 from tailcall_audit.analyzer.exposure.facts.registry import named
@@ -173,38 +174,66 @@ def _storageless_tail_caller_in_a_prog_array_with_storage(world: World, member: 
     return strongest(found(), "no program without storage that tail-calls is in a prog array of one with storage")
 
 
-@lru_cache(maxsize=4)
-def _bridges(world: World) -> dict[Member, list[tuple[Meeting, Meeting]]]:
-    """Returns, for each program, the pairs of tail calls from a cgroup storage over a program without one to another
-    storage in which the program takes part.
+_Chain = tuple[Meeting, ...]
+_Chains = dict[Member, _Chain]
+
+
+def _over_storageless(first: Member, links: Mapping[Member, Sequence[Meeting]], down: bool, least: State) -> _Chains:
+    """Returns the programs that a program leads to over programs without cgroup storage, each with the chain of tail
+    calls; with `down` False, the programs that lead to it. Every tail call of a chain is at least as sure as `least`.
     """
-    second: dict[Member, list[Meeting]] = {}
-    for item in world_meetings(world):
-        if not item.both_call and item.other.storages:
-            second.setdefault(item.caller, []).append(item)
-    found: dict[Member, list[tuple[Meeting, Meeting]]] = {}
-    for one in world_meetings(world):
-        if one.both_call or not one.caller.storages or one.other.storages:
-            continue
-        for two in second.get(one.other, ()):
-            if two.other.storages != one.caller.storages:
-                for member in {one.caller, one.other, two.other}:
-                    found.setdefault(member, []).append((one, two))
+    found: _Chains = {}
+    open_ends: list[tuple[Member, _Chain]] = [(first, ())]
+    for member, chain in open_ends:
+        for item in links.get(member, ()):
+            end = item.other if down else item.caller
+            if item.state < least or end is first or end in found or (member is first and end.storages):
+                continue
+            found[end] = (*chain, item) if down else (item, *chain)
+            if not end.storages:
+                open_ends.append((end, found[end]))
+    return found
+
+
+@lru_cache(maxsize=4)
+def _bridges(world: World) -> _Chains:
+    """Returns, for each program that takes part in one, a chain of tail calls from a cgroup storage over programs
+    without one to another storage: the surest one.
+    """
+    storing = [member for member in world.members if member.storages]
+    below: dict[Member, list[Meeting]] = {}
+    above: dict[Member, list[Meeting]] = {}
+    for item in world_meetings(world) if storing else ():
+        if not item.both_call:
+            below.setdefault(item.caller, []).append(item)
+            above.setdefault(item.other, []).append(item)
+    found: _Chains = {}
+    for least in (State.MET, State.POSSIBLE):
+        down = {member: _over_storageless(member, below, True, least) for member in storing}
+        up = {member: _over_storageless(member, above, False, least) for member in storing}
+        for first, last in permutations(storing, 2):
+            if first.storages != last.storages and last in down[first]:
+                found.setdefault(first, down[first][last])
+                found.setdefault(last, down[first][last])
+                for member in down[first].keys() & up[last].keys():
+                    found.setdefault(member, down[first][member] + up[last][member])
     return found
 
 
 @named("bridge-between-cgroup-storages")
 def _bridge_between_cgroup_storages(world: World, member: Member) -> Finding:
     def found() -> Iterator[Finding]:
-        for one, two in _bridges(world).get(member, ()):
-            state = min(one.state, two.state)
-            text = f"{one.caller.name} and {two.other.name} have different cgroup storages, and {one.other.name}, which has none, is between them"
-            chain = (
-                f"{one.caller.name} tail-calls {one.array}, which holds {one.other.name}",
-                f"{one.other.name} tail-calls {two.array}, which holds {two.other.name}",
+        chain = _bridges(world).get(member)
+        if chain is not None:
+            members = [chain[0].caller, *(item.other for item in chain)]
+            between = [item.name for item in members[1:-1]]
+            verb, have = ("is", "has") if len(between) == 1 else ("are", "have")
+            text = f"{members[0].name} and {members[-1].name} have different cgroup storages, and {', '.join(between)}, which {have} none, {verb} between them"
+            words = tuple(
+                f"{item.caller.name} tail-calls {item.array}, which holds {item.other.name}" for item in chain
             )
-            places = (one.caller.place(), one.other.place(), two.other.place())
-            yield Finding(state, text, places, chain)
+            places = tuple(dict.fromkeys(item.place() for item in members))
+            yield Finding(min(item.state for item in chain), text, places, words)
         if not world.closed and _of_cgroup(member):
             yield possible(
                 "another program without storage may be between it and one with another storage", member.place()
