@@ -23,6 +23,7 @@ from tailcall_audit.analyzer.programs.values import (
     Value,
     bounds,
     join,
+    may_be_constant,
 )
 from tailcall_audit.probes.kernel.assembler import HELPER_TAIL_CALL
 from tailcall_audit.probes.kernel.instructions import Insn
@@ -42,6 +43,8 @@ _FORGOTTEN: list[Value] = [Number(None)] * 5
 _new = tuple.__new__
 """Makes a named tuple without the check of its fields: there is one for each instruction."""
 _ATOMIC, _LOAD_ACQUIRE = 0xC0, 0x100
+_MODE, _SIGNED = 0xE0, 0x80
+"""BPF_MEMSX is the mode of a load that extends the sign: what it reads can be any number of 64 bits."""
 _MOV, _MOVE = 0xB0, 0xBF
 _UNBOUNDED = frozenset((0x00, 0x10))
 """Additions and subtractions of a constant: the result is any number."""
@@ -134,6 +137,8 @@ class Effects:
             self.crossed |= base[0]
         elif type(base) is MapValue and base[0]:
             value = Number(place, 0, _HIGHEST[width], True)
+        if code & _MODE == _SIGNED and type(value) in _NUMBERS:
+            value = Number(place, maybe=may_be_constant(value))
         if dst < FP:
             state[0][dst] = value
 
@@ -152,7 +157,7 @@ class Effects:
         width = _WIDTHS[code & 0x18]
         self._uses(base, off)
         value: Value = None
-        if code & 0xE0 == _ATOMIC:
+        if code & _MODE == _ATOMIC:
             if imm == _LOAD_ACQUIRE:
                 self.load(place, insn, state)
                 return

@@ -15,11 +15,14 @@ from tailcall_audit.analyzer.exposure.facts.registry import facts, named
 from tailcall_audit.analyzer.exposure.types import State
 from tailcall_audit.analyzer.exposure.world import World
 from tailcall_audit.analyzer.programs.types import Attachment, Program, ProgramSet
-from tailcall_audit.probes.kernel.assembler import R1, R6
-from tests.exposure.assembled import OTHER, VALUES, array, assembled, entry, kfunc, leave, made
+from tailcall_audit.probes.kernel.assembler import FP, HELPER_TAIL_CALL, R1, R2, R3, R6
+from tests.exposure.assembled import JMP, OTHER, VALUES, array, assembled, entry, kfunc, leave, made
 from tests.exposure.twins import TWINS, caller, extension, filled, plain, replaceable, sub, tracer
 
 _FOLDER = Path(__file__).parents[2] / "analyzer/exposure"
+
+_LOAD_SIGNED_BYTE = 0x91
+"""BPF_LDX | BPF_MEMSX | BPF_B."""
 
 
 def state(name: str, programs: ProgramSet, *, closed: bool, program: str | None = None) -> State:
@@ -182,3 +185,10 @@ def test_a_bridge_may_have_several_programs_without_a_storage(last: str, expecte
     assert [item.state for item in found] == [expected] * 4
     if expected is State.MET:
         assert "a and d have different cgroup storages, and b, c, which have none, are between them" in found[2].reason
+
+
+def test_a_load_that_extends_the_sign_reads_no_small_number() -> None:
+    code = entry().store_imm(1, FP, -8, 0xFF)
+    code._add(_LOAD_SIGNED_BYTE, dst=R3, src=FP, off=-8).mov(R1, R6).map_fd(R2, JMP).helper(HELPER_TAIL_CALL)
+    (call,) = assembled(leave(code)).functions[0].tail_calls
+    assert (call.key, call.key_may_be_constant) == (None, True)
