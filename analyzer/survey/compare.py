@@ -49,7 +49,14 @@ def _mainline_news(commit: Commit, release: UpstreamVersion) -> News:
     return News.NEW if exact and release._replace(rc=None) == commit.first_release else News.CONTRADICTION
 
 
+def _lacks(fact: BranchFact, release: UpstreamVersion) -> bool:
+    """Returns True if the release is known to lack a commit that a later one is known to have."""
+    return fact.present_by is not None and fact.surveyed_through is not None and release <= fact.surveyed_through
+
+
 def _present_news(fact: BranchFact, release: UpstreamVersion) -> News:
+    if _lacks(fact, release):
+        return News.CONTRADICTION
     if fact.release is not None:
         return News.SAME if fact.release == release else News.CONTRADICTION
     if fact.present_by is not None:
@@ -59,6 +66,8 @@ def _present_news(fact: BranchFact, release: UpstreamVersion) -> News:
 
 
 def _by_news(fact: BranchFact, release: UpstreamVersion) -> News:
+    if _lacks(fact, release):
+        return News.CONTRADICTION
     there = fact.release or fact.present_by
     if there is not None:
         return News.SAME if there <= release else News.CONTRADICTION if fact.release else News.NEW

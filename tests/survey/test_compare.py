@@ -59,6 +59,15 @@ def test_a_contradiction_is_left_out(catalog: Catalog) -> None:
     assert with_surveys(catalog, [_survey(*claims)]) == catalog
 
 
+@pytest.mark.parametrize("state", [State.PRESENT_FROM, State.PRESENT_BY])
+def test_a_release_that_is_known_to_lack_a_commit_does_not_get_it(catalog: Catalog, state: State) -> None:
+    # The catalogue has it absent through 6.6.145; the first survey has it by 6.6.150.
+    known = with_surveys(catalog, [_survey(_claim(State.PRESENT_BY, "6.6.150"))])
+    assert known.commits[_FIX_6].branches["6.6"].surveyed_through is not None
+    assert [item.news for item in compare(_survey(_claim(state, "6.6.140")), known)] == [News.CONTRADICTION]
+    assert [item.news for item in compare(_survey(_claim(state, "6.6.148")), known)] == [News.NEW]
+
+
 def test_a_weaker_survey_does_not_overrule_a_stronger_one(catalog: Catalog) -> None:
     stable = _survey(_claim(State.ABSENT_THROUGH, "6.6.158"))
     vulns = _survey(_claim(State.PRESENT_FROM, "6.6.150"), kind=Kind.VULNS)
