@@ -321,6 +321,8 @@ def test_a_layer_that_takes_all_of_a_folder_away_keeps_its_own(tmp_path: Path) -
         ({"index.json": b'{"manifests": [{"digest": "sha256:../../etc/passwd"}]}'}, "no sha256"),
         ({"manifest.json": b'[{"Layers": ["../../../etc/passwd"]}]'}, "there is no"),
         ({"manifest.json": b'[{"Layers": ["l"]}]', "l": b"no archive"}, "broken archive"),
+        ({"manifest.json": json.dumps([{"Layers": []}] * 21).encode()}, "more than 20 images"),
+        ({"manifest.json": json.dumps([{"Layers": ["l"] * 501}]).encode()}, "more than 500 layers"),
         (
             {**layout(BASE), **{name: data + b"\0" for name, data in layout(BASE).items() if data == BASE}},
             "not what its digest",

@@ -131,6 +131,14 @@ def _manifests(blobs: _Blobs, descriptors: object, label: str, depth: int = 3) -
             yield name, data["layers"]
 
 
+def _all_of(items: object, most: int, label: str, what: str) -> list[Any]:
+    """Returns the items of a list, none for anything else. Raises RootError if they are more than are read."""
+    found = items if isinstance(items, list) else []
+    if len(found) > most:
+        raise RootError(f"{label}: more than {most} {what}")
+    return found
+
+
 def _roots(blobs: _Blobs, label: str) -> Iterator[MemoryRoot]:
     saved = _json(blobs, "manifest.json", label)
     index = _json(blobs, "index.json", label)
@@ -138,7 +146,7 @@ def _roots(blobs: _Blobs, label: str) -> Iterator[MemoryRoot]:
     if isinstance(index, dict):
         for platform, layers in _manifests(blobs, index.get("manifests"), label):
             made = Layers(f"{label} ({platform})" if platform else label)
-            for layer in layers[:_MOST_LAYERS]:
+            for layer in _all_of(layers, _MOST_LAYERS, made.label, "layers"):
                 digest = layer.get("digest") if isinstance(layer, dict) else None
                 made.apply(blobs.stream(_blob(digest)), digest)
             count += 1
@@ -146,11 +154,11 @@ def _roots(blobs: _Blobs, label: str) -> Iterator[MemoryRoot]:
                 raise RootError(f"{label}: more than {_MOST_IMAGES} images: give one")
             yield made.root()
     elif isinstance(saved, list):
-        for item in saved[:_MOST_IMAGES]:
+        for item in _all_of(saved, _MOST_IMAGES, label, "images: give one"):
             tags = item.get("RepoTags") if isinstance(item, dict) else None
             made = Layers(f"{label} ({tags[0]})" if isinstance(tags, list) and tags else label)
             names = item.get("Layers") if isinstance(item, dict) else None
-            for name in (names if isinstance(names, list) else [])[:_MOST_LAYERS]:
+            for name in _all_of(names, _MOST_LAYERS, made.label, "layers"):
                 made.apply(blobs.stream(str(name)), None)
             count += 1
             yield made.root()
