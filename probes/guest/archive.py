@@ -32,6 +32,7 @@ __all__ = [
     "Loaded",
     "Member",
     "build_initramfs",
+    "byte_code",
     "init_files",
     "interpreter",
     "keep_archive",
@@ -211,14 +212,21 @@ def _root() -> Path:
     return Path(os.path.abspath(__file__)).parents[3]
 
 
+def byte_code(source: bytes, place: str) -> bytes:
+    """Returns a module as a .pyc of the running version, which is loaded without a check of its source (PEP 552).
+    Raises what compile() does.
+    """
+    code = compile(source, place, "exec", dont_inherit=True, optimize=2)
+    return importlib.util.MAGIC_NUMBER + b"\1\0\0\0" + bytes(8) + marshal.dumps(code)
+
+
 def init_files(python: str, *, compiled: bool) -> dict[str, bytes]:
     """Returns the first process of a guest, a link to the Python at this place there, and what that Python runs: as
     byte code if it has the running version, as source otherwise.
     """
     data = _START.encode()
     if compiled:
-        code = compile(_START, _START_PLACE, "exec", dont_inherit=True, optimize=2)
-        data = importlib.util.MAGIC_NUMBER + b"\1\0\0\0" + bytes(8) + marshal.dumps(code)
+        data = byte_code(data, _START_PLACE)
     return {_INIT: python.encode(), _START_PLACE: data}
 
 

@@ -8,8 +8,6 @@ these import by their sources. The libraries are those that the ELF files name, 
 from __future__ import annotations
 
 import ast
-import importlib.util
-import marshal
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -18,7 +16,7 @@ from typing import NamedTuple
 
 from tailcall_audit.analyzer.kernelfiles.elf import Elf, ElfError, Linking
 from tailcall_audit.analyzer.live.pythons.roots import Root, RootError, open_root, resolve
-from tailcall_audit.probes.guest.archive import Loaded, init_files
+from tailcall_audit.probes.guest.archive import Loaded, byte_code, init_files
 from tailcall_audit.probes.guest.machines import Machine
 from tailcall_audit.probes.reading import read_file
 
@@ -105,12 +103,9 @@ def _source(place: str, data: bytes, compiles: bool) -> dict[str, bytes]:
     """Returns a module as byte code, or its source if the guest's Python has another version than the running one."""
     if compiles:
         try:
-            code = compile(data, place, "exec", dont_inherit=True, optimize=2)
+            return {f"{place}c": byte_code(data, place)}
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             pass
-        else:
-            header = importlib.util.MAGIC_NUMBER + b"\1\0\0\0" + bytes(8)
-            return {f"{place}c": header + marshal.dumps(code)}
     return {place: data}
 
 
