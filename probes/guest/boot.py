@@ -238,13 +238,14 @@ def _boot(
 
 
 class _Told(NamedTuple):
-    """The content of a boot's frames: the kernel, the results, the probe that was started last and has none, and the
-    end.
+    """The content of a boot's frames: the kernel, the results, the probe that was started last and has none, the one
+    with the last result, and the end.
     """
 
     hello: list[str] | None
     results: dict[str, Result]
     started: str | None
+    last: str | None
     end: tuple[float | None, tuple[str, ...]] | None
     error: str | None
 
@@ -254,6 +255,7 @@ def _read(frames: Sequence[Sequence[str]], known: set[str]) -> _Told:
     hello: list[str] | None = None
     results: dict[str, Result] = {}
     started: str | None = None
+    last: str | None = None
     end: tuple[float | None, tuple[str, ...]] | None = None
     error: str | None = None
     for kind, *fields in frames:
@@ -263,13 +265,13 @@ def _read(frames: Sequence[Sequence[str]], known: set[str]) -> _Told:
             started = fields[0]
         elif kind == "result" and len(fields) == 5 and fields[0] in known and fields[1] in _STATES:
             results[fields[0]] = Result(fields[1], fields[2], bool(fields[3]), fields[4])
-            started = None
+            started, last = None, fields[0]
         elif kind == "end" and len(fields) == 2:
             seconds = float(fields[0]) if re.fullmatch(r"\d{1,6}\.\d{1,6}", fields[0], re.ASCII) else None
             end = seconds, tuple(name for name in fields[1].split(",") if name)
         elif kind == "error" and fields:
             error = f"the guest's first process failed: {fields[0]}"
-    return _Told(hello, results, started, end, error)
+    return _Told(hello, results, started, last, end, error)
 
 
 class _Run:
@@ -306,6 +308,8 @@ class _Run:
             probe = next(probe for probe in self.waiting if probe.slug == said.started)
             self._results[said.started] = oops(probe, boot.console, silent_for)
         elif said.end is None:
+            if self.failure is None and said.last is not None:
+                self._doubt(said.last, boot.console, silent_for)
             self.failure = self.failure or "the guest ended between two probes"
         else:
             self._seconds, self._left = said.end
@@ -314,6 +318,14 @@ class _Run:
             self.failure = self.failure or "the guest did not report every probe"
         if self.waiting and time.monotonic() > self._end:
             self.failure = self.failure or f"its boots took more than {_RUN_TIME * self._guest.patience:g} s"
+
+    def _doubt(self, slug: str, console: str, silent_for: float | None) -> None:
+        """Takes back that a probe saw no defect, because the kernel did not outlive it: what a probe made may be freed
+        only after its result.
+        """
+        if self._results[slug].state == ABSENT:
+            ended = oops(next(probe for probe in self.waiting if probe.slug == slug), console, silent_for)
+            self._results[slug] = ended._replace(detail=f"it saw no defect; behind its result: {ended.detail}")
 
     def outcome(self) -> GuestRun:
         """Returns the results of all boots."""

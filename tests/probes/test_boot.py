@@ -148,6 +148,21 @@ def test_a_panic_elsewhere_and_a_silent_end_say_nothing_about_the_defect(tmp_pat
     assert "said nothing for 0.5 s in the middle of it" in found.results["freplace-attached-panic"].detail
 
 
+@pytest.mark.parametrize(
+    ("function", "state"), [("bpf_prog_map_compatible", PRESENT), ("acpi_init", COULD_NOT_RUN), (None, COULD_NOT_RUN)]
+)
+def test_a_kernel_that_ends_right_after_a_probe_was_not_seen_without_the_defect(
+    tmp_path: Path, function: str | None, state: str
+) -> None:
+    slug = "freplace-attached-panic"
+    sent = frames_of(HELLO, ("start", slug), ("result", slug, ABSENT, "refused", "1", ""))
+    panic = PANIC.replace("prog_fd_array_get_ptr", "x").replace("bpf_prog_map_compatible", function or "")
+    found = run(tmp_path, sent + (f"cat <<'EOF'\n{panic}EOF\n" if function else ""), slugs=(slug,))
+    assert found.results[slug].state == state
+    assert found.results[slug].detail.startswith("it saw no defect; behind its result: ")
+    assert found.failure == "the guest ended between two probes"
+
+
 def test_no_qemu_and_an_old_one_say_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(qemu_module, "_PLACES", ())
