@@ -49,22 +49,27 @@ class SafeParser(argparse.ArgumentParser):
 
 
 def _kernels_of(arguments: Sequence[str]) -> tuple[list[str], Sequence[str]]:
-    """Returns the kernels of a long command line, and the rest of it. argparse looks through all options for each one,
-    so that ten thousand of them take it seconds.
+    """Returns the kernels of a long command line, and what is left of it for argparse, which looks through all options
+    for each one, so that ten thousand of them take it seconds. The first of several in a row is left: it parts the words
+    before it from those behind it.
 
     A command line in which argparse may find a fault, or the option in two spellings, is left to it.
     """
     if len(arguments) < _LONG or "--" in arguments or any(word.startswith(f"{_KERNEL}=") for word in arguments):
         return [], arguments
-    kernels, rest, words = [], [], iter(arguments)
+    kernels, rest, words, in_row = [], [], iter(arguments), False
     for word in words:
         if word != _KERNEL:
             rest.append(word)
+            in_row = False
             continue
         kernel = next(words, "-")
         if kernel.startswith("-"):
             return [], arguments
         kernels.append(kernel)
+        if not in_row:
+            rest += (word, kernel)
+        in_row = True
     return kernels, rest
 
 

@@ -31,6 +31,11 @@ def test_the_kernels_of_a_long_command_line_keep_their_order() -> None:
     assert (options.arch, options.format) == ("x86_64", "json")
 
 
+def test_the_word_behind_the_kernels_is_no_argument_of_the_option_before_them() -> None:
+    arguments = ["--confirm", *MANY, "6.1.170"]
+    assert audit_parser().read(arguments) == by_argparse(arguments)
+
+
 @pytest.mark.parametrize("more", [["--kernel"], ["--kernel", "--json"], ["--kernels", "6.1.1"], ["--arch"]])
 def test_a_fault_in_a_long_command_line_is_named(more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
