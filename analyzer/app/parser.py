@@ -50,8 +50,8 @@ class SafeParser(argparse.ArgumentParser):
 
 def _kernels_of(arguments: Sequence[str]) -> tuple[list[str], Sequence[str]]:
     """Returns the kernels of a long command line, and what is left of it for argparse, which looks through all options
-    for each one, so that ten thousand of them take it seconds. The first of several in a row is left: it parts the words
-    before it from those behind it.
+    for each one, so that ten thousand of them take it seconds. The first of several in a row is left: it parts the
+    words before it from those behind it.
 
     A command line in which argparse may find a fault, or the option in two spellings, is left to it.
     """

@@ -118,6 +118,8 @@ class Attachments:
         self._functions = functions
         self._programs = {item.id: item for item in loaded.programs}
         self._with_functions = {number for number, _ in functions}
+        # Links of any program could be among those that could not be read. Those of struct_ops have no program either.
+        self._has_unread_link = any(link.type == 0 and link.program == 0 for link in loaded.links)
         self._links: dict[int, list[LoadedLink]] = {}
         for link in loaded.links:
             self._links.setdefault(link.program, []).append(link)
@@ -137,6 +139,8 @@ class Attachments:
 
     def of(self, item: LoadedProgram) -> tuple[Attachment, ...]:
         """Returns every attachment of a program, and the target for which it was loaded. Empty: not known."""
+        if self._has_unread_link and program_type(item.type) in _ON_FUNCTIONS:
+            return ()
         found: dict[Attachment, None] = {}
         for link in self._links.get(item.id) or (None,):
             attachment = self._loaded_for(item, link) if item.target_type else self._linked(item, link)

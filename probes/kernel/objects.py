@@ -221,9 +221,16 @@ def read_maps(notes: list[str]) -> list[LoadedMap]:
     return [item for item in _each(_MAPS, "map", _map, notes) if isinstance(item, LoadedMap)]
 
 
+def _unread_link(number: int) -> LoadedLink:
+    """Returns a link of which only its id is known."""
+    return LoadedLink(number, 0, 0, None, None, None, None)
+
+
 def read_links(notes: list[str]) -> list[LoadedLink]:
-    """Returns the links. Raises BpfError if the kernel refuses to list them, or has no ids of links."""
-    return [item for item in _each(_LINKS, "link", _link, notes) if isinstance(item, LoadedLink)]
+    """Returns the links: of one that cannot be read only its id. Raises BpfError if the kernel refuses to list them, or
+    has no ids of links.
+    """
+    return [item for item in _each(_LINKS, "link", _link, notes, _unread_link) if isinstance(item, LoadedLink)]
 
 
 def read_btfs(notes: list[str], wanted: frozenset[int]) -> list[LoadedBtf]:

@@ -1,4 +1,4 @@
-"""The nasty files: each is read or refused in a process that may take 1 GiB of memory and a minute of processor time."""
+"""The nasty files: each is read or refused in a process that may take 1 GiB of memory and a minute of processor."""
 
 from __future__ import annotations
 

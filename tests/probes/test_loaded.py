@@ -18,7 +18,8 @@ from tailcall_audit.probes.kernel.bpf import BpfError
 from tailcall_audit.probes.kernel.instructions import encode, insns_of
 
 _NEXT_PROGRAM, _NEXT_MAP, _PROGRAM, _MAP, _INFO = 11, 12, 13, 14, 15
-_XDP, _HASH = 6, 1
+_LINK, _NEXT_LINK = 30, 31
+_XDP, _TRACING, _HASH = 6, 26, 1
 CODE = encode(insns_of(Program().set(0, 2).exit()))
 
 
@@ -123,3 +124,32 @@ def test_a_list_without_an_end_is_an_error_and_not_a_short_list(monkeypatch: pyt
     monkeypatch.setattr(objects, "_MAX_OBJECTS", 2)
     with pytest.raises(BpfError, match="E2BIG"):
         read(monkeypatch, Kernel({5: (), 6: (), 7: ()}))
+
+
+class KernelWithLinks:
+    """A kernel that lets no link be opened but has one, and nothing else."""
+
+    @staticmethod
+    def call(command: int, attributes: bytes, what: str) -> tuple[int, bytes]:
+        if command == _NEXT_LINK and struct.unpack_from("=I", attributes) == (0,):
+            return 0, struct.pack("=III", 0, 9, 0)
+        raise BpfError(errno.EPERM if command == _LINK else errno.ENOENT, what)
+
+
+def test_a_link_that_is_refused_stays_as_one_that_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "raw_call", KernelWithLinks.call)
+    found = loaded.read_kernel()
+    assert [(item.id, item.type, item.program) for item in found.links] == [(9, 0, 0)]
+    assert found.notes == ("link 9 cannot be opened (link 9: EPERM)",)
+
+
+def test_what_traces_is_not_known_if_one_link_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tracer with one link that is read may have others."""
+    found = read(monkeypatch, Kernel({5: (), 6: ()}))
+    tracer = found.programs[1]._replace(type=_TRACING)
+    links = (records.LoadedLink(8, 2, 6, 24, 5, 1, None), records.LoadedLink(9, 0, 0, None, None, None, None))
+    whole, part = (
+        programs_of(found._replace(programs=(found.programs[0], tracer), links=seen), "the host").programs[1]
+        for seen in (links[:1], links)
+    )
+    assert (len(whole.attachments), part.attachments) == (1, ())
