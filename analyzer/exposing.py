@@ -25,7 +25,8 @@ _Item = ProgramSet | Exposure | Skipped
 class Asked(NamedTuple):
     """The programs to read: object files, output of bpftool, and the programs loaded on this host.
 
-    `closed`: there are no other programs. `compiled`: the kernel compiles them with its JIT.
+    `closed`: there are no other programs. `compiled`: the kernel compiles them with its JIT. `complete`: no further
+    input was given that could not be read.
     """
 
     objects: tuple[str, ...] = ()
@@ -33,6 +34,7 @@ class Asked(NamedTuple):
     loaded: bool = False
     closed: bool = False
     compiled: bool = False
+    complete: bool = True
 
 
 def _read(kind: str, name: str) -> Iterator[ProgramSet]:
@@ -71,19 +73,19 @@ def _evaluate(
 ) -> Iterator[_Item]:
     """Yields the program sets without their code, the inputs that could not be read, and the exposures."""
     sets: list[ProgramSet] = []
-    closed = asked.closed
+    complete = asked.complete
     for kind, name in inputs:
         progress(f"reading {name}")
         try:
             sets += (_compiled(item) if asked.compiled else item for item in _read(kind, name))
         except AuditError as error:
-            closed = False
+            complete = False
             yield Skipped(name, _reason(error, name))
     yield from map(outline, sets)
-    closed = closed and not any(item.is_unread for item in sets)
+    complete = complete and not any(item.is_unread for item in sets)
     if any(item.programs for item in sets):
         progress("looking at what the programs do")
-        yield from expose(catalog, sets, closed=closed, defects=defects)
+        yield from expose(catalog, sets, closed=asked.closed, complete=complete, defects=defects)
 
 
 def _apart(
@@ -133,7 +135,7 @@ def expose_programs(
             raise
         bad = {item.label for item in skipped}
         readable = [item for item in inputs if item[1] not in bad]
-        items = _apart(readable, asked._replace(closed=False), catalog, defects, progress)
+        items = _apart(readable, asked._replace(complete=False), catalog, defects, progress)
     found = [item for item in items if isinstance(item, ProgramSet)]
     sets = tuple(item for item in found if not item.is_unread)
     skipped += [item for item in items if isinstance(item, Skipped)]

@@ -99,14 +99,16 @@ def expose(
     sets: Sequence[ProgramSet],
     *,
     closed: bool = False,
+    complete: bool = True,
     defects: Sequence[Defect] | None = None,
 ) -> tuple[Exposure, ...]:
     """Returns the exposure of the program sets to each defect. `defects` limits the defects (None: the whole
     catalogue).
 
-    `closed`: no other programs exist, and nothing else is attached. Raises ValueError for sets without programs.
+    `closed`: no other programs exist, and nothing else is attached. `complete`: all programs could be read; if not, the
+    world is open, whatever `closed` states. Raises ValueError for sets without programs.
     """
-    world = World(sets, closed)
+    world = World(sets, closed, complete)
     if not world.members:
         raise ValueError("there is no program")
     values = _Values(world)

@@ -9,11 +9,10 @@ from typing import NamedTuple
 
 from tailcall_audit.analyzer.exposure.answers import possible, strongest
 from tailcall_audit.analyzer.exposure.types import Finding, State
-from tailcall_audit.analyzer.exposure.world import Member, World
+from tailcall_audit.analyzer.exposure.world import LOOK, Member, World
 
 __all__ = ["Meeting", "compared", "meetings_of", "world_meetings"]
 
-_LOOK = "what is in the prog arrays at run time: tailcall-audit exposure --loaded, or --closed"
 Compare = Callable[[Member, Member], State]
 """Returns how sure it is that two programs differ. The first one makes tail calls into the array; the second one is in
 the array or makes tail calls into it too.
@@ -82,11 +81,13 @@ def compared(
                 state = min(item.state, state)
                 text = f"{item.caller.name} and {item.other.name} meet in {item.array}: {words}"
                 places = (item.caller.place(), item.other.place())
-                settle = decides if decides is not None and item.state is State.MET else _LOOK
+                settle = decides if decides is not None and item.state is State.MET else world.settled_by(LOOK)
                 sure = state is State.MET
                 yield Finding(state, text if sure else f"{text}, if so", places, (), None if sure else settle)
         if not world.closed and outside is not State.NOT_MET:
-            yield possible(f"another program may meet it in a prog array: {words}", member.place(), settle=_LOOK)
+            yield possible(
+                f"another program may meet it in a prog array: {words}", member.place(), settle=world.settled_by(LOOK)
+            )
 
     return strongest(found(), otherwise)
 

@@ -15,12 +15,34 @@ from tailcall_audit.analyzer.exposure.paths import Paths, Step, Way
 from tailcall_audit.analyzer.exposure.types import Finding, State
 from tailcall_audit.analyzer.programs.types import ProgramSet, TailCall
 
-__all__ = ["EXTENSION", "LOOK", "LOOK_AT_ATTACHED", "TRACING", "Member", "Step", "Targets", "Way", "World", "may_share"]
+__all__ = [
+    "EXTENSION",
+    "LOOK",
+    "LOOK_AT_ATTACHED",
+    "TRACING",
+    "Advice",
+    "Member",
+    "Step",
+    "Targets",
+    "Way",
+    "World",
+    "may_share",
+]
 
-LOOK = "tailcall-audit exposure --loaded shows what the host has; --closed says that nothing else is put in"
-"""The advice for "possible" findings: how to learn which programs are in a prog array."""
-LOOK_AT_ATTACHED = "tailcall-audit exposure --loaded shows what is attached; --closed says that nothing else is"
-"""The same, for which programs are attached."""
+
+class Advice(NamedTuple):
+    """How to decide a "possible" finding: what shows it on a host, and what the user may state instead."""
+
+    shown: str
+    stated: str
+
+
+LOOK = Advice("tailcall-audit exposure --loaded shows what the host has", "--closed says that nothing else is put in")
+"""How to learn which programs are in a prog array."""
+LOOK_AT_ATTACHED = Advice(
+    "tailcall-audit exposure --loaded shows what is attached", "--closed says that nothing else is"
+)
+"""How to learn which programs are attached."""
 
 
 class Targets(NamedTuple):
@@ -44,13 +66,14 @@ def may_share(first: str | None, second: str | None) -> bool:
 
 class World:
     """The programs of all sets. `closed`: the user states that there are no other programs and no other attachments. A
-    program whose instructions are not known may do what one that is not known may: with it, the world is open.
+    program whose instructions are not known may do what one that is not known may: with it, the world is open. So it is
+    without `complete`, if some programs could not be read.
 
     Even in a closed world, user space may put programs of the sets into an object's prog array, unless the object fills
     the array itself or its slots were read (`Map.slots_are_all`).
     """
 
-    def __init__(self, sets: Sequence[ProgramSet], closed: bool = False) -> None:
+    def __init__(self, sets: Sequence[ProgramSet], closed: bool = False, complete: bool = True) -> None:
         self.sets = tuple(sets)
         keys = Counter(program.key for owner in sets for program in owner.programs)
         self.members = tuple(
@@ -58,13 +81,18 @@ class World:
             for owner in sets
             for program in owner.programs
         )
-        self.closed = closed and all(member.is_read for member in self.members)
+        self.closed = closed and complete and all(member.is_read for member in self.members)
+        self._is_stated = closed
         self._targets: dict[tuple[int, str | None, int | None, str | None], Targets] = {}
         self._sharing: dict[str | None, tuple[Member, ...]] = {}
         self._ways: dict[tuple[Member, Member, frozenset[str] | None], Way] = {}
         self._loops: dict[Member, Way] = {}
         self._attached: dict[tuple[Member, str], tuple[tuple[Member, str | None, State], ...]] = {}
         self._attachments: dict[tuple[Member, Member], tuple[tuple[str | None, State], ...]] = {}
+
+    def settled_by(self, advice: Advice) -> str:
+        """Returns the advice, without the statement that the user has made already."""
+        return advice.shown if self._is_stated else "; ".join(advice)
 
     def member(self, owner: ProgramSet, key: str | None) -> Member | None:
         """Returns the program with a key in a set."""
@@ -164,7 +192,7 @@ class World:
                 if within is None or spot.function.name in within:
                     why = self.targets(source, spot.call).others
                     if why is not None:
-                        return Way(State.POSSIBLE, (), why, LOOK)
+                        return Way(State.POSSIBLE, (), why, self.settled_by(LOOK))
         return Way(State.NOT_MET)
 
     def open_link(self, member: Member, what: str) -> Iterator[Finding]:
@@ -175,7 +203,7 @@ class World:
         for spot, where in member.tail_calls if not self.closed else ():
             why = self.targets(member, spot.call).others
             if why is not None:
-                yield possible(f"as a link: {why}, and {what}", where, settle=LOOK)
+                yield possible(f"as a link: {why}, and {what}", where, settle=self.settled_by(LOOK))
                 return
 
     def loop(self, source: Member) -> Way:
@@ -206,7 +234,7 @@ class World:
             why = self.targets(step.source, step.spot.call).others
             if why is None or any(item is step.target for _, item in self.targets(step.source, step.spot.call).known):
                 return "the verifier may remove the tail call: it is behind a value that is constant at load time", None
-            return why, LOOK
+            return why, self.settled_by(LOOK)
         return "", None
 
     @cached_property

@@ -174,6 +174,7 @@ def test_beside_an_object_that_cannot_be_read_closed_is_not_believed(capsys: pyt
         assert code == 3
         assert [item["label"] for item in data["skipped"]] == [other]
         assert (data["closed"], data["exposure"][0]["state"]) == (False, "possible")
+        assert "--closed" not in data["exposure"][0]["settle"]
 
 
 def test_an_object_that_ends_its_worker_costs_the_others_nothing(

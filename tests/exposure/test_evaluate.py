@@ -12,7 +12,7 @@ from tailcall_audit.analyzer.exposure.types import Exposure, Finding, State
 from tailcall_audit.analyzer.exposure.world import World
 from tailcall_audit.analyzer.programs.types import ProgramSet
 from tailcall_audit.probes.kernel.assembler import FP, R1, R6
-from tests.exposure.assembled import assembled, entry, leave, made, tail_call
+from tests.exposure.assembled import array, assembled, entry, leave, made, tail_call
 from tests.exposure.twins import TWINS, caller, divided, filled, plain, sub
 
 _CATALOG = shipped_catalog()
@@ -156,3 +156,18 @@ def test_beside_an_unread_program_the_world_is_open() -> None:
     beside = read._replace(programs=(*read.programs, unread))
     assert World([read], closed=True).closed
     assert not World([beside], closed=True).closed
+
+
+_SEVERAL = {
+    "user space fills the prog array": filled(caller(2))._replace(maps=(array(complete=False),)),
+    "a program in it was not read": filled(caller(2), plain("unread")._replace(functions=())),
+}
+
+
+@pytest.mark.parametrize("programs", _SEVERAL.values(), ids=_SEVERAL)
+def test_nothing_advises_a_statement_that_is_made(programs: ProgramSet) -> None:
+    for closed in (False, True):
+        found = expose(_CATALOG, [programs], closed=closed)
+        advice = {item.finding.settle or "" for item in found if item.state is State.POSSIBLE}
+        assert any("--loaded" in text for text in advice)
+        assert any("--closed" in text for text in advice) != closed

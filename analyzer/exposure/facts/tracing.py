@@ -51,7 +51,9 @@ def _traced(world: World, target: Member) -> Iterator[Finding]:
                     yield possible(f"{text}, if so: {why}", target.place(function), settle=settle, chain=chain)
         if not world.closed:
             text = f"{name}() makes a tail call, and another program may trace it"
-            yield possible(text, target.place(function), settle=LOOK_AT_ATTACHED, chain=(begins, *way.chain))
+            yield possible(
+                text, target.place(function), settle=world.settled_by(LOOK_AT_ATTACHED), chain=(begins, *way.chain)
+            )
 
 
 def _tracer(world: World, tracer: Member) -> Iterator[Finding]:
@@ -99,7 +101,7 @@ def _traced_subprogram_that_tail_calls(world: World, member: Member) -> Finding:
                         yield Finding(state, text, (place, tracer.place()), (), _settle(state))
                 if target is member and not world.closed:
                     text = f"{name}() makes a tail call, and another program may trace it"
-                    yield possible(text, place, settle=LOOK_AT_ATTACHED)
+                    yield possible(text, place, settle=world.settled_by(LOOK_AT_ATTACHED))
         if traces and world.may_have_other_target(member):
             text = "it may be attached to a subprogram of another program, which tail-calls"
             yield possible(text, member.place(), settle=_TARGET)
@@ -125,7 +127,7 @@ def _two_tracers_of_a_tail_calling_program(world: World, member: Member) -> Find
                 yield possible(
                     f"{target.name} tail-calls, and other programs may trace it",
                     target.place(),
-                    settle=LOOK_AT_ATTACHED,
+                    settle=world.settled_by(LOOK_AT_ATTACHED),
                 )
         tracer = member.is_tracer or member.program.type is None
         if tracer and world.may_have_other_target(member):

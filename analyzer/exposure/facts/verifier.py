@@ -57,7 +57,11 @@ def _packet_pointer_across_a_call_of_a_tail_caller(world: World, member: Member)
                 yield possible(f"{words}, and a packet pointer may be used behind it", where)
             elif site.instruction in function.packet_across_calls:
                 text = f"{words}, and uses a packet pointer from before it"
-                yield met(text, where) if state is State.MET else possible(text, where, settle=LOOK_AT_ATTACHED)
+                yield (
+                    met(text, where)
+                    if state is State.MET
+                    else possible(text, where, settle=world.settled_by(LOOK_AT_ATTACHED))
+                )
 
     return strongest(found(), "it uses no packet pointer behind the call of a subprogram that may tail-call")
 
@@ -205,7 +209,7 @@ def _subprogram_of_a_callback_that_tail_calls(world: World, member: Member) -> F
                     yield seen(state, f"the callback {name}() calls {below}(), which makes a tail call", where, place)
                 if not called.tail_calls and _open_to_extensions(world, member, below):
                     text = f"the callback {name}() calls {below}(): {_GIVEN}"
-                    yield possible(text, where, settle=LOOK_AT_ATTACHED)
+                    yield possible(text, where, settle=world.settled_by(LOOK_AT_ATTACHED))
 
     return strongest(found(), "no subprogram that tail-calls is called below a callback of it")
 
