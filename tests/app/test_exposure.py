@@ -18,7 +18,7 @@ from tailcall_audit.analyzer.formats.json import report_schema_path
 from tailcall_audit.analyzer.programs import objects
 from tailcall_audit.analyzer.programs.types import ProgramSet, SourceLine
 from tests.exposure.assembled import array, made
-from tests.exposure.twins import caller, filled, packet, plain
+from tests.exposure.shapes import caller, filled, packet, plain
 
 
 def _lines(programs: ProgramSet) -> ProgramSet:

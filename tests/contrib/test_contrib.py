@@ -16,8 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tailcall_audit.analyzer.formats.registry import find_format
 from tailcall_audit.analyzer.model import Node
+from tests.exposure.shapes import caller, filled
 from tests.exposure.test_join import on
-from tests.exposure.twins import caller, filled
 from tests.formats.examples import VIEW, plain, whole
 from tests.requirements import requirements
 

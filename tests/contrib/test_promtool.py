@@ -10,8 +10,8 @@ import pytest
 
 from tailcall_audit.analyzer.formats.registry import find_format
 from tests.contrib.test_contrib import CONTRIB
+from tests.exposure.shapes import caller, filled
 from tests.exposure.test_join import on
-from tests.exposure.twins import caller, filled
 from tests.formats.examples import VIEW, whole
 
 

@@ -15,7 +15,7 @@ from tailcall_audit.analyzer.programs.elf_object import ElfObject
 from tailcall_audit.analyzer.programs.objects import read_object_bytes
 from tailcall_audit.analyzer.programs.types import ProgramSet
 from tests.exposure.assembled import array
-from tests.exposure.twins import caller, filled
+from tests.exposure.shapes import caller, filled
 from tests.programs.test_objects import tail_calling
 
 _CATALOG = shipped_catalog()

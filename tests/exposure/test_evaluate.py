@@ -13,7 +13,8 @@ from tailcall_audit.analyzer.exposure.world import World
 from tailcall_audit.analyzer.programs.types import ProgramSet
 from tailcall_audit.probes.kernel.assembler import FP, R1, R6
 from tests.exposure.assembled import array, assembled, entry, leave, made, tail_call
-from tests.exposure.twins import TWINS, caller, divided, filled, plain, sub
+from tests.exposure.shapes import caller, divided, filled, plain, sub
+from tests.exposure.twins import TWINS
 
 _CATALOG = shipped_catalog()
 _INTERPRETED = caller()._replace(jited=False)

@@ -17,7 +17,8 @@ from tailcall_audit.analyzer.exposure.world import World
 from tailcall_audit.analyzer.programs.types import Attachment, Program, ProgramSet
 from tailcall_audit.probes.kernel.assembler import FP, HELPER_TAIL_CALL, R1, R2, R3, R6
 from tests.exposure.assembled import JMP, OTHER, VALUES, array, assembled, entry, kfunc, leave, made
-from tests.exposure.twins import TWINS, caller, extension, filled, plain, replaceable, sub, tracer
+from tests.exposure.shapes import caller, extension, filled, plain, replaceable, sub, tracer
+from tests.exposure.twins import TWINS
 
 _FOLDER = Path(__file__).parents[2] / "analyzer/exposure"
 

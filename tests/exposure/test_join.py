@@ -14,7 +14,8 @@ from tailcall_audit.analyzer.gates.gate import Gate, Outcome, decide, gated_repo
 from tailcall_audit.analyzer.model import Report
 from tailcall_audit.analyzer.model import State as KernelState
 from tailcall_audit.analyzer.programs.types import ProgramSet
-from tests.exposure.twins import TWINS, caller, filled, packet, plain
+from tests.exposure.shapes import caller, filled, packet, plain
+from tests.exposure.twins import TWINS
 
 _CATALOG = shipped_catalog()
 _COMPILED = {"jited": True}

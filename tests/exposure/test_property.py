@@ -17,7 +17,7 @@ from tailcall_audit.analyzer.exposure.types import State
 from tailcall_audit.analyzer.exposure.world import World
 from tailcall_audit.analyzer.programs.types import Program, ProgramSet
 from tests.exposure.assembled import array, made
-from tests.exposure.twins import caller, extension, plain, replaceable, tracer
+from tests.exposure.shapes import caller, extension, plain, replaceable, tracer
 
 
 class Kind(NamedTuple):

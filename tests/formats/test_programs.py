@@ -9,8 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tailcall_audit.analyzer.formats.registry import View, find_format, format_names
 from tailcall_audit.analyzer.model import Report
+from tests.exposure.shapes import caller, filled, packet
 from tests.exposure.test_join import on
-from tests.exposure.twins import caller, filled, packet
 
 _VIEW = View(made=1_700_000_000.0, publisher="Example", namespace="https://example.org/vex")
 _VERDICTS = [name for name in format_names() if name not in ("prometheus", "fleet", "compared")]
