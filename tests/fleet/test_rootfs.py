@@ -272,6 +272,17 @@ def layout(*layers: bytes) -> dict[str, bytes]:
     return files
 
 
+def nested(files: dict[str, bytes], times: int) -> dict[str, bytes]:
+    """Puts the index of a layout into an index of indexes, several times."""
+    files = dict(files)
+    for _ in range(times):
+        data = files["index.json"]
+        digest = hashlib.sha256(data).hexdigest()
+        files[f"blobs/sha256/{digest}"] = data
+        files["index.json"] = json.dumps({"manifests": [{"digest": f"sha256:{digest}"}]}).encode()
+    return files
+
+
 def saved(*layers: bytes) -> dict[str, bytes]:
     names = [f"{number}/layer.tar" for number in range(len(layers))]
     manifest = json.dumps([{"Config": "c.json", "RepoTags": ["example/os:1"], "Layers": names}]).encode()
@@ -313,10 +324,16 @@ def test_a_layer_that_takes_all_of_a_folder_away_keeps_its_own(tmp_path: Path) -
     assert releases(report_of(oci=[put(layout(BASE, top), tmp_path / "i", True)])) == ["6.12.4"]
 
 
+def test_an_index_of_indexes(tmp_path: Path) -> None:
+    place = put(nested(layout(BASE), 3), tmp_path / "image", True)
+    assert sorted(str(name) for name in releases(report_of(oci=[place]))) == ["6.1.0-47-amd64", "6.1.170", "6.6.10"]
+
+
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
         ({"x": b"y"}, "no image in it"),
+        (nested(layout(BASE), 4), "nested deeper than is read"),
         ({"index.json": b"["}, "index.json"),
         ({"index.json": b'{"manifests": [{"digest": "sha256:../../etc/passwd"}]}'}, "no sha256"),
         ({"manifest.json": b'[{"Layers": ["../../../etc/passwd"]}]'}, "there is no"),

@@ -115,7 +115,9 @@ def _checked_json(blobs: _Blobs, digest: object, label: str) -> object:
 
 
 def _manifests(blobs: _Blobs, descriptors: object, label: str, depth: int = 3) -> Iterator[tuple[str, list[Any]]]:
-    """Yields the platform and the layers of every image in an index, including nested indexes."""
+    """Yields the platform and the layers of every image in an index, including nested indexes. Raises RootError for an
+    index that is nested deeper than `depth`.
+    """
     for item in descriptors if isinstance(descriptors, list) else ():
         if not isinstance(item, dict):
             continue
@@ -125,7 +127,9 @@ def _manifests(blobs: _Blobs, descriptors: object, label: str, depth: int = 3) -
         if name.startswith("unknown"):
             continue  # an attestation, not an image
         data = _checked_json(blobs, item.get("digest"), label)
-        if isinstance(data, dict) and "manifests" in data and depth:
+        if isinstance(data, dict) and "manifests" in data:
+            if not depth:
+                raise RootError(f"{label}: its indexes are nested deeper than is read: give the image alone")
             yield from _manifests(blobs, data["manifests"], label, depth - 1)
         elif isinstance(data, dict) and isinstance(data.get("layers"), list):
             yield name, data["layers"]
