@@ -15,6 +15,19 @@ ENUMS = {
     "State": {"UNKNOWN": "NOT_AFFECTED", "NOT_AFFECTED": "FIXED", "FIXED": "AFFECTED", "AFFECTED": "UNKNOWN"},
     "Confidence": {"HIGH": "MEDIUM", "MEDIUM": "LOW", "LOW": "HIGH"},
     "Claim": {"SIMILAR": "PRESENT", "DOUBTFUL": "SIMILAR", "PRESENT": "ABSENT", "ABSENT": "PRESENT"},
+    "PlaceState": {"UNSEEN": "THERE", "ODD": "THERE", "LACKING": "THERE", "THERE": "LACKING"},
+    "Outcome": {
+        "ACCEPTED": "REFUSED",
+        "REFUSED": "ACCEPTED",
+        "NULL_DEREFERENCE": "REFUSED",
+        "BUSY": "ACCEPTED",
+        "STOPS": "LOOPS",
+        "LOOPS": "STOPS",
+        "MISCOUNTS": "STOPS",
+        "DONE": "NOT_DONE",
+        "NOT_DONE": "DONE",
+        "BUG": "NOT_DONE",
+    },
 }
 """Members of the enumerations that decide verdicts, and the replacement of each."""
 
@@ -68,7 +81,7 @@ def _is_text(statement: ast.stmt) -> bool:
 
 
 def _decides_nothing(statement: ast.stmt) -> bool:
-    if isinstance(statement, ast.Import | ast.ImportFrom | ast.Assert | ast.Raise | ast.Pass) or _is_text(statement):
+    if isinstance(statement, ast.Import | ast.ImportFrom | ast.Assert | ast.Pass) or _is_text(statement):
         return True
     if isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING":
         return True
@@ -118,6 +131,8 @@ def _places(body: list[ast.stmt], scope: str = "", in_function: bool = False) ->
             continue
         function = scope if in_function else ""
         yield _Place(statement, statement, function)
+        if isinstance(statement, ast.Raise):
+            continue  # what an error says decides nothing
         conditions = list(_conditions(statement))
         for expression in _expressions(statement):
             yield _Place(expression, statement, function, any(expression is item for item in conditions))
