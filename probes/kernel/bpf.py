@@ -1,7 +1,8 @@
 """A session of bpf(2): maps, programs, BTF, links, test runs. Closing it closes all its descriptors.
 
 The layouts of ``union bpf_attr`` are those of include/uapi/linux/bpf.h, in the machine's byte order. A kernel accepts a
-union that is shorter than its own. It accepts a longer one if the bytes that it does not know are zero.
+union that is shorter than its own. It accepts a longer one if the bytes that it does not know are zero. Programs and
+BTF are loaded by `tailcall_audit.probes.kernel.verifier`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import struct
 from tailcall_audit.probes.kernel.assembler import Program
 from tailcall_audit.probes.kernel.btf_writer import Function, describe_functions, function_number
 from tailcall_audit.probes.kernel.syscall import ENOTSUPP, LIBC, BpfError, buffer_of, number_of_bpf, raw_call
+from tailcall_audit.probes.kernel.verifier import Loading, load_btf, load_program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["ENOTSUPP", "Bpf", "BpfError", "Function", "function_number"]
 
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE = 0, 1, 2, 3
-_PROG_LOAD, _TEST_RUN, _PROG_NEXT_ID, _MAP_NEXT_ID = 5, 10, 11, 12
-_INFO_BY_FD, _RAW_TRACEPOINT_OPEN, _BTF_LOAD, _LINK_CREATE = 15, 17, 18, 28
+_TEST_RUN, _PROG_NEXT_ID, _MAP_NEXT_ID = 10, 11, 12
+_INFO_BY_FD, _RAW_TRACEPOINT_OPEN, _LINK_CREATE = 15, 17, 28
 
 ARRAY, PROG_ARRAY, CGROUP_STORAGE, ARENA = 2, 3, 19, 33
 SOCKET_FILTER, KPROBE, SCHED_CLS, XDP, CGROUP_SKB, CGROUP_SOCK_ADDR, TRACING, EXT = 1, 2, 3, 6, 8, 18, 26, 28
@@ -38,42 +40,8 @@ INET4_CONNECT, INET6_CONNECT, FENTRY, FEXIT = 10, 11, 24, 25
 CONTEXTS = {SOCKET_FILTER: "__sk_buff", SCHED_CLS: "__sk_buff", CGROUP_SKB: "__sk_buff", XDP: "xdp_md"}
 """The BTF name of a program's context struct. btf_get_prog_ctx_type() compares names."""
 
-_LOG_SIZE = 1 << 16
-_RECORD_SIZE = 8
-"""The size of struct bpf_func_info in bytes."""
 _PACKET = bytes(64)
 _RLIMIT_MEMLOCK = 8
-
-
-_logs: list[ctypes.Array[ctypes.c_char]] = []
-
-
-def _log() -> ctypes.Array[ctypes.c_char]:
-    """Returns the buffer for the verifier's log, the only one of this process: a new one would have to be cleared."""
-    if not _logs:
-        _logs.append(ctypes.create_string_buffer(_LOG_SIZE))
-    _logs[0][0] = b"\0"
-    return _logs[0]
-
-
-class _Loading:
-    """A program to load: its type, its code, and the arguments of `Bpf.load`. `records` has the offset and BTF number
-    of each function.
-
-    This is not a named tuple because a guest would have to load `typing`.
-    """
-
-    def __init__(
-        self, kind: int, code: bytes, name: str, attach_type: int, target: tuple[int, int] | None, flags: int
-    ) -> None:
-        self.kind = kind
-        self.code = code
-        self.name = name
-        self.attach_type = attach_type
-        self.target = target
-        self.flags = flags
-        self.btf = 0
-        self.records = b""
 
 
 class Bpf:
@@ -196,21 +164,7 @@ class Bpf:
         """Loads BTF for functions that take a pointer to the context and return an int. `function_number` returns their
         numbers.
         """
-        data = buffer_of(describe_functions(functions, context))
-        try:
-            return self._load_btf(data, None)
-        except BpfError:
-            log = _log()
-            try:
-                return self._load_btf(data, log)  # load again, to get the log
-            except BpfError as error:
-                raise BpfError(error.errno or 0, error.what, log.value.decode("utf-8", "replace")) from None
-
-    def _load_btf(self, data: ctypes.Array[ctypes.c_char], log: ctypes.Array[ctypes.c_char] | None) -> int:
-        """Passes BTF to the kernel, which writes a log into `log`."""
-        address, size, level = (ctypes.addressof(log), len(log), 1) if log is not None else (0, 0, 0)
-        attributes = struct.pack("=QQIII", ctypes.addressof(data), address, len(data), size, level)
-        return self._keep(self._call(_BTF_LOAD, attributes, "load of BTF"))
+        return self._keep(load_btf(describe_functions(functions, context)))
 
     def load(
         self,
@@ -235,53 +189,16 @@ class Bpf:
         """
         if not functions and len(program.functions) > 1:
             functions = [Function(function, number == 0) for number, function in enumerate(program.functions)]
-        loading = _Loading(kind, program.encode(), name, attach_type, target, flags)
+        loading = Loading(kind, program.encode(), name, attach_type, target, flags)
         if functions:
             loading.btf = self.btf(functions, context or CONTEXTS[kind])
             loading.records = b"".join(
                 struct.pack("=II", offset, function_number(index))
                 for index, offset in enumerate(program.functions.values())
             )
-        try:
-            descriptor = self._load(loading, None)
-        except BpfError:
-            log = _log()
-            try:
-                descriptor = self._load(loading, log)  # load again, to get the verifier's log
-            except BpfError as error:
-                raise BpfError(error.errno or 0, error.what, log.value.decode("utf-8", "replace")) from None
+        descriptor = self._keep(load_program(loading))
         self._remember("prog", descriptor)
         return descriptor
-
-    def _load(self, loading: _Loading, log: ctypes.Array[ctypes.c_char] | None) -> int:
-        """Passes a program to the verifier, which writes its log into `log`."""
-        insns, license_, infos = buffer_of(loading.code), buffer_of(b"GPL\0"), buffer_of(loading.records)
-        target, number = loading.target or (0, 0)
-        attributes = struct.pack(
-            "=IIQQIIQII16sIIIIQIIQIII",
-            loading.kind,
-            len(loading.code) // 8,
-            ctypes.addressof(insns),
-            ctypes.addressof(license_),
-            0 if log is None else 1,
-            0 if log is None else len(log),
-            0 if log is None else ctypes.addressof(log),
-            0,
-            loading.flags,
-            loading.name.encode()[:15],
-            0,
-            loading.attach_type,
-            loading.btf,
-            _RECORD_SIZE if loading.records else 0,
-            ctypes.addressof(infos) if loading.records else 0,
-            len(loading.records) // _RECORD_SIZE,
-            0,
-            0,
-            0,
-            number,
-            target,
-        )
-        return self._keep(self._call(_PROG_LOAD, attributes, f"load of {loading.name}"))
 
     def attach(self, program: int, attach_type: int = 0) -> int:
         """Attaches a tracing program (with this attach type) or a freplace program (0) to the target for which it was
