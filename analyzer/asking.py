@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from tailcall_audit.analyzer.judging import judge_subject
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease, ReleaseError
 from tailcall_audit.analyzer.model import AuditError, Skipped, State, TargetReport
@@ -24,7 +25,6 @@ __all__ = ["judge_asking", "look_up_nodes"]
 
 _Judged = TargetReport | AuditError | Skipped
 _Judge = Callable[[Request, Sequence[Source]], Iterator[_Judged]]
-_JudgeSubject = Callable[[Subject, Request], TargetReport]
 _RELEASE = "release"
 
 
@@ -43,9 +43,8 @@ class _Kernel(NamedTuple):
 class _Asked:
     """The kernels that the sources name, with the report on each."""
 
-    def __init__(self, request: Request, judge_subject: _JudgeSubject) -> None:
+    def __init__(self, request: Request) -> None:
         self.request = request
-        self.judge_subject = judge_subject
         self.reports: dict[Hashable, _Judged] = {}
         self._kernels: dict[Hashable, _Kernel] = {}
 
@@ -106,7 +105,7 @@ class _Asked:
 
     def _look_up(self, request: Request, kernel: _Kernel) -> TargetReport | Skipped:
         try:
-            return self.judge_subject(kernel.opened(request), request)
+            return judge_subject(kernel.opened(request), request)
         except AuditError as error:
             return Skipped(kernel.release.release, str(error))
 
@@ -116,11 +115,9 @@ def _of_text(text: str, request: Request) -> Subject:
     return subject
 
 
-def judge_asking(
-    request: Request, sources: Sequence[Source], judge: _Judge, judge_subject: _JudgeSubject
-) -> Iterator[_Judged]:
+def judge_asking(request: Request, sources: Sequence[Source], judge: _Judge) -> Iterator[_Judged]:
     """Yields the report of every source, in order. `judge` judges a kernel without looking it up."""
-    asked = _Asked(request, judge_subject)
+    asked = _Asked(request)
     kernels: list[KernelRelease | AuditError] = []
     for _, text in sources:
         try:
@@ -145,12 +142,12 @@ def _of_node(kernel: NodeKernel, request: Request) -> Subject:
 
 
 def look_up_nodes(
-    request: Request, kernels: Sequence[NodeKernel], reports: Sequence[TargetReport], judge_subject: _JudgeSubject
+    request: Request, kernels: Sequence[NodeKernel], reports: Sequence[TargetReport]
 ) -> tuple[TargetReport, ...]:
     """Returns the reports on the kernels of nodes, in order, with the open ones looked up. `reports` were made without a
     look-up.
     """
-    asked = _Asked(request, judge_subject)
+    asked = _Asked(request)
     for kernel, report in zip(kernels, reports, strict=True):
         release = _kernel(parse_release(kernel.text, request.catalog))
         asked.add(kernel, _Kernel(release, partial(_of_node, kernel)), lambda _, report=report: report)  # type: ignore[misc]

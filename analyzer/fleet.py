@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from tailcall_audit.analyzer.judging import judge_subject
 from tailcall_audit.analyzer.limits import limits_of
 from tailcall_audit.analyzer.model import AuditError, Node, Report, TargetReport
 from tailcall_audit.analyzer.subjects.nodes import NodeBatch, NodeKernel, nodes_of_list, subject_of_kernel
-from tailcall_audit.analyzer.subjects.subject import Request, Subject
+from tailcall_audit.analyzer.subjects.subject import Request
 from tailcall_audit.analyzer.worker import work_apart
 
 __all__ = ["LookUp", "audit_nodes"]
@@ -28,9 +29,7 @@ def _read(request: Request, name: str) -> Iterator[NodeKernel | NodeBatch]:
     )
 
 
-def audit_nodes(
-    request: Request, name: str, judge: Callable[[Subject, Request], TargetReport], look_up: LookUp | None = None
-) -> Report:
+def audit_nodes(request: Request, name: str, look_up: LookUp | None = None) -> Report:
     """Audits the kernels of a list of nodes, and looks the open ones up with `look_up`. Raises AuditError if no node
     names a kernel.
 
@@ -44,7 +43,7 @@ def audit_nodes(
         if isinstance(item, NodeKernel):
             request.progress(f"judging {item.text}")
             kernels.append(item)
-            targets.append(judge(subject_of_kernel(request, item), request))
+            targets.append(judge_subject(subject_of_kernel(request, item), request))
         else:
             nodes += [Node(*node) for node in item.nodes]
     if not targets:

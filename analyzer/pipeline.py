@@ -1,33 +1,23 @@
-"""The audit: open, read, judge, report. All kinds of subjects take the same steps. This module does not print
-or exit.
+"""The audit: which sources are opened, how each is judged, and the report on all. This module does not print or exit.
+
+`tailcall_audit.analyzer.judging` reads and judges one subject.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from tailcall_audit.analyzer.basis import today
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog
-from tailcall_audit.analyzer.model import (
-    AuditError,
-    Report,
-    Skipped,
-    TargetKind,
-    TargetReport,
-    Verdict,
-)
-from tailcall_audit.analyzer.policy.ageing import without_old
-from tailcall_audit.analyzer.policy.facts import MEMORY, Facts
-from tailcall_audit.analyzer.policy.judge import judge_all
-from tailcall_audit.analyzer.policy.overruled import overruled_by_code
+from tailcall_audit.analyzer.judging import judge_subject
+from tailcall_audit.analyzer.model import AuditError, Report, Skipped, TargetReport
 from tailcall_audit.analyzer.policy.series import first_fixed_by_series, with_pending_reboots
-from tailcall_audit.analyzer.readers.registry import READERS, Reader, Reading
 from tailcall_audit.analyzer.selection import given_config, named_architecture, select_defects
-from tailcall_audit.analyzer.subjects.subject import ANY_DISTRIBUTION, Fleet, Parts, Progress, Request, Subject
+from tailcall_audit.analyzer.subjects.subject import ANY_DISTRIBUTION, Fleet, Progress, Request
 from tailcall_audit.analyzer.targets import Source, Targets, check_parameters
 
 if TYPE_CHECKING:
@@ -36,121 +26,10 @@ if TYPE_CHECKING:
     from tailcall_audit.analyzer.subjects.online import Online
     from tailcall_audit.analyzer.web.repositories import KnownRepository
 
-__all__ = [
-    "Source",
-    "audit",
-    "audit_sources",
-    "judge_subject",
-    "read_facts",
-]
+__all__ = ["Source", "audit", "audit_sources"]
 
-_FEW = 8
-"""So many kernels are each judged by themselves."""
 _HARMLESS = ("release",)
 """Sources that are only matched against a few patterns. A separate process for them would cost more than the audit."""
-
-
-class _Beside(threading.Thread):
-    """A reader that runs in its own thread, in parallel with the others."""
-
-    def __init__(self, reader: Reader, subject: Subject, request: Request) -> None:
-        super().__init__(daemon=True)
-        self._reader, self._subject, self._request = reader, subject, request
-        self._reading = Reading()
-        self._error: BaseException | None = None
-
-    def run(self) -> None:
-        """Runs the reader. An exception is kept for `outcome`."""
-        try:
-            self._reading = self._reader.read(self._subject, self._request)
-        except BaseException as error:
-            self._error = error
-
-    def outcome(self) -> Reading:
-        """Waits for the result. Raises the exception of the reader, if there was one."""
-        self.join()
-        if self._error is not None:
-            raise self._error
-        return self._reading
-
-
-def _read(subject: Subject, request: Request) -> list[Reading]:
-    """Runs all readers that apply to a subject and returns their results, the highest rank first. Raises AuditError."""
-    readers = [reader for reader in READERS if reader.applies(subject)]
-    beside = {reader.kind: _Beside(reader, subject, request) for reader in readers if reader.beside}
-    for thread in beside.values():
-        thread.start()
-    found = {reader.kind: reader.read(subject, request) for reader in readers if not reader.beside}
-    found |= {kind: thread.outcome() for kind, thread in beside.items()}
-    return [found[reader.kind] for reader in readers]
-
-
-def _asked_for(verdicts: Iterable[Verdict], request: Request, architecture: str | None) -> tuple[Verdict, ...]:
-    """Leaves out pitfalls of other architectures if only pitfalls are requested."""
-    if not request.pitfalls or architecture is None:
-        return tuple(verdicts)
-    return tuple(
-        item for item in verdicts if not item.defect.architectures or architecture in item.defect.architectures
-    )
-
-
-def _newer_than(subject: Subject, catalog: Catalog) -> str | None:
-    """Returns the newest mainline release of the catalogue, if the subject's release is later."""
-    release, newest = subject.release, catalog.newest_mainline
-    return str(newest) if release is not None and release.version.base > newest else None
-
-
-def read_facts(subject: Subject, request: Request) -> tuple[Facts, tuple[str, ...]]:
-    """Returns the facts that the readers found in a subject, and their notes. Raises AuditError if it cannot be
-    read.
-    """
-    readings = _read(subject, request)
-    evidence = [item for reading in readings for item in reading.evidence]
-    if request.max_age is not None:
-        teach = None if subject.release is None else subject.release.teach
-        evidence = list(without_old(evidence, request.max_age, request.today or today(), teach))
-    facts = Facts(
-        evidence,
-        subject.architecture,
-        subject.config,
-        subject.config_applies,
-        subject.live_patches,
-        _newer_than(subject, request.catalog),
-    )
-    return facts, tuple(text for item in readings for text in item.notes)
-
-
-def _judged_alone(subject: Subject, request: Request) -> tuple[tuple[Verdict, ...], tuple[str, ...]]:
-    """Returns the verdicts on a subject, and the notes of its readers."""
-    facts, notes = read_facts(subject, request)
-    return _asked_for(judge_all(request.catalog, facts, request.defects), request, subject.architecture), notes
-
-
-def _judged_with_others(subject: Subject, request: Request) -> tuple[tuple[Verdict, ...], tuple[str, ...]]:
-    """Does the same. If many kernels are judged of which only the release is known, those that are alike share it."""
-    only_release = subject.release is not None and subject.config is None and subject.parts == Parts()
-    if not only_release or MEMORY.of(request.catalog).targets <= _FEW:
-        return _judged_alone(subject, request)
-    from tailcall_audit.analyzer.alike import judge_alike
-
-    return judge_alike(subject, request, lambda item, asked: _judged_alone(item, asked)[0]), ()
-
-
-def judge_subject(subject: Subject, request: Request) -> TargetReport:
-    """Reads and judges one subject. Raises AuditError if it cannot be read."""
-    verdicts, read_notes = _judged_with_others(subject, request)
-    notes = [*overruled_by_code(verdicts), *subject.notes, *read_notes]
-    running = subject.is_running and subject.kind is not TargetKind.HOST
-    return TargetReport(
-        name=f"{subject.label} (running)" if running else subject.label,
-        kind=subject.kind,
-        identity=subject.identity,
-        verdicts=verdicts,
-        notes=tuple(dict.fromkeys(notes)),
-        bootable=subject.bootable,
-        is_running=subject.is_running,
-        series=subject.series,
-    )
 
 
 def _judge_source(request: Request, source: Source) -> Iterator[TargetReport | Skipped]:
@@ -181,7 +60,7 @@ def _judged(request: Request, sources: Sequence[Source]) -> Iterator[TargetRepor
     if request.online is not None:
         from tailcall_audit.analyzer.asking import judge_asking
 
-        yield from judge_asking(request, sources, _judged, judge_subject)
+        yield from judge_asking(request, sources, _judged)
         return
     for source in sources:
         apart = request.apart and source[0] not in _HARMLESS
@@ -300,15 +179,10 @@ def _audit_nodes(request: Request, name: str) -> Report:
     from tailcall_audit.analyzer.fleet import audit_nodes
 
     if request.online is None:
-        return audit_nodes(request, name, judge_subject)
+        return audit_nodes(request, name)
     from tailcall_audit.analyzer.asking import look_up_nodes
 
-    return audit_nodes(
-        request,
-        name,
-        judge_subject,
-        lambda kernels, reports: look_up_nodes(request, kernels, reports, judge_subject),
-    )
+    return audit_nodes(request, name, partial(look_up_nodes, request))
 
 
 def _online(repositories: Sequence[KnownRepository]) -> Online:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from tailcall_audit.analyzer.alike import judge_alike
 from tailcall_audit.analyzer.catalog.load import load_catalog
+from tailcall_audit.analyzer.judging import judge_alone
 from tailcall_audit.analyzer.kernelfiles.release.types import ReleaseError
 from tailcall_audit.analyzer.model import LivePatches, Verdict
-from tailcall_audit.analyzer.pipeline import _judged_alone
 from tailcall_audit.analyzer.readers.alike import MARK, stand_in
 from tailcall_audit.analyzer.subjects.release import open_subjects
 from tailcall_audit.analyzer.subjects.subject import Request, Subject
@@ -24,7 +24,7 @@ STRINGS = Path(__file__).parent / "kernelfiles/release_strings.tsv"
 
 
 def alone(subject: Subject, request: Request) -> tuple[Verdict, ...]:
-    return _judged_alone(subject, request)[0]
+    return judge_alone(subject, request)[0]
 
 
 def subjects(text: str, request: Request = REQUEST) -> Iterator[Subject]:

@@ -19,6 +19,7 @@ LAYERS = (
     ("analyzer.pipeline", "analyzer.exposing"),
     ("analyzer.asking",),
     ("analyzer.fleet",),
+    ("analyzer.judging",),
     ("analyzer.targets", "analyzer.worker", "analyzer.limits", "analyzer.selection", "analyzer.alike"),
     ("analyzer.formats",),
     ("analyzer.gates",),

@@ -19,7 +19,7 @@ from tailcall_audit.analyzer.architecture import spellings
 from tailcall_audit.analyzer.catalog.load import shipped_catalog
 
 _ANALYZER = Path(__file__).resolve().parent.parent / "analyzer"
-_PLACES = ("policy", "readers", "subjects", "kernelfiles", "web", "pipeline.py", "worker.py")
+_PLACES = ("policy", "readers", "subjects", "kernelfiles", "web", "pipeline.py", "judging.py", "worker.py")
 
 EXCEPTIONS = {
     "kernelfiles/changelog": "grammars have the names of those who write them, as the catalogue's `grammar` has",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
+from tailcall_audit.analyzer.judging import read_facts
 from tailcall_audit.analyzer.kernelfiles.tree_files import BlobReader
 from tailcall_audit.analyzer.model import Verdict
-from tailcall_audit.analyzer.pipeline import read_facts
 from tailcall_audit.analyzer.policy.facts import Facts
 from tailcall_audit.analyzer.policy.judge import judge_all
 from tailcall_audit.analyzer.readers.source import SourceReader, changed_files, signature_files

@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 from tailcall_audit.analyzer.catalog.expression import leaves
 from tailcall_audit.analyzer.catalog.types import Catalog, Defect
+from tailcall_audit.analyzer.judging import judge_subject
 from tailcall_audit.analyzer.kernelfiles.package_file import read_package
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, NotInstalledError
 from tailcall_audit.analyzer.kernelfiles.packages_index import sort_kernels
 from tailcall_audit.analyzer.kernelfiles.release.schemes import known_architecture
 from tailcall_audit.analyzer.kernelfiles.rpm_version import rpm_key
 from tailcall_audit.analyzer.model import AuditError, Presence, Report, Skipped, State, TargetReport, Verdict
-from tailcall_audit.analyzer.pipeline import audit_sources, judge_subject
+from tailcall_audit.analyzer.pipeline import audit_sources
 from tailcall_audit.analyzer.plan.types import FirstWithout, KnownFrom, Left, SeriesPlan
 from tailcall_audit.analyzer.policy.series import first_fixed
 from tailcall_audit.analyzer.policy.weigh import weigh

@@ -1,6 +1,6 @@
 """A subject is one kernel that is audited: what it says it is, and the parts of it that readers can read.
 
-The openers beside this module make subjects. `tailcall_audit.analyzer.pipeline` reads and judges them.
+The openers beside this module make subjects. `tailcall_audit.analyzer.judging` reads and judges them.
 """
 
 from __future__ import annotations
