@@ -26,6 +26,8 @@ _EXT = 0x1C
 _PROGRAM, _AUX, _DESTINATION = "program", "aux", "dst_prog"
 _CLOBBERED = frozenset(("rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11"))
 """The registers that a call may change (System V ABI)."""
+_ARGUMENTS = frozenset(("rdi", "rsi", "rdx", "rcx", "r8", "r9"))
+"""The registers that hand on arguments (System V ABI)."""
 _NEAR = 10
 """The most instructions between the branch for type EXT and the type that is then taken."""
 _READING = frozenset(("cmp", "test", "push", "jmp", "nop", "ret"))
@@ -49,8 +51,10 @@ def owner_check(
         return
     if f"{name}.part" in functions and f"{name}.part" not in decoded:
         return
-    pieces = [decoded[name], decoded.get(f"{name}.part", [])]
-    seen = _Resolution.of(pieces, type_place, aux_place, places["dst_prog"], places["saved_dst_prog_type"])
+    following = _Following(type_place, aux_place, places["dst_prog"], places["saved_dst_prog_type"])
+    for piece in (name, f"{name}.part"):
+        following.read(decoded.get(piece, []))
+    seen = following.seen()
     if seen.compares_ext and (seen.saved or seen.destination):
         yield from _resolving(functions[name], seen)
     elif seen.reads_type and not (seen.saved or seen.destination or seen.compares_ext or seen.hands_on):
@@ -81,7 +85,8 @@ def _resolving(function: Function, seen: _Resolution) -> Iterator[Shown]:
         yield from taken_together("saved-target-type", [Place(PlaceState.LACKING, function, shown)])
         shown = {
             PlaceState.THERE: f"{name}() looks whether dst_prog is NULL",
-            PlaceState.ODD: f"{name}() looks whether dst_prog is NULL, and no jump follows",
+            PlaceState.ODD: f"{name}() looks whether dst_prog is NULL, and follows it all the same",
+            PlaceState.UNSEEN: f"what {name}() does with a dst_prog that is NULL",
         }.get(seen.tested, f"{name}() follows dst_prog without a look whether it is NULL")
         yield from taken_together("target-null-check", [Place(seen.tested, function, shown)])
 
@@ -102,59 +107,118 @@ class _Resolution(NamedTuple):
     tested: PlaceState
     hands_on: bool
 
-    @classmethod
-    def of(
-        cls, pieces: list[list[Insn]], type_place: int, aux_place: int, dst_prog: int, saved_type: int | None
-    ) -> _Resolution:
-        """Follows the program (the second argument), its aux and its dst_prog through the registers, in the order of
-        the code.
+
+class _Following:
+    """Follows the program (the second argument), its aux and its dst_prog through the registers, in the order of the
+    code, and keeps what was seen.
+    """
+
+    def __init__(self, type_place: int, aux_place: int, dst_prog: int, saved_type: int | None) -> None:
+        self._type, self._dst_prog, self._saved = type_place, dst_prog, saved_type
+        self._leads = {(_PROGRAM, aux_place): _AUX, (_AUX, dst_prog): _DESTINATION}
+        self._holds = {"rsi": _PROGRAM}
+        self._given: set[str] = set()
+        """The registers that arguments were moved to. The program itself may still be in its own when another function
+        is called.
         """
-        holds = {"rsi": _PROGRAM}
-        leads = {(_PROGRAM, aux_place): _AUX, (_AUX, dst_prog): _DESTINATION}
-        reads_type = compares_ext = destination = saved = followed = hands_on = False
-        tested = PlaceState.LACKING
-        takes: set[int] = set()
-        compares: list[tuple[list[Insn], int]] = []
-        for piece, number, insn in ((code, *pair) for code in pieces for pair in enumerate(code)):
+        self._reads_type = self._destination = self._reads_saved = self._hands_on = False
+        self._guard: tuple[list[Insn], int] | None = None
+        self._takes: set[int] = set()
+        self._follows: set[int] = set()
+        self._compares: list[tuple[list[Insn], int]] = []
+
+    def seen(self) -> _Resolution:
+        """Returns what was seen of the pieces that were read."""
+        return _Resolution(
+            reads_type=self._reads_type,
+            compares_ext=bool(self._compares),
+            ext_leads_there=any(_leads(*compare, self._takes) for compare in self._compares),
+            destination=self._destination,
+            saved=self._reads_saved,
+            tested=PlaceState.LACKING if self._guard is None else _guarded(*self._guard, self._follows),
+            hands_on=self._hands_on,
+        )
+
+    def read(self, piece: list[Insn]) -> None:
+        """Reads a piece of the function."""
+        for number, insn in enumerate(piece):
             first, last = insn.parts[0], insn.parts[-1]
-            found: str | None = None
-            for text in {first, last}:
-                memory = MEMORY.fullmatch(text)
-                if memory is None:
-                    continue
-                held, place = holds.get(memory.group(2)), int(memory.group(3) or "0", 0)
-                wide = memory.group(1) == "qword"
-                reads_type = reads_type or (held == _PROGRAM and place == type_place and not wide)
-                if held == _AUX and ((place == saved_type and not wide) or (place == dst_prog and wide)):
-                    takes.add(insn.address)
-                    saved, destination = saved or not wide, destination or wide
-                if held == _AUX and place == dst_prog and insn.mnemonic == "cmp" and not followed:
-                    tested = _guard(piece, number)
-                followed = followed or held == _DESTINATION
-                found = leads.get((held or "", place)) if wide and text == last else found
+            loaded = None
+            for text in dict.fromkeys((first, last)):
+                value = self._operand(text, piece, number)
+                loaded = value if text == last else loaded
             if insn.mnemonic == "cmp" and last == hex(_EXT):
-                compares_ext = True
-                compares.append((piece, number))
-            if insn.mnemonic == "test" and first == last and holds.get(first) == _DESTINATION and not followed:
-                tested = _guard(piece, number)
+                self._compares.append((piece, number))
+            if insn.mnemonic == "test" and first == last and self._holds.get(first) == _DESTINATION:
+                self._compared_with_null(piece, number)
+            self._hands_on = self._hands_on or _gives_away(insn, self._holds)
             if insn.mnemonic == "call":
                 # The call of the tracer, with which every function begins, keeps all registers.
                 if any(before.mnemonic != "endbr64" for before in piece[:number]):
-                    hands_on = hands_on or holds.get("rdi") == _PROGRAM
-                    holds = {register: held for register, held in holds.items() if register not in _CLOBBERED}
+                    self._call()
             elif insn.mnemonic not in _READING and (written := REGISTERS.get(first)) is not None:
-                copied = holds.get(last) if insn.mnemonic == "mov" else None
-                holds.pop(written, None)
-                kept = found if insn.mnemonic == "mov" else None
-                if kept or copied:
-                    holds[written] = kept or copied or ""
-        ext_leads_there = any(_leads(*compare, takes) for compare in compares)
-        return cls(reads_type, compares_ext, ext_leads_there, destination, saved, tested, hands_on)
+                self._write(written, (loaded or self._holds.get(last)) if insn.mnemonic == "mov" else None)
+
+    def _operand(self, text: str, piece: list[Insn], number: int) -> str | None:
+        """Looks at an operand. Returns which object its memory points to, if that is known."""
+        memory = MEMORY.fullmatch(text)
+        if memory is None:
+            return None
+        held, place = self._holds.get(memory.group(2)), int(memory.group(3) or "0", 0)
+        wide = memory.group(1) == "qword"
+        if held == _PROGRAM and place == self._type and not wide:
+            self._reads_type = True
+        if held == _AUX and place == (self._dst_prog if wide else self._saved):
+            self._takes.add(piece[number].address)
+            self._reads_saved, self._destination = self._reads_saved or not wide, self._destination or wide
+        if held == _AUX and place == self._dst_prog and piece[number].mnemonic == "cmp":
+            self._compared_with_null(piece, number)
+        if held == _DESTINATION:
+            self._follows.add(piece[number].address)
+        return self._leads.get((held or "", place)) if wide else None
+
+    def _compared_with_null(self, piece: list[Insn], number: int) -> None:
+        if not self._follows:
+            self._guard = piece, number
+
+    def _call(self) -> None:
+        if any(self._holds.get(register) == _PROGRAM for register in ("rdi", *self._given)):
+            self._hands_on = True
+        self._given.clear()
+        self._holds = {register: held for register, held in self._holds.items() if register not in _CLOBBERED}
+
+    def _write(self, register: str, held: str | None) -> None:
+        self._holds.pop(register, None)
+        if held is not None:
+            self._holds[register] = held
+            self._given |= {register} & _ARGUMENTS
 
 
-def _guard(piece: list[Insn], number: int) -> PlaceState:
-    """Returns THERE if a jump for equal operands follows the comparison with NULL, else ODD."""
-    return PlaceState.ODD if flow_of(piece).when_equal(number) is None else PlaceState.THERE
+def _gives_away(insn: Insn, holds: Mapping[str, str]) -> bool:
+    """Returns True if an instruction puts the program, its aux or its dst_prog where it is not followed: into memory,
+    onto the stack, or into a register by another instruction than `mov`.
+    """
+    first, last = insn.parts[0], insn.parts[-1]
+    if last not in holds or insn.mnemonic in ("cmp", "test", "pop"):
+        return False
+    return insn.mnemonic != "mov" or first not in REGISTERS
+
+
+def _guarded(piece: list[Insn], number: int, follows: set[int]) -> PlaceState:
+    """Returns THERE if dst_prog is followed (by the instructions at `follows`) only behind the jump that finds it
+    different from NULL.
+
+    It is ODD if no such jump follows the comparison or another way leads there, and UNSEEN if dst_prog is not followed
+    in this code.
+    """
+    flow = flow_of(piece)
+    step = flow.when_different(number)
+    if step is None:
+        return PlaceState.ODD
+    places = {index for index, insn in enumerate(piece) if insn.address in follows}
+    if len(places) < len(follows) or not places:
+        return PlaceState.UNSEEN
+    return PlaceState.ODD if places & flow.reached(without_steps={step}) else PlaceState.THERE
 
 
 def _leads(piece: list[Insn], number: int, takes: set[int]) -> bool:

@@ -1,0 +1,184 @@
+"""Pitfalls 1 and 5 in machine code: listings of the owner check, as compilers and releases could have it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tailcall_audit.analyzer.readers.code.claims import Claim
+from tailcall_audit.analyzer.readers.code.x86_64.owner_check import FUNCTIONS, owner_check
+from tests.readers.listing import START, function, listed, types
+
+NAME = "bpf_prog_map_compatible"
+TYPES = types(
+    {
+        ("bpf_prog", "type"): 4,
+        ("bpf_prog", "aux"): 0x38,
+        ("bpf_prog_aux", "dst_prog"): 0x48,
+        ("bpf_prog_aux", "saved_dst_prog_type"): 0x60,
+    }
+)
+# As in v5.18 to v6.1, before the fixes of pitfall 5.
+UNCHECKED = """
+    call __fentry__
+    push rbx
+    mov rbx, rdi
+    mov eax, dword ptr [rsi + 4]
+    mov rdx, qword ptr [rsi + 0x38]
+    cmp eax, 0x1c
+    jne plain
+    mov rcx, qword ptr [rdx + 0x48]
+    mov eax, dword ptr [rcx + 4]
+    plain:
+    cmp eax, dword ptr [rbx + 0x10]
+    sete al
+    ret
+"""
+# As with f7866c358733 alone: the type of dst_prog if there is one.
+CHECKED = UNCHECKED.replace(
+    "mov eax, dword ptr [rcx + 4]", "test rcx, rcx\n    je plain\n    mov eax, dword ptr [rcx + 4]"
+)
+# As since fdad456cbcca.
+SAVED = UNCHECKED.replace(
+    "mov rcx, qword ptr [rdx + 0x48]\n    mov eax, dword ptr [rcx + 4]", "mov eax, dword ptr [rdx + 0x60]"
+)
+# As before v5.18.
+PLAIN = """
+    call __fentry__
+    mov eax, dword ptr [rsi + 4]
+    cmp eax, dword ptr [rdi + 0x10]
+    sete al
+    ret
+"""
+TARGET, EXTENSIONS, NULL, SAVE, OPEN = (
+    "target-type", "extensions-only", "target-null-check", "saved-target-type", "open-coded-target-type",
+)  # fmt: skip
+PRESENT, ABSENT, SIMILAR, DOUBTFUL = Claim.PRESENT, Claim.ABSENT, Claim.SIMILAR, Claim.DOUBTFUL
+
+
+def claims(text: str, part: str | None = None) -> dict[str, Claim]:
+    code = {NAME: text} | ({} if part is None else {f"{NAME}.part": part})
+    decoded = {name: listed(body, START + 0x200 * number) for number, (name, body) in enumerate(code.items())}
+    found = list(owner_check({name: function(name) for name in code}, decoded, TYPES))
+    assert len(found) == len({item.effect for item in found})
+    return {item.effect: item.claim for item in found}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (PLAIN, {TARGET: ABSENT, OPEN: ABSENT}),
+        (UNCHECKED, {EXTENSIONS: PRESENT, TARGET: SIMILAR, SAVE: ABSENT, NULL: ABSENT}),
+        (CHECKED, {EXTENSIONS: PRESENT, TARGET: SIMILAR, SAVE: ABSENT, NULL: PRESENT}),
+        (SAVED, {EXTENSIONS: PRESENT, TARGET: SIMILAR, SAVE: SIMILAR, NULL: PRESENT}),
+    ],
+    ids=["5.10", "5.18", "f7866c358733", "fdad456cbcca"],
+)
+def test_the_releases(text: str, expected: dict[str, Claim]) -> None:
+    assert claims(text) == expected
+
+
+def test_a_comparison_of_dst_prog_in_memory_is_a_look() -> None:
+    in_memory = UNCHECKED.replace("mov rcx", "cmp qword ptr [rdx + 0x48], 0\n    je plain\n    mov rcx")
+    assert claims(in_memory)[NULL] is PRESENT
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        # The jump is turned round: NULL is followed, as in a mutant whose guest panics.
+        ("test rcx, rcx\n    je plain", "test rcx, rcx\n    jne plain"),
+        # No jump uses the comparison, or one of another kind.
+        ("test rcx, rcx\n    je plain", "test rcx, rcx\n    nop "),
+        ("test rcx, rcx\n    je plain", "test rcx, rcx\n    js plain"),
+        # Another way leads to the same place.
+        ("cmp eax, 0x1c", "test r8, r8\n    jne follow\n    cmp eax, 0x1c"),
+    ],
+)
+def test_a_look_for_null_that_does_not_keep_from_following_it_is_doubtful(before: str, after: str) -> None:
+    text = CHECKED.replace("mov eax, dword ptr [rcx + 4]", "follow:\n    mov eax, dword ptr [rcx + 4]")
+    assert text.count(before) == 1
+    assert claims(text.replace(before, after))[NULL] is DOUBTFUL
+
+
+def test_a_look_for_null_behind_the_read_is_none() -> None:
+    late = UNCHECKED.replace(
+        "mov eax, dword ptr [rcx + 4]", "mov eax, dword ptr [rcx + 4]\n    test rcx, rcx\n    je plain"
+    )
+    assert claims(late)[NULL] is ABSENT
+
+
+def test_a_look_for_null_before_a_piece_of_its_own_is_not_followed() -> None:
+    text = CHECKED.replace("mov eax, dword ptr [rcx + 4]", "jmp 0xffffffff81000200")
+    part = "mov eax, dword ptr [rcx + 4]\n    ret "
+    found = claims(text, part)
+    assert found[EXTENSIONS] is PRESENT
+    assert NULL not in found
+
+
+def test_a_branch_for_extensions_that_does_not_come_to_the_type_lacks_it() -> None:
+    for before, after in (("jne plain", "je plain"), ("jne plain", "jmp plain")):
+        assert claims(SAVED.replace(before, after)) == {TARGET: ABSENT}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "mov qword ptr [rsp + 8], rsi",
+        "push rsi",
+        "cmovne rdx, rsi",
+        "xchg rdx, rsi",
+        "add rdx, rsi",
+        "mov rdi, rsi\n    call resolve",
+        "mov r12, rsi\n    mov rsi, r12\n    call resolve",
+    ],
+)
+def test_a_program_that_is_handed_on_is_not_known(line: str) -> None:
+    """A check of dst_prog may be where the program went: a wrong `absent` of what introduces a defect is a wrong
+    `not-affected`.
+    """
+    assert claims(PLAIN.replace("mov eax", f"{line}\n    mov eax")) == {}
+
+
+@pytest.mark.parametrize("line", ["test rsi, rsi", "mov rdx, rsi", "call _raw_spin_lock", "mov dword ptr [rdi], eax"])
+def test_a_program_that_stays_in_registers_is_followed(line: str) -> None:
+    text = PLAIN.replace("cmp eax", f"{line}\n    cmp eax")
+    assert claims(text) == {TARGET: ABSENT, OPEN: ABSENT}
+
+
+def test_what_a_call_may_change_is_not_followed_behind_it() -> None:
+    """rsi is another value then: a read there is no read of the program's type."""
+    assert claims(PLAIN.replace("mov eax", "call _raw_spin_lock\n    mov eax")) == {}
+    kept = PLAIN.replace("mov eax", "mov rbx, rsi\n    call _raw_spin_lock\n    mov eax").replace(
+        "[rsi + 4]", "[rbx + 4]"
+    )
+    assert claims(kept) == {TARGET: ABSENT, OPEN: ABSENT}
+
+
+def test_a_register_that_is_written_holds_the_program_no_more() -> None:
+    assert claims(PLAIN.replace("mov eax", "mov rsi, qword ptr [rdi + 8]\n    mov eax")) == {}
+    assert claims(PLAIN.replace("mov eax", "lea rsi, [rdi + 8]\n    mov eax")) == {}
+
+
+def test_a_piece_that_does_not_decode_is_no_answer() -> None:
+    functions = {NAME: function(NAME), f"{NAME}.part": function(f"{NAME}.part")}
+    assert list(owner_check(functions, {NAME: listed(PLAIN)}, TYPES)) == []
+    assert len(list(owner_check({NAME: function(NAME)}, {NAME: listed(PLAIN)}, TYPES))) == 2
+
+
+@pytest.mark.parametrize("lacking", [("bpf_prog", "type"), ("bpf_prog", "aux"), ("bpf_prog_aux", "dst_prog")])
+def test_without_the_offsets_there_is_no_answer(lacking: tuple[str, str]) -> None:
+    known = {
+        key: 8 * number
+        for number, key in enumerate((("bpf_prog", "type"), ("bpf_prog", "aux"), ("bpf_prog_aux", "dst_prog")))
+    }
+    functions, decoded = {NAME: function(NAME)}, {NAME: listed(PLAIN)}
+    assert list(owner_check(functions, decoded, types({key: at for key, at in known.items() if key != lacking}))) == []
+    assert list(owner_check(functions, decoded, None)) == []
+    assert list(owner_check(functions, {}, TYPES)) == []
+
+
+def test_the_function_with_the_comparisons_is_read_before_the_one_that_calls_it() -> None:
+    inner, outer, _ = FUNCTIONS
+    functions = {name: function(name) for name in (inner, outer)}
+    decoded = {inner: listed(SAVED), outer: listed(PLAIN)}
+    assert {item.function.name for item in owner_check(functions, decoded, TYPES)} == {inner}
