@@ -70,10 +70,19 @@ def _put(function: Function, flow: Flow, btf: Btf) -> Place:
     ]
     if not reads:
         return Place(PlaceState.ODD, function, f"{PUT}() looks at no is_extended, which struct bpf_prog_aux has")
+    if _leaves(flow):
+        return Place(PlaceState.UNSEEN, function, f"{PUT}(), which has code elsewhere")
     found = paths(flow, members)
     if found is None:
         return Place(PlaceState.UNSEEN, function, f"{PUT}(), which has too many paths to follow")
     return _judge_put(function, found, not any(_decided_otherwise(flow, index) for index in reads))
+
+
+def _leaves(flow: Flow) -> bool:
+    """Returns True if a conditional jump leads out of a function: to code that the compiler moved away, which may come
+    back.
+    """
+    return any(flow.is_conditional(index) and flow.target(index) is None for index in range(len(flow.insns)))
 
 
 def _decided_otherwise(flow: Flow, index: int) -> bool:
@@ -112,6 +121,8 @@ def _judge_put(function: Function, found: list[Path], simple: bool) -> Place:
         return Place(PlaceState.LACKING, function, f"{PUT}() does not count a program that it takes")
     if any(plain not in path.facts for path in taken):
         return Place(PlaceState.ODD, function, f"{PUT}() looks at is_extended, and takes freplace programs")
+    if any(path.returned is None for path in found):
+        return Place(PlaceState.UNSEEN, function, f"what {PUT}() returns on each of its paths")
     return Place(PlaceState.THERE, function, f"{PUT}() refuses a program that is extended, and counts what it takes")
 
 
@@ -122,13 +133,15 @@ def _attach(function: Function, flow: Flow, btf: Btf) -> Place:
     counted, extended = place_of(btf, "bpf_prog_aux", _COUNTED), place_of(btf, "bpf_prog_aux", _EXTENDED)
     slot = place_of(btf, "bpf_trampoline", "extension_prog")
     unseen = Place(PlaceState.UNSEEN, function, f"{ATTACH}(), which has another form")
-    if counted is None or extended is None or slot is None or not flow.is_whole:
+    if counted is None or extended is None or slot is None or not flow.is_whole or _leaves(flow):
         return unseen
     attached = {
         index for index, insn in enumerate(flow.insns) if _writes(insn, "qword", slot) and insn.mnemonic == "mov"
     }
     compares = [
-        index for index, insn in enumerate(flow.insns) if insn.mnemonic == "cmp" and _writes(insn, "qword", counted)
+        index
+        for index, insn in enumerate(flow.insns)
+        if insn.mnemonic == "cmp" and _writes(insn, "qword", counted) and insn.parts[-1] == "0"
     ]
     if not attached & flow.reached():
         return unseen

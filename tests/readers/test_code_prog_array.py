@@ -1,0 +1,192 @@
+"""Pitfall 6 in machine code: listings like those of Debian's 6.1.192, changed in one place as a compiler or another
+kernel could have it.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tailcall_audit.analyzer.readers.code.claims import Claim
+from tailcall_audit.analyzer.readers.code.x86_64.prog_array import ATTACH, PUT, extended_programs
+from tests.readers.listing import function, listed, types
+
+TYPES = types(
+    {
+        ("bpf_prog", "aux"): 0x38,
+        ("bpf_prog", "type"): 4,
+        ("bpf_prog_aux", "dst_prog"): 0x48,
+        ("bpf_prog_aux", "is_extended"): 0x8F,
+        ("bpf_prog_aux", "prog_array_member_cnt"): 0x90,
+        ("bpf_trampoline", "extension_prog"): 0x48,
+    }
+)
+PUTS = """
+    call __fentry__
+    push rbp
+    mov rbp, rdi
+    mov edi, edx
+    push rbx
+    call bpf_prog_get
+    mov rbx, rax
+    cmp rax, -0x1000
+    ja out
+    cmp dword ptr [rax + 4], 0x1c
+    je refuse
+    mov rsi, rax
+    mov rdi, rbp
+    call bpf_prog_map_compatible
+    test al, al
+    jne enter
+    refuse:
+    mov rdi, rbx
+    mov rbx, -0x16
+    call bpf_prog_put
+    out:
+    mov rax, rbx
+    ret
+    enter:
+    mov rax, qword ptr [rbx + 0x38]
+    lea rdi, [rax + 0x98]
+    call mutex_lock
+    mov rdi, qword ptr [rbx + 0x38]
+    cmp byte ptr [rdi + 0x8f], 0
+    jne busy
+    add qword ptr [rdi + 0x90], 1
+    call mutex_unlock
+    mov rax, rbx
+    ret
+    busy:
+    call mutex_unlock
+    mov rdi, rbx
+    mov rbx, -0x10
+    call bpf_prog_put
+    mov rax, rbx
+    ret
+"""
+ATTACHES = """
+    call __fentry__
+    push r12
+    mov r12, rsi
+    mov rbp, rdi
+    cmp qword ptr [rbx + 0x48], 0
+    jne taken
+    cmp qword ptr [r12 + 0x90], 0
+    jne taken
+    mov byte ptr [r12 + 0x8f], 1
+    mov qword ptr [rbx + 0x48], rbp
+    call bpf_arch_text_poke
+    ret
+    taken:
+    mov eax, 0xfffffff0
+    ret
+"""
+
+
+def claim(put: str = PUTS, attach: str | None = ATTACHES) -> Claim | None:
+    code = {PUT: put} | ({} if attach is None else {ATTACH: attach})
+    decoded = {name: listed(text) for name, text in code.items()}
+    found = list(extended_programs({name: function(name) for name in code}, decoded, TYPES))
+    assert len(found) <= 1
+    return found[0].claim if found else None
+
+
+def changed(text: str, before: str, after: str) -> str:
+    assert text.count(before) == 1
+    return text.replace(before, after)
+
+
+def test_the_fix_is_seen_in_both_functions() -> None:
+    assert claim() is Claim.PRESENT
+
+
+def test_a_function_that_was_not_found_leaves_it_open() -> None:
+    assert claim(attach=None) is Claim.SIMILAR
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        # The member is not looked at on the path that takes the program.
+        ("cmp byte ptr [rdi + 0x8f], 0\n    jne busy", "nop "),
+        ("jne busy", "je busy"),
+        # It looks, and does not count what it takes.
+        ("add qword ptr [rdi + 0x90], 1", "nop "),
+        ("add qword ptr [rdi + 0x90], 1", "sub qword ptr [rdi + 0x90], 1"),
+        ("add qword ptr [rdi + 0x90], 1", "add qword ptr [rdi + 0x90], 2"),
+        ("add qword ptr [rdi + 0x90], 1", "add qword ptr [rdi + 0x98], 1"),
+    ],
+)
+def test_a_put_that_lacks_a_part_lacks_the_fix(before: str, after: str) -> None:
+    expected = Claim.DOUBTFUL if "cmp byte" in before else Claim.ABSENT
+    assert claim(changed(PUTS, before, after)) is expected
+
+
+def test_a_put_that_takes_freplace_programs_is_doubtful() -> None:
+    assert claim(changed(PUTS, "je refuse", "nop ")) is Claim.DOUBTFUL
+    assert claim(changed(PUTS, "0x1c", "0x1d")) is Claim.DOUBTFUL
+
+
+def test_a_put_that_takes_nothing_is_doubtful() -> None:
+    assert claim(changed(PUTS, "call mutex_unlock\n    mov rax, rbx\n    ret\n    busy:", "busy:")) is Claim.DOUBTFUL
+
+
+def test_a_path_whose_end_is_not_known_leaves_it_open() -> None:
+    """Another way to an end returns what was stored on the stack: it may be a program that is extended."""
+    other = changed(PUTS, "busy:\n", "busy:\n    mov rax, qword ptr [rsp + 8]\n    test ecx, ecx\n    je away\n")
+    assert claim(other + "    away:\n    mov rax, qword ptr [rsp + 8]\n    ret\n") is Claim.SIMILAR
+
+
+@pytest.mark.parametrize("jump", ["jne 0xffffffff82000000", "je 0xffffffff82000000"])
+def test_code_that_the_compiler_moved_away_leaves_it_open(jump: str) -> None:
+    """The part behind the jump (``.cold``) may come back to where the program is taken."""
+    put = changed(PUTS, "jne busy", f"jne busy\n    test ecx, ecx\n    {jump}")
+    assert claim(put) is Claim.SIMILAR
+    attach = changed(ATTACHES, "jne taken\n    mov byte", f"jne taken\n    test ecx, ecx\n    {jump}\n    mov byte")
+    assert claim(attach=attach) is Claim.SIMILAR
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("cmp qword ptr [r12 + 0x90], 0\n    jne taken", "cmp qword ptr [r12 + 0x90], 0\n    je taken"),
+        ("mov byte ptr [r12 + 0x8f], 1", "mov byte ptr [r12 + 0x8f], 0"),
+        ("mov byte ptr [r12 + 0x8f], 1", "mov byte ptr [r12 + 0x8e], 1"),
+        ("mov byte ptr [r12 + 0x8f], 1", "cmp byte ptr [r12 + 0x8f], 1"),
+        ("mov byte ptr [r12 + 0x8f], 1", "mov dword ptr [r12 + 0x8f], 1"),
+    ],
+)
+def test_attaching_that_lacks_a_part_lacks_the_fix(before: str, after: str) -> None:
+    assert claim(attach=changed(ATTACHES, before, after)) is Claim.ABSENT
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        # Compared with another number, by a jump of another kind, or in a function of its own.
+        ("cmp qword ptr [r12 + 0x90], 0", "cmp qword ptr [r12 + 0x90], 1"),
+        ("[r12 + 0x90], 0\n    jne taken", "[r12 + 0x90], 0\n    jb taken"),
+        ("cmp qword ptr [r12 + 0x90], 0", "cmp qword ptr [r12 + 0x98], 0"),
+        ("cmp qword ptr [r12 + 0x90], 0", "cmp dword ptr [r12 + 0x90], 0"),
+        # Nothing attaches.
+        ("mov qword ptr [rbx + 0x48], rbp", "nop "),
+        ("mov qword ptr [rbx + 0x48], rbp", "cmp qword ptr [rbx + 0x48], rbp"),
+        ("call bpf_arch_text_poke", "jmp rax"),
+    ],
+)
+def test_attaching_of_another_form_leaves_it_open(before: str, after: str) -> None:
+    assert claim(attach=changed(ATTACHES, before, after)) is Claim.SIMILAR
+
+
+def test_a_comparison_that_no_jump_uses_lets_every_target_through() -> None:
+    attach = changed(ATTACHES, "[r12 + 0x90], 0\n    jne taken", "[r12 + 0x90], 0\n    nop ")
+    assert claim(attach=attach) is Claim.ABSENT
+
+
+def test_types_decide_what_can_be_looked_at() -> None:
+    """Without is_extended there is nothing to look at; without the structure itself nothing is known."""
+    functions, decoded = {PUT: function(PUT)}, {PUT: listed(PUTS)}
+    old = types({("bpf_prog_aux", "dst_prog"): 0x48})
+    assert [item.claim for item in extended_programs(functions, decoded, old)] == [Claim.ABSENT]
+    assert list(extended_programs(functions, decoded, types({}))) == []
+    assert list(extended_programs(functions, decoded, None)) == []
+    assert list(extended_programs(functions, {}, TYPES)) == []
