@@ -26,7 +26,7 @@ def listed(text: str, start: int = START) -> list[Insn]:
             places[line[:-1]] = start + _SIZE * count
         else:
             count += 1
-    insns = []
+    insns: list[Insn] = []
     for line in lines:
         if not line.endswith(":"):
             mnemonic, _, operands = line.partition(" ")

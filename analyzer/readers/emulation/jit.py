@@ -124,7 +124,7 @@ def _filling(counter: int, array: int, pattern: int) -> Function:
 
 class LostCountError(EmulationError):
     """The emitted code follows a NULL pointer in place of the one to the count (on x86-64 since 116e04ba1459 the count
-    is behind one).
+    is behind one). Around a tracer this is an outcome; without one no kernel does it, and it is a failed control.
     """
 
 
@@ -134,10 +134,10 @@ def count(scene: Scene, compiled: Compiled, counter: int) -> int:
     instructions = compiled.programs[0] + scene.layout.place("bpf_prog", "insnsi")
     run = scene.machine.call(compiled.entries[0], context, instructions)
     if run.end is not End.RETURNED:
-        is_lost = run.end is End.FAULT and run.touched < _NULL_PAGE and run.function is None
-        raise (LostCountError if is_lost else EmulationError)(
-            Why.UNEXPECTED_FAULT, f"what {JIT}() emitted {run.describe()}"
-        )
+        words = f"what {JIT}() emitted {run.describe()}"
+        if run.end is End.FAULT and run.touched < _NULL_PAGE and run.function is None:
+            raise LostCountError(Why.CONTROL, words)
+        raise EmulationError(Why.UNEXPECTED_FAULT, words)
     return scene.machine.word(counter)
 
 

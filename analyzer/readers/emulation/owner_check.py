@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from tailcall_audit.analyzer.emulator.calls import End, Run
+from tailcall_audit.analyzer.emulator.calls import Call, End, Run
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 from tailcall_audit.analyzer.readers.emulation.scene import ProgramKind, Scene
 from tailcall_audit.analyzer.readers.emulation.stage import Case, Finding, Outcome, Stage, control
@@ -150,18 +150,25 @@ def _sleepable(stage: Stage, owner: int) -> Finding:
 
 
 def _locked(stage: Stage) -> Finding:
-    """Returns DONE if the owner is recorded under a lock, which may be a function or inlined code that writes to the
-    lock's word.
-    """
-    scene = stage.scene()
+    """Returns DONE if the owner is recorded under its lock: a function takes it, or inlined code writes to its word."""
+    taken: list[tuple[str, int]] = []
+
+    def take(call: Call) -> int:
+        taken.append((call.name, call.argument(0)))
+        return _FLAGS
+
+    scene = stage.scene(dict.fromkeys(_LOCKS, take))
     function = scene.first_of(_FUNCTIONS)
     array, program = scene.prog_array(), scene.program(_XDP)
+    places = list(_locks(scene, array))
     written: list[int] = []
-    for place, size in _locks(scene, array):
+    for place, size in places:
         scene.machine.watch_writes(place, size, lambda where, *_: written.append(where))
     run = scene.call(function, array, program)
     control(_answer(run) is Outcome.ACCEPTED, f"{function}() refuses the first program: {run.describe()}")
-    called = [name for name in scene.called if name in _LOCKS]
+    called = [name for name, lock in taken if any(place <= lock < place + size for place, size in places)]
+    if taken and not called and not written:
+        raise EmulationError(Why.NO_MEMBER, f"the lock of the owner that {taken[0][0]}() takes")
     address = stage.bench.kernel.function(function)
     how = f"calls {called[0]}()" if called else "writes to the owner's lock" if written else "takes no lock"
     outcome = Outcome.DONE if called or written else Outcome.NOT_DONE
@@ -179,13 +186,18 @@ def _locks(scene: Scene, array: int) -> Iterator[tuple[int, int]]:
             yield base + field.offset // 8, max(1, field.size // 8)
 
 
+_FLAGS = 0x200
+"""Interrupts are enabled, for a lock that returns the flags."""
 _LOCKS = (
     "_raw_spin_lock",
     "__raw_spin_lock",
+    "_raw_spin_lock_nested",
+    "_raw_spin_lock_irq",
     "rt_spin_lock",
     "_raw_spin_lock_bh",
     "_raw_spin_lock_irqsave",
     "mutex_lock",
+    "mutex_lock_nested",
 )
 
 

@@ -82,10 +82,11 @@ def _link(target: _Target) -> Outcome:
 
 
 def _refusal(run: Run, what: str) -> Outcome:
-    # An int is sign-extended on one architecture and not on another.
-    if run.end is End.RETURNED and run.value & 0xFFFF_FFFF == _BUSY & 0xFFFF_FFFF:
-        return Outcome.BUSY
-    raise EmulationError(Why.UNEXPECTED_FAULT, f"{what} {run.describe()}")
+    if run.end is not End.RETURNED:
+        raise EmulationError(Why.UNEXPECTED_FAULT, f"{what} {run.describe()}")
+    # An int is sign-extended on one architecture and not on another. No kernel has another answer than these two.
+    control(run.value & 0xFFFF_FFFF == _BUSY & 0xFFFF_FFFF, f"{what} {run.describe()}")
+    return Outcome.BUSY
 
 
 def _controls(stage: Stage) -> None:
