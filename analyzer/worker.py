@@ -107,6 +107,9 @@ def _work(writer: int, limits: Limits, judge: Callable[[Callable[[str], None]], 
         _send(writer, _ERROR, str(error).encode("utf-8", "replace"))
     except MemoryError:
         _send(writer, _ERROR, f"reading it takes more than {limits.memory} MiB of memory{limits.who}".encode())
+    except OSError as error:  # a file or folder that is removed while it is read
+        where = error.filename if isinstance(error.filename, str) else "input"
+        _send(writer, _ERROR, f"{where}: {error.strerror or error}".encode("utf-8", "replace"))
 
 
 def _why(status: int, limits: Limits) -> str:

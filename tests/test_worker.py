@@ -61,6 +61,15 @@ def test_an_error_of_ours_is_told_in_its_words(catalog: Catalog) -> None:
         run(judge, catalog)
 
 
+def test_a_file_that_is_removed_meanwhile_is_named(catalog: Catalog, tmp_path: Path) -> None:
+    def judge(_: Progress) -> Items:
+        (tmp_path / "gone").read_bytes()
+        yield Skipped("never", "")
+
+    with pytest.raises(AuditError, match="/gone: No such file or directory"):
+        run(judge, catalog)
+
+
 def test_an_endless_loop_ends_at_the_limit(catalog: Catalog) -> None:
     def judge(_: Progress) -> Items:
         while True:

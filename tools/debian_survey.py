@@ -137,7 +137,7 @@ def _claimed(catalog: Catalog, changelogs: list[Path]) -> set[tuple[str, str]]:
     "[s390x] bpf: …" for "s390/bpf: …".
     """
     opened = [open_changelog(catalog, read_changelog(str(path))) for path in changelogs]
-    claims = survey_changelogs(catalog, opened, "debian", "", "").claims
+    claims = survey_changelogs(catalog, opened, "", "").claims
     return {
         (Series.from_text(claim.series).base, claim.commit)
         for claim in claims

@@ -78,9 +78,9 @@ class Progress:
         if not self._enabled or now - self._start < 1 or now - self._last < 0.1:
             return
         self._last = now
-        self._shown = True
         with suppress(OSError, ValueError):
             width = max(20, os.get_terminal_size(sys.stderr.fileno()).columns - 1)
+            self._shown = True  # a pipe has no size: nothing is shown, and nothing has to be removed
             sys.stderr.write(f"\r\x1b[K{printable(text)[:width]}")
             sys.stderr.flush()
 

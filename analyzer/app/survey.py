@@ -28,6 +28,7 @@ from tailcall_audit.analyzer.survey.types import Survey, shortened
 if TYPE_CHECKING:
     from tailcall_audit.analyzer.subjects.open_changelog import OpenChangelog
     from tailcall_audit.analyzer.subjects.subject import Subject
+    from tailcall_audit.analyzer.survey.store import Store
 
 __all__ = ["parser", "run"]
 
@@ -41,10 +42,8 @@ def run(arguments: Sequence[str]) -> int:
     found = parser()
     options = found.read(arguments)
     fill(options, ["catalog"])
-    if options.command is not None:
-        return _COMMANDS[options.command](options)
     check_options(found, options)
-    return _survey(options)
+    return _survey(options) if options.command is None else _COMMANDS[options.command](options)
 
 
 def _read_apart(options: argparse.Namespace, catalog: Catalog, progress: Callable[[str], None]) -> Survey:
@@ -107,7 +106,6 @@ def _read_changelogs(
     return survey_changelogs(
         catalog,
         opened,
-        "packages",
         source,
         day,
         progress,
@@ -140,8 +138,6 @@ def _with_changelog(subjects: Iterable[Subject | Skipped]) -> Iterator[OpenChang
 
 def _survey(options: argparse.Namespace) -> int:
     from tailcall_audit.analyzer.formats.survey import has_conflicts, render_survey, survey_as_json
-    from tailcall_audit.analyzer.survey.folder import user_folder
-    from tailcall_audit.analyzer.survey.store import Store
 
     catalog = load(options.catalog)
     progress = Progress(True)
@@ -156,11 +152,26 @@ def _survey(options: argparse.Namespace) -> int:
     rendered = survey_as_json if options.format == "json" else render_survey
     emit(rendered(survey, catalog), options.output)
     if options.write:
+        _keep(options, survey, catalog)
+    return EXIT_CONFLICTS if has_conflicts(survey, catalog) else EXIT_CLEAN
+
+
+def _keep(options: argparse.Namespace, survey: Survey, catalog: Catalog) -> None:
+    """Writes a survey to the folder that is named, to the checkout that this process stands in, or for the user."""
+    from tailcall_audit.analyzer.survey.checkout import find_checkout
+    from tailcall_audit.analyzer.survey.folder import user_folder
+    from tailcall_audit.analyzer.survey.store import Store
+
+    checkout = find_checkout() if options.into is None else None
+    if checkout is not None:
+        # What audits read is built with the checkout's own catalogue.
+        path, built = checkout.write(survey, catalog if options.catalog is None else load(None))
+        say(f"kept as {path}, and built {built} with it, which audits read")
+    else:
         folder = user_folder() if options.into is None else expanded(options.into)
         say(f"kept as {Store(folder).write(survey)}")
-        if options.repo and options.into is None:
-            _remember(options.repo, survey)
-    return EXIT_CONFLICTS if has_conflicts(survey, catalog) else EXIT_CLEAN
+    if options.repo and options.into is None:
+        _remember(options.repo, survey)
 
 
 def _remember(place: str, survey: Survey) -> None:
@@ -177,35 +188,49 @@ def _remember(place: str, survey: Survey) -> None:
     say(f"--online looks builds of {', '.join(named)} up in {place}")
 
 
-def _list(options: argparse.Namespace) -> int:
-    from tailcall_audit.analyzer.formats.survey import render_surveys, surveys_as_json
+def _stores() -> list[Store]:
+    """Returns where surveys are kept: in the checkout that this process stands in, if it does, and for the user."""
+    from tailcall_audit.analyzer.survey.checkout import find_checkout
     from tailcall_audit.analyzer.survey.folder import user_folder
     from tailcall_audit.analyzer.survey.store import Store
 
-    store = Store(user_folder())
-    surveys = list(store.readable(say))
-    as_json = options.format == "json"
-    emit(surveys_as_json(surveys) if as_json else render_surveys(surveys, store.folder), options.output)
+    checkout = find_checkout()
+    return [*(() if checkout is None else checkout.stores()), Store(user_folder())]
+
+
+def _store_of(name: str) -> Store:
+    """Returns the first store that has a survey; the last one if none has it."""
+    stores = _stores()
+    return next((store for store in stores if name in store.names()), stores[-1])
+
+
+def _list(options: argparse.Namespace) -> int:
+    from tailcall_audit.analyzer.formats.survey import render_surveys, surveys_as_json
+
+    kept = [(store.folder, list(store.readable(say))) for store in _stores()]
+    emit(surveys_as_json(kept) if options.format == "json" else render_surveys(kept), options.output)
     return EXIT_CLEAN
 
 
 def _show(options: argparse.Namespace) -> int:
     from tailcall_audit.analyzer.formats.survey import render_survey, survey_as_json
-    from tailcall_audit.analyzer.survey.folder import user_folder
-    from tailcall_audit.analyzer.survey.store import Store
 
-    survey = Store(user_folder()).read(options.survey)
+    survey = _store_of(options.survey).read(options.survey)
     rendered = survey_as_json if options.format == "json" else render_survey
     emit(rendered(survey, load(options.catalog)), options.output)
     return EXIT_CLEAN
 
 
 def _forget(options: argparse.Namespace) -> int:
-    from tailcall_audit.analyzer.survey.folder import user_folder
-    from tailcall_audit.analyzer.survey.store import Store
+    from tailcall_audit.analyzer.survey.checkout import find_checkout
 
-    Store(user_folder()).forget(options.survey)
-    say(f"forgot the survey {options.survey}")
+    checkout, store = find_checkout(), _store_of(options.survey)
+    if checkout is not None and store.folder in [item.folder for item in checkout.stores()]:
+        path, built = checkout.forget(options.survey, load(None))
+        say(f"removed {path}, and built {built} without it")
+    else:
+        store.forget(options.survey)
+        say(f"forgot the survey {options.survey}")
     return EXIT_CLEAN
 
 

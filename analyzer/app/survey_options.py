@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from datetime import date
+import re
+from datetime import UTC, date, datetime, timedelta
 
 from tailcall_audit.analyzer.app.parser import Parser, SafeParser
 from tailcall_audit.analyzer.app.shared import FORMATS, add_catalog_options, add_format_options
@@ -11,6 +12,8 @@ from tailcall_audit.analyzer.survey.types import MAX_WORD, NAME
 
 __all__ = ["check_options", "parser"]
 
+_BRANCH = re.compile(r"(?:linux-|v)?(\d+\.\d+)(?:\.y)?", re.ASCII)
+"""A stable branch: 6.6, 6.6.y, v6.6 or linux-6.6.y."""
 _SOURCES = ("stable", "vulns", "changelog", "package", "repo")
 _ABOUT = """Reads a source of facts about kernels once, and shows what it says that the catalogue does not: what is new, what ends
 later, what contradicts. Nothing is written without --write; then every later audit by this user reads it too."""
@@ -47,15 +50,25 @@ def _add_sources(found: argparse._ActionsContainer) -> None:
         action="append",
         default=[],
         metavar="X.Y",
+        type=_branch,
         help="with --stable: only this stable branch (repeatable)",
     )
-    found.add_argument("--write", action="store_true", help="keep the survey, for every later audit by this user")
+    found.add_argument(
+        "--write",
+        action="store_true",
+        help="keep the survey, for every later audit (in a checkout of this project: in catalog/surveys, for all of its users)",
+    )
     found.add_argument(
         "--into",
         metavar="DIR",
-        help="with --write: another folder than the user's (a checkout's catalog/surveys/packages)",
+        help="with --write: another folder; no audit reads it, unless by --surveys DIR",
     )
-    found.add_argument("--name", metavar="NAME", type=_name, help="the name to keep it under (stable, vulns)")
+    found.add_argument(
+        "--name",
+        metavar="NAME",
+        type=_name,
+        help="the name to keep it under (stable, vulns, or of the builds: debian-6.1)",
+    )
     found.add_argument(
         "--source",
         metavar="TEXT",
@@ -70,9 +83,21 @@ def _add_sources(found: argparse._ActionsContainer) -> None:
 def _day(text: str) -> str:
     """Returns an ISO date; raises ArgumentTypeError."""
     try:
-        return date.fromisoformat(text).isoformat()
+        found = date.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no day in the form YYYY-MM-DD") from None
+    # Where the day begins earlier, it may be tomorrow.
+    if found > datetime.now(UTC).date() + timedelta(days=1):
+        raise argparse.ArgumentTypeError(f"{text} is in the future: its facts would never be too old")
+    return found.isoformat()
+
+
+def _branch(text: str) -> str:
+    """Returns a stable branch as X.Y, of what it is called elsewhere, too; raises ArgumentTypeError."""
+    found = _BRANCH.fullmatch(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is no stable branch, as 6.6")
+    return found[1]
 
 
 def _name(text: str) -> str:
@@ -109,8 +134,21 @@ def parser() -> Parser:
     return found
 
 
+def _check_command(found: Parser, options: argparse.Namespace) -> None:
+    """Ends with an error where an option of a survey stands before a command."""
+    names = (*_SOURCES, "distro", "package_version", "excerpt", "branch", "write", "into", "name", "source", "date")
+    given = next((name for name in names if getattr(options, name)), None)
+    if given is not None:
+        found.error(
+            f"{options.command} is about a survey that is kept, and makes none: leave --{given.replace('_', '-')} out"
+        )
+
+
 def check_options(found: Parser, options: argparse.Namespace) -> None:
     """Ends with an error where no source is named, or an option has no effect."""
+    if options.command is not None:
+        _check_command(found, options)
+        return
     if not any(getattr(options, name) for name in _SOURCES):
         words = ", ".join(f"--{name}" for name in _SOURCES)
         found.error(f"name a source: {words}; or a command: list, show, forget")

@@ -11,6 +11,7 @@ from tailcall_audit.analyzer.survey.compare import Finding, News, compare
 from tailcall_audit.analyzer.survey.store import as_data
 from tailcall_audit.analyzer.survey.types import Claim, Conflict, State, Survey
 from tailcall_audit.analyzer.text import printable
+from tailcall_audit.analyzer.version import build_key
 
 __all__ = ["has_conflicts", "render_survey", "render_surveys", "survey_as_json", "surveys_as_json"]
 
@@ -19,6 +20,8 @@ _TITLES = {
     News.LATER: "Reaches further than the catalogue",
     News.CONTRADICTION: "Contradicts the catalogue (not used by audits)",
 }
+_LISTED = 4
+"""The most releases of a survey in a list of surveys."""
 _SERIES_TITLE = "Contradicts what is known of these builds (where they differ, an audit's answer is unknown)"
 _WORDS = {
     State.PRESENT_FROM: "from",
@@ -72,8 +75,12 @@ def _finding_lines(finding: Finding, catalog: Catalog) -> list[str]:
     return lines
 
 
-def _reach_line(survey: Survey) -> str:
-    reach = ", ".join(survey.reach.values()) or "what is listed; what is not listed proves nothing"
+def _reach_line(survey: Survey, most: int | None = None) -> str:
+    """Returns what was read, and through which releases: the newest first, and at most `most` of them."""
+    releases = sorted(survey.reach.values(), key=build_key, reverse=True)
+    shown = releases[:most]
+    more = f" and {len(releases) - len(shown)} others" if len(shown) < len(releases) else ""
+    reach = f"{', '.join(shown)}{more}" or "what is listed; what is not listed proves nothing"
     return f"{survey.kind.value} survey of {survey.source}, {survey.date}: through {reach}"
 
 
@@ -99,24 +106,33 @@ def render_survey(survey: Survey, catalog: Catalog) -> str:
     return "\n".join(printable(line, 400) for line in lines) + "\n"
 
 
-def render_surveys(surveys: Sequence[Survey], folder: Path) -> str:
-    """Returns a line for each survey that is kept."""
-    if not surveys:
-        return printable(f"no surveys in {folder}") + "\n"
-    return "".join(f"{survey.name:12} {printable(_reach_line(survey), 300)}\n" for survey in surveys)
+def render_surveys(kept: Sequence[tuple[Path, Sequence[Survey]]]) -> str:
+    """Returns the surveys of each folder, with a line for each; the last folder is the user's."""
+    lines = []
+    for folder, surveys in kept:
+        if not surveys and folder != kept[-1][0]:
+            continue
+        lines.append(f"{folder}:" if surveys else f"no surveys in {folder}")
+        width = max((len(survey.name) for survey in surveys), default=0)
+        lines += [f"  {survey.name:{width}}  {_reach_line(survey, _LISTED)}" for survey in surveys]
+    return "".join(f"{printable(line, 300)}\n" for line in lines)
 
 
-def surveys_as_json(surveys: Sequence[Survey]) -> str:
-    """Returns the surveys that are kept as JSON: for each its name, kind, source, day, reach and number of claims."""
+def surveys_as_json(kept: Sequence[tuple[Path, Sequence[Survey]]]) -> str:
+    """Returns the surveys that are kept as JSON: for each its name, folder, kind, source, day, reach and number of
+    claims.
+    """
     rows = [
         {
             "name": survey.name,
+            "folder": str(folder),
             "kind": survey.kind.value,
             "source": survey.source,
             "date": survey.date,
             "reach": dict(survey.reach),
             "claims": len(survey.claims),
         }
+        for folder, surveys in kept
         for survey in surveys
     ]
     return json.dumps({"surveys": rows}, indent=2) + "\n"

@@ -8,6 +8,7 @@ Release file.
 from __future__ import annotations
 
 import hashlib
+import os
 import posixpath
 import re
 from collections.abc import Callable, Iterator
@@ -99,6 +100,12 @@ class _Reader:
         raise failure
 
 
+def _binary_folders(top: Path) -> Iterator[Path]:
+    """Yields the folders of indexes below a folder. One that is removed meanwhile, or cannot be read, is left out."""
+    for parent, folders, _ in os.walk(top):
+        yield from (Path(parent, name) for name in folders if name.startswith("binary-"))
+
+
 def _in_folder(folder: Path) -> Iterator[_Index]:
     """Yields the indexes in a folder."""
     for name in ("repodata/repomd.xml", "repomd.xml", *_PACKAGES):
@@ -109,8 +116,9 @@ def _in_folder(folder: Path) -> Iterator[_Index]:
     top = folder / "dists" if (folder / "dists").is_dir() else folder
     found: dict[Path, Path] = {}
     # A suite goes by several names ("stable", "bookworm"), which are links to one folder.
+    below = sorted(_binary_folders(top))
     for name in _PACKAGES:
-        for file in sorted((*top.glob(f"**/binary-*/{name}"), *top.glob(f"*_{name}"))):
+        for file in sorted((*(folder / name for folder in below), *top.glob(f"*_{name}"))):
             if is_file(file):
                 real = file.resolve()
                 ending = real.suffix if real.suffix in _ENDINGS else ""

@@ -6,7 +6,7 @@ Each version with a changelog entry is read with the same code as an audit of th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from tailcall_audit.analyzer.readers.changelog import listed_evidence, mentionin
 from tailcall_audit.analyzer.readers.changelog_silence import silent_evidence
 from tailcall_audit.analyzer.readers.series import line_of
 from tailcall_audit.analyzer.subjects.open_changelog import OpenChangelog, open_changelog
-from tailcall_audit.analyzer.survey.types import Claim, Kind, Series, State, Survey, SurveyError, shortened
+from tailcall_audit.analyzer.survey.types import NAME, Claim, Kind, Series, State, Survey, SurveyError, shortened
 from tailcall_audit.analyzer.version import build_key
 
 __all__ = ["survey_changelogs"]
@@ -210,10 +210,40 @@ def _only_fixes(catalog: Catalog) -> frozenset[str]:
     return frozenset(key for defect in catalog.defects for key in leaves(defect.fixed)) - needed
 
 
+_MINOR = re.compile(r"\.([a-z]+\d+)_(\d+)", re.ASCII)
+"""The tag of a z-stream's build: el9_4 in 5.14.0-427.13.1.el9_4."""
+
+
+def _named_after(reach: Mapping[str, str]) -> str:
+    """Returns a survey's name from its newest builds: debian-6.1, rhel-5.14-el9.4; packages if they are of several
+    distributions.
+    """
+    series = [Series.from_text(text) for text in reach]
+    first = series[0]
+    minor = _MINOR.search(reach[str(first)])
+    name = "-".join(first) if minor is None else f"{first.distro}-{first.base}-{minor[1]}.{minor[2]}"
+    name = name.strip("-")
+    is_one = all(item.distro == first.distro for item in series)
+    return name if is_one and NAME.fullmatch(name) is not None else "packages"
+
+
+def _why_none(catalog: Catalog, opened: OpenChangelog) -> str:
+    """Returns why a changelog has no build that a survey can describe."""
+    distribution = next((item for item in catalog.distributions if item.name == opened.release.distro), None)
+    if distribution is None:
+        return (
+            f"{opened.changelog.path}: {opened.release.package or opened.release.release} is of no distribution that the"
+            " catalogue knows; where the versions lack the mark that uname -r has behind them, give both:"
+            " --distro NAME:MARK"
+        )
+    if _series_of(opened, distribution) is None:
+        return f"{opened.changelog.path}: not a package whose builds a survey of {distribution.title} describes"
+    return f"{opened.changelog.path}: no entry has a whole version of {distribution.title}'s"
+
+
 def survey_changelogs(
     catalog: Catalog,
     changelogs: Iterable[OpenChangelog],
-    name: str,
     source: str,
     date: str,
     progress: Callable[[str], None] = lambda _: None,
@@ -222,7 +252,7 @@ def survey_changelogs(
     are_several: bool = False,
 ) -> Survey:
     """Surveys changelogs, each opened at its newest version. `source` is the name of their source; of several sources
-    each claim cites its own changelog only.
+    each claim cites its own changelog only. The survey is named after its newest builds.
 
     Of an excerpt, a commit that is a fix and nothing else counts as absent in the builds before the one that lists it:
     to list it there would make no sense otherwise. The silence of an excerpt claims nothing.
@@ -231,10 +261,11 @@ def survey_changelogs(
     """
     found: dict[Series, dict[str, _Build]] = {}
     notes: list[str] = []
+    without: dict[str, str] = {}
     for opened in (series for given in changelogs for series in _each_series(catalog, given)):
         builds = list(_builds(catalog, opened, progress))
         if not builds:
-            notes.append(f"{opened.changelog.path}: of no distribution that the catalogue knows, or without versions")
+            without.setdefault(opened.changelog.path, _why_none(catalog, opened))
         if opened.window.gap is not None:
             notes.append(
                 f"{opened.changelog.path} is not complete, so nothing is claimed to be absent: {opened.window.gap}"
@@ -242,7 +273,7 @@ def survey_changelogs(
         for series, build in builds:
             found.setdefault(series, {})[build.version] = build
     if not found:
-        raise SurveyError("; ".join(notes) or f"{source}: no changelog to survey")
+        raise SurveyError("; ".join(without.values()) or f"{source}: no changelog to survey")
     distributions = {entry.name: entry for entry in catalog.distributions}
     dated = _only_fixes(catalog) if excerpt else frozenset[str]()
     prefix = "" if are_several else f"{source}: "
@@ -252,4 +283,7 @@ def survey_changelogs(
         for claim in _claims(series, list(builds_of.values()), distributions[series.distro], prefix, dated)
     ]
     reach = {str(series): max(builds_of, key=build_key) for series, builds_of in found.items()}
-    return Survey(Kind.PACKAGES, name, source, date, reach, tuple(claims), notes=tuple(notes), excerpt=excerpt)
+    found_notes = (*notes, *without.values())
+    return Survey(
+        Kind.PACKAGES, _named_after(reach), source, date, reach, tuple(claims), notes=found_notes, excerpt=excerpt
+    )

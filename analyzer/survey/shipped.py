@@ -15,11 +15,12 @@ from tailcall_audit.analyzer.survey.store import from_bytes
 from tailcall_audit.analyzer.survey.types import Survey, SurveyError
 from tailcall_audit.probes.reading import read_file
 
-__all__ = ["build_branches", "build_shipped"]
+__all__ = ["BRANCHES", "PACKAGES", "build_branches", "build_shipped"]
 
 SCHEMA_VERSION = 1
 _MAX_BYTES = 16 << 20
-_PACKAGES, _BRANCHES = Path("surveys", "packages"), Path("surveys", "stable")
+PACKAGES, BRANCHES = Path("surveys", "packages"), Path("surveys", "stable")
+"""The folders of the two kinds of shipped surveys in `catalog/`."""
 
 
 def _fact_data(fact: SeriesFact, survey: str) -> dict[str, str]:
@@ -44,10 +45,18 @@ def _once(facts: list[dict[str, str]]) -> list[dict[str, str]]:
     return list(kept.values())
 
 
-def _surveys(folder: Path) -> Iterator[Survey]:
-    """Yields the surveys in a folder. Raises SurveyError if a file is not a survey, or two have the same name."""
+def _surveys(folder: Path, new: Survey | None, gone: str | None) -> Iterator[Survey]:
+    """Yields the surveys in a folder, with `new` in place of the one of its name, and without the one named `gone`.
+    Raises SurveyError if a file is not a survey, or two have the same name.
+    """
     seen: set[str] = set()
+    left_out = {gone, None if new is None else new.name}
+    if new is not None:
+        seen.add(new.name)
+        yield new
     for path in sorted(folder.glob("*.json")):
+        if path.stem in left_out:
+            continue
         try:
             survey = from_bytes(read_file(path, _MAX_BYTES), str(path))
         except OSError as error:
@@ -64,15 +73,16 @@ def _as_bytes(data: dict[str, object]) -> bytes:
     ).encode()
 
 
-def build_shipped(catalog_folder: Path, catalog: Catalog) -> bytes:
+def build_shipped(catalog_folder: Path, catalog: Catalog, new: Survey | None = None, gone: str | None = None) -> bytes:
     """Returns the content of `surveys.json`: the facts of all surveys by distribution. Each distribution is one line,
-    so an audit can parse it alone. The same files give the same bytes.
+    so an audit can parse it alone. The same files give the same bytes. `new` is a survey that is about to be written
+    there, `gone` the name of one that is about to be removed.
 
     Raises SurveyError if a file is not a survey, or two have the same name.
     """
     facts: dict[str, list[dict[str, str]]] = {}
     surveys: dict[str, str] = {}
-    for survey in _surveys(catalog_folder / _PACKAGES):
+    for survey in _surveys(catalog_folder / PACKAGES, new, gone):
         surveys[survey.name] = survey.date
         for fact in series_facts(survey, catalog):
             facts.setdefault(fact.distro, []).append(_fact_data(fact, survey.name))
@@ -97,13 +107,14 @@ def _branch_data(fact: BranchFact) -> dict[str, object]:
     return data
 
 
-def build_branches(catalog_folder: Path, catalog: Catalog) -> bytes:
+def build_branches(catalog_folder: Path, catalog: Catalog, new: Survey | None = None, gone: str | None = None) -> bytes:
     """Returns the content of `branches.json`: the facts that surveys of stable branches add to the catalogue, by commit
-    and branch. Claims that contradict the catalogue are left out, and the stronger kind of two surveys counts.
+    and branch. Claims that contradict the catalogue are left out, and the stronger kind of two surveys counts. `new`
+    and `gone` are as for `build_shipped`.
 
     Raises SurveyError if a file is not a survey, or two have the same name.
     """
-    found = list(_surveys(catalog_folder / _BRANCHES))
+    found = list(_surveys(catalog_folder / BRANCHES, new, gone))
     facts: dict[str, dict[str, object]] = {}
     for key, commit in with_surveys(catalog, found).commits.items():
         for branch, fact in commit.branches.items():

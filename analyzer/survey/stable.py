@@ -259,5 +259,10 @@ def survey_stable(
     if not reach:
         wanted = f" of {', '.join(branches)}" if branches else ""
         raise SurveyError(f"{name}: no tag of a stable release{wanted} (git fetch --tags   in that clone)")
+    notes += [
+        f"{wanted}.y: no tag of a release of it in this clone (git fetch --tags)"
+        for wanted in dict.fromkeys(branches)
+        if wanted not in reach
+    ]
     source = f"the tags of {name}"
     return Survey(Kind.STABLE, "stable", source, date, reach, tuple(claims), tuple(conflicts), tuple(notes))

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tailcall_audit.analyzer.libraries import parse_json
 from tailcall_audit.analyzer.survey.types import MAX_WORD, NAME, Claim, Kind, State, Survey, SurveyError
@@ -117,19 +117,28 @@ def _says_more(kept: Survey, survey: Survey) -> str | None:
     return None
 
 
-class Store:
-    """The surveys in a folder. Files that another user could have written are refused."""
+class _Files(Protocol):
+    """The files of a folder; each method raises OSError."""
 
-    def __init__(self, folder: Path) -> None:
+    def read(self, name: str, limit: int) -> bytes | None: ...
+    def write(self, name: str, data: bytes) -> None: ...
+    def names(self) -> list[str]: ...
+    def remove(self, name: str) -> None: ...
+
+
+class Store:
+    """The surveys in a folder. Files that another user could have written are refused, unless `files` accept them."""
+
+    def __init__(self, folder: Path, files: _Files | None = None) -> None:
         self.folder = folder
-        self._private = PrivateFolder(folder)
+        self._files: _Files = PrivateFolder(folder) if files is None else files
 
     def names(self) -> list[str]:
         """Returns the sorted names of the surveys; an empty list if the folder does not exist. Raises SurveyError if
         the folder is not the user's.
         """
         try:
-            found = [name.removesuffix(_SUFFIX) for name in self._private.names() if name.endswith(_SUFFIX)]
+            found = [name.removesuffix(_SUFFIX) for name in self._files.names() if name.endswith(_SUFFIX)]
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -142,7 +151,7 @@ class Store:
         if NAME.fullmatch(name) is None:
             raise SurveyError(f"{name!r} is no name of a survey")
         try:
-            raw = self._private.read(path.name, _MAX_BYTES)
+            raw = self._files.read(path.name, _MAX_BYTES)
         except FileNotFoundError:
             raise SurveyError(f"no survey {name!r} in {self.folder}; `tailcall-audit survey list` shows them") from None
         except OSError as error:
@@ -175,7 +184,7 @@ class Store:
             raise SurveyError(f"{survey.name!r} is no name of a survey")
         self._check_replaced(survey)
         try:
-            self._private.write(path.name, to_bytes(survey))
+            self._files.write(path.name, to_bytes(survey))
         except OSError as error:
             raise SurveyError(f"{path}: cannot be written: {error.strerror or error}") from error
         return path
@@ -200,6 +209,6 @@ class Store:
         if name not in self.names():
             raise SurveyError(f"no survey {name!r} in {self.folder}; `tailcall-audit survey list` shows them")
         try:
-            self._private.remove(f"{name}{_SUFFIX}")
+            self._files.remove(f"{name}{_SUFFIX}")
         except OSError as error:
             raise SurveyError(f"{self.folder / name}: cannot be removed: {error.strerror or error}") from error

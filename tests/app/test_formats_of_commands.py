@@ -54,6 +54,7 @@ def test_each_command_has_both_words_or_prints_nothing_to_format(
 @pytest.fixture
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)  # in this checkout its own surveys are listed, too
     survey = Survey(Kind.STABLE, "stable", "a clone", "2026-11-20", {"6.6": "6.6.158"}, ())
     Store(tmp_path / "tailcall-audit/surveys").write(survey)
 

@@ -256,6 +256,18 @@ def test_progress_shows_after_a_second_on_a_terminal_only(monkeypatch: pytest.Mo
     assert "reading \N{REPLACEMENT CHARACTER}[2Jthings" in shown
 
 
+def test_progress_leaves_nothing_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("tailcall_audit.analyzer.app.shared.time.monotonic", lambda: now[0])
+    with (tmp_path / "errors").open("w") as file:
+        monkeypatch.setattr("tailcall_audit.analyzer.app.main.sys.stderr", file)
+        progress = shared.Progress(enabled=True)
+        now[0] = 1.5
+        progress("reading things")
+        progress.clear()
+    assert (tmp_path / "errors").read_bytes() == b""
+
+
 def test_the_wheel_carries_the_catalogue_and_the_schemas(tmp_path: Path) -> None:
     from hatchling.builders.wheel import WheelBuilder
 

@@ -10,6 +10,8 @@ import jsonschema
 import pytest
 
 from tailcall_audit.analyzer.app.main import main
+from tailcall_audit.analyzer.survey.store import Store
+from tailcall_audit.analyzer.survey.types import Kind, Survey
 from tests.reports import whole_verdicts
 from tests.repositories import FIX_6, History, fixed_branch, makefile
 
@@ -19,6 +21,7 @@ SCHEMA = Path(__file__).parents[2] / "analyzer/survey/survey.schema.json"
 @pytest.fixture(autouse=True)
 def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)  # in this checkout --write would write to its catalogue
 
 
 @pytest.fixture
@@ -140,6 +143,10 @@ def test_a_contradiction_is_exit_1(tmp_path: Path, capsys: pytest.CaptureFixture
         (["--vulns", "x", "--branch", "6.6"], "--branch is about the branches of a clone"),
         (["--stable", "x", "--name", "y"], "add --write"),
         (["--stable", "x", "--date", "soon"], "is no day"),
+        (["--stable", "x", "--date", "2099-01-01"], "is in the future"),
+        (["--stable", "x", "--branch", "6"], "'6' is no stable branch, as 6.6"),
+        (["--stable", "x", "list"], "list is about a survey that is kept, and makes none: leave --stable out"),
+        (["--write", "forget", "x"], "leave --write out"),
     ],
 )
 def test_options_that_have_no_effect_are_refused(
@@ -157,3 +164,42 @@ def test_options_that_have_no_effect_are_refused(
 def test_what_is_not_there_is_exit_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["survey", *arguments]) == 2
     assert capsys.readouterr().err.startswith("tailcall-audit: ")
+
+
+@pytest.mark.parametrize("name", ["6.6", "6.6.y", "v6.6", "linux-6.6.y"])
+def test_a_branch_goes_by_all_its_names(clone: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["survey", "--stable", str(clone), "--branch", name, "--branch", "6.12", "--json"])
+    data = json.loads(capsys.readouterr().out)
+    assert data["reach"] == {"6.6": "6.6.158"}
+    assert "6.12.y: no tag of a release of it in this clone (git fetch --tags)" in data["notes"]
+
+
+def test_a_survey_of_builds_is_named_after_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for build in ("5.14.0-425.el9", "5.14.0-427.13.1.el9_4"):
+        text = _RPM.format(build=build, subject="a fix")
+        (tmp_path / build).write_text(text)
+        main(["survey", "--changelog", build, "--write"])
+    capsys.readouterr()
+    main(["survey", "list", "--json"])
+    kept = json.loads(capsys.readouterr().out)["surveys"]
+    assert [(item["name"], item["reach"]) for item in kept] == [
+        ("rhel-5.14-el9", {"rhel/5.14/el9": "5.14.0-425.el9"}),
+        ("rhel-5.14-el9.4", {"rhel/5.14/el9": "5.14.0-427.13.1.el9_4"}),
+    ]
+    assert {item["folder"] for item in kept} == {str(tmp_path / "data/tailcall-audit/surveys")}
+
+
+def test_a_list_names_the_newest_releases_of_each_survey(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reach = {f"6.{number}": f"6.{number}.20" for number in range(1, 12)}
+    Store(tmp_path / "data/tailcall-audit/surveys").write(Survey(Kind.STABLE, "stable", "x", "2026-11-25", reach, ()))
+    main(["survey", "list"])
+    assert "through 6.11.20, 6.10.20, 6.9.20, 6.8.20 and 7 others\n" in capsys.readouterr().out
+
+
+def test_a_changelog_without_marks_asks_whose_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "changelog").write_text("* Thu Dec 19 2024 N N <n@example.org> - 6.6.0-69.0.0.75\n- a fix\n")
+    assert main(["survey", "--changelog", "changelog"]) == 2
+    error = capsys.readouterr().err
+    assert "6.6.0-69.0.0.75 is of no distribution that the catalogue knows" in error
+    assert error.rstrip().endswith("--distro NAME:MARK")
+    assert main(["survey", "--changelog", "changelog", "--distro", "openeuler:oe2403sp1"]) == 0

@@ -30,6 +30,7 @@ _POOL = "/ubuntu/pool/main/l"
 def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     monkeypatch.setenv("TAILCALL_AUDIT_HTTP_CACHE", str(tmp_path / "http"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)  # in this checkout a survey would be written to its catalogue
     with serve() as server:
         monkeypatch.setenv("TAILCALL_AUDIT_DEBIAN_CHANGELOGS", f"{server.url}/debian")
         monkeypatch.setenv("TAILCALL_AUDIT_UBUNTU_CHANGELOGS", f"{server.url}/ubuntu")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
+import os
 import random
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -218,6 +221,24 @@ def test_a_folder_without_an_index_is_refused(tmp_path: Path) -> None:
         kernels(str(tmp_path))
     with pytest.raises(AuditError, match="no such file or folder"):
         kernels(str(tmp_path / "gone"))
+
+
+def test_a_folder_that_is_removed_while_it_is_read_costs_no_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = tmp_path / "bookworm/main/binary-amd64"
+    suite.mkdir(parents=True)
+    (suite / "Packages").write_text(PACKAGES)
+    (tmp_path / "gone").mkdir()
+    scandir = os.scandir
+
+    def found(path: str) -> Any:
+        if str(path).endswith("/gone"):
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", found)
+    assert "linux-image-6.1.0-47-amd64 6.1.170-3 amd64" in kernels(str(tmp_path))
 
 
 def test_the_table_of_a_repository_has_a_row_a_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

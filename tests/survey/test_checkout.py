@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,14 @@ from tailcall_audit.analyzer.catalog.shipped import shipped_branches
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.model import Presence
 from tailcall_audit.analyzer.readers import release as release_reader
+from tailcall_audit.analyzer.survey import checkout as checkouts
 from tailcall_audit.analyzer.survey import packages, stable
 from tailcall_audit.analyzer.survey.compare import with_surveys
 from tailcall_audit.analyzer.survey.shipped import build_branches
 from tailcall_audit.analyzer.survey.store import Store, digest_of
 from tailcall_audit.analyzer.survey.types import Claim, Kind, Survey, SurveyError
 from tailcall_audit.analyzer.survey.types import State as Claimed
-from tests.repositories import FIX_6, History, fixed_branch, makefile
+from tests.repositories import FIX_6, FIX_6_SUBJECT, History, fixed_branch, git, makefile
 
 KEY = FIX_6[:12]
 
@@ -33,12 +35,34 @@ KEY = FIX_6[:12]
 @pytest.fixture(autouse=True)
 def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)  # in this checkout --write would write to its catalogue
 
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """6.6.y through 6.6.158, with the fix of pitfall 6 from 6.6.157 on; the catalogue knows it through 6.6.145."""
     return fixed_branch(tmp_path / "linux")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A checkout without surveys, from which the tool runs, and in which this process stands."""
+    root = tmp_path / "checkout"
+    for name in ("packages", "stable"):
+        (root / "catalog/surveys" / name).mkdir(parents=True)
+    (root / "commits.json").write_bytes(Path(load.default_catalog_path()).read_bytes())
+    for module in (load, shipped_facts, release_reader, checkouts):
+        monkeypatch.setattr(module, "default_catalog_path", lambda: str(root / "commits.json"))
+    monkeypatch.chdir(root)
+    shipped_branches.cache_clear()
+    yield root
+    shipped_branches.cache_clear()
+
+
+def _verdict(kernel: str, capsys: pytest.CaptureFixture[str]) -> str:
+    shipped_branches.cache_clear()
+    main(["--kernel", kernel, "--only", "freplace-loop", "--arch", "x86_64", "--json"])
+    return str(json.loads(capsys.readouterr().out)["targets"][0]["verdicts"][0]["verdict"])
 
 
 def _survey(kind: Kind = Kind.STABLE, release: str = "6.6.157", **more: Any) -> Survey:
@@ -80,6 +104,80 @@ def test_a_stable_survey_in_a_checkout_is_shipped_and_decides(
         assert [item.name for item in after.verdicts[0].rests_on if item.name] == ["stable"]
     finally:
         shipped_branches.cache_clear()
+
+
+def test_in_a_checkout_a_survey_is_kept_in_it_and_read(
+    clone: Path, checkout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _verdict("6.6.157", capsys) == "unknown"
+    assert main(["survey", "--stable", str(clone), "--write"]) == 1
+    path = checkout / "catalog/surveys/stable/stable.json"
+    assert f"kept as {path}, and built {checkout / 'branches.json'} with it" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+    assert _verdict("6.6.157", capsys) == "fixed"
+    main(["survey", "list"])
+    assert capsys.readouterr().out.startswith(f"{path.parent}:\n  stable  stable survey of the tags of linux, ")
+    assert main(["survey", "show", "stable"]) == 0
+    assert "Reaches further than the catalogue" in capsys.readouterr().out
+    assert main(["survey", "forget", "stable"]) == 0
+    assert f"removed {path}" in capsys.readouterr().err
+    assert not path.exists()
+    assert _verdict("6.6.157", capsys) == "unknown"
+
+
+def test_a_survey_of_builds_in_a_checkout_is_shipped(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (checkout / "sub").mkdir()
+    os.chdir(checkout / "sub")
+    build = "5.14.0-699.el9"
+    Path("changelog").write_text(
+        f"* Wed Aug 09 2023 N N <n@example.org> [{build}]\n- {FIX_6_SUBJECT} (N N) [1]\n\n"
+        "* Mon Aug 30 2021 N N <n@example.org> [5.14.0-1.el9]\n- the first build (N N)\n"
+    )
+    main(["survey", "--changelog", "changelog", "--write"])
+    assert (checkout / "catalog/surveys/packages/rhel-5.14-el9.json").is_file()
+    facts = json.loads((checkout / "surveys.json").read_bytes())["facts"]["rhel"]
+    assert {(fact["from"], fact["presence"]) for fact in facts if fact["commit"] == KEY} == {
+        (build, "present"),
+        ("5.14.0-1.el9", "absent"),
+    }
+
+
+@pytest.mark.parametrize("where", ["elsewhere", "read-only"])
+def test_elsewhere_a_survey_is_the_user_s(
+    clone: Path, checkout: Path, tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if where == "elsewhere":
+        os.chdir(tmp_path)
+    else:
+        monkeypatch.setattr(checkouts.os, "access", lambda *_: False)
+    main(["survey", "--stable", str(clone), "--write"])
+    assert (tmp_path / "data/tailcall-audit/surveys/stable.json").is_file()
+    assert not list(checkout.glob("catalog/surveys/*/*"))
+
+
+def test_a_file_that_a_group_may_write_is_not_overwritten_by_what_says_less(
+    clone: Path, checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["survey", "--stable", str(clone), "--write"])
+    path = checkout / "catalog/surveys/stable/stable.json"
+    path.chmod(0o664)  # as git makes it with the umask 002
+    path.parent.chmod(0o775)
+    kept = path.read_bytes()
+    git("tag", "-d", "v6.6.158", cwd=clone)
+    assert main(["survey", "--stable", str(clone), "--write"]) == 2
+    assert "stays as it is: it reaches 6.6.158 in 6.6, and this one 6.6.157" in capsys.readouterr().err
+    assert path.read_bytes() == kept
+    assert path.parent.stat().st_mode & 0o777 == 0o775
+
+
+def test_beside_a_broken_survey_nothing_is_written(
+    clone: Path, checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (checkout / "catalog/surveys/stable/other.json").write_text("{}")
+    assert main(["survey", "--stable", str(clone), "--write"]) == 2
+    assert "other.json: not a survey" in capsys.readouterr().err
+    assert not (checkout / "catalog/surveys/stable/stable.json").exists()
+    assert not (checkout / "branches.json").exists()
 
 
 def test_a_release_that_the_catalogue_decides_does_not_load_them() -> None:

@@ -100,7 +100,7 @@ def test_the_action_opens_a_change_where_a_survey_says_something_new_and_only_th
     branches = git("branch", "--all", cwd=checkout)
     assert re.search(r"remotes/origin/survey-\d{4}-\d\d-\d\d", branches)
 
-    later = _action().replace("--write", "--date 2030-01-01 --write", 1)
+    later = _action().replace("--write", "--date $(date -d tomorrow +%F) --write", 1)
     _run(later, checkout, environment)
     assert not opened.exists()
     git("reset", "-q", "--hard", cwd=checkout)

@@ -126,7 +126,7 @@ linux (6.8.0-50.51) noble; urgency=medium
 """
     bare = catalog._replace(series=(), path="made")
     opened = open_changelog(bare, decode_changelog(text.encode(), "made"))
-    found = survey_changelogs(bare, [opened], "made", "changelog", "2026-11-26", excerpt=True)
+    found = survey_changelogs(bare, [opened], "changelog", "2026-11-26", excerpt=True)
     assert {(claim.commit, claim.state, claim.release) for claim in found.claims} == {
         ("116e04ba1459", Known.ABSENT_THROUGH, "6.8.0-50.51"),
         ("116e04ba1459", Known.PRESENT_FROM, "6.8.0-54.56"),
@@ -134,7 +134,7 @@ linux (6.8.0-50.51) noble; urgency=medium
     }
     assert found.excerpt
     # Of a changelog that is merely cut, nothing is known to be absent.
-    cut = survey_changelogs(bare, [opened], "made", "changelog", "2026-11-26")
+    cut = survey_changelogs(bare, [opened], "changelog", "2026-11-26")
     assert {claim.state for claim in cut.claims} == {Known.PRESENT_FROM}
     known = with_surveys(bare, [found])
     assert _verdict("6.8.0-50-generic", "x86-hierarchy", known) is State.AFFECTED
@@ -193,7 +193,7 @@ def test_an_audit_with_the_survey_says_what_the_audit_of_the_changelog_says(
     path.write_text(OPENEULER)
     bare = catalog._replace(series=(), path="made")
     opened = open_changelog(bare, decode_changelog(OPENEULER.encode(), "changelog"), mark="oe2403sp1")
-    known = with_surveys(bare, [survey_changelogs(bare, [opened], "made", "changelog", "2026-11-25")])
+    known = with_surveys(bare, [survey_changelogs(bare, [opened], "changelog", "2026-11-25")])
     distro = "openeuler:oe2403sp1"
     theirs = audit(changelog=str(path), package_version=version, distro=distro, arch="x86_64", catalog=bare).targets[0]
     ours = audit(kernels=[f"{version}.oe2403sp1.x86_64"], catalog=known).targets[0]
@@ -205,7 +205,7 @@ def test_an_audit_with_the_survey_says_what_the_audit_of_the_changelog_says(
 def test_a_survey_of_one_source_package_says_nothing_about_another(catalog: Catalog) -> None:
     text = _EXCERPT.read_text().replace("linux (", "linux-aws (").replace("5.15.0-", "5.15.0-10")
     opened = open_changelog(catalog, decode_changelog(text.encode(), "changelog"))
-    found = survey_changelogs(catalog, [opened], "made", "changelog", "2026-11-25")
+    found = survey_changelogs(catalog, [opened], "changelog", "2026-11-25")
     assert {claim.series for claim in found.claims} == {"ubuntu/5.15/aws"}
     known = with_surveys(catalog._replace(series=(), path="made"), [found])
     assert _verdict("5.15.0-10163-aws", "x86-count-offset", known) is State.FIXED

@@ -48,7 +48,7 @@ def _opened(catalog: Catalog, text: str, version: str | None = None) -> OpenChan
 
 @pytest.fixture(scope="module")
 def survey(catalog: Catalog) -> Survey:
-    return survey_changelogs(catalog, [_opened(catalog, RHEL)], "rhel", "changelog", "2026-11-25")
+    return survey_changelogs(catalog, [_opened(catalog, RHEL)], "changelog", "2026-11-25")
 
 
 def _claims(survey: Survey, commit: str) -> list[tuple[str, str]]:
@@ -100,7 +100,7 @@ def test_a_revert_in_a_later_build_makes_no_fact(catalog: Catalog) -> None:
         '* Fri Mar 03 2023 N N <n@example.org> [5.14.0-290.el9]\n- Revert "bpf, x86: Fix tail call count offset calculation on '
         'bpf2bpf call" (N N) [9]\n\n' + RHEL.split("\n\n", 2)[2]
     )
-    found = survey_changelogs(catalog, [_opened(catalog, text)], "rhel", "changelog", "2026-11-25")
+    found = survey_changelogs(catalog, [_opened(catalog, text)], "changelog", "2026-11-25")
     assert ("reverted-in", "5.14.0-290.el9") in _claims(found, _FIX_2)
     known = with_surveys(catalog._replace(series=(), path="made"), [found])
     assert not [fact for fact in known.series if fact.commit == _FIX_2]
@@ -108,7 +108,7 @@ def test_a_revert_in_a_later_build_makes_no_fact(catalog: Catalog) -> None:
 
 def test_a_changelog_that_is_cut_proves_presence_only(catalog: Catalog) -> None:
     text = RHEL.rsplit("\n\n", 2)[0]
-    found = survey_changelogs(catalog, [_opened(catalog, text)], "rhel", "changelog", "2026-11-25")
+    found = survey_changelogs(catalog, [_opened(catalog, text)], "changelog", "2026-11-25")
     assert {claim.state.value for claim in found.claims} == {"present-from"}
     assert "nothing is claimed to be absent" in found.notes[0]
 
@@ -116,7 +116,7 @@ def test_a_changelog_that_is_cut_proves_presence_only(catalog: Catalog) -> None:
 def test_a_changelog_of_an_unknown_vendor_is_refused(catalog: Catalog) -> None:
     text = "linux-frobnicate (6.1.100-1) unstable; urgency=low\n\n  * a fix\n\n -- A <a@b.c>  Mon, 01 Jul 2024 00:00:00 +0000\n"
     with pytest.raises(SurveyError, match="no distribution that the catalogue knows"):
-        survey_changelogs(catalog, [_opened(catalog, text)], "x", "changelog", "2026-11-25")
+        survey_changelogs(catalog, [_opened(catalog, text)], "changelog", "2026-11-25")
 
 
 _INTRODUCER = "4a9c7bbe2ed4"
@@ -129,7 +129,7 @@ def test_a_revert_of_what_was_never_listed_says_nothing_about_earlier_builds(cat
     text = f'* Fri Mar 03 2023 N N <n@example.org> [5.14.0-290.el9]\n- Revert "{_INTRODUCES}" (N N) [9]\n\n' + (
         RHEL.split("\n\n", 2)[2] if whole else RHEL.split("\n\n", 2)[2].rsplit("\n\n", 2)[0]
     )
-    found = survey_changelogs(catalog, [_opened(catalog, text)], "rhel", "changelog", "2026-11-26")
+    found = survey_changelogs(catalog, [_opened(catalog, text)], "changelog", "2026-11-26")
     claims = _claims(found, _INTRODUCER)
     assert ("reverted-in", "5.14.0-290.el9") in claims
     assert ("absent-through", "5.14.0-290.el9") not in claims
@@ -145,7 +145,7 @@ def test_a_revert_of_what_the_base_has_makes_no_earlier_build_safe(catalog: Cata
         '* Fri Mar 03 2023 N N <n@example.org> [5.14.0-290.el9]\n- Revert "bpf: Introduce dynamic program extensions" (N N)\n\n'
         + RHEL.split("\n\n", 2)[2]
     )
-    found = survey_changelogs(catalog, [_opened(catalog, text)], "rhel", "changelog", "2026-11-26")
+    found = survey_changelogs(catalog, [_opened(catalog, text)], "changelog", "2026-11-26")
     known = with_surveys(catalog._replace(series=(), path="made"), [found])
     before = audit(kernels=["5.14.0-234.el9.x86_64"], catalog=known).targets[0]
     assert all("be8704ff07d2" not in item.brief for item in before.verdicts if item.state is Verdict.NOT_AFFECTED)

@@ -65,7 +65,7 @@ def test_an_audit_with_the_survey_never_disagrees_with_the_audit_of_the_changelo
     bare = catalog._replace(series=(), path="made")
     try:
         opened = open_changelog(bare, decode_changelog(text.encode(), "changelog"), None)
-        survey = survey_changelogs(bare, [opened], "made", "changelog", "2026-11-26")
+        survey = survey_changelogs(bare, [opened], "changelog", "2026-11-26")
     except SurveyError:  # a changelog that lists nothing of the catalogue
         return
     known = with_surveys(bare, [survey])
