@@ -53,6 +53,13 @@ def _add_sources(found: argparse._ActionsContainer) -> None:
         type=_branch,
         help="with --stable: only this stable branch (repeatable)",
     )
+    _add_keeping(found)
+    add_format_options(found, FORMATS, "plain, or json")
+    found.add_argument("--output", metavar="FILE", help="print it there")
+
+
+def _add_keeping(found: argparse._ActionsContainer) -> None:
+    """Adds what says where a survey is kept, and what it says of itself."""
     found.add_argument(
         "--write",
         action="store_true",
@@ -76,8 +83,6 @@ def _add_sources(found: argparse._ActionsContainer) -> None:
         help="where the source is from, as the survey cites it: an address, a commit, what was not read (its file name)",
     )
     found.add_argument("--date", metavar="YYYY-MM-DD", type=_day, help="the day of the source (today)")
-    add_format_options(found, FORMATS, "plain, or json")
-    found.add_argument("--output", metavar="FILE", help="print it there")
 
 
 def _day(text: str) -> str:

@@ -149,7 +149,7 @@ def test_elsewhere_a_survey_is_the_user_s(
     if where == "elsewhere":
         os.chdir(tmp_path)
     else:
-        monkeypatch.setattr(checkouts.os, "access", lambda *_: False)
+        monkeypatch.setattr(os, "access", lambda *_, **__: False)
     main(["survey", "--stable", str(clone), "--write"])
     assert (tmp_path / "data/tailcall-audit/surveys/stable.json").is_file()
     assert not list(checkout.glob("catalog/surveys/*/*"))
