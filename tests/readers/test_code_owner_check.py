@@ -49,6 +49,20 @@ PLAIN = """
     sete al
     ret
 """
+# As with 5.15.y's c04992612ed4: the type of dst_prog, if there is one, of any program.
+OPEN_CODED = """
+    call __fentry__
+    mov eax, dword ptr [rsi + 4]
+    mov rdx, qword ptr [rsi + 0x38]
+    mov rcx, qword ptr [rdx + 0x48]
+    test rcx, rcx
+    je plain
+    mov eax, dword ptr [rcx + 4]
+    plain:
+    cmp eax, dword ptr [rdi + 0x10]
+    sete al
+    ret
+"""
 TARGET, EXTENSIONS, NULL, SAVE, OPEN = (
     "target-type", "extensions-only", "target-null-check", "saved-target-type", "open-coded-target-type",
 )  # fmt: skip
@@ -75,6 +89,12 @@ def claims(text: str, part: str | None = None) -> dict[str, Claim]:
 )
 def test_the_releases(text: str, expected: dict[str, Claim]) -> None:
     assert claims(text) == expected
+
+
+def test_a_check_without_a_comparison_with_ext_says_nothing_if_it_follows_dst_prog() -> None:
+    """The type of dst_prog is taken of freplace programs too: neither commit is absent."""
+    assert claims(OPEN_CODED) == {}
+    assert claims(OPEN_CODED.replace("qword ptr [rdx + 0x48]", "dword ptr [rdx + 0x60]")) == {}
 
 
 def test_a_comparison_of_dst_prog_in_memory_is_a_look() -> None:
@@ -118,6 +138,20 @@ def test_a_look_for_null_before_a_piece_of_its_own_is_not_followed() -> None:
 def test_a_branch_for_extensions_that_does_not_come_to_the_type_lacks_it() -> None:
     for before, after in (("jne plain", "je plain"), ("jne plain", "jmp plain")):
         assert claims(SAVED.replace(before, after)) == {TARGET: ABSENT}
+
+
+def test_the_branch_for_extensions_may_do_something_else_first() -> None:
+    text = SAVED.replace("jne plain", "jne plain\n    mov r8, r9\n    mov r9, r10")
+    assert claims(text)[TARGET] is SIMILAR
+    # Another branch in between may lead elsewhere.
+    assert claims(text.replace("mov r9, r10", "js plain")) == {TARGET: ABSENT}
+    assert claims(SAVED.replace("jne plain", "jne plain\n    " + "nop \n    " * 10)) == {TARGET: ABSENT}
+
+
+def test_a_comparison_with_ext_that_nothing_uses_leads_to_what_is_behind_it() -> None:
+    assert claims(SAVED.replace("jne plain", "nop "))[TARGET] is SIMILAR
+    last = "mov rdx, qword ptr [rsi + 0x38]\n    mov eax, dword ptr [rdx + 0x60]\n    cmp eax, 0x1c"
+    assert claims(last) == {TARGET: ABSENT}
 
 
 @pytest.mark.parametrize(

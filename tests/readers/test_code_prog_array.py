@@ -10,16 +10,15 @@ from tailcall_audit.analyzer.readers.code.claims import Claim
 from tailcall_audit.analyzer.readers.code.x86_64.prog_array import ATTACH, PUT, extended_programs
 from tests.readers.listing import function, listed, types
 
-TYPES = types(
-    {
-        ("bpf_prog", "aux"): 0x38,
-        ("bpf_prog", "type"): 4,
-        ("bpf_prog_aux", "dst_prog"): 0x48,
-        ("bpf_prog_aux", "is_extended"): 0x8F,
-        ("bpf_prog_aux", "prog_array_member_cnt"): 0x90,
-        ("bpf_trampoline", "extension_prog"): 0x48,
-    }
-)
+OFFSETS = {
+    ("bpf_prog", "aux"): 0x38,
+    ("bpf_prog", "type"): 4,
+    ("bpf_prog_aux", "dst_prog"): 0x48,
+    ("bpf_prog_aux", "is_extended"): 0x8F,
+    ("bpf_prog_aux", "prog_array_member_cnt"): 0x90,
+    ("bpf_trampoline", "extension_prog"): 0x48,
+}
+TYPES = types(OFFSETS)
 PUTS = """
     call __fentry__
     push rbp
@@ -180,6 +179,38 @@ def test_attaching_of_another_form_leaves_it_open(before: str, after: str) -> No
 def test_a_comparison_that_no_jump_uses_lets_every_target_through() -> None:
     attach = changed(ATTACHES, "[r12 + 0x90], 0\n    jne taken", "[r12 + 0x90], 0\n    nop ")
     assert claim(attach=attach) is Claim.ABSENT
+
+
+def test_the_program_is_the_object_that_is_looked_at() -> None:
+    """Another call's result is returned too, by a path that takes no program."""
+    put = changed(
+        PUTS, "call __fentry__", "call __fentry__\n    call may_put\n    test eax, eax\n    je go\n    ret \n    go:"
+    )
+    assert claim(put) is Claim.PRESENT
+
+
+def test_a_comparison_that_no_jump_uses_takes_every_program() -> None:
+    put = changed(PUTS, "jne busy", "nop ")
+    assert claim(put) is Claim.ABSENT
+    # The same if a path returns 0.
+    assert claim(changed(put, "mov rbx, -0x16", "mov rbx, 0")) is Claim.ABSENT
+
+
+@pytest.mark.parametrize(
+    "lacking",
+    [
+        ("bpf_prog", "aux"),
+        ("bpf_prog", "type"),
+        ("bpf_prog_aux", "prog_array_member_cnt"),
+        ("bpf_trampoline", "extension_prog"),
+    ],
+)
+def test_a_structure_of_another_form_leaves_it_open(lacking: tuple[str, str]) -> None:
+    code = {PUT: PUTS, ATTACH: ATTACHES}
+    decoded = {name: listed(text) for name, text in code.items()}
+    known = types({name: offset for name, offset in OFFSETS.items() if name != lacking})
+    found = [item.claim for item in extended_programs({name: function(name) for name in code}, decoded, known)]
+    assert found == ([] if lacking[1] == "prog_array_member_cnt" else [Claim.SIMILAR])
 
 
 def test_types_decide_what_can_be_looked_at() -> None:

@@ -140,8 +140,13 @@ def test_the_flag_may_be_set_by_a_function_of_its_own() -> None:
     assert said(known=True) == [SIMILAR]
     # Without it no place sets the flag.
     assert said(known=False) == [ABSENT]
-    decoded[ATTACH_CHECK[0]] = listed(sets.replace("mov esi", "mov edi"))
-    assert said(known=True) == [ABSENT]
+    for before, after in (
+        ("mov esi", "mov edi"),
+        (f"{setter:#x}", f"{setter + 64:#x}"),
+        ("call 0xffffffff81001", "jmp 0xffffffff81001"),
+    ):
+        decoded[ATTACH_CHECK[0]] = listed(changed(sets, before, after))
+        assert said(known=True) == [ABSENT]
 
 
 @pytest.mark.parametrize("mask", ["0xc0", "0x80"])
@@ -182,6 +187,16 @@ def test_places_that_were_not_found_leave_it_open() -> None:
     functions, decoded = {TRAMPOLINE[1]: function(TRAMPOLINE[1])}, {name: listed(text) for name, text in code.items()}
     for btf in (None, types({}), types({("bpf_trampoline", "flags"): 0xB8})):
         assert [item.claim for item in trampoline(functions, decoded, btf)] == [SIMILAR]
+
+
+@pytest.mark.parametrize(
+    "known", [{("bpf_trampoline", "flags"): 0xB8}, {("bpf_prog_aux", "tail_call_reachable"): 0x89}]
+)
+def test_members_that_the_types_do_not_have_leave_it_open(known: dict[tuple[str, str], int]) -> None:
+    code = {TRAMPOLINE[0]: EMITS, ATTACH_CHECK[1]: SETS, UPDATE: KEEPS}
+    functions = {name: function(name) for name in (*code, GET)}
+    decoded = {name: listed(text) for name, text in code.items()}
+    assert [item.claim for item in trampoline(functions, decoded, types(known))] == [SIMILAR]
 
 
 def test_the_function_that_emits_the_frame_is_the_trampoline() -> None:

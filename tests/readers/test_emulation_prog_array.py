@@ -136,6 +136,29 @@ def test_a_program_that_was_taken_out_of_all_arrays_must_be_free() -> None:
     assert (answer.why, "no prog_array any more" in answer.detail) == (Why.CONTROL, True)
 
 
+@pytest.mark.parametrize(
+    ("name", "member", "case"),
+    [
+        (PUT, "is_extended", "prog-array/extended-then-put"),
+        (LINK, "prog_array_member_cnt", "prog-array/put-then-extended"),
+        (LINK, "prog_array_member_cnt", "prog-array/taken-then-extended"),
+    ],
+)
+def test_another_error_than_ebusy_is_no_refusal_of_the_fix(name: str, member: str, case: str) -> None:
+    played = kernel(Release())
+    healthy = played._plays[name]
+
+    def play(scene: Any, *arguments: int) -> int | Run:
+        (program,) = {arguments[2]} if name == LINK else {scene.ask("bpf_prog_get")}
+        aux = scene.objects.get(program, "bpf_prog", "aux")
+        return INVALID if scene.objects.get(aux, "bpf_prog_aux", member) else healthy(scene, *arguments)
+
+    played._plays[name] = play
+    answer = outcome(played, CASES[case])
+    assert isinstance(answer, EmulationError)
+    assert answer.why is Why.CONTROL
+
+
 @pytest.mark.parametrize("times", [0, 2])
 def test_a_link_that_writes_no_jump_or_two_is_a_failed_control(times: int) -> None:
     def link(scene: Any, *_: int) -> int:
