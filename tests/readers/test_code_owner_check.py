@@ -9,14 +9,13 @@ from tailcall_audit.analyzer.readers.code.x86_64.owner_check import FUNCTIONS, o
 from tests.readers.listing import START, function, listed, types
 
 NAME = "bpf_prog_map_compatible"
-TYPES = types(
-    {
-        ("bpf_prog", "type"): 4,
-        ("bpf_prog", "aux"): 0x38,
-        ("bpf_prog_aux", "dst_prog"): 0x48,
-        ("bpf_prog_aux", "saved_dst_prog_type"): 0x60,
-    }
-)
+OFFSETS = {
+    ("bpf_prog", "type"): 4,
+    ("bpf_prog", "aux"): 0x38,
+    ("bpf_prog_aux", "dst_prog"): 0x48,
+    ("bpf_prog_aux", "saved_dst_prog_type"): 0x60,
+}
+TYPES = types(OFFSETS)
 # As in v5.18 to v6.1, before the fixes of pitfall 5.
 UNCHECKED = """
     call __fentry__
@@ -201,12 +200,10 @@ def test_a_piece_that_does_not_decode_is_no_answer() -> None:
 
 @pytest.mark.parametrize("lacking", [("bpf_prog", "type"), ("bpf_prog", "aux"), ("bpf_prog_aux", "dst_prog")])
 def test_without_the_offsets_there_is_no_answer(lacking: tuple[str, str]) -> None:
-    known = {
-        key: 8 * number
-        for number, key in enumerate((("bpf_prog", "type"), ("bpf_prog", "aux"), ("bpf_prog_aux", "dst_prog")))
-    }
     functions, decoded = {NAME: function(NAME)}, {NAME: listed(PLAIN)}
-    assert list(owner_check(functions, decoded, types({key: at for key, at in known.items() if key != lacking}))) == []
+    assert (
+        list(owner_check(functions, decoded, types({key: at for key, at in OFFSETS.items() if key != lacking}))) == []
+    )
     assert list(owner_check(functions, decoded, None)) == []
     assert list(owner_check(functions, {}, TYPES)) == []
 

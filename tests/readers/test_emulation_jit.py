@@ -68,8 +68,8 @@ def compiling(
 ) -> PlayedKernel:
     """Returns a kernel whose JIT compiles, and whose programs are entered as often as `counts` returns.
 
-    `jumps`: it makes jumps of direct tail calls. `hits` is how often a tracer is called, by the entries. `odd` are steps
-    that it does otherwise: "jits" (0: it leaves a program as it is), "returned", "moves", "prepared", "written".
+    `jumps`: it makes jumps of direct tail calls. `hits` is how often a tracer is called, by the entries. `odd` are
+    steps that it does otherwise: "jits" (0: it leaves a program as it is), "returned", "moves", "prepared", "written".
     """
 
     def jit(scene: Any, program: int) -> int:
