@@ -29,8 +29,8 @@ from tailcall_audit.analyzer.live.bootfile import BootFile, read_boot_file
 from tailcall_audit.analyzer.live.pythons.store import guest_archive
 from tailcall_audit.analyzer.model import Bootable
 from tailcall_audit.probes.defects import PROBES
-from tailcall_audit.probes.guest.archive import write_cpio
 from tailcall_audit.probes.guest.boot import Guest, find_qemu, run_in_guest
+from tailcall_audit.probes.guest.cpio import write_cpio
 from tailcall_audit.probes.guest.machines import Machine
 from tailcall_audit.probes.guest.qemu import find_machine, is_native
 from tailcall_audit.probes.probe import slug_on

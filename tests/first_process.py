@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 import pytest
 
-from tailcall_audit.probes.guest.archive import build_initramfs, interpreter, write_cpio
+from tailcall_audit.probes.guest.archive import build_initramfs
+from tailcall_audit.probes.guest.cpio import write_cpio
+from tailcall_audit.probes.guest.interpreter import interpreter
 from tailcall_audit.probes.guest.machines import MACHINES
 from tailcall_audit.probes.guest.qemu import GuestError, find_qemu
 from tests.kernels import cache_directory

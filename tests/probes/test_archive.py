@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import io
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tailcall_audit.analyzer.kernelfiles.cpio import read_cpio
 from tailcall_audit.probes.guest import archive as initramfs
-from tailcall_audit.probes.guest.archive import InitramfsError, build_initramfs, write_cpio
+from tailcall_audit.probes.guest.archive import InitramfsError, build_initramfs
 from tests.caches import ROOT, give_away, let_others_write, link
-
-NAMES = st.text("abc/._-", min_size=1, max_size=40).filter(lambda name: name != "TRAILER!!!")
-
-
-@given(st.lists(st.tuples(NAMES, st.binary(max_size=100)), max_size=20))
-def test_what_is_written_is_read_again(files: list[tuple[str, bytes]]) -> None:
-    data = write_cpio([(name, stat.S_IFREG | 0o644, content, (0, 0)) for name, content in files])
-    assert len(data) % 4 == 0
-    assert [(name, content()) for name, _, content in read_cpio(io.BytesIO(data))] == files
 
 
 def test_the_archive_is_made_of_the_running_python_and_kept(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 """Guests that never come up, known by what QEMU and the console say. A shell script stands in for QEMU; real ones are
-in tests/lab.
+in tests/live.
 """
 
 from __future__ import annotations

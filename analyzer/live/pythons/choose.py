@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from tailcall_audit.analyzer.kernelfiles.elf import Elf, ElfError, Linking
 from tailcall_audit.analyzer.live.pythons.roots import Root, RootError, open_root, resolve
-from tailcall_audit.probes.guest.archive import Loaded, byte_code, init_files
+from tailcall_audit.probes.guest.archive import init_files
+from tailcall_audit.probes.guest.interpreter import Loaded, byte_code
 from tailcall_audit.probes.guest.machines import Machine
 from tailcall_audit.probes.reading import read_file
 

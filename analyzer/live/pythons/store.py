@@ -13,12 +13,8 @@ from tailcall_audit.analyzer.live.pythons.fetch import fetch
 from tailcall_audit.analyzer.live.pythons.roots import RootError, open_root
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.paths import cache_folder
-from tailcall_audit.probes.guest.archive import (
-    InitramfsError,
-    build_initramfs,
-    keep_archive,
-    loaded_by_a_guest,
-)
+from tailcall_audit.probes.guest.archive import build_initramfs, keep_archive
+from tailcall_audit.probes.guest.interpreter import InitramfsError, loaded_by_a_guest
 from tailcall_audit.probes.guest.machines import Machine
 from tailcall_audit.probes.guest.qemu import is_native
 from tailcall_audit.probes.private_folder import PrivateFolder

@@ -10,7 +10,7 @@ import pytest
 
 from tailcall_audit.analyzer.live.pythons.choose import check_root, choose
 from tailcall_audit.analyzer.live.pythons.roots import RootError, open_root
-from tailcall_audit.probes.guest.archive import loaded_by_a_guest
+from tailcall_audit.probes.guest.interpreter import loaded_by_a_guest
 from tailcall_audit.probes.guest.machines import MACHINES, Machine
 from tests.live.pythons.programs import library, program
 
