@@ -7,7 +7,6 @@ panics the guest costs one boot: the others run in the next. The guest dies with
 from __future__ import annotations
 
 import os
-import re
 import selectors
 import shutil
 import time
@@ -17,12 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tailcall_audit.probes.defects import PROBES
 from tailcall_audit.probes.guest.archive import INIT_WORDS
-from tailcall_audit.probes.guest.console import oops, why_not
 from tailcall_audit.probes.guest.frames import parse, short
 from tailcall_audit.probes.guest.machines import Machine
 from tailcall_audit.probes.guest.qemu import NOBODY, GuestError, Qemu, find_machine, find_qemu, is_native
 from tailcall_audit.probes.guest.qemu import limits as resource_limits
-from tailcall_audit.probes.probe import ABSENT, COULD_NOT_RUN, PRESENT, Result
+from tailcall_audit.probes.guest.results import Boot, GuestRun, Results
 from tailcall_audit.probes.processes import ProgramError, start
 from tailcall_audit.probes.reading import open_file
 
@@ -41,11 +39,6 @@ _RUN_TIME = 10
 """The boots of a run together may take this many times the patience."""
 _MAX_CONSOLE = 4 << 20
 _MAX_FRAMES = 10 * len(PROBES)
-_FACTS = ("jit", "btf", "lockdown", "jit_at_boot", "page_size")
-"""Facts that a guest reports about its kernel: net.core.bpf_jit_enable, "1" if it has BTF, its lockdown, the setting of
-the JIT that it booted with, and the bytes of a page.
-"""
-_STATES = (PRESENT, ABSENT, COULD_NOT_RUN)
 
 
 class Guest(NamedTuple):
@@ -58,35 +51,16 @@ class Guest(NamedTuple):
     append: str = ""
 
 
-class GuestRun(NamedTuple):
-    """What a guest reported: the kernel's release, version and facts about it, each probe's result by slug, the
-    consoles of its boots, and why it never began, if so. `seconds` is what the probes took in the last boot, `left`
-    what they left behind in the kernel.
-    """
-
-    release: str
-    version: str
-    facts: dict[str, str]
-    results: dict[str, Result]
-    consoles: tuple[str, ...]
-    failure: str | None
-    boots: int
-    seconds: float | None
-    left: tuple[str, ...]
-
-
-class _Boot(NamedTuple):
-    frames: list[list[str]]
-    console: str
-    timed_out: bool
-    stderr: str
-
-
 class _Limits(NamedTuple):
     """When a boot is given up: seconds of silence, and a point of time.monotonic()."""
 
     patience: float
     end: float
+
+
+def _limits(patience: float, end: float) -> _Limits:
+    """Returns when the next boot is given up; `end` is when all of them are."""
+    return _Limits(patience, min(time.monotonic() + _BOOT_TIME * patience, end))
 
 
 def _copy(path: Path) -> int:
@@ -206,7 +180,7 @@ def _boot(
     limits: _Limits,
     on_frame: Callable[[list[str]], None],
     cancelled: Callable[[], bool],
-) -> _Boot:
+) -> Boot:
     """Boots once and reads until the guest ends or goes silent; `files` are descriptors of the kernel and the archive."""
     # If root started this, QEMU runs as the user `nobody`. A QEMU without a sandbox is one that a caller brought: it runs as the caller.
     user = NOBODY if os.geteuid() == 0 and qemu.confinement and not guest.kvm else None
@@ -234,109 +208,7 @@ def _boot(
             os.close(writer)
     text = {name: data.decode("utf-8", "replace") for name, data in listener.buffers.items()}
     frames = [listener.frames[number] for number in sorted(listener.frames)]
-    return _Boot(frames, text["console"], timed_out, text["stderr"])
-
-
-class _Told(NamedTuple):
-    """The content of a boot's frames: the kernel, the results, the probe that was started last and has none, the one
-    with the last result, and the end.
-    """
-
-    hello: list[str] | None
-    results: dict[str, Result]
-    started: str | None
-    last: str | None
-    end: tuple[float | None, tuple[str, ...]] | None
-    error: str | None
-
-
-def _read(frames: Sequence[Sequence[str]], known: set[str]) -> _Told:
-    """Reads frames; skips those that are of no form that a guest of ours sends, or of a probe that was not asked for."""
-    hello: list[str] | None = None
-    results: dict[str, Result] = {}
-    started: str | None = None
-    last: str | None = None
-    end: tuple[float | None, tuple[str, ...]] | None = None
-    error: str | None = None
-    for kind, *fields in frames:
-        if kind == "hello" and len(fields) == 2 + len(_FACTS):
-            hello = fields
-        elif kind == "start" and len(fields) == 1 and fields[0] in known:
-            started = fields[0]
-        elif kind == "result" and len(fields) == 5 and fields[0] in known and fields[1] in _STATES:
-            results[fields[0]] = Result(fields[1], fields[2], bool(fields[3]), fields[4])
-            started, last = None, fields[0]
-        elif kind == "end" and len(fields) == 2:
-            seconds = float(fields[0]) if re.fullmatch(r"\d{1,6}\.\d{1,6}", fields[0], re.ASCII) else None
-            end = seconds, tuple(name for name in fields[1].split(",") if name)
-        elif kind == "error" and fields:
-            error = f"the guest's first process failed: {fields[0]}"
-    return _Told(hello, results, started, last, end, error)
-
-
-class _Run:
-    """The boots of one kernel, until every probe has a result or the guest cannot give one."""
-
-    def __init__(self, guest: Guest, slugs: Sequence[str] | None) -> None:
-        self._guest = guest
-        self.waiting = [probe for probe in PROBES if slugs is None or probe.slug in slugs]
-        self.failure: str | None = None
-        self._results: dict[str, Result] = {}
-        self._consoles: list[str] = []
-        self._hello = ["", "", *("" for _ in _FACTS)]
-        self._seconds: float | None = None
-        self._left: tuple[str, ...] = ()
-        self._end = time.monotonic() + _RUN_TIME * guest.patience
-
-    def limits(self) -> _Limits:
-        """Returns when the next boot is given up."""
-        patience = self._guest.patience
-        return _Limits(patience, min(time.monotonic() + _BOOT_TIME * patience, self._end))
-
-    def add(self, boot: _Boot) -> None:
-        """Adds the results of a boot."""
-        self._consoles.append(boot.console)
-        said = _read(boot.frames, {probe.slug for probe in self.waiting})
-        self._results |= said.results
-        silent_for = self._guest.patience if boot.timed_out else None
-        self.failure = said.error
-        if said.hello is not None:
-            self._hello = said.hello
-        if said.hello is None:
-            self.failure = self.failure or why_not(boot.console, boot.stderr, silent_for)
-        elif said.started is not None:
-            probe = next(probe for probe in self.waiting if probe.slug == said.started)
-            self._results[said.started] = oops(probe, boot.console, silent_for)
-        elif said.end is None:
-            if self.failure is None and said.last is not None:
-                self._doubt(said.last, boot.console, silent_for)
-            self.failure = self.failure or "the guest ended between two probes"
-        else:
-            self._seconds, self._left = said.end
-        self.waiting = [probe for probe in self.waiting if probe.slug not in self._results]
-        if said.end is not None and self.waiting:
-            self.failure = self.failure or "the guest did not report every probe"
-        if self.waiting and time.monotonic() > self._end:
-            self.failure = self.failure or f"its boots took more than {_RUN_TIME * self._guest.patience:g} s"
-
-    def _doubt(self, slug: str, console: str, silent_for: float | None) -> None:
-        """Takes back that a probe saw no defect, because the kernel did not outlive it: what a probe made may be freed
-        only after its result.
-        """
-        if self._results[slug].state == ABSENT:
-            ended = oops(next(probe for probe in self.waiting if probe.slug == slug), console, silent_for)
-            self._results[slug] = ended._replace(detail=f"it saw no defect; behind its result: {ended.detail}")
-
-    def outcome(self) -> GuestRun:
-        """Returns the results of all boots."""
-        for probe in self.waiting:
-            self._results[probe.slug] = Result(COULD_NOT_RUN, self.failure or "the guest did not run it", False)
-        release, version, *facts = self._hello
-        named = dict(zip(_FACTS, facts, strict=True)) if release else {}
-        consoles = tuple(self._consoles)
-        return GuestRun(
-            release, version, named, self._results, consoles, self.failure, len(consoles), self._seconds, self._left
-        )
+    return Boot(frames, text["console"], text["stderr"], limits.patience if timed_out else None)
 
 
 def run_in_guest(
@@ -372,11 +244,14 @@ def run_in_guest(
     try:
         for path in (image, initramfs):
             files.append(_copy(path))
-        found = _Run(guest, slugs)
+        found, end = Results(slugs), time.monotonic() + _RUN_TIME * guest.patience
         while found.waiting and found.failure is None:
             progress(f"booting {label} ({len(found.waiting)} probes)")
             words = f"tca.only={','.join(short(probe.slug) for probe in found.waiting)}"
-            found.add(_boot(qemu, machine, files, guest, words, found.limits(), on_frame, cancelled))
+            limits = _limits(guest.patience, end)
+            found.add(_boot(qemu, machine, files, guest, words, limits, on_frame, cancelled))
+            if found.waiting and time.monotonic() > end:
+                found.give_up(f"its boots took more than {_RUN_TIME * guest.patience:g} s")
     finally:
         for descriptor in files:
             os.close(descriptor)

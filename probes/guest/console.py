@@ -6,7 +6,7 @@ import re
 
 from tailcall_audit.probes.probe import COULD_NOT_RUN, PRESENT, Probe, Result
 
-__all__ = ["oops", "why_not"]
+__all__ = ["ending", "oops", "panicked", "why_not"]
 
 _TIME = r"(?:\[[ 0-9.]{1,20}\])?[ \t]{0,20}"
 _PLACE = r"(\w{1,200})\+0x[0-9a-f]{1,16}/0x[0-9a-f]{1,16}"
@@ -44,23 +44,41 @@ def oops(probe: Probe, console: str, silent_for: float | None) -> Result:
     """
     found = _OOPS.search(console)
     if found is None:
-        ended = f"said nothing for {silent_for:g} s" if silent_for is not None else "ended"
         last = [line for line in console.splitlines() if line.strip()][-1:]
-        return Result(
-            COULD_NOT_RUN, f"the guest {ended} in the middle of it{': ' + last[0].strip()[:200] if last else ''}", False
-        )
-    trace = console[found.start() :]
-    # Line by line: a pattern over all of it takes time that grows with the square of what a hostile kernel prints.
-    lines = [line[:_LONGEST_LINE] for line in trace.split("\n")]
-    where = [match.group(1) for match in map(_WHERE.match, lines) if match is not None]
-    frames = [match.group(1) for match in map(_FRAME.match, lines) if match is not None]
-    functions = [*where[:1], *frames[:40]]
-    guilty = next((name for name in functions if name in probe.panics_in), None)
+        said = f": {last[0].strip()[:200]}" if last else ""
+        return Result(COULD_NOT_RUN, f"{ending(console, silent_for)} in the middle of it{said}", False)
+    guilty = next((name for name in _functions(console, found) if name in probe.panics_in), None)
     what = found.group().strip()[:160]
     if guilty is None:
-        place = f" in {functions[0]}" if functions else ""
-        return Result(COULD_NOT_RUN, f"the guest oopsed{place}, which does not show this defect: {what}", False)
+        return Result(COULD_NOT_RUN, f"{_place(console, found)}, which does not show this defect: {what}", False)
     return Result(PRESENT, f"panicked in {guilty}: {what}")
+
+
+def ending(console: str, silent_for: float | None) -> str:
+    """Returns how a guest ended, as the start of a sentence: where it oopsed, or that it did not."""
+    found = _OOPS.search(console)
+    if found is not None:
+        return _place(console, found)
+    return f"the guest said nothing for {silent_for:g} s" if silent_for is not None else "the guest ended"
+
+
+def panicked(console: str) -> bool:
+    """Returns True if the kernel panicked; a guest's kernel does so on each oops (``oops=panic``)."""
+    return "Kernel panic - not syncing: " in console
+
+
+def _place(console: str, found: re.Match[str]) -> str:
+    functions = _functions(console, found)
+    return f"the guest oopsed in {functions[0]}" if functions else "the guest oopsed"
+
+
+def _functions(console: str, found: re.Match[str]) -> list[str]:
+    """Returns the function of an oops and those that called it, as far as its backtrace shows them."""
+    # Line by line: a pattern over all of it takes time that grows with the square of what a hostile kernel prints.
+    lines = [line[:_LONGEST_LINE] for line in console[found.start() :].split("\n")]
+    where = [match.group(1) for match in map(_WHERE.match, lines) if match is not None]
+    frames = [match.group(1) for match in map(_FRAME.match, lines) if match is not None]
+    return [*where[:1], *frames[:40]]
 
 
 def why_not(console: str, stderr: str, silent_for: float | None) -> str:

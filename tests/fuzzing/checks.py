@@ -224,13 +224,13 @@ def check_catalogue_folder(path: Path) -> None:
 
 def check_console(path: Path) -> None:
     from tailcall_audit.probes.defects.freplace_attached_panic import PROBE
-    from tailcall_audit.probes.guest.boot import _read
     from tailcall_audit.probes.guest.console import oops, why_not
     from tailcall_audit.probes.guest.frames import parse
+    from tailcall_audit.probes.guest.results import read_frames
 
     data = path.read_bytes()
     frames = [found[1] for line in io.BytesIO(data) if (found := parse(line)) is not None]
-    _read(frames, {"freplace-loop"})
+    read_frames(frames, {"freplace-loop"})
     text = data.decode("utf-8", "replace")
     assert oops(PROBE, text, 1.0).detail
     assert why_not(text, "", None)

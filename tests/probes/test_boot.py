@@ -148,19 +148,22 @@ def test_a_panic_elsewhere_and_a_silent_end_say_nothing_about_the_defect(tmp_pat
     assert "said nothing for 0.5 s in the middle of it" in found.results["freplace-attached-panic"].detail
 
 
-@pytest.mark.parametrize(
-    ("function", "state"), [("bpf_prog_map_compatible", PRESENT), ("acpi_init", COULD_NOT_RUN), (None, COULD_NOT_RUN)]
-)
-def test_a_kernel_that_ends_right_after_a_probe_was_not_seen_without_the_defect(
-    tmp_path: Path, function: str | None, state: str
-) -> None:
-    slug = "freplace-attached-panic"
-    sent = frames_of(HELLO, ("start", slug), ("result", slug, ABSENT, "refused", "1", ""))
-    panic = PANIC.replace("prog_fd_array_get_ptr", "x").replace("bpf_prog_map_compatible", function or "")
-    found = run(tmp_path, sent + (f"cat <<'EOF'\n{panic}EOF\n" if function else ""), slugs=(slug,))
-    assert found.results[slug].state == state
-    assert found.results[slug].detail.startswith("it saw no defect; behind its result: ")
-    assert found.failure == "the guest ended between two probes"
+def test_an_oops_that_no_probe_explains_gets_the_earlier_ones_a_second_boot(tmp_path: Path) -> None:
+    """What x86-hierarchy made may be freed while x86-count-offset runs. The second boot ends in order."""
+    oops = PANIC.replace("bpf_prog_map_compatible", "bpf_prog_free_deferred").replace("prog_fd_array_get_ptr", "x")
+    absent = (("start", "x86-hierarchy"), ("result", "x86-hierarchy", ABSENT, "34", "1", ""))
+    first = frames_of(HELLO, *absent, ("start", "x86-count-offset")) + f"cat <<'EOF'\n{oops}EOF\n"
+    second = frames_of(HELLO, *absent, ("end", "0.1", ""))
+    script = (
+        f"case ,${{only%% *}}, in *,{short('x86-count-offset')},*) {first.strip()}\n;; *) {second.strip()}\n;; esac"
+    )
+    found = run(tmp_path, script, slugs=("x86-hierarchy", "x86-count-offset"))
+    assert found.results["x86-hierarchy"] == Result(ABSENT, "34", True)
+    assert found.results["x86-count-offset"].state == COULD_NOT_RUN
+    assert (
+        "oopsed in bpf_prog_free_deferred, which does not show this defect" in found.results["x86-count-offset"].detail
+    )
+    assert (found.boots, found.failure) == (2, None)
 
 
 def test_no_qemu_and_an_old_one_say_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
