@@ -40,6 +40,14 @@ class SafeParser(argparse.ArgumentParser):
         """Prints the usage and the message, in a line of its own, and exits with 2."""
         super().error(printable(message))
 
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        # A value out of a list, or a subcommand.
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            close = did_you_mean(str(value), map(str, action.choices or ()))
+            raise argparse.ArgumentError(action, f"{error.message}{close}") from None
+
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
         # Help, version and errors all end here, in every Python so far. Without a file, standard output is closed.
         if file is sys.stderr:
@@ -73,6 +81,16 @@ def _kernels_of(arguments: Sequence[str]) -> tuple[list[str], Sequence[str]]:
     return kernels, rest
 
 
+def _options_of(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> list[str]:
+    """Returns the options of a parser, those of the chosen one of its own subcommands first."""
+    found = list(parser._option_string_actions)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            below = action.choices.get(getattr(chosen, action.dest, None) or "")
+            found = [*(_options_of(below, chosen) if below is not None else ()), *found]
+    return found
+
+
 class Parser(SafeParser):
     """The parser of a subcommand."""
 
@@ -94,6 +112,6 @@ class Parser(SafeParser):
             options.kernel = kernels
         if rest:
             unknown = next((word for word in rest if word.startswith("-")), rest[0])
-            known = [option for option in self._option_string_actions if option.startswith("--")]
+            known = [option for option in _options_of(self, options) if option.startswith("--")]
             self.error(f"unrecognized arguments: {' '.join(rest)}{did_you_mean(unknown.partition('=')[0], known)}")
         return options

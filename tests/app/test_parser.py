@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailcall_audit.analyzer.app.audit_options import audit_parser
+from tailcall_audit.analyzer.app.commands import COMMANDS
+from tailcall_audit.analyzer.app.main import main
 
 MANY = [word for number in range(80) for word in ("--kernel", f"6.1.{number}")]
 WORDS = st.sampled_from(
@@ -52,3 +54,46 @@ def test_a_long_command_line_that_argparse_takes_is_read_as_it_reads_it(before: 
     except SystemExit:
         return
     assert audit_parser().read(arguments) == wanted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "close"),
+    [
+        (["list", "--format", "jsn"], "json"),
+        (["--format", "htm"], "html"),
+        (["--confirm=vmm"], "vm"),
+        (["--changelog-format", "debain"], "debian"),
+        (["--nodes-format", "tabel"], "table"),
+        (["completion", "bsh"], "bash"),
+        (["catalog", "lnit"], "lint"),
+        (["survey", "lsit"], "list"),
+        (["guest", "fecth"], "fetch"),
+        (["catalog", "lint", "--souces", "x"], "--sources"),
+        (["guest", "fetch", "arm64", "--siute", "sid"], "--suite"),
+        (["survey", "list", "--fromat", "json"], "--format"),
+        (["expain"], "explain"),
+    ],
+)
+def test_a_misspelt_choice_subcommand_or_option_names_the_closest(
+    arguments: list[str], close: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = main(arguments)
+    except SystemExit as ended:
+        code = int(str(ended.code))
+    assert code == 2
+    assert f"did you mean {close}?" in capsys.readouterr().err
+
+
+def test_each_choice_of_each_option_is_proposed_for_its_misspelling(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every option with choices, of the audit and of each subcommand."""
+    seen = 0
+    for parser in (audit_parser(), *(command.parser() for command in COMMANDS)):
+        for action in parser._actions:
+            for choice in action.choices or ():
+                with pytest.raises(SystemExit):
+                    option = [f"{action.option_strings[0]}={choice}x"] if action.option_strings else [f"{choice}x"]
+                    parser.read(option)
+                assert f"did you mean {choice}?" in capsys.readouterr().err
+                seen += 1
+    assert seen > 40
