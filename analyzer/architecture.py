@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from tailcall_audit.analyzer.errors import did_you_mean
+
 __all__ = [
     "ARCHITECTURES",
     "MACHINE",
@@ -51,7 +53,8 @@ def normalize_architecture(text: str) -> str:
     """Returns this tool's name of an architecture. Raises UnknownArchitectureError."""
     name = _LOOKUP.get(text.strip().lower())
     if name is None:
-        raise UnknownArchitectureError(f"unknown architecture {text!r}; known are {', '.join(ARCHITECTURES)}")
+        meant = did_you_mean(text, _LOOKUP)
+        raise UnknownArchitectureError(f"unknown architecture {text!r}; known are {', '.join(ARCHITECTURES)}{meant}")
     return name
 
 

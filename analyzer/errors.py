@@ -5,9 +5,45 @@ others.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
-__all__ = ["AuditError", "UnknownDefectError", "UsageError"]
+__all__ = ["AuditError", "UnknownDefectError", "UsageError", "did_you_mean", "naming", "parameter"]
+
+_OPTIONS: dict[str, str] = {}
+"""The option of each parameter of `audit()` while the command line runs; empty in a program that calls `audit()`."""
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """Returns "; did you mean X?" for the closest known word, or nothing if none is close."""
+    from difflib import get_close_matches  # loaded for an error only
+
+    close = get_close_matches(given[:80], list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+@contextmanager
+def naming(options: Mapping[str, str]) -> Iterator[None]:
+    """Lets messages name options instead of parameters of `audit()`. The command line calls it; worker processes
+    inherit it.
+    """
+    before = dict(_OPTIONS)
+    _OPTIONS.update(options)
+    try:
+        yield
+    finally:
+        _OPTIONS.clear()
+        _OPTIONS.update(before)
+
+
+def parameter(name: str, value: str = "") -> str:
+    """Returns a parameter of `audit()` as a message names it: with a value as ``rev=HEAD``, or as the option
+    ``--rev HEAD`` while the command line runs.
+    """
+    option = _OPTIONS.get(name)
+    if option is None:
+        return f"{name}={value}" if value else name
+    return f"{option} {value}" if value else option
 
 
 class AuditError(Exception):
@@ -19,24 +55,16 @@ class AuditError(Exception):
 class UsageError(AuditError):
     """Parameters that contradict each other, or one that requires another.
 
-    `template` names parameters of `audit()` in braces. The command line replaces these by its own options.
+    `template` names parameters of `audit()` in braces; the message has them as `parameter` names them.
     """
 
     def __init__(self, template: str) -> None:
-        super().__init__(re.sub(r"\{(\w+)\}", r"\1", template))
-        self._template = template
-
-    def named(self, options: Mapping[str, str]) -> str:
-        """Returns the message with the parameters replaced by the names of options."""
-        return re.sub(r"\{(\w+)\}", lambda match: options.get(match.group(1), match.group()), self._template)
+        super().__init__(re.sub(r"\{(\w+)\}", lambda match: parameter(match.group(1)), template))
 
 
 class UnknownDefectError(AuditError):
     """A name that matches no defect of the catalogue. The message suggests the closest one."""
 
     def __init__(self, name: str, known: list[str]) -> None:
-        from difflib import get_close_matches  # imported only when the error occurs
-
-        close = get_close_matches(name[:80], known, n=1, cutoff=0.6)
-        meant = f"did you mean {close[0]}?" if close else "`tailcall-audit list` shows them"
-        super().__init__(f"no defect {name!r} in the catalogue; {meant}")
+        meant = did_you_mean(name, known) or "; `tailcall-audit list` shows them"
+        super().__init__(f"no defect {name!r} in the catalogue{meant}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tailcall_audit.analyzer.architecture import UnknownArchitectureError, normalize_architecture
 from tailcall_audit.analyzer.catalog.types import SEVERITIES, Catalog, Defect
+from tailcall_audit.analyzer.errors import did_you_mean
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig, read_config
 from tailcall_audit.analyzer.model import (
     UnknownDefectError,
@@ -30,7 +31,9 @@ def select_defects(
     if severity is None:
         return found
     if severity not in SEVERITIES:
-        raise UsageError(f"{{severity}}: {severity!r} is none of {', '.join(SEVERITIES)}")
+        raise UsageError(
+            f"{{severity}}: {severity!r} is none of {', '.join(SEVERITIES)}{did_you_mean(severity, SEVERITIES)}"
+        )
     severe = tuple(item for item in found if SEVERITIES.index(item.severity) >= SEVERITIES.index(severity))
     if not severe:
         raise UsageError(f"{{severity}}: no defect that is asked for is of severity {severity} or above")

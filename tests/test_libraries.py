@@ -198,7 +198,7 @@ def test_addresses_that_are_none(url: str, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("TAILCALL_AUDIT_HTTP_CACHE", str(tmp_path))
     with pytest.raises(FetchError, match="cannot fetch"):
         Fetcher(pause=0.0).get(url, 1000)
-    with pytest.raises(FetchError, match="--offline"):
+    with pytest.raises(FetchError, match="and offline forbids"):
         Fetcher(offline=True).get(url, 1000)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from tailcall_audit.analyzer.app.commands import COMMANDS
 from tailcall_audit.analyzer.app.shared import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USAGE
 from tailcall_audit.analyzer.app.streams import prepare, say, say_lines
-from tailcall_audit.analyzer.model import AuditError, UsageError
+from tailcall_audit.analyzer.errors import AuditError, naming
 
 __all__ = ["main"]
 
@@ -39,6 +39,7 @@ _OPTIONS = {
     "system_map": "--system-map",
     "arch": "--arch",
     "severity": "--severity",
+    "bpftool": "--bpftool",
 }
 """The option of each parameter of `audit()`."""
 
@@ -59,10 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.set_threshold(100_000, 20, 100)
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(given)
-    except UsageError as error:
-        say(error.named(_OPTIONS))
-        return EXIT_USAGE
+        with naming(_OPTIONS):
+            return _run(given)
     except AuditError as error:
         say(str(error))
         return EXIT_USAGE

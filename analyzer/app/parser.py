@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from tailcall_audit.analyzer.app.streams import say_lines, show
+from tailcall_audit.analyzer.errors import did_you_mean
 from tailcall_audit.analyzer.text import printable, printable_lines
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
-__all__ = ["Parser", "SafeParser", "did_you_mean"]
+__all__ = ["Parser", "SafeParser"]
 
 _KERNEL = "--kernel"
 _LONG = 100
 """Words of a command line that argparse reads in no time."""
-
-
-def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """Returns "; did you mean X?" for the closest known word, or nothing if none is close."""
-    from difflib import get_close_matches  # loaded for an error only
-
-    close = get_close_matches(given[:80], list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tailcall_audit.analyzer.app.commands import COMMANDS
-from tailcall_audit.analyzer.app.parser import did_you_mean
+from tailcall_audit.analyzer.errors import did_you_mean
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.paths import Kind, expanded, kind_of
 from tailcall_audit.probes.reading import open_file

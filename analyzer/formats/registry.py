@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
-from tailcall_audit.analyzer.model import AuditError
+from tailcall_audit.analyzer.errors import AuditError, did_you_mean
 
 if TYPE_CHECKING:
     from tailcall_audit.analyzer.model import Report
@@ -78,4 +78,7 @@ def find_format(name: str) -> Format:
             name, module.render, getattr(module, "pieces", lambda report, view: iter((module.render(report, view),)))
         )
     except (ModuleNotFoundError, AttributeError) as error:
-        raise AuditError(f"no output format {name!r}; there are {', '.join(format_names())}") from error
+        known = format_names()
+        raise AuditError(
+            f"no output format {name!r}; there are {', '.join(known)}{did_you_mean(name, known)}"
+        ) from error

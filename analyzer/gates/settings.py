@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from tailcall_audit.analyzer.errors import AuditError
+from tailcall_audit.analyzer.errors import AuditError, did_you_mean
 from tailcall_audit.analyzer.text import printable
 
 __all__ = ["FILE_NAMES", "SETTINGS", "Setting", "SettingsFile", "Value", "read_settings_file", "resolve", "user_file"]
@@ -109,14 +109,6 @@ def _as_text(setting: Setting, value: object, place: str, folder: str) -> str:
     return value.strip()
 
 
-def _did_you_mean(name: str) -> str:
-    from difflib import get_close_matches  # imported only for an error
-
-    close = get_close_matches(name[:80], [*_BY_NAME, "waiver"], n=1, cutoff=0.6)
-    known = ", ".join([*_BY_NAME, "waiver"])
-    return f"did you mean {close[0]}?" if close else f"there are {known}"
-
-
 def read_settings_file(path: str) -> SettingsFile:
     """Returns the content of a settings file. Raises AuditError if it cannot be read or has a key that is not a
     setting.
@@ -141,7 +133,9 @@ def read_settings_file(path: str) -> SettingsFile:
             continue
         place = f"{name}:{_line(text, key)}"
         if key not in _BY_NAME:
-            raise AuditError(f"{place}: no setting {printable(key, 80)!r}; {_did_you_mean(key)}")
+            known = [*_BY_NAME, "waiver"]
+            meant = did_you_mean(key, known) or f"; there are {', '.join(known)}"
+            raise AuditError(f"{place}: no setting {printable(key, 80)!r}{meant}")
         values[key] = Value(key, _as_text(_BY_NAME[key], value, place, folder), place)
     return SettingsFile(name, text, values, data.get("waiver", ()))
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import NoReturn
 
 from tailcall_audit.analyzer.catalog.types import SEVERITIES
-from tailcall_audit.analyzer.errors import AuditError
+from tailcall_audit.analyzer.errors import AuditError, did_you_mean
 from tailcall_audit.analyzer.gates.gate import ALL_FAIL, Outcome
 from tailcall_audit.analyzer.gates.settings import Value
 from tailcall_audit.analyzer.model import Confidence
@@ -17,9 +17,9 @@ __all__ = ["confidence_of", "days_of", "outcomes_of", "severity_of"]
 _OUTCOMES = ("contradicted", "affected", "unknown")
 
 
-def _refuse(value: Value, word: str, known: Iterable[str]) -> NoReturn:
+def _refuse(value: Value, word: str, known: Collection[str]) -> NoReturn:
     where = f"--{value.name}" if value.origin == "command line" else f"{value.origin}: {value.name}"
-    raise AuditError(f"{where}: {printable(word, 80)!r} is none of {', '.join(known)}")
+    raise AuditError(f"{where}: {printable(word, 80)!r} is none of {', '.join(known)}{did_you_mean(word, known)}")
 
 
 def outcomes_of(value: Value) -> frozenset[Outcome]:

@@ -95,8 +95,8 @@ def unpack(data: bytes, name: str) -> Kernel:
             return Kernel(data, (*form, "loongarch64 Image"), "loongarch64", False, tuple(declared))
         elif data[0x24:0x28] in _ZIMAGE:
             raise ImageError(
-                f"{name}: a zImage of 32-bit ARM, which this tool does not unpack: audit its release with --kernel,"
-                " its configuration with --config, or the package that it came in with --package"
+                f"{name}: a zImage of 32-bit ARM, which this tool does not unpack: audit its release"
+                " string, its configuration, or the package that it came in"
             )
         elif data[:2] == b"MZ":
             sections = _pe_sections(data, name)

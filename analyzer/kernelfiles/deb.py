@@ -40,7 +40,7 @@ _NO_KERNEL = {
     "linux-kbuild": "build tools",
     "linux-headers": "headers to build modules with; audit the image they belong to",
     "linux-base": "scripts shared by kernel packages",
-    "linux-config": "configurations only; unpack one and use --config",
+    "linux-config": "configurations only; unpack one and audit that",
 }
 _DEPENDENCY = re.compile(
     r"((?:linux-(?:image|binary)|(?:proxmox|pve)-kernel)-\d[a-zA-Z0-9.+~-]*)(?::[a-z0-9]+)?"

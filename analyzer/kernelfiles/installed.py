@@ -16,7 +16,7 @@ def installed_kernels(root: Path = Path("/")) -> tuple[KernelPackage, ...]:
     if not has_dpkg_database(root) and not has_rpm_database(root):
         raise PackageError(
             f"{root}: neither dpkg's database nor RPM's is here, so it is not known what is installed;"
-            " audit the running kernel without --installed, or a package file with --package"
+            " audit the running kernel, or a package file"
         )
     # A Debian host may have an RPM database of some tool, and the other way round: both are read.
     return (*(dpkg_kernels(root) if has_dpkg_database(root) else ()), *rpm_kernels(root))

@@ -36,7 +36,7 @@ _NO_KERNEL = {
     "kernel-tools": "tools built beside the kernel",
     "kernel-doc": "documentation",
     "kernel-firmware": "firmware",
-    "kernel-source": "sources; unpack them and use --tree",
+    "kernel-source": "sources; unpack them and audit the tree",
     "kernel-macros": "macros to build packages with",
 }
 

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import pygit2
 
+from tailcall_audit.analyzer.errors import parameter
 from tailcall_audit.analyzer.kernelfiles.loose_objects import BrokenObjectError, LooseObjects
 from tailcall_audit.analyzer.libraries import pygit2_errors
 
@@ -223,7 +224,7 @@ class CheckoutReader:
         read = self._disk.read(path, limit)
         if read.state is ReadState.MISSING and self._head.entry_id(path) is not None:
             # A sparse checkout leaves out files that are part of the kernel.
-            reason = "in HEAD and not on disk, a sparse checkout? --rev HEAD reads the commit"
+            reason = f"in HEAD and not on disk, a sparse checkout? {parameter('rev', 'HEAD')} reads the commit"
             return FileRead(path, ReadState.UNREADABLE, reason=reason)
         return read
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
-from tailcall_audit.analyzer.model import AuditError
+from tailcall_audit.analyzer.errors import AuditError, did_you_mean
 
 if TYPE_CHECKING:
     from tailcall_audit.analyzer.catalog.types import Catalog
@@ -32,5 +32,8 @@ def find_plan_format(name: str) -> Callable[[Plan, Catalog], Rendered]:
     try:
         found: Callable[[Plan, Catalog], Rendered] = import_module(f"{_PACKAGE}.{name}").render
     except (ModuleNotFoundError, AttributeError) as error:
-        raise AuditError(f"no format {name!r} of a plan; there are {', '.join(plan_format_names())}") from error
+        known = plan_format_names()
+        raise AuditError(
+            f"no format {name!r} of a plan; there are {', '.join(known)}{did_you_mean(name, known)}"
+        ) from error
     return found

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tailcall_audit.analyzer.errors import AuditError
+from tailcall_audit.analyzer.errors import AuditError, parameter
 from tailcall_audit.analyzer.programs.btf_ext import BtfExt, read_btf_ext
 from tailcall_audit.analyzer.programs.byteorder import little_btf_ext
 from tailcall_audit.analyzer.programs.code import ProgramsError, Refers
@@ -42,7 +42,9 @@ def read_object(path: str) -> tuple[ProgramSet, ...]:
     try:
         data = read_file(path, _MAX_FILE)
     except IsADirectoryError as error:
-        raise AuditError(f"{path}: a folder: name the files in it, or --bpftool {path} for bpftool's JSON") from error
+        raise AuditError(
+            f"{path}: a folder: name the files in it, or bpftool's JSON in it ({parameter('bpftool', str(path))})"
+        ) from error
     except OSError as error:
         raise AuditError(f"{path}: cannot read: {error.strerror or error}") from error
     try:

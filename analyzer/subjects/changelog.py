@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from tailcall_audit.analyzer.errors import UsageError, parameter
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import ChangelogError, decode_changelog, read_changelog
 from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Changelog, Family
 from tailcall_audit.analyzer.model import TargetKind
@@ -29,7 +30,7 @@ def _opened(request: Request, changelog: Changelog, version: str | None) -> Open
         of = f"{opened.release.release} is " + ("of no known distribution" if known is None else f"{known.title}'s")
         raise ChangelogError(
             f"{changelog.path}: {of}, and not {printable(name, 40)}'s; give what its builds have behind their versions too:"
-            f" --distro {printable(name, 40)}:MARK, as uname -r has it"
+            f" {parameter('distro', f'{printable(name, 40)}:MARK')}, as uname -r has it"
         )
     return opened
 
@@ -59,7 +60,9 @@ def subject_of_changelog(
 
 
 def open_subjects(request: Request, name: str) -> Iterator[Subject]:
-    """Yields the kernel of a changelog (``-`` is standard input); raises ChangelogError or FetchError."""
+    """Yields the kernel of a changelog (``-`` is standard input); raises ChangelogError, FetchError, or UsageError if a
+    distribution is named for one that names its own.
+    """
     family = None if request.changelog_format is None else Family(request.changelog_format)
     notes: list[str] = []
     request.progress(f"reading {name}")
@@ -69,6 +72,8 @@ def open_subjects(request: Request, name: str) -> Iterator[Subject]:
         changelog = decode_changelog(fetched.data, name, family)
     else:
         changelog = read_changelog(name, family)
+    if request.distro and changelog.family.is_dpkg:
+        raise UsageError(f"{{distro}}: the versions of {changelog.path} say whose changelog it is: leave it out")
     config = request.config
     named = (None, "") if config is None else (config.architecture, config.path)
     yield subject_of_changelog(request, changelog, request.package_version, notes, named)

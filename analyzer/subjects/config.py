@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tailcall_audit.analyzer.errors import parameter
 from tailcall_audit.analyzer.kernelfiles.kconfig import read_config
 from tailcall_audit.analyzer.model import Confidence, TargetKind
 from tailcall_audit.analyzer.paths import expanded
@@ -16,7 +17,7 @@ def open_subjects(request: Request, path: str) -> Iterator[Subject]:
     """Yields the kernel that a configuration belongs to; raises ConfigError if it cannot be read."""
     config = request.config or read_config(expanded(path), request.catalog)
     if config.release is None:
-        note = f"{config.path} names no version: add the kernel's release string (--kernel)"
+        note = f"{config.path} names no version: add the kernel's release string ({parameter('kernels')})"
     else:
         note = f"the version {config.release.version} is the one in the header of {config.path}"
     notes = [note]

@@ -127,7 +127,7 @@ def read_host(root: Path = Path("/"), catalog: Catalog | None = None) -> Host:
     proc_version = _text(root / "proc/version")
     if proc_version is None or not proc_version.startswith("Linux version "):
         raise AuditError(
-            f"{root / 'proc/version'}: cannot be read, so the running kernel is not known; name one with --kernel, --config or --tree"
+            f"{root / 'proc/version'}: cannot be read, so the running kernel is not known; audit one by its release string, configuration or tree"
         )
     signature = _text(root / "proc/version_signature")
     signed = signature is not None and find_signature(catalog.distributions, signature) is not None

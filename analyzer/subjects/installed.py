@@ -21,7 +21,7 @@ def open_subjects(request: Request, _: str) -> Iterator[Subject | Skipped]:
     running = read_host(root, request.catalog).release
     packages = installed_kernels(root)
     if not packages:
-        raise AuditError("no kernel package is installed here; audit the running kernel without --installed")
+        raise AuditError("no kernel package is installed here; audit the running kernel itself")
     for package in packages:
         request.progress(f"reading {package.name}")
         runs = package.release == running.release and (running.package in (None, package.version))

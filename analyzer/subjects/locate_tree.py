@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pygit2
 
+from tailcall_audit.analyzer.errors import parameter
 from tailcall_audit.analyzer.kernelfiles.git_walk import shallow_commits
 from tailcall_audit.analyzer.kernelfiles.loose_objects import BrokenObjectError, LooseObjects
 from tailcall_audit.analyzer.kernelfiles.makefile import is_kernel_makefile, is_kernel_tree
@@ -99,7 +100,8 @@ def _no_tree(given: str, reader: FileReader, what: str, below: str) -> TreeError
         why = f"has no sources, and {spec} is no kernel's or does not show its version; give the patched sources (rpmbuild -bp)"
     elif reader.read("debian/changelog").state is ReadState.READ:
         why = (
-            f"has no sources, and its changelog cannot be read as a kernel's; try --changelog {given}/debian/changelog"
+            "has no sources, and its changelog cannot be read as a kernel's; try"
+            f" {parameter('changelog', f'{given}/debian/changelog')}"
         )
     else:
         why = (
@@ -111,7 +113,7 @@ def _no_tree(given: str, reader: FileReader, what: str, below: str) -> TreeError
 
 def _no_kernel_in_commit(given: str, reader: FileReader, rev: str | None) -> TreeError:
     revision, folder = _parted(rev or "HEAD")
-    example = f"--tree {given} --rev {revision}:{folder and folder + '/'}{{}}"
+    example = f"{parameter('trees', given)} {parameter('rev', revision)}:{folder and folder + '/'}{{}}"
     return _no_tree(given, reader, f"{given}: {'its HEAD' if rev is None else rev}", example)
 
 
@@ -179,9 +181,9 @@ def open_tree(path_text: str, rev: str | None) -> KernelTree:
     notes: list[str] = []
     repository = _own_repository(root, path, rev, notes)
     if repository is None and root is None:
-        raise _no_tree(str(given), DiskReader(path), str(given), f"--tree {given}/{{}}")
+        raise _no_tree(str(given), DiskReader(path), str(given), f"{parameter('trees', str(given))}/{{}}")
     if repository is None and rev is not None:
-        raise TreeError(f"{given}: --rev needs a git repository, and {root} has none of its own")
+        raise TreeError(f"{given}: {parameter('rev')} needs a git repository, and {root} has none of its own")
     revision, folder = (rev, "") if rev is None else _parted(rev)
     try:
         commit = None if repository is None else _resolve(repository, revision, given)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from tailcall_audit.analyzer.architecture import UnknownArchitectureError, normalize_architecture
 from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.errors import parameter
 from tailcall_audit.analyzer.kernelfiles.nodes.read import NodesForm, read_nodes
 from tailcall_audit.analyzer.kernelfiles.nodes.types import NodeRow, NodesError
 from tailcall_audit.analyzer.kernelfiles.release.number import build_of
@@ -30,8 +31,8 @@ _LOADED_NOTE = (
 )
 _NOTES = ((LivePatches.UNKNOWN, LIVE_PATCHES_NOTE), (LivePatches.LOADED, _LOADED_NOTE))
 _NO_ARCHITECTURE = (
-    "the list names no architecture for some kernels, which are judged for every one: --arch NAME says it, and so do"
-    " kubectl get nodes -o json and uname -a"
+    "the list names no architecture for some kernels, which are judged for every one; kubectl get nodes -o json and"
+    " uname -a name it"
 )
 
 
@@ -139,7 +140,7 @@ def group_nodes(
             yield NodeBatch(tuple(batch))
             batch = []
     if not count:
-        raise NodesError(f"{label}: no node in it; --nodes-format says how it is written")
+        raise NodesError(f"{label}: no node in it; {parameter('nodes_format')} says how it is written")
     yield NodeBatch(tuple(batch))
 
 

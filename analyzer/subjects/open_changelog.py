@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from tailcall_audit.analyzer.catalog.distribution import Proof
 from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.errors import parameter
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import ChangelogError
 from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Changelog, Entry
 from tailcall_audit.analyzer.kernelfiles.changelog.window import Window, entries_since, window_of
@@ -88,7 +89,7 @@ def _identify(catalog: Catalog, changelog: Changelog, entry: Entry, package: Pac
         )
     except ReleaseError as error:
         raise ChangelogError(
-            f"{changelog.path}: {named!r} is no kernel version; name the package's with --package-version"
+            f"{changelog.path}: {named!r} is no kernel version; name the package's with {parameter('package_version')}"
         ) from error
 
 
@@ -122,7 +123,7 @@ def open_changelog(
     named = version or (package.version if package is not None else _newest_version(changelog))
     if not named:
         raise ChangelogError(
-            f"{changelog.path}: its newest entry has no version; name the package's with --package-version"
+            f"{changelog.path}: its newest entry has no version; name the package's with {parameter('package_version')}"
         )
     release = _identify(catalog, changelog, entries[0], (package or PackageName(named))._replace(version=named), mark)
     window = window_of(changelog, entries, release.version)

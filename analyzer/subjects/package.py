@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from tailcall_audit.analyzer.architecture import UnknownArchitectureError, normalize_architecture
 from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.errors import parameter
 from tailcall_audit.analyzer.kernelfiles.bootable import read_bootable
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import decode_changelog, parse_changelog
 from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Family
@@ -199,6 +200,6 @@ def open_subjects(request: Request, name: str) -> Iterator[Subject]:
             example = host_distribution() or example_distribution(request.catalog)
             raise AuditError(
                 f"{error}; give a .deb or .rpm file or its changelog, or say which distribution publishes it, so that its"
-                f" changelog is fetched (--distro {example})"
+                f" changelog is fetched ({parameter('distro', example)})"
             ) from error
         yield _published(request, name, request.distro)

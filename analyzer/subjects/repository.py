@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from tailcall_audit.analyzer.errors import parameter
 from tailcall_audit.analyzer.kernelfiles.compression import BrokenDataError, decompress
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, PackageError
 from tailcall_audit.analyzer.kernelfiles.packages_index import (
@@ -241,7 +242,7 @@ def _read_repodata(reader: _Reader, place: str, data: bytes, progress: Callable[
         algorithm, digest = named.checksum
         if hashlib.new(algorithm, content).hexdigest() != digest:
             raise PackageError(
-                f"{other}: not the file that {place} names: its checksum differs (--refresh fetches both anew)"
+                f"{other}: not the file that {place} names: its checksum differs ({parameter('refresh')} fetches both anew)"
             )
     progress(f"reading {other}")
     return list(read_other(content, other))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tailcall_audit.analyzer.catalog.distribution import Proof
 from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.errors import parameter
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig, read_config
 from tailcall_audit.analyzer.kernelfiles.makefile import TreeIdentity, identity_from_history, read_identity
 from tailcall_audit.analyzer.kernelfiles.tree_files import ReadState
@@ -69,7 +70,8 @@ def open_subjects(request: Request, path: str) -> Iterator[Subject]:
     notes = [*identity.notes, *tree.notes]
     if request.arch is None and (config is None or config.architecture is None):
         notes.append(
-            "a source tree has no architecture: judged for all that a defect has; --arch or a .config names one"
+            "a source tree has no architecture: judged for all that a defect has;"
+            f" {parameter('arch')} or a .config names one"
         )
     yield make_subject(
         request,

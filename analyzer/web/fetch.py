@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tailcall_audit.analyzer.errors import parameter
 from tailcall_audit.analyzer.libraries import requests_errors
 from tailcall_audit.analyzer.paths import cache_folder
 from tailcall_audit.analyzer.web.errors import FetchError
@@ -82,7 +83,7 @@ class Fetcher:
         offline: bool = False,
         refresh: bool = False,
         progress: Callable[[str], None] = lambda _: None,
-        remedy: str = "fetch it by other means and give --changelog FILE",
+        remedy: str = "",
         pause: float = 1.0,
         max_age: float = MAX_AGE,
         remembers_missing: bool = False,
@@ -101,7 +102,7 @@ class Fetcher:
         """Fetches at most `limit` bytes; raises FetchError."""
         import requests
 
-        remedy = remedy or self._remedy
+        remedy = remedy or self._remedy or f"fetch it by other means and give {parameter('changelog', 'FILE')}"
         missing = self._known_missing()
         if missing is not None and not self._refresh and missing.has(url):
             raise FetchError(f"{url}: the server had nothing there a short while ago; {remedy}", 404)
@@ -114,7 +115,9 @@ class Fetcher:
         except (_FailedError, requests.RequestException) as error:
             kept = client.kept(url)
             if self._offline:
-                raise FetchError(f"{url}: not in the cache, and --offline forbids to fetch it; {remedy}") from error
+                raise FetchError(
+                    f"{url}: not in the cache, and {parameter('offline')} forbids to fetch it; {remedy}"
+                ) from error
             if kept is None:
                 raise FetchError(f"{url}: cannot fetch: {_reason(error)}; {remedy}") from error
             age = _age(kept)
@@ -123,8 +126,12 @@ class Fetcher:
         if self._offline:
             if answer.status_code != 200:
                 why = f" ({complaint})" if complaint else ""
-                raise FetchError(f"{url}: not in the cache, and --offline forbids to fetch it{why}; {remedy}")
-            return Fetched(url, answer.content, f"{url}: the copy fetched {_age(answer)} ago is used (--offline)")
+                raise FetchError(
+                    f"{url}: not in the cache, and {parameter('offline')} forbids to fetch it{why}; {remedy}"
+                )
+            return Fetched(
+                url, answer.content, f"{url}: the copy fetched {_age(answer)} ago is used ({parameter('offline')})"
+            )
         if answer.status_code != 200:
             if missing is not None and answer.status_code in _NOTHING:
                 missing.add(url)

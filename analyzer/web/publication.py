@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tailcall_audit.analyzer.catalog.distribution import Distribution, Published
 from tailcall_audit.analyzer.catalog.types import Catalog
-from tailcall_audit.analyzer.errors import AuditError
+from tailcall_audit.analyzer.errors import AuditError, did_you_mean, parameter
 from tailcall_audit.analyzer.kernelfiles.release.package_release import source_version
 from tailcall_audit.probes.reading import read_file
 
@@ -30,10 +30,6 @@ __all__ = [
 _VERSION = re.compile(r"[0-9][A-Za-z0-9.+~-]*", re.ASCII)
 _NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*", re.ASCII)
 _RELEASE = re.compile(r"[a-z0-9][a-z0-9.-]*", re.ASCII)
-_REPOSITORY = (
-    "audit the repository with --repo URL (the folder above repodata), or that host's `rpm -q --changelog {package}` with"
-    " --changelog FILE"
-)
 
 
 class PublicationError(AuditError):
@@ -137,15 +133,22 @@ def _of_suite(distribution: Distribution, published: Published, name: str, suite
     if suite is None:
         known = f"{distribution.name}:{published.by_suite.example}"
         raise PublicationError(
-            f"{name}: not installed here; say which of {distribution.title}'s suites: --distro {known}, or {name}=VERSION"
+            f"{name}: not installed here; say which of {distribution.title}'s suites: {parameter('distro', known)}, or {name}=VERSION"
         )
     end = published.by_suite.template.format(suite=suite)
     note = f"the newest kernel of {distribution.title}'s {suite}"
     return Publication(f"{_base(distribution, published.base)}/{end}", None, note)
 
 
+def _of_repository(package: str) -> str:
+    return (
+        f"audit the repository with {parameter('repository', 'URL')} (the folder above repodata), or that host's"
+        f" `rpm -q --changelog {package}` with {parameter('changelog', 'FILE')}"
+    )
+
+
 def _instead(published: Published) -> str:
-    repository = None if published.repository is None else _REPOSITORY.format(package=published.repository)
+    repository = None if published.repository is None else _of_repository(published.repository)
     return ", or ".join(text for text in (published.instead, repository) if text is not None)
 
 
@@ -167,13 +170,14 @@ def find_publication(package: str, distribution: str, catalog: Catalog) -> Publi
         raise PublicationError(f"{package}: not the name of a package, as in linux-image-amd64=6.1.170-3")
     if release and not _RELEASE.fullmatch(release):
         raise PublicationError(
-            f"--distro {distribution}: not the name of a release, as in {example_distribution(catalog)}"
+            f"{parameter('distro', distribution)}: not the name of a release, as in {example_distribution(catalog)}"
         )
     found = _find(catalog, distro)
     if found is None or found.published is None:
-        known = ", ".join(sorted(entry.name for entry in catalog.distributions if entry.published is not None))
+        known = sorted(entry.name for entry in catalog.distributions if entry.published is not None)
         raise PublicationError(
-            f"{distribution}: not a distribution that this tool knows ({known}); give the package's changelog with --changelog FILE"
+            f"{distribution}: not a distribution that this tool knows ({', '.join(known)}){did_you_mean(distro, known) or ';'}"
+            " or audit the package's changelog"
         )
     if found.published.base is None:
         raise PublicationError(f"{package}: {_instead(found.published)}")

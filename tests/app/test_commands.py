@@ -33,6 +33,11 @@ def error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (("list", "--jsn"), "did you mean --json?"),
         (("explain", "freplace-lop"), "did you mean freplace-loop?"),
         (("--kernel", "6.1", "--only", "x86-hierachy"), "did you mean x86-hierarchy?"),
+        (("--kernel", "6.1", "--arch", "x86_46"), "did you mean x86_64?"),
+        (("--kernel", "6.1", "--severity", "hgih"), "did you mean high?"),
+        (("--kernel", "6.1", "--fail-on", "afected"), "did you mean affected?"),
+        (("--kernel", "6.1", "--min-confidence", "hihg"), "did you mean high?"),
+        (("--package", "linux-image-amd64", "--distro", "ubunut"), "did you mean ubuntu?"),
     ],
 )
 def test_a_wrong_word_is_answered_with_the_one_that_was_meant(
@@ -117,3 +122,20 @@ def test_a_format_is_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert "shout" in format_names()
     with pytest.raises(AuditError, match="no output format 'whisper'"):
         find_format("whisper")
+
+
+def test_a_distribution_for_a_changelog_that_names_its_own_has_no_effect_and_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    changelog = tmp_path / "changelog"
+    changelog.write_text(
+        "linux (6.1.170-3) bookworm; urgency=medium\n\n  * bpf: Fix it\n\n -- A <a@b.c>  Fri, 08 May 2026 10:00:00 +0000\n"
+    )
+    for arguments in (("--changelog", str(changelog)), ("survey", "--changelog", str(changelog))):
+        said = error(capsys, *arguments, "--distro", "ubuntu")
+        assert f"--distro: the versions of {changelog} say whose changelog it is: leave it out" in said
+
+
+def test_exposure_fetches_nothing_for_a_release_string(capsys: pytest.CaptureFixture[str]) -> None:
+    said = error(capsys, "exposure", "--kernel", "6.1.170", "--offline", "prog.bpf.o")
+    assert "--offline is about what is fetched, and nothing is" in said

@@ -72,7 +72,7 @@ def test_a_list_that_goes_on_elsewhere_is_a_row(tmp_path: Path) -> None:
     ("text", "reason"),
     [
         ("", "it is empty"),
-        ("# nothing\n", "no node in it; --nodes-format says how it is written"),
+        ("# nothing\n", "no node in it; nodes_format says how it is written"),
         ("a b\n", "none of 1 nodes names a kernel"),
         ('{"items": []}', "no node in it"),
         ("[" * 100_000, "nested deeper|nested too deep|broken JSON"),

@@ -40,7 +40,7 @@ def test_a_zimage_of_32_bit_arm_is_named(tmp_path: Path, order: str, capsys: pyt
     assert main(["--image", str(path)]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "a zImage of 32-bit ARM, which this tool does not unpack: audit its release with --kernel" in captured.err
+    assert "a zImage of 32-bit ARM, which this tool does not unpack: audit its release string" in captured.err
 
 
 def test_a_zimage_in_another_container_is_named_too(tmp_path: Path) -> None:

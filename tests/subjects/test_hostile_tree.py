@@ -67,7 +67,7 @@ def test_a_revision_that_is_none_is_an_error(clone: History, rev: str) -> None:
 def test_a_revision_needs_a_repository(tmp_path: Path) -> None:
     (tmp_path / "linux").mkdir()
     (tmp_path / "linux/Makefile").write_bytes(makefile("6.1.170"))
-    with pytest.raises(TreeError, match="--rev needs a git repository"):
+    with pytest.raises(TreeError, match="rev needs a git repository"):
         open_tree(str(tmp_path / "linux"), "v6.1")
 
 

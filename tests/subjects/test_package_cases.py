@@ -145,7 +145,7 @@ def test_case_s9_a_changes_file_is_audited_as_the_build_that_is_named(tmp_path: 
     assert found.identity["distro"] == "suse"
     assert found.states["x86-trampoline-loop"] is FIXED
     assert {found.states[slug] for slug in LATER} == {UNKNOWN}
-    with pytest.raises(AuditError, match="--package-version"):
+    with pytest.raises(AuditError, match="with package_version"):
         by_changelog(tmp_path / "kernel.changes", CHANGES)
 
 

@@ -53,7 +53,7 @@ def test_500_and_then_200_is_200(web: Web) -> None:
 
 
 def test_404_is_said_at_once_with_the_address_and_a_remedy(web: Web) -> None:
-    with pytest.raises(FetchError, match=rf"{re.escape(web.url)}/gone: the server says 404; .*--changelog FILE"):
+    with pytest.raises(FetchError, match=rf"{re.escape(web.url)}/gone: the server says 404; .*changelog=FILE"):
         fetcher().get(f"{web.url}/gone", 100)
     assert web.count("/gone") == 1
 
@@ -111,11 +111,11 @@ def test_without_a_network_the_cached_copy_is_used_and_its_age_is_said(web: Web,
     found = fetcher().get(url, 100)
     assert found.data == b"text"
     assert found.note == f"{url}: cannot be reached, so the copy fetched 5 days ago is used"
-    assert fetcher(offline=True).get(url, 100).note == f"{url}: the copy fetched 5 days ago is used (--offline)"
+    assert fetcher(offline=True).get(url, 100).note == f"{url}: the copy fetched 5 days ago is used (offline)"
 
 
 def test_offline_without_a_copy_is_an_error(web: Web) -> None:
-    with pytest.raises(FetchError, match="not in the cache, and --offline"):
+    with pytest.raises(FetchError, match="not in the cache, and offline"):
         fetcher(offline=True).get(f"{web.url}/x", 100)
     assert web.requests == []
 
@@ -124,9 +124,7 @@ def test_no_server_names_the_address(web: Web) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(
-        FetchError, match=rf"http://127.0.0.1:{port}/x: cannot fetch: no connection; .*--changelog FILE"
-    ):
+    with pytest.raises(FetchError, match=rf"http://127.0.0.1:{port}/x: cannot fetch: no connection; .*changelog=FILE"):
         fetcher().get(f"http://127.0.0.1:{port}/x", 100)
 
 

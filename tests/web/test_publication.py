@@ -58,10 +58,10 @@ def test_the_address_of_a_changelog(web: Web, package: str, distribution: str, p
     ("package", "distribution", "message"),
     [
         ("linux-image-6.1.0-47-amd64", "debian", "give linux-image-6.1.0-47-amd64=VERSION"),
-        ("linux-image-amd64", "debian", "--distro debian:bookworm"),
+        ("linux-image-amd64", "debian", "distro=debian:bookworm"),
         ("linux-image-6.8.0-35-generic", "ubuntu", "=VERSION"),
         ("kernel-core", "fedora:44", "Fedora lists no subjects"),
-        ("kernel-core", "rocky", "--repo URL"),
+        ("kernel-core", "rocky", "repository=URL"),
         ("kernel-default", "opensuse-tumbleweed", "`rpm -q --changelog kernel-default`"),
         ("kernel", "bottlerocket", "`rpm -q --changelog kernel`"),
         ("linux", "archlinux", "--kernel 6.9.3-arch1-1"),
@@ -96,7 +96,7 @@ def test_debian_6_1_170_that_is_not_installed_is_judged_by_its_published_changel
     changelog = f"{web.url}/debian/main/l/linux/linux_6.1.170-3_changelog"
     again = audit(changelog=changelog, package_version="6.1.170-3", arch="amd64", offline=True).targets[0]
     assert again.states == report.states
-    assert any("--offline" in note for note in again.notes)
+    assert any("(offline)" in note for note in again.notes)
     cited = [item.citation for verdict in again.verdicts for item in verdict.evidence if item.kind.value == "changelog"]
     assert cited
     assert all(re.fullmatch(rf"{re.escape(changelog)}:\d+", citation) for citation in cited)

@@ -170,7 +170,7 @@ def _of_unknown_vendor(catalog: Catalog, source: str, version: str, name: str, r
     if found is None:
         raise NoKernelPackageError(
             f"{name or source} {version}: its version is not that of a kernel, and nothing else in the package names one:"
-            " audit its image with --image, or its release with --kernel"
+            " audit its image, or its release string"
         )
     title = f"the source package {source} is of no distribution that this catalogue knows"
     return found._replace(

@@ -84,9 +84,7 @@ def _chosen(line: str, candidates: list[Candidate]) -> Candidate | None:
     ]
     if len(distinct) > 1:
         listed = ", ".join(sorted(distinct)[:5])
-        raise ReleaseError(
-            f"{shown(line)}: names {len(distinct)} kernels ({listed}); give one a line, or one --kernel each"
-        )
+        raise ReleaseError(f"{shown(line)}: names {len(distinct)} kernels ({listed}); give each a line of its own")
     return next(
         candidate for candidate in sorted(candidates, key=lambda item: -item.place) if candidate.word in distinct
     )

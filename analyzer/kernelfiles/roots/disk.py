@@ -39,9 +39,17 @@ _FILE_SYSTEMS: tuple[tuple[int, bytes, str, str], ...] = (
 )
 """The offset and bytes of each file system's signature, and the class that reads it."""
 _SEALED = (
-    (0, b"LUKS\xba\xbe", "it is encrypted (LUKS): open it, mount it, and use --rootfs"),
-    (0x1000, b"\xfc\x4e\x2b\xa9", "it is a member of a RAID (md): assemble it, mount it, and use --rootfs"),
-    (0, b"\xfc\x4e\x2b\xa9", "it is a member of a RAID (md): assemble it, mount it, and use --rootfs"),
+    (0, b"LUKS\xba\xbe", "it is encrypted (LUKS): open it, mount it, and audit it as a root file system"),
+    (
+        0x1000,
+        b"\xfc\x4e\x2b\xa9",
+        "it is a member of a RAID (md): assemble it, mount it, and audit it as a root file system",
+    ),
+    (
+        0,
+        b"\xfc\x4e\x2b\xa9",
+        "it is a member of a RAID (md): assemble it, mount it, and audit it as a root file system",
+    ),
 )
 """The offset and bytes of what holds a file system and is not read, and the reason."""
 _ISO = (0x8001, b"CD001")

@@ -59,7 +59,9 @@ def _open(label: str, volume: Any) -> Volume:  # noqa: ANN401
     def content() -> IO[bytes]:
         why = _unreadable(volume)
         if why is not None:
-            raise RootError(f"{label}: {why}, which is not read: activate it, mount it, and use --rootfs")
+            raise RootError(
+                f"{label}: {why}, which is not read: activate it, mount it, and audit it as a root file system"
+            )
         found: IO[bytes] = volume.open()
         return found
 

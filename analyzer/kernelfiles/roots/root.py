@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable, Mapping
 from typing import IO, Protocol
 
+from tailcall_audit.analyzer.errors import parameter
 from tailcall_audit.analyzer.model import AuditError
 
 __all__ = ["IMAGE_FOLDERS", "IMAGE_NAME", "FolderRoot", "MemoryRoot", "Root", "RootError", "follow_links"]
@@ -97,7 +98,11 @@ class FolderRoot:
         try:
             self._top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            hint = "; an image of a disk is --disk, one of a container --oci" if error.errno == errno.ENOTDIR else ""
+            hint = (
+                f"; an image of a disk is {parameter('disks')}, one of a container {parameter('oci')}"
+                if error.errno == errno.ENOTDIR
+                else ""
+            )
             raise RootError(f"{path}: cannot read: {error.strerror or error}{hint}") from error
 
     def close(self) -> None:

@@ -1,0 +1,69 @@
+"""Errors for a program that calls `audit()`, and for the user of the command line."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from tailcall_audit import AuditError, audit
+from tailcall_audit.analyzer.app.audit_options import audit_parser
+from tailcall_audit.analyzer.app.main import main
+from tailcall_audit.analyzer.errors import naming, parameter
+
+ROOT = Path(__file__).parents[1] / "analyzer"
+LIBRARY = ("kernelfiles", "subjects", "programs", "web", "selection.py", "targets.py", "pipeline.py", "architecture.py")
+"""What `audit()` raises comes from these: from the other folders comes advice, which is a command."""
+COMMANDS = ("tailcall-audit ", "git ", "rpm ", "kubectl ", "journalctl ")
+
+
+def texts(path: Path) -> list[str]:
+    """The string literals of a module that are no docstrings; the parts of an f-string as one."""
+    found = []
+    inner: set[ast.AST] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Expr):
+            inner.add(node.value)
+        elif isinstance(node, ast.JoinedStr):
+            inner.update(node.values)
+            found.append("".join(str(part.value) for part in node.values if isinstance(part, ast.Constant)))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in inner:
+            found.append(node.value)
+    return found
+
+
+def test_messages_of_the_library_name_no_option() -> None:
+    options = {option for option in audit_parser()._option_string_actions if option.startswith("--")}
+    modules = [
+        path for name in LIBRARY for path in ([ROOT / name] if name.endswith(".py") else (ROOT / name).rglob("*.py"))
+    ]
+    assert len(modules) > 100
+    found = [
+        (path.name, text)
+        for path in modules
+        for text in texts(path)
+        if " " in text  # else it is a word of a command line
+        and options & set(re.findall(r"--[a-z][a-z-]*", text))
+        and not any(word in text for word in COMMANDS)
+    ]
+    assert found == []
+
+
+def test_a_message_names_what_its_reader_can_give() -> None:
+    assert (parameter("rev"), parameter("rev", "HEAD")) == ("rev", "rev=HEAD")
+    with naming({"rev": "--rev"}):
+        assert (parameter("rev"), parameter("rev", "HEAD")) == ("--rev", "--rev HEAD")
+    assert parameter("rev") == "rev"
+
+
+def test_the_same_error_for_a_program_and_for_a_user(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "changelog").write_text("x\n")
+    with pytest.raises(AuditError, match=r"^distro says where a package's changelog is published"):
+        audit(kernels=["6.1.170"], distro="debian")
+    assert main(["--kernel", "6.1.170", "--distro", "debian"]) == 2
+    assert "tailcall-audit: --distro says where a package's changelog is published" in capsys.readouterr().err
+    # The command line leaves nothing behind in a program that runs it.
+    with pytest.raises(AuditError, match=r"^rev is a revision of one tree"):
+        audit(kernels=["6.1.170"], rev="HEAD")
