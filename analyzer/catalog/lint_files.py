@@ -73,8 +73,10 @@ def _short_id(checked: Checked) -> Iterator[Finding]:
 def _guessed_rc(checked: Checked) -> Iterator[Finding]:
     for file in checked.files.commits.values():
         data = mapping(file.data)
-        if "-rc" in data["first_release"] and "release candidate" in data.get("unverified", ""):
-            message = f"{data['first_release']} names a release candidate that was not seen: write the release"
+        if "-rc" in data["first_release"] and "unverified" in data:
+            message = (
+                f"{data['first_release']} names a release candidate of a commit that is unverified: write the release"
+            )
             yield Finding(file, ("first_release",), "", message)
 
 
@@ -110,6 +112,10 @@ def _opposite_present(checked: Checked) -> Iterator[Finding]:
             place = ("signature", index, "present")
             message = "several forms count as present: add same_because, a line that says why they behave the same"
             yield Finding(file, place, part["name"], message)
+        alone = {form[0] for form in part["present"] if len(form) == 1}
+        for text in sorted(text for text in alone if f"!{text}" in alone):
+            message = f"{text!r} counts as present, and so does its absence: every source has the one or the other"
+            yield Finding(file, ("signature", index, "present"), part["name"], message)
 
 
 @_rule("unseen-part")

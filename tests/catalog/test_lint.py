@@ -39,7 +39,7 @@ DOUBTS = {
     "unknown-tag": ("commits/2b5dcb31a19a.yaml", "source: SUSE; MAIL", "source: SUSE; POST", "source: SUSE", "POST"),
     "missing-source": ("commits/2b5dcb31a19a.yaml", "source: SUSE; MAIL", "source: hearsay", "hearsay", None),
     "short-id": ("commits/2b5dcb31a19a.yaml", "id: 2b5dcb31a19a2e0acd869b12c9db9b2d696ef544", "id: 2b5dcb31a19a\nunverified: x", "id:", None),
-    "guessed-rc": ("commits/2b5dcb31a19a.yaml", "kind: fix", "kind: fix\nunverified: the release candidate", "first_release", None),
+    "guessed-rc": ("commits/2b5dcb31a19a.yaml", "kind: fix", "kind: fix\nunverified: which rc had it", "first_release", None),
     "opposite-present": (
         "commits/1a4607ffba35.yaml",
         "      - [BPF_FUNC_tail_call]",
@@ -102,6 +102,18 @@ def test_a_reason_that_accepts_nothing_is_a_complaint(folder: Path) -> None:
     (found,) = complaints(folder)
     assert (found.name, found.path) == ("unused-acceptance", path)
     assert path.read_text().splitlines()[found.line - 1] == "  short-id: it is not"
+
+
+def test_a_form_and_its_absence_prove_nothing_whatever_the_reason(folder: Path) -> None:
+    """What behaves the same is no excuse here: one of the two is in any source."""
+    file = folder / "commits" / "2b5dcb31a19a.yaml"
+    form = "tail_call_reachable ) tr -> flags = BPF_TRAMP_F_TAIL_CALL_CTX"
+    text = file.read_text()
+    assert f"      - ['{form}']\n" in text
+    file.write_text(text.replace(f"      - ['{form}']\n", f"      - ['{form}']\n      - ['!{form}']\n", 1))
+    (complaint,) = complaints(folder)
+    assert complaint.name == "opposite-present"
+    assert "every source has the one or the other" in complaint.message
 
 
 def test_a_commit_that_nothing_names_is_unused(folder: Path) -> None:
