@@ -32,6 +32,7 @@ _entry("20,000 entries", (_DEBIAN + b"x\n\n") * 18_000)
 _entry("one line of 900,000 letters", _DEBIAN + b"a" * 900_000)
 _entry("reverts in reverts", _DEBIAN + b'Revert "' * 100_000 + b"x\n")
 _entry("60,000 CVEs", _DEBIAN + b"CVE-2024-47794 " * 60_000 + b"\n")
+_entry("a version of 41 digits", _DEBIAN.replace(b"6.1.170-3", b"9" * 40 + b"6.12~rc3-1~exp1") + b"bpf: x\n")
 _entry("500,000 short lines of an item", _DEBIAN + b"\n    a" * 150_000)
 
 

@@ -223,3 +223,21 @@ def test_garbage_is_a_release_error(text: str) -> None:
 def test_a_release_with_anything_behind_it_never_raises_anything_else(start: str, tail: str) -> None:
     with contextlib.suppress(ReleaseError):
         assert str(parse_release(start + tail).version.major) in start + tail
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"Linux version 6.12.57 (x) #1 SMP Debian {'9' * 40}6.12~rc3-1 (2026-03-12)",
+        f"#1 SMP Debian {'9' * 40}.12-1 (2026-03-12)",
+        f"Ubuntu 5.15.0-79.86-generic 5.15.{'1' * 40}",
+        f"Ubuntu 5.15.0-79.86-generic {'5' * 40}.15.111",
+    ],
+)
+def test_a_statement_with_a_number_that_no_kernel_has_is_refused_or_judged_by_the_rest(line: str) -> None:
+    """A fuzzed changelog of a package whose version begins with 41 digits ended with an internal error."""
+    try:
+        found = parse_release(line)
+    except ReleaseError:
+        return
+    assert len(str(found.version)) < 20

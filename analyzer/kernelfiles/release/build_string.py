@@ -12,7 +12,7 @@ from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease, Rel
 from tailcall_audit.analyzer.kernelfiles.release.uname import of_unknown_vendor
 from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 
-__all__ = ["with_build", "with_signature", "with_unknown_build"]
+__all__ = ["stated_version", "with_build", "with_signature", "with_unknown_build"]
 
 _UPLOAD = re.compile(r"~(?:bpo|deb)\d\S*$|\+b\d+$", re.ASCII)
 """The suffix of a backport (``6.1.172-1~deb11u1``) or a rebuild (``+b1``), which is written after the version of the
@@ -21,6 +21,17 @@ original upload.
 
 
 _SERIES = re.compile(r"\d+\.\d+(?![\d.])(?!-rc\d)", re.ASCII)
+
+
+def stated_version(matched: Matched, text: str) -> UpstreamVersion:
+    """Returns the version of the stable release in a build string or a signature; raises ReleaseError if no kernel has
+    it.
+    """
+    stable = matched.parts.get("stable") or ""
+    try:
+        return parse_version(stable.replace("~", "-"))
+    except ValueError as error:
+        raise ReleaseError(f"{shown(text)}: {shown(stable)} is no kernel version") from error
 
 
 def _contradicted(release: KernelRelease, says: str, text: str) -> KernelRelease:
@@ -59,7 +70,7 @@ def with_build(release: KernelRelease | None, matched: Matched, text: str, catal
     """Returns a release with the package that a distribution's build string names: ``Debian 6.1.170-3 (2026-05-08)``."""
     distribution, parts = matched.distribution, matched.parts
     package = parts.get("version") or ""
-    version = parse_version((parts.get("stable") or "").replace("~", "-"))
+    version = stated_version(matched, text)
     says = f"the {distribution.title} package {package}"
     if release is not None and release.version.branch != version.branch:
         raise ReleaseError(f"{shown(text)}: the release {release.release} and {says} are of different series")
@@ -107,7 +118,7 @@ def with_signature(release: KernelRelease | None, matched: Matched, text: str) -
     5.15.111``.
     """
     distribution, parts = matched.distribution, matched.parts
-    version = parse_version(parts["stable"] or "")
+    version = stated_version(matched, text)
     package = parts["version"] or ""
     name = re.sub(r"^(\d+\.\d+\.\d+-\d+)\.\d+(?:~[\d.]+)?(?:\+\w+)?", r"\1", package)
     if release is not None and not release.release.startswith(name.rsplit("-", 1)[0]):

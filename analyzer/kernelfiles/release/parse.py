@@ -13,7 +13,12 @@ from tailcall_audit.analyzer.architecture import MACHINE
 from tailcall_audit.analyzer.catalog.load import shipped_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.release.build_date import build_day
-from tailcall_audit.analyzer.kernelfiles.release.build_string import with_build, with_signature, with_unknown_build
+from tailcall_audit.analyzer.kernelfiles.release.build_string import (
+    stated_version,
+    with_build,
+    with_signature,
+    with_unknown_build,
+)
 from tailcall_audit.analyzer.kernelfiles.release.number import (
     Candidate,
     Place,
@@ -32,7 +37,7 @@ from tailcall_audit.analyzer.kernelfiles.release.schemes import (
 )
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease, NoKernelError, ReleaseError, shown
 from tailcall_audit.analyzer.kernelfiles.release.uname import release_of_uname
-from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
+from tailcall_audit.analyzer.version import UpstreamVersion
 
 __all__ = ["kernel_lines", "parse_release"]
 
@@ -136,7 +141,7 @@ def _parsed(line: str, catalog: Catalog) -> KernelRelease | None:
         raise ReleaseError(f"{shown(line)}: names {len(packages)} kernel packages; give one a line")
     if statements:
         release = with_build(release, statements[0].matched, line, catalog)
-    elif signature is not None and _exists(catalog, parse_version(signature.matched.parts["stable"] or "")):
+    elif signature is not None and _exists(catalog, stated_version(signature.matched, line)):
         release = with_signature(release, signature.matched, line)
     for other in foreign:
         if release is not None and not release.release.startswith(other.word):
