@@ -39,6 +39,7 @@ def _changelog_form(data: dict[str, Any]) -> ChangelogForm:
         data.get("lists") == "commits",
         data.get("release"),
         tuple(Line(**entry) for entry in data.get("lines", ())),
+        data.get("count"),
     )
 
 

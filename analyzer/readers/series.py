@@ -60,6 +60,7 @@ class _Known(NamedTuple):
     took_out: bool
 
 
+_UPSTREAM = re.compile(r"\d{1,3}\.\d{1,3}(?:\.\d{1,5})?(?!\d)", re.ASCII)
 _NUMBERS = count()
 _KNOWN: Memory[tuple[tuple[str, ...], str], tuple[_Known, ...]] = Memory(500)
 
@@ -108,8 +109,10 @@ def _names_series(fact: SeriesFact, distribution: Distribution | None, name: str
 def _took_out(catalog: Catalog, fact: SeriesFact) -> bool:
     """Returns True if a build lacks what the stable release that it is based on has: its vendor took the commit out."""
     branch = catalog.commits[fact.commit].branches.get(fact.base)
-    based_on = parse_version(re.split(r"[-+_]", fact.start)[0])
-    return not fact.present and branch is not None and branch.release is not None and based_on >= branch.release
+    if fact.present or branch is None or branch.release is None:
+        return False
+    based_on = _UPSTREAM.match(fact.start)  # 6.6.64.2-1.azl3 is based on 6.6.64
+    return based_on is not None and parse_version(based_on.group()) >= branch.release
 
 
 def _from(catalog: Catalog, fact: SeriesFact, inherited_from: str | None) -> Evidence:

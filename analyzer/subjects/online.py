@@ -250,6 +250,8 @@ def _merged(release: KernelRelease, opened: OpenChangelog) -> KernelRelease:
 def _in_repositories(online: Online, request: Request, release: KernelRelease, distribution: Distribution) -> LookedUp:
     notes = []
     build = without_rpm_architecture(release.release.partition("+")[0])
+    if distribution.changelog is not None and distribution.changelog.count is not None:
+        build = build.removesuffix(f"-{release.flavour}")
     for known in online.of(distribution):
         try:
             repository = online.repository(request, known.place)
@@ -276,7 +278,12 @@ def _of_build(
     """
     names = {flavour: _name(template) for flavour, template in distribution.flavour_packages.items()}
     wanted = names.get(release.flavour or "") or _name(distribution.package or "")
-    same = [item for item in kernels if re.sub(r"^\d+:", "", item.version) == build]
+    form = distribution.changelog
+    same = []
+    for item in kernels:
+        version = re.sub(r"^\d+:", "", item.version)
+        if build in (version, version if form is None else form.build_of(version)):
+            same.append(item)
     others = {name for name in names.values() if name != wanted}
     fitting = [item for item in same if item.name == wanted] or [item for item in same if item.name not in others]
     return next((item for item in fitting if item.changelog is not None), None)

@@ -44,9 +44,9 @@ class OpenChangelog:
 
     `notes` say how far the file can be trusted. `catalog` is the one by whose distributions it was identified.
     `rebuilder` is the title of those who build the distribution's kernels anew and wrote this changelog, None if the
-    distribution wrote it. `mark` is what the builds have behind the versions that it names. `inherited` names the owner
-    of the changelog if the kernel is another vendor's build of the same sources: such a kernel has what is listed, and
-    may have more.
+    distribution wrote it. `mark` is what the builds have behind the versions that it names. `name` is the package that
+    it came in, if that is known. `inherited` names the owner of the changelog if the kernel is another vendor's build
+    of the same sources: such a kernel has what is listed, and may have more.
     """
 
     changelog: Changelog
@@ -57,6 +57,7 @@ class OpenChangelog:
     rebuilder: str | None = None
     inherited: str | None = None
     mark: str = ""
+    name: str = ""
 
     @property
     def span(self) -> str:
@@ -106,6 +107,22 @@ def _newest_version(changelog: Changelog) -> str:
     return next((name for name in versions if name == built or name.startswith(f"{built}.")), built)
 
 
+def _mark_of(catalog: Catalog, changelog: Changelog, package: PackageName) -> str:
+    """Returns what an RPM's version has behind the one that its newest entries write: oe2203sp4; empty if they write all
+    of it.
+    """
+    if changelog.family.is_dpkg:
+        return ""
+    for entry in changelog.entries[:_NEWEST]:
+        if entry.version and package.version.startswith(f"{entry.version}."):
+            try:
+                whole = rpm_release(catalog, entry.version, changelog.family).distro is not None
+            except ReleaseError:
+                continue
+            return "" if whole else package.version[len(entry.version) + 1 :]
+    return ""
+
+
 def open_changelog(
     catalog: Catalog,
     changelog: Changelog,
@@ -117,8 +134,9 @@ def open_changelog(
     version.
 
     `package` is the package that the changelog came in, whose version its entries need not name. `mark` is what builds
-    have behind the versions that an RPM's changelog writes: ``oe2203sp4``.
+    have behind the versions that an RPM's changelog writes: ``oe2203sp4``; if it is empty, the package shows it.
     """
+    mark = mark or ("" if package is None else _mark_of(catalog, changelog, package))
     entries = entries_since(changelog, version)
     named = version or (package.version if package is not None else _newest_version(changelog))
     if not named:
@@ -134,7 +152,14 @@ def open_changelog(
     authors = "\n".join(item.author for item in entries[:_NEWEST])
     rebuilder = None if distribution is None else distribution.rebuilder(authors)
     opened = OpenChangelog(
-        changelog, release._replace(version=window.stable), window, (), catalog, rebuilder, mark=mark
+        changelog,
+        release._replace(version=window.stable),
+        window,
+        (),
+        catalog,
+        rebuilder,
+        mark=mark,
+        name="" if package is None else package.name,
     )
     oldest = changelog.entries[-1]
     notes = [f"changelog: {opened.span}; the file goes back to {oldest.version or oldest.date}"]

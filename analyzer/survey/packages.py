@@ -66,7 +66,7 @@ def _series_of(opened: OpenChangelog, distribution: Distribution) -> Series | No
     """Returns the series that a changelog belongs to; None if facts cannot describe it."""
     release, form = opened.release, distribution.changelog
     if form is not None and form.lines:
-        source = opened.changelog.entries[0].package
+        source = opened.changelog.entries[0].package if opened.changelog.family.is_dpkg else opened.name
         for line in form.lines:
             found = re.fullmatch(line.source, source, re.ASCII)
             if found is not None:
@@ -105,21 +105,28 @@ def _worth_reading(newest: OpenChangelog) -> list[str]:
 def _builds(
     catalog: Catalog, newest: OpenChangelog, progress: Callable[[str], None]
 ) -> Iterator[tuple[Series, _Build]]:
-    """Yields the builds of the newest version's series that can change a state, oldest first."""
-    distributions = {entry.name: entry for entry in catalog.distributions}
+    """Yields the builds of the newest version's series that can change a state, oldest first. The newest one is the
+    package that the changelog is of, whose version no entry need name.
+    """
     versions = _worth_reading(newest)
     for count, version in enumerate(versions, 1):
         progress(f"{newest.changelog.path}: {version} ({count} of {len(versions)})")
-        try:
+        with suppress(ChangelogError):
             opened = open_changelog(catalog, newest.changelog, version, mark=newest.mark)
-        except ChangelogError:
-            continue
-        distribution = distributions.get(opened.release.distro or "")
-        named = opened.release.package or version
-        # RHEL's first builds (5.14-1.2.1.el9) lack the kernel's sublevel, and look like those of a z-stream.
-        series = None if distribution is None else _series_of(opened, distribution)
-        if distribution is not None and series is not None and (not distribution.z_streams or _WHOLE.match(named)):
-            yield series, _build(opened, named)
+            yield from _described(catalog, opened, opened.release.package or version)
+    last = (newest.release.package or newest.release.release).removesuffix(f".{newest.mark}")
+    if last not in versions:
+        yield from _described(catalog, newest, last)
+
+
+def _described(catalog: Catalog, opened: OpenChangelog, named: str) -> Iterator[tuple[Series, _Build]]:
+    """Yields a build with its series, if a survey can describe it."""
+    distribution = next((item for item in catalog.distributions if item.name == opened.release.distro), None)
+    series = None if distribution is None else _series_of(opened, distribution)
+    # RHEL's first builds (5.14-1.2.1.el9) lack the kernel's sublevel, and look like those of a z-stream.
+    if distribution is not None and series is not None and (not distribution.z_streams or _WHOLE.match(named)):
+        form = distribution.changelog
+        yield series, _build(opened, named if form is None else form.build_of(named))
 
 
 def _claims(
@@ -237,7 +244,10 @@ def _why_none(catalog: Catalog, opened: OpenChangelog) -> str:
             " --distro NAME:MARK"
         )
     if _series_of(opened, distribution) is None:
-        return f"{opened.changelog.path}: not a package whose builds a survey of {distribution.title} describes"
+        return (
+            f"{opened.changelog.path}: which of {distribution.title}'s packages it is of is not known, or its numbers are"
+            " not counted here; survey the package itself (--package, --repo)"
+        )
     return f"{opened.changelog.path}: no entry has a whole version of {distribution.title}'s"
 
 

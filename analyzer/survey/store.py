@@ -10,8 +10,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tailcall_audit.analyzer.libraries import parse_json
-from tailcall_audit.analyzer.survey.types import MAX_WORD, NAME, Claim, Kind, State, Survey, SurveyError
-from tailcall_audit.analyzer.version import build_key
+from tailcall_audit.analyzer.survey.types import (
+    MAINLINE,
+    MAX_WORD,
+    NAME,
+    Claim,
+    Kind,
+    Series,
+    State,
+    Survey,
+    SurveyError,
+)
+from tailcall_audit.analyzer.version import build_key, parse_version
 from tailcall_audit.probes.private_folder import PrivateFolder
 
 __all__ = ["SCHEMA_VERSION", "Store", "as_data", "digest_of", "from_bytes", "to_bytes"]
@@ -20,6 +30,8 @@ SCHEMA_VERSION = 1
 _MAX_BYTES = 32 << 20
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{12}", re.ASCII)
+_BRANCH = re.compile(r"\d{1,3}\.\d{1,3}", re.ASCII)
+_BUILD = re.compile(r"\d[\w.+~:%-]*", re.ASCII)
 _SUFFIX = ".json"
 
 
@@ -73,6 +85,18 @@ def _claim(data: Mapping[str, Any]) -> Claim:
     return Claim(_word(data, "commit", _COMMIT), state, _word(data, "release"), _word(data, "source"), **optional)
 
 
+def _check_release(where: str, release: str) -> None:
+    """Raises ValueError if a text is no release of a branch, or no version in a series."""
+    if "/" in where:
+        Series.from_text(where)
+        if _BUILD.fullmatch(release) is None:
+            raise ValueError(f"{release[:60]!r} is no version of a package")
+    elif where != MAINLINE and _BRANCH.fullmatch(where) is None:
+        raise ValueError(f"{where[:60]!r} is no branch")
+    else:
+        parse_version(release)
+
+
 def from_bytes(raw: bytes, where: str) -> Survey:
     """Returns the survey in a file. Raises SurveyError if it is broken, has a newer schema version, or was changed."""
     data = parse_json(raw, lambda _, words: SurveyError(f"{where}: not a survey: {words}"))
@@ -89,13 +113,16 @@ def from_bytes(raw: bytes, where: str) -> Survey:
         reach = data["reach"]
         if not isinstance(reach, dict) or not all(isinstance(value, str) for value in reach.values()):
             raise ValueError("reach is no object of releases")
+        claims = tuple(_claim(item) for item in data["claims"])
+        for name, release in (*reach.items(), *((claim.where, claim.release) for claim in claims)):
+            _check_release(name, release)
         return Survey(
             Kind(_word(data, "kind")),
             _word(data, "name", NAME),
             _word(data, "source"),
             _word(data, "date", _DAY),
             reach,
-            tuple(_claim(item) for item in data["claims"]),
+            claims,
             notes=tuple(str(note) for note in data["notes"]),
             excerpt=data.get("excerpt", False) is not False,
         )

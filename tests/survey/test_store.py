@@ -25,6 +25,9 @@ SURVEY = Survey(
 )
 
 
+_CLAIM = {"commit": "d6083f040d5d", "state": "present-from", "source": "s"}
+
+
 def _changed(**changes: Any) -> bytes:
     data = json.loads(to_bytes(SURVEY)) | changes
     return json.dumps(data | {"digest": digest_of(data)}).encode()
@@ -64,6 +67,12 @@ def test_a_newer_schema_is_named() -> None:
         _changed(claims=[{"commit": "d6083f040d5d", "state": "present-from", "release": "6.6.1", "source": "s"}]),
         _changed(claims=[{"commit": "x", "state": "present-from", "release": "6.6.1", "source": "s", "branch": "6.6"}]),
         _changed(name="../../etc/passwd"),
+        _changed(reach={"6.6": "soon"}),
+        _changed(reach={"a branch": "6.6.1"}),
+        _changed(reach={"rhel/5.14/el9": "\x1b[31m"}),
+        _changed(claims=[{**_CLAIM, "branch": "6.6", "release": "el9"}]),
+        _changed(claims=[{**_CLAIM, "series": "rhel", "release": "5.14.0-427.el9"}]),
+        _changed(claims=[{**_CLAIM, "series": "rhel/5.14/el9", "release": "el9"}]),
     ],
 )
 def test_a_broken_survey_is_refused(raw: bytes) -> None:

@@ -191,7 +191,8 @@ def rpm_release(catalog: Catalog, version: str, family: Family = Family.RPM) -> 
     plain = without_rpm_architecture(re.sub(r"^\d+:", "", version))
     for distribution in catalog.distributions:
         if _grammar(distribution) == family.value:
-            text = _named(distribution, plain, "")
+            form = distribution.changelog
+            text = _named(distribution, plain if form is None else form.build_of(plain), "")
             found = None if text is None else _try(text, catalog)
             if found is not None and found.distro == distribution.name:
                 return found._replace(release=plain, package=plain, flavour=None)
