@@ -92,7 +92,7 @@ class ChangelogForm(NamedTuple):
     `grammar` is the value of a `Family`. `sources` are expressions for the names of source packages that are its
     kernels; the group ``version`` in one names the kernel's. `release` makes a release string of ``{version}`` and
     ``{flavour}``. `lists_commits` says that every commit that is taken is listed. `lines` are the packages (of dpkg:
-    the source packages) whose builds are counted apart. `count` is the expression for the end of a package's version
+    the source packages) whose builds are counted apart. `counted` is the expression for the end of a package's version
     that counts how often the same sources were built: ``uname -r`` does not have it.
     """
 
@@ -101,11 +101,11 @@ class ChangelogForm(NamedTuple):
     lists_commits: bool = False
     release: str | None = None
     lines: tuple[Line, ...] = ()
-    count: str | None = None
+    counted: str | None = None
 
     def build_of(self, version: str) -> str:
         """Returns the build that a package's version names, without the count of how often it was built."""
-        return version if self.count is None else re.sub(rf"{self.count}$", "", version, flags=re.ASCII)
+        return version if self.counted is None else re.sub(rf"{self.counted}$", "", version, flags=re.ASCII)
 
 
 class Address(NamedTuple):

@@ -250,7 +250,7 @@ def _merged(release: KernelRelease, opened: OpenChangelog) -> KernelRelease:
 def _in_repositories(online: Online, request: Request, release: KernelRelease, distribution: Distribution) -> LookedUp:
     notes = []
     build = without_rpm_architecture(release.release.partition("+")[0])
-    if distribution.changelog is not None and distribution.changelog.count is not None:
+    if distribution.changelog is not None and distribution.changelog.counted is not None:
         build = build.removesuffix(f"-{release.flavour}")
     for known in online.of(distribution):
         try:
