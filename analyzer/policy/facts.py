@@ -200,6 +200,6 @@ def both_ways(
             items = [item._replace(guessed=True) for item in items]
         fixes = weigh([_without_guess(item, Presence.PRESENT) for item in items])
         needed = [item for item in items if not _proves_no_absence(item)]
-        needs = weigh([_without_guess(item, Presence.ABSENT) for item in needed])
+        needs = weigh([_without_guess(item, Presence.ABSENT) for item in needed], Presence.ABSENT)
         found = facts.known.weighed[key] = (items, fixes, needs)
     return found

@@ -7,7 +7,8 @@ a high-ranking source was read but not understood (an unknown code shape, a part
 lower ranks may not overrule it.
 
 A run of functions whose control failed is no answer. But these functions do not do what they do on every kernel, so
-what lower ranks say of them may be untrue: they may still show that a commit is absent, and not that it is present.
+what lower ranks say of them may be untrue: they may still show that a fix is absent, or that what a defect needs is
+present, and not the opposite.
 """
 
 from __future__ import annotations
@@ -69,8 +70,9 @@ def _of_one_kind(items: Sequence[Evidence]) -> tuple[Evidence, tuple[str, ...]]:
     return combined, tuple(_say(item) for item in known)
 
 
-def weigh(items: Sequence[Evidence]) -> Weighed:
-    """Weighs the evidence about one commit.
+def weigh(items: Sequence[Evidence], safe: Presence = Presence.PRESENT) -> Weighed:
+    """Weighs the evidence about one commit. `safe` is the presence that makes a verdict safe: PRESENT of a fix, ABSENT
+    of what a defect needs.
 
     Statements of one kind that agree count as one. If they disagree, the answer is unknown: neither that kind nor a
     lower rank decides.
@@ -102,7 +104,7 @@ def weigh(items: Sequence[Evidence]) -> Weighed:
         # A backport whose message mentions conflicts proves the fix only if the code agrees, and the code gave no answer.
         if item.presence is Presence.UNKNOWN or item.conditional:
             continue
-        if misbehaving is not None and item.presence is Presence.PRESENT:
+        if misbehaving is not None and item.presence is safe:
             others = tuple(_say(other) for other in ranked if other.presence is not Presence.UNKNOWN)
             return Weighed(Presence.UNKNOWN, Confidence.LOW, misbehaving, others)
         others = tuple(_say(other) for other in ranked if other.presence not in (Presence.UNKNOWN, item.presence))

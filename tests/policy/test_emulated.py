@@ -66,6 +66,22 @@ def test_a_failed_control_lets_others_say_that_a_fix_is_missing_and_not_that_it_
     assert (both.presence, both.decisive) == (UNKNOWN, failed)
 
 
+@pytest.mark.parametrize("kind", WEAKER)
+def test_a_failed_control_lets_no_other_say_that_what_a_defect_needs_is_missing(
+    catalog: Catalog, kind: EvidenceKind
+) -> None:
+    """1c123c567fb1 is needed for pitfall 5: a release without it is not affected, if the functions are those of it."""
+    failed = said(EvidenceKind.EMULATION, EXTENSION, UNKNOWN)._replace(unreadable=False, settle="boot it")
+    missing = said(kind, EXTENSION, ABSENT)
+    assert state(catalog, "freplace-attached-panic", [missing]) is State.NOT_AFFECTED
+    (defect,) = catalog.find("freplace-attached-panic")
+    verdict = judge(defect, Facts([failed, missing], "x86_64"), "x86_64")
+    assert (verdict.state, verdict.settle) == (State.UNKNOWN, "boot it")
+    # No answer for another reason says nothing of the kernel.
+    lost = said(EvidenceKind.EMULATION, EXTENSION, UNKNOWN)
+    assert state(catalog, "freplace-attached-panic", [lost, missing]) is State.NOT_AFFECTED
+
+
 def state(catalog: Catalog, slug: str, evidence: list[Evidence]) -> State:
     (defect,) = catalog.find(slug)
     facts = Facts(evidence, "x86_64")
