@@ -20,8 +20,6 @@ _JOURNAL = b"LPKSHHRH"
 _LAYERS = (b"oci-layout", b"blobs/sha256", b"/layer.tar")
 """Names in the archive of a container image; any other archive is taken for one of logs."""
 _MBR = slice(510, 512)
-_SETUP = slice(0x202, 0x206)
-"""Where a bzImage has "HdrS" (Linux Documentation/arch/x86/boot.rst)."""
 
 
 def _kind_of_text(data: bytes) -> str | None:
@@ -76,6 +74,12 @@ def _is_disk(data: bytes) -> bool:
     return is_disk(data)
 
 
+def _is_image(data: bytes) -> bool:
+    from tailcall_audit.analyzer.kernelfiles.containers import has_kernel_header
+
+    return has_kernel_header(data)
+
+
 def _kind_of_file(path: str) -> str:
     try:
         with open_file(path) as file:
@@ -86,10 +90,12 @@ def _kind_of_file(path: str) -> str:
         return "package"
     if _is_disk(data):
         return "disk"
+    if _is_image(data):
+        return "image"
     found = _kind_of_text(_unpacked(data, path))
     if found is not None:
         return found
-    if data.startswith(_IMAGES) or data[_SETUP] == b"HdrS":
+    if data.startswith(_IMAGES):
         return "image"
     if data[_MBR] == b"\x55\xaa":
         return "disk"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tailcall_audit.analyzer.kernelfiles.compression import BrokenDataError, compression_of, decompress_payload
 from tailcall_audit.analyzer.model import AuditError
 
-__all__ = ["ImageError", "Kernel", "SeveralKernelsError", "unpack"]
+__all__ = ["ImageError", "Kernel", "SeveralKernelsError", "has_kernel_header", "unpack"]
 
 _MAX_KERNEL = 512 << 20
 """The largest distribution kernel with debug data left in unpacks to some 400 MB."""
@@ -20,6 +20,10 @@ _MAX_LEVELS = 5
 _MAX_SECTIONS = 96
 """As many as Windows loads; a unified kernel image has a dozen."""
 _MAX_DECLARED = 256
+_SETUP = b"HdrS"
+"""The mark of a bzImage, at 0x202 (Linux Documentation/arch/x86/boot.rst)."""
+_ARM64_IMAGE = b"ARM\x64"
+"""The mark of an Image, at 0x38 (Linux Documentation/arch/arm64/booting.rst)."""
 _S390_MARK = b"S390EP"
 """The bytes after the entry of an s390x kernel, at 0x10008 (Linux arch/s390/boot/head.S)."""
 _MAX_PAYLOADS = 16
@@ -69,6 +73,19 @@ class Kernel(NamedTuple):
     declared: tuple[str, ...] = ()
 
 
+def has_kernel_header(data: bytes) -> bool:
+    """Returns True for the beginning of a kernel image, by what only the kernel's boot headers have. A kernel in an ELF
+    or PE file, or in a compressed one, does not begin with such a header.
+    """
+    return (
+        data[0x202:0x206] == _SETUP
+        or data[0x38:0x3C] in (_ARM64_IMAGE, _LOONGARCH_MARK)
+        or data[0x30:0x3C] == _RISCV_IMAGE
+        or data[0x10008:0x1000E] == _S390_MARK
+        or data[0x24:0x28] in _ZIMAGE
+    )
+
+
 def unpack(data: bytes, name: str) -> Kernel:
     """Unwraps an image down to the kernel; raises ImageError."""
     form: list[str] = []
@@ -79,12 +96,12 @@ def unpack(data: bytes, name: str) -> Kernel:
                 raise ImageError(f"{name}: an ELF header that is cut off")
             (machine,) = struct.unpack_from("<H" if data[5] == 1 else ">H", data, 18)
             return Kernel(data, (*form, "ELF"), _MACHINES.get(machine), True, tuple(declared))
-        if data[0x202:0x206] == b"HdrS":
+        if data[0x202:0x206] == _SETUP:
             declared += _declared(data)
             kind, data = "bzImage", _bzimage(data, name)
         elif data[:2] == b"MZ" and data[4:8] == b"zimg":
             kind, data = "EFI zboot image", _zboot(data, name)
-        elif data[0x38:0x3C] == b"ARM\x64":
+        elif data[0x38:0x3C] == _ARM64_IMAGE:
             return Kernel(data, (*form, "arm64 Image"), "arm64", False, tuple(declared))
         elif data[0x30:0x3C] == _RISCV_IMAGE and data[8:16] == _RISCV_64:
             return Kernel(data, (*form, "riscv64 Image"), "riscv64", False, tuple(declared))
