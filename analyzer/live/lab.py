@@ -10,20 +10,36 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.kernelfiles.containers import has_kernel_header
 from tailcall_audit.analyzer.live.confirm import Guests, boot_target
 from tailcall_audit.analyzer.model import AuditError, EvidenceKind, Report, Skipped, TargetReport
 from tailcall_audit.analyzer.paths import Kind, expanded, is_file, kind_of
 from tailcall_audit.analyzer.pipeline import audit
+from tailcall_audit.probes.reading import open_file
 
 __all__ = ["find_kernels", "run_lab"]
 
 _PACKAGES = (".deb", ".rpm")
-_IMAGES = ("vmlinuz", "bzImage", "vmlinux")
+_IMAGES = ("vmlinuz", "bzImage", "vmlinux", "Image", "zImage")
+_HEADER = 0x10010
+"""The header of an s390x kernel ends there; those of others end before."""
 
 
 def _looks_like_a_kernel(path: Path) -> bool:
-    """Returns True if a file of a folder has the name of a kernel to boot; the folder may hold anything."""
-    return is_file(path) and (path.suffix in _PACKAGES or path.name.startswith(_IMAGES) or path.suffix == ".efi")
+    """Returns True if a file of a folder has the name or the header of a kernel to boot; the folder may hold
+    anything.
+    """
+    if not is_file(path):
+        return False
+    return path.suffix in (*_PACKAGES, ".efi") or path.name.startswith(_IMAGES) or _has_a_kernel_header(path)
+
+
+def _has_a_kernel_header(path: Path) -> bool:
+    try:
+        with open_file(path) as file:
+            return has_kernel_header(file.read(_HEADER))
+    except OSError:
+        return False
 
 
 def _inside(folder: Path) -> list[Path]:
@@ -44,7 +60,7 @@ def find_kernels(names: Sequence[str]) -> list[Path]:
         if kind is Kind.FOLDER:
             inside = _inside(path)
             if not inside:
-                raise AuditError(f"{path}: no vmlinuz…, bzImage…, .deb or .rpm in this folder")
+                raise AuditError(f"{path}: no kernel image, .deb or .rpm in this folder")
             found += inside
         elif kind is not Kind.MISSING:
             found.append(path)

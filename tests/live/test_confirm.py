@@ -159,11 +159,15 @@ def test_wrong_values_are_refused_by_the_option(arguments: list[str]) -> None:
     assert error.value.code == 2
 
 
-def test_the_kernels_of_a_folder_are_found_by_name(tmp_path: Path) -> None:
+def test_the_kernels_of_a_folder_are_found_by_name_or_header(tmp_path: Path) -> None:
     for name in ("vmlinuz-1", "bzImage", "a.deb", "b.rpm", "initrd.img", "config-1", "c.efi"):
         (tmp_path / name).write_text("")
+    (tmp_path / "kernel-6.12.117-gentoo").write_bytes(bytes(0x202) + b"HdrS")
+    (tmp_path / "image-s390x").write_bytes(bytes(0x10008) + b"S390EP" + bytes(8))
     (tmp_path / "vmlinuz-folder").mkdir()
-    assert [path.name for path in find_kernels([str(tmp_path)])] == ["a.deb", "b.rpm", "bzImage", "c.efi", "vmlinuz-1"]
+    assert [path.name for path in find_kernels([str(tmp_path)])] == [
+        *("a.deb", "b.rpm", "bzImage", "c.efi", "image-s390x", "kernel-6.12.117-gentoo", "vmlinuz-1")
+    ]
     (tmp_path / "empty").mkdir()
     with pytest.raises(AuditError, match="in this folder"):
         find_kernels([str(tmp_path / "empty")])
