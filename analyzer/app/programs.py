@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tailcall_audit.analyzer.model import Report
+from tailcall_audit.analyzer.version import parse_version
 from tailcall_audit.probes.reading import open_file
 
 if TYPE_CHECKING:
@@ -80,4 +81,4 @@ def _branches(report: Report | None) -> set[str]:
     """Returns the branches of a report's kernels, by what they say they are built from."""
     targets = report.targets if report is not None else ()
     versions = (target.identity.get("upstream") or "" for target in targets)
-    return {".".join(version.split("-")[0].split(".")[:2]) for version in versions if version}
+    return {parse_version(version).branch for version in versions if version}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import product
+from itertools import islice, product
 from string import ascii_uppercase
 
 from tailcall_audit.analyzer.formats.lines import contradictions, skipped, waivers
@@ -46,11 +46,11 @@ def render_cells(report: Report, cell: Callable[[TargetReport, str], str], legen
     cells.
     """
     slugs = {item.defect.slug: item.defect for target in report.targets for item in target.verdicts if item.observation}
+    letters = list(islice(_letters(), len(report.targets)))
     out: list[str] = [
         f"{letter}  {printable(target.name)}{_architecture(target, report)}"
-        for letter, target in zip(_letters(), report.targets, strict=False)
+        for letter, target in zip(letters, report.targets, strict=True)
     ]
-    letters = [line.split()[0] for line in out]
     table = [["#", "DEFECT", *letters]]
     for slug, defect in slugs.items():
         cells = [cell(target, slug) + _waived(target, slug) for target in report.targets]
