@@ -59,27 +59,28 @@ def check_parameters(request: Request, targets: Targets, count: int, *, has_conf
 
     `count` is the number of sources.
     """
-    if request.distro and not (targets.packages or targets.changelog):
-        raise UsageError(
-            "{distro} says where a package's changelog is published, or whose one is: name it with {packages} or {changelog}"
-        )
-    if (request.package_version or request.changelog_format) and not targets.changelog:
-        raise UsageError("{package_version} and {changelog_format} are about a changelog: name it with {changelog}")
-    if request.fleet.nodes_format and not targets.fleet.nodes:
-        raise UsageError("{nodes_format} is about a list of nodes: name it with {nodes}")
-    if request.fleet.no_live_patches and not (targets.fleet.nodes or targets.fleet.texts):
-        raise UsageError("{no_live_patches} is about the nodes of a fleet, or kernels in logs: name {nodes} or {texts}")
-    if has_config and (count > 1 or any(targets.fleet)):
-        raise UsageError("{config} is of one kernel: name one target with it")
-    if request.online is not None and not (targets.kernels or targets.fleet.nodes):
-        raise UsageError(
-            "{online} looks up the builds that release strings name: name one with {kernels}, or a list with {nodes}"
-        )
-    if request.offline and request.online is not None:
-        raise UsageError("{offline} and {online} contradict each other")
-    if request.offline and request.refresh:
-        raise UsageError("{offline} and {refresh} contradict each other")
-    if request.rev is not None and len(targets.trees) != 1:
-        raise UsageError("{rev} is a revision of one tree: name it with {trees}")
-    if request.system_map is not None and len(targets.images) != 1:
-        raise UsageError("{system_map} is of one image: name it with {images}")
+    fetched, fleet = targets.packages or targets.changelog, targets.fleet
+    wrong = {
+        "{distro} says where a package's changelog is published, or whose one is: name it with {packages} or"
+        " {changelog}": request.distro and not fetched,
+        "{package_version} and {changelog_format} are about a changelog: name it with {changelog}": (
+            (request.package_version or request.changelog_format) and not targets.changelog
+        ),
+        "{nodes_format} is about a list of nodes: name it with {nodes}": request.fleet.nodes_format and not fleet.nodes,
+        "{no_live_patches} is about the nodes of a fleet, or kernels in logs: name {nodes} or {texts}": (
+            request.fleet.no_live_patches and not (fleet.nodes or fleet.texts)
+        ),
+        "{config} is of one kernel: name one target with it": has_config and (count > 1 or any(fleet)),
+        "{online} looks up the builds that release strings name: name one with {kernels}, or a list with {nodes}": (
+            request.online is not None and not (targets.kernels or fleet.nodes)
+        ),
+        "{offline} and {online} contradict each other": request.offline and request.online is not None,
+        "{offline} and {refresh} contradict each other": request.offline and request.refresh,
+        "{rev} is a revision of one tree: name it with {trees}": request.rev is not None and len(targets.trees) != 1,
+        "{system_map} is of one image: name it with {images}": (
+            request.system_map is not None and len(targets.images) != 1
+        ),
+    }
+    for template, is_wrong in wrong.items():
+        if is_wrong:
+            raise UsageError(template)

@@ -66,36 +66,42 @@ def _format_of(options: argparse.Namespace) -> str:
     return "table" if at_terminal else "plain"
 
 
+def _refuse(given: Mapping[str, object], why: str) -> None:
+    """Raises AuditError for the first of these options, by name, that the user gave."""
+    for name, value in given.items():
+        if value:
+            raise AuditError(f"{name}{why}")
+
+
 def _check(options: argparse.Namespace) -> None:
     """Refuses options that contradict each other or would have no effect; raises AuditError."""
-    if options.nodes and options.confirm:
-        raise AuditError(
-            "--confirm: the kernels of nodes are not at hand; name one with --package FILE or --image FILE"
+    if options.nodes:
+        why = ": the kernels of nodes are not at hand; name one with --package FILE or --image FILE"
+        _refuse({"--confirm": options.confirm}, why)
+    if options.repo:
+        _refuse(
+            {"--confirm": options.confirm}, ": a repository's kernels are not at hand; name one with --package FILE"
         )
-    if options.repo and options.confirm:
-        raise AuditError("--confirm: a repository's kernels are not at hand; name one with --package FILE")
-    guest = {
-        "--kvm": options.kvm,
-        "--guest-memory": options.guest_memory,
-        "--guest-timeout": options.guest_timeout,
-        "--guest-python": options.guest_python,
-    }
-    for name, given in guest.items():
-        if given and options.confirm != "vm":
-            raise AuditError(f"{name} is about the guest that is booted: add --confirm=vm")
+    if options.confirm != "vm":
+        guest = {
+            "--kvm": options.kvm,
+            "--guest-memory": options.guest_memory,
+            "--guest-timeout": options.guest_timeout,
+            "--guest-python": options.guest_python,
+        }
+        _refuse(guest, " is about the guest that is booted: add --confirm=vm")
     check_guest_python(options)
-    fetches = options.package or options.repo or options.changelog or options.online
-    for name, given in {"--offline": options.offline, "--refresh": options.refresh}.items():
-        if given and not fetches:
-            raise AuditError(f"{name} is about what is fetched, and nothing is: name --package, --repo or --changelog")
-    for name, given in {"--closed": options.closed, "--jit": options.jit}.items():
-        if given and not options.programs:
-            raise AuditError(f"{name} is about programs, and none are named: name them with --programs FILE")
-    for name, given in {"--explain": options.explain, "--all": options.all}.items():
-        if given and options.format == "json":
-            raise AuditError(f"{name} is about the text of a report: --json always has all defects and all evidence")
-        if given and options.format not in (None, *_TEXTS):
-            raise AuditError(f"{name} is about the text of a report: --format {options.format} has no choice of it")
+    if not (options.package or options.repo or options.changelog or options.online):
+        why = " is about what is fetched, and nothing is: name --package, --repo or --changelog"
+        _refuse({"--offline": options.offline, "--refresh": options.refresh}, why)
+    if not options.programs:
+        why = " is about programs, and none are named: name them with --programs FILE"
+        _refuse({"--closed": options.closed, "--jit": options.jit}, why)
+    text = {"--explain": options.explain, "--all": options.all}
+    if options.format == "json":
+        _refuse(text, " is about the text of a report: --json always has all defects and all evidence")
+    if options.format not in (None, *_TEXTS):
+        _refuse(text, f" is about the text of a report: --format {options.format} has no choice of it")
 
 
 def _check_targets(options: argparse.Namespace, targets: Mapping[str, list[str]]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tailcall_audit.analyzer.catalog.types import Defect
 from tailcall_audit.analyzer.formats.lines import facts, skipped, waivers
 from tailcall_audit.analyzer.formats.plain import aligned
 from tailcall_audit.analyzer.formats.registry import View
-from tailcall_audit.analyzer.model import Report, Rule, State
+from tailcall_audit.analyzer.model import Report, Rule, State, TargetReport
 from tailcall_audit.analyzer.text import printable
 
 __all__ = ["CELLS", "column_titles", "render"]
@@ -36,48 +36,67 @@ def column_titles(defects: Sequence[Defect]) -> list[str]:
 
 def render(report: Report, view: View) -> str:
     """Returns the report of a repository as text; defects of other architectures are left out unless all are requested."""
-    everything = view.everything
-    seen: dict[str, Defect] = {}
-    for target in report.targets:
-        for item in target.verdicts:
-            if everything or item.rule is not Rule.OTHER_ARCHITECTURE:
-                seen[item.defect.slug] = item.defect
+    seen = _shown_defects(report, view)
     numbered = [defect for defect in seen.values() if defect.pitfall is not None]
     columns = list(seen.values()) if len(seen) <= _MAX_COLUMNS else numbered
-    rest = [slug for slug in seen if all(defect.slug != slug for defect in columns)]
+    rest = [slug for slug, defect in seen.items() if defect not in columns]
     table = [["KERNEL", *column_titles(columns), *(["OTHERS"] if rest else [])]]
-    for target in report.targets:
-        states = target.states
-        others = [states.get(slug) for slug in rest]
-        counts = [
-            f"{others.count(state)} {state.value}" for state in (State.AFFECTED, State.UNKNOWN) if others.count(state)
-        ]
-        waived = {item.defect.slug for item in target.verdicts if item.waived}
-        cells = [
-            CELLS[states[defect.slug]] + (" w" if defect.slug in waived else "") if defect.slug in states else ""
-            for defect in columns
-        ]
-        name = f"{target.name} {target.identity.get('architecture') or ''}".strip()
-        table.append([printable(name), *cells, *([", ".join(counts) or "none"] if rest else [])])
-    out = [*aligned(table), ""]
+    table += [_row(target, columns, rest) for target in report.targets]
+    out = [*aligned(table), "", *_first_fixed(report, seen), *_legend(report, len(rest) > 0), *skipped(report)]
+    out += [f"note: {printable(note)}" for note in _common_notes(report.targets)]
+    return "\n".join([*out, facts(report), ""])
+
+
+def _shown_defects(report: Report, view: View) -> dict[str, Defect]:
+    return {
+        item.defect.slug: item.defect
+        for target in report.targets
+        for item in target.verdicts
+        if view.everything or item.rule is not Rule.OTHER_ARCHITECTURE
+    }
+
+
+def _row(target: TargetReport, columns: Sequence[Defect], rest: Sequence[str]) -> list[str]:
+    """Returns the row of a kernel: a cell for each defect of `columns`, and one that counts those of `rest`, if any."""
+    states = target.states
+    waived = {item.defect.slug for item in target.verdicts if item.waived}
+    cells = [
+        CELLS[states[defect.slug]] + (" w" if defect.slug in waived else "") if defect.slug in states else ""
+        for defect in columns
+    ]
+    others = [states.get(slug) for slug in rest]
+    counts = [f"{others.count(state)} {state.value}" for state in (State.AFFECTED, State.UNKNOWN) if state in others]
+    name = f"{target.name} {target.identity.get('architecture') or ''}".strip()
+    return [printable(name), *cells, *([", ".join(counts) or "none"] if rest else [])]
+
+
+def _first_fixed(report: Report, seen: Mapping[str, Defect]) -> Iterator[str]:
+    """Yields the lines of a table for each kernel: the first version without each defect."""
     kernels = dict.fromkeys(item.kernel for item in report.first_fixed)
     for kernel in kernels:
-        firsts = [
-            (item.defect, item.version) for item in report.first_fixed if item.kernel == kernel and item.defect in seen
+        rows = [
+            [printable(item.defect), printable(item.version or "-")]
+            for item in report.first_fixed
+            if item.kernel == kernel and item.defect in seen
         ]
-        rows = [[slug, "-" if version is None else version] for slug, version in firsts]
         title = f"{kernel}: FIRST VERSION WITHOUT IT" if len(kernels) > 1 else "FIRST VERSION WITHOUT IT"
-        out += [*aligned([["DEFECT", title], *([printable(cell) for cell in row] for row in rows)]), ""]
-    if len(seen) > len(columns):
-        out.append("others: the defects that are no pitfalls; --only NAME,… shows some as columns, --json all")
-    out.append(
-        f"{CELLS[State.NOT_AFFECTED]} not-affected, {CELLS[State.UNKNOWN]} unknown; '-' as a version: the newest has it, or may have it"
+        yield from (*aligned([["DEFECT", title], *rows]), "")
+
+
+def _legend(report: Report, has_others: bool) -> Iterator[str]:
+    """Yields the lines that explain the table's cells."""
+    if has_others:
+        yield "others: the defects that are no pitfalls; --only NAME,… shows some as columns, --json all"
+    yield (
+        f"{CELLS[State.NOT_AFFECTED]} not-affected, {CELLS[State.UNKNOWN]} unknown; '-' as a version: the newest has it,"
+        " or may have it"
     )
     if any(item.waived for target in report.targets for item in target.verdicts):
-        out.append("w waived")
-        out += dict.fromkeys(line for target in report.targets for line in waivers(target.verdicts))
-    out += skipped(report)
-    notes = [set(target.notes) for target in report.targets]
-    common = [note for note in report.targets[0].notes if all(note in each for each in notes)] if notes else []
-    out += [f"note: {printable(note)}" for note in common]
-    return "\n".join([*out, facts(report), ""])
+        yield "w waived"
+        yield from dict.fromkeys(line for target in report.targets for line in waivers(target.verdicts))
+
+
+def _common_notes(targets: Sequence[TargetReport]) -> list[str]:
+    """Returns the notes that all kernels have."""
+    notes = [set(target.notes) for target in targets]
+    return [note for note in targets[0].notes if all(note in each for each in notes)] if notes else []

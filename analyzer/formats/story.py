@@ -5,12 +5,19 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tailcall_audit.analyzer.catalog.commit import Commit
 from tailcall_audit.analyzer.catalog.expression import leaves
-from tailcall_audit.analyzer.catalog.types import CAPABILITY_PREFIX, BranchRanges, Catalog, Defect
+from tailcall_audit.analyzer.catalog.types import (
+    CAPABILITY_PREFIX,
+    BranchRanges,
+    Capability,
+    Catalog,
+    Defect,
+    SeriesFact,
+)
 from tailcall_audit.analyzer.formats.plain import aligned
 from tailcall_audit.analyzer.text import printable_lines
 
@@ -89,6 +96,31 @@ def _range_line(entry: BranchRanges) -> str:
 
 
 def _story(catalog: Catalog, defect: Defect) -> list[str]:
+    lines = _summary(catalog, defect)
+    fixes = tuple(dict.fromkeys(leaves(defect.fixed)))
+    lines += ["", "introduced"]
+    for name in defect.commits:
+        if name not in fixes:
+            lines += _commit_lines(catalog.commits[name])
+    for name in defect.capabilities:
+        lines += _capability_lines(name, catalog.capabilities[name])
+    lines += ["", "fixed"]
+    for name in fixes:
+        lines += _commit_lines(catalog.commits[name])
+    if not fixes:
+        lines.append("  no fix is known")
+    lines += ["", "affected releases", *(_range_line(entry) for entry in defect.ranges)]
+    series = [_series_line(fact) for fact in catalog.series if fact.commit in defect.commits]
+    lines += ["", "distribution series", *series] if series else []
+    lines += ["", "disagreements and notes"] if defect.notes else []
+    for note in defect.notes:
+        lines += textwrap.wrap(note, _WIDTH, initial_indent="  - ", subsequent_indent="    ")
+    lines += ["", "references", *(f"  {link}" for link in defect.references)] if defect.references else []
+    return lines
+
+
+def _summary(catalog: Catalog, defect: Defect) -> list[str]:
+    """Returns the lines about a defect itself: its name, what it does, and what it needs."""
     number = f"pitfall {defect.pitfall}: " if defect.pitfall else ""
     lines = [f"{number}{defect.slug}", "", *textwrap.wrap(defect.title, _WIDTH), ""]
     lines += _wrapped("mechanism", defect.mechanism) + _wrapped("consequence", defect.consequence)
@@ -104,40 +136,18 @@ def _story(catalog: Catalog, defect: Defect) -> list[str]:
     if defect.cves:
         lines.append(f"{'CVE':13}{', '.join(defect.cves)}")
     lines += _wrapped("detected by", defect.detection)
-    if defect.unverified:
-        lines += _wrapped("unverified", defect.unverified)
-    lines += ["", "introduced"]
-    fixes = set(leaves(defect.fixed))
-    for name in defect.commits:
-        if name not in fixes:
-            lines += _commit_lines(catalog.commits[name])
-    for name in defect.capabilities:
-        capability = catalog.capabilities[name]
-        lines += [f"  {name.removeprefix(CAPABILITY_PREFIX)}: {capability.why}"]
-        lines += [
-            f"    {architecture} by {release}  [{capability.sources[architecture]}]"
-            for architecture, release in capability.present_from.items()
-        ]
-    lines += ["", "fixed"]
-    for name in dict.fromkeys(leaves(defect.fixed)):
-        lines += _commit_lines(catalog.commits[name])
-    if not fixes:
-        lines.append("  no fix is known")
-    lines += ["", "affected releases", *(_range_line(entry) for entry in defect.ranges)]
-    series = [fact for fact in catalog.series if fact.commit in defect.commits]
-    if series:
-        lines += ["", "distribution series"]
-        lines += [
-            f"  {fact.distro} {fact.series}: {fact.commit} {'in' if fact.present else 'not in'} {fact.start}{'' if fact.exact or not fact.present else ' and later'}  [{fact.source}]"
-            for fact in series
-        ]
-    if defect.notes:
-        lines += ["", "disagreements and notes"]
-        for note in defect.notes:
-            lines += textwrap.wrap(note, _WIDTH, initial_indent="  - ", subsequent_indent="    ")
-    if defect.references:
-        lines += ["", "references", *(f"  {link}" for link in defect.references)]
-    return lines
+    return lines + (_wrapped("unverified", defect.unverified) if defect.unverified else [])
+
+
+def _capability_lines(name: str, capability: Capability) -> Iterator[str]:
+    yield f"  {name.removeprefix(CAPABILITY_PREFIX)}: {capability.why}"
+    for architecture, release in capability.present_from.items():
+        yield f"    {architecture} by {release}  [{capability.sources[architecture]}]"
+
+
+def _series_line(fact: SeriesFact) -> str:
+    state, later = "in" if fact.present else "not in", "" if fact.exact or not fact.present else " and later"
+    return f"  {fact.distro} {fact.series}: {fact.commit} {state} {fact.start}{later}  [{fact.source}]"
 
 
 def _legend(catalog: Catalog, text: str) -> list[str]:

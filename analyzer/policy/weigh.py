@@ -13,7 +13,7 @@ present, and not the opposite.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.catalog.expression import Interval
@@ -78,10 +78,38 @@ def weigh(items: Sequence[Evidence], safe: Presence = Presence.PRESENT) -> Weigh
     lower rank decides.
     """
     if len(items) == 1 and items[0].kind in RANK:
-        only = items[0]
-        if only.presence is Presence.UNKNOWN or only.conditional:
-            return Weighed(Presence.UNKNOWN, Confidence.LOW, only)
-        return Weighed(only.presence, only.confidence, only)
+        return _alone(items[0])
+    ranked, torn = _ranked(items)
+    if not ranked:
+        return Weighed(Presence.UNKNOWN, Confidence.LOW, None)
+    misbehaving: Evidence | None = None
+    for item in ranked:
+        if _is_not_understood(item, torn):
+            # It was read and not understood: code of an unknown shape, a partial revert, a changelog entry that lists a fix
+            # and its revert. Lower ranks know less about this kernel: they are shown and decide nothing.
+            return _left_open(item, ranked, torn[item.kind])
+        if item.kind is EvidenceKind.EMULATION and item.presence is Presence.UNKNOWN and not item.unreadable:
+            misbehaving = item
+        # A backport whose message mentions conflicts proves the fix only if the code agrees, and the code gave no answer.
+        if item.presence is Presence.UNKNOWN or item.conditional:
+            continue
+        if misbehaving is not None and item.presence is safe:
+            return _left_open(misbehaving, ranked)
+        return _decided(item, ranked)
+    # Evidence that holds on a condition comes first: it is nearer to an answer than evidence that was not read.
+    nearest = sorted(ranked, key=lambda item: not item.conditional)
+    return Weighed(Presence.UNKNOWN, Confidence.LOW, next((item for item in nearest if item.settle), ranked[0]))
+
+
+def _alone(only: Evidence) -> Weighed:
+    """Returns the answer of a single statement."""
+    if only.presence is Presence.UNKNOWN or only.conditional:
+        return Weighed(Presence.UNKNOWN, Confidence.LOW, only)
+    return Weighed(only.presence, only.confidence, only)
+
+
+def _ranked(items: Sequence[Evidence]) -> tuple[list[Evidence], dict[EvidenceKind, tuple[str, ...]]]:
+    """Returns one statement of each kind, the strongest first, and by kind what contradicts itself."""
     by_kind: dict[EvidenceKind, list[Evidence]] = {}
     for item in items:
         by_kind.setdefault(item.kind, []).append(item)
@@ -89,30 +117,26 @@ def weigh(items: Sequence[Evidence], safe: Presence = Presence.PRESENT) -> Weigh
     torn: dict[EvidenceKind, tuple[str, ...]] = {}
     for kind, group in by_kind.items():
         best[kind], torn[kind] = _of_one_kind(group)
-    ranked = [best[kind] for kind in RANK if kind in best]
-    if not ranked:
-        return Weighed(Presence.UNKNOWN, Confidence.LOW, None)
-    misbehaving: Evidence | None = None
-    for item in ranked:
-        if item.presence is Presence.UNKNOWN and (torn[item.kind] or (item.kind in _CONTESTED and not item.unreadable)):
-            # It was read and not understood: code of an unknown shape, a partial revert, a changelog entry that lists a fix
-            # and its revert. Lower ranks know less about this kernel: they are shown and decide nothing.
-            others = tuple(_say(other) for other in ranked if other.presence is not Presence.UNKNOWN)
-            return Weighed(Presence.UNKNOWN, Confidence.LOW, item, (*torn[item.kind], *others))
-        if item.kind is EvidenceKind.EMULATION and item.presence is Presence.UNKNOWN and not item.unreadable:
-            misbehaving = item
-        # A backport whose message mentions conflicts proves the fix only if the code agrees, and the code gave no answer.
-        if item.presence is Presence.UNKNOWN or item.conditional:
-            continue
-        if misbehaving is not None and item.presence is safe:
-            others = tuple(_say(other) for other in ranked if other.presence is not Presence.UNKNOWN)
-            return Weighed(Presence.UNKNOWN, Confidence.LOW, misbehaving, others)
-        others = tuple(_say(other) for other in ranked if other.presence not in (Presence.UNKNOWN, item.presence))
-        confidence = item.confidence
-        if item.kind in (EvidenceKind.CODE, EvidenceKind.BTF):
-            # They may show only a part of a fix: a source that agrees with them may have more confidence.
-            confidence = max(other.confidence for other in ranked if other.presence is item.presence)
-        return Weighed(item.presence, confidence, item, others)
-    # Evidence that holds on a condition comes first: it is nearer to an answer than evidence that was not read.
-    nearest = sorted(ranked, key=lambda item: not item.conditional)
-    return Weighed(Presence.UNKNOWN, Confidence.LOW, next((item for item in nearest if item.settle), ranked[0]))
+    return [best[kind] for kind in RANK if kind in best], torn
+
+
+def _is_not_understood(item: Evidence, torn: Mapping[EvidenceKind, tuple[str, ...]]) -> bool:
+    """Returns True for evidence that was read and gives no answer, so that lower ranks decide nothing."""
+    contested = item.kind in _CONTESTED and not item.unreadable
+    return item.presence is Presence.UNKNOWN and (contested or bool(torn[item.kind]))
+
+
+def _left_open(item: Evidence, ranked: Sequence[Evidence], before: tuple[str, ...] = ()) -> Weighed:
+    """Returns the answer that evidence leaves open, with what each other kind says."""
+    others = tuple(_say(other) for other in ranked if other.presence is not Presence.UNKNOWN)
+    return Weighed(Presence.UNKNOWN, Confidence.LOW, item, (*before, *others))
+
+
+def _decided(item: Evidence, ranked: Sequence[Evidence]) -> Weighed:
+    """Returns the answer of the strongest evidence that has one, with what disagrees."""
+    others = tuple(_say(other) for other in ranked if other.presence not in (Presence.UNKNOWN, item.presence))
+    confidence = item.confidence
+    if item.kind in (EvidenceKind.CODE, EvidenceKind.BTF):
+        # They may show only a part of a fix: a source that agrees with them may have more confidence.
+        confidence = max(other.confidence for other in ranked if other.presence is item.presence)
+    return Weighed(item.presence, confidence, item, others)
