@@ -61,7 +61,7 @@ def check_parameters(request: Request, targets: Targets, count: int, *, has_conf
     """
     fetched, fleet = targets.packages or targets.changelog, targets.fleet
     wrong = {
-        "{distro} says where a package's changelog is published, or whose one is: name it with {packages} or"
+        "{distro} is about a package that is fetched, or about a changelog: name one with {packages} or"
         " {changelog}": request.distro and not fetched,
         "{package_version} and {changelog_format} are about a changelog: name it with {changelog}": (
             (request.package_version or request.changelog_format) and not targets.changelog

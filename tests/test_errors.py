@@ -60,10 +60,10 @@ def test_a_message_names_what_its_reader_can_give() -> None:
 
 def test_the_same_error_for_a_program_and_for_a_user(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "changelog").write_text("x\n")
-    with pytest.raises(AuditError, match=r"^distro says where a package's changelog is published"):
+    with pytest.raises(AuditError, match=r"^distro is about a package that is fetched"):
         audit(kernels=["6.1.170"], distro="debian")
     assert main(["--kernel", "6.1.170", "--distro", "debian"]) == 2
-    assert "tailcall-audit: --distro says where a package's changelog is published" in capsys.readouterr().err
+    assert "tailcall-audit: --distro is about a package that is fetched" in capsys.readouterr().err
     # The command line leaves nothing behind in a program that runs it.
     with pytest.raises(AuditError, match=r"^rev is a revision of one tree"):
         audit(kernels=["6.1.170"], rev="HEAD")

@@ -92,7 +92,7 @@ def _check(options: argparse.Namespace) -> None:
         _refuse(guest, " is about the guest that is booted: add --confirm=vm")
     check_guest_python(options)
     if not (options.package or options.repo or options.changelog or options.online):
-        why = " is about what is fetched, and nothing is: name --package, --repo or --changelog"
+        why = " is about what is fetched, and nothing is fetched: name --package, --repo or --changelog"
         _refuse({"--offline": options.offline, "--refresh": options.refresh}, why)
     if not options.programs:
         why = " is about programs, and none are named: name them with --programs FILE"

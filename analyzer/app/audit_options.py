@@ -19,8 +19,8 @@ __all__ = ["audit_parser"]
 
 _DESCRIPTION = """\
 Does this kernel have the known defects of eBPF tail calls? Answers affected, fixed, not-affected or unknown for each, with
-the evidence. With no target it audits the kernel that runs here; nothing is changed, and the network is
-asked only by the options that say so."""
+the evidence. With no target it audits the kernel that runs here. It changes nothing, and uses the network only
+if an option says so."""
 
 _EPILOG = """\
 targets (one kind at a time; --kernel, --tree and --package may be repeated):
@@ -59,7 +59,7 @@ what to do about it (docs/plan.md):
 the catalogue:
   tailcall-audit list                          all defects, a line each
   tailcall-audit explain freplace-loop         the whole story of one; also by pitfall number or commit id
-  tailcall-audit catalog build                 for those who change the catalogue (docs/catalog.md)
+  tailcall-audit catalog build                 build and check the catalogue (docs/catalog.md)
 
 exit codes:
   0  nothing affected and nothing unknown      3  nothing known to be affected, something unknown
@@ -118,8 +118,9 @@ def _add_packages(target: argparse._ArgumentGroup) -> None:
     target.add_argument(
         "--distro",
         metavar="NAME[:RELEASE]",
-        help="fetch the changelog of a package that is neither a file nor installed: from debian, debian:bookworm, ubuntu, …; or"
-        " whose a changelog is that writes no mark into its versions (openeuler:oe2203sp4)",
+        help="fetch the changelog of a package that is neither a file nor installed from this distribution (debian,"
+        " debian:bookworm, ubuntu, …); with --changelog, the distribution whose builds it lists, if its versions carry no"
+        " mark (openeuler:oe2203sp4)",
     )
     target.add_argument(
         "--installed", action="store_true", help="every kernel installed here by dpkg or RPM, the running one marked"
@@ -228,11 +229,9 @@ def _add_source_options(parser: argparse.ArgumentParser) -> None:
     )
     network.add_argument("--offline", action="store_true", help="fetch nothing: only what is in the cache, however old")
     network.add_argument(
-        "--refresh", action="store_true", help="ask for everything anew, however young the cached copy is"
+        "--refresh", action="store_true", help="fetch everything again, even if the cached copy is new"
     )
-    programs = parser.add_argument_group(
-        "programs (docs/exposure.md): the verdicts count for what these BPF programs do"
-    )
+    programs = parser.add_argument_group("programs (docs/exposure.md): judge each defect by what these BPF programs do")
     programs.add_argument(
         "--programs",
         action="append",
@@ -260,9 +259,9 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     choice.add_argument(
         "--max-age",
         metavar="DAYS",
-        help="decide nothing by a catalogue or a survey that is older: what rests on one is unknown",
+        help="a catalogue or survey that is older decides nothing: verdicts that need it are unknown",
     )
-    choice.add_argument("--all", action="store_true", help="show those in code of other architectures too")
+    choice.add_argument("--all", action="store_true", help="show defects in the code of other architectures too")
     output = parser.add_argument_group("output")
     output.add_argument("--explain", action="store_true", help="add the evidence, its citations and the consequence")
     add_format_options(
@@ -278,7 +277,9 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     add_baseline_option(gate)
     other = parser.add_argument_group("other")
     add_catalog_options(other)
-    other.add_argument("--surveys", metavar="DIR", help="another folder of surveys than the user's; none: no surveys")
+    other.add_argument(
+        "--surveys", metavar="DIR", help="a folder of surveys instead of the user's; none: use no surveys"
+    )
     other.add_argument(
         "--show-config",
         action="store_true",

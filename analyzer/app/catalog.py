@@ -40,7 +40,7 @@ _MAX_BYTES = 16 << 20
 def parser() -> Parser:
     """Returns the options of ``catalog build``, ``catalog lint`` and ``catalog docs``."""
     found = Parser(
-        "tailcall-audit catalog", "For those who change the catalogue: docs/catalog.md says how a fact gets in."
+        "tailcall-audit catalog", "Builds and checks the catalogue. docs/catalog.md describes how to add a fact."
     )
     commands = found.add_subparsers(parser_class=SafeParser, dest="command", required=True, metavar="COMMAND")
     build_command = commands.add_parser(

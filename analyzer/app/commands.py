@@ -35,11 +35,11 @@ COMMANDS = (
     Command("list", "the defects of the catalogue", "list_defects"),
     Command("explain", "the whole story of a defect", "explain"),
     Command("exposure", "whether BPF programs meet a defect, and on which kernels", "exposure"),
-    Command("plan", "which commits mend a tree, in which order, and do they apply", "plan"),
+    Command("plan", "which commits mend a tree, in which order, and whether they apply", "plan"),
     Command("diff", "what changed between two reports", "diff"),
     Command("lab", "many kernels in guests", "lab"),
     Command("guest", "what guests of other architectures need", "guest"),
-    Command("catalog", "for those who change the catalogue", "catalog"),
+    Command("catalog", "build and check the catalogue", "catalog"),
     Command("survey", "facts about kernels, read from a source once", "survey"),
     Command("completion", "completion for a shell", "completion"),
 )

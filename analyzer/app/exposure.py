@@ -115,7 +115,9 @@ def _check(options: argparse.Namespace) -> None:
         if getattr(options, name) and not _has_kernels(options) and not (name == "arch" and options.branches):
             raise AuditError(f"--{name} is about a kernel, and none is named")
     if options.offline and not (options.package or options.repo or options.changelog):
-        raise AuditError("--offline is about what is fetched, and nothing is: name --package, --repo or --changelog")
+        raise AuditError(
+            "--offline is about what is fetched, and nothing is fetched: name --package, --repo or --changelog"
+        )
     for name in ("all", "explain"):
         if getattr(options, name) and options.format not in (None, "table", "plain"):
             raise AuditError(f"--{name} is about the text of a report: --format {options.format} has no choice of it")

@@ -71,7 +71,7 @@ def parser() -> Parser:
     )
     target.add_argument("--distro", metavar="NAME[:RELEASE]", help="where the changelog of NAME=VERSION is published")
     target.add_argument("--offline", action="store_true", help="fetch nothing: only what is in the cache, however old")
-    target.add_argument("--refresh", action="store_true", help="ask for everything anew")
+    target.add_argument("--refresh", action="store_true", help="fetch everything again")
     target.add_argument("--config", metavar="FILE", help="the kernel configuration: what it rules out needs no fix")
     target.add_argument("--arch", metavar="NAME", help="the architecture; without it, fixes for all are planned")
     target.add_argument(

@@ -179,7 +179,7 @@ def load_with_surveys(path: str | None, surveys: str | None = None) -> Catalog:
 
     folder = user_folder() if surveys is None else expanded(surveys)
     if surveys is not None and kind_of(folder) is not Kind.FOLDER:
-        raise AuditError(f"--surveys {surveys}: no folder; name one with surveys, or none")
+        raise AuditError(f"--surveys {surveys}: no such folder; name a folder of surveys, or none")
     return with_surveys(catalog, Store(folder).readable(lambda why: say(f"a survey is left out: {why}")))
 
 

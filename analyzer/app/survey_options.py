@@ -39,11 +39,12 @@ def _add_sources(found: argparse._ActionsContainer) -> None:
     found.add_argument(
         "--distro",
         metavar="NAME",
-        help="where to fetch the package's changelog from (debian, ubuntu, …); or whose a changelog is that writes no mark into its versions (openeuler:oe2203sp4)",
+        help="the distribution to fetch the package's changelog from (debian, ubuntu, …); with --changelog, the distribution whose"
+        " builds it lists, if its versions carry no mark (openeuler:oe2203sp4)",
     )
     found.add_argument("--package-version", metavar="VERSION", help="the build that the changelog is of")
     found.add_argument(
-        "--excerpt", action="store_true", help="entries of the changelog are missing: no fact by it has high confidence"
+        "--excerpt", action="store_true", help="the changelog is an excerpt: no fact from it has high confidence"
     )
     found.add_argument(
         "--branch",
@@ -159,7 +160,7 @@ def check_options(found: Parser, options: argparse.Namespace) -> None:
         found.error(f"name a source: {words}; or a command: list, show, forget")
     if options.distro and not (options.package or options.changelog):
         found.error(
-            "--distro says where a package's changelog is, or whose one is: add --package NAME or --changelog FILE"
+            "--distro is about a package that is fetched, or about a changelog: add --package NAME or --changelog FILE"
         )
     if options.package_version and len(options.changelog) != 1:
         found.error("--package-version is about one changelog: add --changelog FILE, once")

@@ -54,7 +54,10 @@ def _missing_source(checked: Checked) -> Iterator[Finding]:
         for text, place in _sources(file.data):
             if not _SEGMENT.findall(text):
                 yield Finding(
-                    file, place, "", f"{text!r} begins with no tag of sources.yaml, so it says not where it is from"
+                    file,
+                    place,
+                    "",
+                    f"{text!r} begins with no tag of sources.yaml, so it does not say where the fact is from",
                 )
 
 

@@ -27,7 +27,7 @@ def _places(text: str, name: str, count: int) -> list[str]:
 def _word(table: Mapping[str, object], field: str, place: str) -> str:
     value = table[field]
     if not isinstance(value, str) or not value.strip():
-        raise AuditError(f"{place}: {field} of a waiver is a text that says something")
+        raise AuditError(f"{place}: {field} of a waiver must be a text that is not empty")
     return printable(value.strip())
 
 

@@ -34,7 +34,7 @@ _KERNEL = re.compile(
     r"linux-(?:signed-)?(?:image|binary|modules|modules-extra|source|image-unsigned)-\S+|linux-source|(?:proxmox|pve)-kernel-\S+|proxmox-default-kernel"
 )
 _NO_KERNEL = {
-    "linux-libc-dev": "the headers of the C library's interface, of which no running kernel is made",
+    "linux-libc-dev": "headers for the C library; no kernel is built from them",
     "linux-doc": "documentation",
     "linux-perf": "a tool built beside the kernel",
     "linux-kbuild": "build tools",

@@ -52,8 +52,9 @@ def announcement(target: TargetReport) -> str:
     probes = _probed(target, _architecture())
     loads = "; ".join(probe.loads for probe in probes.values())
     return (
-        f"running {len(probes)} probes on this host, each in a process of its own, gone when it ends. They load BPF programs and"
-        f" attach some to each other, to nothing else: {loads}. What could panic a kernel is not done"
+        f"running {len(probes)} probes on this host, each in a process of its own. They load BPF programs, attach some of them to"
+        f" each other and to nothing else, and remove all of them at the end: {loads}. Probes that could panic a kernel are"
+        " left out"
     )
 
 
@@ -92,7 +93,7 @@ def confirm_on_host(report: Report, announce: Callable[[str], None], progress: C
         notes.append(f"the probes were never tried on {os.uname().machine}: bpf(2) was called by its number there")
     left = runner.leftovers()
     if left:
-        notes.append(f"the kernel has not let go of {', '.join(left)} yet")
+        notes.append(f"the kernel still has {', '.join(left)} yet")
     seen = observe_all(target, results, "on this host")._replace(notes=(*target.notes, *notes))
     return report._replace(targets=tuple(seen if item is target else item for item in report.targets))
 
@@ -192,7 +193,7 @@ def _notes(target: TargetReport, machine: Machine, run: GuestRun, by_kvm: bool) 
     if run.failure is not None:
         notes.append(f"guest: {printable(run.failure)}")
     if run.left:
-        notes.append(f"the guest's kernel had not let go of {', '.join(run.left)}")
+        notes.append(f"the guest's kernel still had {', '.join(run.left)}")
     return notes
 
 

@@ -165,7 +165,7 @@ def locate(
                 if number % 4096 == 0:
                     progress(f"reading {tip.name}: {number:,} commits")
         except WalkError as error:
-            found.notes.append(f"{tip.name}: {error}; what it has beyond is not known")
+            found.notes.append(f"{tip.name}: {error}; its later commits are not known")
         for key, name in seen.origins().items():
             if all(item.id != name for item in origins[key]) and _is_here(scratch, name, ""):
                 origins[key].append(Origin(name, tip.source))

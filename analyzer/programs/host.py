@@ -93,7 +93,7 @@ class _Host:
                 # What it does with such a map depends on the map's type, and is not known.
                 shown = ", ".join(map(str, missing[:10]))
                 self.notes.append(
-                    f"what program {item.id} does is not known, because these of its maps are not: {shown}"
+                    f"what program {item.id} does is not known, because these maps of it are not known: {shown}"
                 )
             elif item.instructions is not None:
                 try:

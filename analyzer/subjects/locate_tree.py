@@ -89,7 +89,7 @@ def _no_tree(given: str, reader: FileReader, what: str, below: str) -> TreeError
     if kernels:
         named = ", ".join(kernels[:5])
         example = below.format(kernels[0])
-        return TreeError(f"{what} is not a kernel tree, and has these in folders: {named}; name one: {example}")
+        return TreeError(f"{what} is not a kernel tree, but these folders in it are: {named}; name one: {example}")
     names = reader.names("") or ()
     spec = next((name for name in names if name.endswith(".spec")), None)
     if reader.read("series.conf").state is ReadState.READ:

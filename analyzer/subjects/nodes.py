@@ -23,8 +23,8 @@ _BATCH = 2000
 _MOST_KERNELS = 2000
 _MOST_NODES = 2_000_000
 LIVE_PATCHES_NOTE = (
-    "live patches not known (kpatch, KernelCare): they change a kernel without changing its name, so what is affected or fixed"
-    " here may be otherwise on a node"
+    "live patches not known (kpatch, KernelCare): they change a kernel without changing its name, so a node"
+    " may differ from what is reported here"
 )
 _LOADED_NOTE = (
     "live patches are loaded on these nodes: what they change is not in the version, so nothing here is certain"

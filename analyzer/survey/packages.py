@@ -240,7 +240,7 @@ def _why_none(catalog: Catalog, opened: OpenChangelog) -> str:
     if distribution is None:
         return (
             f"{opened.changelog.path}: {opened.release.package or opened.release.release} is of no distribution that the"
-            " catalogue knows; where the versions lack the mark that uname -r has behind them, give both:"
+            " catalogue knows; if its versions lack the mark that uname -r has, give both:"
             " --distro NAME:MARK"
         )
     if _series_of(opened, distribution) is None:

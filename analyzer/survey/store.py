@@ -137,7 +137,7 @@ def _says_more(kept: Survey, survey: Survey) -> str | None:
         return f"it is a {kept.kind.value} survey, which is stronger than one of {survey.kind.value}"
     missing = [where for where in kept.reach if where not in survey.reach]
     if missing:
-        return f"it has {', '.join(missing[:5])}, which this one has not"
+        return f"it has {', '.join(missing[:5])}, which the new one lacks"
     for where, release in kept.reach.items():
         if build_key(survey.reach[where]) < build_key(release):
             return f"it reaches {release} in {where}, and this one {survey.reach[where]}"
@@ -184,7 +184,7 @@ class Store:
         except OSError as error:
             raise SurveyError(f"{path}: cannot be read: {error.strerror or error}") from error
         if raw is None:
-            raise SurveyError(f"{path}: not believed: not a file that only this user can write, or too large")
+            raise SurveyError(f"{path}: not used: other users can write it, or it is too large")
         return from_bytes(raw, str(path))
 
     def readable(self, refused: Callable[[str], None]) -> Iterator[Survey]:

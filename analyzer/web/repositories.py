@@ -53,7 +53,7 @@ def read_repositories(folder: str, refused: Callable[[str], None]) -> tuple[Know
         refused(f"{path}: cannot be read: {error.strerror or error}")
         return ()
     if raw is None:
-        refused(f"{path}: not believed: not a file that only this user can write, or too large")
+        refused(f"{path}: not used: other users can write it, or it is too large")
         return ()
     try:
         return tuple(_parsed(raw))

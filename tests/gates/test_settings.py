@@ -165,7 +165,7 @@ def test_show_config_says_where_each_value_is_from(
         (("--severity", "worst"), "--severity: 'worst' is none of low, medium, high, critical"),
         (("--fail-on", "unknown", "--allow-unknown"), "contradict each other"),
         (("--settings", "/nowhere/s.toml"), "/nowhere/s.toml: cannot read the settings"),
-        (("--surveys", "/nowhere"), "--surveys /nowhere: no folder"),
+        (("--surveys", "/nowhere"), "--surveys /nowhere: no such folder"),
     ],
 )
 def test_wrong_words_of_the_command_line(

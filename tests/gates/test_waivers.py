@@ -55,9 +55,9 @@ def test_the_number_of_a_pitfall_is_all_its_defects(catalog: Catalog, number: st
     [
         ({"who": None}, "w.toml:2: the waiver lacks who"),
         ({"who": None, "reason": None}, "the waiver lacks reason, who"),
-        ({"reason": '" "'}, "reason of a waiver is a text that says something"),
-        ({"kernel": '""'}, "kernel of a waiver is a text"),
-        ({"kernel": "6.1"}, "kernel of a waiver is a text"),
+        ({"reason": '" "'}, "reason of a waiver must be a text that is not empty"),
+        ({"kernel": '""'}, "kernel of a waiver must be a text"),
+        ({"kernel": "6.1"}, "kernel of a waiver must be a text"),
         ({"until": '"soon"'}, "until of a waiver is a day: until = 2027-01-31"),
         ({"until": "2027-01-31T10:00:00Z"}, "until of a waiver is a day"),
         ({"until": "5"}, "until of a waiver is a day"),
@@ -66,7 +66,7 @@ def test_the_number_of_a_pitfall_is_all_its_defects(catalog: Catalog, number: st
             "w.toml:2: no defect 'x86-hierachy' in the catalogue; did you mean x86-hierarchy",
         ),
         ({"defect": '"*"'}, "no defect '\\*'"),
-        ({"defect": "true"}, "defect of a waiver is a text"),
+        ({"defect": "true"}, "defect of a waiver must be a text"),
         ({"untill": "2027-01-31"}, "a waiver has no 'untill'"),
     ],
 )

@@ -211,7 +211,7 @@ def test_a_program_whose_maps_are_not_listed_is_not_known(tmp_path: Path) -> Non
     """Without `map show`, nothing says that the map of the program is a prog array."""
     found = read_bpftool(write(tmp_path, {name: answer for name, answer in FILES.items() if name != "maps.json"}))
     assert found.programs[0].functions == ()
-    assert "what program 12 does is not known, because these of its maps are not: 5" in found.notes
+    assert "what program 12 does is not known, because these maps of it are not known: 5" in found.notes
 
 
 @pytest.mark.parametrize(

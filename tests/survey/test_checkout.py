@@ -193,7 +193,7 @@ def test_a_release_that_the_catalogue_decides_does_not_load_them() -> None:
     [
         (_survey(Kind.VULNS), "it is a stable survey, which is stronger than one of vulns"),
         (_survey(reach={"6.6": "6.6.157"}), "it reaches 6.6.158 in 6.6, and this one 6.6.157"),
-        (_survey(reach={"6.1": "6.1.200"}), "it has 6.6, which this one has not"),
+        (_survey(reach={"6.1": "6.1.200"}), "it has 6.6, which the new one lacks"),
     ],
 )
 def test_what_says_less_overwrites_nothing(tmp_path: Path, newer: Survey, why: str) -> None:

@@ -82,13 +82,13 @@ def _extension_that_tail_calls_its_target(world: World, member: Member) -> Findi
         tail_calls = any(member.code.spots())
         if tail_calls and member.program.type in (EXTENSION, None) and world.may_have_other_target(member):
             yield possible(
-                "it tail-calls, and what it replaces a function of may be called back", member.place(), settle=_LOOK
+                "it tail-calls, and may call back the program whose function it replaces", member.place(), settle=_LOOK
             )
         if tail_calls and not world.closed:
             text = "as a link: an extension may tail-call it, and it may tail-call the program that is extended"
             yield possible(text, member.place(), settle=_LOOK)
 
-    return strongest(found(), "it calls no function that an extension can replace, and is on the way of no such loop")
+    return strongest(found(), "it calls no function that an extension can replace, and is part of no such loop")
 
 
 def _reached_from(world: World, target: Member, member: Member) -> State:
@@ -221,7 +221,7 @@ def _tail_calling_extension_of_a_program_that_keeps_the_packet(world: World, mem
         if not world.closed and any(_replaceable(member, in_calls=False)):
             yield possible("another program's extension of it may tail-call", member.place(), settle=_LOOK)
 
-    return strongest(found(), "no extension of it tail-calls, and it is none that does")
+    return strongest(found(), "no extension of it tail-calls, and it is no extension that tail-calls")
 
 
 def _keeps_packet(target: Member, name: str | None) -> State:

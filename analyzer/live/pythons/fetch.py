@@ -106,7 +106,7 @@ class _Apt:
         targets = [dict(_TARGET.findall(part)) for part in text.split("\n\n")]
         debian = [target for target in targets if target.get("Repo-URI", "").rstrip("/").endswith("/debian")]
         if not debian:
-            raise self.error("its sources name no mirror of Debian, of which --suite could be taken")
+            raise self.error("its sources name no Debian mirror, so --suite cannot be used")
         options = f"[signed-by={_KEYRING}] " if _KEYRING.is_file() else ""
         (self._folder / "sources.list").write_text(f"deb {options}{debian[0]['Repo-URI']} {suite} main\n")
         own = f'Dir::Etc::sourcelist "{self._folder}/sources.list";\nDir::Etc::sourceparts "/dev/null";\n'
@@ -236,7 +236,7 @@ def _archive(files: Iterable[Path]) -> bytes:
                     header.type, header.linkname = tarfile.SYMTYPE, item.link
                     archive.addfile(header)
                 elif item.size > _MAX_PACKAGE:
-                    raise RootError(f"{path.name}: {item.name} has {item.size:,} bytes, more than a guest is given")
+                    raise RootError(f"{path.name}: {item.name} has {item.size:,} bytes, more than fits into a guest")
                 else:
                     data = item.content()
                     header.size = len(data)

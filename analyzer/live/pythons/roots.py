@@ -138,7 +138,7 @@ class _Tar:
         if item is None:
             raise RootError(f"{self.name}: no file {path} in it")
         if item.size > _MAX_FILE:
-            raise RootError(f"{self.name}: {path} has {item.size:,} bytes, more than a guest is given")
+            raise RootError(f"{self.name}: {path} has {item.size:,} bytes, more than fits into a guest")
         with tar_errors(self._broken):
             file = self._archive.extractfile(item)
             return b"" if file is None else file.read()

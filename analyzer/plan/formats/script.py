@@ -81,7 +81,7 @@ def render(plan: Plan, catalog: Catalog) -> str:
     if plan.result.tree is not None:
         lines += [
             "",
-            _comment("The tree that was foreseen: another one means that git merged something in another way."),
-            f'test "$(git rev-parse "HEAD^{{tree}}")" = {plan.result.tree} || stop "the tree is not the one that was foreseen: audit it"',
+            _comment("The expected tree: another one means that git merged something differently."),
+            f'test "$(git rev-parse "HEAD^{{tree}}")" = {plan.result.tree} || stop "the tree is not the expected one: audit it"',
         ]
     return "\n".join([*lines, ""])

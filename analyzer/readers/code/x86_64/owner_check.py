@@ -58,7 +58,7 @@ def owner_check(
     if seen.compares_ext and (seen.saved or seen.destination):
         yield from _resolving(functions[name], seen)
     elif seen.reads_type and not (seen.saved or seen.destination or seen.compares_ext or seen.hands_on):
-        shown = f"{name}() compares the program's own type, with no eye for freplace programs"
+        shown = f"{name}() compares the program's own type, and does not treat freplace programs apart"
         yield from taken_together("target-type", [Place(PlaceState.LACKING, functions[name], shown)])
         shown = f"{name}() does not look at dst_prog"
         yield from taken_together("open-coded-target-type", [Place(PlaceState.LACKING, functions[name], shown)])
@@ -84,10 +84,10 @@ def _resolving(function: Function, seen: _Resolution) -> Iterator[Shown]:
         shown = f"{name}() does not look at saved_dst_prog_type"
         yield from taken_together("saved-target-type", [Place(PlaceState.LACKING, function, shown)])
         shown = {
-            PlaceState.THERE: f"{name}() looks whether dst_prog is NULL",
-            PlaceState.ODD: f"{name}() looks whether dst_prog is NULL, and follows it all the same",
+            PlaceState.THERE: f"{name}() checks dst_prog for NULL",
+            PlaceState.ODD: f"{name}() checks dst_prog for NULL, and follows it anyway",
             PlaceState.UNSEEN: f"what {name}() does with a dst_prog that is NULL",
-        }.get(seen.tested, f"{name}() follows dst_prog without a look whether it is NULL")
+        }.get(seen.tested, f"{name}() follows dst_prog without checking it for NULL")
         yield from taken_together("target-null-check", [Place(seen.tested, function, shown)])
 
 

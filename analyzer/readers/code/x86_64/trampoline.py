@@ -118,7 +118,7 @@ def _setting(functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]
             PlaceState.LACKING, function, f"{name}() sets no flag of a trampoline for a program that tail-calls"
         )
     return Place(
-        PlaceState.ODD, function, f"{name}() sets the flag of a trampoline, and not behind a look at the program"
+        PlaceState.ODD, function, f"{name}() sets the flag of a trampoline, without looking at the program first"
     )
 
 
