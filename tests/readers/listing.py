@@ -39,11 +39,11 @@ def function(name: str) -> Function:
     return Function(name, START, b"")
 
 
-def types(members: Mapping[tuple[str, str], int]) -> Any:
-    """Returns type data with these members, by structure and name: their offsets in bytes."""
+def types(members: Mapping[tuple[str, str], float]) -> Any:
+    """Returns type data with these members, by structure and name: their offsets in bytes (a fraction for a bit field)."""
 
     def member(struct: str, name: str) -> SimpleNamespace | None:
         offset = members.get((struct, name))
-        return None if offset is None else SimpleNamespace(offset=8 * offset)
+        return None if offset is None else SimpleNamespace(offset=int(8 * offset))
 
     return SimpleNamespace(member=member)

@@ -99,6 +99,25 @@ def test_the_depth_may_be_subtracted() -> None:
     assert offset(text) is SIMILAR
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        # Memory without an offset, a number that is only compared, and a jump before the place.
+        ("neg r10d", "mov dword ptr [rax], edx"),
+        ("neg r10d", "mov edx, dword ptr [rcx]"),
+        ("neg r10d", "cmp eax, 0x858b48"),
+        ("mov dword ptr [rax + 4], 0x858b48", "je 0xffffffff81000000\n    mov dword ptr [rax + 4], 0x858b48"),
+    ],
+)
+def test_what_does_not_belong_to_it_changes_nothing(before: str, after: str) -> None:
+    assert offset(changed(before, after)) is SIMILAR
+
+
+def test_the_place_may_be_at_the_start() -> None:
+    assert offset(ROUNDED.replace("[rax + 4]", "[rax]").replace("[rax + 7]", "[rax + 3]")) is SIMILAR
+    assert offset(ROUNDED.replace("[rax + 4]", "[rax - 4]")) is None
+
+
 def test_what_is_stored_too_far_away_is_not_taken() -> None:
     far = "nop \n    " * 24
     assert offset(changed("neg r10d", f"{far}neg r10d")) is None

@@ -96,6 +96,56 @@ def test_a_check_without_a_comparison_with_ext_says_nothing_if_it_follows_dst_pr
     assert claims(OPEN_CODED.replace("qword ptr [rdx + 0x48]", "dword ptr [rdx + 0x60]")) == {}
 
 
+@pytest.mark.parametrize("dst_prog_first", [True, False])
+def test_a_check_that_reads_both_shows_neither_fix_of_pitfall_5(dst_prog_first: bool) -> None:
+    lines = ["mov eax, dword ptr [rdx + 0x60]", "mov rcx, qword ptr [rdx + 0x48]"]
+    both = "\n    ".join(reversed(lines) if dst_prog_first else lines)
+    text = UNCHECKED.replace("mov rcx, qword ptr [rdx + 0x48]\n    mov eax, dword ptr [rcx + 4]", both)
+    assert claims(text) == {EXTENSIONS: PRESENT, TARGET: SIMILAR}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        # A number, members of other structures and other members are not what is looked for.
+        "mov ecx, 0x1c",
+        "mov rcx, qword ptr [rdi + 0x48]",
+        "mov ecx, dword ptr [rdi + 0x60]",
+        "mov rdx, qword ptr [rsi + 0x38]\n    mov rcx, qword ptr [rdx + 0x50]",
+        "mov rdx, qword ptr [rsi + 0x38]\n    mov ecx, dword ptr [rdx + 0x64]",
+        "mov rdx, qword ptr [rsi + 0x38]\n    mov ecx, dword ptr [rdx]",
+    ],
+)
+def test_what_resembles_the_members_changes_nothing(line: str) -> None:
+    assert claims(PLAIN.replace("cmp eax", f"{line}\n    cmp eax")) == {TARGET: ABSENT, OPEN: ABSENT}
+
+
+def test_a_comparison_with_ext_alone_says_nothing() -> None:
+    """What is taken for a freplace program then was not seen."""
+    assert claims(PLAIN.replace("cmp eax", "cmp eax, 0x1c\n    je 0xffffffff81000200\n    cmp eax")) == {}
+
+
+def test_one_of_several_comparisons_with_ext_is_enough() -> None:
+    text = SAVED.replace("sete al", "sete al\n    cmp ecx, 0x1c\n    jne plain")
+    assert claims(text)[TARGET] is SIMILAR
+
+
+@pytest.mark.parametrize(
+    "look", ["cmp qword ptr [rdx + 0x50], 0", "cmp qword ptr [r9 + 0x48], 0", "test r8, r8", "test eax, eax"]
+)
+def test_a_look_at_something_else_is_no_look_at_dst_prog(look: str) -> None:
+    assert (
+        claims(UNCHECKED.replace("mov eax, dword ptr [rcx", f"{look}\n    je plain\n    mov eax, dword ptr [rcx"))[NULL]
+        is ABSENT
+    )
+
+
+def test_a_dst_prog_that_is_not_followed_here_is_not_known() -> None:
+    """It may be followed behind another read, or in a piece of its own as well."""
+    assert NULL not in claims(CHECKED.replace("[rcx + 4]", "[r9 + 4]"))
+    assert NULL not in claims(CHECKED, "mov eax, dword ptr [rcx + 4]\n    ret ")
+
+
 def test_a_comparison_of_dst_prog_in_memory_is_a_look() -> None:
     in_memory = UNCHECKED.replace("mov rcx", "cmp qword ptr [rdx + 0x48], 0\n    je plain\n    mov rcx")
     assert claims(in_memory)[NULL] is PRESENT
@@ -169,10 +219,18 @@ def test_a_program_that_is_handed_on_is_not_known(line: str) -> None:
     """A check of dst_prog may be where the program went: a wrong `absent` of what introduces a defect is a wrong
     `not-affected`.
     """
-    assert claims(PLAIN.replace("mov eax", f"{line}\n    mov eax")) == {}
+    assert claims(PLAIN.replace("cmp eax", f"{line}\n    cmp eax")) == {}
 
 
-@pytest.mark.parametrize("line", ["test rsi, rsi", "mov rdx, rsi", "call _raw_spin_lock", "mov dword ptr [rdi], eax"])
+@pytest.mark.parametrize("register", ["rdi", "rdx", "rcx", "r8", "r9"])
+def test_a_program_that_is_an_argument_is_handed_on(register: str) -> None:
+    for line in (f"mov {register}, rsi", f"mov r10, qword ptr [rsi + 0x38]\n    mov {register}, rsi\n    mov rsi, r10"):
+        assert claims(PLAIN.replace("cmp eax", f"{line}\n    call resolve\n    cmp eax")) == {}
+
+
+@pytest.mark.parametrize(
+    "line", ["test rsi, rsi", "cmp rsi, rdi", "mov rdx, rsi", "call _raw_spin_lock", "mov dword ptr [rdi], eax"]
+)
 def test_a_program_that_stays_in_registers_is_followed(line: str) -> None:
     text = PLAIN.replace("cmp eax", f"{line}\n    cmp eax")
     assert claims(text) == {TARGET: ABSENT, OPEN: ABSENT}
@@ -181,6 +239,9 @@ def test_a_program_that_stays_in_registers_is_followed(line: str) -> None:
 def test_what_a_call_may_change_is_not_followed_behind_it() -> None:
     """rsi is another value then: a read there is no read of the program's type."""
     assert claims(PLAIN.replace("mov eax", "call _raw_spin_lock\n    mov eax")) == {}
+    for register in ("rax", "r10", "r11"):
+        lost = PLAIN.replace("mov eax", f"mov {register}, rsi\n    call _raw_spin_lock\n    mov eax")
+        assert claims(lost.replace("[rsi + 4]", f"[{register} + 4]")) == {}
     kept = PLAIN.replace("mov eax", "mov rbx, rsi\n    call _raw_spin_lock\n    mov eax").replace(
         "[rsi + 4]", "[rbx + 4]"
     )

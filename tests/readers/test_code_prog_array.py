@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 
 from tailcall_audit.analyzer.readers.code.claims import Claim
+from tailcall_audit.analyzer.readers.code.members import place_of
 from tailcall_audit.analyzer.readers.code.x86_64.prog_array import ATTACH, PUT, extended_programs
 from tests.readers.listing import function, listed, types
 
@@ -181,12 +182,72 @@ def test_a_comparison_that_no_jump_uses_lets_every_target_through() -> None:
     assert claim(attach=attach) is Claim.ABSENT
 
 
-def test_the_program_is_the_object_that_is_looked_at() -> None:
-    """Another call's result is returned too, by a path that takes no program."""
-    put = changed(
-        PUTS, "call __fentry__", "call __fentry__\n    call may_put\n    test eax, eax\n    je go\n    ret \n    go:"
+def test_a_path_that_returns_another_object_leaves_it_open() -> None:
+    """It may be a program too, and nothing has looked at that one."""
+    other = "call __fentry__\n    call may_put\n    test eax, eax\n    je go\n    ret \n    go:"
+    assert claim(changed(PUTS, "call __fentry__", other)) is Claim.SIMILAR
+    # An earlier error, or a look at another object, changes nothing.
+    error = (
+        "call __fentry__\n    call may_put\n    test eax, eax\n    je go\n    mov eax, 0xffffffff\n    ret \n    go:"
     )
+    assert claim(changed(PUTS, "call __fentry__", error)) is Claim.PRESENT
+    look = "call owner\n    mov rdx, qword ptr [rax + 0x38]\n    cmp byte ptr [rdx + 0x8f], 0\n    jne busy\n    mov rdi, qword"
+    assert claim(changed(PUTS, "mov rdi, qword", look)) is Claim.PRESENT
+
+
+def test_memory_without_an_offset_is_another_member() -> None:
+    assert claim(changed(PUTS, "mov rdi, qword", "cmp byte ptr [rdx], 0\n    mov rdi, qword")) is Claim.PRESENT
+
+
+READS = "movzx eax, byte ptr [rdi + 0x8f]\n    test al, al\n    jne busy"
+
+
+def test_a_member_that_is_read_first_may_be_tested_in_a_register() -> None:
+    put = changed(PUTS, "cmp byte ptr [rdi + 0x8f], 0\n    jne busy", READS)
     assert claim(put) is Claim.PRESENT
+    # A path that does not read it may know it from elsewhere.
+    around = put.replace("movzx eax", "test r8, r8\n    je known\n    movzx eax").replace(
+        "jne busy", "jne busy\n    known:"
+    )
+    assert claim(around) is Claim.SIMILAR
+    also = changed(around, "movzx eax", "cmp byte ptr [rdi + 0x8f], 0\n    jb busy\n    movzx eax")
+    assert claim(also) is Claim.SIMILAR
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("jne busy", "jne maybe\n    take:", Claim.ABSENT),
+        (
+            "add qword ptr [rdi + 0x90], 1",
+            "test r8, r8\n    je uncounted\n    add qword ptr [rdi + 0x90], 1\n    uncounted:",
+            Claim.ABSENT,
+        ),
+        (
+            "cmp dword ptr [rax + 4], 0x1c",
+            "test r8, r8\n    je plain\n    cmp dword ptr [rax + 4], 0x1c",
+            Claim.DOUBTFUL,
+        ),
+        ("cmp byte ptr", "test r8, r8\n    je taken\n    cmp byte ptr", Claim.ABSENT),
+    ],
+    ids=["takes an extended one", "does not count", "any type", "does not look"],
+)
+def test_one_path_that_takes_a_program_wrongly_is_enough(before: str, after: str, expected: Claim) -> None:
+    put = changed(PUTS, before, after).replace("mov rsi, rax\n", "plain:\n    mov rsi, rax\n", int("plain" in after))
+    put = put.replace("add qword", "taken:\n    add qword", int("taken" in after))
+    assert claim(put + "    maybe:\n    test r8, r8\n    je busy\n    jmp take\n" * ("maybe" in after)) is expected
+
+
+def test_a_function_with_too_many_paths_leaves_it_open() -> None:
+    many = "".join(f"test r8, r8\n    je l{number}\n    nop \n    l{number}:\n    " for number in range(14))
+    assert claim(changed(PUTS, "mov rbp, rdi", f"{many}mov rbp, rdi")) is Claim.SIMILAR
+
+
+def test_a_function_that_returns_no_object_leaves_it_open() -> None:
+    assert claim("cmp byte ptr [rdi + 0x8f], 0\n    mov eax, 0\n    ret ") is Claim.SIMILAR
+    # It looks at a program, and where it ends is not known.
+    put = PUTS.replace("mov rax, rbx", "mov rax, qword ptr [rsp + 8]")
+    assert claim(put) is Claim.SIMILAR
 
 
 def test_a_comparison_that_no_jump_uses_takes_every_program() -> None:
@@ -194,6 +255,7 @@ def test_a_comparison_that_no_jump_uses_takes_every_program() -> None:
     assert claim(put) is Claim.ABSENT
     # The same if a path returns 0.
     assert claim(changed(put, "mov rbx, -0x16", "mov rbx, 0")) is Claim.ABSENT
+    assert claim(changed(put, "mov rbx, -0x16", "mov rbx, qword ptr [rsp + 8]")) is Claim.ABSENT
 
 
 @pytest.mark.parametrize(
@@ -211,6 +273,21 @@ def test_a_structure_of_another_form_leaves_it_open(lacking: tuple[str, str]) ->
     known = types({name: offset for name, offset in OFFSETS.items() if name != lacking})
     found = [item.claim for item in extended_programs({name: function(name) for name in code}, decoded, known)]
     assert found == ([] if lacking[1] == "prog_array_member_cnt" else [Claim.SIMILAR])
+
+
+def test_bit_fields_are_members_of_another_form() -> None:
+    """The code reads a byte of several bits then: no comparison here knows which."""
+    code = {PUT: PUTS, ATTACH: ATTACHES}
+    decoded = {name: listed(text) for name, text in code.items()}
+    known = types({**OFFSETS, ("bpf_prog_aux", "is_extended"): 0x8F + 1 / 8})
+    assert list(extended_programs({name: function(name) for name in code}, decoded, known)) == []
+    assert place_of(known, "bpf_prog_aux", "is_extended") is None
+    assert place_of(known, "bpf_prog_aux", "dst_prog") == 0x48
+
+
+def test_a_count_that_is_set_is_no_comparison() -> None:
+    attach = changed(ATTACHES, "mov r12, rsi", "mov r12, rsi\n    mov qword ptr [r13 + 0x90], 0")
+    assert claim(attach=attach) is Claim.PRESENT
 
 
 def test_types_decide_what_can_be_looked_at() -> None:

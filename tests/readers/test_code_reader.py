@@ -65,9 +65,9 @@ def _read(catalog: Catalog, architecture: str | None, progress: list[str]) -> tu
 
 def test_the_notes_say_what_was_read(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     progress: list[str] = []
-    _shows(monkeypatch, Claim.PRESENT, Claim.ABSENT, Claim.SIMILAR)
+    _shows(monkeypatch, Claim.PRESENT, Claim.ABSENT, Claim.SIMILAR, Claim.DOUBTFUL)
     notes = ("image: bzImage, ELF; machine code decides 2 commits", "vmlinuz: a note")
-    assert _read(catalog, "x86_64", progress) == (3, notes)
+    assert _read(catalog, "x86_64", progress) == (4, notes)
     assert progress == ["reading the code in vmlinuz"]
     _shows(monkeypatch)
     count, (first, _) = _read(catalog, "x86_64", progress)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.binary import Binary, Function
 from tailcall_audit.analyzer.readers import code
-from tailcall_audit.analyzer.readers.code.claims import Claim
-from tailcall_audit.analyzer.readers.code.isa import isas
+from tailcall_audit.analyzer.readers.code.claims import Claim, Shown
+from tailcall_audit.analyzer.readers.code.isa import CodeIsa, CodeMatcher, isas
 from tailcall_audit.analyzer.readers.code.registry import findings, functions_of
+from tailcall_audit.probes.kernel.btf import Btf, BtfError
 from tests.kernels import package_file
 
 X86_64 = isas()["x86_64"]
@@ -96,3 +99,31 @@ def test_an_architecture_is_one_file(catalog: Catalog, tmp_path: Path, monkeypat
         sys.modules.pop(f"{code.__name__}.riscv64", None)
         if hasattr(code, "riscv64"):
             del code.riscv64
+
+
+def test_broken_types_are_noted_and_the_code_is_read_without_them(catalog: Catalog) -> None:
+    """All claims of a matcher or none: what it said before it came to the broken part does not count."""
+    item = Function("prog_fd_array_get_ptr", 0xFFFFFFFF81000000, b"\xc3")
+
+    def find(functions: Mapping[str, Function], decoded: object, btf: Btf | None) -> Iterator[Shown]:
+        del decoded
+        if btf is not None:
+            yield Shown("extended-refused", Claim.PRESENT, functions[item.name], "by its types")
+            raise BtfError("a type of a type of a type")
+        yield Shown("extended-refused", Claim.SIMILAR, functions[item.name], "by its code")
+
+    def no_commit(*_: object) -> Iterator[Shown]:
+        raise AssertionError("no commit names this matcher")
+
+    matchers = {
+        "another": CodeMatcher(("x",), (item.name,), no_commit),
+        "prog-array": CodeMatcher(("extended-refused",), (item.name,), find),
+    }
+    isa = CodeIsa("RISC-V", lambda _: [], matchers)
+    notes: list[str] = []
+    types: Any = object()
+    found = list(findings(isa, {item.name: item}, types, notes.append, catalog))
+    assert [(shown.commit, shown.claim, shown.detail) for shown in found] == [
+        ("d6083f040d5d", Claim.SIMILAR, "by its code")
+    ]
+    assert notes == ["its BTF is broken: a type of a type of a type"]

@@ -75,6 +75,10 @@ def test_a_trampoline_that_restores_it_once_is_not_known() -> None:
     assert claim(once, keeps=changed(KEEPS, "0xc0", "0x40")) is ABSENT
 
 
+def test_a_third_place_that_never_runs_is_not_known() -> None:
+    assert claim(changed(EMITS, "ret\n", "ret\n    mov dword ptr [rax], 0x858b48\n")) is SIMILAR
+
+
 @pytest.mark.parametrize("before", ["je none", "nop\n    mov dword ptr [rax], 0x858b48"])
 def test_code_that_restores_it_and_never_runs_is_doubtful(before: str) -> None:
     assert (
@@ -98,6 +102,20 @@ def test_an_and_is_a_look_at_the_flag_too() -> None:
 )
 def test_an_attach_that_sets_no_flag_lacks_the_fix(after: str) -> None:
     assert claim(sets=changed(SETS, "or dword ptr [rdx + 0xb8], 0x80", after)) is ABSENT
+
+
+def test_other_code_between_the_look_and_the_flag_changes_nothing() -> None:
+    for line in ("nop ", "mov rsi, qword ptr [rcx]"):
+        assert claim(sets=changed(SETS, "or dword", f"{line}\n    or dword")) is SIMILAR
+    assert claim(sets=changed(SETS, "cmp byte", "cmp byte ptr [rcx], 0\n    je plain\n    cmp byte")) is SIMILAR
+
+
+def test_without_the_function_that_gets_a_trampoline_the_place_is_not_known() -> None:
+    code = {TRAMPOLINE[0]: EMITS, ATTACH_CHECK[1]: SETS.replace("or dword", "nop "), UPDATE: KEEPS}
+    decoded = {name: listed(text) for name, text in code.items()}
+    functions = {name: function(name) for name in code}
+    assert [item.claim for item in trampoline(functions, decoded, TYPES)] == [SIMILAR]
+    assert [item.claim for item in trampoline({**functions, GET: function(GET)}, decoded, TYPES)] == [ABSENT]
 
 
 def test_the_flag_may_be_stored_instead() -> None:

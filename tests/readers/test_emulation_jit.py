@@ -8,14 +8,16 @@ from typing import Any, NamedTuple
 import pytest
 
 from tailcall_audit.analyzer.emulator.calls import End, Run
+from tailcall_audit.analyzer.emulator.isa import isa_of
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
-from tailcall_audit.analyzer.readers.emulation.compiler import CALL_BASE, JIT
-from tailcall_audit.analyzer.readers.emulation.jit import CASES, every_way, in_words, judge
+from tailcall_audit.analyzer.readers.emulation.compiler import CALL_BASE, JIT, jit_stubs
+from tailcall_audit.analyzer.readers.emulation.jit import CASES, entry, every_way, in_words, judge
 from tailcall_audit.analyzer.readers.emulation.jumps import RUN
 from tailcall_audit.analyzer.readers.emulation.stage import Finding, Outcome
 from tailcall_audit.analyzer.readers.emulation.trampoline import CASES as TRACED
 from tailcall_audit.analyzer.readers.emulation.trampoline import PREPARE
-from tests.readers.played import TRAP, Play, PlayedKernel, outcome
+from tailcall_audit.probes.kernel.instructions import Insn
+from tests.readers.played import TRAP, Play, PlayedKernel, PlayedStage, outcome
 
 LOST = Run(End.FAULT, touched=0, access="reads", pc=0x20000)
 IN_KERNEL = Run(End.FAULT, touched=0, access="reads", pc=0xFFFFFFFF81000000, function="memcpy")
@@ -63,6 +65,28 @@ def _described(scene: Any, program: int) -> Program:
     return Program(calls, stack, fills[0] if len(fills) > 1 else None, direct, *scene.state.get("traced", ((), 0)))
 
 
+def _check_calls(scene: Any, program: int) -> None:
+    """Asserts that each call of a function leads to the compiled one, counted from the kernel's base of calls."""
+    base = scene.kernel.function(CALL_BASE)
+    for code, registers, constant in _insns(scene, program):
+        if code == 0x85:
+            assert registers >> 4 == 1
+            table = scene.objects.get(_aux(scene, program), "bpf_prog_aux", "func")
+            assert scene.objects.get(_aux(scene, program), "bpf_prog_aux", "func_cnt") == 2
+            called = scene.machine.word(table + 8)
+            assert (constant + base - scene.objects.get(called, "bpf_prog", "bpf_func")) % (1 << 32) == 0
+
+
+def _jumps_are_written(scene: Any, program: int) -> bool:
+    table = scene.objects.get(_aux(scene, program), "bpf_prog_aux", "poke_tab")
+    place = (
+        [scene.objects.get(table, "bpf_jit_poke_descriptor", f"tail_call.{name}") for name in ("map", "key")]
+        if table
+        else []
+    )
+    return not table or tuple(place) in scene.state.get("poked", ())
+
+
 def compiling(
     counts: Counts, *, jumps: bool = True, hits: Callable[[int], int] = lambda entries: entries, **odd: Any
 ) -> PlayedKernel:
@@ -72,7 +96,9 @@ def compiling(
     steps that it does otherwise: "jits" (0: it leaves a program as it is), "returned", "moves", "prepared", "written".
     """
 
-    def jit(scene: Any, program: int) -> int:
+    def jit(scene: Any, program: int) -> int | Run:
+        if "ends" in odd:
+            return odd["ends"]  # type: ignore[no-any-return]
         objects, machine = scene.objects, scene.machine
         size = machine.allocate(8)
         header = scene.ask("bpf_jit_binary_alloc", 256, size)
@@ -85,6 +111,12 @@ def compiling(
         table = objects.get(_aux(scene, program), "bpf_prog_aux", "poke_tab")
         if table and jumps:
             objects.set(table, "bpf_jit_poke_descriptor", "tailcall_target", image)
+            of = objects.get(table, "bpf_jit_poke_descriptor", "aux")
+            assert objects.get(of, "bpf_prog_aux", "poke_tab") == table
+        is_tracer = objects.get(program, "bpf_prog", "type") == scene.bench.number(
+            "bpf_prog_type", "BPF_PROG_TYPE_TRACING"
+        )
+        assert bool(objects.get(_aux(scene, program), "bpf_prog_aux", "tail_call_reachable")) is not is_tracer
         if objects.get(program, "bpf_prog", "is_func"):
             # The functions of one program share a reachable tail call, and a count that all of them belong to.
             assert objects.get(_aux(scene, program), "bpf_prog_aux", "main_prog_aux")
@@ -98,17 +130,25 @@ def compiling(
         array_entries = counts(shape)
         if isinstance(array_entries, Run):
             return array_entries
+        _check_calls(scene, program)
+        if jumps and not _jumps_are_written(scene, program):
+            array_entries = 1
         counter = next(
             constant for code, registers, constant in _insns(scene, program) if code == 0x18 and registers == 1
         )
         scene.machine.write(counter, array_entries.to_bytes(8, "little"))
         if shape.traced:
+            # The traced function begins with a call of the trampoline.
+            code = scene.machine.read(scene.state["target"], 5)
+            assert code[0] == 0xE8
+            assert scene.state["target"] + 5 + int.from_bytes(code[1:], "little", signed=True) == scene.state["image"]
             scene.machine.write(scene.state["hits"], hits(array_entries).to_bytes(8, "little"))
         return 0
 
     def poke_run(scene: Any, array: int, key: int, old: int, new: int) -> int | Run:
         place = array + scene.layout.place("bpf_array", "ptrs") + 8 * key
         assert (old, scene.machine.word(place)) == (0, new)
+        scene.state.setdefault("poked", set()).add((array, key))
         return odd.get("poked", 0)  # type: ignore[no-any-return]
 
     def prepare(
@@ -119,7 +159,7 @@ def compiling(
         kinds = tuple(
             kind for kind in (0, 1, 2) if scene.objects.get(lists + 4096 * kind, "bpf_tramp_links", "nr_links")
         )
-        scene.state["traced"] = (kinds, flags)
+        scene.state["traced"], scene.state["image"], scene.state["target"] = (kinds, flags), image, target
         link = scene.machine.word(lists + 4096 * kinds[0] + scene.layout.place("bpf_tramp_links", "links"))
         tracer = scene.objects.get(link, "bpf_tramp_link", "link.prog")
         insns = _insns(scene, tracer)
@@ -129,7 +169,7 @@ def compiling(
         return odd.get("prepared", 300)  # type: ignore[no-any-return]
 
     plays: dict[str, Play] = {JIT: jit, CALL_BASE: lambda *_: 0, RUN: poke_run, PREPARE: prepare, "emitted": emitted}
-    return PlayedKernel(plays, {JIT: odd.get("parameters", ["prog"])})
+    return PlayedKernel(plays, {JIT: odd.get("parameters", ["prog"])}, lacks=odd.get("lacks", ()))
 
 
 def found(played: PlayedKernel, case: str) -> Outcome:
@@ -242,6 +282,45 @@ def test_a_jump_that_cannot_be_written_is_a_reason() -> None:
     assert found(compiling(healthy, poked=TRAP, jumps=False), HIERARCHY) is Outcome.STOPS
 
 
+@pytest.mark.parametrize("end", [FAR, TRAP])
+def test_a_jit_that_faults_is_a_reason(end: Run) -> None:
+    assert why(compiling(healthy, ends=end), HIERARCHY) is Why.UNEXPECTED_FAULT
+
+
+@pytest.mark.parametrize(("jumps", "ways"), [(True, 2), (False, 0)])
+def test_what_lies_on_the_stack_is_tried_in_every_way(jumps: bool, ways: int) -> None:
+    """The program that fills its stack tail-calls by a constant index whatever the way of the other one is."""
+    seen: list[Program] = []
+
+    def counts(program: Program) -> int:
+        seen.append(program)
+        return 34
+
+    assert found(compiling(counts, jumps=jumps), OFFSET) is Outcome.STOPS
+    assert sum(item.fill == 0 for item in seen) == sum(item.fill == -1 for item in seen) == max(ways, 1)
+
+
+def test_a_program_stores_a_constant_in_the_whole_of_its_stack() -> None:
+    def stores(stack: int) -> list[Insn]:
+        return [insn for insn in entry(0x1000, 1, stack) if insn.code in (0x7A, 0x62)]
+
+    assert stores(0) == []
+    assert [(insn.code, insn.off, insn.imm) for insn in stores(4)] == [(0x62, -4, 0)]
+    assert [(insn.code, insn.off, insn.imm) for insn in stores(8)] == [(0x7A, -8, 0)]
+
+
+def test_the_memory_that_a_jit_asks_for_is_behind_its_header() -> None:
+    """bpf_jit_binary_pack_alloc(length, &image, alignment, &rw_header, &rw_image, …): the copy to write is the code."""
+    scene: Any = PlayedStage(compiling(healthy)).scene(jit_stubs())
+    image, header, copy = (scene.machine.allocate(8) for _ in range(3))
+    found = scene.ask("bpf_jit_binary_pack_alloc", 1 << 16, image, 8, header, copy)
+    assert scene.machine.word(header) == found
+    assert scene.machine.word(copy) == scene.machine.word(image) == found + 64
+    assert scene.ask("bpf_jit_binary_pack_alloc", (1 << 16) + 1, image, 8, header, copy) == 0
+    assert scene.ask("bpf_jit_binary_alloc", (1 << 16) + 1, image) == 0
+    assert scene.machine.word(header) == found
+
+
 KINDS = {"trampoline/carries-fentry": (0,), "trampoline/carries-fexit": (1,), "trampoline/carries-both": (0, 1)}
 
 
@@ -305,6 +384,19 @@ def test_a_tracer_that_is_not_called_shows_nothing(case: str, entries: int, hits
 def test_a_trampoline_that_is_not_made_shows_nothing(odd: dict[str, Any], expected: Why) -> None:
     for case in TRACED:
         assert why(compiling(healthy, **odd), case) is expected
+
+
+def test_a_release_with_another_list_of_programs_is_a_reason() -> None:
+    lists = ("bpf_tramp_links", "bpf_tramp_nodes", "bpf_tramp_progs")
+    for case in TRACED:
+        assert why(compiling(healthy, lacks=lists), case) is Why.NO_MEMBER
+
+
+def test_an_architecture_whose_traced_functions_are_not_known_is_a_reason() -> None:
+    played = compiling(healthy)
+    played.isa = isa_of("riscv64")
+    for case in TRACED:
+        assert why(played, case) is Why.NO_MACHINE
 
 
 def test_ways_with_the_same_number_are_one_in_words() -> None:

@@ -164,6 +164,20 @@ def test_a_check_that_refuses_a_program_that_tail_calls_is_a_failed_control() ->
     assert (answer.why, "that tail-calls" in answer.detail) == (Why.CONTROL, True)
 
 
+def test_a_check_that_refuses_only_a_program_that_does_not_tail_call_is_a_failed_control() -> None:
+    healthy = checking(Release())
+
+    def play(scene: Any, array: int, program: int) -> int | Run:
+        aux = scene.objects.get(program, "bpf_prog", "aux")
+        calls = scene.objects.get(aux, "bpf_prog_aux", "tail_call_reachable")
+        same = scene.objects.get(program, "bpf_prog", "type") == _number(scene, "XDP")
+        return 0 if array in scene.state and same and not calls else healthy(scene, array, program)
+
+    answer = outcome(PlayedKernel({CHECK: play}), CASES["owner-check/extension"])
+    assert isinstance(answer, EmulationError)
+    assert (answer.why, "a program like its XDP owner: " in answer.detail) == (Why.CONTROL, True)
+
+
 def test_a_check_that_takes_freplace_programs_of_any_type_is_a_failed_control() -> None:
     healthy = checking(Release())
 
@@ -254,6 +268,16 @@ def test_another_lock_than_the_owner_s_is_not_the_fix() -> None:
     assert written.outcome is Outcome.NOT_DONE
 
 
+def test_the_owner_s_lock_counts_beside_another_one() -> None:
+    def play(scene: Any, array: int, program: int) -> int | Run:
+        locking("mutex_lock", "map.freeze_mutex")(scene, array, program)
+        return locking("", "map.owner.lock")(scene, array, program)
+
+    answer = outcome(PlayedKernel({CHECK: play}), CASES["owner-check/locked"])
+    assert not isinstance(answer, EmulationError)
+    assert answer.outcome is Outcome.DONE
+
+
 def test_a_release_without_the_structure_of_the_lock_is_judged_by_the_other_ones() -> None:
     lacking = ("bpf_array.map.owner_lock", "bpf_array.map.owner.lock")
     play = locking("_raw_spin_lock", "owner.lock", "bpf_array_aux")
@@ -266,8 +290,9 @@ def test_a_release_without_the_structure_of_the_lock_is_judged_by_the_other_ones
     assert found.outcome is Outcome.DONE
 
 
-def test_a_lock_is_judged_only_where_the_first_program_becomes_the_owner() -> None:
-    answer = outcome(PlayedKernel({CHECK: lambda *_: 0}), CASES["owner-check/locked"])
+@pytest.mark.parametrize("value", [0, 2])
+def test_a_lock_is_judged_only_where_the_first_program_becomes_the_owner(value: int) -> None:
+    answer = outcome(PlayedKernel({CHECK: lambda *_: value}), CASES["owner-check/locked"])
     assert isinstance(answer, EmulationError)
     assert answer.why is Why.CONTROL
 
@@ -312,3 +337,4 @@ def test_a_kernel_without_the_check_is_a_reason() -> None:
     answer = outcome(PlayedKernel({KFUNC: lambda *_: 0}), CASES["owner-check/extension"])
     assert isinstance(answer, EmulationError)
     assert answer.why is Why.NO_FUNCTION
+    assert answer.detail == "bpf_prog_map_compatible() or __bpf_prog_map_compatible() or bpf_prog_array_compatible()"

@@ -34,7 +34,10 @@ def kernel(
         objects, machine = scene.objects, scene.machine
         aux = objects.get(array, "bpf_array", "aux")
         assert objects.get(aux, "bpf_array_aux", "poke_mutex.owner.counter")
-        element = machine.word(aux + scene.layout.place("bpf_array_aux", "poke_progs"))
+        head = aux + scene.layout.place("bpf_array_aux", "poke_progs")
+        element = machine.word(head)
+        # The list has one program: its links lead to the head, and the head's to it.
+        assert (machine.word(element), machine.word(element + 8), machine.word(head + 8)) == (head, head, element)
         program = machine.word(
             element - scene.layout.place("prog_poke_elem", "list") + scene.layout.place("prog_poke_elem", "aux")
         )

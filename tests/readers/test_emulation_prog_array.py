@@ -78,9 +78,8 @@ def kernel(release: Release, parameter: str = "link", other: Mapping[str, int | 
         return 0
 
     plays: dict[str, Any] = {PUT: put, TAKE: take, LINK: link}
-    return PlayedKernel(
-        plays | {name: (lambda *_, end=end: end) for name, end in (other or {}).items()}, {LINK: LINKS[parameter]}
-    )
+    plays |= {name: (lambda *_, end=end: end) for name, end in (other or {}).items()}
+    return PlayedKernel(plays, {LINK: LINKS[parameter]} if parameter in LINKS else {})
 
 
 def decided(catalog: Catalog, played: PlayedKernel) -> Presence:
@@ -88,9 +87,9 @@ def decided(catalog: Catalog, played: PlayedKernel) -> Presence:
     return item.presence
 
 
-@pytest.mark.parametrize("parameter", LINKS)
+@pytest.mark.parametrize("parameter", [*LINKS, "not known"])
 def test_the_whole_fix_is_seen_whatever_is_linked(catalog: Catalog, parameter: str) -> None:
-    """A program before v6.0, a link, and a node of one since v7.1."""
+    """A program before v6.0, a link, and a node of one since v7.1. A link is taken if the prototype is not known."""
     assert decided(catalog, kernel(Release(), parameter)) is Presence.PRESENT
 
 
@@ -187,6 +186,8 @@ def clearing(
         )
         assert scene.objects.get(operations, "bpf_map_ops", "map_fd_put_ptr") == scene.kernel.function(TAKE)
         assert scene.objects.get(aux, "bpf_array_aux", "poke_mutex.owner.counter")
+        jumping = aux + scene.layout.place("bpf_array_aux", "poke_progs")
+        assert (scene.machine.word(jumping), scene.machine.word(jumping + 8)) == (jumping, jumping)
         place = array + scene.layout.place("bpf_array", "ptrs")
         for index in range(ENTRIES):
             assert scene.machine.word(place + 8 * index)

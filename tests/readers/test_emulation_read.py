@@ -198,7 +198,7 @@ def _read(
 ) -> tuple[set[str], tuple[str, ...]]:
     release = SimpleNamespace(version=SimpleNamespace(branch=image.pop("branch", (6, 1))))
     known: dict[str, Any] = {"name": "vmlinuz", "binary": BINARY, "architecture": "x86_64", "release": release}
-    request = Request(catalog, catalog.defects)
+    request = Request(catalog, catalog.defects, emulate=image.pop("emulate", True))
     opened: Any = SimpleNamespace(**known | image)
     subject = make_subject(request, TargetKind.IMAGE, "vmlinuz", release=None, parts=Parts(image=opened))
     monkeypatch.setattr(reader, "emulate", lambda *_: emulation)
@@ -217,10 +217,11 @@ def test_a_fix_of_one_branch_is_no_fix_of_another(catalog: Catalog, monkeypatch:
 
 
 def test_the_note_counts_the_cases_with_an_answer(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    emulation = Emulation({CASES[0]: result(CASES[0], "busy"), CASES[1]: result(CASES[1], None)})
+    shown = {case: result(case, "busy") for case in CASES[:2]}
+    emulation = Emulation({**shown, CASES[2]: result(CASES[2], None)})
     wanted = len(wanted_cases(catalog, "x86_64"))
     _, notes = _read(catalog, monkeypatch, emulation)
-    assert notes == (f"1 of {wanted} cases of its functions, run in an emulator, have an answer",)
+    assert notes == (f"2 of {wanted} cases of its functions, run in an emulator, have an answer",)
 
 
 @pytest.mark.parametrize(
@@ -243,4 +244,5 @@ def test_why_nothing_was_run_is_a_note_where_it_helps(
 def test_an_image_of_no_architecture_is_not_run(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     emulation = Emulation({CASES[0]: result(CASES[0], "accepted")})
     assert _read(catalog, monkeypatch, emulation, architecture=None) == (set(), ())
+    assert _read(catalog, monkeypatch, emulation, emulate=False) == (set(), ())
     assert LOOP in _read(catalog, monkeypatch, emulation)[0]

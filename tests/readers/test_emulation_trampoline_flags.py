@@ -53,6 +53,7 @@ def loading(flags: Callable[[int, bool], int], *, reaches: bool = True, end: int
         assert objects.get(aux, "bpf_prog_aux", "attach_btf_id") == 1
         target = objects.get(objects.get(aux, "bpf_prog_aux", "dst_prog"), "bpf_prog", "aux")
         trampoline = scene.ask("bpf_trampoline_get")
+        assert not scene.machine.stopped
         before = objects.get(trampoline, "bpf_trampoline", "flags")
         assert before == IN_USE
         calls = bool(objects.get(target, "bpf_prog_aux", "tail_call_reachable"))

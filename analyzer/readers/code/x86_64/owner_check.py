@@ -30,7 +30,7 @@ _ARGUMENTS = frozenset(("rdi", "rsi", "rdx", "rcx", "r8", "r9"))
 """The registers that hand on arguments (System V ABI)."""
 _NEAR = 10
 """The most instructions between the branch for type EXT and the type that is then taken."""
-_READING = frozenset(("cmp", "test", "push", "jmp", "nop", "ret"))
+_READING = frozenset(("cmp", "test", "push"))
 
 
 def owner_check(
@@ -184,7 +184,6 @@ class _Following:
     def _call(self) -> None:
         if any(self._holds.get(register) == _PROGRAM for register in ("rdi", *self._given)):
             self._hands_on = True
-        self._given.clear()
         self._holds = {register: held for register, held in self._holds.items() if register not in _CLOBBERED}
 
     def _write(self, register: str, held: str | None) -> None:

@@ -121,7 +121,8 @@ def _judge_put(function: Function, found: list[Path], simple: bool) -> Place:
         return Place(PlaceState.LACKING, function, f"{PUT}() does not count a program that it takes")
     if any(plain not in path.facts for path in taken):
         return Place(PlaceState.ODD, function, f"{PUT}() looks at is_extended, and takes freplace programs")
-    if any(path.returned is None for path in found):
+    others = {path.returned for path in found} - {program}
+    if any(value is None or value.kind != "constant" for value in others):
         return Place(PlaceState.UNSEEN, function, f"what {PUT}() returns on each of its paths")
     return Place(PlaceState.THERE, function, f"{PUT}() refuses a program that is extended, and counts what it takes")
 
