@@ -111,6 +111,7 @@ def _read_changelogs(
         progress,
         excerpt=options.excerpt,
         are_several=len(given) > 1,
+        place=options.repo or "",
     )
 
 

@@ -185,6 +185,7 @@ def load_series_fact(data: dict[str, Any], basis: Basis | None = None) -> Series
         data["source"],
         data.get("note"),
         basis,
+        data.get("rebuilder"),
     )
 
 

@@ -140,6 +140,8 @@ class SeriesFact(NamedTuple):
     note: str | None
     basis: Basis | None = None
     """The survey that it is from; None if it is the catalogue's own."""
+    rebuilder: str | None = None
+    """Who built the distribution's kernels anew and wrote the changelog; None if the distribution did."""
 
 
 class NotAFix(NamedTuple):

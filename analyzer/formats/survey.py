@@ -63,7 +63,8 @@ def _claim_words(claim: Claim) -> str:
 def _claim_line(claim: Claim, catalog: Catalog) -> str:
     commit = catalog.commits.get(claim.commit)
     subject = "" if commit is None else f'  ("{commit.subject}")'
-    return f"  {claim.where:9} {claim.commit}  {_WORDS[claim.state]} {claim.release}{subject}"
+    whose = "" if claim.rebuilder is None else f" of {claim.rebuilder}'s"
+    return f"  {claim.where:9} {claim.commit}  {_WORDS[claim.state]} {claim.release}{whose}{subject}"
 
 
 def _finding_lines(finding: Finding, catalog: Catalog) -> list[str]:

@@ -66,7 +66,9 @@ _KNOWN: Memory[tuple[tuple[str, ...], str], tuple[_Known, ...]] = Memory(500)
 
 
 class _Match(NamedTuple):
-    """A fact that holds for a build. `inherited_from` is the vendor of the original build if the build is a rebuild."""
+    """A fact that holds for a build. `inherited_from` is who wrote the changelog, if that is another vendor of the same
+    sources: the original's for a rebuild, a rebuilder's for the original.
+    """
 
     known: _Known
     inherited_from: str | None
@@ -91,6 +93,13 @@ def _builds_match(known: _Known, name: str, ours: tuple[int, ...]) -> bool:
     if distribution is not None and distribution.z_streams:
         return _same_line(fact, ours, known.numbers, distribution.zero_is_main)
     return ours >= known.numbers if fact.present else ours <= known.numbers
+
+
+def _may_inherit(fact: SeriesFact, name: str) -> bool:
+    """Returns True if what a vendor's build has, another vendor's build of this name has too. A rebuilder adds patches of
+    its own, which no other build has but the one that it built anew.
+    """
+    return fact.rebuilder is None or name == fact.start or name.startswith(f"{fact.start}.")
 
 
 def _names_series(fact: SeriesFact, distribution: Distribution | None, name: str) -> bool:
@@ -118,7 +127,8 @@ def _took_out(catalog: Catalog, fact: SeriesFact) -> bool:
 def _from(catalog: Catalog, fact: SeriesFact, inherited_from: str | None) -> Evidence:
     detail = f"{fact.series}: {fact.commit} {'from' if fact.present else 'not in'} {fact.start}"
     if inherited_from is not None:
-        detail += f", by the changelog of {inherited_from}, of whose build this is one more"
+        of_whom = "of whose build this is one more" if fact.rebuilder is None else "whose build has the same name"
+        detail += f", by the changelog of {inherited_from}, {of_whom}"
     presence = Presence.PRESENT if fact.present else Presence.ABSENT
     # What a build lacks was read from a changelog's silence, or from the code of another release.
     sure = Confidence.MEDIUM if fact.note or not fact.present or inherited_from is not None else Confidence.HIGH
@@ -159,8 +169,8 @@ def _matches(catalog: Catalog, release: KernelRelease) -> _Matches:
     in_series: dict[tuple[str, str], bool] = {}
     for known in _about(catalog, names, release.version.branch):
         fact, distribution = known.fact, known.distribution
-        is_rebuild = fact.distro != names[0] or release.rebuilder is not None
-        if is_rebuild and not fact.present:
+        is_another_s = fact.distro != names[0] or fact.rebuilder != release.rebuilder
+        if is_another_s and not (fact.present and _may_inherit(fact, name)):
             continue
         if distribution is not None and distribution.by_package and release.package is None:
             continue  # an ABI number cannot be compared with a package version
@@ -170,7 +180,8 @@ def _matches(catalog: Catalog, release: KernelRelease) -> _Matches:
         if line not in in_series:
             in_series[line] = _names_series(fact, distribution, release.release)
         if in_series[line] and _builds_match(known, name, ours):
-            holding.append(_Match(known, None if not is_rebuild or distribution is None else distribution.vendor))
+            owner = fact.rebuilder or (None if distribution is None else distribution.vendor)
+            holding.append(_Match(known, owner if is_another_s else None))
     decided = {item.known.fact.commit for item in holding}
     return _Matches(tuple(holding), tuple(known for commit, known in taken_out.items() if commit not in decided))
 

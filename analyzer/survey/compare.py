@@ -196,10 +196,12 @@ def series_facts(survey: Survey, catalog: Catalog) -> Iterator[SeriesFact]:
     """Yields the facts about builds that a survey adds. There is none for a commit that was reverted in the series,
     because a fact cannot express which builds have it.
     """
-    reverted = {(item.commit, item.series) for item in survey.claims if item.state is State.REVERTED_IN}
-    known = {(fact.distro, fact.base, fact.series, fact.commit) for fact in catalog.series}
+    reverted = {(item.commit, item.series, item.rebuilder) for item in survey.claims if item.state is State.REVERTED_IN}
+    known = {(fact.distro, fact.base, fact.series, fact.commit, fact.rebuilder) for fact in catalog.series}
     for claim in survey.claims:
-        if claim.series is None or claim.commit not in catalog.commits or (claim.commit, claim.series) in reverted:
+        if claim.series is None or claim.commit not in catalog.commits:
+            continue
+        if (claim.commit, claim.series, claim.rebuilder) in reverted:
             continue
         try:
             series = Series.from_text(claim.series)
@@ -208,9 +210,19 @@ def series_facts(survey: Survey, catalog: Catalog) -> Iterator[SeriesFact]:
         source = f"survey {survey.name} of {survey.date}: {claim.source}"
         present = claim.state is State.PRESENT_FROM
         tag = series.tag or series.base
-        if (series.distro, series.base, tag, claim.commit) not in known:
+        if (series.distro, series.base, tag, claim.commit, claim.rebuilder) not in known:
             basis = Basis(survey.name, survey.date)
             note = _EXCERPT if survey.excerpt else None
             yield SeriesFact(
-                series.distro, tag, series.base, claim.commit, present, claim.release, False, source, note, basis
+                series.distro,
+                tag,
+                series.base,
+                claim.commit,
+                present,
+                claim.release,
+                False,
+                source,
+                note,
+                basis,
+                claim.rebuilder,
             )

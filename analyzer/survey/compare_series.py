@@ -50,7 +50,7 @@ def compare_series(survey: Survey, catalog: Catalog) -> Iterator[Finding]:
         facts = [
             (fact, holds)
             for fact, holds in facts_of_series(catalog, series.distro, series.base, tag, claim.release)
-            if fact.commit == claim.commit
+            if fact.commit == claim.commit and fact.rebuilder == claim.rebuilder
         ]
         news, known = _news(claim, facts)
         yield Finding(claim, news, None if known is None else _of_fact(known))

@@ -221,15 +221,29 @@ _MINOR = re.compile(r"\.([a-z]+\d+)_(\d+)", re.ASCII)
 """The tag of a z-stream's build: el9_4 in 5.14.0-427.13.1.el9_4."""
 
 
-def _named_after(reach: Mapping[str, str]) -> str:
-    """Returns a survey's name from its newest builds: debian-6.1, rhel-5.14-el9.4; packages if they are of several
-    distributions.
+class _Owner(NamedTuple):
+    """A series, and who built its kernels anew and wrote the changelog; None if the distribution did."""
+
+    series: Series
+    rebuilder: str | None
+
+
+def _owner(catalog: Catalog, opened: OpenChangelog, series: Series, place: str) -> _Owner:
+    if opened.rebuilder is not None or not place:
+        return _Owner(series, opened.rebuilder)
+    distribution = next(item for item in catalog.distributions if item.name == series.distro)
+    return _Owner(series, distribution.rebuilder(place))
+
+
+def _named_after(reach: Mapping[str, str], rebuilder: str | None) -> str:
+    """Returns a survey's name from its newest builds: debian-6.1, rhel-5.14-el9.4, rhel-5.14-el9.4-almalinux; packages
+    if they are of several distributions.
     """
     series = [Series.from_text(text) for text in reach]
     first = series[0]
     minor = _MINOR.search(reach[str(first)])
     name = "-".join(first) if minor is None else f"{first.distro}-{first.base}-{minor[1]}.{minor[2]}"
-    name = name.strip("-")
+    name = name.strip("-") + ("" if rebuilder is None else re.sub(r"[^a-z0-9]+", "-", f"-{rebuilder.lower()}"))
     is_one = all(item.distro == first.distro for item in series)
     return name if is_one and NAME.fullmatch(name) is not None else "packages"
 
@@ -260,16 +274,20 @@ def survey_changelogs(
     *,
     excerpt: bool = False,
     are_several: bool = False,
+    place: str = "",
 ) -> Survey:
     """Surveys changelogs, each opened at its newest version. `source` is the name of their source; of several sources
     each claim cites its own changelog only. The survey is named after its newest builds.
+
+    What a rebuilder wrote is about that one's builds: so say the authors of the newest entries, or `place`, the
+    repository that the changelogs are in.
 
     Of an excerpt, a commit that is a fix and nothing else counts as absent in the builds before the one that lists it:
     to list it there would make no sense otherwise. The silence of an excerpt claims nothing.
 
     Raises SurveyError if none is of a distribution that the catalogue knows.
     """
-    found: dict[Series, dict[str, _Build]] = {}
+    found: dict[_Owner, dict[str, _Build]] = {}
     notes: list[str] = []
     without: dict[str, str] = {}
     for opened in (series for given in changelogs for series in _each_series(catalog, given)):
@@ -281,19 +299,20 @@ def survey_changelogs(
                 f"{opened.changelog.path} is not complete, so nothing is claimed to be absent: {opened.window.gap}"
             )
         for series, build in builds:
-            found.setdefault(series, {})[build.version] = build
+            found.setdefault(_owner(catalog, opened, series, place), {})[build.version] = build
     if not found:
         raise SurveyError("; ".join(without.values()) or f"{source}: no changelog to survey")
     distributions = {entry.name: entry for entry in catalog.distributions}
     dated = _only_fixes(catalog) if excerpt else frozenset[str]()
     prefix = "" if are_several else f"{source}: "
     claims = [
-        claim
-        for series, builds_of in found.items()
+        claim._replace(rebuilder=rebuilder)
+        for (series, rebuilder), builds_of in found.items()
         for claim in _claims(series, list(builds_of.values()), distributions[series.distro], prefix, dated)
     ]
-    reach = {str(series): max(builds_of, key=build_key) for series, builds_of in found.items()}
+    reach: dict[str, str] = {}
+    for (series, _), builds_of in found.items():
+        reach[str(series)] = max((*builds_of, reach.get(str(series), "")), key=build_key)
+    name = _named_after(reach, next(iter(found)).rebuilder)
     found_notes = (*notes, *without.values())
-    return Survey(
-        Kind.PACKAGES, _named_after(reach), source, date, reach, tuple(claims), notes=found_notes, excerpt=excerpt
-    )
+    return Survey(Kind.PACKAGES, name, source, date, reach, tuple(claims), notes=found_notes, excerpt=excerpt)

@@ -25,6 +25,7 @@ PACKAGES, BRANCHES = Path("surveys", "packages"), Path("surveys", "stable")
 
 def _fact_data(fact: SeriesFact, survey: str) -> dict[str, str]:
     note = {} if fact.note is None else {"note": fact.note}
+    note |= {} if fact.rebuilder is None else {"rebuilder": fact.rebuilder}
     return note | {
         "distro": fact.distro,
         "series": fact.series,

@@ -78,7 +78,7 @@ def _word(data: Mapping[str, Any], name: str, form: re.Pattern[str] | None = Non
 def _claim(data: Mapping[str, Any]) -> Claim:
     if not isinstance(data, dict) or not data.keys() <= set(Claim._fields):
         raise ValueError("a claim of another form")
-    optional = {name: _word(data, name) for name in ("branch", "series", "id") if name in data}
+    optional = {name: _word(data, name) for name in ("branch", "series", "id", "rebuilder") if name in data}
     if len(optional.keys() & {"branch", "series"}) != 1:
         raise ValueError("a claim without a branch or series, or with both")
     state = State(_word(data, "state"))
@@ -185,7 +185,7 @@ class Store:
             raise SurveyError(f"{path}: cannot be read: {error.strerror or error}") from error
         if raw is None:
             raise SurveyError(f"{path}: not used: other users can write it, or it is too large")
-        return from_bytes(raw, str(path))
+        return from_bytes(raw, str(path))._replace(name=name)  # a copy goes by the name of its file
 
     def readable(self, refused: Callable[[str], None]) -> Iterator[Survey]:
         """Yields every survey that can be read. Calls `refused` with the reason for each of the others."""

@@ -90,6 +90,7 @@ class Claim(NamedTuple):
     `series` is set.
 
     `commit` has 12 digits. `id` is the commit on that branch, if known. `source` says where the claim can be verified.
+    `rebuilder` wrote the changelog, if it is not the distribution's own.
     """
 
     commit: str
@@ -99,6 +100,7 @@ class Claim(NamedTuple):
     branch: str | None = None
     series: str | None = None
     id: str | None = None
+    rebuilder: str | None = None
 
     @property
     def where(self) -> str:

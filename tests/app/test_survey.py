@@ -13,7 +13,7 @@ from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.survey.store import Store
 from tailcall_audit.analyzer.survey.types import Kind, Survey
 from tests.reports import whole_verdicts
-from tests.repositories import FIX_6, History, fixed_branch, makefile
+from tests.repositories import FIX_6, History, fixed_branch, git, makefile
 
 SCHEMA = Path(__file__).parents[2] / "analyzer/survey/survey.schema.json"
 
@@ -123,6 +123,16 @@ def test_json_is_what_the_schema_says(clone: Path, capsys: pytest.CaptureFixture
     assert data["reach"] == {"6.6": "6.6.158"}
     claim = next(item for item in data["claims"] if item["commit"] == FIX_6[:12] and item["branch"] == "6.6")
     assert (claim["state"], claim["release"]) == ("present-from", "6.6.157")
+
+
+def test_json_of_what_came_by_a_release_is_what_the_schema_says(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    git("tag", "-d", "v6.6.156", cwd=clone)
+    main(["survey", "--stable", str(clone), "--json"])
+    data = json.loads(capsys.readouterr().out)
+    jsonschema.validate(data, json.loads(SCHEMA.read_text()))
+    assert ("present-by", "6.6.157") in [(item["state"], item["release"]) for item in data["claims"]]
 
 
 def test_a_contradiction_is_exit_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

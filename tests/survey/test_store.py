@@ -44,6 +44,17 @@ def test_a_survey_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert store.names() == []
 
 
+def test_a_copy_goes_by_the_name_of_its_file(tmp_path: Path) -> None:
+    store = Store(tmp_path / "surveys")
+    path = store.write(SURVEY._replace(claims=(SURVEY.claims[0]._replace(rebuilder="Example"),)))
+    path.with_name("copy.json").write_bytes(path.read_bytes())
+    path.with_name("copy.json").chmod(0o600)
+    found = {survey.name: survey for survey in store.readable(pytest.fail)}
+    assert sorted(found) == ["copy", "stable"]
+    assert found["copy"].claims == found["stable"].claims
+    assert found["copy"].claims[0].rebuilder == "Example"
+
+
 def test_a_changed_survey_is_refused() -> None:
     with pytest.raises(SurveyError, match="changed since it was written"):
         from_bytes(to_bytes(SURVEY).replace(b"absent-through", b"present-from  "), "x")

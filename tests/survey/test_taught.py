@@ -20,7 +20,6 @@ from tailcall_audit.analyzer.app.main import main
 from tests.reports import whole_verdicts
 from tests.repositories import FIX_6_SUBJECT
 
-_AUTHOR = "N N <n@example.org>"
 _XML = "http://linux.duke.edu/metadata"
 
 
@@ -39,9 +38,9 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def _element(package: _Package) -> str:
+def _element(package: _Package, author: str) -> str:
     entries = "".join(
-        f'<changelog author="N N &lt;n@example.org&gt;{"" if version is None else version}" date="{1_700_000_000 - number * 9_000_000}">'
+        f'<changelog author="N N &lt;{author}&gt;{"" if version is None else version}" date="{1_700_000_000 - number * 9_000_000}">'
         f"{''.join(f'- {line}&#10;' for line in lines)}</changelog>"
         for number, (version, lines) in reversed(list(enumerate(package.entries)))
     )
@@ -52,11 +51,11 @@ def _element(package: _Package) -> str:
     )
 
 
-def _repository(folder: Path, *packages: _Package) -> str:
+def _repository(folder: Path, *packages: _Package, author: str = "n@example.org") -> str:
     """Writes a repository's indexes, and returns the folder's name."""
     other = gzip.compress(
         f'<?xml version="1.0"?><otherdata xmlns="{_XML}/other" packages="{len(packages)}">'
-        f"{''.join(map(_element, packages))}</otherdata>".encode()
+        f"{''.join(_element(item, author) for item in packages)}</otherdata>".encode()
     )
     digest = hashlib.sha256(other).hexdigest()
     (folder / "repodata").mkdir(parents=True)
@@ -155,3 +154,47 @@ def test_a_kept_survey_of_azure_linux_costs_no_audit(tmp_path: Path, capsys: pyt
     capsys.readouterr()
     assert _verdict("6.6.64.2-1.azl3", capsys)["verdict"] in ("fixed", "not-affected")
     assert _verdict("6.6.57.1-7.azl3", capsys)["verdict"] != "fixed"
+
+
+_ALMA = "Linux version {} (mockbuild@x64-builder02.almalinux.org) (gcc (GCC) 11.5.0)"
+_BUILD = "5.14.0-503.40.1.el9_5.x86_64"
+_REBUILT = _Package(
+    "kernel-core",
+    "5.14.0",
+    "503.40.1.el9_5",
+    (
+        (" [5.14.0-503.40.1.el9_5]", [f"{FIX_6_SUBJECT} (N N)"]),
+        (" [5.14.0-503.el9]", ["mm: x (N N)"]),
+        (" [5.14.0-1.el9]", ["the first build (N N)"]),
+    ),
+)
+
+
+@pytest.mark.parametrize("place", ["almalinux/9/BaseOS", "BaseOS"])
+def test_what_a_rebuilder_wrote_is_about_its_own_builds(
+    place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whose it is shows in the repository's address or in the author of the newest entries."""
+    url = _repository(tmp_path / place, _REBUILT, author="x@example.org" if "alma" in place else "releng@almalinux.org")
+    main(["survey", "--repo", url, "--write"])
+    assert "surveys/rhel-5.14-el9.5-almalinux.json" in capsys.readouterr().err
+    ours = _verdict(_ALMA.format(_BUILD), capsys)
+    assert ours["verdict"] == "not-affected"  # it lists all that it takes, and lacks what the defect needs
+    # Red Hat's build of this name has what is listed, with less confidence; its other builds have nothing of it.
+    original = _verdict(_BUILD, capsys)
+    assert (original["verdict"], original["confidence"]) == ("fixed", "medium")
+    assert "by the changelog of AlmaLinux, whose build has the same name" in original["reason"]
+    for later in ("5.14.0-503.41.1.el9_5.x86_64", "5.14.0-504.el9.x86_64"):
+        assert _verdict(later, capsys)["verdict"] == "unknown"
+
+
+def test_a_rebuild_inherits_what_the_original_lists_and_lacks_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["survey", "--repo", _repository(tmp_path / "BaseOS", _REBUILT), "--write"])
+    capsys.readouterr()
+    assert _verdict(_BUILD, capsys)["verdict"] == "not-affected"
+    rebuilt = _verdict(_ALMA.format(_BUILD), capsys)
+    assert (rebuilt["verdict"], rebuilt["confidence"]) == ("fixed", "medium")
+    assert "by the changelog of Red Hat Enterprise Linux, of whose build this is one more" in rebuilt["reason"]
+    assert _verdict(_ALMA.format("5.14.0-503.el9.x86_64"), capsys)["verdict"] == "unknown"
