@@ -48,7 +48,7 @@ def test_an_audit_complains_of_nothing_that_is_not_there(clone: Path, capsys: py
     main(["survey", "--stable", str(clone), "--write"])
     capsys.readouterr()
     main(["--kernel", "6.6.157", "--online"])  # no repository is kept
-    assert "not believed" not in capsys.readouterr().err
+    assert "other users can write it" not in capsys.readouterr().err
     assert main(["survey", "show", "gone"]) == 2
     assert "no survey 'gone' in" in capsys.readouterr().err
 
