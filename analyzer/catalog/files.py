@@ -77,7 +77,7 @@ def read_catalog_folder(root: Path) -> CatalogFiles:
 
 
 def _survey(path: Path, distributions: dict[str, YamlFile], complaints: list[Complaint]) -> dict[str, Any]:
-    """A survey of a distribution, which a script wrote; every fault is a complaint."""
+    """Returns a survey of a distribution, which a script wrote; every fault is a complaint."""
     try:
         check_file(path, "a survey is one")
         with open_file(path) as file:
@@ -225,13 +225,13 @@ def named_facts(defects: dict[str, YamlFile], commits: dict[str, YamlFile]) -> I
 
 
 def mapping(data: Data) -> dict[str, Any]:
-    """A mapping, which the schema has asked for before."""
+    """Returns data that the schema has found to be a mapping."""
     assert isinstance(data, dict)
     return data
 
 
 def mappings(data: Data) -> list[dict[str, Any]]:
-    """A list of mappings, which the schema has asked for before."""
+    """Returns data that the schema has found to be a list of mappings."""
     assert isinstance(data, list)
     return data  # type: ignore[return-value]
 

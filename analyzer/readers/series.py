@@ -50,7 +50,7 @@ def _same_line(fact: SeriesFact, ours: tuple[int, ...], theirs: tuple[int, ...],
 
 class _Known(NamedTuple):
     """A fact, and what its comparison with builds needs: its distribution, the numbers of its build, and True in
-    `took_out` if the build lacks what the stable release that it is based on has. `number` is no other fact's, ever.
+    `took_out` if the build lacks what the stable release that it is based on has. No other fact has its `number`.
     """
 
     number: int
