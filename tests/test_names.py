@@ -19,7 +19,8 @@ from tailcall_audit.analyzer.architecture import spellings
 from tailcall_audit.analyzer.catalog.load import shipped_catalog
 
 _ANALYZER = Path(__file__).resolve().parent.parent / "analyzer"
-_PLACES = ("policy", "readers", "subjects", "kernelfiles", "web", "pipeline.py", "judging.py", "worker.py")
+_ELSEWHERE = ("app/", "catalog/", "emulator/", "formats/", "live/", "architecture.py")
+"""What decides nothing: help texts, the loading of the facts, a file an architecture, and the spellings themselves."""
 
 EXCEPTIONS = {
     "kernelfiles/changelog": "grammars have the names of those who write them, as the catalogue's `grammar` has",
@@ -35,7 +36,7 @@ EXCEPTIONS = {
 WORDS = {
     r"debian/(?:changelog|patches|control|rules|source)|a debian/ folder": "files of a source package (dpkg-source(1))",
     r"changelog\.Debian|debian-binary|Debian package|a module of debian": "files and words of deb(5)",
-    r"^debian(?:\.\w+)?$": "the library that reads deb822(5)",
+    r"^debian(?:\.\w+)?$|debian_errors": "the library that reads deb822(5)",
     r"linux-image-amd64=": "an example of NAME=VERSION in a message",
     r"aarch64_insn_copy": "a function of the kernel",
     r"SUSE's kernel-source|--distro suse": "a message that says how this one repository is unpacked",
@@ -102,9 +103,9 @@ def names_in(source: str) -> Iterator[tuple[int, str, str]]:
 
 
 def _files() -> Iterator[Path]:
-    for place in _PLACES:
-        path = _ANALYZER / place
-        yield from [path] if path.is_file() else sorted(path.rglob("*.py"))
+    for path in sorted(_ANALYZER.rglob("*.py")):
+        if not path.relative_to(_ANALYZER).as_posix().startswith(_ELSEWHERE):
+            yield path
 
 
 def _excused(path: Path) -> str | None:
@@ -114,7 +115,7 @@ def _excused(path: Path) -> str | None:
 
 def test_no_code_names_a_distribution_or_an_architecture() -> None:
     files = list(_files())
-    assert len(files) > 80
+    assert len(files) > 250
     found = [
         f"{path.relative_to(_ANALYZER)}:{line}: {name} in {text[:80]!r}"
         for path in files

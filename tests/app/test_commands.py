@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tailcall_audit.analyzer.app.audit_options import audit_parser
 from tailcall_audit.analyzer.app.commands import COMMANDS
 from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.app.manual import files
 from tailcall_audit.analyzer.formats.registry import View, find_format, format_names
+from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Family
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.pipeline import audit
 
@@ -139,3 +141,9 @@ def test_a_distribution_for_a_changelog_that_names_its_own_has_no_effect_and_is_
 def test_exposure_fetches_nothing_for_a_release_string(capsys: pytest.CaptureFixture[str]) -> None:
     said = error(capsys, "exposure", "--kernel", "6.1.170", "--offline", "prog.bpf.o")
     assert "--offline is about what is fetched, and nothing is" in said
+
+
+def test_each_grammar_of_changelogs_can_be_named() -> None:
+    (option,) = (item for item in audit_parser()._actions if "--changelog-format" in item.option_strings)
+    assert option.choices is not None
+    assert set(option.choices) == {family.value for family in Family}
