@@ -156,11 +156,10 @@ class Matcher:
         if not self._id_bytes.isdisjoint([name[:12] for name in batch.ids]):
             found.update(place for place, name in enumerate(batch.ids) if name[:12] in self._id_bytes)
         text = b"\0".join(messages)
-        mentions = {rest.lstrip(b": \t")[:12] for rest in text.split(b"ommit")[1:]}
-        if not self._id_bytes.isdisjoint(mentions):
-            for name in self._id_bytes & mentions:
-                found.update(_holding(messages, name))
-        if b"everts " in text:
+        for name in self._id_bytes.intersection(_MENTIONED.findall(text)):
+            found.update(_holding(messages, name))
+        # A word without the blank behind it is found in two thirds of the time: most words end in a blank.
+        if b"everts" in text and b"everts " in text:
             found.update(_holding(messages, b"everts "))
         subjects = [message.partition(b"\n")[0] for message in messages]
         found.update(
