@@ -4,12 +4,15 @@ otherwise, to hold the emulator, a guest and the catalogue against each other.
     python -m bench.compilers FOLDER [--series 6.12] [--version VERSION] [--compiler clang|gcc] [--clang 16]
                                      [--thin-lto] [--jobs N]
     python -m bench.compilers FOLDER --architecture s390x|loongarch64 --compiler gcc [--without DEFECT…]
+    python -m bench.compilers FOLDER --architecture riscv64 --clang 19 [--with DEFECT…]
 
 Needs Debian's packages clang, lld and llvm (or gcc, or a cross compiler), make, flex, bison, bc, libelf-dev, pahole and
 cpio, about 4 GB in FOLDER, and 10 to 60 minutes. The sources are those of the package linux-source-SERIES; options have
 their names of v6.9 and later. The build stays in FOLDER, so an interrupted run can continue. Debian's s390x has no JIT,
-because it is built for older processors; this kernel has one. `--without` undoes the fixes of defects in the sources
-first, and puts them back afterwards. The last line of output names the kernel. Audit and boot it with
+because it is built for older processors; this kernel has one. Its riscv64 has no kCFI, because it is built with gcc;
+this kernel has it, and takes clang 17 or newer. `--without` undoes the fixes of defects in the sources first, `--with`
+applies them where the sources lack them, and both put the sources back afterwards. The last line of output names the
+kernel. Audit and boot it with
 
     tailcall-audit lab --emulate FOLDER/KERNEL
 """
@@ -28,7 +31,7 @@ from typing import NamedTuple
 
 from tests.kernels import package_file
 from tests.readers.half_fixes.corners import UNDONE, Edit
-from tests.readers.half_fixes.edits import LOONGARCH, S390, Half, edited
+from tests.readers.half_fixes.edits import LOONGARCH, RISCV64, S390, Half, edited
 
 _FRAGMENT = Path(__file__).with_suffix(".config")
 _PROGRAMS = ("make", "flex", "bison", "bc", "pahole", "dpkg-deb", "xz")
@@ -65,22 +68,42 @@ _COMPILABLE = {
 without the fix.
 """
 
+_FIXES = {
+    "riscv-kcfi-tailcall-stack": (
+        Edit(
+            RISCV64,
+            "__build_epilogue",
+            "is_tail_call ? (RV_KCFI_NINSNS + RV_FENTRY_NINSNS + 1) * 4 : 0",
+            "is_tail_call ? (RV_FENTRY_NINSNS + 1) * 4 : 0",
+        ),
+    ),
+}
+"""The fixes of defects, as edits of sources that lack them: each gives the text of a later source that has the fix."""
+_RENAMED = {"CONFIG_CFI_CLANG=y": "CONFIG_CFI=y"}
+"""Options by the names of v6.9, and what .config of a later kernel calls them: Linux kernel commit 23ef9d439769 ("kcfi:
+Rename CONFIG_CFI_CLANG to CONFIG_CFI") (in v6.18).
+"""
+
 
 class BuildError(Exception):
     """Raised if a kernel cannot be built; the message says what is missing."""
 
 
 class Architecture(NamedTuple):
-    """An architecture: the kernel's name of it, the prefix of the cross compiler, what make builds, and that file."""
+    """An architecture: the kernel's name of it, the prefix of the cross compiler, what make builds, that file, and the
+    compilers that build it.
+    """
 
     name: str
     cross: str
     target: str
     file: str
+    compilers: tuple[str, ...] = ("gcc",)
 
 
 _ARCHITECTURES = {
-    "x86_64": Architecture("x86_64", "", "vmlinux", "vmlinux"),
+    "x86_64": Architecture("x86_64", "", "vmlinux", "vmlinux", ("clang", "gcc")),
+    "riscv64": Architecture("riscv", "riscv64-linux-gnu-", "Image", "arch/riscv/boot/Image", ("clang",)),
     "s390x": Architecture("s390", "s390x-linux-gnu-", "bzImage", "arch/s390/boot/bzImage"),
     "loongarch64": Architecture(
         "loongarch", "loongarch64-linux-gnu-", "vmlinux.efi", "arch/loongarch/boot/vmlinux.efi"
@@ -162,7 +185,9 @@ def _configure(build: Build, local_version: str, thin_lto: bool) -> None:
     build.make("olddefconfig")
     lines = set(config.read_text(encoding="utf-8").splitlines())
     lost = [
-        line for line in wanted.read_text(encoding="utf-8").splitlines() if line.endswith("=y") and line not in lines
+        line
+        for line in wanted.read_text(encoding="utf-8").splitlines()
+        if line.endswith("=y") and not lines & {line, _RENAMED.get(line, line)}
     ]
     if lost:
         raise BuildError(f"these options are not taken by {build.sources.name}: {', '.join(lost)}")
@@ -170,32 +195,43 @@ def _configure(build: Build, local_version: str, thin_lto: bool) -> None:
 
 
 @contextmanager
-def _without(sources: Path, slugs: Sequence[str], architecture: str) -> Iterator[None]:
-    """Takes the fixes of defects out of the sources while the context lasts. Raises BuildError if it is not known how.
+def _changed(sources: Path, without: Sequence[str], fixes: Sequence[str], architecture: str) -> Iterator[None]:
+    """Takes fixes of defects out of the sources, and applies others, while the context lasts. Raises BuildError if it
+    is not known how.
 
     The originals lie beside the files meanwhile: what a killed run has left is put back first.
     """
     _put_back(sources)
     try:
-        for slug in slugs:
-            found = [item.edits for item in UNDONE if item.slug == slug and item.architecture == architecture]
-            if not found:
-                raise BuildError(
-                    f"tests/readers/half_fixes/corners.py does not undo the fix of {slug} on {architecture}"
-                )
-            for edit in _COMPILABLE.get(slug, found[0]):
-                path = sources / edit.path
-                original = path.with_name(path.name + _ORIGINAL)
-                if not original.exists():
-                    shutil.copy2(path, original)
-                path.write_text(_edit(path.read_text(encoding="utf-8"), edit), encoding="utf-8")
+        for edit in (*_undoing(without, architecture), *_fixing(fixes)):
+            path = sources / edit.path
+            original = path.with_name(path.name + _ORIGINAL)
+            if not original.exists():
+                shutil.copy2(path, original)
+            path.write_text(_edit(path.read_text(encoding="utf-8"), edit), encoding="utf-8")
         yield
     finally:
         _put_back(sources)
 
 
+def _undoing(slugs: Sequence[str], architecture: str) -> Iterator[Edit]:
+    for slug in slugs:
+        found = [item.edits for item in UNDONE if item.slug == slug and item.architecture == architecture]
+        if not found:
+            raise BuildError(f"tests/readers/half_fixes/corners.py does not undo the fix of {slug} on {architecture}")
+        yield from _COMPILABLE.get(slug, found[0])
+
+
+def _fixing(slugs: Sequence[str]) -> Iterator[Edit]:
+    for slug in slugs:
+        if slug not in _FIXES:
+            raise BuildError(f"it is not known how to fix {slug}, only {', '.join(_FIXES)}")
+        yield from _FIXES[slug]
+
+
 def _put_back(sources: Path) -> None:
-    for path in {edit.path for item in UNDONE for edit in item.edits}:
+    undone = {edit.path for item in UNDONE for edit in item.edits}
+    for path in undone | {edit.path for edits in _FIXES.values() for edit in edits}:
         original = sources / (path + _ORIGINAL)
         if original.exists():
             shutil.copyfile(original, sources / path)
@@ -203,9 +239,9 @@ def _put_back(sources: Path) -> None:
 
 
 def _edit(text: str, edit: Edit) -> str:
-    """Returns the text of a file without a part of a fix; raises BuildError if the part is not in it."""
+    """Returns the changed text of a file; raises BuildError if what the edit changes is not in it."""
     if edit.old not in text:
-        raise BuildError(f"{edit.path} does not have {edit.old!r}: the fix cannot be undone in it")
+        raise BuildError(f"{edit.path} does not have {edit.old!r}: it cannot be changed as asked")
     if not edit.function:
         return text.replace(edit.old, edit.new)
     return edited(text, Half("", "", "", "", edit.path, edit.function, edit.old, edit.new))
@@ -220,6 +256,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--clang", metavar="VERSION", default="", help="of several versions of clang, this one")
     parser.add_argument("--architecture", choices=sorted(_ARCHITECTURES), default="x86_64")
     parser.add_argument("--without", metavar="DEFECT", action="append", default=[], help="undo the fix of a defect")
+    parser.add_argument("--with", dest="fixes", metavar="DEFECT", action="append", default=[], help="fix a defect")
     parser.add_argument("--thin-lto", action="store_true")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     return parser.parse_args(words)
@@ -227,8 +264,9 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
 
 def _build(given: argparse.Namespace) -> Path:
     """Builds a kernel and returns its path; raises BuildError or OSError."""
-    if given.compiler == "clang" and given.architecture != "x86_64":
-        raise BuildError("other architectures are built with --compiler gcc")
+    architecture = _ARCHITECTURES[given.architecture]
+    if given.compiler not in architecture.compilers:
+        raise BuildError(f"{given.architecture} is built with --compiler {' or '.join(architecture.compilers)}")
     if (given.thin_lto or given.clang) and given.compiler != "clang":
         raise BuildError("--thin-lto and --clang are for --compiler clang")
     _check(given.compiler, given.architecture, given.clang)
@@ -237,15 +275,15 @@ def _build(given: argparse.Namespace) -> Path:
     name = given.compiler + given.clang + ("-thinlto" if given.thin_lto else "")
     name += "" if given.architecture == "x86_64" else f"-{given.architecture}"
     folder: Path = given.folder.resolve()
-    architecture = _ARCHITECTURES[given.architecture]
     sources = _unpack(package, folder)
     build = Build(
         sources, folder / f"build-{version}-{name}", given.compiler, given.architecture, given.jobs, given.clang
     )
     _configure(build, f"-{name}", given.thin_lto)
-    with _without(sources, given.without, given.architecture):
+    with _changed(sources, given.without, given.fixes, given.architecture):
         build.make(architecture.target)
-    built = folder / "-".join((Path(architecture.file).name, version, name, *(f"no-{slug}" for slug in given.without)))
+    changes = (*(f"no-{slug}" for slug in given.without), *(f"fixed-{slug}" for slug in given.fixes))
+    built = folder / "-".join((Path(architecture.file).name, version, name, *changes))
     if architecture.target == "vmlinux":
         suffix = f"-{given.clang}" if given.clang else ""
         strip = f"llvm-objcopy{suffix}" if given.compiler == "clang" else "objcopy"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench import compilers
+from tailcall_audit import State, audit
 from tests.kernels import kernel_source
 
 
@@ -32,7 +33,12 @@ def test_thin_lto_is_of_one_compiler_only(tmp_path: Path, capsys: pytest.Capture
 
 @pytest.mark.parametrize(
     ("architecture", "own"),
-    [("x86_64", "CONFIG_PVH"), ("s390x", "CONFIG_MARCH_Z13"), ("loongarch64", "CONFIG_EFI_STUB")],
+    [
+        ("x86_64", "CONFIG_PVH"),
+        ("riscv64", "CONFIG_CFI_CLANG"),
+        ("s390x", "CONFIG_MARCH_Z13"),
+        ("loongarch64", "CONFIG_EFI_STUB"),
+    ],
 )
 def test_every_line_of_the_configuration_sets_or_clears_an_option(architecture: str, own: str) -> None:
     common = Path(compilers.__file__).with_suffix(".config")
@@ -44,6 +50,39 @@ def test_every_line_of_the_configuration_sets_or_clears_an_option(architecture: 
     options = [line.removeprefix("# ").partition("=")[0].partition(" ")[0] for line in lines if "CONFIG_" in line]
     assert len(options) == len(set(options))
     assert {own, "CONFIG_DEBUG_INFO_BTF", "CONFIG_BPF_JIT", "CONFIG_KALLSYMS_ALL"} <= set(options)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "compiler", "other"), [("riscv64", "gcc", "clang"), ("s390x", "clang", "gcc")]
+)
+def test_an_architecture_is_built_with_the_compiler_that_its_configuration_is_for(
+    architecture: str, compiler: str, other: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compilers.main([str(tmp_path), "--architecture", architecture, "--compiler", compiler]) == 2
+    assert f"{architecture} is built with --compiler {other}" in capsys.readouterr().err
+
+
+def test_a_fix_is_applied_to_the_sources_and_put_back(tmp_path: Path) -> None:
+    source, _ = kernel_source("6.12", "6.12.117-1")
+    tree = tmp_path / "tree"
+    shutil.copytree(source, tree)
+    slug, file = "riscv-kcfi-tailcall-stack", tree / "arch/riscv/net/bpf_jit_comp64.c"
+    before = file.read_text()
+
+    def state() -> State:
+        (verdict,) = audit(trees=[str(tree)], arch="riscv64", only=[slug]).targets[0].verdicts
+        return verdict.state
+
+    with compilers._changed(tree, (), [slug], "riscv64"):
+        assert state() is State.FIXED
+    assert state() is State.AFFECTED
+    assert file.read_text() == before
+    with (
+        pytest.raises(compilers.BuildError, match="not known how to fix s390-tailcall-hierarchy, only riscv-kcfi"),
+        compilers._changed(tree, (), [slug, "s390-tailcall-hierarchy"], "riscv64"),
+    ):
+        pass
+    assert file.read_text() == before
 
 
 @pytest.mark.parametrize(
@@ -64,7 +103,7 @@ def test_a_fix_is_undone_in_the_sources_and_put_back(architecture: str, slug: st
     file.parent.mkdir(parents=True)
     shutil.copyfile(source / "arch" / folder, file)
     before = file.read_text()
-    with compilers._without(tmp_path, [slug], architecture):
+    with compilers._changed(tmp_path, [slug], (), architecture):
         changed = file.read_text()
         assert changed != before
     assert file.read_text() == before
@@ -72,12 +111,12 @@ def test_a_fix_is_undone_in_the_sources_and_put_back(architecture: str, slug: st
     original = file.with_name(file.name + compilers._ORIGINAL)
     original.write_text(before)
     file.write_text(changed)
-    with compilers._without(tmp_path, (), architecture):
+    with compilers._changed(tmp_path, (), (), architecture):
         assert file.read_text() == before
     assert not original.exists()
     with (
         pytest.raises(compilers.BuildError, match="does not undo the fix of no-such-defect"),
-        compilers._without(tmp_path, [slug, "no-such-defect"], architecture),
+        compilers._changed(tmp_path, [slug, "no-such-defect"], (), architecture),
     ):
         pass
     assert file.read_text() == before
