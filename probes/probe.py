@@ -48,8 +48,9 @@ if TYPE_CHECKING:
         """One probe: the slug of its defect, a description of what it loads, and the function that runs it.
 
         `hazard` describes how the probe may harm a kernel that has the defect: such a probe never runs on a host.
-        `panics_in` names the kernel functions that an oops would show. `safe` runs on a host instead. `twins` are the
-        slugs of the same defect in the code of other architectures, as pairs of architecture and slug.
+        `panics_in` names the kernel functions that an oops would show. `faults_at` is the address that an oops would
+        show because the probe leads the kernel there; 0 for none. `safe` runs on a host instead. `twins` are the slugs
+        of the same defect in the code of other architectures, as pairs of architecture and slug.
         """
 
         slug: str
@@ -59,13 +60,14 @@ if TYPE_CHECKING:
         panics_in: tuple[str, ...] = ()
         safe: Callable[[Bpf], Result] | None = None
         twins: tuple[tuple[str, str], ...] = ()
+        faults_at: int = 0
 else:
     Result = record(__name__, "Result", ("state", "detail", "conclusive", "lacks"), (True, ""))
     Probe = record(
         __name__,
         "Probe",
-        ("slug", "loads", "run", "hazard", "panics_in", "safe", "twins"),
-        (None, (), None, ()),
+        ("slug", "loads", "run", "hazard", "panics_in", "safe", "twins", "faults_at"),
+        (None, (), None, (), 0),
     )
 
 

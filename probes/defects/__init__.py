@@ -27,7 +27,7 @@ def load_probes(is_wanted: Callable[[str], bool] = lambda slug: True) -> tuple[P
     # Modules that several probes share have no PROBE.
     probes: list[Probe] = [module.PROBE for module in modules if hasattr(module, "PROBE")]
     # Probes that may end a guest run last, and after them those that panic the kernel.
-    return tuple(sorted(probes, key=lambda probe: (probe.hazard is not None, bool(probe.panics_in))))
+    return tuple(sorted(probes, key=lambda probe: (probe.hazard is not None, bool(probe.panics_in or probe.faults_at))))
 
 
 def __getattr__(name: str) -> tuple[Probe, ...]:

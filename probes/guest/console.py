@@ -27,6 +27,10 @@ _OOPS = re.compile(
     r"Unable to handle kernel |Kernel panic - not syncing: )[^\n]*"
 )
 """The first words of an oops, on any architecture."""
+_ADDRESS = re.compile(r" at virtual address (?:0x)?([0-9a-f]{1,16})\b", re.ASCII)
+"""The address of a fault in those words, on arm64, riscv64 and LoongArch (die_kernel_fault(), no_context())."""
+_TAG = re.compile(r"^bpf_prog_[0-9a-f]{16}_", re.ASCII)
+"""The beginning of a program's name as bpf_get_prog_name() writes it, with the hash of its instructions."""
 _REASONS = (
     (re.compile(r"unpacking failed|Initramfs unpacking"), "the kernel could not unpack its initramfs"),
     (re.compile(r"Unable to mount root fs|Cannot open root device"), "the kernel has no support for an initramfs (CONFIG_BLK_DEV_INITRD)"),
@@ -38,7 +42,7 @@ _REASONS = (
 
 def oops(probe: Probe, console: str, silent_for: float | None) -> Result:
     """Returns what the end of a guest in the middle of a probe means: an observation where the oops is in the probe's
-    own functions.
+    own functions, or at its own address.
 
     `silent_for` is how many seconds it said nothing before it was given up; None if it ended by itself.
     """
@@ -49,6 +53,9 @@ def oops(probe: Probe, console: str, silent_for: float | None) -> Result:
         return Result(COULD_NOT_RUN, f"{ending(console, silent_for)} in the middle of it{said}", False)
     guilty = next((name for name in _functions(console, found) if name in probe.panics_in), None)
     what = found.group().strip()[:160]
+    address = _ADDRESS.search(found.group()[:_LONGEST_LINE])
+    if probe.faults_at and address is not None and int(address.group(1), 16) == probe.faults_at:
+        return Result(PRESENT, f"jumped to the address that the probe had left on its stack: {what}")
     if guilty is None:
         return Result(COULD_NOT_RUN, f"{_place(console, found)}, which does not show this defect: {what}", False)
     return Result(PRESENT, f"panicked in {guilty}: {what}")
@@ -73,12 +80,14 @@ def _place(console: str, found: re.Match[str]) -> str:
 
 
 def _functions(console: str, found: re.Match[str]) -> list[str]:
-    """Returns the function of an oops and those that called it, as far as its backtrace shows them."""
+    """Returns the function of an oops and those that called it, as far as its backtrace shows them; a program's name
+    is without the hash of its instructions.
+    """
     # Line by line: a pattern over all of it takes time that grows with the square of what a hostile kernel prints.
     lines = [line[:_LONGEST_LINE] for line in console[found.start() :].split("\n")]
     where = [match.group(1) for match in map(_WHERE.match, lines) if match is not None]
     frames = [match.group(1) for match in map(_FRAME.match, lines) if match is not None]
-    return [*where[:1], *frames[:40]]
+    return [_TAG.sub("bpf_prog_", name) for name in (*where[:1], *frames[:40])]
 
 
 def why_not(console: str, stderr: str, silent_for: float | None) -> str:

@@ -95,6 +95,20 @@ class Bpf:
         self._call(_INFO_BY_FD, struct.pack("=IIQ", program, len(info), ctypes.addressof(info)), "program info")
         return bool(struct.unpack_from("=I", info.raw, 16)[0])
 
+    def machine_code(self, program: int) -> bytes:
+        """Returns the machine code that the JIT made of a program, from prog->bpf_func on. It is empty if there is none,
+        and if the kernel does not show it (kernel.kptr_restrict, or a missing CAP_SYSLOG). Raises BpfError.
+        """
+        info = ctypes.create_string_buffer(64)
+        attributes = struct.pack("=IIQ", program, len(info), ctypes.addressof(info))
+        self._call(_INFO_BY_FD, attributes, "program info")
+        code = ctypes.create_string_buffer(struct.unpack_from("=I", info.raw, 16)[0])
+        # jited_prog_len, xlated_prog_len, and the addresses of both; the kernel takes the buffers that are given.
+        ctypes.memset(info, 0, len(info))
+        struct.pack_into("=IIQQ", info, 16, len(code), 0, ctypes.addressof(code), 0)
+        self._call(_INFO_BY_FD, attributes, "program info")
+        return code.raw if struct.unpack_from("=Q", info.raw, 24)[0] else b""
+
     def numbers(self, kind: str, first: int, last: int) -> set[int]:
         """Returns the ids from `first` to `last` of the kernel's programs ("prog") or maps ("map"). Requires
         CAP_SYS_ADMIN.

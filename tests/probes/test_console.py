@@ -63,9 +63,38 @@ def test_an_oops_of_any_architecture_names_its_function(console: str) -> None:
     assert oops(PANIC, console.replace("bpf_prog_map_compatible", "other"), None).state == COULD_NOT_RUN
 
 
+def test_a_jump_to_the_probe_s_own_address_is_seen_and_no_other() -> None:
+    probe = next(probe for probe in PROBES if probe.faults_at)
+    address = f"{probe.faults_at:016x}"
+    console = (
+        f"[    2.1] Unable to handle kernel paging request at virtual address {address}\n[    2.1] Oops [#1]\n"
+        f"[    2.1] epc : 0x{address}\n[    2.1]  ra : 0x{address}\n"
+    )
+    assert oops(probe, console, None).state == PRESENT
+    on_loongarch = console.replace("] Unable", "] CPU 0 Unable").replace(f"{address}\n", f"{address}, era == 1\n", 1)
+    assert oops(probe, on_loongarch, None).state == PRESENT
+    other = console.replace(address, f"{probe.faults_at + 16:016x}", 1)
+    assert oops(probe, other, None).state == COULD_NOT_RUN
+    assert oops(PANIC, console, None).state == COULD_NOT_RUN, "it is another probe's address"
+
+
 @pytest.mark.parametrize(
     "filler",
-    ["\n", " ", "\t", " \n", "[ 1.0] ", "[" * 3, "  ? ", "a" * 50, "  name+0x", "  name+0x1/0x", "\r", "\x1b[2J"],
+    [
+        "\n",
+        " ",
+        "\t",
+        " \n",
+        "[ 1.0] ",
+        "[" * 3,
+        "  ? ",
+        "a" * 50,
+        "  name+0x",
+        "  name+0x1/0x",
+        "\r",
+        "\x1b[2J",
+        "Unable to handle kernel a ",
+    ],
 )
 def test_a_flood_is_read_in_time_that_grows_with_it(filler: str) -> None:
     """4 MiB is all that is kept of a console. A pattern that backtracks over it would need hours: this test would not

@@ -17,7 +17,7 @@ def test_a_record_is_a_tuple_with_names_and_defaults() -> None:
     assert result == Result(state=PRESENT, detail="seen", conclusive=True, lacks="x")
     assert hash(result) == hash(Result(PRESENT, "seen", True, "x"))
     assert result != Result(ABSENT, "seen", True, "x")
-    assert Probe("slug", "loads", lambda _: result)[3:] == (None, (), None, ())
+    assert Probe("slug", "loads", lambda _: result)[3:] == (None, (), None, (), 0)
 
 
 def test_a_record_is_shown_replaced_copied_and_pickled() -> None:

@@ -62,6 +62,7 @@ def test_what_may_end_a_kernel_is_hazardous_and_has_something_safe_to_look_at() 
         "loongarch-arena-count-slot",
         "loongarch-prologue-off-by-one",
         "loongarch-tailcall-jump-offset",
+        "riscv-kcfi-tailcall-stack",
         "tailcall-direct-in-callback",
     }
     assert all(hazardous.values())
