@@ -48,7 +48,8 @@ if TYPE_CHECKING:
         """One probe: the slug of its defect, a description of what it loads, and the function that runs it.
 
         `hazard` describes how the probe may harm a kernel that has the defect: such a probe never runs on a host.
-        `panics_in` names the kernel functions that an oops would show. `faults_at` is the address that an oops would
+        `panics_in` names the functions that an oops would show: of the kernel, or ``bpf_prog_NAME`` for a program of
+        the probe. `faults_at` is the address that an oops would
         show because the probe leads the kernel there; 0 for none. `safe` runs on a host instead. `twins` are the slugs
         of the same defect in the code of other architectures, as pairs of architecture and slug.
         """

@@ -2,10 +2,10 @@
 
 In a guest: loads an XDP program in three layers. The first fills its stack with one address and calls the second, which
 calls the third. A freplace program stands in for the third and tail-calls a fourth program. With the defect, the fourth
-takes its frame from the stack without having made room for it: the second continues with a stack pointer that is too
-high, takes the first one's stack for its own saved registers, and returns to the address there. The oops names that
-address, which nothing else holds. Nothing but the probe's own frames is overwritten. The control is the same run with an
-empty prog_array, so that the tail call is not taken.
+gives back a frame that it has not taken: the second continues with a stack pointer that is too high, takes the first
+one's stack for its own saved registers, and returns to the address there. The oops names that address, which nothing
+else holds. Only frames of the probe's own programs are overwritten. The control is the same run with an empty
+prog_array, so that the tail call is not taken.
 
 On a host, nothing is run: the machine code of a program with a tail call shows how far its jump is from the instruction
 that sets the count, which every tail call skips. The one behind it makes the frame.
@@ -91,7 +91,9 @@ def _run_layers(kernel: Bpf, entry: int, counters: int, times: int) -> None:
 
 
 def _has_kcfi() -> bool | None:
-    """Returns True if the running kernel has functions that are compiled with kCFI only; None if it names none at all."""
+    """Returns True if the running kernel has functions that are compiled with kCFI only. Returns None if it names no
+    function at all.
+    """
     try:
         symbols = read_file(_KALLSYMS, _MOST_SYMBOLS)
     except OSError:

@@ -96,8 +96,8 @@ class Bpf:
         return bool(struct.unpack_from("=I", info.raw, 16)[0])
 
     def machine_code(self, program: int) -> bytes:
-        """Returns the machine code that the JIT made of a program, from prog->bpf_func on. It is empty if there is none,
-        and if the kernel does not show it (kernel.kptr_restrict, or a missing CAP_SYSLOG). Raises BpfError.
+        """Returns the machine code that the JIT made of a program, from prog->bpf_func on. It is empty if there is
+        none, and if the kernel does not show it (kernel.kptr_restrict, or a missing CAP_SYSLOG). Raises BpfError.
         """
         info = ctypes.create_string_buffer(64)
         attributes = struct.pack("=IIQ", program, len(info), ctypes.addressof(info))

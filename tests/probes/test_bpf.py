@@ -1,5 +1,5 @@
-"""What a refusal says: the words of the verifier that a reader looks for, as each kernel writes its log. What a program's
-machine code is.
+"""What a refusal says: the words of the verifier that a reader looks for, as each kernel writes its log. What a
+program's machine code is.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import pytest
 
 from tailcall_audit.probes.defects import PROBES
 from tailcall_audit.probes.guest.console import oops, why_not
-from tailcall_audit.probes.probe import COULD_NOT_RUN, PRESENT
+from tailcall_audit.probes.probe import COULD_NOT_RUN, PRESENT, Result
 
 PANIC = next(probe for probe in PROBES if probe.slug == "freplace-attached-panic")
 
@@ -61,6 +61,19 @@ OTHERS = {
 def test_an_oops_of_any_architecture_names_its_function(console: str) -> None:
     assert oops(PANIC, console, None).state == PRESENT
     assert oops(PANIC, console.replace("bpf_prog_map_compatible", "other"), None).state == COULD_NOT_RUN
+
+
+def test_an_oops_in_a_program_of_the_probe_is_seen_by_its_name() -> None:
+    arena = next(probe for probe in PROBES if probe.slug == "loongarch-arena-count-slot")
+    console = (
+        "[    2.1] CPU 0 Unable to handle kernel paging request at virtual address 0000000000000000, era == 1, ra == 2\n"
+        "[    2.1] Oops[#1]:\n[    2.1]   ERA: ffff80000211b0a4 bpf_prog_0123456789abcdef_arena+0xa4/0x150\n"
+    )
+    assert oops(arena, console, None) == Result(
+        PRESENT,
+        "panicked in bpf_prog_arena: Unable to handle kernel paging request at virtual address 0000000000000000, era == 1, ra == 2",
+    )
+    assert oops(arena, console.replace("_arena", "_other"), None).state == COULD_NOT_RUN
 
 
 def test_a_jump_to_the_probe_s_own_address_is_seen_and_no_other() -> None:

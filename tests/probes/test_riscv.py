@@ -1,5 +1,5 @@
-"""What the probe of riscv64's kCFI concludes. No program is loaded: a stand-in for bpf(2) has the counts and the machine
-code of guests (docs/architectures.md), or what no kernel showed.
+"""What the probe of riscv64's kCFI concludes. No program is loaded: a stand-in for bpf(2) has the counts and the
+machine code of guests (docs/architectures.md), or what no kernel showed.
 """
 
 from __future__ import annotations
