@@ -116,6 +116,19 @@ def test_the_tail_call_is_taken_only_after_the_control_ran() -> None:
     assert (kernel.runs, kernel.puts) == (1, 0)
 
 
+SEEN = machine_code(
+    "1300000013000000130810027d7122e426e00008aa8401462685b70500b08525b6059385f5ddb205938505800216019203e34502637366027d18",
+    "6340080293133600ae9383b303106389030003be030322648264416167000e0181472264826441611b8507008280",
+)
+"""The program of a host, as the guest of 6.12.117 compiled it. The guest with the fix has a jump of 12 bytes in it."""
+
+
+def test_the_machine_code_of_6_12_117_jumps_over_the_frame_and_that_with_the_fix_does_not() -> None:
+    assert stack._skipped(SEEN) == 4
+    jump = SEEN.index(machine_code(_JR_16_T3))
+    assert stack._skipped(SEEN[:jump] + machine_code(_JR_12_T3) + SEEN[jump + 4 :]) == 0
+
+
 PROLOGUE = (_NOP, _NOP, _LI_A6_33, _FRAME)
 
 
