@@ -185,19 +185,10 @@ def open_tree(path_text: str, rev: str | None) -> KernelTree:
     if repository is None and rev is not None:
         raise TreeError(f"{given}: {parameter('rev')} needs a git repository, and {root} has none of its own")
     revision, folder = (rev, "") if rev is None else _parted(rev)
-    try:
-        commit = None if repository is None else _resolve(repository, revision, given)
-    except TreeError as error:
-        if root is None or rev is not None:
-            raise
-        notes.append(str(error))
-        repository = commit = None
+    is_needed = root is None or rev is not None
+    commit = None if repository is None else _commit_of(repository, revision, given, is_needed, notes)
     if repository is None or commit is None:
-        if root is None:
-            raise TreeError(f"{given}: a git repository without a commit")
-        what = "no git history" if repository is None else "a git repository without a commit"
-        notes.append(f"{what}: judged by the code and the version")
-        return KernelTree(root, DiskReader(root), None, None, True, None, tuple(notes))
+        return _without_history(given, root, repository, notes)
     if rev is None and root is not None:
         return KernelTree(root, CheckoutReader(root, repository, commit), repository, commit, True, None, ())
     reader = BlobReader(repository, commit, folder)
@@ -206,6 +197,34 @@ def open_tree(path_text: str, rev: str | None) -> KernelTree:
         on_disk = rev is None and not repository.is_bare and set(disk.names("") or ()) > {".git"}
         raise _no_kernel_in_commit(str(given), disk if on_disk else reader, rev)
     return _of_commit(reader, repository, commit, root, rev, folder)
+
+
+def _commit_of(
+    repository: pygit2.Repository, revision: str | None, given: Path, is_needed: bool, notes: list[str]
+) -> pygit2.Commit | None:
+    """Returns the commit of a revision, None if there is none. One that cannot be read is a note, or a TreeError if it
+    is needed.
+    """
+    try:
+        return _resolve(repository, revision, given)
+    except TreeError as error:
+        if is_needed:
+            raise
+        notes.append(str(error))
+        return None
+
+
+def _without_history(
+    given: Path, root: Path | None, repository: pygit2.Repository | None, notes: list[str]
+) -> KernelTree:
+    """Returns the tree of the files on disk; raises TreeError if there are none."""
+    if root is None:
+        raise TreeError(f"{given}: a git repository without a commit")
+    # A repository whose commit cannot be read has a note of its own.
+    what = "a git repository without a commit" if repository is not None and not notes else "no git history"
+    return KernelTree(
+        root, DiskReader(root), None, None, True, None, (*notes, f"{what}: judged by the code and the version")
+    )
 
 
 def _folder(given: Path) -> Path:

@@ -211,6 +211,14 @@ def _boot(
     return Boot(frames, text["console"], text["stderr"], limits.patience if timed_out else None)
 
 
+def _check_kvm(machine: Machine) -> None:
+    """Raises GuestError if KVM cannot run guests of a machine here."""
+    if not is_native(machine):
+        raise GuestError(f"--kvm: the image is for {machine.architecture}: it can only be emulated here, without --kvm")
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        raise GuestError("--kvm: /dev/kvm cannot be used here; without --kvm the guest is emulated")
+
+
 def run_in_guest(
     image: Path,
     initramfs: Path,
@@ -231,10 +239,8 @@ def run_in_guest(
     qemu = qemu or find_qemu(architecture)
     guest = guest or Guest()
     label = name or image.name
-    if guest.kvm and not is_native(machine):
-        raise GuestError(f"--kvm: the image is for {machine.architecture}: it can only be emulated here, without --kvm")
-    if guest.kvm and not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        raise GuestError("--kvm: /dev/kvm cannot be used here; without --kvm the guest is emulated")
+    if guest.kvm:
+        _check_kvm(machine)
 
     def on_frame(fields: list[str]) -> None:
         if fields[0] == "start" and len(fields) == 2:
