@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 
-from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.catalog.types import Catalog, Defect
 from tailcall_audit.analyzer.errors import AuditError
 from tailcall_audit.analyzer.libraries import jsonschema_errors
 from tailcall_audit.probes.reading import read_file
@@ -25,42 +26,43 @@ def schema_path() -> str:
 
 
 def check_names(catalog: Catalog) -> None:
-    """Raises CatalogError if an expression, a series or an exception names a commit that the catalogue lacks."""
+    """Raises CatalogError if an expression, a series or an exception names a commit that the catalogue lacks, or an id
+    or a slug does not fit.
+    """
     for key, commit in catalog.commits.items():
         if not commit.id.startswith(key):
             raise CatalogError(f"{catalog.path}: commits/{key}: its id {commit.id} does not start with its key")
-    named = [(f"defects/{defect.slug}", name) for defect in catalog.defects for name in defect.commits]
-    named += [(f"distro_series/{fact.distro} {fact.series}", fact.commit) for fact in catalog.series]
-    named += [
-        (f"commits/{key}", entry.commit)
-        for key, commit in catalog.commits.items()
-        for entry in (*commit.needs, *commit.follow_ups)
-    ]
-    named += [
-        (f"commits/{key}", change.until)
-        for key, commit in catalog.commits.items()
-        for change in commit.changes
-        if change.until is not None
-    ]
-    named += [("not_fixes", entry.commit) for entry in catalog.not_fixes]
-    named += [("cosmetic_reverts", entry.commit) for entry in catalog.cosmetic_reverts]
-    for where, name in named:
+    for where, name in _named_commits(catalog):
         if name not in catalog.commits:
             raise CatalogError(f"{catalog.path}: {where}: names commit {name!r}, which is not under commits")
     for defect in catalog.defects:
-        for name in sorted(defect.unproven.difference(defect.commits)):
-            raise CatalogError(
-                f"{catalog.path}: defects/{defect.slug}: unproven names {name!r}, which is not in its expressions"
-            )
-        for name in defect.capabilities:
-            if name not in catalog.capabilities:
-                raise CatalogError(
-                    f"{catalog.path}: defects/{defect.slug}: names {name!r}, which is not under capabilities"
-                )
+        _check_defect(catalog, defect)
     slugs = [defect.slug for defect in catalog.defects]
     for slug in slugs:
         if slugs.count(slug) > 1:
             raise CatalogError(f"{catalog.path}: defects: the slug {slug!r} stands there more than once")
+
+
+def _named_commits(catalog: Catalog) -> Iterator[tuple[str, str]]:
+    """Yields each place that names a commit, and the commit."""
+    for defect in catalog.defects:
+        yield from ((f"defects/{defect.slug}", name) for name in defect.commits)
+    yield from ((f"distro_series/{fact.distro} {fact.series}", fact.commit) for fact in catalog.series)
+    for key, commit in catalog.commits.items():
+        yield from ((f"commits/{key}", entry.commit) for entry in (*commit.needs, *commit.follow_ups))
+        yield from ((f"commits/{key}", change.until) for change in commit.changes if change.until is not None)
+    yield from (("not_fixes", entry.commit) for entry in catalog.not_fixes)
+    yield from (("cosmetic_reverts", entry.commit) for entry in catalog.cosmetic_reverts)
+
+
+def _check_defect(catalog: Catalog, defect: Defect) -> None:
+    """Raises CatalogError if a defect names a commit that is not in its expressions, or an unknown capability."""
+    where = f"{catalog.path}: defects/{defect.slug}"
+    for name in sorted(defect.unproven.difference(defect.commits)):
+        raise CatalogError(f"{where}: unproven names {name!r}, which is not in its expressions")
+    for name in defect.capabilities:
+        if name not in catalog.capabilities:
+            raise CatalogError(f"{where}: names {name!r}, which is not under capabilities")
 
 
 def validate(data: object, path: str) -> None:
