@@ -5,6 +5,7 @@ hostile.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from enum import Enum
 from importlib import import_module
 from typing import NamedTuple
 
@@ -37,12 +38,24 @@ class Asked(NamedTuple):
     complete: bool = True
 
 
-def _read(kind: str, name: str) -> Iterator[ProgramSet]:
+class _Kind(Enum):
+    """A kind of input; the value is the module of `tailcall_audit.analyzer.programs` that reads it."""
+
+    OBJECTS = "objects"
+    BPFTOOL = "bpftool"
+    LOADED = "loaded"
+
+
+_Input = tuple[_Kind, str]
+"""An input and its name: a path, or what stands for this host."""
+
+
+def _read(kind: _Kind, name: str) -> Iterator[ProgramSet]:
     """Yields the program sets of one input. Raises AuditError."""
-    module = import_module(f"tailcall_audit.analyzer.programs.{kind}")
-    if kind == "loaded":
+    module = import_module(f"tailcall_audit.analyzer.programs.{kind.value}")
+    if kind is _Kind.LOADED:
         yield module.read_loaded()
-    elif kind == "bpftool":
+    elif kind is _Kind.BPFTOOL:
         yield module.read_bpftool(name)
     else:
         yield from module.read_object(name)
@@ -59,13 +72,13 @@ def _reason(error: AuditError, name: str) -> str:
     return str(error).removeprefix(f"{name}: ")
 
 
-def _inputs(asked: Asked) -> list[tuple[str, str]]:
-    found = [("objects", name) for name in asked.objects] + [("bpftool", name) for name in asked.bpftool]
-    return found + ([("loaded", "this host")] if asked.loaded else [])
+def _inputs(asked: Asked) -> list[_Input]:
+    found = [(_Kind.OBJECTS, name) for name in asked.objects] + [(_Kind.BPFTOOL, name) for name in asked.bpftool]
+    return found + ([(_Kind.LOADED, "this host")] if asked.loaded else [])
 
 
 def _evaluate(
-    inputs: list[tuple[str, str]],
+    inputs: list[_Input],
     asked: Asked,
     catalog: Catalog,
     defects: tuple[Defect, ...],
@@ -89,7 +102,7 @@ def _evaluate(
 
 
 def _apart(
-    inputs: list[tuple[str, str]],
+    inputs: list[_Input],
     asked: Asked,
     catalog: Catalog,
     defects: tuple[Defect, ...],
@@ -101,7 +114,7 @@ def _apart(
 
 
 def _one_by_one(
-    inputs: list[tuple[str, str]], asked: Asked, catalog: Catalog, progress: Callable[[str], None]
+    inputs: list[_Input], asked: Asked, catalog: Catalog, progress: Callable[[str], None]
 ) -> Iterator[Skipped]:
     """Yields the inputs that make the reading process fail, each tried in a process of its own."""
     for item in inputs:

@@ -167,10 +167,10 @@ class Verdict(NamedTuple):
         """
         if self.exposed is None:
             return self.state
-        hit, refused = self.exposed.hit, self.exposed.refused.refused
-        if hit is True or refused == "yes":
+        hit, refused = self.exposed.hit, self.exposed.refused
+        if hit is True or refused.is_met:
             return State.AFFECTED
-        return State.UNKNOWN if hit is None or refused == "possible" else State.FIXED
+        return State.UNKNOWN if hit is None or refused.is_possible else State.FIXED
 
     @property
     def waived(self) -> bool:

@@ -65,7 +65,7 @@ def gate_of(options: argparse.Namespace, settings: Settings, catalog: Catalog) -
         raise AuditError(f"{form.origin}: no output format {form.value!r}; there are {', '.join(FormatNames())}")
     fails = outcomes_of(value)
     if options.allow_unknown:
-        if value.origin == "command line" and Outcome.UNKNOWN in fails:
+        if value.is_option and Outcome.UNKNOWN in fails:
             raise AuditError("--allow-unknown and --fail-on unknown contradict each other: name one of them")
         fails -= {Outcome.UNKNOWN}
     waivers: tuple[Waiver, ...] = ()

@@ -32,6 +32,16 @@ class State(IntEnum):
         return self.name.lower().replace("_", "-")
 
     @property
+    def is_met(self) -> bool:
+        """True if the condition is met."""
+        return self is State.MET
+
+    @property
+    def is_possible(self) -> bool:
+        """True if it is open whether the condition is met."""
+        return self is State.POSSIBLE
+
+    @property
     def refused(self) -> str:
         """The answer to "does a fix refuse it?": yes, possible or no."""
         return ("no", "possible", "yes")[self]

@@ -101,14 +101,13 @@ def meaning(verdict: Verdict) -> Meaning | None:
     exposed = verdict.exposed
     if exposed is None:
         return None
-    refused = exposed.refused.refused
     if exposed.hit is True:
         return Meaning.HIT
-    if refused == "yes":
+    if exposed.refused.is_met:
         return Meaning.REFUSED
     if exposed.hit is None:
         return Meaning.POSSIBLE_HIT
-    if refused == "possible":
+    if exposed.refused.is_possible:
         return Meaning.POSSIBLY_REFUSED
     return Meaning.NOT_REACHED if verdict.state is State.AFFECTED else None
 

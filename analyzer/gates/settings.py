@@ -56,12 +56,21 @@ SETTINGS = (
 _BY_NAME = {item.name: item for item in SETTINGS}
 
 
+COMMAND_LINE = "command line"
+"""The source of a setting that an option gave, as reports show it."""
+
+
 class Value(NamedTuple):
     """The value of a setting (None: the tool's own default), and its source."""
 
     name: str
     value: str | None
     origin: str
+
+    @property
+    def is_option(self) -> bool:
+        """True if the user gave it on the command line."""
+        return self.origin == COMMAND_LINE
 
 
 class SettingsFile(NamedTuple):
@@ -153,7 +162,7 @@ def resolve(
     for setting in SETTINGS:
         option, variable = given.get(setting.name), environment.get(setting.variable, "").strip()
         if option is not None:
-            value = Value(setting.name, option, "command line")
+            value = Value(setting.name, option, COMMAND_LINE)
         elif variable:
             value = Value(setting.name, variable, setting.variable)
         else:

@@ -18,7 +18,7 @@ _OUTCOMES = ("contradicted", "affected", "unknown")
 
 
 def _refuse(value: Value, word: str, known: Collection[str]) -> NoReturn:
-    where = f"--{value.name}" if value.origin == "command line" else f"{value.origin}: {value.name}"
+    where = f"--{value.name}" if value.is_option else f"{value.origin}: {value.name}"
     raise AuditError(f"{where}: {printable(word, 80)!r} is none of {', '.join(known)}{did_you_mean(word, known)}")
 
 
