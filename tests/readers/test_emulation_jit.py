@@ -22,6 +22,11 @@ from tests.readers.played import TRAP, Play, PlayedKernel, PlayedStage, outcome
 LOST = Run(End.FAULT, touched=0, access="reads", pc=0x20000)
 IN_KERNEL = Run(End.FAULT, touched=0, access="reads", pc=0xFFFFFFFF81000000, function="memcpy")
 FAR = Run(End.FAULT, touched=0x1000, access="reads", pc=0x20000)
+LISTS = (
+    ("bpf_tramp_links", "links", "nr_links"),
+    ("bpf_tramp_nodes", "nodes", "nr_nodes"),
+    ("bpf_tramp_progs", "progs", "nr_progs"),
+)
 HIERARCHY, OFFSET = "jit/hierarchy", "jit/count-offset"
 
 
@@ -156,12 +161,14 @@ def compiling(
     ) -> int | Run:
         assert name and end > image
         assert scene.objects.get(model, "btf_func_model", "nr_args") == 1
-        kinds = tuple(
-            kind for kind in (0, 1, 2) if scene.objects.get(lists + 4096 * kind, "bpf_tramp_links", "nr_links")
-        )
+        struct, programs, number = next(row for row in LISTS if scene.layout.has(row[0]))
+        kinds = tuple(kind for kind in (0, 1, 2) if scene.objects.get(lists + 4096 * kind, struct, number))
         scene.state["traced"], scene.state["image"], scene.state["target"] = (kinds, flags), image, target
-        link = scene.machine.word(lists + 4096 * kinds[0] + scene.layout.place("bpf_tramp_links", "links"))
-        tracer = scene.objects.get(link, "bpf_tramp_link", "link.prog")
+        tracer = scene.machine.word(lists + 4096 * kinds[0] + scene.layout.place(struct, programs))
+        if struct == "bpf_tramp_links":
+            tracer = scene.objects.get(tracer, "bpf_tramp_link", "link.prog")
+        elif struct == "bpf_tramp_nodes":
+            tracer = scene.objects.get(scene.objects.get(tracer, "bpf_tramp_node", "link"), "bpf_link", "prog")
         insns = _insns(scene, tracer)
         scene.state["hits"] = next(constant for code, registers, constant in insns if code == 0x18 and registers == 1)
         scene.machine.write(image, bytes([odd.get("written", 0x90)]) * 16)
@@ -387,9 +394,24 @@ def test_a_trampoline_that_is_not_made_shows_nothing(odd: dict[str, Any], expect
 
 
 def test_a_release_with_another_list_of_programs_is_a_reason() -> None:
-    lists = ("bpf_tramp_links", "bpf_tramp_nodes", "bpf_tramp_progs")
+    names = [struct for struct, _, _ in LISTS]
     for case in TRACED:
-        assert why(compiling(healthy, lacks=lists), case) is Why.NO_MEMBER
+        assert why(compiling(healthy, lacks=names), case) is Why.NO_MEMBER
+
+
+@pytest.mark.parametrize("struct", ["bpf_tramp_links", "bpf_tramp_nodes", "bpf_tramp_progs"])
+def test_each_release_has_its_list_of_programs(struct: str) -> None:
+    """Programs before v6.0, links, and nodes since v7.1."""
+    others = [name for name, _, _ in LISTS if name != struct]
+    for case in TRACED:
+        assert found(compiling(healthy, lacks=others), case) is Outcome.STOPS
+
+
+@pytest.mark.parametrize("member", ["tailcall_target", "tailcall_bypass", "bypass_addr", "tailcall_target_stable"])
+def test_a_release_whose_jumps_are_described_otherwise_is_a_reason(member: str) -> None:
+    """Without descriptors the direct way would not be run, and a JIT that loses the count there would look sound."""
+    played = compiling(healthy, jumps=member != "tailcall_target", lacks=(f"bpf_jit_poke_descriptor.{member}",))
+    assert why(played, HIERARCHY) is Why.NO_MEMBER
 
 
 def test_an_architecture_whose_traced_functions_are_not_known_is_a_reason() -> None:

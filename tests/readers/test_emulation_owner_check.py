@@ -257,6 +257,27 @@ def test_a_lock_may_be_a_function_or_inlined_where_the_release_has_it(play: Play
     assert (answer.outcome, expected in answer.story) == (Outcome.DONE, True)
 
 
+@pytest.mark.parametrize(
+    "lock",
+    [
+        "_raw_spin_lock",
+        "__raw_spin_lock",
+        "_raw_spin_lock_nested",
+        "_raw_spin_lock_irq",
+        "_raw_spin_lock_irqsave",
+        "_raw_spin_lock_bh",
+        "rt_spin_lock",
+        "mutex_lock",
+        "mutex_lock_nested",
+    ],
+)
+def test_every_way_to_take_a_lock_is_one(lock: str) -> None:
+    """The functions of Linux include/linux/spinlock.h and mutex.h, as configurations have them."""
+    answer = outcome(PlayedKernel({CHECK: locking(lock, "map.owner.lock")}), CASES["owner-check/locked"])
+    assert not isinstance(answer, EmulationError)
+    assert (answer.outcome, f"calls {lock}()" in answer.story) == (Outcome.DONE, True)
+
+
 def test_another_lock_than_the_owner_s_is_not_the_fix() -> None:
     """A lock of something else does not keep two programs from becoming owners at once."""
     answer = outcome(PlayedKernel({CHECK: locking("_raw_spin_lock", "map.freeze_mutex")}), CASES["owner-check/locked"])
