@@ -36,10 +36,8 @@ _COMPARE_POINTER = "0x21f88348"  # cmp rax, 33
 _COMPARE_COUNT = ("0x21f883", "0x20f883")  # cmp eax, 33 as seen in 6.1; 32 in 5.10
 _WINDOW = 24
 """The most instructions between the store of `mov rax, [rbp + …]` and that of its displacement: 12 were seen."""
-# Before a call: -16 - round_up(depth, 8), where the pointer to the count is, comes as -17 - ((depth - 1) | 7), or from the 16 itself;
-# -8 - round_up(depth, 8), where the count is, as -9 - ((depth - 1) | 7).
-_POINTER_SLOT = ("0xffffffef", "0xfffffff0", "-0x10", "-0x11")
 _COUNT_SLOT = "0xfffffff7"
+"""Before a call -8 - round_up(depth, 8), where the count is, comes as -9 - ((depth - 1) | 7)."""
 
 
 def hierarchy(
@@ -69,8 +67,8 @@ def hierarchy(
 
 
 def _handed_down(function: Function, insns: list[Insn]) -> Place:
-    """Returns the place before a call of a subprogram, by the slot of the stack that is loaded: that of the count's
-    pointer, or that of the count.
+    """Returns the place before a call of a subprogram: LACKING if the slot of the stack that is loaded is that of the
+    count. That of its pointer would prove nothing (`rest_of_emitter`), and is not looked for.
     """
     sites = [
         index
@@ -83,8 +81,6 @@ def _handed_down(function: Function, insns: list[Insn]) -> Place:
         return Place(
             PlaceState.LACKING, function, "the JIT hands the count itself to a subprogram, and no pointer to it"
         )
-    if len(sites) == 1 and any(slot in near for slot in _POINTER_SLOT):
-        return Place(PlaceState.THERE, function, "it hands the pointer to a subprogram")
     return Place(PlaceState.UNSEEN, function, "what is handed to a subprogram")
 
 
