@@ -112,7 +112,7 @@ def _names_series(fact: SeriesFact, distribution: Distribution | None, name: str
     for line in () if form is None else form.lines:
         if line.tag == fact.series and line.builds is not None and re.search(line.builds, name, re.ASCII) is None:
             return False
-    return re.search(rf"(?<![A-Za-z0-9]){re.escape(fact.series)}(?![0-9])", name) is not None
+    return re.search(rf"(?<![A-Za-z0-9]){re.escape(fact.series)}(?![A-Za-z0-9])", name) is not None
 
 
 def _took_out(catalog: Catalog, fact: SeriesFact) -> bool:

@@ -198,3 +198,12 @@ def test_a_rebuild_inherits_what_the_original_lists_and_lacks_nothing(
     assert (rebuilt["verdict"], rebuilt["confidence"]) == ("fixed", "medium")
     assert "by the changelog of Red Hat Enterprise Linux, of whose build this is one more" in rebuilt["reason"]
     assert _verdict(_ALMA.format("5.14.0-503.el9.x86_64"), capsys)["verdict"] == "unknown"
+
+
+def test_a_service_pack_of_openeuler_has_a_line_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """oe2403 is the start of oe2403sp1, and another release."""
+    place = _repository(tmp_path / "repository", _FAMILIES["6.6.0-28.0.0.34.oe2403.x86_64"])
+    main(["survey", "--repo", place, "--write"])
+    capsys.readouterr()
+    assert _verdict("6.6.0-29.0.0.35.oe2403.x86_64", capsys)["verdict"] == "fixed"
+    assert _verdict("6.6.0-29.0.0.35.oe2403sp9.x86_64", capsys)["verdict"] == "unknown"
