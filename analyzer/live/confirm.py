@@ -93,7 +93,7 @@ def confirm_on_host(report: Report, announce: Callable[[str], None], progress: C
         notes.append(f"the probes were never tried on {os.uname().machine}: bpf(2) was called by its number there")
     left = runner.leftovers()
     if left:
-        notes.append(f"the kernel still has {', '.join(left)} yet")
+        notes.append(f"the kernel still has {', '.join(left)}")
     seen = observe_all(target, results, "on this host")._replace(notes=(*target.notes, *notes))
     return report._replace(targets=tuple(seen if item is target else item for item in report.targets))
 

@@ -42,7 +42,7 @@ def test_the_announcement_says_what_will_be_loaded() -> None:
     text = announcement(audit(kernels=["6.1.170"], arch=ours, only=[slug]).targets[0])
     assert "1 probes" in text
     assert "a socket filter that calls a tail-calling subprogram twice" in text
-    assert "What could panic a kernel is not done" in text
+    assert "Probes that could panic a kernel are left out" in text
 
 
 class FakeRunner:
@@ -80,7 +80,7 @@ def test_a_host_is_probed_after_the_announcement_and_its_report_says_what_was_se
     assert observations["freplace-loop"] is not None
     assert observations["freplace-loop"].agreement is Agreement.NOT_OBSERVED
     assert any("without CAP_NET_ADMIN" in note for note in target.notes)
-    assert any("has not let go of prog 7" in note for note in target.notes)
+    assert any("the kernel still has prog 7" in note for note in target.notes)
 
 
 @pytest.mark.parametrize(
