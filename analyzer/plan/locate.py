@@ -8,8 +8,9 @@ needs.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from tailcall_audit.analyzer.catalog.commit import Commit
 from tailcall_audit.analyzer.catalog.types import Catalog
@@ -43,13 +44,12 @@ class Tip:
     version: UpstreamVersion | None
 
 
-@dataclass
-class Located:
+class Located(NamedTuple):
     """The origins of each wanted commit, the best first, and the commits that a branch took for its sake, oldest first."""
 
-    origins: dict[str, list[Origin]] = field(default_factory=dict)
-    dependencies: dict[str, list[Origin]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    origins: Mapping[str, Sequence[Origin]] = {}
+    dependencies: Mapping[str, Sequence[Origin]] = {}
+    notes: tuple[str, ...] = ()
 
 
 def tip_of(scratch: Scratch, name: str, commit_id: str) -> Tip | None:
@@ -148,7 +148,8 @@ def locate(
     progress: Callable[[str], None],
 ) -> Located:
     """Finds the origins of the wanted commits (keys of the catalogue) for a tree of version `own` at the commit `head`."""
-    found = Located()
+    notes: list[str] = []
+    dependencies: dict[str, list[Origin]] = {}
     rank = nearest(catalog, own)
     origins = {key: _catalogued(scratch, catalog.commits[key]) for key in wanted}
     for tip in sorted(tips, key=lambda tip: rank(tip.source)):
@@ -165,12 +166,11 @@ def locate(
                 if number % 4096 == 0:
                     progress(f"reading {tip.name}: {number:,} commits")
         except WalkError as error:
-            found.notes.append(f"{tip.name}: {error}; its later commits are not known")
+            notes.append(f"{tip.name}: {error}; its later commits are not known")
         for key, name in seen.origins().items():
             if all(item.id != name for item in origins[key]) and _is_here(scratch, name, ""):
                 origins[key].append(Origin(name, tip.source))
         for key, names in seen.dependencies().items():
-            found.dependencies.setdefault(key, [Origin(name, tip.source) for name in names])
-    for key, items in origins.items():
-        found.origins[key] = sorted(items, key=lambda item: rank(item.source))
-    return found
+            dependencies.setdefault(key, [Origin(name, tip.source) for name in names])
+    nearest_first = {key: sorted(items, key=lambda item: rank(item.source)) for key, items in origins.items()}
+    return Located(nearest_first, dependencies, tuple(notes))
