@@ -50,7 +50,8 @@ def teaching_command(request: Request, release: KernelRelease) -> str | None:
         return None
     if published.base is None and not {distribution.name, ANY_DISTRIBUTION}.intersection(request.repositories):
         on_host = f"; or on that host: {release.settle.partition('   ')[0]}" if release.settle else ""
-        what = f"a repository that has {published.repository} of this build, the folder above repodata"
+        package = distribution.flavour_packages.get(release.flavour or "", published.repository)
+        what = f"a repository that has {package} of this build, the folder above repodata"
         return f"tailcall-audit survey --repo URL --write   ({what}{on_host})"
     from shlex import quote  # imported here: a release that its version decides does not need it
 

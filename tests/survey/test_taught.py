@@ -102,7 +102,7 @@ def test_the_command_that_an_unknown_names_teaches_it(
     before = _verdict(kernel, capsys)
     assert before["verdict"] == "unknown"
     command, _, remark = before["settle"].partition("   ")
-    assert _FAMILIES[kernel].name.removesuffix("-azure") in remark
+    assert f"{_FAMILIES[kernel].name} of this build" in remark
     place = _repository(tmp_path / "repository", _FAMILIES[kernel])
     words = shlex.split(command.replace("URL", place))
     assert words[0] == "tailcall-audit"
