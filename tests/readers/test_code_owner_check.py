@@ -120,6 +120,12 @@ def test_what_resembles_the_members_changes_nothing(line: str) -> None:
     assert claims(PLAIN.replace("cmp eax", f"{line}\n    cmp eax")) == {TARGET: ABSENT, OPEN: ABSENT}
 
 
+@pytest.mark.parametrize("operand", ["dword ptr [rsi + 8]", "dword ptr [rdi + 4]"])
+def test_a_check_that_reads_no_type_says_nothing(operand: str) -> None:
+    assert claims(PLAIN.replace("dword ptr [rsi + 4]", operand)) == {}
+    assert claims(PLAIN.replace("eax, dword ptr [rsi + 4]", "rax, qword ptr [rsi + 4]")) == {}
+
+
 def test_a_comparison_with_ext_alone_says_nothing() -> None:
     """What is taken for a freplace program then was not seen."""
     assert claims(PLAIN.replace("cmp eax", "cmp eax, 0x1c\n    je 0xffffffff81000200\n    cmp eax")) == {}
@@ -131,7 +137,8 @@ def test_one_of_several_comparisons_with_ext_is_enough() -> None:
 
 
 @pytest.mark.parametrize(
-    "look", ["cmp qword ptr [rdx + 0x50], 0", "cmp qword ptr [r9 + 0x48], 0", "test r8, r8", "test eax, eax"]
+    "look",
+    ["cmp qword ptr [rdx + 0x50], 0", "cmp qword ptr [r9 + 0x48], 0", "test r8, r8", "test eax, eax", "test rcx, rdx"],
 )
 def test_a_look_at_something_else_is_no_look_at_dst_prog(look: str) -> None:
     assert (

@@ -167,6 +167,7 @@ def test_attaching_that_lacks_a_part_lacks_the_fix(before: str, after: str) -> N
         ("[r12 + 0x90], 0\n    jne taken", "[r12 + 0x90], 0\n    jb taken"),
         ("cmp qword ptr [r12 + 0x90], 0", "cmp qword ptr [r12 + 0x98], 0"),
         ("cmp qword ptr [r12 + 0x90], 0", "cmp dword ptr [r12 + 0x90], 0"),
+        ("mov rbp, rdi", "mov rbp, rdi\n    cmp qword ptr [r13 + 0x90], 0\n    jb taken"),
         # Nothing attaches.
         ("mov qword ptr [rbx + 0x48], rbp", "nop "),
         ("mov qword ptr [rbx + 0x48], rbp", "cmp qword ptr [rbx + 0x48], rbp"),

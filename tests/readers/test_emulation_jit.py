@@ -65,6 +65,8 @@ def _described(scene: Any, program: int) -> Program:
     insns = _insns(scene, program)
     stack = scene.objects.get(_aux(scene, program), "bpf_prog_aux", "stack_depth")
     fills = [constant for code, _, constant in insns if code == 0x7A]
+    # A program that fills its stack fills all of it.
+    assert len(fills) <= 1 or 8 * len(fills) == stack
     direct = bool(scene.objects.get(_aux(scene, program), "bpf_prog_aux", "poke_tab"))
     calls = sum(code == 0x85 for code, _, _ in insns)
     return Program(calls, stack, fills[0] if len(fills) > 1 else None, direct, *scene.state.get("traced", ((), 0)))

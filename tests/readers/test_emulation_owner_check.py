@@ -128,6 +128,21 @@ def test_a_release_that_compares_no_storage_shows_nothing_of_the_bridge(catalog:
     assert BRIDGE not in found
 
 
+@pytest.mark.parametrize(("index", "kept", "lost"), [(0, "shared", "per-cpu"), (1, "per-cpu", "shared")])
+def test_each_kind_of_storage_is_compared_for_itself(index: int, kept: str, lost: str) -> None:
+    """enum bpf_cgroup_storage_type: shared is 0, per-CPU 1."""
+
+    def play(scene: Any, array: int, program: int) -> int:
+        kind, aux = (scene.objects.get(program, "bpf_prog", name) for name in ("type", "aux"))
+        facts = (kind, _cookies(scene, aux)[index])
+        return int(scene.state.setdefault(array, facts) == facts)
+
+    for name, expected in ((kept, Outcome.REFUSED), (lost, Outcome.ACCEPTED)):
+        answer = outcome(PlayedKernel({CHECK: play}), CASES[f"owner-check/other-storage-{name}"])
+        assert not isinstance(answer, EmulationError)
+        assert answer.outcome is expected
+
+
 def test_a_check_that_takes_a_tracer_for_its_target_has_the_confusion_and_not_the_fix(catalog: Catalog) -> None:
     """Linux kernel commit c04992612ed4 ("bpf: Move bpf map owner out of common struct") (in v5.15.y only)."""
     found = decided(catalog, kernel(Release(frozenset(FIXES) - {PANIC, REFUSED}, confused=True)))
