@@ -201,16 +201,22 @@ def _named_commits(
         for index, fact in enumerate(mappings(file.data)):
             yield file, str(fact["commit"]), (index, "commit")
     for file in folders["commits"].values():
-        for key in ("needs", "follow_ups"):
-            for index, entry in enumerate(mapping(file.data).get(key, [])):
-                yield file, str(entry["commit"]), (key, index, "commit")
-        for index, entry in enumerate(mapping(file.data).get("changes", [])):
-            if "until" in entry:
-                yield file, str(entry["until"]), ("changes", index, "until")
+        for name, place in _other_commits(mapping(file.data)):
+            yield file, name, place
     exceptions = tables["exceptions"]
     for key, entries in mapping(exceptions.data).items():
         for index, entry in enumerate(mappings(entries)):
             yield exceptions, str(entry["commit"]), (key, index, "commit")
+
+
+def _other_commits(commit: dict[str, Any]) -> Iterator[tuple[str, Place]]:
+    """Yields every other commit that a commit's file names, with its place."""
+    for key in ("needs", "follow_ups"):
+        for index, entry in enumerate(commit.get(key, [])):
+            yield str(entry["commit"]), (key, index, "commit")
+    for index, entry in enumerate(commit.get("changes", [])):
+        if "until" in entry:
+            yield str(entry["until"]), ("changes", index, "until")
 
 
 def named_facts(defects: dict[str, YamlFile], commits: dict[str, YamlFile]) -> Iterator[tuple[YamlFile, str, Place]]:

@@ -148,6 +148,19 @@ def _without(items: list[ast.expr]) -> Iterator[list[ast.expr]]:
 
 
 def _changed_expression(node: ast.expr, at_top: bool) -> Iterator[ast.expr]:
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        yield node.operand
+    elif isinstance(node, ast.Constant) and isinstance(node.value, int):
+        yield ast.Constant(not node.value if isinstance(node.value, bool) else node.value + 1)
+    elif isinstance(node, ast.Tuple) and at_top and isinstance(node.ctx, ast.Load):
+        for values in _without(node.elts):
+            yield ast.Tuple(values, node.ctx)
+    else:
+        yield from _changed_operator(node)
+        yield from _changed_name(node)
+
+
+def _changed_operator(node: ast.expr) -> Iterator[ast.expr]:
     new = copy.copy(node)
     if isinstance(node, ast.Compare) and isinstance(new, ast.Compare):
         if type(node.ops[0]) in _COMPARISONS:
@@ -158,25 +171,23 @@ def _changed_expression(node: ast.expr, at_top: bool) -> Iterator[ast.expr]:
         yield new
         for values in _without(node.values):
             yield ast.BoolOp(node.op, values) if len(values) > 1 else values[0]
-    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        yield node.operand
     elif isinstance(node, ast.BinOp) and isinstance(new, ast.BinOp) and type(node.op) in _ARITHMETIC:
         new.op = _ARITHMETIC[type(node.op)]()
         yield new
-    elif isinstance(node, ast.Constant) and isinstance(node.value, int):
-        yield ast.Constant(not node.value if isinstance(node.value, bool) else node.value + 1)
-    elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and isinstance(new, ast.Attribute):
+
+
+def _changed_name(node: ast.expr) -> Iterator[ast.expr]:
+    new = copy.copy(node)
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and isinstance(new, ast.Attribute):
         other = ENUMS.get(node.value.id, {}).get(node.attr)
         if other:
             new.attr = other
             yield new
-    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and isinstance(new, ast.Call):
-        if node.func.id in _CALLS:
-            new.func = ast.Name(_CALLS[node.func.id])
+    elif isinstance(node, ast.Call) and isinstance(new, ast.Call) and isinstance(node.func, ast.Name):
+        other = _CALLS.get(node.func.id)
+        if other:
+            new.func = ast.Name(other)
             yield new
-    elif isinstance(node, ast.Tuple) and at_top and isinstance(node.ctx, ast.Load):
-        for values in _without(node.elts):
-            yield ast.Tuple(values, node.ctx)
 
 
 def _changed(place: _Place) -> Iterator[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tailcall_audit.analyzer.kernelfiles.changelog.grammar import (
     Changelog,
@@ -98,48 +99,51 @@ class _Building:
         )
 
 
-def _unfolded(lines: list[str], start: int) -> Iterator[tuple[int, int, str, str]]:
-    """Yields the bullets of a changelog, starting at a line: line number, indent, bullet ("" for any other line at the
-    margin), text.
+class _Line(NamedTuple):
+    """A line of a changelog and those that are folded below it. `bullet` is "" for a line at the margin (indent 0), a
+    trailer (1) and the address of an upstream ChangeLog (4).
     """
-    current: tuple[int, int, str, list[str]] | None = None
 
-    def whole(found: tuple[int, int, str, list[str]]) -> tuple[int, int, str, str]:
-        return *found[:3], " ".join(found[3])
+    number: int
+    indent: int
+    bullet: str
+    text: str
 
-    for number in range(start, len(lines)):
-        line = lines[number]
-        if line[:1] not in (" ", "\t"):
-            if current is not None:
-                yield whole(current)
-            current = None
+
+def _begun(number: int, line: str) -> _Line | None:
+    """Returns what a line begins, None for one that is blank or belongs to the line above it."""
+    if line[:1] not in (" ", "\t"):
+        return _Line(number, 0, "", line)
+    match = _BULLET.match(line)
+    if match is not None:
+        return _Line(number, len(match.group(1)), match.group(2), match.group(3))
+    if line.startswith(" -- "):
+        return _Line(number, 1, "", line)
+    return _Line(number, 4, "", line.strip()) if _UPSTREAM_LOG.match(line.strip()) else None
+
+
+def _unfolded(lines: list[str]) -> Iterator[_Line]:
+    """Yields the lines of a changelog, each with those that are folded below it."""
+    bullet: _Line | None = None
+    parts: list[str] = []
+    for number, line in enumerate(lines, 1):
+        begun = _begun(number, line)
+        if begun is None:
             if line.strip():
-                yield number + 1, 0, "", line
+                parts.append(line.strip())
             continue
-        match = _BULLET.match(line)
-        if match is not None:
-            if current is not None:
-                yield whole(current)
-            current = (number + 1, len(match.group(1)), match.group(2), [match.group(3)])
-        elif line.startswith(" -- "):
-            if current is not None:
-                yield whole(current)
-            current = None
-            yield number + 1, 1, "", line
-        elif not line.strip():
-            continue
-        elif _UPSTREAM_LOG.match(line.strip()):
-            if current is not None:
-                yield whole(current)
-            current = None
-            yield number + 1, 4, "", line.strip()
-        elif current is not None:
-            current[3].append(line.strip())
-    if current is not None:
-        yield whole(current)
+        if bullet is not None:
+            yield bullet._replace(text=" ".join(parts))
+        bullet = begun if begun.bullet else None
+        parts = [begun.text]
+        if bullet is None and begun.text.strip():
+            yield begun
+    if bullet is not None:
+        yield bullet._replace(text=" ".join(parts))
 
 
-def _bullet(building: _Building, number: int, indent: int, bullet: str, text: str) -> None:
+def _bullet(building: _Building, line: _Line) -> None:
+    number, indent, bullet, text = line
     dropped = building.dropping is not None and indent > building.dropping
     if not dropped:
         building.dropping = indent if drops_patches(text) else None
@@ -161,37 +165,45 @@ def _bullet(building: _Building, number: int, indent: int, bullet: str, text: st
     building.items.append(Item(number, text, is_downstream=_DOWNSTREAM.match(text) is not None, dropped=dropped))
 
 
+def _upstream_log(building: _Building, line: _Line) -> None:
+    log = _UPSTREAM_LOG.match(line.text)
+    version = None if log is None else stable_version(log.group(1))
+    if version is not None:
+        if building.listed:
+            building.close()
+        building.open.append((version, line.number))
+
+
+def _trailer(building: _Building, line: _Line) -> None:
+    trailer = _TRAILER.match(line.text)
+    if trailer is not None:
+        building.date = trailer.group(1).strip() or None
+
+
+def _names_ubuntu(header: str) -> bool:
+    suites = header.split(")", 1)[-1].replace("-", " ").replace(";", " ").split()
+    return not _UBUNTU_SERIES.isdisjoint(suites)
+
+
 def parse_debian(text: str, path: str) -> Changelog:
     """Parses a changelog of Debian or Ubuntu; never raises, and keeps an entry for every header line."""
-    lines = text.split("\n")
     entries: list[Entry] = []
     building: _Building | None = None
     trimmed: str | None = None
     ubuntu = False
-    for number, indent, bullet, content in _unfolded(lines, 0):
-        if bullet:
-            if building is not None:
-                _bullet(building, number, indent, bullet, content)
-        elif indent == 4:
-            log = _UPSTREAM_LOG.match(content)
-            version = None if log is None else stable_version(log.group(1))
-            if building is not None and version is not None:
-                if building.listed:
-                    building.close()
-                building.open.append((version, number))
-        elif indent == 1:
-            trailer = _TRAILER.match(content)
-            if building is not None and trailer is not None:
-                building.date = trailer.group(1).strip() or None
-        elif (header := HEADER.match(content)) is not None:
-            if building is not None:
-                entries.append(building.finished())
-            building = _Building(header.group(1), header.group(2), number)
-            ubuntu = ubuntu or any(
-                name in content.split(")", 1)[-1].replace("-", " ").replace(";", " ").split() for name in _UBUNTU_SERIES
-            )
-        elif content.startswith("#") and "removed" in content:
-            trimmed = f"{path}:{number}: {content.lstrip('# ')}"
+    for line in _unfolded(text.split("\n")):
+        if line.indent == 0:
+            header = HEADER.match(line.text)
+            if header is not None:
+                if building is not None:
+                    entries.append(building.finished())
+                building = _Building(header.group(1), header.group(2), line.number)
+                ubuntu = ubuntu or _names_ubuntu(line.text)
+            elif line.text.startswith("#") and "removed" in line.text:
+                trimmed = f"{path}:{line.number}: {line.text.lstrip('# ')}"
+        elif building is not None:
+            add = _bullet if line.bullet else _upstream_log if line.indent == 4 else _trailer
+            add(building, line)
     if building is not None:
         entries.append(building.finished())
     return Changelog(path, Family.UBUNTU if ubuntu else Family.DEBIAN, tuple(entries), trimmed)
