@@ -168,16 +168,19 @@ def _unpack(package: Path, folder: Path) -> Path:
 
 
 def _configure(build: Build, local_version: str, thin_lto: bool) -> None:
-    """Merges the fragment into tinyconfig. Raises BuildError if one of its options does not take effect."""
+    """Merges the fragment into tinyconfig, unless that was done with the same fragment. Raises BuildError if one of its
+    options does not take effect.
+    """
     done = build.output / "configured"
-    if done.exists():
-        return
-    build.output.mkdir(parents=True, exist_ok=True)
     wanted = build.output / "wanted.config"
     of_architecture = _FRAGMENT.with_suffix(f".{build.architecture}.config")
     text = "".join(path.read_text(encoding="utf-8") for path in (_FRAGMENT, of_architecture))
-    text += f'CONFIG_LOCALVERSION="{local_version}"\n'
-    wanted.write_text(text + (_THIN_LTO if thin_lto else ""), encoding="utf-8")
+    text += f'CONFIG_LOCALVERSION="{local_version}"\n' + (_THIN_LTO if thin_lto else "")
+    if done.exists() and wanted.read_text(encoding="utf-8") == text:
+        return
+    build.output.mkdir(parents=True, exist_ok=True)
+    done.unlink(missing_ok=True)
+    wanted.write_text(text, encoding="utf-8")
     build.make("tinyconfig")
     config = build.output / ".config"
     merge = ["scripts/kconfig/merge_config.sh", "-m", "-O", str(build.output), str(config), str(wanted)]
