@@ -220,6 +220,28 @@ HALVES: tuple[Half, ...] = (
         [("the extension", LOONGARCH, "emit_bpf_tail_call", "emit_zext_32(ctx, a2, true);", "")],
     ),
     *on(
+        "loongarch64",
+        "loongarch-arena-count-slot",
+        "7.3",
+        [
+            ("the order", LOONGARCH, "build_prologue", "prepare_bpf_tail_call_cnt(ctx, &store_offset);\n", ""),
+            (
+                "the count's address",
+                LOONGARCH,
+                "emit_bpf_tail_call",
+                "BPF_TAIL_CALL_CNT_PTR_STACK_OFF(ctx->stack_size)",
+                "BPF_TAIL_CALL_CNT_PTR_STACK_OFF(ctx->stack_size) - 8",
+            ),
+            (
+                "the address for subprograms",
+                LOONGARCH,
+                "build_insn",
+                "BPF_TAIL_CALL_CNT_PTR_STACK_OFF(ctx->stack_size)",
+                "BPF_TAIL_CALL_CNT_PTR_STACK_OFF(ctx->stack_size) - 8",
+            ),
+        ],
+    ),
+    *on(
         "riscv64",
         "riscv-kcfi-tailcall-stack",
         "7.3",
