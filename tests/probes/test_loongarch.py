@@ -5,7 +5,6 @@ of guests (docs/architectures.md), or counts that no kernel showed.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
 
 import pytest
 
@@ -19,7 +18,8 @@ from tailcall_audit.probes.kernel import programs
 from tailcall_audit.probes.kernel.assembler import Program
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
 from tailcall_audit.probes.kernel.instructions import insns_of
-from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Result
+from tailcall_audit.probes.probe import ABSENT, PRESENT
+from tests.probes.concluded import concluded
 
 _CALL, _PSEUDO_CALL = 0x85, 1
 HIERARCHY, INDEX, JUMP, ARENA = (
@@ -77,16 +77,6 @@ class Counting(Bpf):
         if self.last == "beyond" and array == self.arrays[-1]:
             return 1
         return self.counts[self.last]
-
-
-def concluded(run: Callable[[Bpf], Result] | None, kernel: Bpf) -> tuple[str, bool] | None:
-    """The state and True if it is conclusive; None if the probe decides nothing."""
-    assert run is not None
-    try:
-        result = run(kernel)
-    except InconclusiveError:
-        return None
-    return result.state, result.conclusive
 
 
 @pytest.fixture(autouse=True)

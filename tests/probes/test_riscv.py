@@ -5,7 +5,6 @@ machine code of guests (docs/architectures.md), or what no kernel showed.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,8 @@ import pytest
 from tailcall_audit.probes.defects import riscv_kcfi_tailcall_stack as stack
 from tailcall_audit.probes.kernel.assembler import Program
 from tailcall_audit.probes.kernel.bpf import Bpf, BpfError
-from tailcall_audit.probes.probe import ABSENT, PRESENT, InconclusiveError, Result
+from tailcall_audit.probes.probe import ABSENT, PRESENT
+from tests.probes.concluded import concluded
 
 _NOP, _LI_A6_33 = "13000000", "13081002"
 _FRAME = "4111 22e4 0008"
@@ -84,16 +84,6 @@ def kcfi(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
         symbols.write_bytes(request.param)
     monkeypatch.setattr(stack, "_KALLSYMS", str(symbols))
     return {KCFI: True, NO_KCFI: False}.get(request.param)
-
-
-def concluded(run: Callable[[Bpf], Result] | None, kernel: Bpf) -> tuple[str, bool] | None:
-    """The state and True if it is conclusive; None if the probe decides nothing."""
-    assert run is not None
-    try:
-        result = run(kernel)
-    except InconclusiveError:
-        return None
-    return result.state, result.conclusive
 
 
 def test_a_tail_call_that_returns_shows_the_absence_only_on_a_kernel_with_kcfi(kcfi: bool | None) -> None:
