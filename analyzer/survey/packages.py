@@ -6,21 +6,20 @@ Each version with a changelog entry is read with the same code as an audit of th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.catalog.distribution import Distribution
-from tailcall_audit.analyzer.catalog.expression import leaves
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import ChangelogError
 from tailcall_audit.analyzer.kernelfiles.release.package_release import upstream_of
 from tailcall_audit.analyzer.model import Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.changelog import listed_evidence, mentioning_versions
 from tailcall_audit.analyzer.readers.changelog_silence import silent_evidence
-from tailcall_audit.analyzer.readers.series import line_of
 from tailcall_audit.analyzer.subjects.open_changelog import OpenChangelog, open_changelog
-from tailcall_audit.analyzer.survey.types import NAME, Claim, Kind, Series, State, Survey, SurveyError, shortened
+from tailcall_audit.analyzer.survey.claims import Build, claims_of, only_fixes
+from tailcall_audit.analyzer.survey.types import NAME, Kind, Series, Survey, SurveyError
 from tailcall_audit.analyzer.version import build_key
 
 __all__ = ["survey_changelogs"]
@@ -32,27 +31,16 @@ _TAG = re.compile(r"\.([a-z]+\d+(?:sp\d+)?)", re.ASCII)
 _WHOLE = re.compile(r"\d+\.\d+\.\d+-", re.ASCII)
 
 
-class _Build(NamedTuple):
-    """One version of a series, and the state of every commit that its changelog decides. `reverted` are the commits that
-    an entry takes back.
-    """
-
-    version: str
-    states: dict[str, bool]
-    sources: dict[str, str]
-    reverted: frozenset[str]
-
-
 def _evidence(opened: OpenChangelog) -> Iterator[Evidence]:
     yield from listed_evidence(opened)
     yield from silent_evidence(opened)
 
 
-def _build(opened: OpenChangelog, version: str) -> _Build:
+def _build(opened: OpenChangelog, version: str) -> Build:
     found = [item for item in _evidence(opened) if item.presence is not Presence.UNKNOWN]
     unknown = {item.commit for item in _evidence(opened) if item.presence is Presence.UNKNOWN}
     kept = [item for item in found if item.commit not in unknown]
-    return _Build(
+    return Build(
         version,
         {item.commit: item.presence is Presence.PRESENT for item in kept},
         {item.commit: item.detail for item in kept},
@@ -102,9 +90,7 @@ def _worth_reading(newest: OpenChangelog) -> list[str]:
     ]
 
 
-def _builds(
-    catalog: Catalog, newest: OpenChangelog, progress: Callable[[str], None]
-) -> Iterator[tuple[Series, _Build]]:
+def _builds(catalog: Catalog, newest: OpenChangelog, progress: Callable[[str], None]) -> Iterator[tuple[Series, Build]]:
     """Yields the builds of the newest version's series that can change a state, oldest first. The newest one is the
     package that the changelog is of, whose version no entry need name.
     """
@@ -119,7 +105,7 @@ def _builds(
         yield from _described(catalog, newest, last)
 
 
-def _described(catalog: Catalog, opened: OpenChangelog, named: str) -> Iterator[tuple[Series, _Build]]:
+def _described(catalog: Catalog, opened: OpenChangelog, named: str) -> Iterator[tuple[Series, Build]]:
     """Yields a build with its series, if a survey can describe it."""
     distribution = next((item for item in catalog.distributions if item.name == opened.release.distro), None)
     series = None if distribution is None else _series_of(opened, distribution)
@@ -127,94 +113,6 @@ def _described(catalog: Catalog, opened: OpenChangelog, named: str) -> Iterator[
     if distribution is not None and series is not None and (not distribution.z_streams or _WHOLE.match(named)):
         form = distribution.changelog
         yield series, _build(opened, named if form is None else form.build_of(named))
-
-
-def _claims(
-    series: Series, builds: Sequence[_Build], distribution: Distribution, prefix: str, dated: Container[str]
-) -> Iterator[Claim]:
-    """Yields the claims about the builds of a series, line by line. A z-stream starts with the state of the main line
-    at the point where it branches off. `dated` are the commits that are absent before the build that lists them first.
-    """
-    lines: dict[tuple[int, ...], list[_Build]] = {}
-    for build in sorted(builds, key=lambda item: build_key(item.version)):
-        key = build_key(build.version)
-        line = line_of(key, distribution.zero_is_main) if distribution.z_streams else ()
-        lines.setdefault(line, []).append(build)
-    for commit in dict.fromkeys(key for build in builds for key in build.states):
-        for line, members in lines.items():
-            before = _inherited(lines.get((), []), line, commit) if line else _UNKNOWN
-            if before.there is None and commit in dated:
-                yield from _before_it_was_listed(series, commit, members, prefix)
-            yield from _line_claims(series, commit, members, before, prefix)
-
-
-def _before_it_was_listed(series: Series, commit: str, builds: Sequence[_Build], prefix: str) -> Iterator[Claim]:
-    """Yields the claim that the builds before the one that lists a commit first lack it."""
-    states = [build.states.get(commit) for build in builds]
-    first = next((place for place, state in enumerate(states) if state is not None), 0)
-    if first and states[first]:
-        words = shortened(f"{prefix}entry {builds[first].version} lists it, and none before it that was read")
-        yield Claim(commit, State.ABSENT_THROUGH, builds[first - 1].version, words, series=str(series))
-
-
-class _State(NamedTuple):
-    """A build's state of a commit: present, absent or not known, and True in `reverted` if an entry takes it back."""
-
-    there: bool | None
-    reverted: bool = False
-
-
-_UNKNOWN = _State(None)
-
-
-def _state(build: _Build, commit: str) -> _State:
-    return _State(build.states.get(commit), commit in build.reverted)
-
-
-def _inherited(main: Sequence[_Build], line: tuple[int, ...], commit: str) -> _State:
-    """Returns the main line's state of a commit at the point where a z-stream branches off."""
-    found = _UNKNOWN
-    for build in main:
-        if build_key(build.version) <= line:
-            found = _state(build, commit)
-    return found
-
-
-def _line_claims(series: Series, commit: str, builds: Sequence[_Build], before: _State, prefix: str) -> Iterator[Claim]:
-    """Yields the claims about the builds of one line, whose state before the first of them is `before`.
-
-    An entry that takes a commit back shows that earlier builds may have had it, listed or not: the base release may
-    have brought it. Such an absence says nothing about earlier builds.
-    """
-    absent: _Build | None = None
-    for build in builds:
-        state = _state(build, commit)
-        begins = state.there is True and before.there is not True
-        ends = state.there is False and (before.there is True or (state.reverted and not before.reverted))
-        if begins or ends:
-            if absent is not None:
-                yield _absent_through(series, commit, absent, prefix)
-            word = State.PRESENT_FROM if begins else State.REVERTED_IN
-            yield Claim(commit, word, build.version, shortened(f"{prefix}{build.sources[commit]}"), series=str(series))
-            absent = None
-        elif state.there is None:
-            absent = None
-        elif not state.there and not state.reverted:
-            absent = build
-        before = state
-    if absent is not None:
-        yield _absent_through(series, commit, absent, prefix)
-
-
-def _absent_through(series: Series, commit: str, build: _Build, prefix: str) -> Claim:
-    words = shortened(f"{prefix}{build.sources[commit]}")
-    return Claim(commit, State.ABSENT_THROUGH, build.version, words, series=str(series))
-
-
-def _only_fixes(catalog: Catalog) -> frozenset[str]:
-    """Returns the fixes that no defect needs to be reachable: their absence makes no kernel safe."""
-    needed = {key for defect in catalog.defects for key in leaves(defect.reachable)}
-    return frozenset(key for defect in catalog.defects for key in leaves(defect.fixed)) - needed
 
 
 _MINOR = re.compile(r"\.([a-z]+\d+)_(\d+)", re.ASCII)
@@ -287,7 +185,7 @@ def survey_changelogs(
 
     Raises SurveyError if none is of a distribution that the catalogue knows.
     """
-    found: dict[_Owner, dict[str, _Build]] = {}
+    found: dict[_Owner, dict[str, Build]] = {}
     notes: list[str] = []
     without: dict[str, str] = {}
     for opened in (series for given in changelogs for series in _each_series(catalog, given)):
@@ -303,12 +201,12 @@ def survey_changelogs(
     if not found:
         raise SurveyError("; ".join(without.values()) or f"{source}: no changelog to survey")
     distributions = {entry.name: entry for entry in catalog.distributions}
-    dated = _only_fixes(catalog) if excerpt else frozenset[str]()
+    dated = only_fixes(catalog) if excerpt else frozenset[str]()
     prefix = "" if are_several else f"{source}: "
     claims = [
         claim._replace(rebuilder=rebuilder)
         for (series, rebuilder), builds_of in found.items()
-        for claim in _claims(series, list(builds_of.values()), distributions[series.distro], prefix, dated)
+        for claim in claims_of(series, list(builds_of.values()), distributions[series.distro], prefix, dated)
     ]
     reach: dict[str, str] = {}
     for (series, _), builds_of in found.items():
