@@ -12,8 +12,10 @@ from typing import NamedTuple
 from tailcall_audit.analyzer.kernelfiles.compression import BrokenDataError, compression_of, decompress_payload
 from tailcall_audit.analyzer.model import AuditError
 
-__all__ = ["ImageError", "Kernel", "SeveralKernelsError", "has_kernel_header", "unpack"]
+__all__ = ["HEADER_SIZE", "ImageError", "Kernel", "SeveralKernelsError", "has_kernel_header", "unpack"]
 
+HEADER_SIZE = 0x1000E
+"""The bytes that `has_kernel_header` looks at: the mark of s390x ends there, those of the others end before."""
 _MAX_KERNEL = 512 << 20
 """The largest distribution kernel with debug data left in unpacks to some 400 MB."""
 _MAX_LEVELS = 5

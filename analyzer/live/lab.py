@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tailcall_audit.analyzer.catalog.types import Catalog
-from tailcall_audit.analyzer.kernelfiles.containers import has_kernel_header
+from tailcall_audit.analyzer.kernelfiles.containers import HEADER_SIZE, has_kernel_header
 from tailcall_audit.analyzer.live.confirm import Guests, boot_target
 from tailcall_audit.analyzer.model import AuditError, EvidenceKind, Report, Skipped, TargetReport
 from tailcall_audit.analyzer.paths import Kind, expanded, is_file, kind_of
@@ -21,8 +21,6 @@ __all__ = ["find_kernels", "run_lab"]
 
 _PACKAGES = (".deb", ".rpm")
 _IMAGES = ("vmlinuz", "bzImage", "vmlinux", "Image", "zImage")
-_HEADER = 0x10010
-"""The header of an s390x kernel ends there; those of others end before."""
 
 
 def _looks_like_a_kernel(path: Path) -> bool:
@@ -37,7 +35,7 @@ def _looks_like_a_kernel(path: Path) -> bool:
 def _has_a_kernel_header(path: Path) -> bool:
     try:
         with open_file(path) as file:
-            return has_kernel_header(file.read(_HEADER))
+            return has_kernel_header(file.read(HEADER_SIZE))
     except OSError:
         return False
 
