@@ -15,6 +15,7 @@ from tailcall_audit.analyzer.catalog import load
 from tailcall_audit.analyzer.catalog.load import load_catalog
 from tailcall_audit.analyzer.catalog.types import Branch, Catalog
 from tailcall_audit.analyzer.gates.settings import SETTINGS
+from tests.durations import times_by_folder
 from tests.mutants import IN_5_10, IN_6_1, lacking
 
 # No test fails because the machine is busy.
@@ -43,7 +44,10 @@ def lab() -> Path:
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Ends a run with the tests that skipped, counted by their reason."""
+    """Ends a run with the time of the tests by folder, and the tests that skipped, counted by their reason."""
+    reports = [report for group in terminalreporter.stats.values() for report in group]
+    for line in times_by_folder(report for report in reports if isinstance(report, pytest.TestReport)):
+        terminalreporter.write_line(line)
     skipped = terminalreporter.stats.get("skipped", [])
     reasons = Counter(_reason(report) for report in skipped)
     if reasons:
