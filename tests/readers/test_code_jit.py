@@ -11,7 +11,7 @@ from tailcall_audit.analyzer.readers.code.claims import Claim
 from tailcall_audit.analyzer.readers.code.x86_64.jit import FUNCTIONS, count_offset, hierarchy
 from tests.readers.listing import function, listed, types
 
-BODY, OTHER_BODY, DIRECT, INDIRECT, _ = FUNCTIONS
+BODY, OTHER_BODY, DIRECT, INDIRECT, PROLOGUE = FUNCTIONS
 TYPES = types({("bpf_prog_aux", "stack_depth"): 0x30})
 REGISTER = "mov dword ptr [rax], 0x21f883"
 POINTER = "mov dword ptr [rax], 0x21f88348"
@@ -94,6 +94,17 @@ def test_another_form_has_no_answer(before: str, after: str) -> None:
     assert offset(changed(before, after)) is None
 
 
+def test_a_depth_that_is_read_before_the_place_has_no_answer() -> None:
+    """It may be the depth of something else: what is stored was not computed in between."""
+    read = "mov r10d, dword ptr [rcx + 0x30]"
+    assert (
+        offset(
+            changed(f"{read}\n", "nop \n").replace("mov dword ptr [rax + 4]", f"{read}\n    mov dword ptr [rax + 4]")
+        )
+        is None
+    )
+
+
 def test_the_depth_may_be_subtracted() -> None:
     text = changed("mov r10d, dword ptr [rcx + 0x30]", "mov r10d, 7\n    sub r10d, dword ptr [rcx + 0x30]")
     assert offset(text) is SIMILAR
@@ -156,6 +167,12 @@ def test_a_count_behind_a_pointer_looks_like_the_fix() -> None:
 
 def test_a_jit_that_hands_down_the_count_itself_lacks_the_fix() -> None:
     assert counts(body=f"{POINTER}\n{HANDS_COUNT}", direct=BEHIND, indirect=BEHIND) is ABSENT
+
+
+def test_the_pointer_may_be_compared_in_a_prologue_of_its_own() -> None:
+    code = {BODY: HANDS_COUNT, DIRECT: BEHIND, INDIRECT: BEHIND, PROLOGUE: POINTER}
+    found = hierarchy({name: function(name) for name in code}, {name: listed(text) for name, text in code.items()})
+    assert [item.claim for item in found] == [ABSENT]
 
 
 @pytest.mark.parametrize("handed", ["ret ", f"{HANDS_COUNT}\n{HANDS_COUNT}", f"{HANDS_POINTER}\n{HANDS_COUNT}"])

@@ -138,7 +138,14 @@ def test_one_of_several_comparisons_with_ext_is_enough() -> None:
 
 @pytest.mark.parametrize(
     "look",
-    ["cmp qword ptr [rdx + 0x50], 0", "cmp qword ptr [r9 + 0x48], 0", "test r8, r8", "test eax, eax", "test rcx, rdx"],
+    [
+        "cmp qword ptr [rdx + 0x50], 0",
+        "cmp qword ptr [r9 + 0x48], 0",
+        "test r8, r8",
+        "test eax, eax",
+        "test rcx, rdx",
+        "cmp rcx, rcx",
+    ],
 )
 def test_a_look_at_something_else_is_no_look_at_dst_prog(look: str) -> None:
     assert (
@@ -255,6 +262,17 @@ def test_what_a_call_may_change_is_not_followed_behind_it() -> None:
     assert claims(kept) == {TARGET: ABSENT, OPEN: ABSENT}
 
 
+@pytest.mark.parametrize("register", ["rax", "rcx", "rdx", "rdi", "r8", "r9", "r10", "r11"])
+def test_what_is_read_behind_a_call_that_changed_the_aux_is_no_dst_prog(register: str) -> None:
+    """Another structure is read there then: its members show neither what the check takes nor what it lacks."""
+    for text in (UNCHECKED, SAVED):
+        moved = text.replace("rdx", register).replace("cmp eax, 0x1c", "cmp dword ptr [rsi + 4], 0x1c")
+        assert claims(moved) == claims(text)
+        assert claims(moved.replace("jne plain", "jne plain\n    call _raw_spin_lock")) == {}
+    kept = SAVED.replace("rdx", "r12").replace("jne plain", "call _raw_spin_lock\n    cmp eax, 0x1c\n    jne plain")
+    assert claims(kept)[TARGET] is SIMILAR
+
+
 def test_a_register_that_is_written_holds_the_program_no_more() -> None:
     assert claims(PLAIN.replace("mov eax", "mov rsi, qword ptr [rdi + 8]\n    mov eax")) == {}
     assert claims(PLAIN.replace("mov eax", "lea rsi, [rdi + 8]\n    mov eax")) == {}
@@ -269,9 +287,9 @@ def test_a_piece_that_does_not_decode_is_no_answer() -> None:
 @pytest.mark.parametrize("lacking", [("bpf_prog", "type"), ("bpf_prog", "aux"), ("bpf_prog_aux", "dst_prog")])
 def test_without_the_offsets_there_is_no_answer(lacking: tuple[str, str]) -> None:
     functions, decoded = {NAME: function(NAME)}, {NAME: listed(PLAIN)}
-    assert (
-        list(owner_check(functions, decoded, types({key: at for key, at in OFFSETS.items() if key != lacking}))) == []
-    )
+    known = types({key: at for key, at in OFFSETS.items() if key != lacking})
+    for text in (PLAIN, UNCHECKED, SAVED):
+        assert list(owner_check(functions, {NAME: listed(text)}, known)) == []
     assert list(owner_check(functions, decoded, None)) == []
     assert list(owner_check(functions, {}, TYPES)) == []
 

@@ -211,6 +211,9 @@ def test_a_member_that_is_read_first_may_be_tested_in_a_register() -> None:
         "jne busy", "jne busy\n    known:"
     )
     assert claim(around) is Claim.SIMILAR
+    # One path compares it in place, and the other may know it from what was read before.
+    one = changed(PUTS, "cmp byte", "movzx eax, byte ptr [rdi + 0x8f]\n    test r8, r8\n    je known\n    cmp byte")
+    assert claim(one.replace("jne busy", "jne busy\n    known:")) is Claim.SIMILAR
     also = changed(around, "movzx eax", "cmp byte ptr [rdi + 0x8f], 0\n    jb busy\n    movzx eax")
     assert claim(also) is Claim.SIMILAR
 
@@ -274,6 +277,17 @@ def test_a_structure_of_another_form_leaves_it_open(lacking: tuple[str, str]) ->
     known = types({name: offset for name, offset in OFFSETS.items() if name != lacking})
     found = [item.claim for item in extended_programs({name: function(name) for name in code}, decoded, known)]
     assert found == ([] if lacking[1] == "prog_array_member_cnt" else [Claim.SIMILAR])
+
+
+def test_a_place_that_both_members_have_tells_neither_apart() -> None:
+    """`if (tr->extension_prog)` would pass for a look at the target's count."""
+    attach = changed(ATTACHES, "cmp qword ptr [r12 + 0x90], 0\n    jne taken\n", "").replace(
+        "[rbx + 0x48]", "[rbx + 0x90]"
+    )
+    decoded = {PUT: listed(PUTS), ATTACH: listed(attach)}
+    known = types({**OFFSETS, ("bpf_trampoline", "extension_prog"): 0x90})
+    found = [item.claim for item in extended_programs({name: function(name) for name in decoded}, decoded, known)]
+    assert found == [Claim.SIMILAR]
 
 
 def test_bit_fields_are_members_of_another_form() -> None:

@@ -156,10 +156,21 @@ def test_the_flag_may_be_set_by_a_function_of_its_own() -> None:
         return [item.claim for item in trampoline({**functions, **more}, decoded, TYPES)]
 
     assert said(known=True) == [SIMILAR]
+    # It may be far behind the start of a function that other ones are inlined into.
+    decoded[ATTACH_CHECK[0]] = listed("nop \n" * 20 + sets)
+    assert said(known=True) == [SIMILAR]
+    decoded[ATTACH_CHECK[0]] = listed(sets)
     # Without it no place sets the flag.
     assert said(known=False) == [ABSENT]
     for before, after in (
         ("mov esi", "mov edi"),
+        # It is compared, is handed on too late, or to a call before it.
+        ("mov esi", "cmp esi"),
+        ("mov rdi, rax", "mov rdi, rax\n    " + "nop \n    " * 4),
+        (
+            f"mov esi, 0x80\n    mov rdi, rax\n    call {setter:#x}",
+            f"mov rdi, rax\n    call {setter:#x}\n    mov esi, 0x80",
+        ),
         (f"{setter:#x}", f"{setter + 64:#x}"),
         ("call 0xffffffff81001", "jmp 0xffffffff81001"),
     ):
@@ -179,6 +190,13 @@ def test_an_update_that_keeps_another_flag_only_lacks_the_fix() -> None:
         "mov eax", "mov edx, dword ptr [rbx + 0xb0]\n    and edx, 0xc0\n    mov eax", 1
     )
     assert claim(keeps=other) is ABSENT
+
+
+def test_a_look_at_the_other_flag_before_the_update_is_none_that_loses_this_one() -> None:
+    """`tr->flags & BPF_TRAMP_F_SHARE_IPMODIFY` is read in other places of bpf_trampoline_update() too."""
+    look = "mov edx, dword ptr [rbx + 0xb8]\n    and edx, 0x40\n    je 0xffffffff81000200\n    "
+    assert claim(keeps=changed(KEEPS, "mov eax", f"{look}mov eax")) is SIMILAR
+    assert claim(keeps=changed(KEEPS, "ret", f"{look}ret")) is SIMILAR
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,8 @@ def _attach(function: Function, flow: Flow, btf: Btf) -> Place:
     unseen = Place(PlaceState.UNSEEN, function, f"{ATTACH}(), which has another form")
     if counted is None or extended is None or slot is None or not flow.is_whole or _leaves(flow):
         return unseen
+    if counted == slot:
+        return unseen  # a look at the trampoline's extension would pass for one at the target's count
     attached = {
         index for index, insn in enumerate(flow.insns) if _writes(insn, "qword", slot) and insn.mnemonic == "mov"
     }

@@ -151,11 +151,15 @@ def _straight(flow: Flow, step: tuple[int, int] | None) -> Iterator[int]:
 def _keeping(
     functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]], flags: int, other: Function
 ) -> Place:
-    """Returns the place where an update of the trampoline keeps the flag and clears the others."""
+    """Returns the place where an update of the trampoline keeps the flag and clears the others.
+
+    A mask of the other flag alone may also be a look at it, so that the flag is lost only if no mask keeps it.
+    """
     insns = decoded.get(UPDATE)
     if insns is None:
         return Place(PlaceState.UNSEEN, other, f"{UPDATE}()")
     function = functions[UPDATE]
+    loses = False
     for index, insn in enumerate(insns):
         register = REGISTERS.get(insn.parts[0])
         if insn.mnemonic != "mov" or register is None or _memory_at(insn.parts[-1], flags) is None:
@@ -166,6 +170,7 @@ def _keeping(
             mask = masking.parts[-1]
             if mask in (hex(_FLAG | _SHARE_IPMODIFY), hex(_FLAG)):
                 return Place(PlaceState.THERE, function, f"{UPDATE}() keeps the flag")
-            if mask == hex(_SHARE_IPMODIFY):
-                return Place(PlaceState.LACKING, function, f"{UPDATE}() takes the flag off the trampoline")
+            loses = loses or mask == hex(_SHARE_IPMODIFY)
+    if loses:
+        return Place(PlaceState.LACKING, function, f"{UPDATE}() takes the flag off the trampoline")
     return Place(PlaceState.UNSEEN, function, f"where {UPDATE}() masks the flags")
