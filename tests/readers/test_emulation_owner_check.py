@@ -25,10 +25,14 @@ PRESENT, ABSENT = Presence.PRESENT, Presence.ABSENT
 
 
 class Release(NamedTuple):
-    """The owner check of a release, by the commits that it has. `confused` is 5.15's c04992612ed4."""
+    """The owner check of a release, by the commits that it has. `confused` is 5.15's c04992612ed4. `bridges` are the
+    kinds of storage that BRIDGE looks at, and `sleeps` the owners (0: may not sleep) that SLEEPABLE compares.
+    """
 
     has: frozenset[str] = frozenset(FIXES)
     confused: bool = False
+    bridges: tuple[int, ...] = (0, 1)
+    sleeps: tuple[int, ...] = (0, 1)
 
 
 def _number(scene: Any, kind: str) -> int:
@@ -80,9 +84,11 @@ def checking(release: Release) -> Play:
             return 1
         owner, kept = scene.state[array]
         calls = objects.get(aux, "bpf_prog_aux", "tail_call_reachable")
-        same = all(owner[name] == value for name, value in facts.items() if name == "type" or name in has)
-        for mine, theirs in zip(cookies, kept, strict=True):
-            may = mine == theirs or (mine == 0 and (BRIDGE not in has or not calls))
+        compared = has if owner[SLEEPABLE] in release.sleeps else has - {SLEEPABLE}
+        same = all(owner[name] == value for name, value in facts.items() if name == "type" or name in compared)
+        for index, (mine, theirs) in enumerate(zip(cookies, kept, strict=True)):
+            looks = BRIDGE in has and index in release.bridges
+            may = mine == theirs or (mine == 0 and (not looks or not calls))
             same = same and (STORAGE not in has or may)
         return int(same)
 
@@ -114,6 +120,13 @@ def test_a_release_without_one_lacks_that_one(catalog: Catalog, lacking: str) ->
         # A check that takes no freplace program shows nothing of what it does with one that is attached.
         del expected[PANIC], expected[REFUSED]
     assert found == expected
+
+
+@pytest.mark.parametrize("half", [(0,), (1,)])
+def test_a_release_with_half_of_a_fix_lacks_it(catalog: Catalog, half: tuple[int, ...]) -> None:
+    """Storage of one kind, shared or per-CPU; an owner that may sleep, or one that may not."""
+    assert decided(catalog, kernel(Release(bridges=half))) == dict.fromkeys(FIXES, PRESENT) | {BRIDGE: ABSENT}
+    assert decided(catalog, kernel(Release(sleeps=half))) == dict.fromkeys(FIXES, PRESENT) | {SLEEPABLE: ABSENT}
 
 
 def test_a_release_before_both_fixes_of_pitfall_5_follows_null(catalog: Catalog) -> None:

@@ -174,5 +174,47 @@ def test_the_machines_of_every_state_are_closed() -> None:
     assert not any(scene.is_open for scene in opened)
 
 
+def test_a_place_on_the_path_of_a_shared_control_is_run_in_its_other_states() -> None:
+    """The second case of a bench takes the control's result, and its path counts as run."""
+    bench = Bench(site(1), site(2))
+
+    def chains(stage: Stage) -> bool:
+        return "site 1.0" not in runs(stage, 1)
+
+    def case(stage: Stage) -> Finding:
+        control(stage.once("chains", chains), "a plain chain is wrong")
+        runs(stage, 2)
+        return Finding(DONE, "it")
+
+    for _ in range(2):
+        found = answer(bench, case)
+        assert found.why is not None
+        assert found.why.why is Why.STATES_DIFFER
+        assert "with the site 1.0 in its other state" in found.why.detail
+
+
+@pytest.mark.parametrize(
+    ("start", "size", "is_run_anew"),
+    [(0, 16, True), (8, 8, True), (8, 9, True), (10, 2, True), (11, 5, True), (0, 8, False), (12, 4, False)],
+)
+def test_a_step_is_run_anew_where_a_patch_changes_code_on_its_path(start: int, size: int, is_run_anew: bool) -> None:
+    """A patch of four bytes 8 bytes behind the start, and a block around, before, behind or in the middle of it."""
+    bench, patch = Bench(), Patch(START + 8, bytes(4), "static key")
+    done: list[str] = []
+
+    def step(stage: Stage) -> int:
+        scene = Scene(())
+        scene.executed = [(START - 64, 4), (START + start, size), (START + 64, 2)]
+        stage._scenes.append(cast("Any", scene))
+        done.append("it")
+        return len(done)
+
+    stages = [Stage(cast("Any", bench), patches) for patches in ((), (patch,), (patch,), ())]
+    first, patched, again, last = [stage.once("step", step) for stage in stages]
+    assert (first, last) == (1, 1)
+    assert patched == again == (2 if is_run_anew else 1)
+    assert all((START + start, size) in stage.executed() for stage in stages)
+
+
 def test_a_control_that_holds_raises_nothing() -> None:
     control(True, "it")

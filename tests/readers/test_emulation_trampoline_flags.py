@@ -57,6 +57,7 @@ def loading(flags: Callable[[int, bool], int], *, reaches: bool = True, end: int
         before = objects.get(trampoline, "bpf_trampoline", "flags")
         assert before == IN_USE
         calls = bool(objects.get(target, "bpf_prog_aux", "tail_call_reachable"))
+        assert objects.get(target, "bpf_prog_aux", "tail_call_reachable") == calls  # a kernel's field has one bit
         objects.set(trampoline, "bpf_trampoline", "flags", flags(before, calls))
         if reaches:
             scene.machine.store(aux + scene.layout.place("bpf_prog_aux", "dst_trampoline"), trampoline)
