@@ -7,11 +7,11 @@ import itertools
 import pytest
 
 from tailcall_audit import State
-from tailcall_audit.analyzer.model import EvidenceKind
+from tailcall_audit.analyzer.model import EvidenceKind, Presence
 from tailcall_audit.analyzer.policy.facts import Facts
 from tailcall_audit.analyzer.policy.verdict import judge
 from tailcall_audit.analyzer.policy.weigh import weigh
-from tests.policy.statements import ABSENT, CATALOG, HIGH, LOW, MEDIUM, ORDER, PRESENT, UNKNOWN, say
+from tests.policy.statements import ABSENT, CATALOG, HIGH, KEY, LOW, MEDIUM, ORDER, PRESENT, UNKNOWN, say
 
 
 @pytest.mark.parametrize(("upper", "lower"), list(itertools.combinations(ORDER, 2)))
@@ -74,6 +74,27 @@ CONTESTED = (
 def test_what_was_read_and_not_understood_contests_another_statement_of_its_kind(kind: EvidenceKind) -> None:
     found = weigh([say(kind, PRESENT), say(kind, UNKNOWN)])
     assert found.presence is (UNKNOWN if kind in CONTESTED else PRESENT)
+
+
+@pytest.mark.parametrize("kind", [EvidenceKind.BTF, EvidenceKind.RELEASE, EvidenceKind.BUILD_DATE])
+@pytest.mark.parametrize("presence", [PRESENT, ABSENT])
+def test_types_a_release_and_a_date_without_an_answer_leave_it_to_others(
+    kind: EvidenceKind, presence: Presence
+) -> None:
+    """They are no functions that were run and misbehave: what lower ranks say of the kernel holds."""
+    for lower in ORDER[ORDER.index(kind) + 1 :]:
+        assert weigh([say(kind, UNKNOWN), say(lower, presence)], presence).presence is presence
+
+
+def test_a_defect_of_the_same_name_from_another_catalogue_is_decided_for_itself() -> None:
+    (loop,), (extension,) = CATALOG.find("freplace-loop"), CATALOG.find("freplace-tailcallee")
+    renamed = extension._replace(slug=loop.slug)
+    evidence = [say(EvidenceKind.RELEASE, PRESENT, key=key) for key in extension.commits]
+    facts = Facts([*evidence, say(EvidenceKind.RELEASE, ABSENT, key=KEY)], "x86_64")
+    alone = judge(extension, Facts(evidence, "x86_64"), "x86_64").state
+    judge(loop, facts, "x86_64")
+    assert judge(renamed, facts, "x86_64").state is alone
+    assert facts.marks_for(renamed) != facts.marks_for(loop)
 
 
 def test_a_statement_that_rests_on_no_evidence_deserves_no_trust() -> None:

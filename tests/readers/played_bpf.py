@@ -1,5 +1,5 @@
-"""Kernels whose JIT is played by an interpreter: programs run as their instructions say, and the count of tail calls goes
-where a release hands it.
+"""Kernels whose JIT is played by an interpreter: programs run as their instructions say, and the count of tail calls
+goes where a release hands it.
 """
 
 from __future__ import annotations
