@@ -13,6 +13,11 @@ def changed_in_release(commit: Commit, fact: BranchFact, version: UpstreamVersio
     """Returns the evidence about such a commit in a release of its branch."""
     there = commit.first_release <= version.base and commit.only_on_branch is None
     words = f"{version.branch}.y {'has' if there else 'lacks'} {commit.key} from its start"
+    takes_back, brings_first = fact.changes[0]
+    if version < takes_back and not brings_first and not there:
+        # Something brought it before, listed or not.
+        detail = f"{takes_back} reverts {commit.key}, and it is not known since when {version.branch}.y had it"
+        return _open(commit, f"survey {fact.survey}: {fact.source}", detail, settle)
     for release, brings in fact.changes:
         if release <= version:
             there = brings
@@ -20,11 +25,13 @@ def changed_in_release(commit: Commit, fact: BranchFact, version: UpstreamVersio
     citation = f"survey {fact.survey}: {fact.source}"
     if not there and fact.surveyed_through is not None and version > fact.surveyed_through:
         detail = f"{words}; {fact.surveyed_through} is the last release surveyed, and {version} is newer"
-        return Evidence(
-            EvidenceKind.RELEASE, commit.key, Presence.UNKNOWN, citation, detail, Confidence.LOW, settle=settle
-        )
+        return _open(commit, citation, detail, settle)
     presence = Presence.PRESENT if there else Presence.ABSENT
     return Evidence(EvidenceKind.RELEASE, commit.key, presence, citation, words, Confidence.HIGH, basis=fact.basis)
+
+
+def _open(commit: Commit, citation: str, detail: str, settle: str) -> Evidence:
+    return Evidence(EvidenceKind.RELEASE, commit.key, Presence.UNKNOWN, citation, detail, Confidence.LOW, settle=settle)
 
 
 def reverted_after(commit: Commit, version: UpstreamVersion) -> bool:

@@ -143,5 +143,16 @@ def test_what_mainline_had_is_there_from_the_start_of_the_branch(catalog: Catalo
     fact = _fact(("6.6.150", False))
     before, after = (changed_in_release(commit, fact, parse_version(text), "look") for text in ("6.6.149", "6.6.150"))
     assert (before.presence, after.presence) == (Presence.PRESENT, Presence.ABSENT)
-    only = commit._replace(only_on_branch="6.6")
-    assert changed_in_release(only, fact, parse_version("6.6.149"), "look").presence is Presence.ABSENT
+
+
+def test_a_revert_of_what_nothing_is_known_to_have_brought_leaves_the_releases_before_open(catalog: Catalog) -> None:
+    """Something brought it, or it could not be taken back: a commit that a defect needs is not absent there."""
+    commit = catalog.commits["2b5dcb31a19a"]._replace(first_release=parse_version("6.7"))
+    fact = _fact(("6.6.150", False), ("6.6.155", True))
+    for item in (commit, commit._replace(first_release=parse_version("6.6"), only_on_branch="6.6")):
+        before = changed_in_release(item, fact, parse_version("6.6.149"), "look")
+        assert (before.presence, before.settle) == (Presence.UNKNOWN, "look")
+        for release, expected in (("6.6.150", Presence.ABSENT), ("6.6.155", Presence.PRESENT)):
+            assert changed_in_release(item, fact, parse_version(release), "look").presence is expected
+    brought = _fact(("6.6.150", True), ("6.6.155", False))
+    assert changed_in_release(commit, brought, parse_version("6.6.149"), "look").presence is Presence.ABSENT

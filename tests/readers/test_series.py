@@ -154,6 +154,37 @@ def test_what_a_build_lacks_and_what_a_note_limits_is_less_sure(catalog: Catalog
         assert found.confidence is Confidence.MEDIUM
 
 
+@pytest.mark.parametrize(
+    ("build", "inherits"),
+    [
+        ("5.14.0-427.13.1.el9_4.x86_64", True),
+        ("5.14.0-427.13.1.el9_4", True),
+        ("5.14.0-427.13.1.el9_40.x86_64", False),
+        ("5.14.0-427.16.1.el9_4.x86_64", False),
+        ("5.14.0-503.11.1.el9_5.x86_64", False),
+    ],
+)
+def test_what_a_rebuilder_lists_the_original_of_the_same_name_has_and_no_other(
+    catalog: Catalog, build: str, inherits: bool
+) -> None:
+    """A rebuilder adds patches of its own."""
+    start = "5.14.0-427.13.1.el9_4"
+    fact = SeriesFact("rhel", "el9", "5.14", _FIX_6, True, start, False, "made", None, rebuilder="AlmaLinux")
+    found = _made(catalog, fact, build)
+    assert [(item.presence, item.confidence) for item in found] == [(Presence.PRESENT, Confidence.MEDIUM)] * inherits
+    assert _made(catalog, fact._replace(present=False), build) == []
+
+
+def test_a_build_before_the_stable_release_that_has_a_commit_took_nothing_out(catalog: Catalog) -> None:
+    key = "f263a81451c1"  # in 5.10.53
+    fact = SeriesFact("android", "android12", "5.10", key, False, "5.10.52-android12-9", True, "made", None)
+    assert _made(catalog, fact, "5.10.205-android12-9-00015-gabcdef012345") == []
+    at = fact._replace(start="5.10.53-android12-9")
+    (other,) = _made(catalog, at, "5.10.205-android12-9-00015-gabcdef012345")
+    assert other.presence is Presence.UNKNOWN
+    assert _made(catalog, fact._replace(start="android12-9"), "5.10.205-android12-9-00015-gabcdef012345") == []
+
+
 def test_a_commit_that_a_vendor_took_out_is_open_in_its_other_builds(catalog: Catalog) -> None:
     """The stable release has it, and one build was seen without it."""
     key = "f263a81451c1"  # in 5.10.53

@@ -33,6 +33,16 @@ def _claim(state: State, release: str, branch: str = "6.6", commit: str = _FIX_6
         (_claim(State.ABSENT_THROUGH, "6.6.100"), News.SAME),
         (_claim(State.PRESENT_FROM, "6.6.150"), News.LATER),
         (_claim(State.PRESENT_FROM, "6.6.140"), News.CONTRADICTION),
+        # The last release that is known to lack it, and the next one.
+        (_claim(State.PRESENT_FROM, "6.6.145"), News.CONTRADICTION),
+        (_claim(State.PRESENT_FROM, "6.6.146"), News.LATER),
+        (_claim(State.PRESENT_BY, "6.6.145"), News.CONTRADICTION),
+        (_claim(State.PRESENT_BY, "6.6.146"), News.LATER),
+        (_claim(State.ABSENT_THROUGH, "6.6.145"), News.SAME),
+        (_claim(State.ABSENT_THROUGH, "6.6.146"), News.LATER),
+        (_claim(State.PRESENT_BY, "6.12.4", "6.12"), News.CONTRADICTION),
+        (_claim(State.PRESENT_BY, "6.12.5", "6.12"), News.SAME),
+        (_claim(State.PRESENT_BY, "6.12.6", "6.12"), News.SAME),
         (_claim(State.ABSENT_THROUGH, "6.17.13", "6.17", "2b5dcb31a19a"), News.NEW),
         (_claim(State.PRESENT_FROM, "6.13-rc1", "mainline"), News.SAME),
         (_claim(State.PRESENT_FROM, "6.14-rc1", "mainline"), News.CONTRADICTION),
@@ -46,12 +56,39 @@ def test_a_release_candidate_is_more_exact_than_its_release(catalog: Catalog) ->
     # 1a4607ffba35 is known to be in 6.13, from which candidate on is not.
     claim = _claim(State.PRESENT_FROM, "6.13-rc2", "mainline", "1a4607ffba35")
     assert [item.news for item in compare(_survey(claim), catalog)] == [News.NEW]
+    other = _claim(State.PRESENT_FROM, "6.14-rc2", "mainline", "1a4607ffba35")
+    assert [item.news for item in compare(_survey(other), catalog)] == [News.CONTRADICTION]
+
+
+def test_mainline_is_no_stable_branch_and_what_is_no_release_costs_no_other_claim(catalog: Catalog) -> None:
+    mainline = _claim(State.PRESENT_FROM, "6.13-rc2", "mainline", "1a4607ffba35")
+    assert with_surveys(catalog, [_survey(mainline)]) == catalog
+    claims = (_claim(State.ABSENT_THROUGH, "next-20261126"), _claim(State.ABSENT_THROUGH, "6.6.158"))
+    assert [(item.claim.release, item.news) for item in compare(_survey(*claims), catalog)] == [("6.6.158", News.LATER)]
 
 
 def test_what_reaches_further_is_used(catalog: Catalog) -> None:
     fact = with_surveys(catalog, [_survey(_claim(State.ABSENT_THROUGH, "6.6.158"))]).commits[_FIX_6].branches["6.6"]
-    assert fact.surveyed_through == parse_version("6.6.158")
+    assert (fact.surveyed_through, fact.backported) == (parse_version("6.6.158"), False)
     assert fact.survey == "stable"
+
+
+@pytest.mark.parametrize(
+    ("claim", "news"),
+    [
+        (_claim(State.PRESENT_FROM, "6.6.150"), News.NEW),
+        (_claim(State.PRESENT_FROM, "6.6.151"), News.CONTRADICTION),
+        (_claim(State.PRESENT_BY, "6.6.149"), News.NEW),
+        (_claim(State.PRESENT_BY, "6.6.150"), News.SAME),
+        (_claim(State.PRESENT_BY, "6.6.145"), News.CONTRADICTION),
+        (_claim(State.ABSENT_THROUGH, "6.6.149"), News.SAME),
+        (_claim(State.ABSENT_THROUGH, "6.6.150"), News.CONTRADICTION),
+        (_claim(State.REVERTED_IN, "6.6.160"), News.CONTRADICTION),
+    ],
+)
+def test_a_claim_is_held_against_a_release_by_which_it_was_there(catalog: Catalog, claim: Claim, news: News) -> None:
+    known = with_surveys(catalog, [_survey(_claim(State.PRESENT_BY, "6.6.150"))])
+    assert [item.news for item in compare(_survey(claim), known)] == [news]
 
 
 def test_a_contradiction_is_left_out(catalog: Catalog) -> None:
