@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tailcall_audit.analyzer.catalog.distribution import Proof
 from tailcall_audit.analyzer.catalog.types import Catalog, SeriesFact
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.model import Confidence, Evidence, Presence
@@ -173,6 +174,13 @@ def test_what_a_rebuilder_lists_the_original_of_the_same_name_has_and_no_other(
     found = _made(catalog, fact, build)
     assert [(item.presence, item.confidence) for item in found] == [(Presence.PRESENT, Confidence.MEDIUM)] * inherits
     assert _made(catalog, fact._replace(present=False), build) == []
+
+
+def test_a_release_whose_text_contradicts_itself_has_no_series(catalog: Catalog) -> None:
+    fact = SeriesFact("rhel", "el9", "5.14", _FIX_6, True, "5.14.0-425.el9", False, "made", None)
+    known, release = catalog._replace(series=(fact,), path="made"), parse_release("5.14.0-427.el9.x86_64", catalog)
+    assert len(list(series_evidence(known, release))) == 1
+    assert list(series_evidence(known, release._replace(proof=Proof.NOTHING))) == []
 
 
 def test_a_build_before_the_stable_release_that_has_a_commit_took_nothing_out(catalog: Catalog) -> None:

@@ -82,6 +82,14 @@ def test_a_z_stream_starts_with_what_the_main_line_has_where_it_leaves(catalog: 
     """5.14.0-427.13.1.el9_4 leaves the main line at 427."""
     had = (_build("5.14.0-425.el9", True), _build("5.14.0-430.el9", True))
     assert _claims(catalog, EL9, *had, _build("5.14.0-427.13.1.el9_4", True)) == {(_FROM, "5.14.0-425.el9")}
+    at = (_build("5.14.0-426.el9", False), _build("5.14.0-427.el9", True))
+    expected = {(_THROUGH, "5.14.0-426.el9"), (_FROM, "5.14.0-427.el9")}
+    assert _claims(catalog, EL9, *at, _build("5.14.0-427.13.1.el9_4", True)) == expected
+    # A z-stream of an excerpt that lists again what its main line has was not without it before.
+    again = (_build("5.14.0-427.13.1.el9_4", None), _build("5.14.0-427.16.1.el9_4", True))
+    expected = {(_FROM, "5.14.0-425.el9"), (_FROM, "5.14.0-427.16.1.el9_4")}
+    assert _claims(catalog, EL9, *had, *again, dated=True) == expected
+    assert _claims(catalog, EL9, *had, _build("5.14.0-284.30.1.el9_2", None), dated=True) == {(_FROM, "5.14.0-425.el9")}
     later = (_build("5.14.0-425.el9", False), _build("5.14.0-430.el9", True))
     assert _claims(catalog, EL9, *later, _build("5.14.0-427.13.1.el9_4", True)) == {
         (_THROUGH, "5.14.0-425.el9"),

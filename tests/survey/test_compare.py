@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.model import Presence
+from tailcall_audit.analyzer.readers.upstream_release import commit_in_release
 from tailcall_audit.analyzer.survey.compare import News, compare, with_surveys
 from tailcall_audit.analyzer.survey.types import Claim, Kind, State, Survey
 from tailcall_audit.analyzer.version import parse_version
@@ -89,6 +91,15 @@ def test_what_reaches_further_is_used(catalog: Catalog) -> None:
 def test_a_claim_is_held_against_a_release_by_which_it_was_there(catalog: Catalog, claim: Claim, news: News) -> None:
     known = with_surveys(catalog, [_survey(_claim(State.PRESENT_BY, "6.6.150"))])
     assert [item.news for item in compare(_survey(claim), known)] == [news]
+
+
+def test_a_backport_is_in_its_release_and_in_none_before(catalog: Catalog) -> None:
+    known = with_surveys(catalog, [_survey(_claim(State.PRESENT_FROM, "6.6.150"))])
+    found = {
+        release: commit_in_release(known, known.commits[_FIX_6], parse_version(release)).presence
+        for release in ("6.6.149", "6.6.150", "6.6.200")
+    }
+    assert found == {"6.6.149": Presence.ABSENT, "6.6.150": Presence.PRESENT, "6.6.200": Presence.PRESENT}
 
 
 def test_a_contradiction_is_left_out(catalog: Catalog) -> None:
