@@ -182,7 +182,7 @@ def test_an_object_that_ends_its_worker_costs_the_others_nothing(
 ) -> None:
     from tailcall_audit.analyzer import limits
 
-    monkeypatch.setitem(limits.LIMITS, "programs", limits.Limits(1, 60, 512))
+    monkeypatch.setitem(limits.LIMITS, "programs", limits.Limits(2, 1200, 512))
     code, data = as_json(capsys, "two.o", "hostile.o", "--only", "x86-hierarchy")
     assert code == 1
     assert "processor time" in data["skipped"][0]["reason"]

@@ -63,8 +63,8 @@ def deb(path: Path, data: bytes, control: bytes = CONTROL, extra: tuple[tuple[st
 
 
 def in_child(code: str, path: Path) -> str:
-    """What a child prints that runs `code` on a file (`path` in it), within bounds of memory and of 30 s of CPU."""
-    limits = f"import resource as r; r.setrlimit(r.RLIMIT_AS, ({MEMORY},) * 2); r.setrlimit(r.RLIMIT_CPU, (30,) * 2)"
+    """What a child prints that runs `code` on a file (`path` in it), within bounds of memory and of 120 s of CPU."""
+    limits = f"import resource as r; r.setrlimit(r.RLIMIT_AS, ({MEMORY},) * 2); r.setrlimit(r.RLIMIT_CPU, (120,) * 2)"
     script = f"{limits}\nimport sys\nfrom pathlib import Path\npath = Path(sys.argv[1])\n{code}"
     done = subprocess.run(
         [sys.executable, "-c", script, str(path)], capture_output=True, text=True, timeout=600, check=False
