@@ -93,7 +93,7 @@ def _memory() -> float:
 
 
 def _batch(reader: FuzzedReader, start: int, until: float, pending: Path, failures: Path) -> Tally:
-    """Runs cases until the time is up. `pending` is a folder that holds the current case."""
+    """Runs cases until the time is up, at least one. `pending` is a folder that holds the current case."""
     tally = Tally()
 
     @settings(
@@ -106,7 +106,7 @@ def _batch(reader: FuzzedReader, start: int, until: float, pending: Path, failur
     @given(reader.strategy)
     def run(case: Case) -> None:
         nonlocal tally
-        if time.time() > until:
+        if tally.cases and time.time() > until:
             raise KeyboardInterrupt
         (pending / _CASE).write_bytes(pickle.dumps(dict(case)))
         try:
@@ -123,7 +123,7 @@ def _batch(reader: FuzzedReader, start: int, until: float, pending: Path, failur
                 raise KeyboardInterrupt  # the memory of a process never shrinks: a new process continues
 
     try:
-        while time.time() < until:
+        while not tally.cases or time.time() < until:
             seed(start)(run)()
             start += 1
     except KeyboardInterrupt:

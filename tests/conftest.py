@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tailcall_audit.analyzer.catalog import load
 from tailcall_audit.analyzer.catalog.load import load_catalog
@@ -18,11 +19,17 @@ from tailcall_audit.analyzer.gates.settings import SETTINGS
 from tests.durations import times_by_folder
 from tests.mutants import IN_5_10, IN_6_1, lacking
 
-# No test fails because the machine is busy.
-settings.register_profile("patient", deadline=None)
+# No test fails because the machine is busy: neither an example nor making it has a time.
+_BUSY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("patient", _BUSY)
 # A run of CI tries the same examples each time: what it says of a commit does not depend on luck. bench.fuzz looks for new ones.
-settings.register_profile("ci", deadline=None, derandomize=True)
+settings.register_profile("ci", _BUSY, derandomize=True)
 settings.load_profile(os.environ.get("TAILCALL_AUDIT_TEST_PROFILE", "patient"))
+
+# A run behind `&` or nohup ignores these signals, and all that it starts would inherit that.
+for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 
 @pytest.fixture(scope="session")

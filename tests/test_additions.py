@@ -159,6 +159,7 @@ def guest(checkout: Path) -> tuple[str, str]:
         shown = run(
             checkout,
             *("--image", str(debian_image(IN_6_12)), "--no-emulation", "--confirm=vm", "--only", "example-defect"),
+            *("--guest-timeout", "240"),
             "--json",
             path=name,
             code=1,

@@ -6,6 +6,7 @@ package.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -58,7 +60,8 @@ def test_a_set_up_that_is_interrupted_again_and_again_is_mended_by_the_next(
         if process.returncode == 130:
             assert said.splitlines()[-1] == "tailcall-audit: interrupted: run the same command again"
         else:
-            assert process.returncode in (0, -ending), said
+            # A Python that is interrupted while it starts ends with 1 and its own words.
+            assert process.returncode in (0, -ending) or "KeyboardInterrupt" in said, said
     works(project, environ)
 
 
@@ -169,24 +172,33 @@ def test_a_checkout_that_others_own_is_used_from_the_cache_of_an_unprivileged_us
 
 def test_two_at_once_make_one_environment(tmp_path: Path, environ: dict[str, str]) -> None:
     project = checkout(tmp_path / "project")
-    calls = [
-        subprocess.Popen(
-            ["/bin/bash", project / "bin/small"],
-            env=environ,
-            cwd="/",
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(3)
-    ]
-    said = []
-    for process in calls:
-        out, err = process.communicate()
-        assert (process.returncode, out.strip()) == (0, f"{project}/small.py"), err
-        said.append(err)
+    with ExitStack() as stack:
+        with (project / ".venv.lock").open("w") as lock:
+            # The test holds the lock until all three wait for it: however late one starts, it meets another one.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            calls = [
+                stack.enter_context(
+                    subprocess.Popen(
+                        ["/bin/bash", project / "bin/small"],
+                        env=environ,
+                        cwd="/",
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.PIPE,
+                        text=True,
+                    )
+                )
+                for _ in range(3)
+            ]
+            for process in calls:
+                assert process.stderr is not None
+                assert "another process is setting up" in process.stderr.readline()
+            assert not (project / ".venv").exists()
+        said = []
+        for process in calls:
+            out, err = process.communicate()
+            assert (process.returncode, out.strip()) == (0, f"{project}/small.py"), err
+            said.append(err)
     assert sum("making" in text for text in said) == 1
-    assert sum("another process is setting up" in text for text in said) == 2
     works(project, environ)
 
 

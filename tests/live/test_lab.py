@@ -30,6 +30,8 @@ pytestmark = pytest.mark.skipif(
     shutil.which("qemu-system-x86_64") is None, reason="no qemu-system-x86_64 on this machine: install qemu-system-x86"
 )
 
+PATIENT = ("--guest-timeout", "240")
+"""The default of 90 s is for a machine that does nothing else."""
 EXCEPTIONS: dict[str, set[str]] = {}
 """Kernels on which what is seen differs from the catalogue, and the defects: none is known."""
 
@@ -201,7 +203,10 @@ def test_a_version_that_claims_too_much_is_contradicted_with_exit_code_5(
     made: str, version: str, slug: str, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:
     image = str(request.getfixturevalue(made))
-    assert main(["--kernel", version, "--image", image, "--confirm=vm", "--only", f"{slug},x86-trampoline-loop"]) == 5
+    assert (
+        main(["--kernel", version, "--image", image, "--confirm=vm", *PATIENT, "--only", f"{slug},x86-trampoline-loop"])
+        == 5
+    )
     out = capsys.readouterr().out
     assert "present, CONTRADICTED" in out
     assert ", confirmed" in out
@@ -217,7 +222,7 @@ def test_the_lab_makes_a_matrix_and_says_what_it_skipped(
     (tmp_path / "vmlinux-5.10.218-without-rounding").symlink_to(without_rounding)
     (tmp_path / "vmlinuz-broken").write_bytes(b"x" * 5000)
     (tmp_path / "notes.txt").write_text("no kernel")
-    assert main(["lab", str(tmp_path), "--only", "x86-count-offset", "--only", "x86-hierarchy"]) == 1
+    assert main(["lab", str(tmp_path), *PATIENT, "--only", "x86-count-offset", "--only", "x86-hierarchy"]) == 1
     out = capsys.readouterr().out
     lines = [line.split() for line in out.splitlines()]
     assert ["2", "x86-count-offset", "AFFECTED", "fixed"] in lines
@@ -225,7 +230,7 @@ def test_the_lab_makes_a_matrix_and_says_what_it_skipped(
     assert "skipped: " in out
     assert "vmlinuz-broken" in out
     name = str(tmp_path / newest)
-    assert main(["lab", name, "--only", "x86-hierarchy", "--json"]) == 0
+    assert main(["lab", name, *PATIENT, "--only", "x86-hierarchy", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     jsonschema.validate(data, json.loads(report_schema_path().read_text()))
     (verdict,) = whole_verdicts(data)
@@ -235,5 +240,5 @@ def test_the_lab_makes_a_matrix_and_says_what_it_skipped(
 
 def test_another_release_than_the_audited_one_is_not_judged(capsys: pytest.CaptureFixture[str]) -> None:
     image = str(debian_image("vmlinuz-6.12.117+deb13-cloud-amd64"))
-    assert main(["--kernel", "6.1.170", "--image", image, "--confirm=vm", "--only", "x86-hierarchy"]) == 2
+    assert main(["--kernel", "6.1.170", "--image", image, "--confirm=vm", *PATIENT, "--only", "x86-hierarchy"]) == 2
     assert "what one shows says nothing about the other" in capsys.readouterr().err

@@ -39,7 +39,9 @@ def text(lines: list[str]) -> bytes:
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="no git binary on this machine")
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.data())
 def test_a_pick_makes_the_tree_that_git_makes(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """The commit and the tree changed two files each; one may have been moved in the tree, one made by the commit."""

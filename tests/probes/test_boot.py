@@ -39,7 +39,7 @@ def qemu(tmp_path: Path, script: str) -> str:
     return str(path)
 
 
-def run(tmp_path: Path, script: str, patience: float = 20.0, slugs: tuple[str, ...] = ("x86-hierarchy",)) -> GuestRun:
+def run(tmp_path: Path, script: str, patience: float = 120.0, slugs: tuple[str, ...] = ("x86-hierarchy",)) -> GuestRun:
     image = tmp_path / "vmlinuz"
     image.write_bytes(b"")
     return run_in_guest(
@@ -75,11 +75,11 @@ HELLO = ("hello", "6.1.0", "#1 SMP", "1", "1", "", "1", "4096")
             "panicked before it reached user space: Kernel panic - not syncing: ACPI",
         ),
         ("echo 'Booting...'", "ended before it reported anything; its last words: Booting..."),
-        ("echo 'Booting...'; sleep 60", "reported nothing for 0.5 s; its last words: Booting..."),
+        ("echo 'Booting...'; sleep 60", "reported nothing for 4 s; its last words: Booting..."),
     ],
 )
 def test_a_guest_that_never_comes_up_says_why(tmp_path: Path, script: str, reason: str) -> None:
-    found = run(tmp_path, script, patience=0.5 if "sleep" in script else 20.0)
+    found = run(tmp_path, script, patience=4.0 if "sleep" in script else 120.0)
     assert found.failure is not None
     assert reason in found.failure
     assert found.results["x86-hierarchy"] == Result(COULD_NOT_RUN, found.failure, False)
@@ -144,8 +144,8 @@ def test_a_panic_elsewhere_and_a_silent_end_say_nothing_about_the_defect(tmp_pat
     found = run(tmp_path, started + f"cat <<'EOF'\n{elsewhere}EOF\n", slugs=("freplace-attached-panic",))
     assert found.results["freplace-attached-panic"].state == COULD_NOT_RUN
     assert "oopsed in acpi_init, which does not show this defect" in found.results["freplace-attached-panic"].detail
-    found = run(tmp_path, started + "sleep 60", patience=0.5, slugs=("freplace-attached-panic",))
-    assert "said nothing for 0.5 s in the middle of it" in found.results["freplace-attached-panic"].detail
+    found = run(tmp_path, started + "sleep 60", patience=4.0, slugs=("freplace-attached-panic",))
+    assert "said nothing for 4 s in the middle of it" in found.results["freplace-attached-panic"].detail
 
 
 def test_an_oops_that_no_probe_explains_gets_the_earlier_ones_a_second_boot(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_the_guest_dies_with_whoever_started_it(tmp_path: Path) -> None:
     guest = int(marker.read_text())
     audit.send_signal(signal.SIGKILL)
     audit.wait()
-    for _ in range(100):
+    for _ in range(2400):
         if not os.path.exists(f"/proc/{guest}") or "Z" in Path(f"/proc/{guest}/stat").read_text().split(")")[1][:3]:
             return
         time.sleep(0.05)
@@ -227,7 +227,7 @@ def test_each_machine_gets_its_board_processor_and_console(machine: Machine, tmp
     image = tmp_path / "vmlinuz"
     image.write_bytes(b"")
     program = Qemu(qemu(tmp_path, f'printf "%s\\n" "$@" >{tmp_path}/arguments'))
-    run_in_guest(image, image, Guest(patience=20), ("x86-hierarchy",), qemu=program, architecture=machine.architecture)
+    run_in_guest(image, image, Guest(patience=120), ("x86-hierarchy",), qemu=program, architecture=machine.architecture)
     words = (tmp_path / "arguments").read_text().splitlines()
     assert words[words.index("-cpu") + 1] == machine.processor
     assert set(machine.board) <= set(words)
@@ -260,7 +260,7 @@ def test_qemu_is_confined_and_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyP
     image = tmp_path / "vmlinuz"
     image.write_bytes(b"")
     confined = Qemu(qemu(tmp_path, script), ("-sandbox", "on"))
-    run_in_guest(image, image, Guest(memory=300, patience=20), ("x86-hierarchy",), qemu=confined)
+    run_in_guest(image, image, Guest(memory=300, patience=120), ("x86-hierarchy",), qemu=confined)
     words = (tmp_path / "arguments").read_text().split()
     assert words[words.index("-sandbox") + 1] == "on"
     assert words[words.index("-nic") + 1] == "none"

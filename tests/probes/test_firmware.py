@@ -80,6 +80,6 @@ def test_firmware_starts_an_efi_image_and_no_elf_file(magic: bytes, by_firmware:
     image = tmp_path / "vmlinuz"
     image.write_bytes(magic)
     program = Qemu(qemu(tmp_path, f'printf "%s\\n" "$@" >{tmp_path}/arguments'), firmware="/QEMU_EFI.fd")
-    run_in_guest(image, image, Guest(patience=5.0), ("x86-hierarchy",), qemu=program, architecture="loongarch64")
+    run_in_guest(image, image, Guest(patience=120.0), ("x86-hierarchy",), qemu=program, architecture="loongarch64")
     words = (tmp_path / "arguments").read_text().splitlines()
     assert (("-bios" in words) and words[words.index("-bios") + 1] == "/QEMU_EFI.fd") is by_firmware
