@@ -24,14 +24,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.source_changes import ChangeError, changed
 from tests.kernels import package_file
-from tests.readers.half_fixes.corners import UNDONE, Edit
-from tests.readers.half_fixes.edits import LOONGARCH, RISCV64, S390, Half, edited
 
 _FRAGMENT = Path(__file__).with_suffix(".config")
 _PROGRAMS = ("make", "flex", "bison", "bc", "pahole", "dpkg-deb", "xz")
@@ -40,45 +38,6 @@ _PACKAGES = "clang lld llvm make flex bison bc libelf-dev pahole xz-utils gcc-s3
 _THIN_LTO = "CONFIG_LTO_CLANG_THIN=y\n# CONFIG_LTO_NONE is not set\n"
 
 
-_ORIGINAL = ".tailcall-audit-original"
-_TRAMPOLINE, _COUNT = "__arch_prepare_bpf_trampoline", "offsetof(struct prog_frame, tail_call_cnt)"
-_COMPILABLE = {
-    "s390-tailcall-hierarchy": (
-        Edit(
-            S390, "bpf_jit_insn", "if (insn->src_reg == BPF_PSEUDO_CALL)\n\t\t\t/*\n\t\t\t * mvc", "if (0)\n/*\n * mvc"
-        ),
-    ),
-    # The count is copied onto itself, for the traced function neither takes nor gives it.
-    "s390-trampoline-tcc": (
-        Edit(S390, _TRAMPOLINE, f"{_COUNT},\n\t\t       0xf000 | tjit->tccnt_off", f"{_COUNT},\n 0xf000 | {_COUNT}"),
-        Edit(S390, _TRAMPOLINE, "0xd203f000 | tjit->tccnt_off,\n\t\t       0xf000", f"0xd203f000 | {_COUNT},\n 0xf000"),
-    ),
-    # Where an offset counts from -1 (in programs with subprograms), the jump leads to the instruction in front of the
-    # tail call.
-    "loongarch-tailcall-jump-offset": (
-        Edit(
-            LOONGARCH,
-            "emit_bpf_tail_call",
-            "ctx->offset[insn + 1] - ctx->idx",
-            "(ctx->prog->is_func ? ctx->offset[insn] - 1 : ctx->offset[insn + 1]) - ctx->idx",
-        ),
-    ),
-}
-"""The edits for defects whose edits in `UNDONE` do not compile: with these the kernel compiles and behaves as it does
-without the fix.
-"""
-
-_FIXES = {
-    "riscv-kcfi-tailcall-stack": (
-        Edit(
-            RISCV64,
-            "__build_epilogue",
-            "is_tail_call ? (RV_KCFI_NINSNS + RV_FENTRY_NINSNS + 1) * 4 : 0",
-            "is_tail_call ? (RV_FENTRY_NINSNS + 1) * 4 : 0",
-        ),
-    ),
-}
-"""The fixes of defects, as edits of sources that lack them: each gives the text of a later source that has the fix."""
 _RENAMED = {"CONFIG_CFI_CLANG=y": "CONFIG_CFI=y"}
 """Options by the names of v6.9, and what .config of a later kernel calls them: Linux kernel commit 23ef9d439769 ("kcfi:
 Rename CONFIG_CFI_CLANG to CONFIG_CFI") (in v6.18).
@@ -197,59 +156,6 @@ def _configure(build: Build, local_version: str, thin_lto: bool) -> None:
     done.touch()
 
 
-@contextmanager
-def _changed(sources: Path, without: Sequence[str], fixes: Sequence[str], architecture: str) -> Iterator[None]:
-    """Takes fixes of defects out of the sources, and applies others, while the context lasts. Raises BuildError if it
-    is not known how.
-
-    The originals lie beside the files meanwhile: what a killed run has left is put back first.
-    """
-    _put_back(sources)
-    try:
-        for edit in (*_undoing(without, architecture), *_fixing(fixes)):
-            path = sources / edit.path
-            original = path.with_name(path.name + _ORIGINAL)
-            if not original.exists():
-                shutil.copy2(path, original)
-            path.write_text(_edit(path.read_text(encoding="utf-8"), edit), encoding="utf-8")
-        yield
-    finally:
-        _put_back(sources)
-
-
-def _undoing(slugs: Sequence[str], architecture: str) -> Iterator[Edit]:
-    for slug in slugs:
-        found = [item.edits for item in UNDONE if item.slug == slug and item.architecture == architecture]
-        if not found:
-            raise BuildError(f"tests/readers/half_fixes/corners.py does not undo the fix of {slug} on {architecture}")
-        yield from _COMPILABLE.get(slug, found[0])
-
-
-def _fixing(slugs: Sequence[str]) -> Iterator[Edit]:
-    for slug in slugs:
-        if slug not in _FIXES:
-            raise BuildError(f"it is not known how to fix {slug}, only {', '.join(_FIXES)}")
-        yield from _FIXES[slug]
-
-
-def _put_back(sources: Path) -> None:
-    undone = {edit.path for item in UNDONE for edit in item.edits}
-    for path in undone | {edit.path for edits in _FIXES.values() for edit in edits}:
-        original = sources / (path + _ORIGINAL)
-        if original.exists():
-            shutil.copyfile(original, sources / path)
-            original.unlink()
-
-
-def _edit(text: str, edit: Edit) -> str:
-    """Returns the changed text of a file; raises BuildError if what the edit changes is not in it."""
-    if edit.old not in text:
-        raise BuildError(f"{edit.path} does not have {edit.old!r}: it cannot be changed as asked")
-    if not edit.function:
-        return text.replace(edit.old, edit.new)
-    return edited(text, Half("", "", "", "", edit.path, edit.function, edit.old, edit.new))
-
-
 def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.compilers", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
@@ -266,7 +172,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _build(given: argparse.Namespace) -> Path:
-    """Builds a kernel and returns its path; raises BuildError or OSError."""
+    """Builds a kernel and returns its path; raises BuildError, ChangeError or OSError."""
     architecture = _ARCHITECTURES[given.architecture]
     if given.compiler not in architecture.compilers:
         raise BuildError(f"{given.architecture} is built with --compiler {' or '.join(architecture.compilers)}")
@@ -283,7 +189,7 @@ def _build(given: argparse.Namespace) -> Path:
         sources, folder / f"build-{version}-{name}", given.compiler, given.architecture, given.jobs, given.clang
     )
     _configure(build, f"-{name}", given.thin_lto)
-    with _changed(sources, given.without, given.fixes, given.architecture):
+    with changed(sources, given.without, given.fixes, given.architecture):
         build.make(architecture.target)
     changes = (*(f"no-{slug}" for slug in given.without), *(f"fixed-{slug}" for slug in given.fixes))
     built = folder / "-".join((Path(architecture.file).name, version, name, *changes))
@@ -300,7 +206,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Builds one kernel; returns 2 if it cannot be built."""
     try:
         print(_build(_arguments(words)))
-    except (BuildError, OSError) as error:
+    except (BuildError, ChangeError, OSError) as error:
         print(f"bench.compilers: {error}", file=sys.stderr)
         return 2
     return 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import compilers
+from bench import compilers, source_changes
 from tailcall_audit import State, audit
 from tests.kernels import kernel_source
 
@@ -73,13 +73,15 @@ def test_a_fix_is_applied_to_the_sources_and_put_back(tmp_path: Path) -> None:
         (verdict,) = audit(trees=[str(tree)], arch="riscv64", only=[slug]).targets[0].verdicts
         return verdict.state
 
-    with compilers._changed(tree, (), [slug], "riscv64"):
+    with source_changes.changed(tree, (), [slug], "riscv64"):
         assert state() is State.FIXED
     assert state() is State.AFFECTED
     assert file.read_text() == before
     with (
-        pytest.raises(compilers.BuildError, match="not known how to fix s390-tailcall-hierarchy, only riscv-kcfi"),
-        compilers._changed(tree, (), [slug, "s390-tailcall-hierarchy"], "riscv64"),
+        pytest.raises(
+            source_changes.ChangeError, match="not known how to fix s390-tailcall-hierarchy, only riscv-kcfi"
+        ),
+        source_changes.changed(tree, (), [slug, "s390-tailcall-hierarchy"], "riscv64"),
     ):
         pass
     assert file.read_text() == before
@@ -103,20 +105,20 @@ def test_a_fix_is_undone_in_the_sources_and_put_back(architecture: str, slug: st
     file.parent.mkdir(parents=True)
     shutil.copyfile(source / "arch" / folder, file)
     before = file.read_text()
-    with compilers._changed(tmp_path, [slug], (), architecture):
+    with source_changes.changed(tmp_path, [slug], (), architecture):
         changed = file.read_text()
         assert changed != before
     assert file.read_text() == before
     # A run that was killed leaves the original beside the file.
-    original = file.with_name(file.name + compilers._ORIGINAL)
+    original = file.with_name(file.name + source_changes.ORIGINAL)
     original.write_text(before)
     file.write_text(changed)
-    with compilers._changed(tmp_path, (), (), architecture):
+    with source_changes.changed(tmp_path, (), (), architecture):
         assert file.read_text() == before
     assert not original.exists()
     with (
-        pytest.raises(compilers.BuildError, match="does not undo the fix of no-such-defect"),
-        compilers._changed(tmp_path, [slug, "no-such-defect"], (), architecture),
+        pytest.raises(source_changes.ChangeError, match="does not undo the fix of no-such-defect"),
+        source_changes.changed(tmp_path, [slug, "no-such-defect"], (), architecture),
     ):
         pass
     assert file.read_text() == before
