@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from contextvars import copy_context
 
 from tailcall_audit.analyzer.basis import today
 from tailcall_audit.analyzer.catalog.types import Catalog
-from tailcall_audit.analyzer.model import TargetKind, TargetReport, Verdict
+from tailcall_audit.analyzer.model import TargetReport, Verdict
 from tailcall_audit.analyzer.policy.ageing import without_old
 from tailcall_audit.analyzer.policy.facts import MEMORY, Facts
 from tailcall_audit.analyzer.policy.judge import judge_all
@@ -18,7 +19,7 @@ from tailcall_audit.analyzer.subjects.subject import Parts, Request, Subject
 __all__ = ["judge_alone", "judge_subject", "read_facts"]
 
 _FEW = 8
-"""So many kernels are each judged by themselves."""
+"""The number of kernels up to which each is judged by itself."""
 
 
 class _Beside(threading.Thread):
@@ -27,13 +28,14 @@ class _Beside(threading.Thread):
     def __init__(self, reader: Reader, subject: Subject, request: Request) -> None:
         super().__init__(daemon=True)
         self._reader, self._subject, self._request = reader, subject, request
+        self._context = copy_context()
         self._reading = Reading()
         self._error: BaseException | None = None
 
     def run(self) -> None:
         """Runs the reader. An exception is kept for `outcome`."""
         try:
-            self._reading = self._reader.read(self._subject, self._request)
+            self._reading = self._context.run(self._reader.read, self._subject, self._request)
         except BaseException as error:
             self._error = error
 
@@ -98,7 +100,7 @@ def judge_alone(subject: Subject, request: Request) -> tuple[tuple[Verdict, ...]
 
 
 def _judged_with_others(subject: Subject, request: Request) -> tuple[tuple[Verdict, ...], tuple[str, ...]]:
-    """Does the same. If many kernels are judged of which only the release is known, those that are alike share it."""
+    """Returns what `judge_alone` returns. In large audits, kernels of which only the release is known share verdicts."""
     only_release = subject.release is not None and subject.config is None and subject.parts == Parts()
     if not only_release or MEMORY.of(request.catalog).targets <= _FEW:
         return judge_alone(subject, request)
@@ -111,9 +113,8 @@ def judge_subject(subject: Subject, request: Request) -> TargetReport:
     """Reads and judges one subject. Raises AuditError if it cannot be read."""
     verdicts, read_notes = _judged_with_others(subject, request)
     notes = [*overruled_by_code(verdicts), *subject.notes, *read_notes]
-    running = subject.is_running and subject.kind is not TargetKind.HOST
     return TargetReport(
-        name=f"{subject.label} (running)" if running else subject.label,
+        label=subject.label,
         kind=subject.kind,
         identity=subject.identity,
         verdicts=verdicts,
@@ -121,4 +122,5 @@ def judge_subject(subject: Subject, request: Request) -> TargetReport:
         bootable=subject.bootable,
         is_running=subject.is_running,
         series=subject.series,
+        version=subject.version,
     )

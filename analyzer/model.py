@@ -208,12 +208,12 @@ class Bootable(NamedTuple):
 class TargetReport(NamedTuple):
     """The complete report on one audited kernel.
 
-    `identity` describes the target by its own data. `notes` are remarks for the reader. `bootable` is the place of the
-    kernel image, if it is available. `is_running` marks the kernel that runs on this host. `series` is the line of
-    builds that the kernel belongs to.
+    `label` names the kernel. `identity` describes the target by its own data. `notes` are remarks for the reader.
+    `bootable` is the place of the kernel image, if it is available. `is_running` marks the kernel that runs on this
+    host. `series` is the line of builds that the kernel belongs to, and `version` the version of its package.
     """
 
-    name: str
+    label: str
     kind: TargetKind
     identity: Mapping[str, str | None]
     verdicts: tuple[Verdict, ...]
@@ -221,6 +221,12 @@ class TargetReport(NamedTuple):
     bootable: Bootable | None = None
     is_running: bool = False
     series: str | None = None
+    version: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The name that reports show: the label, and a mark at the running one of several kernels."""
+        return f"{self.label} (running)" if self.is_running and self.kind is not TargetKind.HOST else self.label
 
     @property
     def states(self) -> dict[str, State]:

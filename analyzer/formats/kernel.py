@@ -25,7 +25,6 @@ __all__ = [
     "with_skipped_nodes",
 ]
 
-_RUNNING = " (running)"
 _EXACT = "exact"
 
 
@@ -88,7 +87,7 @@ def with_skipped_nodes(report: Report) -> Report:
 
 
 def _plain_name(target: TargetReport) -> str:
-    return printable(target.name.removesuffix(_RUNNING))
+    return printable(target.label)
 
 
 def _version(target: TargetReport) -> str:

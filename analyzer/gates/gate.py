@@ -105,8 +105,8 @@ class Tally(NamedTuple):
 def _names_of(target: TargetReport) -> tuple[str, ...]:
     """Returns the names of the kernel, which a waiver's pattern is matched against."""
     identity = target.identity
-    known = (target.name, *(identity.get(key) for key in ("release", "package", "upstream")))
-    return tuple(dict.fromkeys(name.removesuffix(" (running)") for name in known if name))
+    known = (target.label, *(identity.get(key) for key in ("release", "package", "upstream")))
+    return tuple(dict.fromkeys(name for name in known if name))
 
 
 def _waiver_for(slug: str, names: Iterable[str], waivers: Iterable[Waiver]) -> Waiver | None:

@@ -24,6 +24,7 @@ __all__ = ["NEWEST", "Answer", "Stored", "StoredKernel", "read_report", "stored"
 NEWEST = 3
 _MAX_BYTES = 1 << 28
 _RUNNING = " (running)"
+"""The mark that a report shows behind the name of the running kernel (`TargetReport.name`)."""
 
 
 class Answer(NamedTuple):
@@ -81,7 +82,7 @@ def stored(report: Report, name: str = "this audit") -> Stored:
     """Returns a report of this run in the form for a comparison."""
     kernels = tuple(
         StoredKernel(
-            printable(target.name.removesuffix(_RUNNING)),
+            printable(target.label),
             _answers(
                 (item.defect.slug, item.architectures, Answer(item.state, item.brief, item.waived))
                 for item in target.verdicts
@@ -104,6 +105,7 @@ def _verdict(item: Mapping[str, Any], details: Sequence[Any]) -> tuple[str, Sequ
 
 
 def _kernel(item: Mapping[str, Any], details: Sequence[Any]) -> StoredKernel:
+    # A report has the name that a reader sees. The kernel is the same one after a reboot into another.
     name = printable(str(item["name"]).removesuffix(_RUNNING))
     return StoredKernel(name, _answers(_verdict(verdict, details) for verdict in item["verdicts"]))
 

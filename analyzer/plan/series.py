@@ -134,10 +134,9 @@ def _in_repository(request: Request, package: KernelPackage, target: TargetRepor
     if builds is None:
         have = ", ".join(sorted(_by_series(report))[:8])
         raise AuditError(f"--repo {place}: nothing of the series {series!r} in it; there are {have}")
-    # A build's name is that of the package and its version, with a blank between them.
-    versions = {build.name: build.name.partition(" ")[2] for build in builds if isinstance(build, TargetReport)}
-    newer = set(_newer(package, versions.values()))
-    later = [build for build in builds if isinstance(build, Skipped) or versions[build.name] in newer]
+    versions = [build.version for build in builds if isinstance(build, TargetReport) and build.version is not None]
+    newer = set(_newer(package, versions))
+    later = [build for build in builds if isinstance(build, Skipped) or build.version in newer]
     return _Builds(series, [target, *later], KnownFrom.REPOSITORY)
 
 

@@ -170,7 +170,7 @@ def subject_of_package(
         package=f"{package.name} {package.version}",
         image=package.image,
     )
-    return subject._replace(bootable=package.bootable)
+    return subject._replace(bootable=package.bootable, version=package.version)
 
 
 def _published(request: Request, name: str, distribution: str) -> Subject:

@@ -134,7 +134,7 @@ class Subject(NamedTuple):
 
     `release` is what its version proves, at most with `confidence`. `config_applies` is True if options that are off in
     `config` can exclude defects. `live_patches` keep every verdict from being certain. The fields `is_running`,
-    `bootable` and `series` are those of `TargetReport`.
+    `bootable`, `series` and `version` are those of `TargetReport`.
     """
 
     kind: TargetKind
@@ -151,6 +151,7 @@ class Subject(NamedTuple):
     bootable: Bootable | None = None
     is_running: bool = False
     series: str | None = None
+    version: str | None = None
 
 
 def _identity_of(

@@ -213,7 +213,9 @@ def test_a_waived_defect_stays_affected_with_the_waiver_in_what_to_do() -> None:
 
 def test_openvex_has_what_each_status_needs() -> None:
     """OpenVEX 0.2.0: an affected product needs an action statement, one that is not affected a reason."""
-    for item in document("openvex", whole())["statements"]:
+    statements = document("openvex", whole())["statements"]
+    assert {item["status"] for item in statements} == {"affected", "fixed", "not_affected", "under_investigation"}
+    for item in statements:
         assert ("action_statement" in item) is (item["status"] == "affected")
         assert ("impact_statement" in item) is (item["status"] == "not_affected")
         assert "justification" not in item or item["status"] == "not_affected"
@@ -247,7 +249,9 @@ def test_sarif_has_what_is_there_or_may_be_there() -> None:
 
 def test_a_fingerprint_is_of_the_defect_and_the_kernel() -> None:
     first = next(subjects(plain()))
-    moved = first.target._replace(name="/elsewhere/vmlinuz", identity={**first.target.identity, "config": "/x/.config"})
+    moved = first.target._replace(
+        label="/elsewhere/vmlinuz", identity={**first.target.identity, "config": "/x/.config"}
+    )
     verdicts = first.target.verdicts
     prints = {fingerprint(first.target, item) for item in verdicts}
     assert len(prints) == len(verdicts)
@@ -262,12 +266,15 @@ def test_two_kernels_of_one_name_have_names_of_their_own() -> None:
 
 
 def test_what_mends_a_kernel_is_a_fix_of_the_catalogue(catalog: Catalog) -> None:
+    categories = set()
     for item in document("csaf", plain())["vulnerabilities"]:
         (defect,) = catalog.find(item["ids"][0]["text"])
         for entry in item.get("remediations", ()):
+            categories.add(entry["category"])
             fixes = list(leaves(defect.fixed))
             assert entry["category"] == ("vendor_fix" if fixes else "none_available")
             assert all(key in entry["details"] for key in fixes)
+    assert "vendor_fix" in categories
 
 
 def test_no_words_of_an_input_act_in_a_page() -> None:

@@ -24,7 +24,7 @@ from tailcall_audit.analyzer.gates.gate import (
 )
 from tailcall_audit.analyzer.gates.settings import Value
 from tailcall_audit.analyzer.gates.words import outcomes_of
-from tailcall_audit.analyzer.model import Skipped, TargetReport
+from tailcall_audit.analyzer.model import Skipped, TargetKind, TargetReport
 from tests.gates.examples import contradicted, report, target, verdict, waiver
 
 DOCS = Path(__file__).parents[2] / "docs/gates.md"
@@ -113,7 +113,7 @@ def test_a_waiver_changes_no_verdict(catalog: Catalog) -> None:
         ("6.1.0-47-*", "worker-3", {"release": "6.1.0-47-amd64", "upstream": "6.1.170"}, True),
         ("6.1.170", "worker-3", {"release": "6.1.0-47-amd64", "upstream": "6.1.170"}, True),
         ("6.1.170-3", "linux-image 6.1.170-3", {"package": "6.1.170-3"}, True),
-        ("worker-*", "worker-3 (running)", {"release": "6.1.0-47-amd64"}, True),
+        ("worker-3", "worker-3", {"release": "6.1.0-47-amd64"}, True),
         ("6.1", "6.1.170", {"release": "6.1.170"}, False),
         ("6.10.*", "6.1.170", {"release": "6.1.170"}, False),
         ("*", "6.1.170", {"release": None}, True),
@@ -122,7 +122,10 @@ def test_a_waiver_changes_no_verdict(catalog: Catalog) -> None:
 def test_what_a_pattern_names(
     catalog: Catalog, kernel: str, name: str, identity: dict[str, str | None], waived: bool
 ) -> None:
-    subject = target(verdict(catalog, State.AFFECTED))._replace(name=name, identity=identity)
+    subject = target(verdict(catalog, State.AFFECTED))._replace(
+        label=name, identity=identity, kind=TargetKind.PACKAGE, is_running=True
+    )
+    assert subject.name == f"{name} (running)"
     (item,) = seen_by(Gate(waivers=(waiver(kernel),)), subject).verdicts
     assert item.waived is waived
 
