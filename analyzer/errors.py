@@ -7,11 +7,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
 
 __all__ = ["AuditError", "UnknownDefectError", "UsageError", "did_you_mean", "naming", "parameter"]
 
-_OPTIONS: dict[str, str] = {}
-"""The option of each parameter of `audit()` while the command line runs; empty in a program that calls `audit()`."""
+_OPTIONS: ContextVar[Mapping[str, str]] = ContextVar("options", default=MappingProxyType({}))
+"""The option of each parameter of `audit()` while the command line runs; empty in a program that calls `audit()`.
+
+It belongs to the call, not to the process: another thread of the program that calls `audit()` meanwhile has none.
+"""
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
@@ -24,23 +29,21 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
 
 @contextmanager
 def naming(options: Mapping[str, str]) -> Iterator[None]:
-    """Lets messages name options instead of parameters of `audit()`. The command line calls it; worker processes
-    inherit it.
+    """Lets messages name options instead of parameters of `audit()`. The command line calls it. Worker processes
+    inherit it, and a thread that makes messages is started in a copy of the context.
     """
-    before = dict(_OPTIONS)
-    _OPTIONS.update(options)
+    token = _OPTIONS.set({**_OPTIONS.get(), **options})
     try:
         yield
     finally:
-        _OPTIONS.clear()
-        _OPTIONS.update(before)
+        _OPTIONS.reset(token)
 
 
 def parameter(name: str, value: str = "") -> str:
     """Returns a parameter of `audit()` as a message names it: with a value as ``rev=HEAD``, or as the option
     ``--rev HEAD`` while the command line runs.
     """
-    option = _OPTIONS.get(name)
+    option = _OPTIONS.get().get(name)
     if option is None:
         return f"{name}={value}" if value else name
     return f"{option} {value}" if value else option

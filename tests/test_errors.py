@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tailcall_audit import AuditError, audit
+from tailcall_audit import AuditError, Catalog, audit
 from tailcall_audit.analyzer.app.audit_options import audit_parser
 from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.errors import naming, parameter
+from tailcall_audit.analyzer.judging import _Beside
+from tailcall_audit.analyzer.model import EvidenceKind, TargetKind
+from tailcall_audit.analyzer.readers.registry import Reader, Reading
+from tailcall_audit.analyzer.subjects.subject import Request, Subject, make_subject
 
 ROOT = Path(__file__).parents[1] / "analyzer"
 LIBRARY = ("kernelfiles", "subjects", "programs", "web", "selection.py", "targets.py", "pipeline.py", "architecture.py")
@@ -56,6 +62,32 @@ def test_a_message_names_what_its_reader_can_give() -> None:
     with naming({"rev": "--rev"}):
         assert (parameter("rev"), parameter("rev", "HEAD")) == ("--rev", "--rev HEAD")
     assert parameter("rev") == "rev"
+
+
+def in_a_thread(work: Callable[[], str]) -> str:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result()
+
+
+def test_a_program_that_audits_in_another_thread_keeps_its_own_words() -> None:
+    with naming({"rev": "--rev"}):
+        assert in_a_thread(lambda: parameter("rev", "HEAD")) == "rev=HEAD"
+
+
+def test_a_reader_beside_the_others_names_what_they_name(catalog: Catalog) -> None:
+    class Naming(Reader):
+        def read(self, subject: Subject, request: Request) -> Reading:
+            return Reading(notes=(parameter("rev", "HEAD"),))
+
+    reader = Naming(EvidenceKind.HISTORY, (), "", beside=True)
+    request = Request(catalog, ())
+    subject = make_subject(request, TargetKind.RELEASE, "6.1.170", release=None)
+    options: dict[str, str]
+    for options, words in (({}, "rev=HEAD"), ({"rev": "--rev"}, "--rev HEAD")):
+        with naming(options):
+            thread = _Beside(reader, subject, request)
+        thread.start()
+        assert thread.outcome().notes == (words,)
 
 
 def test_the_same_error_for_a_program_and_for_a_user(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -91,7 +92,7 @@ def run_lab(
     done: dict[Path, TargetReport] = {}
     failed: dict[Path, str] = {}
     with ThreadPoolExecutor(max_workers=jobs or os.cpu_count() or 1) as pool:
-        futures = {pool.submit(_boot, path, wanted, progress): path for path in kernels}
+        futures = {pool.submit(copy_context().run, _boot, path, wanted, progress): path for path in kernels}
         try:
             for future in as_completed(futures):
                 path = futures[future]
