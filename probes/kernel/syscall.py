@@ -15,6 +15,8 @@ LIBC.syscall.restype = ctypes.c_long
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "loongarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
 _UNTESTED = {"ppc64": 361, "i686": 357, "armv7l": 386, "mips64": 5315, "sparc64": 349}
 """Numbers of bpf(2) on architectures where no probe has been run yet, taken from their syscall tables."""
+_NUMBER = (_SYSCALL | _UNTESTED).get(os.uname().machine)
+"""The number of bpf(2) on the machine that runs this; None if it is not known."""
 
 ENOTSUPP = 524
 """A kernel-internal error number, which user space sees if the JIT or the architecture refuses an operation."""
@@ -57,23 +59,15 @@ def machine_is_known() -> bool:
 
 def number_of_bpf() -> int:
     """Returns the number of bpf(2) on this architecture; raises BpfError if it is not known."""
-    machine = os.uname().machine
-    number = _SYSCALL.get(machine) or _UNTESTED.get(machine)
-    if number is None:
-        raise BpfError(errno.ENOSYS, f"no number for bpf(2) on {machine} is known here")
-    return number
-
-
-_known_number = 0
-"""The number of bpf(2) here, once it was looked up."""
+    if _NUMBER is None:
+        raise BpfError(errno.ENOSYS, f"no number for bpf(2) on {os.uname().machine} is known here")
+    return _NUMBER
 
 
 def raw_call(command: int, attributes: bytes, what: str) -> tuple[int, bytes]:
     """Makes one bpf(2) call. Returns its result and the attributes as the kernel left them. Raises BpfError."""
-    global _known_number  # noqa: PLW0603
-    _known_number = _known_number or number_of_bpf()
     buffer = buffer_of(attributes)
-    result: int = LIBC.syscall(_known_number, command, buffer, len(attributes))
+    result: int = LIBC.syscall(number_of_bpf(), command, buffer, len(attributes))
     if result < 0:
         raise BpfError(ctypes.get_errno(), what)
     return result, buffer.raw
