@@ -5,7 +5,18 @@ from __future__ import annotations
 from tailcall_audit.analyzer.plan.types import MAINLINE, Outcome, Plan, Role, Step, short
 from tailcall_audit.analyzer.text import printable
 
-__all__ = ["COLUMNS", "cells", "details", "ending", "heading", "mends", "outcome_words", "source_name"]
+__all__ = [
+    "COLUMNS",
+    "cells",
+    "details",
+    "ending",
+    "heading",
+    "mends",
+    "open_lines",
+    "outcome_lines",
+    "outcome_words",
+    "source_name",
+]
 
 COLUMNS = ("#", "COMMIT", "FROM", "OUTCOME", "FOR", "SUBJECT")
 _WORDS = {
@@ -68,8 +79,13 @@ def details(number: int, step: Step) -> list[str]:
     return [printable(f"{number}: {line}") for line in lines]
 
 
-def ending(plan: Plan) -> list[str]:
-    """Returns the state of the tree after the steps, the open defects, and the notes."""
+def open_lines(plan: Plan) -> list[str]:
+    """Returns a line for each defect that the steps leave open."""
+    return [printable(f"open: {item.slug}: {item.reason}") for item in plan.result.open]
+
+
+def outcome_lines(plan: Plan) -> list[str]:
+    """Returns what the steps achieve; nothing if they achieve nothing."""
     lines = []
     result = plan.result
     count = sum(step.outcome in (Outcome.CLEAN, Outcome.RENAMES) for step in plan.steps)
@@ -78,7 +94,13 @@ def ending(plan: Plan) -> list[str]:
         lines.append("nothing to mend")
     if result.fixed:
         lines.append(f"after {commits}: predicted fixed by code, not compiled: {', '.join(result.fixed)}")
-    lines += [f"open: {item.slug}: {item.reason}" for item in result.open]
+    return [printable(line) for line in lines]
+
+
+def ending(plan: Plan) -> list[str]:
+    """Returns the state of the tree after the steps, the defects that were not planned for, and the notes."""
+    lines = []
+    result = plan.result
     if plan.steps and not result.tested:
         lines.append("not every step could be tried")
     if result.tree is not None and plan.steps:

@@ -28,7 +28,7 @@ def _there(btf: Btf, atom: str) -> bool:
     """
     if atom.startswith("!"):
         return not _there(btf, atom[1:])
-    if atom.endswith("()"):
+    if _is_function(atom):
         return btf.has_function(atom[:-2])
     if ":" in atom:
         enum, _, name = atom.partition(":")
@@ -45,7 +45,12 @@ def _there(btf: Btf, atom: str) -> bool:
     return True
 
 
-def _decide(btf: Btf, commit: Commit) -> tuple[Presence, str] | None:
+def _is_function(atom: str) -> bool:
+    return atom.endswith("()")
+
+
+def _decide(btf: Btf, commit: Commit) -> tuple[Presence, tuple[str, ...]] | None:
+    """Returns what the type data says of a commit, and the atoms that say it; None if it has no known shape."""
     assert commit.btf is not None
     answers = {
         presence: next(
@@ -57,7 +62,7 @@ def _decide(btf: Btf, commit: Commit) -> tuple[Presence, str] | None:
     if len(matching) != 1:
         return None  # a shape that the catalogue does not know
     ((presence, atoms),) = matching
-    return presence, ", ".join(f"no {atom[1:]}" if atom.startswith("!") else f"has {atom}" for atom in atoms)
+    return presence, tuple(atoms)
 
 
 def btf_presence(btf: Btf, commit: Commit) -> Presence:
@@ -76,10 +81,12 @@ def btf_evidence(catalog: Catalog, btf: Btf, where: str) -> Iterator[Evidence]:
         except BtfError:
             continue
         if found is not None:
-            presence, words = found
+            presence, atoms = found
             # A commit that needs a missing member is surely absent; a member that is there proves a change, not a fix. A function
             # may be missing because pahole could not make sense of it.
-            sure = Confidence.HIGH if presence is Presence.ABSENT and "()" not in words else Confidence.MEDIUM
+            is_sure = presence is Presence.ABSENT and not any(map(_is_function, atoms))
+            words = ", ".join(f"no {atom[1:]}" if atom.startswith("!") else f"has {atom}" for atom in atoms)
+            sure = Confidence.HIGH if is_sure else Confidence.MEDIUM
             yield Evidence(EvidenceKind.BTF, commit.key, presence, where, f"its BTF {words} ({where})", sure)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.formats.plain import aligned
-from tailcall_audit.analyzer.plan.lines import COLUMNS, cells, details, ending, heading
+from tailcall_audit.analyzer.plan.lines import COLUMNS, cells, details, ending, heading, open_lines, outcome_lines
 from tailcall_audit.analyzer.plan.types import Plan
 
 __all__ = ["render"]
@@ -17,4 +17,4 @@ def render(plan: Plan, _: Catalog) -> str:
         out += [*aligned([COLUMNS, *(cells(number, step) for number, step in enumerate(plan.steps, 1))]), ""]
         more = [line for number, step in enumerate(plan.steps, 1) for line in details(number, step)]
         out += [*more, ""] if more else []
-    return "\n".join([*out, *ending(plan), ""])
+    return "\n".join([*out, *outcome_lines(plan), *open_lines(plan), *ending(plan), ""])

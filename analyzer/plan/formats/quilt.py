@@ -15,7 +15,7 @@ __all__ = ["render"]
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9]+")
 _LONGEST = 52
-"""As long as names by git format-patch are."""
+"""The characters of a file's name, as `git format-patch` cuts it."""
 _LIKE_A_PATCH = re.compile(r"^[ \tX]*(?:---|\+\+\+|\*\*\*|@@|diff |Index:|Prereq:|={10,}|\d+(?:,\d+)?[acd]\d)")
 """The lines that patch(1) takes for the beginning of a patch, indented too: a message must not contain one."""
 

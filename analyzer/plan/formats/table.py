@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tailcall_audit.analyzer.catalog.types import Catalog
-from tailcall_audit.analyzer.plan.lines import COLUMNS, cells, details, ending, heading
+from tailcall_audit.analyzer.plan.lines import COLUMNS, cells, details, ending, heading, open_lines, outcome_lines
 from tailcall_audit.analyzer.plan.types import Outcome, Plan
 
 __all__ = ["render"]
@@ -54,6 +54,7 @@ def render(plan: Plan, _: Catalog) -> str:
     for number, step in enumerate(plan.steps, 1):
         for line in details(number, step):
             console.print(Text(line, style="yellow" if step.outcome is Outcome.CONFLICTS or step.lacks else ""))
-    for line in ending(plan):
-        console.print(Text(line, style="bold red" if line.startswith("open:") else ""))
+    for lines, style in ((outcome_lines(plan), ""), (open_lines(plan), "bold red"), (ending(plan), "")):
+        for line in lines:
+            console.print(Text(line, style=style))
     return written.getvalue()
