@@ -295,5 +295,5 @@ def run(arguments: Sequence[str]) -> int:
         progress.clear()
     compared = against(baseline, report)
     pieces = chosen.pieces(report, view_of(options, settings, gate))
-    emit_pieces(with_changes(pieces, compared, chosen.name), options.output)
+    emit_pieces(with_changes(pieces, compared, chosen), options.output)
     return conclude(found, gate, compared)

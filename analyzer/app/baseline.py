@@ -9,12 +9,11 @@ from tailcall_audit.analyzer.app.streams import say_lines
 from tailcall_audit.analyzer.model import Report
 
 if TYPE_CHECKING:
+    from tailcall_audit.analyzer.formats.registry import Format
     from tailcall_audit.analyzer.gates.compare import Comparison
     from tailcall_audit.analyzer.gates.stored import Stored
 
 __all__ = ["against", "read_baseline", "with_changes"]
-
-_PLAIN = ("table", "plain", "matrix", "fleet")
 
 
 def read_baseline(path: str | None) -> Stored | None:
@@ -36,18 +35,16 @@ def against(baseline: Stored | None, report: Report) -> Comparison | None:
     return compare(baseline, stored(report))
 
 
-def with_changes(pieces: Iterable[str], compared: Comparison | None, name: str) -> Iterator[str]:
-    """Yields the pieces of a report in a format, and what changed behind them; on standard error, where it does not fit
-    into the format.
+def with_changes(pieces: Iterable[str], compared: Comparison | None, chosen: Format) -> Iterator[str]:
+    """Yields the pieces of a report in a format, and behind them what changed. Formats that can have nothing behind a
+    report leave that to standard error.
     """
     yield from pieces
     if compared is None:
         return
-    from tailcall_audit.analyzer.formats.diff import render_comparison, render_comparison_as_markdown
+    from tailcall_audit.analyzer.formats.diff import render_changes, render_comparison
 
-    if name in _PLAIN:
-        yield render_comparison(compared)
-    elif name == "markdown":
-        yield "\n" + render_comparison_as_markdown(compared)
-    else:
+    if chosen.changes is None:
         say_lines(render_comparison(compared))
+    else:
+        yield render_changes(compared, chosen.changes)

@@ -8,10 +8,11 @@ from typing import Any
 
 from tailcall_audit.analyzer.formats.markdown import as_markdown
 from tailcall_audit.analyzer.formats.plain import aligned
+from tailcall_audit.analyzer.formats.registry import Changes
 from tailcall_audit.analyzer.gates.compare import Change, Comparison, NewDefect, Trend
 from tailcall_audit.analyzer.text import printable
 
-__all__ = ["comparison_as_json", "render_comparison", "render_comparison_as_markdown"]
+__all__ = ["comparison_as_json", "render_changes", "render_comparison", "render_comparison_as_markdown"]
 
 _TITLES = {
     Trend.WORSE: "Worse",
@@ -73,6 +74,11 @@ def render_comparison(found: Comparison) -> str:
         if entries:
             lines += [f"{printable(title)}:", *(f"  {printable(entry)}" for entry in entries), ""]
     return "\n".join([*lines, summary(found), ""])
+
+
+def render_changes(found: Comparison, form: Changes) -> str:
+    """Returns the comparison in a form that follows a report."""
+    return render_comparison(found) if form is Changes.TEXT else "\n" + render_comparison_as_markdown(found)
 
 
 def render_comparison_as_markdown(found: Comparison) -> str:

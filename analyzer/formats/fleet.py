@@ -12,13 +12,14 @@ from typing import NamedTuple
 from tailcall_audit.analyzer.formats.lines import facts, settlements, shown, skipped
 from tailcall_audit.analyzer.formats.matrix import CELLS
 from tailcall_audit.analyzer.formats.plain import aligned
-from tailcall_audit.analyzer.formats.registry import View
+from tailcall_audit.analyzer.formats.registry import Changes, View
 from tailcall_audit.analyzer.model import Report, State, TargetReport
 from tailcall_audit.analyzer.text import printable
 
-__all__ = ["render"]
+__all__ = ["CHANGES", "render"]
 
 LAYOUT = True
+CHANGES = Changes.TEXT
 
 _MOST_COLUMNS = 8
 _FEW_NAMES = 3

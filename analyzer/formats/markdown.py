@@ -21,11 +21,13 @@ from tailcall_audit.analyzer.formats.lines import (
     summary,
     waivers,
 )
-from tailcall_audit.analyzer.formats.registry import View
+from tailcall_audit.analyzer.formats.registry import Changes, View
 from tailcall_audit.analyzer.model import Report, State, Verdict
 from tailcall_audit.analyzer.text import printable
 
-__all__ = ["as_markdown", "render"]
+__all__ = ["CHANGES", "as_markdown", "render"]
+
+CHANGES = Changes.MARKDOWN
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~$&@])")
 _MARKS = {State.AFFECTED: "**affected**", State.FIXED: "fixed", State.NOT_AFFECTED: "-", State.UNKNOWN: "*unknown*"}

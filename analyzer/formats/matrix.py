@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from tailcall_audit.analyzer.catalog.types import Defect
 from tailcall_audit.analyzer.formats.lines import facts, skipped, waivers
 from tailcall_audit.analyzer.formats.plain import aligned
-from tailcall_audit.analyzer.formats.registry import View
+from tailcall_audit.analyzer.formats.registry import Changes, View
 from tailcall_audit.analyzer.model import Report, Rule, State, TargetReport
 from tailcall_audit.analyzer.text import printable
 
-__all__ = ["CELLS", "column_titles", "render"]
+__all__ = ["CELLS", "CHANGES", "column_titles", "render"]
 
 LAYOUT = True
+CHANGES = Changes.TEXT
 
 CELLS = {State.AFFECTED: "AFFECTED", State.FIXED: "fixed", State.NOT_AFFECTED: "-", State.UNKNOWN: "?"}
 _MAX_COLUMNS = 8

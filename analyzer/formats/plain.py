@@ -19,11 +19,13 @@ from tailcall_audit.analyzer.formats.lines import (
     summary,
     waivers,
 )
-from tailcall_audit.analyzer.formats.registry import View
+from tailcall_audit.analyzer.formats.registry import Changes, View
 from tailcall_audit.analyzer.model import Report
 from tailcall_audit.analyzer.text import printable
 
-__all__ = ["aligned", "render"]
+__all__ = ["CHANGES", "aligned", "render"]
+
+CHANGES = Changes.TEXT
 
 
 def aligned(table: Sequence[Sequence[str]]) -> list[str]:

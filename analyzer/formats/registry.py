@@ -1,12 +1,13 @@
 """Output formats, found by their names: each is a module here with ``render(report, view) -> str``.
 
-A module with ``LAYOUT = True`` is a text layout for certain reports (`matrix`, `lab`), not a format that a user can
-choose.
+A module may also have ``pieces`` and ``CHANGES``, as `Format` has them. A module with ``LAYOUT = True`` is a text
+layout for certain reports (`matrix`, `lab`), not a format that a user can choose.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from enum import Enum
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,7 +16,7 @@ from tailcall_audit.analyzer.errors import AuditError, did_you_mean
 if TYPE_CHECKING:
     from tailcall_audit.analyzer.model import Report
 
-__all__ = ["Format", "FormatNames", "View", "find_format", "format_names"]
+__all__ = ["Changes", "Format", "FormatNames", "View", "find_format", "format_names"]
 
 _PACKAGE = "tailcall_audit.analyzer.formats"
 
@@ -35,14 +36,23 @@ class View(NamedTuple):
     namespace: str = ""
 
 
+class Changes(Enum):
+    """A form of a comparison with an earlier report."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+
+
 class Format(NamedTuple):
     """An output format: its name, and the function that renders a report as text. The text ends in a line break.
-    `pieces` yields the same text in parts, so that a large report is never completely in memory as text.
+    `pieces` yields the same text in parts, so that a large report is never completely in memory as text. `changes` is
+    the form in which a comparison with an earlier report follows a report; None if nothing may follow it.
     """
 
     name: str
     render: Callable[[Report, View], str]
     pieces: Callable[[Report, View], Iterator[str]]
+    changes: Changes | None
 
 
 def format_names() -> tuple[str, ...]:
@@ -75,7 +85,10 @@ def find_format(name: str) -> Format:
     try:
         module = import_module(f"{_PACKAGE}.{name}")
         return Format(
-            name, module.render, getattr(module, "pieces", lambda report, view: iter((module.render(report, view),)))
+            name,
+            module.render,
+            getattr(module, "pieces", lambda report, view: iter((module.render(report, view),))),
+            getattr(module, "CHANGES", None),
         )
     except (ModuleNotFoundError, AttributeError) as error:
         known = format_names()

@@ -24,11 +24,13 @@ from tailcall_audit.analyzer.formats.lines import (
     summary,
     waivers,
 )
-from tailcall_audit.analyzer.formats.registry import View
+from tailcall_audit.analyzer.formats.registry import Changes, View
 from tailcall_audit.analyzer.model import Report, State, TargetReport, Verdict
 from tailcall_audit.analyzer.text import printable
 
-__all__ = ["render"]
+__all__ = ["CHANGES", "render"]
+
+CHANGES = Changes.TEXT
 
 _STYLES = {State.AFFECTED: "bold red", State.FIXED: "green", State.NOT_AFFECTED: "green", State.UNKNOWN: "yellow"}
 
