@@ -10,6 +10,7 @@ import pytest
 
 from tests.bin.projects import (
     BACKEND,
+    BIN,
     COREUTILS,
     call,
     checkout,
@@ -40,6 +41,16 @@ def test_a_bare_machine_without_python(tmp_path: Path, environ: dict[str, str]) 
     )
     assert done.stderr.count("\n") == 1
     assert not (project / ".venv").exists()
+
+
+@pytest.mark.parametrize("command", ["tailcall-audit", "test"])
+def test_a_path_without_the_usual_tools(command: str, environ: dict[str, str]) -> None:
+    environ["PATH"] = "/nonexistent"
+    done = subprocess.run(
+        ["/bin/bash", BIN / command], env=environ, cwd="/", capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+    assert refused(done).startswith("tailcall-audit: the folders of PATH lack readlink")
 
 
 def test_a_python_that_is_too_old(tmp_path: Path, environ: dict[str, str]) -> None:
