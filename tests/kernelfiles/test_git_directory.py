@@ -95,6 +95,9 @@ def test_the_socket_of_gits_own_watcher_is_no_fault(tmp_path: Path, monkeypatch:
     with socket.socket(socket.AF_UNIX) as watcher:
         watcher.bind("fsmonitor--daemon.ipc")
         check_git_directories(history.path)
+        os.mkfifo("another.ipc")
+        with pytest.raises(GitDirectoryError, match=r"another\.ipc is a pipe"):
+            check_git_directories(history.path)
 
 
 def test_links_in_circles_end(tmp_path: Path) -> None:
@@ -103,3 +106,7 @@ def test_links_in_circles_end(tmp_path: Path) -> None:
     (history.path / "objects/info").mkdir(exist_ok=True)
     (history.path / "objects/info/alternates").write_text(".\n../objects\n")
     check_git_directories(history.path)
+    # What lies beside the circle is still looked at.
+    os.mkfifo(history.path / "refs/zz")
+    with pytest.raises(GitDirectoryError, match="refs/zz is a pipe"):
+        check_git_directories(history.path)

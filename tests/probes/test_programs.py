@@ -77,7 +77,10 @@ def test_where_nothing_says_what_was_compiled_nothing_is_concluded() -> None:
         def is_compiled(self, program: int) -> bool:
             raise BpfError(errno.EPERM, "program info")
 
-    out_of_reach(Silent(OLD, compiled=True), BpfError(errno.EINVAL, "load of chain", OLD))
+    refusal = BpfError(errno.EINVAL, "load of chain", OLD)
+    out_of_reach(Silent(OLD, compiled=True), refusal)
+    with pytest.raises(UnreachableError):
+        out_of_reach(Refusing(OLD, compiled=True), refusal)
 
 
 @pytest.mark.parametrize("words", [OLD, NEW, "callbacks are not allowed in non-JITed programs\n"])
@@ -103,6 +106,8 @@ def test_a_process_that_sees_no_setting_is_judged_by_what_is_compiled(monkeypatc
 def test_what_needs_no_tail_call_in_a_subprogram_is_judged_without_one() -> None:
     """riscv64 before 7.3 counts empty slots, and takes no tail calls in subprograms."""
     control(Refusing(NEW, compiled=True), subprograms=False)
+    with pytest.raises(UnreachableError):
+        control(Refusing(NEW, compiled=True), subprograms=True)
 
 
 @pytest.mark.parametrize(("number", "lacks"), [(524, "freplace-attach"), (errno.EBUSY, None)])

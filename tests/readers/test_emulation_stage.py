@@ -218,3 +218,5 @@ def test_a_step_is_run_anew_where_a_patch_changes_code_on_its_path(start: int, s
 
 def test_a_control_that_holds_raises_nothing() -> None:
     control(True, "it")
+    with pytest.raises(EmulationError, match="it"):
+        control(False, "it")
