@@ -70,7 +70,7 @@ def parse_version(text: str) -> UpstreamVersion:
 
 
 _CANDIDATE = -1
-"""What stands for a release candidate: the release itself has a 0 there, or the number of a stable update."""
+"""The sublevel of a release candidate, below that of the release itself (0) and of its stable updates."""
 _TRIAL = re.compile(r"(\d{1,9})~(?=exp)", re.ASCII)
 
 

@@ -1,5 +1,5 @@
-"""Programs beside an audit: which are meant, and what they mean on its kernels. Shared by ``exposure`` and
-``--programs``.
+"""The BPF programs that are audited beside kernels: which ones the user named, and how they meet the verdicts. Shared
+by ``exposure`` and ``--programs``.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["asked_for", "joined", "named_programs"]
 
 LOADED = "loaded"
-"""What names the programs of this host, where a file is expected."""
+"""The word that a user gives in place of a file for the programs that this host has loaded."""
 
 
 def asked_for(objects: Sequence[str], bpftool: Sequence[str], *, loaded: bool, closed: bool, compiled: bool) -> Asked:
-    """Returns which programs are meant."""
+    """Returns the programs that these options name."""
     from tailcall_audit.analyzer.exposing import Asked
 
     files = tuple(dict.fromkeys(map(os.path.expanduser, objects)))
@@ -72,13 +72,13 @@ def joined(
 
 
 def _architecture(report: Report | None) -> str | None:
-    """Returns the architecture of all kernels of a report, None if they have several or it is not known of one."""
+    """Returns the architecture that all kernels of a report have; None if they have several, or if one is not known."""
     names = {target.identity.get("architecture") for target in report.targets} if report is not None else set()
     return names.pop() if len(names) == 1 else None
 
 
 def _branches(report: Report | None) -> set[str]:
-    """Returns the branches of a report's kernels, by what they say they are built from."""
+    """Returns the branches of the releases that a report's kernels are built from."""
     targets = report.targets if report is not None else ()
     versions = (target.identity.get("upstream") or "" for target in targets)
     return {parse_version(version).branch for version in versions if version}

@@ -16,7 +16,7 @@ from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
 __all__ = ["STANDARD", "TRACER_ENTRIES", "allocator", "copier", "install", "returns", "tracer_entries"]
 
 _LARGEST = 16 << 20
-"""In bytes: more than any function that is run here asks for."""
+"""The largest allocation, in bytes. No function that is run here asks for as much."""
 
 
 def returns(value: int) -> Stub:

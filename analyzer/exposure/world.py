@@ -31,18 +31,18 @@ __all__ = [
 
 
 class Advice(NamedTuple):
-    """How to decide a "possible" finding: what shows it on a host, and what the user may state instead."""
+    """Two ways to decide a "possible" finding: the command that shows it on a host, and the option that states it."""
 
     shown: str
     stated: str
 
 
 LOOK = Advice("tailcall-audit exposure --loaded shows what the host has", "--closed says that nothing else is put in")
-"""How to learn which programs are in a prog array."""
+"""For findings about the programs in a prog array."""
 LOOK_AT_ATTACHED = Advice(
     "tailcall-audit exposure --loaded shows what is attached", "--closed says that nothing else is"
 )
-"""How to learn which programs are attached."""
+"""For findings about attached programs."""
 
 
 class Targets(NamedTuple):

@@ -20,7 +20,7 @@ _MAX_KERNEL = 512 << 20
 """The largest distribution kernel with debug data left in unpacks to some 400 MB."""
 _MAX_LEVELS = 5
 _MAX_SECTIONS = 96
-"""As many as Windows loads; a unified kernel image has a dozen."""
+"""The most sections of a PE file that Windows loads. A unified kernel image has a dozen."""
 _MAX_DECLARED = 256
 _SETUP = b"HdrS"
 """The mark of a bzImage, at 0x202 (Linux Documentation/arch/x86/boot.rst)."""

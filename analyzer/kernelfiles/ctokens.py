@@ -13,7 +13,7 @@ _TOKEN = re.compile(
     rb"|->|\+\+|--|<<=|>>=|<<|>>|<=|>=|==|!=|&&|\|\||[-+*/%&|^]=|\.\.\.|##|[^\s\w]",
     re.DOTALL,
 )
-"""What most tokens are comes first."""
+"""The forms of a token, the most frequent one first."""
 
 
 def tokenize(text: bytes) -> list[bytes]:

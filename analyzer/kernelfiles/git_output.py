@@ -44,7 +44,7 @@ _ENVIRONMENT = {
     "GIT_FLUSH": "0",  # without it git writes each commit separately
     "GIT_PAGER": "cat",
 }
-"""With these git reads no configuration but the repository's own, fetches nothing and asks no user."""
+"""The environment of git: it reads no configuration but the repository's own, fetches nothing and asks no user."""
 _SAFE = (
     "safe.directory=*",
     "i18n.logOutputEncoding=UTF-8",

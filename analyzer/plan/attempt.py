@@ -18,7 +18,7 @@ from tailcall_audit.analyzer.text import printable
 __all__ = ["Attempts", "Trial", "Wanted", "attempt"]
 
 _MAX_DEPTH = 2
-"""How far what a prerequisite itself lacks is followed."""
+"""The longest chain of prerequisites that is followed: a prerequisite may lack names that another commit brings."""
 _MAX_PREREQUISITES = 8
 _MAX_PATCH = 4 << 20
 _NOWHERE = Origin("", "")

@@ -30,8 +30,8 @@ _USED = re.compile(rb"(?:->|\.)[ \t]*([A-Za-z_]\w{3,})|\b([A-Za-z_]\w{3,})[ \t]*
 _WORD = re.compile(rb"\w+")
 _MAX_NAMES = 20
 _MAX_USED = 400
-"""How many names that the changed files do not have are looked for elsewhere; the largest fix of the catalogue has a
-dozen.
+"""The most names that are looked for in other files because the changed files do not have them. The largest fix of the
+catalogue has a dozen.
 """
 _MAX_PLACES = 50
 _MAX_COMMITS = 20_000

@@ -23,7 +23,7 @@ from tailcall_audit.analyzer.plan.types import Conflict, Outcome
 __all__ = ["Picked", "conflict_functions", "functions_with_markers", "pick"]
 
 _MAX_CANDIDATES = 200
-"""How many files git compares with one that was renamed (merge.renameLimit was 200 for long), and libgit2 does."""
+"""The most files that libgit2 compares with a renamed one, as git did for long (merge.renameLimit)."""
 _HEADING = re.compile(r"^[A-Za-z_$][^;\n]*$", re.MULTILINE)
 _NAME = re.compile(r"\b(\w+)\s*\(")
 _LABEL = re.compile(r"^\w+\s*:\s*$")

@@ -23,7 +23,7 @@ _MAX_CHANGES = 20_000
 _MAX_DEPTH = 100
 _WHOLE = 40
 _MAX_BORROWED = 10
-"""As many as `LooseObjects` checks."""
+"""The most object stores that a repository may borrow from, one after the other. `LooseObjects` has the same limit."""
 _MAX_BLOB = 32 << 20
 
 

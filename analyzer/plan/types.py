@@ -102,11 +102,11 @@ class Left(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What the tree is after the steps.
+    """The state of the tree after the steps.
 
-    `tested`: every step was tried, and what came out was read. `fixed` are the defects that its code alone shows fixed,
-    `open` the others of the plan. `tree` is the id of the tree that real picks lead to; None if a step does not apply,
-    and without git.
+    `tested` is True if every step was tried and the result was read. `fixed` are the defects that the code alone shows
+    fixed, `open` the other defects of the plan. `tree` is the id of the tree that real picks lead to; None if a step
+    does not apply, and without git.
     """
 
     tested: bool
@@ -142,7 +142,7 @@ class Plan(NamedTuple):
 
 
 class KnownFrom(Enum):
-    """Where the versions of a series are known from."""
+    """The source of the versions of a series."""
 
     REPOSITORY = "repository"
     CATALOGUE = "catalogue"

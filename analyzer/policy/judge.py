@@ -13,7 +13,7 @@ from tailcall_audit.analyzer.policy.verdict import judge
 __all__ = ["judge_all"]
 
 _FEW = 8
-"""So many targets are each judged by themselves."""
+"""The number of targets up to which each is judged by itself."""
 
 
 def _architectures_to_try(defect: Defect, facts: Facts, catalog: Catalog) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Notes on commits of which the code of a target says something else than its log or its version."""
+"""Notes on commits about which a target's code contradicts its log or its version."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ class Templates:
         self._mark = mark
         self._marks = tuple((f"{mark}{place}", place) for place in range(10))
         self._statements: dict[int, tuple[Evidence, Evidence | _Statement]] = {}
-        """By the identity of the evidence, which is kept so that no other one gets it."""
+        """Statements by the id() of their evidence. The evidence is kept, so that no other object gets the same id()."""
         self._verdicts: dict[int, _Made] = {}
 
     def template(self, verdicts: Iterable[Verdict]) -> Template:

@@ -279,4 +279,4 @@ def _handler(code: int) -> Handler:
 
 
 HANDLERS: tuple[Handler, ...] = tuple(map(_handler, range(256)))
-"""What applies an instruction to a state, by its opcode."""
+"""The functions that apply an instruction to a state, by opcode."""

@@ -19,7 +19,7 @@ _INDIRECT_JUMP = 0x0D
 """``gotox``: a jump to an address from a map of addresses (BPF_MAP_TYPE_INSN_ARRAY)."""
 _MAX_WORK = 2_000_000
 _WIDTHS = bytes(2 if code == _LD_IMM64 else 1 for code in range(256))
-"""How many slots an instruction takes, by its opcode."""
+"""The number of slots that an instruction takes, by its opcode."""
 _ANY_JUMP = re.compile(
     b"[%s]" % re.escape(bytes(code for code in range(256) if code & 7 in _JUMPS and code & 0xF0 != _CALL))
 )

@@ -40,7 +40,7 @@ class Unit:
 
 
 class Forms(NamedTuple):
-    """Which alternatives of a signature hold surely, and which may hold, by their place in the list."""
+    """The alternatives of a signature that surely hold, and those that may hold, by their index in the list."""
 
     sure: frozenset[int]
     maybe: frozenset[int]

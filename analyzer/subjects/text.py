@@ -81,7 +81,7 @@ def _lines(content: Readable) -> Iterator[str]:
 
 
 class _Texts:
-    """What was found in texts so far."""
+    """The kernels and hints that were found in texts so far."""
 
     def __init__(self, request: Request) -> None:
         self._catalog = request.catalog

@@ -26,7 +26,7 @@ __all__ = [
 MAX_WORD = 500
 """The most characters of a text in a survey."""
 NAME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,80}", re.ASCII)
-"""What a survey may be called: it is the name of its file."""
+"""The form of a survey's name, which is also the name of its file."""
 MAINLINE = "mainline"
 """The name of the branch in claims about mainline's releases and release candidates."""
 

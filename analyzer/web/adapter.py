@@ -1,6 +1,6 @@
 # ruff: noqa: ANN401 (what a library's own method takes)
-"""What requests sends and receives through: whole bodies within a limit, a deadline for all of it, and tries by
-urllib3's Retry.
+"""The adapter through which requests fetches: it reads whole bodies within a limit, has one deadline for a request with
+all its tries, and lets urllib3's Retry decide about these.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 # ruff: noqa: ANN401 (what a library's own method takes)
-"""What was fetched, kept on disk for requests-cache: a file an address, believed only where this user alone could have
-written it.
+"""The copies of fetched data on disk, for requests-cache: a file an address. A file is used only if no other user could
+have written it.
 
 A file is the SHA-256 of the rest in hexadecimal digits, a line of JSON, and the body. Nothing in it names a type or a
 function: the serializers of requests-cache use pickle or make objects of what a file says.

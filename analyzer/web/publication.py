@@ -1,7 +1,7 @@
-"""Which address holds the changelog of one package, as the catalogue says where its distribution publishes them.
+"""Finds the address of a package's changelog. The catalogue has the places where distributions publish changelogs.
 
-An environment variable names a mirror instead (``TAILCALL_AUDIT_DEBIAN_CHANGELOGS``). What some publish lists no
-subjects, or is read from their repositories: for those the catalogue says what to audit instead.
+An environment variable names a mirror instead (``TAILCALL_AUDIT_DEBIAN_CHANGELOGS``). For distributions whose published
+changelogs list no subjects, or whose repositories have them, the catalogue names what to audit instead.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ __all__ = ["MACHINES", "Machine"]
 
 
 class Machine(NamedTuple):
-    """How QEMU is a machine of an architecture.
+    """The machine that QEMU emulates for an architecture.
 
     `architecture` is this tool's name of it, `uname` what ``uname -m`` prints there. `program` is QEMU; `board` are
     its options for the machine, `processor` is the one that is emulated, `kvm_board` stands for `board` where the

@@ -111,7 +111,7 @@ def _count(world: World, member: Member, below: dict[Member, int]) -> int:
 
 
 class _Start(NamedTuple):
-    """What a program does that bypasses the count, in words, and the places of it."""
+    """An action of a program that bypasses the count: how sure it is, in words, and its places."""
 
     state: State
     words: str

@@ -1,4 +1,4 @@
-"""The kernel that a package is: its distribution, known by its source package, and the release in its version.
+"""Finds out which kernel a package holds: the distribution by the source package, the release by the version.
 
 Which source packages are kernels of which distribution is in `catalog/distributions/`. Any other package is from an
 unknown vendor, even if its changelog or its name looks like a known distribution's.

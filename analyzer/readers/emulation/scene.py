@@ -17,7 +17,7 @@ from tailcall_audit.analyzer.emulator.stubs import STANDARD, TRACER_ENTRIES, ins
 __all__ = ["ENTRIES", "Bench", "ProgramKind", "Scene"]
 
 ENTRIES = 4
-"""Of a prog_array."""
+"""The number of entries of a prog_array."""
 _TASK = 1 << 12
 """Stands for a task's address; the lowest bits of a mutex's owner are flags."""
 
