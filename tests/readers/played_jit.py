@@ -151,6 +151,8 @@ def compiling(
     def poke_run(scene: Any, array: int, key: int, old: int, new: int) -> int | Run:
         place = array + scene.layout.place("bpf_array", "ptrs") + 8 * key
         assert (old, scene.machine.word(place)) == (0, new)
+        # A prog_array has programs, and not their other functions.
+        assert scene.objects.get(_aux(scene, new), "bpf_prog_aux", "func_idx") == 0
         scene.state.setdefault("poked", set()).add((array, key))
         return odd.get("poked", 0)  # type: ignore[no-any-return]
 
@@ -159,6 +161,7 @@ def compiling(
     ) -> int | Run:
         assert name and end > image
         assert scene.objects.get(model, "btf_func_model", "nr_args") == 1
+        assert scene.machine.read(model + scene.layout.place("btf_func_model", "arg_size"), 1) == b"\x08"
         struct, programs, number = next(row for row in LISTS if scene.layout.has(row[0]))
         kinds = tuple(kind for kind in (0, 1, 2) if scene.objects.get(lists + 4096 * kind, struct, number))
         scene.state["traced"], scene.state["image"], scene.state["target"] = (kinds, flags), image, target

@@ -119,6 +119,29 @@ def test_a_changelog_of_an_unknown_vendor_is_refused(catalog: Catalog) -> None:
         survey_changelogs(catalog, [_opened(catalog, text)], "changelog", "2026-11-25")
 
 
+@pytest.mark.parametrize(
+    ("author", "place", "expected"),
+    [
+        ("n@example.org", "", None),
+        ("n@example.org", "mirror.example.org/rhel/9/BaseOS", None),
+        ("n@example.org", "repo.almalinux.org/almalinux/9/BaseOS", "AlmaLinux"),
+        # The authors know better than a mirror's address.
+        ("releng@rockylinux.org", "mirror.example.org/9/BaseOS", "Rocky Linux"),
+        ("releng@rockylinux.org", "repo.almalinux.org/almalinux/9/BaseOS", "Rocky Linux"),
+        ("releng@rockylinux.org", "", "Rocky Linux"),
+    ],
+)
+def test_whose_builds_a_changelog_is_about(catalog: Catalog, author: str, place: str, expected: str | None) -> None:
+    """What a rebuilder lists is no fact about Red Hat's own later builds."""
+    opened = _opened(catalog, RHEL.replace("n@example.org", author))
+    found = survey_changelogs(catalog, [opened], "changelog", "2026-11-26", place=place)
+    assert {claim.rebuilder for claim in found.claims} == {expected}
+    known = with_surveys(catalog._replace(series=(), path="made"), [found])
+    report = audit(kernels=["5.14.0-284.el9.x86_64"], catalog=known, only=["x86-count-offset"])
+    own = Verdict.FIXED if expected is None else Verdict.UNKNOWN
+    assert report.targets[0].states == {"x86-count-offset": own}
+
+
 _INTRODUCER = "4a9c7bbe2ed4"
 _INTRODUCES = "bpf: Resolve to prog->aux->dst_prog->type only for BPF_PROG_TYPE_EXT"
 

@@ -83,6 +83,9 @@ def test_a_newer_schema_is_named() -> None:
         _changed(reach={"rhel/5.14/el9": "\x1b[31m"}),
         _changed(claims=[{**_CLAIM, "branch": "6.6", "release": "el9"}]),
         _changed(claims=[{**_CLAIM, "series": "rhel", "release": "5.14.0-427.el9"}]),
+        # It is about a branch or about a series.
+        _changed(claims=[{**_CLAIM, "branch": "6.6", "series": "debian/6.6", "release": "6.6.1"}]),
+        _changed(claims=[{**_CLAIM, "branch": "6.6", "release": "6.6.1", "verdict": "fixed"}]),
         _changed(claims=[{**_CLAIM, "series": "rhel/5.14/el9", "release": "el9"}]),
     ],
 )
