@@ -17,6 +17,7 @@ from tailcall_audit.analyzer.readers.code.isa import CodeIsa, CodeMatcher, isas
 from tailcall_audit.analyzer.readers.code.registry import findings, functions_of
 from tailcall_audit.probes.kernel.btf import Btf, BtfError
 from tests.kernels import package_file
+from tests.readers.listing import types
 
 X86_64 = isas()["x86_64"]
 
@@ -63,6 +64,15 @@ def test_what_is_shown_is_said_of_the_commits_that_the_catalogue_names(catalog: 
     }
     assert after.pop("aaaaaaaaaaaa") is after["d6083f040d5d"]
     assert after == {key: claim for key, claim in before.items() if key != "116e04ba1459"}
+
+
+def test_claims_are_about_the_commits_of_the_catalogue_that_is_given(catalog: Catalog) -> None:
+    name = "prog_fd_array_get_ptr"
+    functions, old = {name: Function(name, 0xFFFFFFFF81000000, b"\xc3")}, types({("bpf_prog_aux", "dst_prog"): 0x48})
+    assert [item.commit for item in findings(X86_64, functions, old)] == ["d6083f040d5d"]
+    moved = {"aaaaaaaaaaaa": catalog.commits["d6083f040d5d"]._replace(key="aaaaaaaaaaaa")}
+    found = findings(X86_64, functions, old, catalog=catalog._replace(commits=moved))
+    assert [(item.commit, item.claim) for item in found] == [("aaaaaaaaaaaa", Claim.ABSENT)]
 
 
 ONE_FILE = """
