@@ -6,7 +6,7 @@ from tailcall_audit.analyzer.catalog.commit import BranchFact, Commit
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.version import UpstreamVersion
 
-__all__ = ["changed_in_release", "reverted_after"]
+__all__ = ["changed_in_release", "reverted_after", "was_there"]
 
 
 def changed_in_release(commit: Commit, fact: BranchFact, version: UpstreamVersion, settle: str) -> Evidence:
@@ -32,6 +32,14 @@ def changed_in_release(commit: Commit, fact: BranchFact, version: UpstreamVersio
 
 def _open(commit: Commit, citation: str, detail: str, settle: str) -> Evidence:
     return Evidence(EvidenceKind.RELEASE, commit.key, Presence.UNKNOWN, citation, detail, Confidence.LOW, settle=settle)
+
+
+def was_there(commit: Commit, branch: str) -> bool:
+    """Returns True if a branch took a commit, or took it back: some of its releases may have it, whatever its first and
+    its last one have.
+    """
+    fact = commit.branches.get(branch)
+    return fact is not None and bool(fact.changes)
 
 
 def reverted_after(commit: Commit, version: UpstreamVersion) -> bool:

@@ -16,7 +16,7 @@ from tailcall_audit.analyzer.catalog.shipped import shipped_branches
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
-from tailcall_audit.analyzer.readers.changes import reverted_after
+from tailcall_audit.analyzer.readers.changes import reverted_after, was_there
 from tailcall_audit.analyzer.readers.registry import Reading
 from tailcall_audit.analyzer.readers.series import series_evidence
 from tailcall_audit.analyzer.readers.upstream_release import (
@@ -67,7 +67,8 @@ def _in_whole_branch(catalog: Catalog, commit: Commit, release: KernelRelease) -
     if branch is None or branch.ended is None or branch.last is None or series is None:
         return None
     first, last = commit_in_release(catalog, commit, branch.last.base), commit_in_release(catalog, commit, branch.last)
-    if {first.presence, last.presence} != {Presence.ABSENT} or commit.key in series.adds:
+    is_absent = {first.presence, last.presence} == {Presence.ABSENT} and not was_there(commit, branch.name)
+    if not is_absent or commit.key in series.adds:
         return None
     detail = f"no release of {branch.name}.y through its last, {branch.last} ({branch.ended}), has {commit.key}, and {series.source}, read whole, adds none"
     return last._replace(detail=detail, confidence=min(last.confidence, Confidence.MEDIUM))

@@ -129,6 +129,19 @@ def test_an_ended_branch_without_a_fix_needs_no_stable_number(catalog: Catalog) 
     assert without[FIX_6].presence is U
 
 
+def test_an_ended_branch_that_had_a_commit_for_a_time_needs_the_stable_number(catalog: Catalog) -> None:
+    """Its first and its last release lack it, and the kernel may be one of those between."""
+    for changes in (((("6.8.3", True), ("6.8.5", False))), (("6.8.5", False),)):
+        fact = BranchFact(
+            "6.8", True, None, None, parse_version("6.8.12"), None, "a survey", None, "made",
+            tuple((parse_version(release), brings) for release, brings in changes),
+        )  # fmt: skip
+        commit = catalog.commits[FIX_6]._replace(branches={"6.8": fact})
+        known = catalog._replace(commits={**catalog.commits, FIX_6: commit}, path="made")
+        assert _on_ended_branch(known, "6.8", FIX_6) is U
+        assert _evidence(known, _made("6.8.12", Proof.EXACT))[FIX_6].presence is A
+
+
 def test_a_local_build_is_a_level_less_sure(catalog: Catalog) -> None:
     plain = _evidence(catalog, _made("6.1.170", Proof.EXACT))
     local = _evidence(catalog, _made("6.1.170", Proof.EXACT, local="-lab"))
