@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tailcall_audit.analyzer.basis import Basis
 
-__all__ = ["Confidence", "Evidence", "EvidenceKind", "Presence"]
+__all__ = ["Confidence", "Evidence", "EvidenceKind", "OptionSeen", "Presence"]
 
 
 class Presence(Enum):
@@ -80,3 +80,14 @@ class Evidence(NamedTuple):
         # Strings cache their hash; members of an enum compute theirs in Python each time.
         # The command is in it: the kernels of a fleet have thousands of statements that differ in nothing else.
         return hash((self.commit, self.detail, self.citation, self.settle))
+
+
+class OptionSeen(NamedTuple):
+    """An option of the configuration that a kernel's own functions show. `options` are its names, of which a kernel has
+    one; `citation` is the table that was read, `detail` what was seen in it.
+    """
+
+    options: tuple[str, ...]
+    is_on: bool
+    citation: str
+    detail: str

@@ -8,10 +8,12 @@ from contextvars import copy_context
 
 from tailcall_audit.analyzer.basis import today
 from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.evidence import OptionSeen
 from tailcall_audit.analyzer.model import TargetReport, Verdict
 from tailcall_audit.analyzer.policy.ageing import without_old
 from tailcall_audit.analyzer.policy.facts import MEMORY, Facts
 from tailcall_audit.analyzer.policy.judge import judge_all
+from tailcall_audit.analyzer.policy.options import contradicted
 from tailcall_audit.analyzer.policy.overruled import overruled_by_code
 from tailcall_audit.analyzer.readers.registry import READERS, Reader, Reading
 from tailcall_audit.analyzer.subjects.subject import Parts, Request, Subject
@@ -73,6 +75,22 @@ def _newer_than(subject: Subject, catalog: Catalog) -> str | None:
     return str(newest) if release is not None and release.version.base > newest else None
 
 
+def _options(subject: Subject, request: Request) -> tuple[tuple[OptionSeen, ...], tuple[str, ...]]:
+    """Returns the options that the functions of an image show, and notes. An option that contradicts a configuration
+    is left out, because it is not known which of the two is right.
+    """
+    if subject.parts.image is None:
+        return (), ()
+    from tailcall_audit.analyzer.readers.options import read_options
+
+    seen = read_options(subject, request)
+    if not subject.config_applies:
+        values = ", ".join(f"CONFIG_{name}={'y' if item.is_on else 'n'}" for item in seen for name in item.options)
+        return seen, (f"{subject.parts.image.name}: its own functions show {values}",) if values else ()
+    wrong = {item: notes for item in seen if (notes := contradicted(subject.config, (item,)))}
+    return tuple(item for item in seen if item not in wrong), tuple(text for notes in wrong.values() for text in notes)
+
+
 def read_facts(subject: Subject, request: Request) -> tuple[Facts, tuple[str, ...]]:
     """Returns the facts that the readers found in a subject, and their notes. Raises AuditError if it cannot be
     read.
@@ -82,15 +100,17 @@ def read_facts(subject: Subject, request: Request) -> tuple[Facts, tuple[str, ..
     if request.max_age is not None:
         teach = None if subject.release is None else subject.release.teach
         evidence = list(without_old(evidence, request.max_age, request.today or today(), teach))
+    seen, wrong = _options(subject, request)
     facts = Facts(
         evidence,
         subject.architecture,
         subject.config,
-        subject.config_applies,
+        subject.config_applies and not wrong,
         subject.live_patches,
         _newer_than(subject, request.catalog),
+        seen,
     )
-    return facts, tuple(text for item in readings for text in item.notes)
+    return facts, (*wrong, *(text for item in readings for text in item.notes))
 
 
 def judge_alone(subject: Subject, request: Request) -> tuple[tuple[Verdict, ...], tuple[str, ...]]:

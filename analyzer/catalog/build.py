@@ -68,6 +68,7 @@ def _assembled(files: CatalogFiles) -> dict[str, Any]:
         "commits": {key: _without_lint(mapping(file.data)) for key, file in files.commits.items()},
         "capabilities": tables["capabilities"],
         "facts": tables["facts"],
+        "options": tables["options"],
         "defects": _ordered("slug", {key: file.data for key, file in files.defects.items()}),
         "distributions": _ordered("name", {key: _distribution(files, key) for key in files.distributions}),
         "distro_series": sorted(

@@ -30,6 +30,7 @@ _FILES = {
     "capabilities": "capabilities",
     "exceptions": "exceptions_file",
     "facts": "facts",
+    "options": "options",
     "sources": "sources",
 }
 _MAX_BYTES = 8 << 20

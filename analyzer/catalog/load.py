@@ -16,6 +16,7 @@ from tailcall_audit.analyzer.catalog.check import MAX_BYTES, CatalogError, check
 from tailcall_audit.analyzer.catalog.commit import BranchFact, Change, Commit, Posting, Relation, Signature
 from tailcall_audit.analyzer.catalog.expression import leaves, parse_expression
 from tailcall_audit.analyzer.catalog.load_distribution import load_distribution
+from tailcall_audit.analyzer.catalog.option import load_option
 from tailcall_audit.analyzer.catalog.types import (
     CAPABILITY_PREFIX,
     AffectedRange,
@@ -218,6 +219,7 @@ def build_catalog(data: dict[str, Any], raw: bytes, path: str) -> Catalog:
         cosmetic_reverts=tuple(_not_fix(entry) for entry in data["cosmetic_reverts"]),
         distributions=tuple(load_distribution(entry) for entry in data.get("distributions", ())),
         facts=data.get("facts", {}),
+        options=tuple(load_option(entry) for entry in data.get("options", ())),
     )
     check_names(catalog)
     return catalog

@@ -13,6 +13,7 @@ from tailcall_audit.analyzer.catalog.commit import Commit, Signature, SignatureP
 from tailcall_audit.analyzer.catalog.distribution import Distribution
 from tailcall_audit.analyzer.catalog.expression import Expression
 from tailcall_audit.analyzer.catalog.memory import Memory
+from tailcall_audit.analyzer.catalog.option import OptionSign
 from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 
 __all__ = [
@@ -184,6 +185,8 @@ class Catalog(NamedTuple):
     distributions: tuple[Distribution, ...] = ()
     facts: Mapping[str, str] = MappingProxyType({})
     """Facts about BPF programs that conditions name, with what each means."""
+    options: tuple[OptionSign, ...] = ()
+    """Options of a configuration that a kernel's own functions show."""
 
     @property
     def digest(self) -> str:

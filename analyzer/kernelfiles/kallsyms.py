@@ -5,14 +5,46 @@ in.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tailcall_audit.analyzer.kernelfiles.kallsyms_tables import MAX_NAME, find_tables
 
-__all__ = ["Kallsyms"]
+__all__ = ["Kallsyms", "functions_named"]
 
 _TEXT_TYPES = b"tTwW"
 _ALL_TYPES = b"tTwWdDrRbBaAvV"
+
+
+def _symbols_named(
+    data: bytes, tokens: list[bytes], places: Sequence[int], names: set[bytes], types: bytes
+) -> Iterator[tuple[int, bytes, bytes]]:
+    """Yields number, name and variant of every symbol with one of these names and types. A compiler's variant of a
+    function, ``do_jit.isra.0``, goes by the name before the first dot.
+    """
+    begins = _Beginnings(tokens, names, types)
+    for number, position in enumerate(places):
+        length, begin = data[position], position + 1
+        if length >= 128:
+            length, begin = length & 127 | data[position + 1] << 7, position + 2
+        if length < 2:
+            continue
+        text = begins[data[begin] << 8 | data[begin + 1]]
+        if not text:
+            continue
+        for byte in data[begin + 2 : begin + length]:
+            text += tokens[byte]
+            if not begins.leads_to_one(text[1:]):
+                break
+        name, _, variant = text[1:].partition(b".")
+        if name in names:
+            yield number, name, variant
+
+
+def functions_named(data: bytes, tokens: list[bytes], places: Sequence[int], names: set[bytes]) -> set[bytes]:
+    """Returns which of these names a function has. The first three parameters are those of
+    `tailcall_audit.analyzer.kernelfiles.kallsyms_tables.Names`.
+    """
+    return {name for _, name, _ in _symbols_named(data, tokens, places, names, _TEXT_TYPES)}
 
 
 class Kallsyms:
@@ -39,27 +71,14 @@ class Kallsyms:
         return bytes(text)
 
     def _named(self, names: set[bytes], types: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-        """Yields number, name and variant of every symbol with one of these names and types. A compiler's variant of a
-        function, ``do_jit.isra.0``, goes by the name before the first dot.
-        """
-        data, tokens = self._data, self._tokens
-        begins = _Beginnings(tokens, names, types)
-        for number, position in enumerate(self._places):
-            length, begin = data[position], position + 1
-            if length >= 128:
-                length, begin = length & 127 | data[position + 1] << 7, position + 2
-            if length < 2:
-                continue
-            text = begins[data[begin] << 8 | data[begin + 1]]
-            if not text:
-                continue
-            for byte in data[begin + 2 : begin + length]:
-                text += tokens[byte]
-                if not begins.leads_to_one(text[1:]):
-                    break
-            name, _, variant = text[1:].partition(b".")
-            if name in names:
-                yield number, name, variant
+        return _symbols_named(self._data, self._tokens, self._places, names, types)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def functions_of(self, names: set[bytes]) -> set[bytes]:
+        """Returns which of these names a function has."""
+        return functions_named(self._data, self._tokens, self._places, names)
 
     def functions(self, wanted: Iterable[str]) -> dict[str, tuple[int, int]]:
         """Returns address and size in bytes (up to the next symbol) of each function with exactly this name.

@@ -9,12 +9,13 @@ their own place. All tables are checked against each other. If they do not match
 from __future__ import annotations
 
 import struct
+import sys
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-__all__ = ["DIGITS", "MAX_NAME", "KallsymsError", "Tables", "find_tables", "find_tokens"]
+__all__ = ["DIGITS", "MAX_NAME", "KallsymsError", "Names", "Tables", "find_names", "find_tables", "find_tokens"]
 
 
 _TOKENS = 256
@@ -25,6 +26,8 @@ MAX_NAME = 512
 _MAX_NAMES_SPAN = 32 << 20
 _MAX_SYMBOLS = 1 << 20
 _LAST_CHUNK = 256 * 512
+_ALIGNMENT = 8
+"""Only alignment separates the names from their markers (scripts/kallsyms.c: ALGN)."""
 _KERNEL = 0xFFFF_0000_0000_0000
 """Code of a kernel has no lower address, on x86-64 and on arm64."""
 _MAX_TABLES = 256
@@ -38,8 +41,15 @@ class KallsymsError(ValueError):
     """An image in which no symbol table was found."""
 
 
-def find_tokens(data: bytes) -> tuple[list[bytes], int, int]:
-    """Returns the tokens, where their table starts, and where its index starts."""
+def _swapped(numbers: array[int], big: bool) -> array[int]:
+    """Returns numbers of a file in the other byte order than this machine's, in this machine's; `big` is the file's."""
+    if big != (sys.byteorder == "big"):
+        numbers.byteswap()
+    return numbers
+
+
+def find_tokens(data: bytes, big: bool = False) -> tuple[list[bytes], int, int]:
+    """Returns the tokens, where their table starts, and where its index starts. `big` is True for a big-endian kernel."""
     place = data.find(DIGITS)
     for _ in range(_MAX_TABLES):
         if place < 0:
@@ -54,14 +64,14 @@ def find_tokens(data: bytes) -> tuple[list[bytes], int, int]:
             # Only alignment separates the first token from the data before the table.
             before = data.rfind(b"\0", max(0, second - 64), second - 1) + 1
             for start in range(before + -before % 4, second - 1, 4):
-                index = _index(data, start)
+                index = _index(data, start, big)
                 if index is not None:
                     return index[0], start, index[1]
         place = data.find(DIGITS, place + 1)
     raise KallsymsError("no table of tokens: CONFIG_KALLSYMS is off, or its form is not known")
 
 
-def _index(data: bytes, start: int) -> tuple[list[bytes], int] | None:
+def _index(data: bytes, start: int, big: bool) -> tuple[list[bytes], int] | None:
     """Returns the tokens of a table at a place and where their index starts; None if there is no table there."""
     parts = data[start : start + 16384].split(b"\0", _TOKENS)[:_TOKENS]
     if len(parts) < _TOKENS or any(len(part) > MAX_NAME for part in parts):
@@ -74,7 +84,7 @@ def _index(data: bytes, start: int) -> tuple[list[bytes], int] | None:
         wanted[number] = position & 0xFFFF
         position += len(part) + 1
     # The index contains the start of each token, which proves the table.
-    index = data.find(wanted.tobytes(), start + position, start + position + 64 + 2 * _TOKENS)
+    index = data.find(_swapped(wanted, big).tobytes(), start + position, start + position + 64 + 2 * _TOKENS)
     return None if index < 0 else (parts, index)
 
 
@@ -91,11 +101,11 @@ class _Steps:
             raise KallsymsError(f"no tables that fit each other within {_MAX_STEPS:,} steps")
 
 
-def _markers(data: bytes, end: int) -> Iterator[tuple[int, array[int]]]:
+def _markers(data: bytes, end: int, big: bool) -> Iterator[tuple[int, array[int]]]:
     """Yields arrays before `end` that could be the markers, the nearest first: rising from zero, in steps of 256 names
     of 2 to 512 bytes.
     """
-    words = array("I", data[max(0, end - _MAX_NAMES_SPAN) & ~3 : end & ~3])
+    words = _swapped(array("I", data[max(0, end - _MAX_NAMES_SPAN) & ~3 : end & ~3]), big)
     base = (end & ~3) - 4 * len(words)
     # Between the markers and the tokens there may be a table with three bytes for each name, for look-ups by name.
     position = len(words) - 1
@@ -108,7 +118,7 @@ def _markers(data: bytes, end: int) -> Iterator[tuple[int, array[int]]]:
         position -= 1
 
 
-def _names(data: bytes, place: int, markers: array[int], steps: _Steps) -> tuple[int, array[int]] | None:
+def _names(data: bytes, place: int, markers: array[int], steps: _Steps, big: bool) -> tuple[int, array[int]] | None:
     """Returns the start of the names and the place of each name's length. The count before them and the markers must
     agree; returns None if they do not. Raises KallsymsError if the budget is used up.
     """
@@ -116,7 +126,7 @@ def _names(data: bytes, place: int, markers: array[int], steps: _Steps) -> tuple
     for start in range(last & ~3, max(8, last - _LAST_CHUNK), -4):
         steps.take(1)
         # The count is a word of four bytes, padded to eight in all kernels seen before 7.0.
-        before, count = struct.unpack_from("<II", data, start - 8)
+        before, count = struct.unpack_from(">II" if big else "<II", data, start - 8)
         if count == 0:
             count = before
         if (count + 255) // 256 == len(markers) and 0 < count < _MAX_SYMBOLS:
@@ -127,7 +137,7 @@ def _names(data: bytes, place: int, markers: array[int], steps: _Steps) -> tuple
 
 
 def _walk(data: bytes, start: int, count: int, markers: array[int], end: int, steps: _Steps) -> array[int] | None:
-    """Returns the place of each name's length if all markers agree, otherwise None."""
+    """Returns the place of each name's length if all markers agree and the last name ends at `end`, otherwise None."""
     position = start
     places = array("I")
     append = places.append
@@ -140,7 +150,7 @@ def _walk(data: bytes, start: int, count: int, markers: array[int], end: int, st
             length = data[position]
             # A length of 128 and more takes two bytes; before 6.1 there was none.
             position += length + 1 if length < 128 else (length & 127 | data[position + 1] << 7) + 2
-    return places if len(places) == count and position <= end else None
+    return places if len(places) == count and 0 <= end - position < _ALIGNMENT else None
 
 
 def _addresses(
@@ -192,6 +202,15 @@ def _is_rising(addresses: Sequence[int]) -> bool:
     return sum(a <= b for a, b in pairwise(seen)) > 0.98 * (len(seen) - 1)
 
 
+class Names(NamedTuple):
+    """The tokens, the place of each name's length, where the names start, and where the index of the tokens starts."""
+
+    tokens: list[bytes]
+    places: array[int]
+    start: int
+    tokens_index: int
+
+
 class Tables(NamedTuple):
     """The tokens, the place of each name's length, and the address of each symbol in the order of the names."""
 
@@ -200,10 +219,25 @@ class Tables(NamedTuple):
     addresses: Sequence[int]
 
 
+def find_names(data: bytes, big: bool = False) -> Names:
+    """Returns the names of all symbols of a kernel. Raises KallsymsError if there are none.
+
+    The count in front of the names, the marker of each 256th name and the lengths of all agree, so none is missing.
+    `big` is True for a big-endian kernel.
+    """
+    tokens, table, index = find_tokens(data, big)
+    steps = _Steps()
+    for place, markers in _markers(data, table, big):
+        names = _names(data, place, markers, steps, big)
+        if names is not None:
+            return Names(tokens, names[1], names[0], index)
+    raise KallsymsError("no names that fit their markers")
+
+
 def find_tables(
     data: bytes, address_of: Callable[[int], int | None], pointer_at: Callable[[int], int] | None = None
 ) -> Tables:
-    """Returns the tables of a kernel's symbols. Raises KallsymsError if there are none.
+    """Returns the tables of the symbols of a little-endian kernel. Raises KallsymsError if there are none.
 
     `address_of` returns the link address of a place in `data`. `pointer_at` returns the pointer at a place as in a
     booted kernel: arm64 Images of 5.10 and 6.1 have zero in the file.
@@ -213,13 +247,6 @@ def find_tables(
         found: int = struct.unpack_from("<Q", data, place)[0]
         return found
 
-    tokens, table, index = find_tokens(data)
-    steps = _Steps()
-    for place, markers in _markers(data, table):
-        names = _names(data, place, markers, steps)
-        if names is not None:
-            start, places = names
-            return Tables(
-                tokens, places, _addresses(data, start, index, len(places), address_of, pointer_at or pointer)
-            )
-    raise KallsymsError("no names that fit their markers")
+    names = find_names(data)
+    addresses = _addresses(data, names.start, names.tokens_index, len(names.places), address_of, pointer_at or pointer)
+    return Tables(names.tokens, names.places, addresses)

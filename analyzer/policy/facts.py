@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from tailcall_audit.analyzer.catalog.types import Catalog, Defect
+from tailcall_audit.analyzer.evidence import OptionSeen
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, LivePatches, Presence, Verdict
 from tailcall_audit.analyzer.policy.weigh import Weighed, weigh
@@ -106,7 +107,8 @@ class Facts:
     `config_applies` is True if the configuration is of this kernel, so that options that are off can rule defects out.
     `live_patches` that are loaded, or of which nothing is known, leave no answer certain. `architecture` is None if it
     is not known. `newer_than` is the catalogue's newest mainline release if the target's release is later: a fix may
-    have come since.
+    have come since. `options` are those that the target's own functions show; one that contradicts the configuration is
+    left out, and the configuration excludes nothing (`tailcall_audit.analyzer.policy.options`).
     """
 
     def __init__(
@@ -117,11 +119,13 @@ class Facts:
         config_applies: bool = False,
         live_patches: LivePatches = LivePatches.NONE,
         newer_than: str | None = None,
+        options: Iterable[OptionSeen] = (),
     ) -> None:
         self.architecture = architecture
         self.newer_than = newer_than
         self.config = config
         self.config_applies = config_applies
+        self.options = {name: seen for seen in options for name in seen.options}
         self.live_patches = live_patches
         self._by_key: defaultdict[str, list[Evidence]] = defaultdict(list)
         self.every_mark = _Marks(self)
@@ -158,7 +162,8 @@ class Facts:
 
     def with_evidence(self, evidence: Iterable[Evidence]) -> Facts:
         """Returns other evidence about the same target, and remembers no decision."""
-        return Facts(evidence, self.architecture, self.config, self.config_applies, self.live_patches, self.newer_than)
+        known = (self.architecture, self.config, self.config_applies, self.live_patches, self.newer_than)
+        return Facts(evidence, *known, dict.fromkeys(self.options.values()))
 
     def differs(self, name: str) -> bool:
         """Returns True if some evidence about a commit or capability holds for one architecture only."""

@@ -62,7 +62,7 @@ def _judge_everywhere(catalog: Catalog, defect: Defect, facts: Facts) -> tuple[V
 def judge_all(catalog: Catalog, facts: Facts, defects: Sequence[Defect]) -> tuple[Verdict, ...]:
     """Judges defects, in the order of the pitfalls. Without a known architecture, a defect has a verdict for each answer."""
     ordered = sorted(defects, key=lambda defect: defect.pitfall or 99)
-    if facts.config is not None:
+    if facts.config is not None or facts.options:
         return tuple(item for defect in ordered for item in _judge_everywhere(catalog, defect, facts))
     facts.known = MEMORY.of(catalog)
     facts.known.targets += 1
@@ -70,8 +70,8 @@ def judge_all(catalog: Catalog, facts: Facts, defects: Sequence[Defect]) -> tupl
 
 
 def _remembered(catalog: Catalog, defect: Defect, facts: Facts) -> tuple[Verdict, ...]:
-    """Returns the verdicts on a defect of a target without a configuration. Targets with the same evidence share them;
-    if only its words differ, they share the decision.
+    """Returns the verdicts on a defect of a target of whose configuration nothing is known. Targets with the same
+    evidence share them; if only its words differ, they share the decision.
     """
     else_decides = (facts.architecture, facts.live_patches, facts.newer_than)
     key = (defect.slug, *else_decides, facts.marks_for(defect))

@@ -3,7 +3,8 @@
 The rules, in the order in which they are tried (each is a member of `tailcall_audit.analyzer.model.Rule`):
 
 - other-architecture: the defect is in code of another architecture than the audited one.
-- config-excludes: the configuration is of this kernel, and an option that the defect needs is off.
+- config-excludes: an option that the defect needs is off by the kernel's configuration. By the kernel's own functions
+  (`options`) it excludes a defect last, if no other rule has answered not-affected or fixed.
 - capability-absent: the architecture cannot do what the defect needs.
 - never-introduced: a commit that the defect needs is absent.
 - fix-present: a complete fix is present.
@@ -33,6 +34,7 @@ from tailcall_audit.analyzer.model import (
     Verdict,
 )
 from tailcall_audit.analyzer.policy.facts import Facts, both_ways
+from tailcall_audit.analyzer.policy.options import Excluded, excluded_by_config, excluded_by_functions
 from tailcall_audit.analyzer.policy.weigh import Weighed
 
 __all__ = ["judge"]
@@ -50,20 +52,6 @@ def _cite(pairs: Sequence[tuple[str, Weighed]]) -> str:
         because = "" if item.decisive is None else f" ({item.decisive.detail or item.decisive.citation})"
         parts.append(f"{name.removeprefix(CAPABILITY_PREFIX)}{because}")
     return "; ".join(parts)
-
-
-def _config_excludes(defect: Defect, facts: Facts) -> tuple[str, Evidence] | None:
-    """Returns the options that exclude the defect, and the evidence of it; None if the configuration does not."""
-    if facts.config is None or not facts.config_applies:
-        return None
-    config = facts.config
-    if not evaluate(defect.config, config.value).excluded:
-        return None
-    values = ", ".join(
-        f"CONFIG_{name}={config.options.get(name, 'n')}" for name in dict.fromkeys(leaves(defect.config))
-    )
-    item = Evidence(EvidenceKind.CONFIG, "", Presence.ABSENT, config.path, f"needs {defect.config}; {values}")
-    return values, item
 
 
 class _Case:
@@ -128,6 +116,10 @@ class _Case:
             settle = f"tailcall-audit explain {short}   and compare with the sources" if read else _LAST_RESORT
         return self.verdict(State.UNKNOWN, rule, f"{short}?", reason, Confidence.LOW, settle)
 
+    def excluded(self, why: Excluded) -> Verdict:
+        self.evidence.insert(0, why.evidence)
+        return self.verdict(State.NOT_AFFECTED, Rule.CONFIG_EXCLUDES, why.brief, why.reason, why.confidence)
+
     def decide(self) -> Verdict:
         defect = self.defect
         reach = evaluate(defect.reachable, lambda name: self.needs[name].interval)
@@ -189,15 +181,11 @@ def judge(defect: Defect, facts: Facts, architecture: str | None) -> Verdict:
             f"in code of {names} only; this kernel is {facts.architecture}",
             Confidence.HIGH,
         )
-    excluded = _config_excludes(defect, facts)
+    excluded = excluded_by_config(defect, facts)
     if excluded is not None:
-        values, item = excluded
-        case.evidence.insert(0, item)
-        return case.verdict(
-            State.NOT_AFFECTED,
-            Rule.CONFIG_EXCLUDES,
-            "by config",
-            f"cannot be reached with {values} (needs {defect.config})",
-            Confidence.HIGH,
-        )
-    return case.decide()
+        return case.excluded(excluded)
+    decided = case.decide()
+    # What shows the commits themselves is stronger: functions only exclude what else would not be safe.
+    unsafe = decided.state in (State.AFFECTED, State.UNKNOWN)
+    shown = excluded_by_functions(defect, facts) if unsafe else None
+    return decided if shown is None else case.excluded(shown)

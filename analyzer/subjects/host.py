@@ -11,7 +11,6 @@ from pathlib import Path
 from tailcall_audit.analyzer.catalog.load import shipped_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.kconfig import ConfigError, KernelConfig, read_config
-from tailcall_audit.analyzer.kernelfiles.places import config_places, image_places
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.schemes import find_signature
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
@@ -93,7 +92,7 @@ def _find_config(
         except ConfigError as error:
             return None, False, [str(error)]
     notes = []
-    for path in (root / place for place in config_places(release)):
+    for path in (root / f"boot/config-{release}", root / f"lib/modules/{release}/config"):
         if not is_file(path):
             continue
         try:
@@ -101,7 +100,7 @@ def _find_config(
         except ConfigError as error:
             notes.append(str(error))
             continue
-        image = next((place for place in _images(root, release) if is_file(place)), root / f"boot/vmlinuz-{release}")
+        image = root / f"boot/vmlinuz-{release}"
         banner = image_banner(image)
         if banner is not None and _same_build(banner, proc_version):
             return config, True, notes
@@ -116,7 +115,7 @@ def _find_config(
 
 
 def _images(root: Path, release: str) -> tuple[Path, ...]:
-    return tuple(root / place for place in image_places(release))
+    return root / f"boot/vmlinuz-{release}", root / f"lib/modules/{release}/vmlinuz"
 
 
 def read_host(root: Path = Path("/"), catalog: Catalog | None = None) -> Host:
