@@ -77,8 +77,9 @@ class TreeMark(NamedTuple):
 
 
 class Line(NamedTuple):
-    """Source packages whose builds are counted apart: the expression for their names, the tag that their releases have
-    (None: its group ``tag``), and the expression that is found in their releases alone (None: the tag is enough).
+    """Source packages whose builds are counted apart: the expression for their names, the tag that their releases have,
+    and the expression that is found in their releases alone (None: the tag is enough). If the tag is None, it is the
+    group ``tag`` of the expression, or the mark in the release (ph5) with the group ``flavour`` behind it (ph5-esx).
     """
 
     source: str
@@ -93,7 +94,9 @@ class ChangelogForm(NamedTuple):
     kernels; the group ``version`` in one names the kernel's. `release` makes a release string of ``{version}`` and
     ``{flavour}``. `lists_commits` says that every commit that is taken is listed. `lines` are the packages (of dpkg:
     the source packages) whose builds are counted apart. `counted` is the expression for the end of a package's version
-    that counts how often the same sources were built: ``uname -r`` does not have it.
+    that counts how often the same sources were built: ``uname -r`` does not have it. `suites` are the names of its
+    series in the headers of dpkg's entries, and `versions` is the expression for versions that no other distribution
+    has: they identify its changelogs, since other distributions have sources of the same names.
     """
 
     grammar: str
@@ -102,6 +105,8 @@ class ChangelogForm(NamedTuple):
     release: str | None = None
     lines: tuple[Line, ...] = ()
     counted: str | None = None
+    suites: tuple[str, ...] = ()
+    versions: str | None = None
 
     def build_of(self, version: str) -> str:
         """Returns the build that a package's version names, without the count of how often it was built."""

@@ -40,6 +40,8 @@ def _changelog_form(data: dict[str, Any]) -> ChangelogForm:
         data.get("release"),
         tuple(Line(**entry) for entry in data.get("lines", ())),
         data.get("count"),
+        tuple(data.get("suites", ())),
+        data.get("versions"),
     )
 
 

@@ -10,6 +10,7 @@ from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.errors import parameter
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import ChangelogError
 from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Changelog, Entry
+from tailcall_audit.analyzer.kernelfiles.changelog.identity import foreign_suite, of_distribution
 from tailcall_audit.analyzer.kernelfiles.changelog.window import Window, entries_since, window_of
 from tailcall_audit.analyzer.kernelfiles.release.package_release import (
     distribution_of,
@@ -136,6 +137,7 @@ def open_changelog(
     `package` is the package that the changelog came in, whose version its entries need not name. `mark` is what builds
     have behind the versions that an RPM's changelog writes: ``oe2203sp4``; if it is empty, the package shows it.
     """
+    changelog = of_distribution(catalog, changelog)
     mark = mark or ("" if package is None else _mark_of(catalog, changelog, package))
     entries = entries_since(changelog, version)
     named = version or (package.version if package is not None else _newest_version(changelog))
@@ -149,6 +151,8 @@ def open_changelog(
     form = None if distribution is None else distribution.changelog
     if window.gap is None and (form is None or not form.lists_commits):
         window = window._replace(gap="it is not known that its vendor lists every commit that it takes")
+    if window.gap is None and distribution is not None:
+        window = window._replace(gap=foreign_suite(distribution, window.entries))
     authors = "\n".join(item.author for item in entries[:_NEWEST])
     rebuilder = None if distribution is None else distribution.rebuilder(authors)
     opened = OpenChangelog(

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.changelog.debian import parse_debian
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import ChangelogError, parse_changelog, read_changelog
 from tailcall_audit.analyzer.kernelfiles.changelog.grammar import Family, arch_neutral, clean_subject, split_tags
+from tailcall_audit.analyzer.kernelfiles.changelog.identity import of_distribution
 from tailcall_audit.analyzer.kernelfiles.changelog.rpm import parse_rpm
 from tailcall_audit.analyzer.kernelfiles.changelog.suse import parse_suse
 from tests.readers.test_changelog import FIX_3, FIX_6, debian
@@ -84,7 +86,7 @@ Wed Jan 10 12:34:56 CET 2024 - a@example.org
 @pytest.mark.parametrize(
     ("text", "family", "versions"),
     [
-        (IN_UBUNTU_S_FORM, Family.UBUNTU, ["5.15.0-164.174", "5.15.0-163.173"]),
+        (IN_UBUNTU_S_FORM, Family.DEBIAN, ["5.15.0-164.174", "5.15.0-163.173"]),
         (IN_RED_HAT_S_FORM, Family.RPM, ["5.14.0-427.1.1.el9_4", "5.14.0-425.el9"]),
         (IN_SUSE_S_FORM, Family.SUSE, None),
     ],
@@ -99,7 +101,7 @@ def test_the_form_of_a_changelog_is_found_out(
     assert versions is None or [entry.version for entry in changelog.entries] == versions
     items = [item for entry in changelog.entries for item in entry.items]
     subjects = [item.subject for item in items if not item.is_downstream]
-    if family is Family.UBUNTU:
+    if family is Family.DEBIAN:
         assert [str(item.version) for item in changelog.entries[1].updates] == ["5.15.193", "5.15.192"]
         assert "bpf: Move bpf map owner out of common struct" in subjects
         downstream = [item.text for item in items if item.is_downstream]
@@ -111,9 +113,9 @@ def test_the_form_of_a_changelog_is_found_out(
         assert "tty: n_gsm: initialize more members at gsm_alloc_mux()" in subjects
 
 
-def test_the_ubuntu_excerpt_is_read(lab: Path) -> None:
+def test_the_ubuntu_excerpt_is_read(lab: Path, catalog: Catalog) -> None:
     changelog = read_changelog(str(lab / "changelogs/ubuntu-jammy-5.15.0-164.174.txt"))
-    assert changelog.family is Family.UBUNTU
+    assert of_distribution(catalog, changelog).family is Family.UBUNTU
     assert [entry.version for entry in changelog.entries] == ["5.15.0-164.174", "5.15.0-163.173"]
     assert [str(item.version) for item in changelog.entries[1].updates] == ["5.15.193", "5.15.192"]
     subjects = [item.subject for item in changelog.entries[1].items]

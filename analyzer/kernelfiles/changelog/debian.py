@@ -25,36 +25,15 @@ from tailcall_audit.analyzer.version import UpstreamVersion
 
 __all__ = ["HEADER", "parse_debian"]
 
-HEADER = re.compile(r"(\S+) \(([^()\s]+)\)(?: [^;]*)?;", re.ASCII)
+HEADER = re.compile(r"(\S+) \(([^()\s]+)\)(?: ([^;]*))?;", re.ASCII)
 _TRAILER = re.compile(r" -- .*?>  ?(.*)")
 _BULLET = re.compile(r"(\s+)([*+-]) +(.*)")
 _UPSTREAM_LOG = re.compile(r"\S*/ChangeLog-(\d+\.\d+(?:\.\d+)?)\s*$", re.ASCII)
 _UBUNTU_UPDATE = re.compile(r"\w+ update: (.*?)(?:\(LP:|$)", re.ASCII)
+_NO_SUITE = "UNRELEASED"
+"""What dch(1) writes until an entry is uploaded."""
 _STABLE = re.compile(r"\bv?(\d+\.\d+\.\d+)\b", re.ASCII)
 _DOWNSTREAM = re.compile(r"(?:UBUNTU: |SAUCE: |\[(?:Packaging|Config|Debian)\]|Linux \d+\.\d+)")
-_UBUNTU_SERIES = frozenset(
-    [
-        "trusty",
-        "xenial",
-        "bionic",
-        "cosmic",
-        "disco",
-        "eoan",
-        "focal",
-        "groovy",
-        "hirsute",
-        "impish",
-        "jammy",
-        "kinetic",
-        "lunar",
-        "mantic",
-        "noble",
-        "oracular",
-        "plucky",
-        "questing",
-        "resolute",
-    ]
-)
 
 
 @dataclass
@@ -64,6 +43,7 @@ class _Building:
     package: str
     version: str
     line: int
+    suites: tuple[str, ...] = ()
     date: str | None = None
     items: list[Item] = field(default_factory=list)
     updates: list[StableUpdate] = field(default_factory=list)
@@ -96,6 +76,7 @@ class _Building:
             tuple(self.updates),
             tuple(self.bases),
             tuple(self.unnamed),
+            suites=self.suites,
         )
 
 
@@ -180,25 +161,26 @@ def _trailer(building: _Building, line: _Line) -> None:
         building.date = trailer.group(1).strip() or None
 
 
-def _names_ubuntu(header: str) -> bool:
-    suites = header.split(")", 1)[-1].replace("-", " ").replace(";", " ").split()
-    return not _UBUNTU_SERIES.isdisjoint(suites)
+def _suites(words: str | None) -> tuple[str, ...]:
+    """Returns the suites that a header names, without their pockets: jammy of ``jammy-proposed``."""
+    return tuple(word.partition("-")[0] for word in (words or "").split() if word != _NO_SUITE)
 
 
 def parse_debian(text: str, path: str) -> Changelog:
-    """Parses a changelog of Debian or Ubuntu; never raises, and keeps an entry for every header line."""
+    """Parses a changelog of Debian's form; never raises, and keeps an entry for every header line.
+
+    Which distribution it is of shows in what the entries name (`of_distribution`): the form is the same for all.
+    """
     entries: list[Entry] = []
     building: _Building | None = None
     trimmed: str | None = None
-    ubuntu = False
     for line in _unfolded(text.split("\n")):
         if line.indent == 0:
             header = HEADER.match(line.text)
             if header is not None:
                 if building is not None:
                     entries.append(building.finished())
-                building = _Building(header.group(1), header.group(2), line.number)
-                ubuntu = ubuntu or _names_ubuntu(line.text)
+                building = _Building(header.group(1), header.group(2), line.number, _suites(header.group(3)))
             elif line.text.startswith("#") and "removed" in line.text:
                 trimmed = f"{path}:{line.number}: {line.text.lstrip('# ')}"
         elif building is not None:
@@ -206,4 +188,4 @@ def parse_debian(text: str, path: str) -> Changelog:
             add(building, line)
     if building is not None:
         entries.append(building.finished())
-    return Changelog(path, Family.UBUNTU if ubuntu else Family.DEBIAN, tuple(entries), trimmed)
+    return Changelog(path, Family.DEBIAN, tuple(entries), trimmed)

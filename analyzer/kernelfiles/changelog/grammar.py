@@ -127,7 +127,7 @@ class Entry:
     """One upload: package and version ("" where the format has none), first line, date as written, and what it lists.
 
     `unnamed` has the lines of headings that include a set of stable patches without naming the release. `author` is the
-    rest of a header, as far as a grammar keeps it.
+    rest of a header, as far as a grammar keeps it. `suites` are those of dpkg's header, without their pockets.
     """
 
     package: str
@@ -139,6 +139,7 @@ class Entry:
     bases: tuple[UpstreamVersion, ...] = ()
     unnamed: tuple[int, ...] = ()
     author: str = ""
+    suites: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class Changelog:
     """A parsed changelog, newest entry first. `trimmed` is the line that says older entries were removed.
 
     `patches` are the files that the patch list of a .spec names, with their lines; `built` is the ``VERSION-RELEASE``
-    of its fields.
+    of its fields, `name` their package's name.
     """
 
     path: str
@@ -156,6 +157,7 @@ class Changelog:
     notes: tuple[str, ...] = field(default=())
     patches: tuple[tuple[int, str], ...] = ()
     built: str | None = None
+    name: str = ""
 
 
 def split_tags(text: str) -> tuple[tuple[str, ...], str]:

@@ -123,5 +123,5 @@ def parse_rpm(text: str, path: str) -> Changelog:
             for entry, items in zip(entries, raw, strict=True)
         ]
         return Changelog(path, Family.SUSE, tuple(made))
-    built = read_spec("\n".join(lines[:first])).built if first else None
-    return Changelog(path, Family.RPM, tuple(entries), patches=patches, built=built)
+    spec = read_spec("\n".join(lines[: first or 0]))
+    return Changelog(path, Family.RPM, tuple(entries), patches=patches, built=spec.built, name=spec.name or "")
