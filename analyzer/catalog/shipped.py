@@ -13,17 +13,19 @@ from tailcall_audit.analyzer.basis import Basis
 from tailcall_audit.analyzer.catalog.check import MAX_BYTES, CatalogError
 from tailcall_audit.analyzer.catalog.commit import BranchFact
 from tailcall_audit.analyzer.catalog.load import default_catalog_path, load_series_fact, optional_version
-from tailcall_audit.analyzer.catalog.types import SeriesFact
+from tailcall_audit.analyzer.catalog.types import SeriesFact, SeriesReach
 from tailcall_audit.analyzer.version import parse_version
 from tailcall_audit.probes.reading import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["shipped_branches", "shipped_facts"]
+__all__ = ["shipped_branches", "shipped_facts", "shipped_reaches"]
 
 _END = b"}}"
 """The last line of `surveys.json`, which ends its facts and the whole."""
+_OTHER_LINES = ("surveys", "reach", "facts", "schema_version")
+"""The lines of `surveys.json` that are no distribution's facts."""
 
 
 def _surveys_path() -> str:
@@ -58,11 +60,33 @@ def shipped_facts(distribution: str) -> tuple[SeriesFact, ...]:
     Raises CatalogError if the file is there and cannot be read.
     """
     lines = _survey_lines()
-    if distribution not in lines or distribution in ("surveys", "facts", "schema_version"):
+    if distribution not in lines or distribution in _OTHER_LINES:
         return ()
     try:
         surveys = {name: Basis(name, date) for name, date in json.loads(lines["surveys"]).items()}
         return tuple(load_series_fact(entry, surveys[entry["survey"]]) for entry in json.loads(lines[distribution]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CatalogError(f"{_surveys_path()}: cannot read the shipped surveys: {error}") from error
+
+
+@lru_cache(maxsize=64)
+def shipped_reaches(distribution: str) -> tuple[SeriesReach, ...]:
+    """Returns how far the shipped surveys have read the changelogs of a distribution. Raises CatalogError as
+    `shipped_facts` does.
+    """
+    try:
+        return tuple(
+            SeriesReach(
+                distribution,
+                entry["series"],
+                entry["base"],
+                entry["through"],
+                entry["survey"],
+                entry.get("rebuilder"),
+                frozenset(entry.get("apart", ())),
+            )
+            for entry in json.loads(_survey_lines().get("reach", b"{}")).get(distribution, ())
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CatalogError(f"{_surveys_path()}: cannot read the shipped surveys: {error}") from error
 

@@ -28,6 +28,7 @@ __all__ = [
     "Defect",
     "NotAFix",
     "SeriesFact",
+    "SeriesReach",
     "TraceSign",
 ]
 
@@ -145,6 +146,22 @@ class SeriesFact(NamedTuple):
     """Who built the distribution's kernels anew and wrote the changelog; None if the distribution did."""
 
 
+class SeriesReach(NamedTuple):
+    """How far a survey has read the changelog of a series of builds: it says no more of the commits of the catalogue, in
+    the builds of that line up to `through`, than the survey's facts do.
+
+    `apart` are the commits that the series took back in between: no fact states which of its builds have them.
+    """
+
+    distro: str
+    series: str
+    base: str
+    through: str
+    survey: str
+    rebuilder: str | None = None
+    apart: frozenset[str] = frozenset()
+
+
 class NotAFix(NamedTuple):
     """A subject or id that looks like a fix, or like the revert of one, and is not."""
 
@@ -187,6 +204,8 @@ class Catalog(NamedTuple):
     """Facts about BPF programs that conditions name, with what each means."""
     options: tuple[OptionSign, ...] = ()
     """Options of a configuration that a kernel's own functions show."""
+    reaches: tuple[SeriesReach, ...] = ()
+    """How far the user's surveys have read the changelogs of distributions."""
 
     @property
     def digest(self) -> str:

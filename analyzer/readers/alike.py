@@ -18,6 +18,7 @@ from tailcall_audit.analyzer.catalog.memory import Memory
 from tailcall_audit.analyzer.catalog.shipped import shipped_branches
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
+from tailcall_audit.analyzer.readers.reach import reaches_of
 from tailcall_audit.analyzer.readers.series import matching_facts
 from tailcall_audit.analyzer.version import UpstreamVersion
 
@@ -76,6 +77,7 @@ def stand_in(catalog: Catalog, release: KernelRelease) -> StandIn | None:
         ),
         _place(turns[version.branch], version),
         matching_facts(catalog, release),
+        reaches_of(catalog, release),
     )
     return StandIn(key, marked, (release.release, str(version), release.settle or "", release.teach or ""))
 

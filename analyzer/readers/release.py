@@ -17,6 +17,7 @@ from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.changes import reverted_after, was_there
+from tailcall_audit.analyzer.readers.reach import taught
 from tailcall_audit.analyzer.readers.registry import Reading
 from tailcall_audit.analyzer.readers.series import series_evidence
 from tailcall_audit.analyzer.readers.upstream_release import (
@@ -263,14 +264,6 @@ def _with_shipped_branches(catalog: Catalog, branch: str) -> Catalog | None:
     return answers[branch]
 
 
-def _taught(catalog: Catalog, item: Evidence, teach: str) -> Evidence:
-    """Returns an open question about a commit with the command that looks up the build's changelog; other items as they
-    are.
-    """
-    is_open = item.presence is Presence.UNKNOWN and item.commit in catalog.commits
-    return item._replace(settle=teach) if is_open else item
-
-
 def _with_sources_at_hand(catalog: Catalog, item: Evidence) -> Evidence:
     """Returns an open question about a commit with the sources at hand as what settles it; other items as they are."""
     commit = catalog.commits.get(item.commit)
@@ -291,8 +284,8 @@ def read(subject: Subject, request: Request) -> Reading:
         limit = _limit(surveyed, release, subject.confidence)
         again = {item.commit: item for item in _about_commits(surveyed, release, limit, commits)}
         found = [again.get(item.commit, item) for item in found]
-    if release.teach is not None:
-        found = (_taught(catalog, item, release.teach) for item in found)
+    if open_ones and release.distro is not None:
+        found = taught(catalog, found, release)
     if subject.parts.tree is not None:
         found = (_with_sources_at_hand(catalog, item) for item in found)
     return Reading(tuple(found))

@@ -19,7 +19,7 @@ from tailcall_audit.analyzer.readers.registry import Reading
 from tailcall_audit.analyzer.subjects.subject import Request, Subject
 from tailcall_audit.analyzer.version import build_key, parse_version
 
-__all__ = ["facts_of_series", "line_of", "matching_facts", "read", "series_evidence"]
+__all__ = ["extends_to", "facts_of_series", "line_of", "matching_facts", "read", "series_evidence"]
 
 
 _KERNEL = 3
@@ -110,7 +110,9 @@ def _names_series(fact: SeriesFact, distribution: Distribution | None, name: str
         return True
     form = distribution.changelog
     for line in () if form is None else form.lines:
-        if line.tag == fact.series and line.builds is not None and re.search(line.builds, name, re.ASCII) is None:
+        # A line without a tag of its own has that of the releases, and its flavours have theirs behind it: ph5-esx.
+        is_its = fact.series == line.tag if line.tag is not None else "-" not in fact.series
+        if is_its and line.builds is not None and re.search(line.builds, name, re.ASCII) is None:
             return False
     return re.search(rf"(?<![A-Za-z0-9]){re.escape(fact.series)}(?![A-Za-z0-9])", name) is not None
 
@@ -184,6 +186,19 @@ def _matches(catalog: Catalog, release: KernelRelease) -> _Matches:
             holding.append(_Match(known, owner if is_another_s else None))
     decided = {item.known.fact.commit for item in holding}
     return _Matches(tuple(holding), tuple(known for commit, known in taken_out.items() if commit not in decided))
+
+
+def extends_to(catalog: Catalog, fact: SeriesFact, release: KernelRelease) -> bool:
+    """Returns True if a fact about a series of a release's own distribution holds for its build: for each package that
+    it may be of.
+    """
+    distribution = next((item for item in catalog.distributions if item.name == fact.distro), None)
+    by_package = distribution is not None and distribution.by_package
+    names = [build.package for build in release.builds] or [release.package or ("" if by_package else release.release)]
+    known = _Known(0, fact, distribution, build_key(fact.start), False)
+    return _names_series(fact, distribution, release.release) and all(
+        bool(name) and _builds_match(known, name, build_key(name)) for name in names
+    )
 
 
 def matching_facts(catalog: Catalog, release: KernelRelease) -> object:

@@ -19,6 +19,7 @@ __all__ = ["open_subjects", "teaching_command"]
 
 _MOST_TEXT = 200
 """Characters of the user's line that a suggested command repeats."""
+_FETCHES = "fetches its changelog; without a network, on that host: tailcall-audit"
 
 
 def _refine(release: KernelRelease, config: KernelConfig) -> tuple[KernelRelease, list[str]]:
@@ -56,7 +57,8 @@ def teaching_command(request: Request, release: KernelRelease) -> str | None:
     from shlex import quote  # imported here: a release that its version decides does not need it
 
     named = release.text if release.package is not None and len(release.text) <= _MOST_TEXT else release.release
-    return f"tailcall-audit --kernel {quote(named)} --online"
+    here = "" if published.base is None else f"   ({_FETCHES})"
+    return f"tailcall-audit --kernel {quote(named)} --online{here}"
 
 
 def _looked_up(request: Request, online: Online, release: KernelRelease) -> Subject:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from tailcall_audit.analyzer.basis import Basis
 from tailcall_audit.analyzer.catalog.commit import BranchFact, Commit
 from tailcall_audit.analyzer.catalog.types import Catalog, SeriesFact
+from tailcall_audit.analyzer.survey.reach import series_reaches
 from tailcall_audit.analyzer.survey.types import MAINLINE, Claim, Kind, Series, State, Survey
 from tailcall_audit.analyzer.version import UpstreamVersion, parse_version
 
@@ -186,6 +187,7 @@ def with_surveys(catalog: Catalog, surveys: Iterable[Survey]) -> Catalog:
                     fact = fact._replace(surveyed_through=known.surveyed_through)
                 commits[key] = commit._replace(branches={**commit.branches, branch: fact})
         catalog = catalog._replace(commits=commits, series=(*catalog.series, *series_facts(survey, catalog)))
+        catalog = catalog._replace(reaches=(*catalog.reaches, *series_reaches(survey, catalog)))
     return catalog
 
 

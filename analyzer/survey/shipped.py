@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tailcall_audit.analyzer.catalog.commit import BranchFact
-from tailcall_audit.analyzer.catalog.types import Catalog, SeriesFact
+from tailcall_audit.analyzer.catalog.types import Catalog, SeriesFact, SeriesReach
 from tailcall_audit.analyzer.survey.compare import series_facts, with_surveys
+from tailcall_audit.analyzer.survey.reach import series_reaches
 from tailcall_audit.analyzer.survey.store import from_bytes
 from tailcall_audit.analyzer.survey.types import Survey, SurveyError
 from tailcall_audit.probes.reading import read_file
@@ -36,6 +37,12 @@ def _fact_data(fact: SeriesFact, survey: str) -> dict[str, str]:
         "source": fact.source,
         "survey": survey,
     }
+
+
+def _reach_data(reach: SeriesReach) -> dict[str, object]:
+    more = {} if reach.rebuilder is None else {"rebuilder": reach.rebuilder}
+    found: dict[str, object] = {name: getattr(reach, name) for name in ("series", "base", "through", "survey")}
+    return found | more | ({"apart": sorted(reach.apart)} if reach.apart else {})
 
 
 def _once(facts: list[dict[str, str]]) -> list[dict[str, str]]:
@@ -83,13 +90,16 @@ def build_shipped(catalog_folder: Path, catalog: Catalog, new: Survey | None = N
     """
     facts: dict[str, list[dict[str, str]]] = {}
     surveys: dict[str, str] = {}
+    reaches: dict[str, list[dict[str, object]]] = {}
     for survey in _surveys(catalog_folder / PACKAGES, new, gone):
         surveys[survey.name] = survey.date
+        for reach in series_reaches(survey, catalog):
+            reaches.setdefault(reach.distro, []).append(_reach_data(reach))
         for fact in series_facts(survey, catalog):
             facts.setdefault(fact.distro, []).append(_fact_data(fact, survey.name))
     lines = (f"{json.dumps(name)}: {_in_a_line(_once(facts[name]))}" for name in sorted(facts))
     text = ",\n".join(lines)
-    head = f'{{\n"schema_version": {SCHEMA_VERSION},\n"surveys": {_in_a_line(surveys)},\n"facts": {{\n'
+    head = f'{{\n"schema_version": {SCHEMA_VERSION},\n"surveys": {_in_a_line(surveys)},\n"reach": {_in_a_line(reaches)},\n"facts": {{\n'
     return f"{head}{text}\n}}}}\n".encode()
 
 

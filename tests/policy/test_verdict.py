@@ -72,7 +72,9 @@ def test_debian_6_1_170_is_affected_by_pitfall_6_and_6_1_192_is_not() -> None:
 def test_a_debian_abi_number_that_was_not_surveyed_leaves_open_what_stable_updates_decide() -> None:
     found = verdicts("6.1.0-99-amd64")
     assert [found[slug].state for slug in SIX] == [U, F, U, U, U, U]
-    assert found["freplace-loop"].settle == "tailcall-audit --kernel 6.1.0-99-amd64 --online"
+    assert found["freplace-loop"].settle == (
+        "tailcall-audit --kernel 6.1.0-99-amd64 --online   (fetches its changelog; without a network, on that host: tailcall-audit)"
+    )
     assert "6.1" in found["freplace-loop"].reason
 
 

@@ -25,6 +25,11 @@ SUBJECT_3 = "bpf, x64: Fix tailcall infinite loop"
 SUBJECT_4 = "bpf, x64: Fix tailcall hierarchy"
 _POOL = "/ubuntu/pool/main/l"
 
+_COMMAND = (
+    "tailcall-audit --kernel 5.15.0-103-generic --online"
+    "   (fetches its changelog; without a network, on that host: tailcall-audit)"
+)
+
 
 @pytest.fixture
 def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
@@ -71,7 +76,7 @@ def test_nothing_is_asked_without_the_option(web: Web) -> None:
     report = audit(kernels=["5.15.0-103-generic"], arch="x86_64", only=["x86-trampoline-loop"])
     assert report.has(State.UNKNOWN)
     assert not web.requests
-    assert report.targets[0].verdicts[0].settle == "tailcall-audit --kernel 5.15.0-103-generic --online"
+    assert report.targets[0].verdicts[0].settle == _COMMAND
 
 
 def test_what_is_known_is_not_asked(web: Web) -> None:
@@ -164,7 +169,7 @@ def test_an_unknown_of_a_node_names_the_look_up(web: Web, tmp_path: Path) -> Non
     path.write_text('[{"name": "a", "kernel": "5.15.0-103-generic", "arch": "x86_64"}]')
     report = audit(fleet=Fleet(nodes=str(path)), only=["x86-trampoline-loop"])
     assert not web.requests
-    assert report.targets[0].verdicts[0].settle == "tailcall-audit --kernel 5.15.0-103-generic --online"
+    assert report.targets[0].verdicts[0].settle == _COMMAND
 
 
 def test_two_uploads_of_one_number_are_held_against_each_other(web: Web) -> None:

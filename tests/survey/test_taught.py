@@ -153,6 +153,7 @@ def test_a_kept_survey_of_azure_linux_costs_no_audit(tmp_path: Path, capsys: pyt
     assert main(["survey", "--repo", place, "--write"]) == 0
     capsys.readouterr()
     assert _verdict("6.6.64.2-1.azl3", capsys)["verdict"] in ("fixed", "not-affected")
+    assert _verdict("6.6.64.2-3.azl3", capsys)["verdict"] in ("fixed", "not-affected")
     assert _verdict("6.6.57.1-7.azl3", capsys)["verdict"] != "fixed"
 
 
@@ -207,3 +208,95 @@ def test_a_service_pack_of_openeuler_has_a_line_of_its_own(tmp_path: Path, capsy
     capsys.readouterr()
     assert _verdict("6.6.0-29.0.0.35.oe2403.x86_64", capsys)["verdict"] == "fixed"
     assert _verdict("6.6.0-29.0.0.35.oe2403sp9.x86_64", capsys)["verdict"] == "unknown"
+
+
+_OTHER = "x86-hierarchy"
+"""A defect whose fix no entry here lists."""
+
+
+def _settle(kernel: str, capsys: pytest.CaptureFixture[str]) -> str:
+    main(["--kernel", kernel, "--only", _OTHER, "--arch", "x86_64", "--json"])
+    (found,) = whole_verdicts(json.loads(capsys.readouterr().out))
+    assert found["verdict"] == "unknown"
+    return str(found["settle"])
+
+
+def test_after_a_survey_that_proves_no_absence_an_unknown_names_the_sources(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To look the same changelog up again would add nothing. What it was not read through is looked up as before."""
+    kernel = "6.6.0-28.0.0.34.oe2403.x86_64"
+    assert _settle(kernel, capsys).startswith("tailcall-audit survey --repo URL --write   ")
+    main(["survey", "--repo", _repository(tmp_path / "repository", _FAMILIES[kernel]), "--write"])
+    capsys.readouterr()
+    for read in (kernel, "6.6.0-27.0.0.33.oe2403.x86_64", "6.6.0-27.0.0.33.oe2403.aarch64"):
+        assert _settle(read, capsys) == (
+            "tailcall-audit --tree PATH   on the sources that it was built from; survey openeuler-6.6-oe2403 has read its"
+            " changelog, which leaves this open"
+        )
+    for beyond in (
+        "6.6.0-29.0.0.35.oe2403.x86_64",  # a later build
+        "6.6.0-28.1.0.34.oe2403.x86_64",  # another line, which left the main one at 28
+        "6.6.0-28.0.0.34.oe2403sp9.x86_64",  # a service pack
+    ):
+        assert _settle(beyond, capsys) == f"tailcall-audit --kernel {beyond} --online"
+
+
+def test_a_commit_that_a_series_took_back_is_looked_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No fact states which builds have it, and the changelog of a build does."""
+    reverted = _Package(
+        "kernel",
+        "6.6.0",
+        "28.0.0.34.oe2403",
+        (
+            (" - 6.6.0-28.0.0.34", [f'Revert "{FIX_6_SUBJECT}"']),
+            (" - 6.6.0-27.0.0.33", [FIX_6_SUBJECT]),
+            (" - 6.6.0-26.0.0.32", ["net: x"]),
+        ),
+    )
+    before = reverted._replace(release="27.0.0.33.oe2403", entries=reverted.entries[1:])
+    main(["survey", "--repo", _repository(tmp_path / "repository", reverted, before), "--write"])
+    capsys.readouterr()
+    found = _verdict("6.6.0-27.0.0.33.oe2403.x86_64", capsys)
+    assert (found["verdict"], found["settle"].endswith("--online")) == ("unknown", True)
+    assert _settle("6.6.0-27.0.0.33.oe2403.x86_64", capsys).startswith("tailcall-audit --tree PATH ")
+    assert _verdict("6.6.0-27.0.0.33.oe2403.x86_64", capsys, "--online")["verdict"] == "fixed"
+
+
+def test_a_survey_older_than_the_catalogue_may_lack_its_commits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kernel = "6.6.0-28.0.0.34.oe2403.x86_64"
+    place = _repository(tmp_path / "repository", _FAMILIES[kernel])
+    main(["survey", "--repo", place, "--write", "--date", "2020-01-01"])
+    capsys.readouterr()
+    assert _settle(kernel, capsys).endswith("--online")
+
+
+def test_whose_builds_a_survey_without_a_claim_read_is_not_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """RHEL has rebuilders, and what they wrote shows in the claims alone."""
+    kernel = "5.14.0-503.40.1.el9_5.x86_64"
+    entries = ((" [5.14.0-503.40.1.el9_5]", ["mm: x (N N) [RHEL-2]"]),)
+    package = _Package("kernel-core", "5.14.0", "503.40.1.el9_5", entries)
+    main(["survey", "--repo", _repository(tmp_path / "repository", package), "--write"])
+    capsys.readouterr()
+    assert _settle(kernel, capsys).endswith("--online")
+
+
+def test_what_a_rebuilder_s_changelog_leaves_open_the_original_s_may_settle(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = _repository(tmp_path / "almalinux/9", _REBUILT._replace(entries=_REBUILT.entries[:2]))
+    main(["survey", "--repo", url, "--write"])
+    capsys.readouterr()
+    assert "has read its changelog" in _settle(_ALMA.format(_BUILD), capsys)
+    assert "has read its changelog" not in _settle(_BUILD, capsys)
+
+
+@pytest.mark.parametrize("kernel", ["5.15.0-1075-aws", "6.1.0-99-amd64"])
+def test_without_a_network_the_host_itself_settles_it(kernel: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command, _, remark = _settle(kernel, capsys).partition("   ")
+    assert command == f"tailcall-audit --kernel {kernel} --online"
+    assert remark == "(fetches its changelog; without a network, on that host: tailcall-audit)"
