@@ -163,10 +163,22 @@ def load(path: str | None) -> Catalog:
     return load_catalog(None if path is None else os.path.expanduser(path))
 
 
+class _LeftOut:
+    """Names each survey that cannot be read on standard error, and counts them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, why: str) -> None:
+        self.count += 1
+        say(f"a survey is left out: {why}")
+
+
 def load_with_surveys(path: str | None, surveys: str | None = None) -> Catalog:
     """Returns the catalogue with what the surveys of a folder (None: the user's; "none": of none) add to it.
 
-    One that cannot be read is named on standard error. Raises AuditError where a folder that is named is none.
+    One that cannot be read is named on standard error. Raises AuditError if a folder is named that is none, or that
+    has no survey.
     """
     from tailcall_audit.analyzer.survey.folder import has_surveys, user_folder
 
@@ -180,7 +192,13 @@ def load_with_surveys(path: str | None, surveys: str | None = None) -> Catalog:
     folder = user_folder() if surveys is None else expanded(surveys)
     if surveys is not None and kind_of(folder) is not Kind.FOLDER:
         raise AuditError(f"--surveys {surveys}: no such folder; name a folder of surveys, or none")
-    return with_surveys(catalog, Store(folder).readable(lambda why: say(f"a survey is left out: {why}")))
+    found = list(Store(folder).readable(left_out := _LeftOut()))
+    if surveys is not None and not found and not left_out.count:
+        raise AuditError(
+            f"--surveys {surveys}: no survey is in this folder; name the one that `survey … --write --into DIR` kept some in,"
+            " or none"
+        )
+    return with_surveys(catalog, found)
 
 
 def known_repositories(places: Sequence[str]) -> tuple[KnownRepository, ...]:

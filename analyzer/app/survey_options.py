@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from tailcall_audit.analyzer.app.parser import Parser, SafeParser
 from tailcall_audit.analyzer.app.shared import FORMATS, add_catalog_options, add_format_options
-from tailcall_audit.analyzer.survey.types import MAX_WORD, NAME
+from tailcall_audit.analyzer.survey.types import MAX_WORD, NAME, NAME_RULE
 
 __all__ = ["check_options", "parser"]
 
@@ -109,9 +109,7 @@ def _branch(text: str) -> str:
 def _name(text: str) -> str:
     """Returns a name that a survey can have; raises ArgumentTypeError."""
     if NAME.fullmatch(text) is None:
-        raise argparse.ArgumentTypeError(
-            f"{text[:90]!r}: small letters, digits and .+- only, and a letter or digit first"
-        )
+        raise argparse.ArgumentTypeError(f"{text[:90]!r}: {NAME_RULE}")
     return text
 
 

@@ -14,6 +14,7 @@ from tailcall_audit.analyzer.survey.types import (
     MAINLINE,
     MAX_WORD,
     NAME,
+    NAME_RULE,
     Claim,
     Kind,
     Series,
@@ -164,19 +165,22 @@ class Store:
         """Returns the sorted names of the surveys; an empty list if the folder does not exist. Raises SurveyError if
         the folder is not the user's.
         """
+        return [name for name in self._names() if NAME.fullmatch(name)]
+
+    def _names(self) -> list[str]:
+        """Returns the sorted names of all JSON files; raises as `names` does."""
         try:
-            found = [name.removesuffix(_SUFFIX) for name in self._files.names() if name.endswith(_SUFFIX)]
+            return sorted(name.removesuffix(_SUFFIX) for name in self._files.names() if name.endswith(_SUFFIX))
         except FileNotFoundError:
             return []
         except OSError as error:
             raise SurveyError(f"{self.folder}: not used: {error.strerror or error}") from error
-        return sorted(name for name in found if NAME.fullmatch(name))
 
     def read(self, name: str) -> Survey:
         """Returns a survey. Raises SurveyError if it is missing, cannot be read, or may be another user's."""
         path = self.folder / f"{name}{_SUFFIX}"
         if NAME.fullmatch(name) is None:
-            raise SurveyError(f"{name!r} is no name of a survey")
+            raise SurveyError(f"{self.folder}: {name!r} is no name of a survey: {NAME_RULE}")
         try:
             raw = self._files.read(path.name, _MAX_BYTES)
         except FileNotFoundError:
@@ -190,7 +194,7 @@ class Store:
     def readable(self, refused: Callable[[str], None]) -> Iterator[Survey]:
         """Yields every survey that can be read. Calls `refused` with the reason for each of the others."""
         try:
-            names = self.names()
+            names = self._names()
         except SurveyError as error:
             refused(str(error))
             return
@@ -208,7 +212,7 @@ class Store:
         """
         path = self.folder / f"{survey.name}{_SUFFIX}"
         if NAME.fullmatch(survey.name) is None:
-            raise SurveyError(f"{survey.name!r} is no name of a survey")
+            raise SurveyError(f"{survey.name!r} is no name of a survey: {NAME_RULE}")
         self._check_replaced(survey)
         try:
             self._files.write(path.name, to_bytes(survey))

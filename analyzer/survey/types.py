@@ -13,6 +13,7 @@ __all__ = [
     "MAINLINE",
     "MAX_WORD",
     "NAME",
+    "NAME_RULE",
     "Claim",
     "Conflict",
     "Kind",
@@ -27,6 +28,8 @@ MAX_WORD = 500
 """The most characters of a text in a survey."""
 NAME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,80}", re.ASCII)
 """The form of a survey's name, which is also the name of its file."""
+NAME_RULE = "small letters, digits and .+- only, and a letter or digit first"
+"""The form of a survey's name in words."""
 MAINLINE = "mainline"
 """The name of the branch in claims about mainline's releases and release candidates."""
 

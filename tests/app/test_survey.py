@@ -213,3 +213,29 @@ def test_a_changelog_without_marks_asks_whose_it_is(tmp_path: Path, capsys: pyte
     assert "6.6.0-69.0.0.75 is of no distribution that the catalogue knows" in error
     assert error.rstrip().endswith("--distro NAME:MARK")
     assert main(["survey", "--changelog", "changelog", "--distro", "openeuler:oe2403sp1"]) == 0
+
+
+@pytest.mark.parametrize("inside", [None, "notes.txt", "packages/debian.json"])
+def test_a_folder_without_a_survey_is_named(
+    inside: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "surveys"
+    folder.mkdir()
+    if inside is not None:
+        (folder / inside).parent.mkdir(exist_ok=True)
+        (folder / inside).write_text("{}")
+    assert main(["--kernel", "6.6.157", "--surveys", str(folder)]) == 2
+    assert f"--surveys {folder}: no survey is in this folder; name the one that" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["stable", "Stable", "my survey"])
+def test_what_is_no_survey_in_a_folder_is_named_and_costs_no_audit(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "surveys"
+    folder.mkdir(mode=0o700)
+    (folder / f"{name}.json").write_text("{}")
+    assert main(["--kernel", "6.6.157", "--surveys", str(folder)]) in (1, 3)
+    err = capsys.readouterr().err
+    assert "a survey is left out: " in err
+    assert f"{name}" in err
