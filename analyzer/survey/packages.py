@@ -8,12 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import NamedTuple
 
-from tailcall_audit.analyzer.catalog.distribution import Distribution
+from tailcall_audit.analyzer.catalog.distribution import ChangelogForm, Distribution, Line
 from tailcall_audit.analyzer.catalog.types import Catalog
+from tailcall_audit.analyzer.errors import parameter
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import ChangelogError
 from tailcall_audit.analyzer.kernelfiles.release.package_release import upstream_of
+from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
 from tailcall_audit.analyzer.model import Evidence, EvidenceKind, Presence
 from tailcall_audit.analyzer.readers.changelog import listed_evidence, mentioning_versions
 from tailcall_audit.analyzer.readers.changelog_silence import silent_evidence
@@ -24,11 +27,20 @@ from tailcall_audit.analyzer.version import build_key
 
 __all__ = ["survey_changelogs"]
 
-_TAG = re.compile(r"\.([a-z]+\d+(?:sp\d+)?)", re.ASCII)
-"""The tag after the numbers of an RPM build: el9 in 5.14.0-427.el9_4, oe2203sp4 in 5.10.0-242.0.0.141.oe2203sp4."""
+_TAG = re.compile(r"\.(?!h\d)([a-z]+\d+[a-z0-9]*)", re.ASCII)
+"""The tag after the numbers of an RPM build: el9 in 5.14.0-427.el9_4, oe2203sp4 in 5.10.0-242.0.0.141.oe2203sp4. EulerOS's
+h1083 is a number.
+"""
 
 
 _WHOLE = re.compile(r"\d+\.\d+\.\d+-", re.ASCII)
+
+
+class _Found(NamedTuple):
+    """A line of builds, and the groups of its expression in the name of a source package."""
+
+    line: Line
+    groups: Mapping[str, str | None]
 
 
 def _evidence(opened: OpenChangelog) -> Iterator[Evidence]:
@@ -50,18 +62,49 @@ def _build(opened: OpenChangelog, version: str) -> Build:
     )
 
 
+def _marked(release: KernelRelease) -> str:
+    """Returns the tag in a release; empty if there is none."""
+    tag = _TAG.search(release.package or release.release)
+    return "" if tag is None else tag.group(1)
+
+
+def _line_of(opened: OpenChangelog, distribution: Distribution, form: ChangelogForm) -> _Found | None:
+    """Returns the line of builds that a changelog's package is of, if its numbers are counted.
+
+    The package is named by dpkg's entries, by the package that the changelog came in, or by its .spec; else by the
+    flavour in the release.
+    """
+    flavour = opened.release.flavour or ""
+    name = opened.name or opened.changelog.name or distribution.flavour_packages.get(flavour, "")
+    source = opened.changelog.entries[0].package if opened.changelog.family.is_dpkg else name
+    for line in form.lines:
+        match = re.fullmatch(line.source, source, re.ASCII)
+        if match is not None or (not source and line.tag is not None and line.tag == flavour):
+            return _Found(line, {} if match is None else match.groupdict())
+    return None
+
+
 def _series_of(opened: OpenChangelog, distribution: Distribution) -> Series | None:
     """Returns the series that a changelog belongs to; None if facts cannot describe it."""
     release, form = opened.release, distribution.changelog
-    if form is not None and form.lines:
-        source = opened.changelog.entries[0].package if opened.changelog.family.is_dpkg else opened.name
-        for line in form.lines:
-            found = re.fullmatch(line.source, source, re.ASCII)
-            if found is not None:
-                return Series(distribution.name, release.version.branch, line.tag or found["tag"])
+    if form is None or not form.lines:
+        tag = _marked(release) if distribution.series_in_release else ""
+        return Series(distribution.name, release.version.branch, tag)
+    found = _line_of(opened, distribution, form)
+    if found is None:
         return None
-    tag = _TAG.search(release.package or release.release) if distribution.series_in_release else None
-    return Series(distribution.name, release.version.branch, tag.group(1) if tag is not None else "")
+    tag = (
+        found.line.tag
+        or found.groups.get("tag")
+        or "-".join((_marked(release), *filter(None, (found.groups.get("flavour"),))))
+    )
+    return Series(distribution.name, release.version.branch, tag)
+
+
+def _opened_at(catalog: Catalog, opened: OpenChangelog, version: str) -> OpenChangelog:
+    """Returns the changelog of a package at another version; raises ChangelogError."""
+    found = open_changelog(catalog, opened.changelog, version, mark=opened.mark)
+    return replace(found, name=opened.name)
 
 
 def _each_series(catalog: Catalog, opened: OpenChangelog) -> Iterator[OpenChangelog]:
@@ -74,7 +117,7 @@ def _each_series(catalog: Catalog, opened: OpenChangelog) -> Iterator[OpenChange
             continue
         seen.add(version.branch)
         with suppress(ChangelogError):
-            yield open_changelog(catalog, opened.changelog, entry.version, mark=opened.mark)
+            yield _opened_at(catalog, opened, entry.version)
 
 
 def _worth_reading(newest: OpenChangelog) -> list[str]:
@@ -98,7 +141,7 @@ def _builds(catalog: Catalog, newest: OpenChangelog, progress: Callable[[str], N
     for count, version in enumerate(versions, 1):
         progress(f"{newest.changelog.path}: {version} ({count} of {len(versions)})")
         with suppress(ChangelogError):
-            opened = open_changelog(catalog, newest.changelog, version, mark=newest.mark)
+            opened = _opened_at(catalog, newest, version)
             yield from _described(catalog, opened, opened.release.package or version)
     last = (newest.release.package or newest.release.release).removesuffix(f".{newest.mark}")
     if last not in versions:
@@ -112,7 +155,9 @@ def _described(catalog: Catalog, opened: OpenChangelog, named: str) -> Iterator[
     # RHEL's first builds (5.14-1.2.1.el9) lack the kernel's sublevel, and look like those of a z-stream.
     if distribution is not None and series is not None and (not distribution.z_streams or _WHOLE.match(named)):
         form = distribution.changelog
-        yield series, _build(opened, named if form is None else form.build_of(named))
+        # A name with its flavour is that of uname -r, which does not count how often the sources were built.
+        build = named.removesuffix(f"-{opened.release.flavour}")
+        yield series, _build(opened, form.build_of(build) if form is not None and build == named else build)
 
 
 _MINOR = re.compile(r"\.([a-z]+\d+)_(\d+)", re.ASCII)
@@ -153,12 +198,18 @@ def _why_none(catalog: Catalog, opened: OpenChangelog) -> str:
         return (
             f"{opened.changelog.path}: {opened.release.package or opened.release.release} is of no distribution that the"
             " catalogue knows; if its versions lack the mark that uname -r has, give both:"
-            " --distro NAME:MARK"
+            f" {parameter('distro', 'NAME:MARK')}"
+        )
+    if _series_of(opened, distribution) is None and (opened.name or opened.changelog.name):
+        return (
+            f"{opened.changelog.path}: the builds of {opened.name or opened.changelog.name} are not counted here: their"
+            f" numbers are not those of {distribution.title}'s other packages"
         )
     if _series_of(opened, distribution) is None:
         return (
-            f"{opened.changelog.path}: which of {distribution.title}'s packages it is of is not known, or its numbers are"
-            " not counted here; survey the package itself (--package, --repo)"
+            f"{opened.changelog.path}: which of {distribution.title}'s packages it is of is not known; name the build as"
+            f" uname -r does, with its flavour ({parameter('package_version', 'VERSION-FLAVOUR')}), or survey the package"
+            f" itself ({parameter('packages')}, {parameter('repository')})"
         )
     return f"{opened.changelog.path}: no entry has a whole version of {distribution.title}'s"
 
