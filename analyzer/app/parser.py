@@ -106,5 +106,7 @@ class Parser(SafeParser):
         if rest:
             unknown = next((word for word in rest if word.startswith("-")), rest[0])
             known = [option for option in _options_of(self, options) if option.startswith("--")]
-            self.error(f"unrecognized arguments: {' '.join(rest)}{did_you_mean(unknown.partition('=')[0], known)}")
+            name = unknown.partition("=")[0]
+            meant = "" if name in known else did_you_mean(name, known)  # it is in its wrong place
+            self.error(f"unrecognized arguments: {' '.join(rest)}{meant}")
         return options
