@@ -108,10 +108,11 @@ def _names_series(fact: SeriesFact, distribution: Distribution | None, name: str
     """
     if distribution is None or not distribution.series_in_release:
         return True
-    form = distribution.changelog
-    for line in () if form is None else form.lines:
-        # A line without a tag of its own has that of the releases, and its flavours have theirs behind it: ph5-esx.
-        is_its = fact.series == line.tag if line.tag is not None else "-" not in fact.series
+    lines = () if distribution.changelog is None else distribution.changelog.lines
+    named = {line.tag for line in lines}
+    for line in lines:
+        # A line without a tag of its own is that of plain tags (ph5, azure). A flavour's are longer: ph5-esx, azure-nvidia.
+        is_its = fact.series == line.tag if line.tag or fact.series in named else "-" not in fact.series
         if is_its and line.builds is not None and re.search(line.builds, name, re.ASCII) is None:
             return False
     return re.search(rf"(?<![A-Za-z0-9]){re.escape(fact.series)}(?![A-Za-z0-9])", name) is not None

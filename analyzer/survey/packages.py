@@ -27,7 +27,7 @@ from tailcall_audit.analyzer.version import build_key
 
 __all__ = ["survey_changelogs"]
 
-_TAG = re.compile(r"\.(?!h\d)([a-z]+\d+[a-z0-9]*)", re.ASCII)
+_TAG = re.compile(r"[.-](?!h\d)([a-z]+\d+[a-z0-9]*)", re.ASCII)
 """The tag after the numbers of an RPM build: el9 in 5.14.0-427.el9_4, oe2203sp4 in 5.10.0-242.0.0.141.oe2203sp4. EulerOS's
 h1083 is a number.
 """

@@ -106,6 +106,34 @@ def test_a_release_of_a_distribution_has_a_line_of_its_own(
     assert _states(bare, survey, *others) == without
 
 
+def _ubuntu(source: str) -> str:
+    return "\n".join(
+        f"{source} (6.8.0-{build}) noble; urgency=medium\n\n  * x\n    - {subject}\n\n"
+        " -- A <a@example.org>  Fri, 14 Nov 2025 17:49:39 +0100\n"
+        for build, subject in (("1005.5", FIX_6_SUBJECT), ("1004.4", "net: x"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "its", "others"),
+    [
+        ("linux-azure", ["azure"], ["azure-nvidia", "azure-fde", "aws", "generic"]),
+        ("linux-aws-6.8", ["aws", "aws-64k"], ["aws-fips"]),
+        ("linux-azure-nvidia", ["azure-nvidia"], ["azure", "nvidia"]),
+        ("linux-realtime", ["realtime"], ["raspi-realtime"]),
+        ("linux-raspi-realtime", ["raspi-realtime"], ["raspi", "realtime"]),
+        ("linux-intel-iotg-6.8", ["intel-iotg"], ["intel"]),
+        ("linux-raspi2-6.8", ["raspi2"], ["raspi"]),
+    ],
+)
+def test_a_flavour_of_ubuntu_with_a_source_of_its_own_counts_apart(
+    source: str, its: list[str], others: list[str], bare: Catalog
+) -> None:
+    survey = _surveyed(open_changelog(bare, decode_changelog(_ubuntu(source).encode(), "changelog")), bare)
+    assert _states(bare, survey, *(f"6.8.0-1010-{flavour}" for flavour in its)) == [State.FIXED] * len(its)
+    assert _states(bare, survey, *(f"6.8.0-1010-{flavour}" for flavour in others)) == [_OPEN] * len(others)
+
+
 def test_every_distribution_whose_releases_have_a_mark_compares_builds_of_one_mark_only(catalog: Catalog) -> None:
     open_ones = set()
     for line in _STRINGS.read_text().splitlines():
