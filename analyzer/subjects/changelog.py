@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from tailcall_audit.analyzer.errors import UsageError, parameter
@@ -15,6 +16,7 @@ from tailcall_audit.analyzer.web.fetch import is_url
 
 __all__ = ["MAX_CHANGELOG", "open_subjects", "subject_of_changelog"]
 
+_OTHER_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.ASCII | re.IGNORECASE)
 MAX_CHANGELOG = 64 << 20
 """The most bytes of a changelog that is fetched."""
 
@@ -70,6 +72,8 @@ def open_subjects(request: Request, name: str) -> Iterator[Subject]:
         fetched = request.fetcher().get(name, MAX_CHANGELOG)
         notes += [fetched.note] if fetched.note else []
         changelog = decode_changelog(fetched.data, name, family)
+    elif _OTHER_ADDRESS.match(name):
+        raise ChangelogError(f"{name}: only addresses with http:// or https:// are fetched; fetch it and give the file")
     else:
         changelog = read_changelog(name, family)
     if request.distro and changelog.family.is_dpkg:

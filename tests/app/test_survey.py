@@ -239,3 +239,17 @@ def test_what_is_no_survey_in_a_folder_is_named_and_costs_no_audit(
     err = capsys.readouterr().err
     assert "a survey is left out: " in err
     assert f"{name}" in err
+
+
+@pytest.mark.parametrize("address", ["ftp://example.org/changelog", "file:///etc/changelog", "ssh+git://example.org/x"])
+def test_an_address_that_is_not_fetched_is_refused(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["survey", "--changelog", address]) == 2
+    assert f"{address}: only addresses with http:// or https:// are fetched" in capsys.readouterr().err
+
+
+def test_an_option_in_its_wrong_place_is_not_suggested(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["survey", "list", "--write"])
+    err = capsys.readouterr().err
+    assert "unrecognized arguments: --write" in err
+    assert "did you mean" not in err
