@@ -123,6 +123,8 @@ def _ubuntu(source: str) -> str:
         ("linux-realtime", ["realtime"], ["raspi-realtime"]),
         ("linux-raspi-realtime", ["raspi-realtime"], ["raspi", "realtime"]),
         ("linux-intel-iotg-6.8", ["intel-iotg"], ["intel"]),
+        ("linux-lowlatency-hwe-6.8", ["lowlatency", "lowlatency-64k"], ["generic"]),
+        ("linux-azure-edge", ["azure"], ["azure-fde"]),
         ("linux-raspi2-6.8", ["raspi2"], ["raspi"]),
     ],
 )
