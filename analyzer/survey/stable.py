@@ -178,6 +178,9 @@ def _against_code(
     if seen.presence is Presence.UNKNOWN:
         if seen.unreadable:  # a clone without its files does not contradict the history
             return claims, None
+        if last is not None and last.state is State.REVERTED_IN:  # it may have come back in another form since
+            words = f"{commit.key} is reverted in {last.release} by the history, and its code in {branch.newest} has an unknown form"
+            return [], Conflict(commit.key, f"{branch.tags.branch}.y", words)
         kept = [claim for claim in claims if claim.state is not State.ABSENT_THROUGH]
         return kept, None
     if (seen.presence is Presence.PRESENT) is present or last is None:

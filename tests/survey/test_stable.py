@@ -245,6 +245,20 @@ def test_code_of_a_strange_shape_takes_an_absence_back(catalog: Catalog, stable:
     assert _claims(_survey(catalog, stable), "6.1", "1a4607ffba35") == []
 
 
+def test_code_of_a_strange_shape_takes_the_absence_after_a_revert_back(catalog: Catalog, stable: History) -> None:
+    commit = catalog.commits["1a4607ffba35"]
+    applied = stable.commit(backport(commit.id, commit.subject))
+    _stable_release(stable, "6.1.1")
+    source = "bool bpf_helper_changes_pkt_data(int id)\n{\n\treturn vendor_table[id];\n}\n"
+    message = f'Revert "{commit.subject}"\n\nThis reverts commit {applied}.\n'
+    stable.commit(message, {"net/core/filter.c": source.encode()})
+    _stable_release(stable, "6.1.2")
+    survey = _survey(catalog, stable)
+    assert _claims(survey, "6.1", commit.key) == []
+    (conflict,) = [item for item in survey.conflicts if item.commit == commit.key]
+    assert "reverted in 6.1.2 by the history, and its code in 6.1.2 has an unknown form" in conflict.words
+
+
 def test_mainline_s_commits_have_the_first_tag_that_contains_them(catalog: Catalog, tmp_path: Path) -> None:
     history = History(tmp_path / "linux", "6.12", bare=True)
     history.release("6.12")
