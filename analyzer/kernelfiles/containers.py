@@ -49,8 +49,33 @@ frame has no end mark.
 """
 _LEAST_KERNEL = 1 << 20
 
-_MACHINES = {62: "x86_64", 183: "arm64", 3: "i386", 22: "s390x", 21: "powerpc64", 243: "riscv64", 258: "loongarch64"}
-"""e_machine of the ELF header (elf(5))."""
+_WIDE = {
+    62: "x86_64",
+    183: "arm64",
+    22: "s390x",
+    21: "powerpc64",
+    243: "riscv64",
+    258: "loongarch64",
+    8: "mips64",
+    15: "parisc64",
+    43: "sparc64",
+    50: "ia64",
+    0x9026: "alpha",
+}
+_NARROW = {
+    3: "i386",
+    40: "arm",
+    20: "powerpc32",
+    8: "mips",
+    15: "parisc64",
+    2: "sparc64",
+    4: "m68k",
+    42: "sh",
+    195: "arc",
+}
+"""e_machine of the ELF headers of 64-bit and of 32-bit kernels (elf(5), include/uapi/linux/elf-em.h). Where there are
+kernels of both, a name may stand for both (`tailcall_audit.analyzer.architecture`).
+"""
 
 
 class ImageError(AuditError):
@@ -97,21 +122,18 @@ def unpack(data: bytes, name: str) -> Kernel:
             if len(data) < 64:
                 raise ImageError(f"{name}: an ELF header that is cut off")
             (machine,) = struct.unpack_from("<H" if data[5] == 1 else ">H", data, 18)
-            return Kernel(data, (*form, "ELF"), _MACHINES.get(machine), True, tuple(declared))
+            machines = _WIDE if data[4] == 2 else _NARROW
+            return Kernel(data, (*form, "ELF"), machines.get(machine), True, tuple(declared))
         if data[0x202:0x206] == _SETUP:
             declared += _declared(data)
             kind, data = "bzImage", _bzimage(data, name)
         elif data[:2] == b"MZ" and data[4:8] == b"zimg":
             kind, data = "EFI zboot image", _zboot(data, name)
-        elif data[0x38:0x3C] == _ARM64_IMAGE:
-            return Kernel(data, (*form, "arm64 Image"), "arm64", False, tuple(declared))
-        elif data[0x30:0x3C] == _RISCV_IMAGE and data[8:16] == _RISCV_64:
-            return Kernel(data, (*form, "riscv64 Image"), "riscv64", False, tuple(declared))
+        elif (flat := _flat(data, name)) is not None:
+            return Kernel(data, (*form, flat[0]), flat[1], False, tuple(declared))
         elif data[0x10008:0x1000E] == _S390_MARK:
             kind, data = _s390_payload(data, name)
             return Kernel(data, (*form, "s390x bzImage", *filter(None, [kind])), "s390x", False, tuple(declared))
-        elif data[:2] == b"MZ" and data[0x38:0x3C] == _LOONGARCH_MARK and data[0x40:0x44] == b"PE\0\0":
-            return Kernel(data, (*form, "loongarch64 Image"), "loongarch64", False, tuple(declared))
         elif data[0x24:0x28] in _ZIMAGE:
             raise ImageError(
                 f"{name}: a zImage of 32-bit ARM, which this tool does not unpack: audit its release"
@@ -126,6 +148,42 @@ def unpack(data: bytes, name: str) -> Kernel:
             kind, data = _decompress(data, name)
         form.append(kind)
     raise ImageError(f"{name}: wrapped more than {_MAX_LEVELS} times")
+
+
+def _flat(data: bytes, name: str) -> tuple[str, str] | None:
+    """Returns the form and the architecture of an Image that is not compressed; None if it is none. Raises ImageError if
+    it is of 32 bits, or cut off.
+    """
+    if data[0x38:0x3C] == _ARM64_IMAGE:
+        found = ("arm64 Image", "arm64")
+    elif data[0x30:0x3C] == _RISCV_IMAGE:
+        if data[8:16] != _RISCV_64:
+            raise ImageError(f"{name}: an Image of 32-bit RISC-V, whose JIT is none of those that are audited")
+        found = ("riscv64 Image", "riscv64")
+    elif data[:2] == b"MZ" and data[0x38:0x3C] == _LOONGARCH_MARK and data[0x40:0x44] == b"PE\0\0":
+        found = ("loongarch64 Image", "loongarch64")
+    else:
+        return None
+    if (end := _end_of_sections(data)) > len(data):
+        raise ImageError(
+            f"{name}: {found[0]} that is cut off: its last section ends at byte {end:,}, the file at {len(data):,}"
+        )
+    return found
+
+
+def _end_of_sections(data: bytes) -> int:
+    """Returns where the last section of a PE file ends (Microsoft's PE format, "Section Table"). Returns 0 if it has no
+    PE header, as an Image without EFI stub.
+    """
+    try:
+        (start,) = struct.unpack_from("<I", data, 0x3C)
+        mark, count, optional = struct.unpack_from("<4s2xH12xH", data, start)
+        if data[:2] != b"MZ" or mark != b"PE\0\0" or count > _MAX_SECTIONS:
+            return 0
+        places = range(start + 24 + optional, start + 24 + optional + 40 * count, 40)
+        return max((sum(struct.unpack_from("<II", data, place + 16)) for place in places), default=0)
+    except struct.error:
+        return 0
 
 
 def _declared(data: bytes) -> list[str]:
