@@ -75,7 +75,8 @@ def _line_of(opened: OpenChangelog, distribution: Distribution, form: ChangelogF
     flavour in the release.
     """
     flavour = opened.release.flavour or ""
-    name = opened.name or opened.changelog.name or distribution.flavour_packages.get(flavour, "")
+    package = distribution.flavour_packages.get(flavour, "").partition("-{")[0]
+    name = opened.name or opened.changelog.name or package
     source = opened.changelog.entries[0].package if opened.changelog.family.is_dpkg else name
     for line in form.lines:
         match = re.fullmatch(line.source, source, re.ASCII)

@@ -197,6 +197,14 @@ def test_the_command_that_settles_is_named() -> None:
     assert "uname -v" in str(parse_release("6.1.0-47-amd64").settle)
     assert "version_signature" in str(parse_release("6.8.0-35-generic").settle)
     assert "rpm -q --changelog" in str(parse_release("5.14.0-427.13.1.el9_4.x86_64").settle)
+    # Each flavour has a package of its own, whose version does not name it.
+    for release, package in (
+        ("5.14.0-503.el9.x86_64+rt", "kernel-rt-core-5.14.0-503.el9.x86_64"),
+        ("6.1.83-9.ph5", "linux-6.1.83-9.ph5"),
+        ("6.1.83-9.ph5-esx", "linux-esx-6.1.83-9.ph5"),
+    ):
+        assert str(parse_release(release).settle).startswith(f"tailcall-audit --package {package}   ")
+    assert "--tree PATH" in str(parse_release("5.10.198-android12-9-00015-g0123456789ab").settle)
 
 
 @pytest.mark.parametrize("text", ["", "hello", "#1 SMP", "6", "x6.1", "Linux version", "6.1.170-3 " * 200])

@@ -122,7 +122,7 @@ def settle_command(
         return None
     values = {
         "release": release,
-        "build": release.split("+", 1)[0] if flavour and release.endswith(f"+{flavour}") else release,
+        "build": re.sub(rf"[+-]{re.escape(flavour)}$", "", release) if flavour else release,
         "flavour": flavour or "",
         "version": version or "VERSION",
     }
