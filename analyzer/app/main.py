@@ -33,6 +33,7 @@ _OPTIONS = {
     "distro": "--distro",
     "offline": "--offline",
     "online": "--online",
+    "max_age": "--max-age",
     "refresh": "--refresh",
     "config": "--config",
     "rev": "--rev",

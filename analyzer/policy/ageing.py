@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from tailcall_audit.analyzer.basis import age_in_days
+from tailcall_audit.analyzer.errors import parameter
 from tailcall_audit.analyzer.model import Confidence, Evidence, EvidenceKind, Presence
 
 __all__ = ["without_old"]
@@ -28,7 +29,7 @@ def without_old(evidence: Iterable[Evidence], days: int, today: str, teach: str 
         yield item._replace(
             presence=Presence.UNKNOWN,
             confidence=Confidence.LOW,
-            detail=f"{item.detail or item.citation}; that rests on {item.basis}, which is {old} old (--max-age {days})",
+            detail=f"{item.detail or item.citation}; that rests on {item.basis}, which is {old} old ({parameter('max_age', str(days))})",
             settle=teach or _FETCHED,
             unreadable=not lacked,
             conditional=False,

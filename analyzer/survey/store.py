@@ -188,7 +188,9 @@ class Store:
         except OSError as error:
             raise SurveyError(f"{path}: cannot be read: {error.strerror or error}") from error
         if raw is None:
-            raise SurveyError(f"{path}: not used: other users can write it, or it is too large")
+            raise SurveyError(
+                f"{path}: not used: it is no file, other users can write it, or it has more than {_MAX_BYTES >> 20} MiB"
+            )
         return from_bytes(raw, str(path))._replace(name=name)  # a copy goes by the name of its file
 
     def readable(self, refused: Callable[[str], None]) -> Iterator[Survey]:

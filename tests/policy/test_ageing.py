@@ -45,7 +45,7 @@ def test_what_rests_on_an_old_catalogue_is_unknown(later: int) -> None:
     old = audit(kernels=["6.1.170"], arch="x86_64", max_age=later - 1)
     reached = [item for item in old.targets[0].verdicts if item.rule.value != "other-architecture"]
     assert {item.state for item in reached} == {State.UNKNOWN}
-    assert all(f"which is {later} days old (--max-age {later - 1})" in item.reason for item in reached)
+    assert all(f"which is {later} days old (max_age={later - 1})" in item.reason for item in reached)
     assert all(item.settle for item in reached)
 
 
