@@ -48,6 +48,22 @@ def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
             "ubuntu",
             "/ubuntu/pool/main/l/linux-aws-6.5/linux-aws-6.5_6.5.0-1020.20~22.04.1/changelog",
         ),
+        (
+            "linux-image-6.8.0-1009-aws-64k=6.8.0-1009.9",
+            "ubuntu",
+            "/ubuntu/pool/main/l/linux-aws/linux-aws_6.8.0-1009.9/changelog",
+        ),
+        # linux-azure's build of this number is another kernel.
+        (
+            "linux-image-unsigned-6.8.0-1010-azure-nvidia=6.8.0-1010.10",
+            "ubuntu",
+            "/ubuntu/pool/main/l/linux-azure-nvidia/linux-azure-nvidia_6.8.0-1010.10/changelog",
+        ),
+        (
+            "linux-image-6.8.0-2005-raspi-realtime=6.8.0-2005.5~22.04.1",
+            "ubuntu",
+            "/ubuntu/pool/main/l/linux-raspi-realtime-6.8/linux-raspi-realtime-6.8_6.8.0-2005.5~22.04.1/changelog",
+        ),
     ],
 )
 def test_the_address_of_a_changelog(web: Web, package: str, distribution: str, path: str) -> None:
