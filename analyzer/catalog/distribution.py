@@ -163,9 +163,9 @@ class Distribution(NamedTuple):
     distributions of which it is one, where its release does not say which. `ids` are further names, of os-release(5)
     and for ``--distro``. `tree` are the marks of its source trees. `settle` is the command that decides what the name
     does not; ``{release}``, ``{build}`` (without the flavour's ``+rt`` or ``-esx``), ``{version}``, ``{flavour}`` and
-    ``{package}`` (by flavour) are filled in. `build_dates` is the source that says that the strings carry real build dates. `whole` are the ended series whose changelogs were read
-    whole, with the commits that those list; `abi` has the packages of each ABI number by series. `rebuilders` build its
-    kernels anew under its names.
+    ``{package}`` (by flavour) are filled in. `build_dates` is the source that says that the strings carry real build
+    dates. `whole` are the ended series whose changelogs were read whole, with the commits that those list; `abi` has
+    the packages of each ABI number by series. `rebuilders` build its kernels anew under its names.
     """
 
     name: str
