@@ -17,6 +17,7 @@ from typing import BinaryIO, NamedTuple
 from tailcall_audit.analyzer.kernelfiles.ar import ArError, Member, open_member, read_members
 from tailcall_audit.analyzer.kernelfiles.compression import BrokenDataError, Decompressed, decompress
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, MetapackageError, PackageError
+from tailcall_audit.analyzer.kernelfiles.places import image_release, is_config, without_copies
 from tailcall_audit.analyzer.kernelfiles.tar import TarError, TarFile, read_tar
 from tailcall_audit.probes.reading import open_file
 
@@ -52,8 +53,6 @@ _IMAGE_RELEASE = re.compile(r"\d\.\d{1,6}(?:\.\d|[-~]rc)", re.ASCII)
 """An image's name has a whole release; that of a metapackage a series (pve-kernel-5.15), a suite's number or none."""
 _INSTALLED = re.compile(r"linux-(?:image|binary)(?:-unsigned)?-(\d[^\s]*)|(?:proxmox|pve)-kernel-(\d\S*)")
 _CHANGELOG = re.compile(r"usr/share/doc/[^/]+/changelog(?:\.Debian)?(?:\.gz|\.xz|\.zst)?")
-_CONFIG = re.compile(r"(?:boot/config-[^/]+|(?:usr/)?lib/modules/[^/]+/config)")
-_IMAGE = re.compile(r"(?:boot/vmlinu[xz]-[^/]+|(?:usr/)?lib/modules/[^/]+/vmlinu[xz])")
 
 
 class _Archive(NamedTuple):
@@ -136,9 +135,9 @@ def _contents(archive: _Archive, package: str) -> _Contents:
     images: list[str] = []
     found: dict[str, dict[str, bytes]] = {"changelog": {}, "config": {}}
     for file in _files(archive, "data"):
-        if _IMAGE.fullmatch(file.name):
+        if image_release(file.name) is not None:
             images.append(file.name)
-        kind = "changelog" if _CHANGELOG.fullmatch(file.name) else "config" if _CONFIG.fullmatch(file.name) else None
+        kind = "changelog" if _CHANGELOG.fullmatch(file.name) else "config" if is_config(file.name) else None
         if kind is None:
             continue
         if file.size > _MAX_FILE or len(found[kind]) == _MAX_SIMILAR:
@@ -147,7 +146,7 @@ def _contents(archive: _Archive, package: str) -> _Contents:
     release = installed_image(package)
     changelog = _own(archive.path, "changelog", found["changelog"], package)
     config = _own(archive.path, "configuration", found["config"], release)
-    image = _own(archive.path, "kernel image", images, release)
+    image = _own(archive.path, "kernel image", without_copies(images), release)
 
     def content(kind: str, name: str | None) -> tuple[str, bytes] | None:
         if name is None:

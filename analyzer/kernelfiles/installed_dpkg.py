@@ -10,6 +10,7 @@ from pathlib import Path
 from tailcall_audit.analyzer.kernelfiles.compression import decompress
 from tailcall_audit.analyzer.kernelfiles.deb import installed_image, kernel_dependency
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, PackageError
+from tailcall_audit.analyzer.kernelfiles.places import config_places, image_places
 from tailcall_audit.analyzer.paths import is_file
 from tailcall_audit.probes.reading import open_file
 
@@ -54,7 +55,7 @@ def dpkg_kernels(root: Path = Path("/")) -> tuple[KernelPackage, ...]:
         release = installed_image(name)
         if release is None or not paragraph.get("Status", "").endswith(" ok installed"):
             continue
-        image = next((place for place in (f"boot/vmlinuz-{release}",) if is_file(root / place)), None)
+        image = next((place for place in image_places(release) if is_file(root / place)), None)
         documents = f"usr/share/doc/{name}"
         found.append(
             KernelPackage(
@@ -64,7 +65,7 @@ def dpkg_kernels(root: Path = Path("/")) -> tuple[KernelPackage, ...]:
                 architecture=paragraph.get("Architecture", "all"),
                 source=paragraph.get("Source", name),
                 changelog=_read(root, f"{documents}/changelog.Debian.gz", f"{documents}/changelog.gz"),
-                config=_read(root, f"boot/config-{release}", f"usr/lib/modules/{release}/config"),
+                config=_read(root, *config_places(release)),
                 image=image,
                 release=release,
             )

@@ -4,10 +4,10 @@ far.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, PackageError
+from tailcall_audit.analyzer.kernelfiles.places import config_places, image_release, without_copies
 from tailcall_audit.analyzer.kernelfiles.rpm import is_kernel
 from tailcall_audit.analyzer.paths import is_file
 from tailcall_audit.probes.processes import ProgramError, find_program, missing_program, run
@@ -17,7 +17,6 @@ __all__ = ["has_rpm_database", "rpm_kernels"]
 
 _PLACES = ("var/lib/rpm", "usr/lib/sysimage/rpm", "usr/share/rpm")
 _FILES = ("rpmdb.sqlite", "Packages", "Packages.db")
-_IMAGE = re.compile(r"/(?:boot/vmlinuz-([^/]+)|(?:usr/)?lib/modules/([^/]+)/(?:vmlinuz|Image))")
 _TIMEOUT = 120
 _MAX_FILE = 16 << 20
 
@@ -47,7 +46,7 @@ def _rpm(database: Path, *arguments: str) -> str:
 
 
 def _config(root: Path, release: str) -> tuple[str, bytes] | None:
-    for place in (f"lib/modules/{release}/config", f"usr/lib/modules/{release}/config", f"boot/config-{release}"):
+    for place in config_places(release):
         try:
             with open_file(root / place) as file:
                 return str(root / place), file.read(_MAX_FILE)
@@ -70,10 +69,10 @@ def rpm_kernels(root: Path = Path("/")) -> tuple[KernelPackage, ...]:
         if not is_kernel(name) or (f"{name}-core", version) in have:
             continue
         package = f"{name}-{version}.{architecture}"
-        image = next(
-            (match for line in _rpm(database, "-ql", package).splitlines() if (match := _IMAGE.fullmatch(line))), None
-        )
-        if image is None:
+        listed = (line.lstrip("/") for line in _rpm(database, "-ql", package).splitlines())
+        image = next(iter(without_copies(place for place in listed if image_release(place))), None)
+        release = image_release(image or "")
+        if image is None or release is None:
             continue
         found.append(
             KernelPackage(
@@ -83,9 +82,9 @@ def rpm_kernels(root: Path = Path("/")) -> tuple[KernelPackage, ...]:
                 architecture=architecture,
                 source=source,
                 changelog=("%changelog", _rpm(database, "-q", "--changelog", package).encode()),
-                config=_config(root, image.group(1) or image.group(2)),
-                image=image.group().lstrip("/"),
-                release=image.group(1) or image.group(2),
+                config=_config(root, release),
+                image=image,
+                release=release,
                 is_rpm=True,
             )
         )

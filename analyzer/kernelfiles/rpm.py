@@ -15,6 +15,7 @@ from typing import BinaryIO, NamedTuple
 from tailcall_audit.analyzer.kernelfiles.compression import Decompressed
 from tailcall_audit.analyzer.kernelfiles.cpio import CpioError, read_cpio
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage, PackageError
+from tailcall_audit.analyzer.kernelfiles.places import image_release, is_config, without_copies
 from tailcall_audit.analyzer.kernelfiles.rpm_header import MAGIC, Header, HeaderError, Tag, read_header
 from tailcall_audit.probes.reading import open_file
 
@@ -24,8 +25,6 @@ _KERNEL = re.compile(
     r"kernel(?:-(?:default|azure|uek|rt|64k|lt|ml|lts|mainline|longterm|kvmsmall|pae|desktop))?(?:-(?:core|base))?"
 )
 """The packages that hold an image: no modules, no debug builds."""
-_CONFIG = re.compile(r"(?:boot/config-[^/]+|(?:usr/)?lib/modules/[^/]+/config)")
-_IMAGE = re.compile(r"(?:boot|(?:usr/)?lib/modules/[^/]+)/(?:vmlinu[xz]|Image|image)[^/]*")
 _MAX_UNPACKED = 2 << 30
 _MAX_CONFIG = 16 << 20
 _DIGESTS = {1: "md5", 2: "sha1", 8: "sha256", 9: "sha384", 10: "sha512"}
@@ -137,9 +136,8 @@ def read_rpm_file(path: Path, place: str, limit: int) -> bytes:
         return _payload_file(package, place, limit)
 
 
-def _one(package: _Opened, pattern: re.Pattern[str], what: str) -> str | None:
-    """Returns the file of this form; raises PackageError if there are several that differ."""
-    found = [name for name in package.files if pattern.fullmatch(name)]
+def _one(package: _Opened, found: list[str], what: str) -> str | None:
+    """Returns the only one of these files; raises PackageError if there are several that differ."""
     if len({package.files[name] for name in found}) > 1:
         raise PackageError(
             f"{package.path}: it holds {len(found)} files that could each be its {what} ({', '.join(sorted(found)[:3])}):"
@@ -162,7 +160,7 @@ def read_rpm(path: Path) -> KernelPackage:
         header = package.header
         name = header.text(Tag.NAME)
         _refuse(str(path), name)
-        place = _one(package, _CONFIG, "configuration")
+        place = _one(package, list(filter(is_config, package.files)), "configuration")
         config = None if place is None else (f"/{place}", _payload_file(package, place, _MAX_CONFIG))
         changelog = _changelog(header)
         return KernelPackage(
@@ -173,7 +171,7 @@ def read_rpm(path: Path) -> KernelPackage:
             source=header.text(Tag.SOURCERPM),
             changelog=("%changelog", changelog) if changelog else None,
             config=config,
-            image=_one(package, _IMAGE, "kernel image"),
+            image=_one(package, without_copies(name for name in package.files if image_release(name)), "kernel image"),
             is_rpm=True,
             is_file=True,
         )

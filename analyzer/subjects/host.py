@@ -11,6 +11,7 @@ from pathlib import Path
 from tailcall_audit.analyzer.catalog.load import shipped_catalog
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.kconfig import ConfigError, KernelConfig, read_config
+from tailcall_audit.analyzer.kernelfiles.places import config_places, image_places
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.schemes import find_signature
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease
@@ -92,7 +93,7 @@ def _find_config(
         except ConfigError as error:
             return None, False, [str(error)]
     notes = []
-    for path in (root / f"boot/config-{release}", root / f"lib/modules/{release}/config"):
+    for path in (root / place for place in config_places(release)):
         if not is_file(path):
             continue
         try:
@@ -100,7 +101,7 @@ def _find_config(
         except ConfigError as error:
             notes.append(str(error))
             continue
-        image = root / f"boot/vmlinuz-{release}"
+        image = next((place for place in _images(root, release) if is_file(place)), root / f"boot/vmlinuz-{release}")
         banner = image_banner(image)
         if banner is not None and _same_build(banner, proc_version):
             return config, True, notes
@@ -115,7 +116,7 @@ def _find_config(
 
 
 def _images(root: Path, release: str) -> tuple[Path, ...]:
-    return root / f"boot/vmlinuz-{release}", root / f"lib/modules/{release}/vmlinuz"
+    return tuple(root / place for place in image_places(release))
 
 
 def read_host(root: Path = Path("/"), catalog: Catalog | None = None) -> Host:

@@ -1,7 +1,7 @@
 """Checks that everything in a package names the same kernel: the package's version and name, its image's file and its
 image's banner.
 
-Where two of them differ, the version of the kernel is unknown: the package may be mislabelled, repacked, or made to
+If two of them differ, the version of the kernel is unknown: the package may be mislabelled, repacked, or made to
 look fixed.
 """
 
@@ -14,6 +14,7 @@ from tailcall_audit.analyzer.catalog.distribution import Proof
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.deb import installed_image
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage
+from tailcall_audit.analyzer.kernelfiles.places import image_release
 from tailcall_audit.analyzer.kernelfiles.release.package_release import source_version
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import KernelRelease, ReleaseError
@@ -21,7 +22,6 @@ from tailcall_audit.analyzer.subjects.image import OpenImage
 
 __all__ = ["contradictions", "unproven"]
 
-_IMAGE_FILE = re.compile(r"(?:.*/)?(?:modules/([^/]+)/[^/]+|vmlinu[xz]-([^/]+))", re.ASCII)
 """boot/vmlinuz-6.1.0-47-amd64, lib/modules/5.14.0-427.el9.x86_64/vmlinuz"""
 _KERNEL = re.compile(r"\d+\.\d+")
 
@@ -64,8 +64,7 @@ def _of_image(package: KernelPackage, release: KernelRelease, image: OpenImage) 
     if banner.proof is Proof.NOTHING:
         yield f"its image: {'; '.join(banner.notes) or image.banner[:120]}"
         return
-    match = None if package.image is None else _IMAGE_FILE.fullmatch(package.image)
-    file = None if match is None else match.group(1) or match.group(2)
+    file = None if package.image is None else image_release(package.image)
     if file is not None and _KERNEL.match(file) and file != banner.release:
         yield f"its image is {package.image}, and the banner in it says {banner.release}"
     if _differ(release, banner) or _other_package(package, release, banner):

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from tailcall_audit.analyzer.kernelfiles.kconfig import KernelConfig, parse_config
 from tailcall_audit.analyzer.kernelfiles.package_types import PackageError
+from tailcall_audit.analyzer.kernelfiles.places import IMAGE_NAMES, MODULES, config_places
 from tailcall_audit.analyzer.kernelfiles.release.parse import parse_release
 from tailcall_audit.analyzer.kernelfiles.release.types import ReleaseError
-from tailcall_audit.analyzer.kernelfiles.roots.packages import MODULES, first_file, packages_of
+from tailcall_audit.analyzer.kernelfiles.roots.packages import first_file, packages_of
 from tailcall_audit.analyzer.kernelfiles.roots.root import IMAGE_NAME, FolderRoot, Root, RootError
 from tailcall_audit.analyzer.model import AuditError, Bootable, Skipped, TargetKind
 from tailcall_audit.analyzer.paths import expanded
@@ -58,8 +59,7 @@ def _of_packages(request: Request, seen: _Seen) -> Iterator[Subject | Skipped]:
 def _config(request: Request, root: Root, release: str) -> KernelConfig | None:
     if request.config is not None:
         return request.config
-    places = (f"boot/config-{release}", *(f"{folder}/{release}/config" for folder in MODULES))
-    found = first_file(root, _MOST_FILE, *places)
+    found = first_file(root, _MOST_FILE, *config_places(release))
     if found is None:
         return None
     return parse_config(found[1].decode("utf-8", "replace"), f"{root.label}:{found[0]}", request.catalog)
@@ -74,7 +74,7 @@ def _images(root: Root) -> Iterator[tuple[str, str | None]]:
                 yield f"{folder}/{name}".lstrip("/"), match.group(1)
     for folder in MODULES:
         for release in root.names(folder):
-            for name in ("vmlinuz", "Image", "vmlinux"):
+            for name in IMAGE_NAMES:
                 yield f"{folder}/{release}/{name}", release
 
 

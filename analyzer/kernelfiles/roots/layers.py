@@ -13,6 +13,7 @@ from functools import partial
 from typing import IO
 
 from tailcall_audit.analyzer.kernelfiles.compression import Decompressed, Joined
+from tailcall_audit.analyzer.kernelfiles.places import IMAGE_NAMES
 from tailcall_audit.analyzer.kernelfiles.roots.root import MemoryRoot, RootError
 from tailcall_audit.analyzer.kernelfiles.tar import stream_members
 from tailcall_audit.analyzer.libraries import tar_errors
@@ -20,7 +21,7 @@ from tailcall_audit.analyzer.libraries import tar_errors
 __all__ = ["Layers", "broken_archive"]
 
 _WANTED = re.compile(
-    r"(?:boot/[^/]+|(?:usr/)?lib/modules/[^/]+/(?:vmlinuz|vmlinux|Image|config)|var/lib/dpkg/status"
+    r"(?:boot/[^/]+|(?:usr/)?lib/modules/[^/]+/(?:" + "|".join(IMAGE_NAMES) + r"|config)|var/lib/dpkg/status"
     r"|(?:usr/lib/sysimage|var/lib|usr/share)/rpm/(?:rpmdb\.sqlite|Packages|Packages\.db)"
     r"|usr/share/doc/[^/]++/changelog[^/]*+|vmlinu[xz])"
 )

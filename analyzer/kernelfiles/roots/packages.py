@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from tailcall_audit.analyzer.kernelfiles.compression import BrokenDataError, decompress
 from tailcall_audit.analyzer.kernelfiles.deb import installed_image
 from tailcall_audit.analyzer.kernelfiles.package_types import KernelPackage
+from tailcall_audit.analyzer.kernelfiles.places import config_places, image_places, image_release, without_copies
 from tailcall_audit.analyzer.kernelfiles.roots.root import Root, RootError
 from tailcall_audit.analyzer.kernelfiles.roots.rpmdb import rpm_headers
 from tailcall_audit.analyzer.kernelfiles.rpm import changelog_text, is_kernel
 from tailcall_audit.analyzer.kernelfiles.rpm_header import Header, HeaderError, Tag
 
-__all__ = ["MODULES", "first_file", "packages_of"]
+__all__ = ["first_file", "packages_of"]
 
-MODULES = ("usr/lib/modules", "lib/modules")
 _STATUS = "var/lib/dpkg/status"
 _MOST_STATUS = 256 << 20
 _MOST_FILE = 16 << 20
 _MOST_IMAGE = 512 << 20
-_IMAGE = re.compile(r"(?:boot/vmlinu[xz]-([^/]+)|(?:usr/)?lib/modules/([^/]+)/(?:vmlinuz|Image))")
 
 
 def first_file(root: Root, limit: int, *places: str) -> tuple[str, bytes] | None:
@@ -36,16 +34,11 @@ def first_file(root: Root, limit: int, *places: str) -> tuple[str, bytes] | None
 
 
 def _image(root: Root, release: str) -> str | None:
-    places = (
-        f"boot/vmlinuz-{release}",
-        f"boot/vmlinux-{release}",
-        *(f"{folder}/{release}/vmlinuz" for folder in MODULES),
-    )
-    return next((place for place in places if root.read(place, _MOST_IMAGE) is not None), None)
+    return next((place for place in image_places(release) if root.read(place, _MOST_IMAGE) is not None), None)
 
 
 def _config(root: Root, release: str) -> tuple[str, bytes] | None:
-    return first_file(root, _MOST_FILE, f"boot/config-{release}", *(f"{folder}/{release}/config" for folder in MODULES))
+    return first_file(root, _MOST_FILE, *config_places(release))
 
 
 def _of_dpkg(root: Root) -> Iterator[KernelPackage]:
@@ -91,10 +84,10 @@ def _of_rpm(root: Root) -> Iterator[KernelPackage]:
         # If a kernel consists of several packages, the image is in the -core package.
         if not is_kernel(name) or (f"{name}-core", version, release) in have:
             continue
-        match = next((match for place in _files(header) if (match := _IMAGE.fullmatch(place))), None)
-        if match is None:
+        image = next(iter(without_copies(place for place in _files(header) if image_release(place))), None)
+        booted = image_release(image or "")
+        if image is None or booted is None:
             continue
-        booted = match.group(1) or match.group(2)
         days, authors, texts = (
             header.numbers(Tag.CHANGELOGTIME),
             header.texts(Tag.CHANGELOGNAME),
@@ -109,7 +102,7 @@ def _of_rpm(root: Root) -> Iterator[KernelPackage]:
             source=header.text(Tag.SOURCERPM),
             changelog=("%changelog", changelog) if changelog else None,
             config=_config(root, booted),
-            image=match.group() if root.read(match.group(), _MOST_IMAGE) is not None else _image(root, booted),
+            image=image if root.read(image, _MOST_IMAGE) is not None else _image(root, booted),
             release=booted,
             is_rpm=True,
         )
