@@ -28,7 +28,7 @@ _COMPILABLE = {
         Edit(S390, _TRAMPOLINE, f"{_COUNT},\n\t\t       0xf000 | tjit->tccnt_off", f"{_COUNT},\n 0xf000 | {_COUNT}"),
         Edit(S390, _TRAMPOLINE, "0xd203f000 | tjit->tccnt_off,\n\t\t       0xf000", f"0xd203f000 | {_COUNT},\n 0xf000"),
     ),
-    # Where an offset counts from -1 (in programs with subprograms), the jump leads to the instruction in front of the
+    # If offsets count from -1 (in programs with subprograms), the jump leads to the instruction in front of the
     # tail call.
     "loongarch-tailcall-jump-offset": (
         Edit(

@@ -227,7 +227,7 @@ def _growth(tree: Any, flags: int, binary: bool, *, searched: bool, whole: bool)
     body = _build(automaton, tree)
     if searched and (bool(flags & re.MULTILINE) or not _starts_at_start(tree)):
         _put_behind_any_text(automaton, tree, body)
-    # Where a match of a beginning is enough, a state that may be the last ends the search for ways.
+    # If a match of a beginning is enough, a state that may be the last ends the search for ways.
     ends = set() if whole or automaton.anchored_end else set(body.last)
     found = max(_decided(automaton, ends), Growth.LINEAR)
     for part in automaton.parts:
@@ -256,7 +256,7 @@ def _decided(automaton: Automaton, ends: set[int]) -> Growth:
     moves = automaton.follow
     reach = _reachable(moves)
     looping = [state for state in range(len(moves)) if state in reach[state]]
-    # Where a circle leads through a state that may be the last, a failure ends there.
+    # If a circle leads through a state that may be the last, a failure ends there.
     safe = {state for state in looping if any(then in ends and state in reach[then] for then in reach[state])}
     for state in looping:
         if state not in safe and _two_ways_back(automaton, reach, state):

@@ -1,7 +1,7 @@
 """Real kernel sources for the tests: Debian's linux-source packages, of which only the files that matter are unpacked.
 
 A machine's own apt sources may name one suite only, so a private apt configuration derives the others from the
-machine's own Debian mirror. Where there is none, the tests that need sources skip and say so. Nothing of the machine's
+machine's own Debian mirror. If there is none, the tests that need sources skip and say so. Nothing of the machine's
 apt is changed.
 """
 

@@ -27,6 +27,12 @@ SUFFIXES = (".py", ".md", ".yaml", ".sh", ".toml", ".yml", ".txt")
 UNCLEAR = re.compile(r"\b(told|tells?|speaks?|spoke|somebody|nobody|whoever)\b", re.IGNORECASE)
 MEANT = re.compile(r"`nobody`|\bNOBODY\b|\.tell\(")
 """The user of that name, and the method of a file."""
+INVERTED = re.compile(
+    r"""(?:(?<=[.;!?] )|(?<=\"{3})|(?<=[#|-] )|(?<=\n))"""
+    r"""(?:Where [a-z`'][^.;:?|"]{2,160}?, |Of (?:an?|the|two|several|those|these|each|all) [^.;:?|"]{2,120}? )"""
+)
+"""A sentence that begins with a condition or a genitive: "Where X, Y" is "If X, Y" or "Y"."""
+CONTINUED = re.compile(r"(?<![.:;|])\n *(?:# )?(?=[a-z`(])")
 WIDTH = 120
 
 
@@ -42,6 +48,37 @@ def files() -> Iterator[Path]:
 def unclear(text: str) -> list[str]:
     """The words of a line that are kept out."""
     return UNCLEAR.findall(MEANT.sub("", text))
+
+
+def inverted(text: str) -> list[str]:
+    """The beginnings of sentences with the condition or the owner in front."""
+    return INVERTED.findall(re.sub(r"\n *#? ?", "\n", CONTINUED.sub(" ", text)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It is read. Where the network\nfails, a copy is used.",
+        '"""Where a clone was cut, its commits are few."""',
+        "    # Of two that are\n    # equal, the newer counts.",
+        "- Of several forms the first counts.",
+    ],
+)
+def test_an_inversion_is_found(text: str) -> None:
+    assert inverted(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['"""Where sources are kept between runs."""', "## Where from\n\nBy id: mainline's", "It says where, and why."],
+)
+def test_a_title_is_no_inversion(text: str) -> None:
+    assert inverted(text) == []
+
+
+def test_no_sentence_is_inverted() -> None:
+    found = {str(path.relative_to(ROOT)): inverted(path.read_text(encoding="utf-8")) for path in files()}
+    assert {path: lines for path, lines in found.items() if lines} == {}
 
 
 @pytest.mark.parametrize("line", ["it tells the kernel", "Nobody looked", "what is TOLD", "the file speaks of it"])

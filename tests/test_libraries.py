@@ -177,7 +177,7 @@ def test_a_package_of_any_architecture_is_audited(tmp_path: Path, word: bytes, k
     assert target.identity["architecture"] == known
     note = f"its architecture {word.decode()!r} is not known: judged for every one"
     assert any(note in text for text in target.notes) == (known is None)
-    # Of a word that no architecture goes by nothing is excluded.
+    # A word that names no architecture excludes nothing.
     assert (target.states["x86-hierarchy"] is State.NOT_AFFECTED) == (known is not None)
 
 

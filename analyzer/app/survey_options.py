@@ -92,7 +92,7 @@ def _day(text: str) -> str:
         found = date.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no day in the form YYYY-MM-DD") from None
-    # Where the day begins earlier, it may be tomorrow.
+    # East of Greenwich it may be tomorrow already.
     if found > datetime.now(UTC).date() + timedelta(days=1):
         raise argparse.ArgumentTypeError(f"{text} is in the future: its facts would never be too old")
     return found.isoformat()

@@ -78,7 +78,7 @@ def nearest(catalog: Catalog, own: UpstreamVersion | None) -> Callable[[str], tu
         if source == MAINLINE:
             return (0 if mainline_first else 2, 0)
         index = place.get(source, len(names))
-        # Of two that are equally far away, the newer one is nearer to mainline's form.
+        # If two are equally far away, the newer one is nearer to mainline's form.
         return 1, 2 * abs(index - here) + (index < here)
 
     return rank

@@ -122,7 +122,7 @@ def _scratch(asked: Asked, tree: KernelTree, lent: Sequence[Lender]) -> Scratch:
     assert tree.repository is not None  # the caller's condition
     objects = [common_directory(tree.repository) / "objects", *(lender.objects for lender in lent)]
     scratch = Scratch(asked.scratch, objects)
-    # Where a clone was cut, its commits name parents that are not there: git needs the same list here.
+    # The commits at which a clone was cut name parents that are not there: git needs the same list here.
     cut = shallow_commits(tree.repository) | {name for lender in lent for name in lender.cut}
     if cut:
         (asked.scratch / "shallow").write_text("".join(f"{name}\n" for name in sorted(cut)), encoding="ascii")

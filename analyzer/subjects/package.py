@@ -122,8 +122,8 @@ def _config_of(
 ) -> KernelConfig | None:
     """Returns the configuration that was given, else the one in the package, else the one in its image.
 
-    Where the package and its image contradict each other, the package's may be of another kernel than the one that
-    boots.
+    If the package and its image contradict each other, the package's configuration may be of another kernel than
+    the one that boots.
     """
     if request.config is not None:
         return request.config

@@ -232,8 +232,8 @@ def survey_changelogs(
     What a rebuilder wrote is about that one's builds: so say the authors of the newest entries, or `place`, the
     repository that the changelogs are in.
 
-    Of an excerpt, a commit that is a fix and nothing else counts as absent in the builds before the one that lists it:
-    to list it there would make no sense otherwise. The silence of an excerpt claims nothing.
+    If an excerpt lists a commit that is a fix and nothing else, the commit counts as absent in the builds before the
+    one that lists it, because it would not be listed there otherwise. The silence of an excerpt claims nothing.
 
     Raises SurveyError if none is of a distribution that the catalogue knows.
     """

@@ -39,8 +39,8 @@ class BoundedAdapter(HTTPAdapter):
     """Sends a request and reads the whole answer, of at most `limit` bytes, before `deadline`.
 
     An answer that is cut off is tried again, which urllib3 by itself does only until the end of the headers. What a
-    server packed (Content-Encoding) stays packed: requests would unpack it without a bound. Of an answer that is not
-    200 only the headers count.
+    server packed (Content-Encoding) stays packed: requests would unpack it without a bound. If an answer is not
+    200, only its headers count.
     """
 
     def __init__(self, policy: Retry, progress: Callable[[str], None]) -> None:

@@ -1,7 +1,7 @@
 """Fetching over HTTP: bounded, cached on disk, retried, and clear about what failed.
 
-A cached copy younger than `MAX_AGE` is used as it is; an older one is asked about (ETag, Last-Modified). Where the
-network does not answer, a cached copy of any age is used and its age is said.
+A cached copy younger than `MAX_AGE` is used as it is; an older one is asked about (ETag, Last-Modified). If the
+network does not answer, a cached copy of any age is used, with a note of its age.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def _line(path: str) -> str:
 
 
 class _Report:
-    """Sends frames. Where the next thing may be a panic, one is drained first; that takes the kernel some milliseconds."""
+    """Sends frames. If the next step may panic, a frame is drained first; that takes the kernel some milliseconds."""
 
     def __init__(self, device: str) -> None:
         """`device` is the serial line as ``tca.results`` names it, empty if there is only the console."""

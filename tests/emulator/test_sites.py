@@ -95,7 +95,7 @@ def test_a_jump_of_riscv64_leads_where_it_should(distance: int) -> None:
     decoder = capstone.Cs(capstone.CS_ARCH_RISCV, capstone.CS_MODE_RISCV64 | capstone.CS_MODE_RISCVC)
     ((_, size, mnemonic, operands),) = decoder.disasm_lite(code, start)
     assert (size, mnemonic) == (4, "j")
-    # Where the jump is decoded, its distance is an operand.
+    # The distance of a jump is an operand of it, as it is decoded.
     assert int(operands, 16) == distance
 
 

@@ -65,7 +65,7 @@ def agree(kernel: Kernel, target: TargetReport, run: GuestRun) -> None:
 
 
 def _words_are_seen(target: TargetReport, item: Verdict) -> None:
-    """Where the verifier refused what its fix refuses, it did so with the words that the catalogue has."""
+    """Checks that a verifier with the fix refuses with the words that the catalogue has."""
     commits = load_catalog().commits
     words = [change.words for key in item.fixed_by for change in commits[key].changes if change.words]
     if item.defect.slug in REFUSED_BY_THE_VERIFIER and item.state is State.FIXED and item.fixed_by:

@@ -28,7 +28,7 @@ def defect_of(slug: str) -> Defect:
     return found
 
 
-# Of all architectures, with one introducing commit beside the root and one fix.
+# A defect of all architectures, with one introducing commit beside the root and one fix.
 SLEEPABLE = defect_of("tailcall-sleepable-callee")
 HIERARCHY = defect_of("x86-hierarchy")
 INTERPRETER = defect_of("interp-fallback-tailcall-subprog")

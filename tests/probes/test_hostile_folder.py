@@ -145,7 +145,7 @@ def test_nothing_of_a_repository_is_run(
             (folder / hook).chmod(0o755)
     (Path.cwd() / "git-remote-canary").write_text(canary.read_text())
     (Path.cwd() / "git-remote-canary").chmod(0o755)
-    # Where git is found, the helpers that it starts by name would be too.
+    # In the folder where git is found, the helpers that it starts by name would be found too.
     monkeypatch.setenv("PATH", f"{os.environ['PATH']}:{Path.cwd()}")
     assert [subject for _, subject in first_parent_subjects(repository, str(second), 10)] == [b"second", b"first"]
     assert not hostile.exists()

@@ -20,7 +20,7 @@ EMITS = """
     mov dword ptr [rax], 0x858b48
     ret
 """
-# Where the place of the trampoline is known, its own address stands for that of bpf_trampoline_get().
+# If the place of the trampoline is known, its own address stands for that of bpf_trampoline_get().
 SETS = f"""
     call {START:#x}
     mov rdx, rax

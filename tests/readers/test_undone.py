@@ -28,7 +28,7 @@ from tests.mutants import (
 
 X86_64 = isas()["x86_64"]
 
-# Where the place has code that never comes to run, or no longer asks what it asked, the code does not prove what it does instead.
+# If the place has code that never runs, or no longer asks what it asked, the code does not prove what it does instead.
 DOUBTFUL = {"trampoline-tests-no-flag", "trampoline-restores-no-count-1", "trampoline-restores-no-count-2"}
 IN_THE_NEWEST = [
     Case(IN_7_3, lacks)

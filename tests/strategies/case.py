@@ -29,7 +29,7 @@ class Sparse(NamedTuple):
 
 Content = bytes | Link | Fifo | Sparse
 Case = Mapping[str, Content]
-"""The content of each file by its path. Where a reader takes one file, it is the first."""
+"""The content of each file by its path. A reader that takes one file takes the first."""
 
 
 def write(case: Case, folder: Path) -> Path:

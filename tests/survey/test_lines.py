@@ -133,7 +133,7 @@ linux (6.8.0-50.51) noble; urgency=medium
         ("f7866c358733", Known.PRESENT_FROM, "6.8.0-54.56"),
     }
     assert found.excerpt
-    # Of a changelog that is merely cut, nothing is known to be absent.
+    # Nothing is known to be absent by a changelog that is merely cut.
     cut = survey_changelogs(bare, [opened], "changelog", "2026-11-26")
     assert {claim.state for claim in cut.claims} == {Known.PRESENT_FROM}
     known = with_surveys(bare, [found])

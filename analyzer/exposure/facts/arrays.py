@@ -23,7 +23,7 @@ _NOT_SHOWN = (
     "the kernel does not show it of a loaded program (struct bpf_prog_info); the name of the program's section does:"
     " tailcall-audit exposure OBJECT"
 )
-"""Where a program's expected attach type is, and whether it may sleep (".s" in the section's name)."""
+"""The fields of a program that its section's name may give: the expected attach type, and whether it may sleep (".s")."""
 
 
 def _unless_equal(first: object, second: object) -> State:

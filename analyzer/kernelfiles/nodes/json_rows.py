@@ -130,9 +130,7 @@ class _Document:
             self.rest[key] = piece.value
 
     def _of_member(self, value: Mapping[str, Any], keys: tuple[str, ...]) -> Iterator[NodeRow]:
-        """Yields the host in a map from names to hosts. Of the tasks of a play, only one gathers facts; the others are
-        ignored.
-        """
+        """Yields the host in a map from names to hosts. Only one task of a play gathers facts; the others are ignored."""
         row = _of_kubernetes(value, keys[-1]) or _of_ansible(value, keys[-1])
         if row is not None:
             yield row

@@ -1,7 +1,7 @@
 """The other corners of a fix: taken back as a whole, and a source that is older than what the defect needs.
 
-Where one of Debian's sources is such a corner, it is in `EXPECTED` of tests/readers/test_source.py, or in the four
-corners of the pitfalls there; these are the rest. What is put back is what the fix took out, as its patch or an older
+Corners that one of Debian's sources is are in `EXPECTED` of tests/readers/test_source.py, or in the four corners of the
+pitfalls there; these are the rest. What is put back is what the fix took out, as its patch or an older
 source has it.
 """
 

@@ -1,7 +1,7 @@
 """Pitfall 6: a prog array refuses a program that is extended, and an extension a program that is in a prog array.
 
-Linux kernel commit d6083f040d5d ("bpf: Prevent tailcall infinite loop caused by freplace") (in v6.13). Of the places
-that it changes, prog_fd_array_get_ptr() and __bpf_trampoline_link_prog() are followed here. The others are
+Linux kernel commit d6083f040d5d ("bpf: Prevent tailcall infinite loop caused by freplace") (in v6.13). It
+changes prog_fd_array_get_ptr() and __bpf_trampoline_link_prog(), which are followed here. The other places are
 prog_fd_array_put_ptr() and the detaching, which take the marks back, and the initialisation of the lock; a kernel
 without those refuses more, never less.
 """
