@@ -54,7 +54,7 @@ def test_members_of_enums_come_back_on_every_python(catalog: Catalog, monkeypatc
     assert back == report
 
 
-def test_an_error_of_ours_is_told_in_its_words(catalog: Catalog) -> None:
+def test_an_error_of_ours_keeps_its_words(catalog: Catalog) -> None:
     def judge(_: Progress) -> Items:
         yield Skipped("first", "row")
         raise AuditError("broken: offset 12")

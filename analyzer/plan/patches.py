@@ -36,7 +36,7 @@ _FROM = re.compile(rb"^From ([0-9a-f]{40}) [A-Z][a-z]{2} ", re.MULTILINE)
 _PREFIX = re.compile(r"^(?:(?:Re|Fwd): *)*\[[^\]]{0,80}\]\s*")
 _FUNCTION = re.compile(r"\b(\w+)\(")
 _START = re.compile(rb"^(?:diff --git |--- [^\n]*\n\+\+\+ )", re.MULTILINE)
-_NOBODY = "0" * 40
+_NO_COMMIT = "0" * 40
 
 
 class Mail(NamedTuple):
@@ -58,7 +58,7 @@ def _parts(data: bytes) -> Iterator[tuple[str, bytes]]:
         return
     ends = [start for start, _ in starts[1:]] + [len(data)]
     for (start, name), end in zip(starts, ends, strict=True):
-        yield "" if name == _NOBODY else name, data[start:end]
+        yield "" if name == _NO_COMMIT else name, data[start:end]
 
 
 def _mail(path: str, name: str, data: bytes) -> Mail:
@@ -124,7 +124,7 @@ def read_patches(folder: str, catalog: Catalog, branch: str) -> tuple[dict[str, 
             notes.append(f"{path}: not taken: {error}")
             continue
         for mail in mails:
-            record = Record((mail.id or _NOBODY).encode(), b"", mail.message.encode("utf-8", "replace"))
+            record = Record((mail.id or _NO_COMMIT).encode(), b"", mail.message.encode("utf-8", "replace"))
             for event in matcher.read(record)[0]:
                 if event.effect is True:
                     found.setdefault(event.key, []).append(mail)

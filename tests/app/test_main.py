@@ -147,7 +147,7 @@ def test_defects_of_other_architectures_are_shown_on_request(capsys: pytest.Capt
     assert "arm64-tailcall-hierarchy" in out
 
 
-def test_explain_tells_the_whole_story(capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_shows_the_whole_story(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, "explain", "5")
     for wanted in (
         "mechanism",

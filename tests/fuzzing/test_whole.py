@@ -67,5 +67,5 @@ def test_a_repository_has_its_history(tmp_path: Path) -> None:
     assert any(FIX_6_SUBJECT in item.citation + item.detail for verdict in target.verdicts for item in verdict.evidence)
 
 
-def test_a_header_of_tar_claims_what_it_is_told() -> None:
+def test_a_header_of_tar_claims_what_the_case_gives() -> None:
     assert tarfile.TarInfo.frombuf(tar((("x", b""),), claim=77)[:512], "utf-8", "strict").size == 77

@@ -131,7 +131,7 @@ def test_a_link_in_place_of_a_folder_is_refused() -> None:
         list(read_tar(io.BytesIO(buffer.getvalue())))
 
 
-def test_two_images_in_a_package_are_told_by_its_name_or_refused(tmp_path: Path) -> None:
+def test_of_two_images_in_a_package_its_name_decides_or_both_are_refused(tmp_path: Path) -> None:
     both = (("boot/vmlinuz-6.1.0-47-amd64", b"x"), ("boot/vmlinuz-6.1.0-48-amd64", b"y"))
     assert read_deb(deb(tmp_path / "x.deb", tar(*both))).image == "boot/vmlinuz-6.1.0-47-amd64"
     other = CONTROL.replace(b"6.1.0-47", b"6.1.0-40")

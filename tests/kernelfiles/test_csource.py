@@ -13,7 +13,7 @@ def names(source: CSource, name: str) -> list[int]:
     return [scope.line for scope in source.functions(name)]
 
 
-def test_definitions_are_told_from_declarations_and_calls() -> None:
+def test_definitions_are_distinguished_from_declarations_and_calls() -> None:
     source = CSource(
         b"int f(int a);\n\nstatic int\nf(int a)\n{\n\treturn g(a);\n}\n\nint g(int a)\n{\n\treturn f(a);\n}\n"
     )

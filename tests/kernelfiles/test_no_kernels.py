@@ -83,7 +83,7 @@ def test_a_program_with_a_banner_is_no_kernel(tmp_path: Path, options: tuple[str
 
 
 @pytest.mark.parametrize("machine", [62, 183, 243, 21, 258])
-def test_a_program_without_section_headers_is_told_by_its_addresses(tmp_path: Path, machine: int) -> None:
+def test_a_program_without_section_headers_is_known_by_its_addresses(tmp_path: Path, machine: int) -> None:
     """A static program whose section headers were taken off, of each architecture that has its kernels in the upper
     half.
     """

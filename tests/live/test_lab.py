@@ -167,7 +167,7 @@ def test_on_a_host_only_what_is_safe_is_done_about_the_panic(
     assert found.results["x86-hierarchy"].state != COULD_NOT_RUN
 
 
-def test_a_kernel_with_one_serial_port_tells_its_results_between_its_messages() -> None:
+def test_a_kernel_with_one_serial_port_sends_its_results_between_its_messages() -> None:
     found = guest(
         debian_image("vmlinuz-6.1.0-47-cloud-amd64"),
         "8250.nr_uarts=1 loglevel=7",

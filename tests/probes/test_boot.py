@@ -98,7 +98,7 @@ def test_results_come_through_noise(tmp_path: Path) -> None:
     assert (found.release, found.failure, found.boots, found.seconds) == ("6.1.0", None, 1, 0.5)
 
 
-def test_a_guest_that_tells_nonsense_is_not_believed(tmp_path: Path) -> None:
+def test_a_guest_that_reports_nonsense_is_not_believed(tmp_path: Path) -> None:
     sent = frames_of(
         HELLO,
         ("start",),
@@ -113,7 +113,7 @@ def test_a_guest_that_tells_nonsense_is_not_believed(tmp_path: Path) -> None:
     assert found.seconds is None
 
 
-def test_a_guest_that_never_stops_talking_is_given_up(tmp_path: Path) -> None:
+def test_a_guest_that_never_stops_sending_is_given_up(tmp_path: Path) -> None:
     lines = "".join(f"{frame(number, ('start', 'x')).decode().strip()}\n" for number in range(2000))
     (tmp_path / "frames").write_text(lines)
     found = run(
@@ -180,7 +180,7 @@ def test_no_qemu_and_an_old_one_say_what_to_install(monkeypatch: pytest.MonkeyPa
         find_qemu("x86_64")
 
 
-def test_the_guest_dies_with_whoever_started_it(tmp_path: Path) -> None:
+def test_the_guest_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     (tmp_path / "vmlinuz").write_bytes(b"")
     program = qemu(tmp_path, f"echo $$ >{tmp_path}/pid\nexec sleep 300")
     script = (
@@ -204,7 +204,7 @@ def test_the_guest_dies_with_whoever_started_it(tmp_path: Path) -> None:
     pytest.fail("the guest outlived the process that started it")
 
 
-def test_a_guest_that_never_stops_telling_costs_a_bounded_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_guest_that_never_stops_sending_costs_a_bounded_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each new frame starts the patience anew, and a hostile kernel has as many as it likes."""
     monkeypatch.setattr(vm, "_BOOT_TIME", 2)
     monkeypatch.setattr(vm, "_RUN_TIME", 3)
@@ -247,7 +247,7 @@ def test_a_foreign_guest_has_no_kvm(tmp_path: Path) -> None:
         run_in_guest(image, image, Guest(kvm=True), qemu=Qemu("/bin/true"), architecture=foreign.architecture)
 
 
-def test_qemu_is_confined_and_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_qemu_is_confined_and_runs_as_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What QEMU is started with: a sandbox, no devices but those meant, limits, and no privileges where root starts it."""
     script = (
         'echo "$@" >'

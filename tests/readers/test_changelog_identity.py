@@ -110,7 +110,7 @@ def test_armbian_24_2_1_is_linux_6_1_77(tmp_path: Path) -> None:
         ("linux", "6.1.170-3mycompany1", "", None, "6.1.170"),
     ],
 )
-def test_a_package_is_told_by_its_source_and_version(
+def test_a_package_is_known_by_its_source_and_version(
     source: str, version: str, name: str, distro: str | None, upstream: str
 ) -> None:
     release = name.removeprefix("linux-image-") or None

@@ -113,7 +113,7 @@ def test_without_symbols_or_types_nothing_is_said(without_rounding: Path) -> Non
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_code_of_a_shape_that_nobody_has_seen_gets_no_wrong_answer(seed: int) -> None:
+def test_code_of_an_unknown_shape_gets_no_wrong_answer(seed: int) -> None:
     """What the signatures look at, changed: an answer may go, and must not turn."""
     binary = Binary(kernel(debian_image("vmlinuz-6.1.0-47-cloud-amd64")))
     functions = binary.functions(X86_64.functions)

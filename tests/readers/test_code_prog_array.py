@@ -279,7 +279,7 @@ def test_a_structure_of_another_form_leaves_it_open(lacking: tuple[str, str]) ->
     assert found == ([] if lacking[1] == "prog_array_member_cnt" else [Claim.SIMILAR])
 
 
-def test_a_place_that_both_members_have_tells_neither_apart() -> None:
+def test_a_place_that_both_members_have_shows_neither() -> None:
     """`if (tr->extension_prog)` would pass for a look at the target's count."""
     attach = changed(ATTACHES, "cmp qword ptr [r12 + 0x90], 0\n    jne taken\n", "").replace(
         "[rbx + 0x48]", "[rbx + 0x90]"

@@ -337,7 +337,7 @@ def test_nothing_is_run_where_nothing_may_be() -> None:
         assert (EvidenceKind.EMULATION in kinds) is emulate_it
 
 
-def test_an_explanation_tells_each_step_of_a_run_on_a_line_of_its_own() -> None:
+def test_an_explanation_has_a_line_for_each_step_of_a_run() -> None:
     """Pitfall 3 of 6.12.117: the reason names the run, and the steps stand once, each with its function and address."""
     (verdict,) = audit(images=[str(debian_image(NEW))], only=["x86-trampoline-loop"]).targets[0].verdicts
     lines = details(verdict)

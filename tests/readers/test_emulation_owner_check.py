@@ -247,7 +247,7 @@ def test_a_fault_that_is_no_null_pointer_is_no_outcome(end: Run) -> None:
     assert answer.why is Why.UNEXPECTED_FAULT
 
 
-def test_a_fault_is_told_with_its_place() -> None:
+def test_a_fault_is_reported_with_its_place() -> None:
     answer = outcome(kernel(Release(frozenset(FIXES) - {PANIC, REFUSED})), CASES["owner-check/attached-extension"])
     assert not isinstance(answer, EmulationError)
     assert answer.outcome is Outcome.NULL_DEREFERENCE

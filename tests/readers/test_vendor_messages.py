@@ -104,7 +104,7 @@ def test_a_second_revert_brings_it_back(clone: History, tmp_path: Path) -> None:
         (f"Revert \u201c{S}\u201d", 1, False),
     ],
 )
-def test_reverts_are_counted_whoever_wrote_them(subject: str, depth: int, partial: bool) -> None:
+def test_reverts_are_counted_in_any_vendors_words(subject: str, depth: int, partial: bool) -> None:
     found = unwrap(subject)
     assert (found.depth, found.partial) == (depth, partial)
     if depth:

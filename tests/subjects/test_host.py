@@ -55,7 +55,7 @@ def test_the_running_config_applies(root: Path) -> None:
     assert read_host(root).config_applies
 
 
-def test_a_config_in_boot_speaks_only_beside_the_running_image(root: Path) -> None:
+def test_a_config_in_boot_counts_only_beside_the_running_image(root: Path) -> None:
     (root / "boot/config-6.1.0-47-amd64").write_text(CONFIG)
     host = read_host(root)
     assert host.config is not None

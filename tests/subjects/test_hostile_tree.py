@@ -41,7 +41,7 @@ def test_what_is_no_kernel_tree_is_an_error(tmp_path: Path, make: object, messag
         open_tree(str(target), None)
 
 
-def test_a_broken_repository_leaves_the_code_to_speak(clone: History) -> None:
+def test_a_broken_repository_leaves_the_code_to_decide(clone: History) -> None:
     (clone.path / ".git/config").write_text("[core]\n\trepositoryformatversion = 99\n")
     found = report(clone.path)
     assert found.verdicts[0].state is State.AFFECTED

@@ -125,7 +125,7 @@ def test_a_package_whose_image_is_of_another_version_is_a_contradiction_and_deci
 
 
 @pytest.mark.parametrize("name", ["vmlinuz-6.1.170-lab-no-f7866c358733", "vmlinuz-6.1.0-47-cloud-amd64"])
-def test_an_embedded_configuration_is_read_and_speaks(name: str, tmp_path: Path) -> None:
+def test_an_embedded_configuration_is_read_and_counts(name: str, tmp_path: Path) -> None:
     """Debian embeds none (CONFIG_IKCONFIG): a kernel of its with one put in, between the marks of kernel/configs.c."""
     image = named_image(name)
     if "lab" not in name:

@@ -184,7 +184,7 @@ APT = "deb.debian.org_debian_dists_bookworm_main_binary-amd64_Packages"
 
 @pytest.mark.parametrize("name", ["index", APT, "Packages.old"])
 @pytest.mark.parametrize("pack", [bytes, lzma.compress, lz4.frame.compress])
-def test_case_s14_an_index_is_told_by_its_content(tmp_path: Path, name: str, pack: object) -> None:
+def test_case_s14_an_index_is_known_by_its_content(tmp_path: Path, name: str, pack: object) -> None:
     assert callable(pack)
     (tmp_path / name).write_bytes(pack(ROW.encode()))
     found = audit(repository=str(tmp_path / name), only=[LOOP]).targets[0]

@@ -340,7 +340,7 @@ def test_case_14_rhel_8_shows_in_its_code_whether_storages_are_shared(rhel_8: Pa
 
 
 @pytest.mark.parametrize("gone", ["kernel/bpf/local_storage.c", "kernel/bpf/verifier.c"])
-def test_case_14_a_tree_without_a_file_is_not_told_to_give_a_tree(rhel_8: Path, gone: str) -> None:
+def test_case_14_a_message_about_a_file_of_a_tree_does_not_ask_for_a_tree(rhel_8: Path, gone: str) -> None:
     (rhel_8 / gone).unlink()
     open_ones = [item for item in report(rhel_8).verdicts if item.state is State.UNKNOWN]
     assert open_ones

@@ -16,7 +16,7 @@ from tests.web.fetchers import age, fetcher
 from tests.web.servers import Answer, Web
 
 
-def test_a_second_call_asks_nobody_and_an_old_copy_is_asked_about(web: Web, tmp_path: Path) -> None:
+def test_a_second_call_fetches_nothing_and_an_old_copy_is_asked_about(web: Web, tmp_path: Path) -> None:
     def answer(_: int, headers: dict[str, str]) -> Answer:
         return Answer(status=304) if headers.get("If-None-Match") == '"a"' else Answer(b"text", headers={"ETag": '"a"'})
 
@@ -81,7 +81,7 @@ def test_more_than_allowed_is_refused_while_it_comes(web: Web) -> None:
         fetcher().get(f"{web.url}/x", 1 << 20)
 
 
-def test_a_compressed_answer_stays_so_and_whoever_unpacks_it_has_a_bound(web: Web) -> None:
+def test_a_compressed_answer_stays_so_and_is_unpacked_within_a_bound(web: Web) -> None:
     packed = gzip.compress(b"0" * 50_000_000)
     web.answers["/x"] = Answer(packed, headers={"Content-Encoding": "gzip"})
     assert fetcher().get(f"{web.url}/x", 1 << 20).data == packed
