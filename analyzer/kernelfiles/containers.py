@@ -73,7 +73,7 @@ _NARROW = {
     42: "sh",
     195: "arc",
 }
-"""e_machine of the ELF headers of 64-bit and of 32-bit kernels (elf(5), include/uapi/linux/elf-em.h). Where there are
+"""e_machine of the ELF headers of 64-bit and of 32-bit kernels (elf(5), include/uapi/linux/elf-em.h). If there are
 kernels of both, a name may stand for both (`tailcall_audit.analyzer.architecture`).
 """
 
