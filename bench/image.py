@@ -38,7 +38,7 @@ def _fastest(command: list[str], output: Path) -> float:
 
 def main() -> None:
     """Prints one line for each image."""
-    names = given_images()
+    names = given_images(__doc__ or "")
     print(f"{'image':42} {'MB':>5} {'tool':>6} {'bare':>7} {'python':>7} {'audit':>7} {'/bare':>6} {'/python':>7}")
     with tempfile.TemporaryDirectory() as folder:
         for image in map(Path, names):

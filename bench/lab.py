@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from bench.images import given_images
 from tailcall_audit.analyzer.catalog.load import load_catalog
+from tailcall_audit.analyzer.errors import AuditError
 from tailcall_audit.analyzer.kernelfiles.deb import read_deb_tree
 from tailcall_audit.analyzer.kernelfiles.package_file import read_package
 from tailcall_audit.analyzer.live.bootfile import BootFile, read_boot_file
@@ -32,7 +33,7 @@ from tailcall_audit.probes.defects import PROBES
 from tailcall_audit.probes.guest.boot import Guest, find_qemu, run_in_guest
 from tailcall_audit.probes.guest.cpio import write_cpio
 from tailcall_audit.probes.guest.machines import Machine
-from tailcall_audit.probes.guest.qemu import find_machine, is_native
+from tailcall_audit.probes.guest.qemu import GuestError, find_machine, is_native
 from tailcall_audit.probes.probe import slug_on
 from tests.kernels import package_file
 
@@ -87,7 +88,7 @@ def _bare(kernel: _Kernel, initramfs: Path) -> float:
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=300, check=True)
     taken = _used() - start
     if b"Kernel panic" in done.stdout:
-        sys.exit(f"{kernel.name}: the bare boot panicked: {done.stdout[-300:].decode(errors='replace')}")
+        raise GuestError(f"the bare boot panicked: {done.stdout[-300:].decode(errors='replace')}")
     return taken
 
 
@@ -96,7 +97,7 @@ def _kernel(folder: Path, path: Path) -> _Kernel:
     package = read_package(str(path)) if path.suffix in (".deb", ".rpm") else None
     bootable = Bootable(str(path)) if package is None else package.bootable
     if bootable is None:
-        sys.exit(f"{path}: no kernel image in it")
+        raise AuditError(f"{path}: no kernel image in it")
     image: BootFile = read_boot_file(bootable)
     machine = find_machine(image.architecture)
     file = folder / path.name
@@ -135,12 +136,15 @@ def _measure(kernel: _Kernel, folder: Path) -> str:
 
 
 def main() -> None:
-    """Prints one line for each kernel."""
-    names = given_images()
+    """Prints one line for each kernel. One that cannot be measured costs no other one its line."""
+    names = given_images(__doc__ or "")
     print(f"{'image':42} {'':10} {'bare boot':>9} {'probed':>8} {'ratio':>6} {'probes':>8} {'archive':>7}")
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
-            print(_measure(_kernel(Path(folder), Path(name)), Path(folder)), flush=True)
+            try:
+                print(_measure(_kernel(Path(folder), Path(name)), Path(folder)), flush=True)
+            except (AuditError, GuestError) as error:
+                print(f"{Path(name).name[:42]:42} not measured: {error}", flush=True)
 
 
 if __name__ == "__main__":
