@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.catalog.expression import ABSENT, PRESENT, UNKNOWN, Interval, evaluate, leaves
@@ -44,9 +44,23 @@ def _by_config(facts: Facts, name: str) -> Interval:
     return facts.config.value(name) if facts.config is not None and facts.config_applies else UNKNOWN
 
 
-def _by_functions(facts: Facts, name: str) -> Interval:
-    seen = facts.options.get(name)
-    return UNKNOWN if seen is None else PRESENT if seen.is_on else ABSENT
+def _excludes(defect: Defect, options: Mapping[str, OptionSeen]) -> bool:
+    def value(name: str) -> Interval:
+        seen = options.get(name)
+        return UNKNOWN if seen is None else PRESENT if seen.is_on else ABSENT
+
+    return evaluate(defect.config, value).excluded
+
+
+def _decisive(defect: Defect, options: Mapping[str, OptionSeen]) -> dict[str, OptionSeen]:
+    """Returns the options without which the others do not exclude a defect; all, if none is needed by itself."""
+    named = {name: options[name] for name in leaves(defect.config) if name in options}
+    needed = {
+        name: seen
+        for name, seen in named.items()
+        if not _excludes(defect, {other: item for other, item in named.items() if item is not seen})
+    }
+    return needed or named
 
 
 def excluded_by_config(defect: Defect, facts: Facts) -> Excluded | None:
@@ -64,9 +78,9 @@ def excluded_by_config(defect: Defect, facts: Facts) -> Excluded | None:
 
 def excluded_by_functions(defect: Defect, facts: Facts) -> Excluded | None:
     """Returns why the options that a kernel's functions show exclude a defect; None if they do not."""
-    if not facts.options or not evaluate(defect.config, lambda name: _by_functions(facts, name)).excluded:
+    if not facts.options or not _excludes(defect, facts.options):
         return None
-    shown = {name: facts.options[name] for name in leaves(defect.config) if name in facts.options}
+    shown = _decisive(defect, facts.options)
     values = ", ".join(f"CONFIG_{name}={'y' if seen.is_on else 'n'}" for name, seen in shown.items())
     because = "; ".join(dict.fromkeys(seen.detail for seen in shown.values()))
     citation = "; ".join(dict.fromkeys(seen.citation for seen in shown.values()))

@@ -78,6 +78,14 @@ def test_nothing_else_excludes_it(options: tuple[OptionSeen, ...]) -> None:
     assert judged(KCFI, *options).state is State.AFFECTED
 
 
+def test_the_reason_names_the_options_that_exclude_and_no_other() -> None:
+    kcfi, jit, on = seen(False, "CFI_CLANG", "CFI"), seen(False, "BPF_JIT"), seen(True, "BPF_JIT")
+    assert "CONFIG_CFI_CLANG=n, CONFIG_CFI=n: functions of CFI_CLANG (" in judged(KCFI, kcfi, on).reason
+    assert "with CONFIG_BPF_JIT=n: functions of BPF_JIT (" in judged(KCFI, jit, seen(True, "CFI_CLANG", "CFI")).reason
+    both = judged(KCFI, kcfi, jit).reason
+    assert "CONFIG_BPF_JIT=n, CONFIG_CFI_CLANG=n, CONFIG_CFI=n: functions of BPF_JIT; functions of CFI_CLANG (" in both
+
+
 def test_an_option_that_must_be_off_excludes_where_it_is_on() -> None:
     assert judged(INTERPRETER, seen(True, "BPF_JIT_ALWAYS_ON")).state is State.NOT_AFFECTED
     assert judged(INTERPRETER, seen(False, "BPF_JIT_ALWAYS_ON")).state is State.AFFECTED

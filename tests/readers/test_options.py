@@ -134,12 +134,8 @@ def test_debians_riscv64_has_no_kcfi(tmp_path: Path) -> None:
     verdict = verdicts["riscv-kcfi-tailcall-stack"]
     assert (verdict.state, verdict.rule) == (State.NOT_AFFECTED, Rule.CONFIG_EXCLUDES)
     assert (verdict.brief, verdict.confidence) == ("by its functions", Confidence.MEDIUM)
-    assert verdict.reason.startswith(
-        "cannot be reached with CONFIG_BPF_JIT=y, CONFIG_CFI_CLANG=n, CONFIG_CFI=n: the kernel has"
-    )
-    assert (
-        "has none of report_cfi_failure(), handle_cfi_failure(), is_cfi_trap(), by the 94,963 names" in verdict.reason
-    )
+    assert verdict.reason.startswith("cannot be reached with CONFIG_CFI_CLANG=n, CONFIG_CFI=n: the kernel has none of")
+    assert "report_cfi_failure(), handle_cfi_failure(), is_cfi_trap(), by the 94,963 names" in verdict.reason
     assert (verdict.evidence[0].kind, verdict.evidence[0].citation) == (EvidenceKind.CONFIG, f"{image}: kallsyms")
     assert any(
         "CONFIG_CFI_CLANG=n, CONFIG_CFI=n, CONFIG_BPF_JIT=y, CONFIG_BPF_JIT_ALWAYS_ON=n" in note for note in notes
