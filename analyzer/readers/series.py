@@ -161,14 +161,29 @@ def _about(catalog: Catalog, names: tuple[str, ...], branch: str) -> tuple[_Know
     return answers[names, branch]
 
 
+def _is_of_a_later_upload(known: _Known, release: KernelRelease, ours: tuple[int, ...]) -> bool:
+    """Returns True if an upload has a commit whose number a release does not name: it may be of this upload (35.36) or of
+    an earlier one that lacks the commit (35.35).
+    """
+    names_none = release.package is None and known.distribution is not None and known.distribution.uploads is not None
+    return names_none and known.fact.present and known.numbers[: len(ours)] == ours
+
+
+def _numbers(release: KernelRelease, name: str) -> tuple[int, ...]:
+    """Returns the numbers of a release's build. Those of its flavour are none of them: 64k, raspi2, amd64."""
+    flavour = f"-{release.flavour}"
+    return build_key(name.removesuffix(flavour) if release.flavour else name)
+
+
 def _matches(catalog: Catalog, release: KernelRelease) -> _Matches:
     names = release.lineage or ((release.distro,) if release.distro else ())
     if release.proof is Proof.NOTHING or not names:
         return _Matches()
     holding: list[_Match] = []
     taken_out: dict[str, _Known] = {}
+    later: set[str] = set()
     name = release.package or release.release
-    ours = build_key(name)
+    ours = _numbers(release, name)
     in_series: dict[tuple[str, str], bool] = {}
     for known in _about(catalog, names, release.version.branch):
         fact, distribution = known.fact, known.distribution
@@ -185,6 +200,9 @@ def _matches(catalog: Catalog, release: KernelRelease) -> _Matches:
         if in_series[line] and _builds_match(known, name, ours):
             owner = fact.rebuilder or (None if distribution is None else distribution.vendor)
             holding.append(_Match(known, owner if is_another_s else None))
+        elif in_series[line] and _is_of_a_later_upload(known, release, ours):
+            later.add(fact.commit)
+    holding = [item for item in holding if item.known.fact.present or item.known.fact.commit not in later]
     decided = {item.known.fact.commit for item in holding}
     return _Matches(tuple(holding), tuple(known for commit, known in taken_out.items() if commit not in decided))
 
@@ -198,7 +216,7 @@ def extends_to(catalog: Catalog, fact: SeriesFact, release: KernelRelease) -> bo
     names = [build.package for build in release.builds] or [release.package or ("" if by_package else release.release)]
     known = _Known(0, fact, distribution, build_key(fact.start), False)
     return _names_series(fact, distribution, release.release) and all(
-        bool(name) and _builds_match(known, name, build_key(name)) for name in names
+        bool(name) and _builds_match(known, name, _numbers(release, name)) for name in names
     )
 
 

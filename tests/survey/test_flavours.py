@@ -136,6 +136,44 @@ def test_a_flavour_of_ubuntu_with_a_source_of_its_own_counts_apart(
     assert _states(bare, survey, *(f"6.8.0-1010-{flavour}" for flavour in others)) == [_OPEN] * len(others)
 
 
+def _dpkg(source: str, suite: str, newest: str, before: str) -> str:
+    return "\n".join(
+        f"{source} ({build}) {suite}; urgency=medium\n\n  * x\n    - {subject}\n\n"
+        " -- A <a@example.org>  Fri, 14 Nov 2025 17:49:39 +0100\n"
+        for build, subject in ((newest, FIX_6_SUBJECT), (before, "net: x"))
+    )
+
+
+def test_a_number_in_the_name_of_a_flavour_is_no_upload(bare: Catalog) -> None:
+    """64k is not the 64th upload, of which 36 would be an earlier one."""
+    text = _dpkg("linux", "noble", "6.8.0-35.36", "6.8.0-35.35")
+    survey = _surveyed(open_changelog(bare, decode_changelog(text.encode(), "changelog")), bare)
+    open_ones = ["6.8.0-35-generic", "6.8.0-35-generic-64k", "6.8.0-35-generic-64k #35-Ubuntu"]
+    assert _states(bare, survey, *open_ones) == [_OPEN] * len(open_ones)
+    fixed = ["6.8.0-35-generic-64k #36-Ubuntu", "6.8.0-36-generic-64k"]
+    assert _states(bare, survey, *fixed) == [State.FIXED] * len(fixed)
+
+
+def test_a_number_with_two_uploads_lacks_nothing_that_the_later_one_has(bare: Catalog) -> None:
+    text = _dpkg("linux", "noble", "6.8.0-35.36", "6.8.0-35.35")
+    opened = open_changelog(bare, decode_changelog(text.encode(), "changelog"))
+    survey = survey_changelogs(bare, [opened], "made", _DATE, excerpt=True)
+    assert [claim.state.value for claim in survey.claims] == ["absent-through", "present-from"]
+    kernels = ["6.8.0-35-generic", "6.8.0-35-generic #35-Ubuntu", "6.8.0-35-generic #36-Ubuntu", "6.8.0-34-generic"]
+    assert _states(bare, survey, *kernels) == [_OPEN, State.AFFECTED, State.FIXED, State.AFFECTED]
+
+
+def test_a_release_of_kali_s_that_names_no_upload_has_no_fact_about_one(bare: Catalog) -> None:
+    text = _dpkg("linux", "kali-dev", "6.6.25-1kali2", "6.6.25-1kali1")
+    survey = _surveyed(open_changelog(bare, decode_changelog(text.encode(), "changelog")), bare)
+    assert survey.claims
+    (without,) = _states(bare, survey._replace(claims=(), reach={}), "6.6.25+kali-amd64")
+    assert _states(bare, survey, "6.6.25+kali-amd64") == [without]
+    assert without is not State.FIXED
+    named = "6.6.25+kali-amd64 #1 SMP PREEMPT_DYNAMIC Kali 6.6.25-1kali{} (2024-04-08)"
+    assert _states(bare, survey, named.format(2), named.format(1)) == [State.FIXED, without]
+
+
 def test_every_distribution_whose_releases_have_a_mark_compares_builds_of_one_mark_only(catalog: Catalog) -> None:
     open_ones = set()
     for line in _STRINGS.read_text().splitlines():
