@@ -1,4 +1,4 @@
-"""A current directory and an environment full of canaries."""
+"""A current directory and an environment full of canaries; and controls that no other test has run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tailcall_audit.probes.kernel import programs
 
 HOSTILE = {
     "PYTHONHOME": "/nonexistent",
@@ -42,6 +44,12 @@ HOSTILE = {
     "QEMU_LD_PREFIX": ".",
     "QEMU_LOG": "all",
 }
+
+
+@pytest.fixture(autouse=True)
+def _no_control_has_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A control runs once for each process, and a process of the tests meets many played kernels."""
+    monkeypatch.setattr(programs, "_healthy", set())
 
 
 @pytest.fixture
