@@ -74,6 +74,14 @@ def _named(path: Path) -> str:
     return f"{name} {version.replace('%3a', ':')}"
 
 
+class _AptError(RootError):
+    """Raised if apt fails; `why` is the reason alone, without what else can be done."""
+
+    def __init__(self, why: str, message: str) -> None:
+        self.why = why
+        super().__init__(message)
+
+
 class _Apt:
     """apt with folders of its own, for one architecture."""
 
@@ -94,8 +102,8 @@ class _Apt:
         """
         try:
             self.call("apt-get", "-q", "update")
-        except RootError as error:
-            self.complaint = str(error)
+        except _AptError as error:
+            self.complaint = error.why
 
     def use(self, suite: str) -> None:
         """Uses one suite of the Debian mirror that the machine's apt has, in place of its own suites; raises RootError."""
@@ -118,7 +126,7 @@ class _Apt:
         """
         found = find_program(program)
         if found is None:
-            raise self.error(missing_program(program))
+            raise self.error(missing_program(program), suite=False)
         command = [found, *words]
         if cwd is not None:
             # Programs are started in the root folder; apt downloads into its current one.
@@ -134,12 +142,13 @@ class _Apt:
             )
         return done
 
-    def error(self, why: str) -> RootError:
-        """Returns the error that says what else can be done."""
-        return RootError(
-            f"no Python for guests of {self._machine.architecture} from this machine's apt: {why}; another suite may have"
-            " one (--suite NAME), or give one with --guest-python: an unpacked root file system of that architecture, or a tar archive of one"
-            " (docker export, debootstrap)"
+    def error(self, why: str, suite: bool = True) -> _AptError:
+        """Returns the error that says what else can be done; `suite` is False if no other suite can help."""
+        other = "another suite may have one (--suite NAME), or " if suite else ""
+        return _AptError(
+            why,
+            f"no Python for guests of {self._machine.architecture} from this machine's apt: {why}; {other}give one with"
+            " --guest-python: an unpacked root file system of that architecture, or a tar archive of one (docker export, debootstrap)",
         )
 
 
