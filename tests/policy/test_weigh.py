@@ -8,7 +8,7 @@ import pytest
 
 from tailcall_audit import State
 from tailcall_audit.analyzer.model import EvidenceKind, Presence
-from tailcall_audit.analyzer.policy.facts import Facts
+from tailcall_audit.analyzer.policy.facts import Facts, _Memory
 from tailcall_audit.analyzer.policy.verdict import judge
 from tailcall_audit.analyzer.policy.weigh import weigh
 from tests.policy.statements import ABSENT, CATALOG, HIGH, KEY, LOW, MEDIUM, ORDER, PRESENT, UNKNOWN, say
@@ -86,6 +86,15 @@ def test_types_a_release_and_a_date_without_an_answer_leave_it_to_others(
         assert weigh([say(kind, UNKNOWN), say(lower, presence)], presence).presence is presence
 
 
+def test_decisions_are_remembered_for_one_catalogue() -> None:
+    memory = _Memory()
+    known = memory.of(CATALOG)
+    assert memory.of(CATALOG) is known
+    other = CATALOG._replace(path="made")
+    assert memory.of(other) is not known
+    assert memory.of(CATALOG) is not known
+
+
 def test_a_defect_of_the_same_name_from_another_catalogue_is_decided_for_itself() -> None:
     (loop,), (extension,) = CATALOG.find("freplace-loop"), CATALOG.find("freplace-tailcallee")
     renamed = extension._replace(slug=loop.slug)
@@ -101,6 +110,7 @@ def test_a_statement_that_rests_on_no_evidence_deserves_no_trust() -> None:
     assert weigh([]).confidence is LOW
     assert weigh([say(EvidenceKind.CODE, UNKNOWN)]).confidence is LOW
     assert weigh([say(EvidenceKind.RELEASE, UNKNOWN, HIGH)]).confidence is LOW
+    assert weigh([say(EvidenceKind.BTF, UNKNOWN, HIGH), say(EvidenceKind.RELEASE, UNKNOWN, HIGH)]).confidence is LOW
 
 
 def test_what_is_there_on_a_condition_names_the_command_that_settles() -> None:

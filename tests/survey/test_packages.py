@@ -58,6 +58,8 @@ def _claims(survey: Survey, commit: str) -> list[tuple[str, str]]:
 def test_a_fix_of_the_main_line_counts_from_its_build(survey: Survey) -> None:
     assert _claims(survey, _FIX_2) == [("absent-through", "5.14.0-190.el9"), ("present-from", "5.14.0-221.el9")]
     assert survey.reach == {"rhel/5.14/el9": "5.14.0-284.30.1.el9_2"}
+    # An entry that lists one between two that list none is read, too.
+    assert _claims(survey, "d4609a5d8c70") == [("absent-through", "5.14.0-221.el9"), ("present-from", "5.14.0-234.el9")]
 
 
 def test_a_fix_of_a_z_stream_is_on_that_line_only(survey: Survey) -> None:

@@ -81,6 +81,8 @@ def test_a_newer_schema_is_named() -> None:
         _changed(reach={"6.6": "soon"}),
         _changed(reach={"a branch": "6.6.1"}),
         _changed(reach={"rhel/5.14/el9": "\x1b[31m"}),
+        _changed(reach={"rhel/5.14/el9/x": "5.14.0-427.el9"}),
+        _changed(reach={"6.6": "6.6.158", "6.1": 6.1}),
         _changed(claims=[{**_CLAIM, "branch": "6.6", "release": "el9"}]),
         _changed(claims=[{**_CLAIM, "series": "rhel", "release": "5.14.0-427.el9"}]),
         # It is about a branch or about a series.
