@@ -183,6 +183,14 @@ def test_a_look_for_null_that_does_not_keep_from_following_it_is_doubtful(before
     assert claims(text.replace(before, after))[NULL] is DOUBTFUL
 
 
+def test_code_that_the_compiler_moved_away_may_come_back_behind_a_look_for_null() -> None:
+    for jump in ("je", "jne"):
+        moved = CHECKED.replace("mov rcx, qword", f"test edi, edi\n    {jump} 0xffffffff82000000\n    mov rcx, qword")
+        assert NULL not in claims(moved)
+    # A return by a thunk is no such jump, and one behind the look changes nothing.
+    assert claims(CHECKED.replace("    ret", "    jmp 0xffffffff82000000"))[NULL] is PRESENT
+
+
 def test_a_look_for_null_behind_the_read_is_none() -> None:
     late = UNCHECKED.replace(
         "mov eax, dword ptr [rcx + 4]", "mov eax, dword ptr [rcx + 4]\n    test rcx, rcx\n    je plain"
@@ -206,9 +214,36 @@ def test_a_branch_for_extensions_that_does_not_come_to_the_type_lacks_it() -> No
 def test_the_branch_for_extensions_may_do_something_else_first() -> None:
     text = SAVED.replace("jne plain", "jne plain\n    mov r8, r9\n    mov r9, r10")
     assert claims(text)[TARGET] is SIMILAR
-    # Another branch in between may lead elsewhere.
-    assert claims(text.replace("mov r9, r10", "js plain")) == {TARGET: ABSENT}
-    assert claims(SAVED.replace("jne plain", "jne plain\n    " + "nop \n    " * 10)) == {TARGET: ABSENT}
+    # Another branch in between may lead elsewhere, and does not show that the fix is missing.
+    assert claims(text.replace("mov r9, r10", "js plain")) == {}
+    assert claims(SAVED.replace("jne plain", "jne plain\n    " + "nop \n    " * 10)) == {}
+
+
+KASAN = """
+    jne plain
+    mov r8, rdx
+    shr r8, 3
+    cmp byte ptr [r8 + 0x7fff8000], 0
+    jne report
+    back:
+"""
+
+
+@pytest.mark.parametrize("report", ["0xffffffff82000000", "report"])
+def test_a_sanitizer_s_check_before_the_type_leaves_it_open(report: str) -> None:
+    """With CONFIG_KASAN_INLINE each read of memory has one before it: such a kernel with the fix does not lack it."""
+    checked = SAVED.replace("jne plain", KASAN.strip().replace("jne report", f"jne {report}"))
+    found = claims(f"{checked}    report:\n    call __asan_report_load4_noabort\n    jmp back\n")
+    assert found.get(TARGET) is not ABSENT
+    # The branch for other types leads there, and that for EXT does not.
+    wrong = SAVED.replace("jne plain", f"je plain\n    {KASAN.strip().partition('plain')[2]}")
+    assert claims(f"{wrong}    report:\n    ret \n".replace("jne report", "nop ")) == {TARGET: ABSENT}
+
+
+@pytest.mark.parametrize("jump", ["ja plain", "sete cl", "je 0xffffffff82000000", "jne 0xffffffff82000000"])
+def test_a_comparison_with_ext_of_another_form_leaves_it_open(jump: str) -> None:
+    """A bound of a jump table, or code that the compiler moved away."""
+    assert claims(SAVED.replace("jne plain", jump)).get(TARGET) is not ABSENT
 
 
 def test_a_comparison_with_ext_that_nothing_uses_leads_to_what_is_behind_it() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from tailcall_audit.analyzer.kernelfiles.binary import Function
+from tailcall_audit.analyzer.kernelfiles.isa.flow import Flow
 from tailcall_audit.analyzer.kernelfiles.isa.insn import Insn
 from tailcall_audit.analyzer.kernelfiles.isa.x86_64 import MEMORY, REGISTERS, flow_of
 from tailcall_audit.analyzer.readers.code.claims import Place, PlaceState, Shown, taken_together
@@ -67,9 +68,9 @@ def owner_check(
 def _resolving(function: Function, seen: _Resolution) -> Iterator[Shown]:
     """Yields the claims of a check that looks at EXT and at dst_prog or its saved type."""
     name = function.name
-    if not seen.ext_leads_there:
+    if seen.ext_leads is not PlaceState.THERE:
         shown = f"{name}() compares with EXT, and does not come to the type of the program that is extended from there"
-        yield from taken_together("target-type", [Place(PlaceState.LACKING, function, shown)])
+        yield from taken_together("target-type", [Place(seen.ext_leads, function, shown)])
         return
     answer = Place(PlaceState.UNSEEN, function, f"what {name}() answers then")
     taken = "saved_dst_prog_type" if seen.saved else "the type of dst_prog"
@@ -94,14 +95,14 @@ def _resolving(function: Function, seen: _Resolution) -> Iterator[Shown]:
 class _Resolution(NamedTuple):
     """What the owner check does with a program.
 
-    The fields say that it reads the program's type; compares a type with EXT, and reaches the type that is then taken;
-    reads dst_prog and saved_dst_prog_type of the program's aux; checks dst_prog for NULL before it follows it; passes
-    the program on.
+    The fields say that it reads the program's type; compares a type with EXT; reaches the type that is then taken from
+    there (THERE: always, UNSEEN: perhaps, LACKING: never); reads dst_prog and saved_dst_prog_type of the program's aux;
+    checks dst_prog for NULL before it follows it; passes the program on.
     """
 
     reads_type: bool
     compares_ext: bool
-    ext_leads_there: bool
+    ext_leads: PlaceState
     destination: bool
     saved: bool
     tested: PlaceState
@@ -129,10 +130,11 @@ class _Following:
 
     def seen(self) -> _Resolution:
         """Returns what was seen of the pieces that were read."""
+        leads = {_leads(*compare, self._takes) for compare in self._compares}
         return _Resolution(
             reads_type=self._reads_type,
             compares_ext=bool(self._compares),
-            ext_leads_there=any(_leads(*compare, self._takes) for compare in self._compares),
+            ext_leads=next((state for state in _BY_WEIGHT if state in leads), PlaceState.LACKING),
             destination=self._destination,
             saved=self._reads_saved,
             tested=PlaceState.LACKING if self._guard is None else _guarded(*self._guard, self._follows),
@@ -208,7 +210,7 @@ def _guarded(piece: list[Insn], number: int, follows: set[int]) -> PlaceState:
     different from NULL.
 
     It is ODD if no such jump follows the comparison or another way leads there, and UNSEEN if dst_prog is not followed
-    in this code.
+    in this code, or other code that is not read may lead there.
     """
     flow = flow_of(piece)
     step = flow.when_different(number)
@@ -217,22 +219,44 @@ def _guarded(piece: list[Insn], number: int, follows: set[int]) -> PlaceState:
     places = {index for index, insn in enumerate(piece) if insn.address in follows}
     if len(places) < len(follows) or not places:
         return PlaceState.UNSEEN
-    return PlaceState.ODD if places & flow.reached(without_steps={step}) else PlaceState.THERE
+    around = flow.reached(without_steps={step})
+    if places & around:
+        return PlaceState.ODD
+    return PlaceState.UNSEEN if _leave(flow, around) else PlaceState.THERE
 
 
-def _leads(piece: list[Insn], number: int, takes: set[int]) -> bool:
-    """Returns True if the branch for type EXT always reaches the type that is then taken."""
+def _leave(flow: Flow, reached: frozenset[int]) -> bool:
+    """Returns True if a conditional jump among some instructions leads out of the function: to code that the compiler
+    moved away, which may come back.
+    """
+    return any(flow.is_conditional(index) and flow.target(index) is None for index in reached)
+
+
+_BY_WEIGHT = (PlaceState.THERE, PlaceState.UNSEEN)
+"""One comparison that leads to the type is enough, and one that may lead there leaves it open."""
+
+
+def _leads(piece: list[Insn], number: int, takes: set[int]) -> PlaceState:
+    """Returns THERE if the branch for type EXT always reaches the type that is then taken (one of `takes`) in a few
+    instructions, LACKING if it never does, and UNSEEN if it may: a compiler may put checks of its own (KASAN's) in between.
+    """
     flow = flow_of(piece)
-    if flow.decided_by(number) is None:
-        index: int | None = number + 1
-    else:
+    start = number + 1
+    if flow.decided_by(number) is not None:
         step = flow.when_equal(number)
-        index = None if step is None else step[1]
+        if step is None:
+            return PlaceState.UNSEEN
+        start = step[1]
+    if start >= len(piece):
+        return PlaceState.LACKING
+    index: int | None = start
     for _ in range(_NEAR):
-        if index is None or index >= len(piece):
-            return False
+        if index is None:
+            break
         if piece[index].address in takes:
-            return True
+            return PlaceState.THERE
         following = flow.steps(index)
         index = following[0] if len(following) == 1 else None
-    return False
+    reached = flow.reached(start)
+    may = _leave(flow, reached) or any(piece[index].address in takes for index in reached)
+    return PlaceState.UNSEEN if may else PlaceState.LACKING
