@@ -238,7 +238,8 @@ _BY_WEIGHT = (PlaceState.THERE, PlaceState.UNSEEN)
 
 def _leads(piece: list[Insn], number: int, takes: set[int]) -> PlaceState:
     """Returns THERE if the branch for type EXT always reaches the type that is then taken (one of `takes`) in a few
-    instructions, LACKING if it never does, and UNSEEN if it may: a compiler may put checks of its own (KASAN's) in between.
+    instructions, LACKING if it never does, and UNSEEN if it may: a compiler may put checks of its own (KASAN's) in
+    between.
     """
     flow = flow_of(piece)
     start = number + 1
