@@ -59,26 +59,46 @@ def test_a_computed_jump_leaves_a_function_open() -> None:
 
 def test_each_path_knows_what_it_found_and_returns() -> None:
     extended, program = Value("is_extended", 0), Value("call", 0)
-    assert set(paths(flow(*LOOKS), MEMBERS) or ()) == {
-        Path(Value("constant", 0), frozenset({Fact(extended, 0, "equal", True)}), frozenset()),
-        Path(program, frozenset({Fact(extended, 0, "equal", False)}), frozenset()),
+    assert {_brief(path) for path in paths(flow(*LOOKS), MEMBERS) or ()} == {
+        (Value("constant", 0), frozenset({Fact(extended, 0, "equal", True)}), frozenset()),
+        (program, frozenset({Fact(extended, 0, "equal", False)}), frozenset()),
     }
+    assert {path.passed for path in paths(flow(*LOOKS), MEMBERS) or ()} == {
+        frozenset({0, 1, 2, 3, 4, 5}), frozenset({0, 1, 2, 3, 6}),
+    }  # fmt: skip
+
+
+def _brief(path: Path) -> tuple[Value | None, frozenset[Fact], frozenset[Value]]:
+    return path.returned, path.facts, path.increased
 
 
 def test_a_jump_that_is_always_taken_finds_nothing_out() -> None:
     found = paths(flow(*LOOKS[:3], "eb03", *LOOKS[4:]), MEMBERS)
-    assert found == [Path(Value("call", 0), frozenset(), frozenset())]
+    assert [_brief(path) for path in found or ()] == [(Value("call", 0), frozenset(), frozenset())]
 
 
 def test_a_member_that_is_increased_is_remembered_and_a_call_changes_what_it_may() -> None:
     # call f; add qword ptr [rax + 0x98], 1; mov rbx, rax; call f; ret
     code = ("e800000000", "4883809800000001", "4889c3", "e800000000", "c3")
     found = paths(flow(*code), {("call", "qword", 0x98): "count"})
-    assert found == [Path(Value("call", 3), frozenset(), frozenset({Value("count", 0)}))]
+    counted = frozenset({Value("count", 0)})
+    assert found == [Path(Value("call", 3), frozenset(), counted, frozenset(), frozenset(range(5)))]
+
+
+def test_a_member_that_a_value_is_stored_in_is_not_increased() -> None:
+    # call f; mov rcx, qword ptr [rax + 0x98]; inc rcx; mov qword ptr [rax + 0x98], rcx; ret
+    code = ("e800000000", "488b8898000000", "48ffc1", "48898898000000", "c3")
+    found = paths(flow(*code), {("call", "qword", 0x98): "count"})
+    assert found == [
+        Path(Value("call", 0), frozenset(), frozenset(), frozenset({Value("count", 0)}), frozenset(range(5)))
+    ]
+    # A comparison with it stores nothing.
+    found = paths(flow(code[0], "4839 88 98000000".replace(" ", ""), code[4]), {("call", "qword", 0x98): "count"})
+    assert [path.stored for path in found or ()] == [frozenset()]
 
 
 def test_a_loop_ends_and_too_many_paths_are_none() -> None:
-    assert paths(flow("75fe", "c3"), {}) == [Path(None, frozenset(), frozenset())]  # jne to itself, then the end
+    assert [path.passed for path in paths(flow("75fe", "c3"), {}) or ()] == [{0, 1}]  # jne to itself, then the end
     many = [Insn("cmp", "eax, 1", 0)] + [Insn("jne", hex(number + 2), number + 1) for number in range(0, 40)]
     crossing = [item._replace(operands=hex(item.address + 2)) if item.mnemonic == "jne" else item for item in many]
     assert paths(flow_of([*crossing, Insn("nop", "", 41), Insn("ret", "", 42)]), {}) is None

@@ -242,6 +242,22 @@ def test_one_path_that_takes_a_program_wrongly_is_enough(before: str, after: str
     assert claim(put + "    maybe:\n    test r8, r8\n    je busy\n    jmp take\n" * ("maybe" in after)) is expected
 
 
+def test_an_aux_that_comes_from_the_stack_does_not_show_that_the_put_looks_at_nothing() -> None:
+    """A debug kernel has more values than registers: whose is_extended is compared is not known then."""
+    spilled = changed(PUTS, "mov rdi, qword ptr [rbx + 0x38]\n    cmp", "mov rdi, qword ptr [rsp + 8]\n    cmp")
+    assert claim(spilled) is Claim.SIMILAR
+    # A path around the comparison looks at nothing, whatever that compares.
+    around = changed(spilled, "cmp byte", "test r8, r8\n    je taken\n    cmp byte")
+    assert claim(changed(around, "add qword", "taken:\n    add qword")) is Claim.ABSENT
+
+
+@pytest.mark.parametrize("add", ["inc rcx", "add rcx, 1", "lea rcx, [rcx + 1]"])
+def test_a_count_that_is_loaded_added_to_and_stored_leaves_it_open(add: str) -> None:
+    """As with CONFIG_KASAN, which looks at each read and each write by itself."""
+    counts = f"mov rcx, qword ptr [rdi + 0x90]\n    {add}\n    mov qword ptr [rdi + 0x90], rcx"
+    assert claim(changed(PUTS, "add qword ptr [rdi + 0x90], 1", counts)) is Claim.SIMILAR
+
+
 def test_a_function_with_too_many_paths_leaves_it_open() -> None:
     many = "".join(f"test r8, r8\n    je l{number}\n    nop \n    l{number}:\n    " for number in range(14))
     assert claim(changed(PUTS, "mov rbp, rdi", f"{many}mov rbp, rdi")) is Claim.SIMILAR

@@ -92,6 +92,19 @@ def test_a_trampoline_that_looks_at_no_flag_is_doubtful(after: str) -> None:
     assert claim(changed(EMITS, "test byte ptr [rbp - 0x30], 0x80", after)) is DOUBTFUL
 
 
+@pytest.mark.parametrize("jump", ["js none", "jns none"])
+def test_a_look_at_the_sign_of_a_byte_may_be_one_at_the_flag(jump: str) -> None:
+    sign = changed(EMITS, "test byte ptr [rbp - 0x30], 0x80\n    je none", f"test r9b, r9b\n    {jump}")
+    assert claim(sign) is SIMILAR
+
+
+@pytest.mark.parametrize("add", ["or eax, 0x80", "or al, 0x80", "or r8d, 0x80"])
+def test_a_flag_that_is_added_in_a_register_leaves_it_open(add: str) -> None:
+    """As with CONFIG_KASAN, which looks at each read and each write by itself."""
+    sets = f"mov eax, dword ptr [rdx + 0xb8]\n    {add}\n    mov dword ptr [rdx + 0xb8], eax"
+    assert claim(sets=changed(SETS, "or dword ptr [rdx + 0xb8], 0x80", sets)) is SIMILAR
+
+
 def test_an_and_is_a_look_at_the_flag_too() -> None:
     assert claim(changed(EMITS, "test byte ptr [rbp - 0x30], 0x80", "and r9d, 0x80")) is SIMILAR
 

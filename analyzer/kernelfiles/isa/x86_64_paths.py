@@ -49,11 +49,15 @@ class Fact(NamedTuple):
 
 
 class Path(NamedTuple):
-    """A path to an end of the function: its return value, the facts on it, and the members that it increased."""
+    """A path to an end of the function: its return value, the facts on it, the members that it increased, those that it
+    stored a value in, and the instructions on it by their indexes.
+    """
 
     returned: Value | None
     facts: frozenset[Fact]
     increased: frozenset[Value]
+    stored: frozenset[Value]
+    passed: frozenset[int]
 
 
 class _State(NamedTuple):
@@ -62,6 +66,7 @@ class _State(NamedTuple):
     compared: tuple[Value, int] | None
     facts: frozenset[Fact]
     increased: frozenset[Value]
+    stored: frozenset[Value]
     passed: frozenset[int]
 
 
@@ -73,7 +78,7 @@ def paths(flow: Flow, members: Mapping[tuple[str, str, int], str]) -> list[Path]
     from.
     """
     found: list[Path] = []
-    waiting = [_State(0, {}, None, frozenset(), frozenset(), frozenset())]
+    waiting = [_State(0, {}, None, frozenset(), frozenset(), frozenset(), frozenset())]
     for _ in range(_MAX_STEPS):
         if not waiting:
             return found
@@ -83,7 +88,8 @@ def paths(flow: Flow, members: Mapping[tuple[str, str, int], str]) -> list[Path]
         after = _execute(flow.insns[state.at], state, members)
         following = list(_branches(flow, after))
         if not following:
-            found.append(Path(after.registers.get("rax"), after.facts, after.increased))
+            passed = after.passed | {after.at}
+            found.append(Path(after.registers.get("rax"), after.facts, after.increased, after.stored, passed))
         waiting += following
     return None
 
@@ -138,6 +144,7 @@ def _execute(insn: Insn, state: _State, members: Mapping[tuple[str, str, int], s
     member = _member(first, state, members)
     if member is not None and (insn.mnemonic == "inc" or (insn.mnemonic == "add" and last == "1")):
         increased |= {member}
+    stored = state.stored | {member} if member is not None and insn.mnemonic == "mov" else state.stored
     if insn.mnemonic not in _READS_ONLY and not insn.mnemonic.startswith("j") and first in REGISTERS:
         value = _value(last, state, members) if insn.mnemonic in ("mov", "movzx") else None
         if insn.mnemonic == "xor" and first == last:
@@ -145,7 +152,7 @@ def _execute(insn: Insn, state: _State, members: Mapping[tuple[str, str, int], s
         registers.pop(REGISTERS[first], None)
         if value is not None:
             registers[REGISTERS[first]] = value
-    return state._replace(registers=registers, compared=compared, increased=increased)
+    return state._replace(registers=registers, compared=compared, increased=increased, stored=stored)
 
 
 def _compared(

@@ -75,7 +75,9 @@ def _put(function: Function, flow: Flow, btf: Btf) -> Place:
     found = paths(flow, members)
     if found is None:
         return Place(PlaceState.UNSEEN, function, f"{PUT}(), which has too many paths to follow")
-    return _judge_put(function, found, not any(_decided_otherwise(flow, index) for index in reads))
+    simple = not any(_decided_otherwise(flow, index) for index in reads)
+    looks = frozenset(index for index in reads if flow.decided_by(index) is not None)
+    return _judge_put(function, found, looks if simple else None)
 
 
 def _leaves(flow: Flow) -> bool:
@@ -93,9 +95,9 @@ def _decided_otherwise(flow: Flow, index: int) -> bool:
     return decider is not None and flow.insns[decider].mnemonic not in ("je", "jne")
 
 
-def _judge_put(function: Function, found: list[Path], simple: bool) -> Place:
-    """Returns the place that the paths show. `simple`: is_extended is compared in place, so a path without such a fact
-    has not looked at it.
+def _judge_put(function: Function, found: list[Path], looks: frozenset[int] | None) -> Place:
+    """Returns the place that the paths show. `looks` are the comparisons with is_extended: a path without one has not
+    looked at it. It is None if is_extended is not only compared in place.
     """
     # The program is the object whose is_extended some path has looked at; without any, the first that a path returns.
     programs = {fact.value.number for path in found for fact in path.facts if fact.value.kind == _EXTENDED}
@@ -112,12 +114,16 @@ def _judge_put(function: Function, found: list[Path], simple: bool) -> Place:
         return Place(state, function, f"{PUT}(), which looks at is_extended, and takes no program")
     free, plain = Fact(extended, 0, "equal", True), Fact(Value(_TYPE, number), _EXT, "equal", False)
     if any(Fact(extended, 0, "equal", False) in path.facts for path in taken) or (
-        simple and any(not any(fact.value == extended for fact in path.facts) for path in taken)
+        looks is not None and any(looks.isdisjoint(path.passed) for path in taken)
     ):
         return Place(PlaceState.LACKING, function, f"{PUT}() takes a program without regard to its is_extended")
     if any(free not in path.facts for path in taken):
         return Place(PlaceState.UNSEEN, function, f"what {PUT}() does about is_extended")
-    if any(Value(_COUNTED, number) not in path.increased for path in taken):
+    uncounted = [path for path in taken if Value(_COUNTED, number) not in path.increased]
+    if any(Value(_COUNTED, number) in path.stored for path in uncounted):
+        # A compiler may load it, add one and store it.
+        return Place(PlaceState.UNSEEN, function, f"how {PUT}() counts a program that it takes")
+    if uncounted:
         return Place(PlaceState.LACKING, function, f"{PUT}() does not count a program that it takes")
     if any(plain not in path.facts for path in taken):
         return Place(PlaceState.ODD, function, f"{PUT}() looks at is_extended, and takes freplace programs")

@@ -81,6 +81,8 @@ def _restoring(function: Function, insns: list[Insn]) -> Place:
     if not reached.issuperset(loads):
         return Place(PlaceState.ODD, function, f"{name}() has code that restores the count, and does not come there")
     tests = any(insn.mnemonic in ("and", "test") and insn.parts[-1] == hex(_FLAG) for insn in insns)
+    if not tests and any(insn.mnemonic in ("js", "jns") for insn in insns):
+        return Place(PlaceState.UNSEEN, function, f"the flag that {name}() looks at")  # 0x80 is the sign of a byte
     if not tests:
         return Place(PlaceState.ODD, function, f"{name}() restores the count, and looks at no flag {_FLAG:#x}")
     return Place(PlaceState.THERE, function, f"{name}() emits `mov rax, [rbp + …]` twice: it restores the count")
@@ -113,12 +115,23 @@ def _setting(functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]
         # A program that does not tail-call takes the other branch: only the branch of one that does may lead to the mark.
         if marks & set(_straight(flow, flow.when_different(index))):
             return Place(PlaceState.THERE, function, f"{name}() sets the flag for a program that tail-calls")
+    if not marks and _adds_elsewhere(flow):
+        return Place(PlaceState.UNSEEN, function, f"what {name}() adds to the flags of a trampoline")
     if not marks:
         return Place(
             PlaceState.LACKING, function, f"{name}() sets no flag of a trampoline for a program that tail-calls"
         )
     return Place(
         PlaceState.ODD, function, f"{name}() sets the flag of a trampoline, without looking at the program first"
+    )
+
+
+def _adds_elsewhere(flow: Flow) -> bool:
+    """Returns True if the flag is added to a register: a compiler may load the flags, add it and store them (with
+    CONFIG_KASAN, which looks at each read and each write by itself).
+    """
+    return any(
+        insn.mnemonic == "or" and insn.parts[-1] == hex(_FLAG) and insn.parts[0] in REGISTERS for insn in flow.insns
     )
 
 
