@@ -95,7 +95,7 @@ def _memory_at(operand: str, place: int) -> str | None:
 
 
 def _setting(functions: Mapping[str, Function], decoded: Mapping[str, list[Insn]], flags: int, calling: int) -> Place:
-    """Returns the place where the check of the attach target sets the trampoline's flag for a program that tail-calls."""
+    """Returns the place where the check of the attach target sets the flag for a program that tail-calls."""
     name = next((name for name in ATTACH_CHECK if name in decoded), None)
     if name is None:
         return Place(PlaceState.UNSEEN, next(iter(functions.values())), "check_attach_btf_id()")
