@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from tailcall_audit import AuditError, Catalog, audit
+from tailcall_audit.analyzer.app import exposure
 from tailcall_audit.analyzer.app.audit_options import audit_parser
-from tailcall_audit.analyzer.app.main import main
+from tailcall_audit.analyzer.app.main import _OPTIONS, main
 from tailcall_audit.analyzer.errors import naming, parameter
 from tailcall_audit.analyzer.judging import _Beside
 from tailcall_audit.analyzer.model import EvidenceKind, TargetKind
 from tailcall_audit.analyzer.readers.registry import Reader, Reading
-from tailcall_audit.analyzer.subjects.subject import Request, Subject, make_subject
+from tailcall_audit.analyzer.subjects.subject import Fleet, Request, Subject, make_subject
 
 ROOT = Path(__file__).parents[1] / "analyzer"
 LIBRARY = ("kernelfiles", "subjects", "programs", "web", "selection.py", "targets.py", "pipeline.py", "architecture.py")
@@ -55,6 +57,19 @@ def test_messages_of_the_library_name_no_option() -> None:
         and not any(word in text for word in COMMANDS)
     ]
     assert found == []
+
+
+def test_every_parameter_of_a_message_is_one_of_audit_and_has_an_option() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in ROOT.rglob("*.py")]
+    named = {name for text in sources for name in re.findall(r"""\bparameter\(['"](\w+)['"]""", text)}
+    templates = [text for path in (ROOT / "targets.py", ROOT / "selection.py") for text in texts(path)]
+    named |= {name for text in templates for name in re.findall(r"\{(\w+)\}", text)}
+    assert len(named) > 20
+    assert named <= _OPTIONS.keys()
+    # The files of bpftool's answers are a parameter of the exposure, not of an audit.
+    assert _OPTIONS.keys() - {*inspect.signature(audit).parameters, *Fleet._fields} == {"bpftool"}
+    known = {*audit_parser()._option_string_actions, *exposure.parser()._option_string_actions}
+    assert set(_OPTIONS.values()) <= known
 
 
 def test_a_message_names_what_its_reader_can_give() -> None:
