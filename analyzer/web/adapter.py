@@ -17,7 +17,7 @@ from urllib3.exceptions import HTTPError, MaxRetryError
 from tailcall_audit.analyzer.web.deadline import Deadline, watch_connections
 from tailcall_audit.analyzer.web.errors import FetchError
 
-__all__ = ["BoundedAdapter", "amount", "retry_policy"]
+__all__ = ["BoundedAdapter", "LateError", "amount", "retry_policy"]
 
 _CHUNK = 1 << 16
 _AGAIN = (408, 429, 500, 502, 503, 504)
@@ -33,6 +33,10 @@ def retry_policy(tries: int, pause: float) -> Retry:
         backoff_factor=pause,
         respect_retry_after_header=False,
     )
+
+
+class LateError(requests.Timeout):
+    """An answer that is not whole at the deadline; the message says after how many seconds."""
 
 
 class BoundedAdapter(HTTPAdapter):
@@ -78,7 +82,7 @@ class BoundedAdapter(HTTPAdapter):
             except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
                 failure = error
             if self.deadline.expired:
-                raise requests.Timeout(f"not whole after {self.deadline.seconds:g} s") from failure
+                raise LateError(f"not whole after {self.deadline.seconds:g} s") from failure
             try:
                 policy = policy.increment(request.method, request.url)
             except MaxRetryError:
@@ -96,7 +100,7 @@ class BoundedAdapter(HTTPAdapter):
             answer.close()
         if self.deadline.expired:
             # The body of an answer without a length ends with the connection.
-            raise requests.Timeout(f"not whole after {self.deadline.seconds:g} s")
+            raise LateError(f"not whole after {self.deadline.seconds:g} s")
         for name in _HOP:
             answer.headers.pop(name, None)
         answer.raw = HTTPResponse(

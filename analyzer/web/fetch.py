@@ -196,12 +196,14 @@ def _reason(error: Exception) -> str:
     """Returns the failure in words: the libraries' own messages are chains of class names."""
     import requests
 
+    from tailcall_audit.analyzer.web.adapter import LateError
+
     text = str(error)
     if isinstance(error, requests.exceptions.SSLError):
         return f"its certificate is not trusted ({text[-120:]})"
     if isinstance(error, requests.exceptions.ProxyError):
         return "the proxy did not take the request"
-    if text.startswith("not whole after"):
+    if isinstance(error, LateError):
         return text
     if isinstance(error, requests.Timeout) or "timed out" in text:
         return "no answer in time"
