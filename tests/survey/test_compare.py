@@ -140,4 +140,6 @@ def test_a_revert_keeps_every_change(catalog: Catalog) -> None:
 
 
 def test_a_commit_that_the_catalogue_does_not_have_is_left_out(catalog: Catalog) -> None:
-    assert compare(_survey(_claim(State.PRESENT_FROM, "6.6.1", commit="0" * 12)), catalog) == ()
+    unknown, known = _claim(State.PRESENT_FROM, "6.6.1", commit="0" * 12), _claim(State.ABSENT_THROUGH, "6.6.158")
+    assert compare(_survey(unknown), catalog) == ()
+    assert [item.claim for item in compare(_survey(unknown, known), catalog)] == [known]
