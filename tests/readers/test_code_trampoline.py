@@ -103,6 +103,10 @@ def test_a_flag_that_is_added_in_a_register_leaves_it_open(add: str) -> None:
     """As with CONFIG_KASAN, which looks at each read and each write by itself."""
     sets = f"mov eax, dword ptr [rdx + 0xb8]\n    {add}\n    mov dword ptr [rdx + 0xb8], eax"
     assert claim(sets=changed(SETS, "or dword ptr [rdx + 0xb8], 0x80", sets)) is SIMILAR
+    # Another flag is not this one, and elsewhere it says nothing of a place that was seen.
+    assert claim(sets=changed(SETS, "or dword ptr [rdx + 0xb8], 0x80", sets.replace("0x80", "0x40"))) is ABSENT
+    odd = changed(SETS, "je plain", "jne plain").replace("mov rdx, rax", f"mov rdx, rax\n    {add}")
+    assert claim(sets=odd) is DOUBTFUL
 
 
 def test_an_and_is_a_look_at_the_flag_too() -> None:
@@ -210,6 +214,9 @@ def test_a_look_at_the_other_flag_before_the_update_is_none_that_loses_this_one(
     look = "mov edx, dword ptr [rbx + 0xb8]\n    and edx, 0x40\n    je 0xffffffff81000200\n    "
     assert claim(keeps=changed(KEEPS, "mov eax", f"{look}mov eax")) is SIMILAR
     assert claim(keeps=changed(KEEPS, "ret", f"{look}ret")) is SIMILAR
+    # What loses it is no less so because of a look at another flag behind it.
+    lost = changed(KEEPS, "0xc0", "0x40").replace("ret", f"{look.replace('0x40', '2')}ret")
+    assert claim(keeps=lost) is ABSENT
 
 
 @pytest.mark.parametrize(
