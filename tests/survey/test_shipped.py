@@ -14,7 +14,7 @@ import pytest
 from tailcall_audit import State, audit
 from tailcall_audit.analyzer.app.main import main
 from tailcall_audit.analyzer.catalog.load import default_catalog_path, load_catalog
-from tailcall_audit.analyzer.catalog.shipped import shipped_facts
+from tailcall_audit.analyzer.catalog.shipped import shipped_facts, shipped_reaches
 from tailcall_audit.analyzer.catalog.types import Catalog
 from tailcall_audit.analyzer.kernelfiles.changelog.detect import read_changelog
 from tailcall_audit.analyzer.survey.shipped import build_shipped
@@ -111,6 +111,20 @@ def test_the_shipped_file_is_built_of_them() -> None:
     facts = json.loads(built)["facts"]
     assert {name: len(shipped_facts(name)) for name in facts} == {name: len(entries) for name, entries in facts.items()}
     assert built == (ROOT / "surveys.json").read_bytes(), "run tailcall-audit catalog build"
+
+
+def test_the_file_says_how_far_each_survey_has_read_and_an_excerpt_has_read_nothing(catalog: Catalog) -> None:
+    surveys = [kept(made.name) for made in MADE]
+    whole = {
+        (series.partition("/")[0], survey.name, through)
+        for survey in surveys
+        if not survey.excerpt and survey.date >= catalog.date
+        for series, through in survey.reach.items()
+    }
+    names = {series.partition("/")[0] for survey in surveys for series in survey.reach}
+    found = {(name, reach.survey, reach.through) for name in names for reach in shipped_reaches(name)}
+    assert found == whole
+    assert not shipped_reaches("ubuntu")
 
 
 def test_surveys_are_read_only_where_a_release_names_a_distribution() -> None:
