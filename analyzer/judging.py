@@ -85,8 +85,7 @@ def _options(subject: Subject, request: Request) -> tuple[tuple[OptionSeen, ...]
 
     seen = read_options(subject, request)
     if not subject.config_applies:
-        values = ", ".join(f"CONFIG_{name}={'y' if item.is_on else 'n'}" for item in seen for name in item.options)
-        return seen, (f"{subject.parts.image.name}: its own functions show {values}",) if values else ()
+        return seen, ()
     wrong = {item: notes for item in seen if (notes := contradicted(subject.config, (item,)))}
     return tuple(item for item in seen if item not in wrong), tuple(text for notes in wrong.values() for text in notes)
 

@@ -137,9 +137,7 @@ def test_debians_riscv64_has_no_kcfi(tmp_path: Path) -> None:
     assert verdict.reason.startswith("cannot be reached with CONFIG_CFI_CLANG=n, CONFIG_CFI=n: the kernel has none of")
     assert "report_cfi_failure(), handle_cfi_failure(), is_cfi_trap(), by the 94,963 names" in verdict.reason
     assert (verdict.evidence[0].kind, verdict.evidence[0].citation) == (EvidenceKind.CONFIG, f"{image}: kallsyms")
-    assert any(
-        "CONFIG_CFI_CLANG=n, CONFIG_CFI=n, CONFIG_BPF_JIT=y, CONFIG_BPF_JIT_ALWAYS_ON=n" in note for note in notes
-    )
+    assert not any("functions" in note and "CONFIG" in note for note in notes)
     # What its interpreter and its JIT have is not excluded.
     assert verdicts["interp-empty-slot-count"].state is State.AFFECTED
     assert verdicts["riscv64-empty-slot-count"].state is State.AFFECTED
