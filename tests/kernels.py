@@ -110,7 +110,7 @@ def _apt(architecture: str | None = None) -> list[str]:
         stamp = root / "updated"
         if not stamp.exists():
             # A suite that the mirror lacks is no reason to do without the others.
-            subprocess.run(["apt-get", *arguments, "-q", "update"], capture_output=True, timeout=300, check=False)
+            subprocess.run(["apt-get", *arguments, "-q", "update"], capture_output=True, timeout=1200, check=False)
             if not list((root / "state/lists").glob("*_dists_*_main_*_Packages*")):
                 pytest.skip("the Debian mirror of this machine could not be reached: no package lists")
             stamp.touch()
@@ -121,7 +121,7 @@ def _apt(architecture: str | None = None) -> list[str]:
 def available(package: str, architecture: str | None = None) -> tuple[str, ...]:
     """The versions of a package that the mirror has (for another Debian architecture, if one is named), newest first."""
     output = subprocess.run(
-        ["apt-cache", *_apt(architecture), "madison", package], capture_output=True, text=True, timeout=600, check=False
+        ["apt-cache", *_apt(architecture), "madison", package], capture_output=True, text=True, timeout=1200, check=False
     ).stdout
     return tuple(dict.fromkeys(line.split("|")[1].strip() for line in output.splitlines() if line.count("|") >= 2))
 
@@ -166,7 +166,7 @@ def package_file(package: str, version: str | None = None, architecture: str | N
         kept = _kept_package(package, chosen, architecture)
         if kept is None:
             command = ["apt-get", *_apt(architecture), "-q", "download", f"{package}={chosen}"]
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1200, check=False)
             kept = _kept_package(package, chosen, architecture)
             if done.returncode != 0 or kept is None:
                 pytest.skip(f"{package} {chosen} could not be downloaded: {done.stderr.strip()[-200:]}")
@@ -203,7 +203,7 @@ def _fetch(package: str, version: str, target: Path) -> None:
         cwd=download,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1200,
         check=False,
     )
     archives = list(download.glob("*.deb"))
@@ -215,7 +215,7 @@ def _fetch(package: str, version: str, target: Path) -> None:
         f"dpkg-deb --fsys-tarfile {archives[0].name} | tar -xO --wildcards './usr/src/linux-source-*.tar.xz' "
         f"| tar -xJ -C .. --strip-components=1 --anchored --wildcards --no-wildcards-match-slash {patterns} 2>/dev/null; true"
     )
-    subprocess.run(["bash", "-c", script], cwd=download, check=True, timeout=600)
+    subprocess.run(["bash", "-c", script], cwd=download, check=True, timeout=1200)
     if not (target / "Makefile").is_file():
         pytest.skip(f"{package} {version} could not be unpacked")
     shutil.rmtree(download)

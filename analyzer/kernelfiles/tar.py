@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 from tailcall_audit.analyzer.kernelfiles.compression import Readable
 from tailcall_audit.analyzer.libraries import tar_errors
 
-__all__ = ["BoundedHeader", "TarError", "TarFile", "read_tar", "stream_members"]
+__all__ = ["BoundedHeader", "TarError", "TarFile", "next_member", "read_tar", "stream_members"]
 
 _MAX_MEMBERS = 50_000
 _MAX_NAME = 4097
@@ -40,18 +40,44 @@ class TarError(ValueError):
     """Data that is no tar archive, a broken one, or one that dpkg would refuse."""
 
 
-class _Header(tarfile.TarInfo):
-    """A header that is looked at before tarfile reads what it claims."""
+class _LookedAt(tarfile.TarInfo):
+    """A header that `look` sees before tarfile reads what it claims, and that `was_looked_at` afterwards.
+
+    tarfile calls frombuf(), which is documented. Since the security fix for CVE-2025-13462 it calls _frombuf(), which is
+    not. A Python that calls another method would read headers without a look: `next_member` refuses them.
+    """
+
+    was_looked_at = False
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Reads a header; raises TarError if dpkg would refuse it."""
-        found = super().frombuf(buf, encoding, errors)
-        if found.type not in _READ:
-            raise TarError(f"a header of type {found.type!r}, which dpkg does not read")
-        if found.size < 0 or (found.type in _LONG_NAMES and found.size > _MAX_NAME):
-            raise TarError(f"a header that claims {found.size:,} bytes")
+        """Reads a header; raises TarError if `look` refuses it."""
+        return cls._after_a_look(super().frombuf(buf, encoding, errors))
+
+    @classmethod
+    def _frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str, **how: bool) -> Self:
+        found: Self = super()._frombuf(buf, encoding, errors, **how)  # type: ignore[misc]  # unknown to typeshed
+        return cls._after_a_look(found)
+
+    @classmethod
+    def _after_a_look(cls, found: Self) -> Self:
+        found.look()
+        found.was_looked_at = True
         return found
+
+    def look(self) -> None:
+        """Raises TarError if what follows this header is not to be read."""
+
+
+class _Header(_LookedAt):
+    """A header of a package's archive, which dpkg has to be able to read."""
+
+    def look(self) -> None:
+        """Raises TarError if dpkg would refuse the header."""
+        if self.type not in _READ:
+            raise TarError(f"a header of type {self.type!r}, which dpkg does not read")
+        if self.size < 0 or (self.type in _LONG_NAMES and self.size > _MAX_NAME):
+            raise TarError(f"a header that claims {self.size:,} bytes")
 
 
 _MAX_HEADER = 1 << 20
@@ -59,16 +85,24 @@ _READ_WHOLE = frozenset((tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTY
 """The types of headers whose content tarfile reads into memory."""
 
 
-class BoundedHeader(tarfile.TarInfo):
+class BoundedHeader(_LookedAt):
     """A header of an archive that may have pax headers, as those of container images do."""
 
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Reads a header; raises TarError if tarfile would read more than a mebibyte of it into memory."""
-        found = super().frombuf(buf, encoding, errors)
-        if found.size < 0 or (found.type in _READ_WHOLE and found.size > _MAX_HEADER):
-            raise TarError(f"a header that claims {found.size:,} bytes")
-        return found
+    def look(self) -> None:
+        """Raises TarError if tarfile would read more than a mebibyte of the header into memory."""
+        if self.size < 0 or (self.type in _READ_WHOLE and self.size > _MAX_HEADER):
+            raise TarError(f"a header that claims {self.size:,} bytes")
+
+
+def next_member(archive: tarfile.TarFile) -> tarfile.TarInfo | None:
+    """Returns the next member of an archive that was opened with one of these headers; None at its end.
+
+    Raises TarError if this Python's tarfile has read the header without a look at it, and the errors of tarfile.
+    """
+    member = archive.next()
+    if member is not None and not getattr(member, "was_looked_at", False):
+        raise TarError("tarfile of this Python reads headers in a way that is not known: use another version of Python")
+    return member
 
 
 def stream_members(
@@ -81,7 +115,7 @@ def stream_members(
         archive = tarfile.open(fileobj=stream, mode="r|", tarinfo=BoundedHeader)  # type: ignore[call-overload]  # noqa: SIM115
     for _ in range(most):
         with tar_errors(fail):
-            member = archive.next()
+            member = next_member(archive)
         if member is None:
             return
         archive.members = []  # tarfile would keep every header
@@ -119,7 +153,7 @@ def read_tar(stream: Readable, with_links: bool = False) -> Iterator[TarFile]:
 
 def _next(archive: tarfile.TarFile) -> tarfile.TarInfo | None:
     with tar_errors(TarError):
-        return archive.next()
+        return next_member(archive)
 
 
 def _content(archive: tarfile.TarFile, item: tarfile.TarInfo) -> bytes:

@@ -17,7 +17,7 @@ from typing import IO, Any, Protocol
 
 from tailcall_audit.analyzer.kernelfiles.roots.layers import Layers, broken_archive
 from tailcall_audit.analyzer.kernelfiles.roots.root import FolderRoot, MemoryRoot, RootError
-from tailcall_audit.analyzer.kernelfiles.tar import BoundedHeader
+from tailcall_audit.analyzer.kernelfiles.tar import BoundedHeader, next_member
 from tailcall_audit.analyzer.libraries import parse_json, tar_errors
 from tailcall_audit.analyzer.paths import Kind, expanded, kind_of
 from tailcall_audit.probes.reading import open_file
@@ -61,7 +61,7 @@ class _Archive:
         fail = partial(broken_archive, label)
         while True:
             with tar_errors(fail):
-                member = archive.next()
+                member = next_member(archive)
             if member is None:
                 return
             if len(self._members) >= _MOST_BLOBS:

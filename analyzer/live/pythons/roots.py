@@ -13,7 +13,7 @@ from typing import IO, NamedTuple, Protocol
 
 from tailcall_audit.analyzer.kernelfiles.compression import Decompressed
 from tailcall_audit.analyzer.kernelfiles.roots.root import follow_links
-from tailcall_audit.analyzer.kernelfiles.tar import BoundedHeader
+from tailcall_audit.analyzer.kernelfiles.tar import BoundedHeader, next_member
 from tailcall_audit.analyzer.libraries import tar_errors
 from tailcall_audit.analyzer.model import AuditError
 from tailcall_audit.analyzer.paths import Kind, kind_of
@@ -98,7 +98,7 @@ class _Tar:
         with tar_errors(self._broken):
             # It stays open as long as this object: contents are read when they are asked for.
             self._archive = tarfile.open(fileobj=file, mode="r:", tarinfo=BoundedHeader)  # noqa: SIM115
-            while (item := self._archive.next()) is not None:
+            while (item := next_member(self._archive)) is not None:
                 # tarfile keeps every header.
                 self._archive.members = []  # type: ignore[attr-defined]
                 self._add(item)
