@@ -121,7 +121,11 @@ def _apt(architecture: str | None = None) -> list[str]:
 def available(package: str, architecture: str | None = None) -> tuple[str, ...]:
     """The versions of a package that the mirror has (for another Debian architecture, if one is named), newest first."""
     output = subprocess.run(
-        ["apt-cache", *_apt(architecture), "madison", package], capture_output=True, text=True, timeout=1200, check=False
+        ["apt-cache", *_apt(architecture), "madison", package],
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        check=False,
     ).stdout
     return tuple(dict.fromkeys(line.split("|")[1].strip() for line in output.splitlines() if line.count("|") >= 2))
 
