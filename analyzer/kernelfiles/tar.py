@@ -43,8 +43,8 @@ class TarError(ValueError):
 class _LookedAt(tarfile.TarInfo):
     """A header that `look` sees before tarfile reads what it claims, and that `was_looked_at` afterwards.
 
-    tarfile calls frombuf(), which is documented. Since the security fix for CVE-2025-13462 it calls _frombuf(), which is
-    not. A Python that calls another method would read headers without a look: `next_member` refuses them.
+    tarfile calls frombuf(), which is documented. Since the security fix for CVE-2025-13462 it calls _frombuf(), which
+    is not. A Python that calls another method would read headers without a look: `next_member` refuses them.
     """
 
     was_looked_at = False
