@@ -18,6 +18,7 @@ from tailcall_audit import Catalog, audit
 from tailcall_audit.analyzer.limits import LIMITS, Limits, limits_of
 from tailcall_audit.analyzer.model import AuditError, Skipped, State, TargetReport
 from tailcall_audit.analyzer.worker import judge_apart
+from tests.untouched import take_untouched_memory
 
 Progress = Callable[[str], None]
 Items = Iterator[TargetReport | Skipped]
@@ -92,8 +93,7 @@ def test_waiting_without_end_ends_at_the_limit(catalog: Catalog) -> None:
 
 
 def fill(_: Progress) -> Items:
-    """Asks for 16 GiB and touches none of it: no process of the tests has so much that it freed."""
-    yield Skipped("x", str(len([bytes(2 << 30) for _ in range(8)])))
+    yield Skipped("x", str(take_untouched_memory()))
 
 
 def test_memory_without_end_ends_at_the_limit(catalog: Catalog) -> None:

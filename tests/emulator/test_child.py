@@ -15,6 +15,7 @@ import pytest
 
 from tailcall_audit.analyzer.emulator.child import Limits, run_bounded
 from tailcall_audit.analyzer.emulator.reasons import EmulationError, Why
+from tests.untouched import take_untouched_memory
 
 filtered = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "aarch64"),
@@ -104,10 +105,10 @@ def test_one_that_does_not_end_is_ended() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    # The answer is short, and none of it is touched: only the limit refuses it.
     def work() -> bytes:
-        return str(len([bytes(2 << 30) for _ in range(8)])).encode()
+        return str(take_untouched_memory()).encode()
 
+    assert run_bounded(work, Limits(memory=64 << 30)) == b"17179869184"
     ends(work, Limits(memory=256 << 20))
 
 

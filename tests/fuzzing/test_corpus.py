@@ -13,6 +13,7 @@ from tests.fuzzing.corpus import CORPUS, Nasty
 from tests.fuzzing.readers import READERS, FuzzedReader, catalog
 from tests.fuzzing.run import run_case
 from tests.strategies.case import Case
+from tests.untouched import take_untouched_memory
 
 _MEMORY = 1 << 30
 _PROCESSOR = 300
@@ -65,8 +66,7 @@ def test_every_reader_of_the_corpus_is_known() -> None:
 
 
 def _takes_memory(path: Path) -> None:
-    # 16 GiB, untouched: no process of the tests has so much that it freed.
-    len([bytes(2 << 30) for _ in range(8)])
+    take_untouched_memory()
 
 
 def _lets_an_error_through(path: Path) -> None:
