@@ -28,6 +28,7 @@ from tailcall_audit.analyzer.survey.store import Store, digest_of
 from tailcall_audit.analyzer.survey.types import Claim, Kind, Survey, SurveyError
 from tailcall_audit.analyzer.survey.types import State as Claimed
 from tests.repositories import FIX_6, FIX_6_SUBJECT, History, fixed_branch, git, makefile
+from tests.untouched import take_untouched_memory
 
 KEY = FIX_6[:12]
 
@@ -222,7 +223,7 @@ def _ended(*_: object, **__: object) -> Survey:
 
 
 def _greedy(*_: object, **__: object) -> Survey:
-    bytearray(16 << 30)
+    take_untouched_memory()
     raise AssertionError
 
 
