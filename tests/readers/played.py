@@ -23,14 +23,19 @@ NULL = Run(End.FAULT, touched=4, access="reads", pc=0xFFFFFFFF81000004, function
 WILD = Run(End.FAULT, touched=0x1000, access="reads", pc=0xFFFFFFFF81000004, function="resolve_prog_type")
 TRAP = Run(End.TRAP, pc=0xFFFFFFFF81000004)
 _BASE, _SLOT, _SIZE = 0x10000, 16, 4096
+_END = 8 << 20
 
 
 class _Machine:
-    """Memory, and the calls of the kernel's functions."""
+    """Memory, and the calls of the kernel's functions.
+
+    The memory grows as it is written. A machine and its scene refer to each other, so both stay until Python looks for
+    cycles, which it does rarely in a process that runs many tests: hundreds of them are there at once.
+    """
 
     def __init__(self, scene: PlayedScene, kernel: PlayedKernel) -> None:
         self._scene, self._kernel = scene, kernel
-        self._memory = bytearray(8 << 20)
+        self._memory = bytearray()
         self._next = _BASE
         self._watched: list[tuple[int, int, Callable[..., object]]] = []
         self._arguments: Sequence[int] = ()
@@ -44,10 +49,13 @@ class _Machine:
     allocate_code = allocate
 
     def read(self, address: int, size: int) -> bytes:
-        return bytes(self._memory[address : address + size])
+        return bytes(self._memory[address : address + size]).ljust(size, b"\0")
 
     def write(self, address: int, data: bytes) -> None:
-        self._memory[address : address + len(data)] = data
+        end = address + len(data)
+        assert end <= _END, f"a write to {address:#x}, where nothing was allocated"
+        self._memory.extend(bytes(max(0, end - len(self._memory))))
+        self._memory[address:end] = data
 
     def word(self, address: int) -> int:
         return int.from_bytes(self.read(address, 8), "little")
