@@ -16,16 +16,9 @@ from tailcall_audit.analyzer.policy.options import contradicted
 
 CATALOG = load_catalog()
 PRESENT, ABSENT, UNKNOWN = Presence.PRESENT, Presence.ABSENT, Presence.UNKNOWN
-
-
-def defect_of(slug: str) -> Defect:
-    (found,) = CATALOG.find(slug)
-    return found
-
-
-KCFI = defect_of("riscv-kcfi-tailcall-stack")
-INTERPRETER = defect_of("interp-empty-slot-count")
-HOOKS = defect_of("tailcall-compat-attach-func-proto")
+(KCFI,) = CATALOG.find("riscv-kcfi-tailcall-stack")
+(INTERPRETER,) = CATALOG.find("interp-empty-slot-count")
+(HOOKS,) = CATALOG.find("tailcall-compat-attach-func-proto")
 
 
 def seen(is_on: bool, *names: str) -> OptionSeen:
