@@ -53,7 +53,7 @@ class _Machine:
 
     def write(self, address: int, data: bytes) -> None:
         end = address + len(data)
-        assert end <= _END, f"a write to {address:#x}, where nothing was allocated"
+        assert end <= _END, f"{address:#x} is written, and is not allocated"
         self._memory.extend(bytes(max(0, end - len(self._memory))))
         self._memory[address:end] = data
 
