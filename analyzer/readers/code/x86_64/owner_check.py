@@ -69,7 +69,7 @@ def _resolving(function: Function, seen: _Resolution) -> Iterator[Shown]:
     """Yields the claims of a check that looks at EXT and at dst_prog or its saved type."""
     name = function.name
     if seen.ext_leads is not PlaceState.THERE:
-        shown = f"{name}() compares with EXT, and does not come to the type of the program that is extended from there"
+        shown = f"{name}() compares with EXT, and does not take the type of the program that is extended then"
         yield from taken_together("target-type", [Place(seen.ext_leads, function, shown)])
         return
     answer = Place(PlaceState.UNSEEN, function, f"what {name}() answers then")
